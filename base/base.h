@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+/* The room's public header: what every other room may use. */
+#pragma once
+
+#include "base/child.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/why.h"

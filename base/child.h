@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* A child process held by pidfd: signals reach this process or nobody, and its end is an event. */
+#pragma once
+
+#include "base/loop.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct why;
+
+struct child_fd {
+	int from;       /* borrowed: this process's fd */
+	int to;         /* the number it has in the child */
+};
+
+struct child_spec {
+	const char *path;                 /* absolute, or found as execve(2) would */
+	char *const *argv;
+	char *const *envp;                /* complete environment of the child */
+	const char *cwd;                  /* NULL: "/" */
+	const struct child_fd *fds;       /* everything else is closed in the child; stdin is /dev/null unless mapped */
+	size_t n_fds;
+	uid_t uid;                        /* (uid_t)-1: keep */
+	gid_t gid;                        /* (gid_t)-1: keep */
+	const char *user;                 /* for supplementary groups; NULL: drop them all when uid is changed */
+	unsigned long long nofile;        /* RLIMIT_NOFILE soft limit; 0: what the caller had at start */
+};
+
+struct child {
+	pid_t pid;                        /* 0 when there is none */
+	int pidfd;                        /* owned */
+	int status;                       /* as of wait(2), valid in and after @on_exit */
+	bool exited;
+	struct source source;
+	void (*on_exit)(struct child *child);
+};
+
+/** child_init() - To the empty state; required before any other call. */
+void child_init(struct child *child);
+
+/**
+ * child_spawn() - Start a process in a session of its own, signals at their defaults, SIGPIPE ignored.
+ * @on_exit: called once from the loop, after the child was reaped; may spawn again or child_done().
+ *
+ * Return: 0; -errno with the step that failed (chdir, setuid, exec, ...) in @why; then nothing was left behind.
+ */
+int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
+		void (*on_exit)(struct child *child), struct why *why);
+
+/** child_adopt() - As child_spawn(), for a process that already is a child of ours (CRIU restored it as our sibling's). */
+int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why);
+
+/** child_kill() - Return: 0 (also when it has already ended), or -errno. */
+int child_kill(struct child *child, int signal);
+
+/** child_done() - Stop watching and close the pidfd; a child still alive is killed with SIGKILL and reaped (waits). */
+void child_done(struct child *child);
+
+/** child_describe() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
+const char *child_describe(const struct child *child, char *buf, size_t size);

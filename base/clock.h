@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Monotonic time in microseconds, which a test can take over. */
+#pragma once
+
+#include <stdint.h>
+
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC UINT64_C(1000000)
+
+/** clock_now_us() - CLOCK_MONOTONIC in microseconds: comparable between processes of one boot. Thread-safe. */
+uint64_t clock_now_us(void);
+
+/** clock_fake() - From now on clock_now_us() returns *@now_us; NULL gives the real clock back. Tests only. */
+void clock_fake(const uint64_t *now_us);
+
+/** clock_timeout_ms() - Milliseconds from now to @due_us for poll(2): rounded up, 0 when past, -1 for UINT64_MAX. */
+int clock_timeout_ms(uint64_t due_us);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Owned file descriptors. */
+#pragma once
+
+#include <stddef.h>
+
+/** fd_close() - Close @fd if it is one (>= 0); keeps errno. Return: -1, so that `x = fd_close(x)` forgets it. */
+int fd_close(int fd);
+
+/** fd_nonblock() - Set or clear O_NONBLOCK on the open file description. Return: 0 or -errno. */
+int fd_nonblock(int fd, int on);
+
+/** fd_inode() - The inode number that identifies a socket or pipe end. Return: 0 or -errno. */
+int fd_inode(int fd, unsigned long long *ret_inode);
+
+/** fd_raise_limit() - Raise RLIMIT_NOFILE's soft limit to the hard one. Return: the soft limit now in force. */
+size_t fd_raise_limit(void);
+
+/** fd_write_all() - Write all of @data, waiting where needed, until @deadline_us (monotonic; 0: no deadline).
+ * Never raises SIGPIPE for sockets. Return: 0, -ETIMEDOUT, or -errno. */
+int fd_write_all(int fd, const void *data, size_t size_bytes, unsigned long long deadline_us);
+
+void fd_cleanup(int *fd);
+#define FD_CLEANUP __attribute__((cleanup(fd_cleanup)))

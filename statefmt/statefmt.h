@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* The versioned state stream: what a program's heap becomes on its way to the next version, or into a file.
+ *
+ *     preamble   8 bytes "UPGSTATE", u32 format version (1)
+ *     frame*     u8 kind, u8[3] zero, u32 length, u32 CRC32C of the 8 bytes before it and the payload, then the payload
+ *
+ * All integers little-endian. Kinds, in this order: one header 'H' (protobuf StateHeader), batches 'B', one trailer 'T'
+ * (protobuf StateTrailer), then end of stream. A batch is a run of records, each: u16 type index into the header's
+ * schemas, u16 schema version, u32 length, then a protobuf message of that schema. Records of a type may be spread over any
+ * batches. Both ends work in memory bounded by struct sf_limits, whatever the length of the stream.
+ *
+ * Nothing here knows of processes or sockets; bytes go out and come in through callbacks.
+ * Not thread-safe: one writer, reader or plan belongs to one thread at a time.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct why;
+
+#define SF_FORMAT_VERSION 1u
+#define SF_PREAMBLE_BYTES 12u
+#define SF_FRAME_HEAD_BYTES 12u
+#define SF_RECORD_HEAD_BYTES 8u
+
+struct sf_limits {
+	uint32_t record_bytes; /* one record's protobuf bytes */
+	uint32_t batch_bytes;  /* a batch is closed when it would pass this; a larger single record travels alone */
+	uint32_t header_bytes; /* the header or trailer frame */
+	uint32_t types;
+};
+extern const struct sf_limits sf_limits_default; /* 16 MiB, 256 KiB, 4 MiB, 256 */
+
+/* One type at one version. @descriptor may be NULL where only names are known (the supervisor's view). */
+struct sf_schema {
+	const char *name;
+	uint32_t version; /* 1..65535 */
+	const ProtobufCMessageDescriptor *descriptor;
+	uint64_t fingerprint; /* sf_fingerprint(); 0: not known */
+};
+
+/** sf_fingerprint() - A hash of the message's shape: field numbers, types, labels, nested messages (cycles allowed); not
+ * of names, so that a rename on which the bytes do not depend keeps it. Never 0. Thread-safe. */
+uint64_t sf_fingerprint(const ProtobufCMessageDescriptor *descriptor);
+
+/* What a stream says of itself. Borrowed pointers. */
+struct sf_header {
+	const char *service;
+	const char *app_version;
+	const struct sf_schema *schemas; /* index = record type */
+	size_t n_schemas;
+};
+
+/* Counts per type in the header's order and a digest that does not depend on the order of records: each record's
+ * XXH3-128 over (type name, schema version, bytes), summed per 64-bit half modulo 2^64. */
+struct sf_totals {
+	uint64_t records;
+	uint64_t payload_bytes;
+	uint64_t digest[2];
+	uint64_t *counts; /* n_schemas of them; owned by the writer or reader it came from */
+	size_t n_counts;
+};
+
+/* ---- writing ---- */
+
+struct sf_writer;
+/* Takes all @size_bytes or fails with -errno. */
+typedef int (*sf_write_fn)(void *arg, const void *data, size_t size_bytes, struct why *why);
+
+/** sf_writer_new() - Writes preamble and header through @write at once. @header is copied. Return: 0 or -errno. */
+int sf_writer_new(const struct sf_header *header, const struct sf_limits *limits, sf_write_fn write, void *arg,
+		  struct sf_writer **ret_writer, struct why *why);
+
+/** sf_writer_put() - Append one record. Errors are sticky: after one, every call returns it again.
+ * Return: 0; -EMSGSIZE over record_bytes (the type and the cap are named); -errno of @write. */
+int sf_writer_put(struct sf_writer *writer, size_t type, const ProtobufCMessage *message, struct why *why);
+
+/** sf_writer_finish() - Flush, write the trailer. @ret_totals->counts lives until sf_writer_free(). */
+int sf_writer_finish(struct sf_writer *writer, struct sf_totals *ret_totals, struct why *why);
+struct sf_writer *sf_writer_free(struct sf_writer *writer); /* NULL allowed; returns NULL */
+
+/* ---- reading ---- */
+
+struct sf_reader;
+/* Return: bytes read (1..@size_bytes), 0 at the end of the stream, or -errno. */
+typedef ssize_t (*sf_read_fn)(void *arg, void *buffer, size_t size_bytes, struct why *why);
+
+struct sf_record {
+	size_t type;          /* index into the header's schemas */
+	uint32_t version;
+	const uint8_t *data;  /* borrowed until the next call on the reader */
+	size_t size_bytes;
+	uint64_t offset;      /* of the record in the stream, for messages */
+};
+
+enum sf_next { SF_END = 0, SF_RECORD = 1 };
+
+/** sf_reader_new() - Reads preamble and header. Return: 0; -EBADMSG if this is not a state stream or damaged;
+ * -EPROTONOSUPPORT for a newer format; -EMSGSIZE over a cap; -errno of @read. */
+int sf_reader_new(const struct sf_limits *limits, sf_read_fn read, void *arg, struct sf_reader **ret_reader,
+		  struct why *why);
+
+/** sf_reader_header() - Lives as long as the reader; descriptors are NULL. */
+const struct sf_header *sf_reader_header(const struct sf_reader *reader);
+
+/** sf_reader_next() - Return: SF_RECORD with *@ret_record; SF_END once the trailer was read, agrees in every count and in
+ * the digest, and the stream ended; negative as sf_reader_new(), with frame and offset in @why. Sticky. */
+int sf_reader_next(struct sf_reader *reader, struct sf_record *ret_record, struct why *why);
+
+/** sf_reader_totals() - What was read so far; after SF_END, what the whole stream holds. */
+const struct sf_totals *sf_reader_totals(const struct sf_reader *reader);
+struct sf_reader *sf_reader_free(struct sf_reader *reader); /* NULL allowed; returns NULL */
+
+/* ---- migrating ---- */
+
+/* Memory for what a migration makes, freed when the record is done. */
+struct sf_step;
+
+/** sf_step_alloc() - Zeroed, aligned for any type; never NULL (an allocation failure fails the record after the
+ * migration returns). */
+void *sf_step_alloc(struct sf_step *step, size_t size_bytes);
+
+/** sf_step_fail() - Say why this record cannot be migrated. Return: -EINVAL, for the migration to return. */
+int sf_step_fail(struct sf_step *step, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* One step of one type, up or down by any distance. @migrate reads @from and fills @to, which is initialised and empty; it
+ * may share @from's memory and sf_step_alloc()ed memory. Unknown fields are carried over by the walk, also in between. */
+struct sf_migration {
+	const char *type;
+	uint32_t from, to;
+	const ProtobufCMessageDescriptor *from_descriptor, *to_descriptor; /* NULL where only the path matters */
+	int (*migrate)(struct sf_step *step, const ProtobufCMessage *from, ProtobufCMessage *to, void *arg);
+	void *arg;
+};
+
+enum sf_path { SF_PATH_FOUND = 0, SF_PATH_NONE = 1, SF_PATH_AMBIGUOUS = 2 };
+
+/**
+ * sf_path_find() - The steps that lead a type from one schema version to another, always in one direction.
+ * @ret_steps: @cap indices into @migrations, in order; *@ret_n of them (0 when from == to).
+ *
+ * Steps that go the same way from the same version to different ones are tried longest first only if unambiguous: two
+ * migrations with equal (type, from, to) are SF_PATH_AMBIGUOUS. Among paths, the one with the fewest steps.
+ * Return: an enum sf_path; SF_PATH_NONE explains in @why which version the walk got stuck at.
+ */
+int sf_path_find(const struct sf_migration *migrations, size_t n, const char *type, uint32_t from, uint32_t to,
+		 size_t *ret_steps, size_t cap, size_t *ret_n, struct why *why);
+
+/* A plan turns records of one set of schemas into messages of another. */
+struct sf_plan;
+
+/**
+ * sf_plan_new() - Plan for every schema in @have the way to the schema of the same name in @want.
+ * @have: what records come as; descriptors may be NULL where a migration or @want supplies them.
+ *
+ * Copies what it needs except descriptors, names and migrations, which must outlive it.
+ * Return: 0; -ENOENT: no path, or @want lacks a type of @have (named in @why); -EEXIST: ambiguous; -EPROTO: equal
+ * versions but different known fingerprints.
+ */
+int sf_plan_new(const struct sf_schema *have, size_t n_have, const struct sf_schema *want, size_t n_want,
+		const struct sf_migration *migrations, size_t n_migrations, struct sf_plan **ret_plan, struct why *why);
+
+/** sf_plan_unpack() - Unpack a record of have[@type] and walk it. *@ret_want is the index in @want; *@ret_message is
+ * borrowed until the next call on the plan. Return: 0 or -errno (record type and step named in @why). */
+int sf_plan_unpack(struct sf_plan *plan, size_t type, const uint8_t *data, size_t size_bytes, size_t *ret_want,
+		   const ProtobufCMessage **ret_message, struct why *why);
+
+/** sf_plan_convert() - The same walk for a message in memory of have[@type] (the saving side, going down). */
+int sf_plan_convert(struct sf_plan *plan, size_t type, const ProtobufCMessage *message, size_t *ret_want,
+		    const ProtobufCMessage **ret_message, struct why *why);
+struct sf_plan *sf_plan_free(struct sf_plan *plan); /* NULL allowed; returns NULL */

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* Protobuf messages over SEQPACKET sockets, with descriptors. One datagram is one message. */
+#pragma once
+
+#include "wire/app.pb-c.h"
+#include "wire/control.pb-c.h"
+
+#include <stddef.h>
+
+struct why;
+
+#define WIRE_PROTOCOL 1u
+#define WIRE_MESSAGE_MAX (64u * 1024u) /* bytes of one message */
+#define WIRE_FDS_MAX 253u              /* SCM_MAX_FD */
+#define WIRE_FD_ENV "UPGRADE_FD"       /* the application's end of its channel: a number */
+
+enum wire_outcome {
+	WIRE_OK = 0,
+	WIRE_AGAIN = 1,  /* nothing there, or no room: wait for the socket */
+	WIRE_CLOSED = 2, /* the peer is gone */
+};
+
+/* A received message owns its descriptors until someone claims them. */
+struct wire_fds {
+	int fd[WIRE_FDS_MAX];
+	size_t n;
+};
+
+/** wire_fds_claim() - Take one descriptor out. Return: the fd, owned by the caller, or -1 if there is none at @i. */
+int wire_fds_claim(struct wire_fds *fds, size_t i);
+/** wire_fds_close() - Close what nobody claimed. */
+void wire_fds_close(struct wire_fds *fds);
+
+/** wire_send() - Pack and send @message with @n borrowed descriptors. Non-blocking sockets give WIRE_AGAIN.
+ * Return: WIRE_OK, WIRE_AGAIN, WIRE_CLOSED; -EMSGSIZE over a cap; -errno. Thread-safe. */
+int wire_send(int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why);
+
+/**
+ * wire_receive() - Receive one datagram.
+ * @buffer:     WIRE_MESSAGE_MAX bytes of scratch.
+ * @ret_fds:    always initialised; owns what came.
+ * @ret_message: owned by the caller; release with protobuf_c_message_free_unpacked().
+ *
+ * Return: WIRE_OK, WIRE_AGAIN, WIRE_CLOSED; -EBADMSG: truncated data or descriptors, or not such a message (the
+ * descriptors were closed); -errno. Thread-safe for distinct buffers.
+ */
+int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buffer, struct wire_fds *ret_fds,
+		 ProtobufCMessage **ret_message, struct why *why);
+
+/** wire_app_name() - "Hello", "Prepare": what a message is, for logs. */
+const char *wire_app_name(const Upgraded__Wire__AppMessage *message);
+
+/** wire_connect() - Connect to the SEQPACKET socket at @path, however long the path is. Return: fd or -errno. */
+int wire_connect(const char *path, struct why *why);
+
+/** wire_listen() - Create the SEQPACKET socket at @path with @mode, replacing one nobody answers on.
+ * Return: fd; -EADDRINUSE if somebody does answer; -errno. */
+int wire_listen(const char *path, unsigned mode, struct why *why);
