@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+#include "wire/wire.h"
+
+#include "base/fd.h"
+#include "base/why.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 64
+/* Where sun_path must fit: a directory of any length is reached through a descriptor of our own. */
+#define SHORT_PATH "/proc/self/fd/%d/%s"
+
+int wire_fds_claim(struct wire_fds *fds, size_t i)
+{
+	int fd = -1;
+
+	if (i < fds->n) {
+		fd = fds->fd[i];
+		fds->fd[i] = -1;
+	}
+	return fd;
+}
+
+void wire_fds_close(struct wire_fds *fds)
+{
+	for (size_t i = 0; i < fds->n; i++)
+		fds->fd[i] = fd_close(fds->fd[i]);
+	fds->n = 0;
+}
+
+static int send_failed(int error, struct why *why)
+{
+	switch (error) {
+	case EAGAIN:
+	case ENOBUFS:
+		return WIRE_AGAIN;
+	case EPIPE:
+	case ECONNRESET:
+	case ENOTCONN:
+		why_set(why, 0, "the other end of the channel is gone");
+		return WIRE_CLOSED;
+	case ETOOMANYREFS:
+		return why_errno(why, -error, "send: too many descriptors in flight (raise LimitNOFILE=)");
+	default:
+		return why_errno(why, -error, "send");
+	}
+}
+
+int wire_send(int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why)
+{
+	uint8_t data[WIRE_MESSAGE_MAX];
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * WIRE_FDS_MAX)];
+	} control;
+	struct iovec iov = { .iov_base = data };
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t sent;
+
+	if (n > WIRE_FDS_MAX)
+		return why_set(why, -EMSGSIZE, "send: %zu descriptors in one message, at most %u travel", n, WIRE_FDS_MAX);
+	iov.iov_len = protobuf_c_message_get_packed_size(message);
+	if (iov.iov_len > sizeof(data))
+		return why_set(why, -EMSGSIZE, "send: a message of %zu bytes, at most %u travel", iov.iov_len, WIRE_MESSAGE_MAX);
+	protobuf_c_message_pack(message, data);
+	if (n) {
+		struct cmsghdr *cmsg;
+
+		memset(&control, 0, sizeof(control));
+		header.msg_control = &control;
+		header.msg_controllen = CMSG_SPACE(sizeof(int) * n);
+		cmsg = CMSG_FIRSTHDR(&header);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * n);
+		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * n);
+	}
+	do
+		sent = sendmsg(fd, &header, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? send_failed(errno, why) : WIRE_OK;
+}
+
+static void collect_fds(struct msghdr *header, struct wire_fds *fds)
+{
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(header); cmsg; cmsg = CMSG_NXTHDR(header, cmsg)) {
+		size_t n;
+
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
+			if (fds->n < WIRE_FDS_MAX)
+				fds->fd[fds->n++] = fd;
+			else
+				fd_close(fd);
+		}
+	}
+}
+
+int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buffer, struct wire_fds *ret_fds,
+		 ProtobufCMessage **ret_message, struct why *why)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * WIRE_FDS_MAX)];
+	} control;
+	struct iovec iov = { .iov_base = buffer, .iov_len = WIRE_MESSAGE_MAX };
+	struct msghdr header = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+	ProtobufCMessage *message;
+	ssize_t got;
+
+	ret_fds->n = 0;
+	do
+		got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+	while (got < 0 && errno == EINTR);
+	if (got < 0 && errno == EAGAIN)
+		return WIRE_AGAIN;
+	if (got == 0 || (got < 0 && errno == ECONNRESET)) {
+		why_set(why, 0, "the other end of the channel is gone");
+		return WIRE_CLOSED;
+	}
+	if (got < 0)
+		return why_errno(why, -errno, "receive");
+	collect_fds(&header, ret_fds);
+	if (header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+		wire_fds_close(ret_fds);
+		return why_set(why, -EBADMSG, "%s were cut off on the way%s",
+			       header.msg_flags & MSG_CTRUNC ? "descriptors" : "bytes of a message",
+			       header.msg_flags & MSG_CTRUNC ? " (out of file descriptors? raise LimitNOFILE=)" : "");
+	}
+	message = protobuf_c_message_unpack(descriptor, NULL, (size_t)got, buffer);
+	if (!message) {
+		wire_fds_close(ret_fds);
+		return why_set(why, -EBADMSG, "a datagram of %zd bytes that is no %s", got, descriptor->short_name);
+	}
+	*ret_message = message;
+	return WIRE_OK;
+}
+
+const char *wire_app_name(const Upgraded__Wire__AppMessage *message)
+{
+	const ProtobufCFieldDescriptor *field;
+
+	field = protobuf_c_message_descriptor_get_field(message->base.descriptor, (unsigned)message->body_case);
+	return field ? field->name : "an unknown message";
+}
+
+/* A socket address for @path that fits, by way of a descriptor of the path's directory (owned by the caller). */
+static int short_address(const char *path, struct sockaddr_un *ret_address, int *ret_dir, struct why *why)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char dir[4096];
+	int fd, n;
+
+	if (!*name)
+		return why_set(why, -EINVAL, "%s: names no socket", path);
+	n = snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	if (n < 0 || (size_t)n >= sizeof(dir))
+		return why_set(why, -ENAMETOOLONG, "the path of a socket is too long");
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return why_errno(why, -errno, "%s", dir);
+	n = snprintf(address.sun_path, sizeof(address.sun_path), SHORT_PATH, fd, name);
+	if (n < 0 || (size_t)n >= sizeof(address.sun_path)) {
+		fd_close(fd);
+		return why_set(why, -ENAMETOOLONG, "%s: the socket's name is too long", path);
+	}
+	*ret_address = address;
+	*ret_dir = fd;
+	return 0;
+}
+
+static int connect_to(const struct sockaddr_un *address, const char *path, struct why *why)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return why_errno(why, -errno, "socket");
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
+		int error = -errno;
+
+		fd_close(fd);
+		return why_errno(why, error, "%s", path);
+	}
+	return fd;
+}
+
+int wire_connect(const char *path, struct why *why)
+{
+	FD_CLEANUP int dir = -1;
+	struct sockaddr_un address;
+	int r = short_address(path, &address, &dir, why);
+
+	return r < 0 ? r : connect_to(&address, path, why);
+}
+
+int wire_listen(const char *path, unsigned mode, struct why *why)
+{
+	FD_CLEANUP int dir = -1;
+	FD_CLEANUP int fd = -1;
+	struct sockaddr_un address;
+	int r, other;
+
+	r = short_address(path, &address, &dir, why);
+	if (r < 0)
+		return r;
+	other = connect_to(&address, path, NULL);
+	if (other >= 0) {
+		fd_close(other);
+		return why_set(why, -EADDRINUSE, "%s: another process answers there", path);
+	}
+	if (unlink(address.sun_path) < 0 && errno != ENOENT)
+		return why_errno(why, -errno, "%s", path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return why_errno(why, -errno, "socket");
+	/* The mode is set before anyone can connect: a socket that does not listen yet refuses everybody. */
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || chmod(address.sun_path, mode) < 0 ||
+	    listen(fd, BACKLOG) < 0)
+		return why_errno(why, -errno, "%s", path);
+	r = fd;
+	fd = -1;
+	return r;
+}
