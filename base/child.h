@@ -19,7 +19,7 @@ struct child_spec {
 	char *const *argv;
 	char *const *envp;                /* complete environment of the child */
 	const char *cwd;                  /* NULL: "/" */
-	const struct child_fd *fds;       /* everything else is closed in the child; stdin is /dev/null unless mapped */
+	const struct child_fd *fds;       /* the rest is closed in the child; 0, 1, 2 are /dev/null unless mapped */
 	size_t n_fds;
 	uid_t uid;                        /* (uid_t)-1: keep */
 	gid_t gid;                        /* (gid_t)-1: keep */
@@ -28,8 +28,8 @@ struct child_spec {
 };
 
 struct child {
-	pid_t pid;                        /* 0 when there is none */
-	int pidfd;                        /* owned */
+	pid_t pid;                        /* 0 when there never was one; kept after the exit, for messages */
+	int pidfd;                        /* owned; -1 when nothing runs */
 	int status;                       /* as of wait(2), valid in and after @on_exit */
 	bool exited;
 	struct source source;

@@ -16,6 +16,9 @@ int fd_inode(int fd, unsigned long long *ret_inode);
 /** fd_raise_limit() - Raise RLIMIT_NOFILE's soft limit to the hard one. Return: the soft limit now in force. */
 size_t fd_raise_limit(void);
 
+/** fd_limit_at_start() - The soft limit from before fd_raise_limit(): what a child should start with. */
+size_t fd_limit_at_start(void);
+
 /** fd_write_all() - Write all of @data, waiting where needed, until @deadline_us (monotonic; 0: no deadline).
  * Never raises SIGPIPE for sockets. Return: 0, -ETIMEDOUT, or -errno. */
 int fd_write_all(int fd, const void *data, size_t size_bytes, unsigned long long deadline_us);

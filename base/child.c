@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/child.h"
+#include "base/fd.h"
+#include "base/spawn.h"
+#include "base/why.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+/* Neither exited nor killed by wait(2)'s reading: somebody else has reaped it, or SIGCHLD is ignored. */
+#define STATUS_UNKNOWN 0x7f
+
+void child_init(struct child *child)
+{
+	*child = (struct child){ .pidfd = -1 };
+}
+
+/* __WALL: what CRIU restored may have been cloned with an exit signal other than SIGCHLD. */
+static int child_wait(int pidfd, int options, siginfo_t *ret_info)
+{
+	int r;
+
+	do {
+		*ret_info = (siginfo_t){ 0 };
+		r = waitid(P_PIDFD, (id_t)pidfd, ret_info, WEXITED | __WALL | options);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+static int status_of(const siginfo_t *info)
+{
+	switch (info->si_code) {
+	case CLD_EXITED: return W_EXITCODE(info->si_status, 0);
+	case CLD_KILLED: return info->si_status;
+	case CLD_DUMPED: return info->si_status | WCOREFLAG;
+	default: return STATUS_UNKNOWN;
+	}
+}
+
+static void child_forget_pidfd(struct child *child)
+{
+	source_del(&child->source);
+	child->pidfd = fd_close(child->pidfd);
+}
+
+static void child_on_ready(struct source *source, uint32_t events)
+{
+	struct child *child = container_of(source, struct child, source);
+	siginfo_t info;
+	int r;
+
+	(void)events;
+	r = child_wait(child->pidfd, WNOHANG, &info);
+	if (r == 0 && info.si_pid == 0)
+		return; /* readable, but not to be reaped yet: a tracer holds it; asked again next turn */
+	child->status = r == 0 ? status_of(&info) : STATUS_UNKNOWN;
+	child->exited = true;
+	child_forget_pidfd(child);
+	if (child->on_exit)
+		child->on_exit(child); /* may free @child */
+}
+
+/* Nothing is written to @child unless it is watched. */
+static int child_watch(struct loop *loop, struct child *child, int pidfd, pid_t pid,
+		       void (*on_exit)(struct child *child), struct why *why)
+{
+	int r;
+
+	r = source_add(loop, &child->source, pidfd, EPOLLIN, child_on_ready);
+	if (r < 0)
+		return why_errno(why, r, "cannot watch pid %d", (int)pid);
+	child->pid = pid;
+	child->pidfd = pidfd;
+	child->status = 0;
+	child->exited = false;
+	child->on_exit = on_exit;
+	return 0;
+}
+
+static int child_open(pid_t pid, int *ret_pidfd, struct why *why)
+{
+	int pidfd = pidfd_open(pid, 0); /* CLOEXEC by itself */
+
+	if (pidfd < 0)
+		return why_errno(why, -errno, "cannot get hold of pid %d", (int)pid);
+	*ret_pidfd = pidfd;
+	return 0;
+}
+
+static int child_refuse_busy(const struct child *child, struct why *why)
+{
+	if (child->pidfd < 0)
+		return 0;
+	return why_set(why, -EBUSY, "pid %d still runs in this place", (int)child->pid);
+}
+
+int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
+		void (*on_exit)(struct child *child), struct why *why)
+{
+	siginfo_t info;
+	int pidfd = -1;
+	pid_t pid;
+	int r;
+
+	r = child_refuse_busy(child, why);
+	if (r < 0)
+		return r;
+	r = spawn_process(spec, &pid, why);
+	if (r < 0)
+		return r;
+	r = child_open(pid, &pidfd, why);
+	if (r == 0)
+		r = child_watch(loop, child, pidfd, pid, on_exit, why);
+	if (r == 0)
+		return 0;
+	kill(pid, SIGKILL); /* our child and not reaped, so the number is still its own */
+	while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	fd_close(pidfd);
+	return why_prefix(why, r, "cannot start %s", spec->path);
+}
+
+int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why)
+{
+	FD_CLEANUP int pidfd = -1;
+	siginfo_t info;
+	int r;
+
+	r = child_refuse_busy(child, why);
+	if (r < 0)
+		return r;
+	r = child_open(pid, &pidfd, why);
+	if (r < 0)
+		return r;
+	/* Without reaping: an end that already came is still to be reported through the loop. */
+	r = child_wait(pidfd, WNOHANG | WNOWAIT, &info);
+	if (r < 0)
+		return why_errno(why, r, "pid %d is not a child of this process", (int)pid);
+	r = child_watch(loop, child, pidfd, pid, on_exit, why);
+	if (r == 0)
+		pidfd = -1;
+	return r;
+}
+
+int child_kill(struct child *child, int signal)
+{
+	if (child->pidfd < 0)
+		return child->exited ? 0 : -ESRCH;
+	if (pidfd_send_signal(child->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
+		return -errno;
+	return 0;
+}
+
+void child_done(struct child *child)
+{
+	siginfo_t info;
+
+	if (child->pidfd >= 0) {
+		/* What may not be killed (it changed its user, we are not root) is not waited for either. */
+		if (pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0) == 0 || errno == ESRCH)
+			child_wait(child->pidfd, 0, &info);
+		child_forget_pidfd(child);
+	}
+	child_init(child);
+}
+
+const char *child_describe(const struct child *child, char *buf, size_t size)
+{
+	const char *name;
+
+	if (child->pid == 0)
+		snprintf(buf, size, "was never started");
+	else if (!child->exited)
+		snprintf(buf, size, "is running");
+	else if (WIFEXITED(child->status))
+		snprintf(buf, size, "exited with status %d", WEXITSTATUS(child->status));
+	else if (WIFSIGNALED(child->status)) {
+		name = sigabbrev_np(WTERMSIG(child->status));
+		if (name)
+			snprintf(buf, size, "was killed by SIG%s%s", name,
+				 WCOREDUMP(child->status) ? " (core dumped)" : "");
+		else
+			snprintf(buf, size, "was killed by signal %d%s", WTERMSIG(child->status),
+				 WCOREDUMP(child->status) ? " (core dumped)" : "");
+	} else
+		snprintf(buf, size, "ended with a status that nobody could read");
+	return buf;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/fd.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static pthread_once_t start_once = PTHREAD_ONCE_INIT;
+static rlim_t start_soft;
+
+int fd_close(int fd)
+{
+	int saved_errno = errno;
+
+	/* Linux frees the number even when close(2) fails: trying again could close somebody else's. */
+	if (fd >= 0)
+		close(fd);
+	errno = saved_errno;
+	return -1;
+}
+
+void fd_cleanup(int *fd)
+{
+	*fd = fd_close(*fd);
+}
+
+int fd_nonblock(int fd, int on)
+{
+	int flags = fcntl(fd, F_GETFL);
+	int wanted;
+
+	if (flags < 0)
+		return -errno;
+	wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+	if (wanted != flags && fcntl(fd, F_SETFL, wanted) < 0)
+		return -errno;
+	return 0;
+}
+
+int fd_inode(int fd, unsigned long long *ret_inode)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret_inode = st.st_ino;
+	return 0;
+}
+
+static void start_note(void)
+{
+	struct rlimit limit;
+
+	start_soft = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
+size_t fd_limit_at_start(void)
+{
+	pthread_once(&start_once, start_note);
+	return (size_t)start_soft;
+}
+
+size_t fd_raise_limit(void)
+{
+	struct rlimit limit;
+	rlim_t soft;
+
+	soft = fd_limit_at_start();
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return (size_t)soft;
+	soft = limit.rlim_cur;
+	limit.rlim_cur = limit.rlim_max;
+	return (size_t)(setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : soft);
+}
+
+/*
+ * fd_write_all() must come back at its deadline although O_NONBLOCK belongs to the open file description, which others
+ * may share, and so is not ours to switch for the time being. Sockets take the wish per call. For the rest of what can
+ * block (pipes, terminals) poll(2) first and write no more than PIPE_BUF, for which a writable pipe has room.
+ */
+enum write_way { WRITE_SEND, WRITE_PLAIN, WRITE_SMALL };
+
+static int write_way(int fd, enum write_way *ret_way)
+{
+	struct stat st;
+	int flags;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0)
+		return -errno;
+	if (S_ISSOCK(st.st_mode))
+		*ret_way = WRITE_SEND;
+	else
+		*ret_way = S_ISREG(st.st_mode) || (flags & O_NONBLOCK) ? WRITE_PLAIN : WRITE_SMALL;
+	return 0;
+}
+
+static ssize_t write_some(int fd, enum write_way way, const char *data, size_t size_bytes)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+
+	if (way == WRITE_SEND)
+		return send(fd, data, size_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (way == WRITE_PLAIN)
+		return write(fd, data, size_bytes);
+	if (poll(&ready, 1, 0) <= 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(fd, data, size_bytes < PIPE_BUF ? size_bytes : PIPE_BUF);
+}
+
+int fd_write_all(int fd, const void *data, size_t size_bytes, unsigned long long deadline_us)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+	uint64_t due_us = deadline_us ? deadline_us : UINT64_MAX;
+	const char *at = data;
+	enum write_way way = WRITE_SMALL;
+	bool full;
+	ssize_t n;
+	int r;
+
+	r = write_way(fd, &way);
+	if (r < 0)
+		return r;
+	while (size_bytes > 0) {
+		n = write_some(fd, way, at, size_bytes);
+		if (n == 0)
+			return -EIO; /* nothing written and no reason given: going on would spin */
+		full = n < 0 && errno == EAGAIN;
+		if (n < 0 && !full && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			at += n;
+			size_bytes -= (size_t)n;
+		}
+		if (size_bytes > 0 && clock_timeout_ms(due_us) == 0)
+			return -ETIMEDOUT;
+		if (full && poll(&ready, 1, clock_timeout_ms(due_us)) < 0 && errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}

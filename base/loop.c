@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/loop.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/why.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#define BATCH 64
+
+struct loop {
+	int epoll_fd;
+	bool stopping;
+	int status;
+	bool turning;
+	size_t n_sources;
+	struct timer *waiting; /* sorted by due_us; equal ones in the order they were armed */
+	struct timer *due;     /* taken off @waiting by the present turn and not called yet */
+	int n_batch;
+	int at_batch;          /* first event of @batch that was not dispatched yet */
+	struct epoll_event batch[BATCH];
+};
+
+int loop_new(struct loop **ret_loop, struct why *why)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int r;
+
+	if (!loop)
+		return why_errno(why, -ENOMEM, "cannot make an event loop");
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0) {
+		r = -errno;
+		free(loop);
+		return why_errno(why, r, "cannot make an event loop: epoll_create1");
+	}
+	*ret_loop = loop;
+	return 0;
+}
+
+struct loop *loop_free(struct loop *loop)
+{
+	if (!loop)
+		return NULL;
+	assert(!loop->turning);
+	assert(!loop->waiting && !loop->due && loop->n_sources == 0);
+	fd_close(loop->epoll_fd);
+	free(loop);
+	return NULL;
+}
+
+void loop_stop(struct loop *loop, int status)
+{
+	loop->stopping = true;
+	loop->status = status;
+}
+
+int loop_run(struct loop *loop)
+{
+	int r;
+
+	/* A stop from before the run counts: a set-up that decided to end must not be forgotten. */
+	while (!loop->stopping) {
+		r = loop_turn(loop, -1);
+		if (r < 0)
+			return r;
+	}
+	loop->stopping = false;
+	return loop->status;
+}
+
+static void events_dispatch(struct loop *loop)
+{
+	struct source *source;
+	uint32_t events;
+
+	while (loop->at_batch < loop->n_batch) {
+		const struct epoll_event *event = &loop->batch[loop->at_batch++];
+
+		source = event->data.ptr;
+		if (!source)
+			continue; /* deleted by a callback of this batch */
+		/* source_set() of this batch counts too: nobody is called for what they no longer wait for. */
+		events = event->events & (source->events | EPOLLERR | EPOLLHUP);
+		if (events)
+			source->on_ready(source, events);
+	}
+}
+
+/* The due timers leave the list before the first is called, so that one that re-arms itself for "now" waits for the
+ * next turn and cannot starve the others. */
+static void timers_dispatch(struct loop *loop)
+{
+	struct timer **end = &loop->waiting;
+	uint64_t now_us;
+
+	if (!loop->waiting)
+		return;
+	now_us = clock_now_us();
+	while (*end && (*end)->due_us <= now_us)
+		end = &(*end)->next;
+	if (end == &loop->waiting)
+		return;
+	loop->due = loop->waiting;
+	loop->waiting = *end;
+	*end = NULL;
+	while (loop->due) {
+		struct timer *timer = loop->due;
+
+		timer_disarm(timer);
+		timer->on_due(timer);
+	}
+}
+
+int loop_turn(struct loop *loop, int timeout_ms)
+{
+	int until_timer_ms = loop->waiting ? clock_timeout_ms(loop->waiting->due_us) : -1;
+	int n;
+
+	assert(!loop->turning); /* a callback must not turn the loop that called it */
+	if (until_timer_ms >= 0 && (timeout_ms < 0 || until_timer_ms < timeout_ms))
+		timeout_ms = until_timer_ms;
+	n = epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	loop->turning = true;
+	loop->n_batch = n > 0 ? n : 0;
+	loop->at_batch = 0;
+	/* Events first: what arrived in time is not late because the loop was. */
+	events_dispatch(loop);
+	timers_dispatch(loop);
+	loop->turning = false;
+	return 0;
+}
+
+int source_add(struct loop *loop, struct source *source, int fd, uint32_t events,
+	       void (*on_ready)(struct source *source, uint32_t events))
+{
+	struct epoll_event event = { .events = events, .data.ptr = source };
+
+	if (source->loop)
+		return -EEXIST;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		return -errno;
+	source->loop = loop;
+	source->fd = fd;
+	source->events = events;
+	source->on_ready = on_ready;
+	loop->n_sources++;
+	return 0;
+}
+
+int source_set(struct source *source, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = source };
+
+	if (!source->loop)
+		return -ENOENT;
+	if (events == source->events)
+		return 0;
+	if (epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
+		return -errno;
+	source->events = events;
+	return 0;
+}
+
+void source_del(struct source *source)
+{
+	struct loop *loop = source->loop;
+	int saved_errno = errno;
+
+	if (!loop)
+		return;
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	for (int i = loop->at_batch; i < loop->n_batch; i++)
+		if (loop->batch[i].data.ptr == source)
+			loop->batch[i].data.ptr = NULL;
+	loop->n_sources--;
+	source->loop = NULL;
+	errno = saved_errno;
+}
+
+void timer_arm(struct loop *loop, struct timer *timer, uint64_t due_us, void (*on_due)(struct timer *timer))
+{
+	struct timer **at = &loop->waiting;
+
+	timer_disarm(timer);
+	while (*at && (*at)->due_us <= due_us)
+		at = &(*at)->next;
+	timer->loop = loop;
+	timer->due_us = due_us;
+	timer->on_due = on_due;
+	timer->next = *at;
+	*at = timer;
+}
+
+static bool timer_unlink(struct timer **list, const struct timer *timer)
+{
+	for (struct timer **at = list; *at; at = &(*at)->next) {
+		if (*at == timer) {
+			*at = timer->next;
+			return true;
+		}
+	}
+	return false;
+}
+
+void timer_disarm(struct timer *timer)
+{
+	struct loop *loop = timer->loop;
+
+	if (!loop)
+		return;
+	if (!timer_unlink(&loop->due, timer))
+		timer_unlink(&loop->waiting, timer);
+	timer->loop = NULL;
+	timer->next = NULL;
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between fork and exec only async-signal-safe calls are allowed, since this process may have threads: a lock one of
+ * them held stays locked in the child for ever. So all that allocates or asks name services is done before, into a
+ * struct plan, and the child merely carries the plan out. A step that fails goes back through a pipe which a
+ * successful exec closes; end-of-file without a report therefore means that the new program runs.
+ */
+#include "base/spawn.h"
+#include "base/child.h"
+#include "base/fd.h"
+#include "base/why.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEEP_UID ((uid_t)-1)
+#define KEEP_GID ((gid_t)-1)
+#define N_STDIO 3
+
+enum step { STEP_SESSION, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_GROUPS, STEP_GID, STEP_UID, STEP_CHDIR,
+	    STEP_EXEC };
+
+struct failure {
+	enum step step;
+	int error;
+	int number;     /* STEP_FD: in the child */
+};
+
+struct plan {
+	const struct child_spec *spec;
+	int *keep;              /* numbers that are open in the child, ascending: 0, 1, 2 and each @to */
+	size_t n_keep;
+	int *moved;             /* the child's scratch: copies of each @from above all of @keep */
+	bool set_groups;
+	gid_t *groups;
+	int n_groups;
+	struct rlimit limit;
+};
+
+static void plan_done(struct plan *plan)
+{
+	free(plan->keep);
+	free(plan->moved);
+	free(plan->groups);
+}
+
+static int compare_int(const void *a, const void *b)
+{
+	const int *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static bool is_mapped(const struct child_spec *spec, int number)
+{
+	for (size_t i = 0; i < spec->n_fds; i++)
+		if (spec->fds[i].to == number)
+			return true;
+	return false;
+}
+
+static int plan_fds(struct plan *plan, struct why *why)
+{
+	const struct child_spec *spec = plan->spec;
+
+	plan->keep = calloc(spec->n_fds + N_STDIO, sizeof(*plan->keep));
+	plan->moved = calloc(spec->n_fds + 1, sizeof(*plan->moved));
+	if (!plan->keep || !plan->moved)
+		return why_errno(why, -ENOMEM, "cannot start %s", spec->path);
+	for (size_t i = 0; i < spec->n_fds; i++) {
+		const struct child_fd *fd = &spec->fds[i];
+
+		if (fd->from < 0 || fd->to < 0)
+			return why_set(why, -EBADF, "cannot start %s: descriptor %d cannot become its descriptor %d",
+				       spec->path, fd->from, fd->to);
+		plan->keep[plan->n_keep++] = fd->to;
+	}
+	for (int n = 0; n < N_STDIO; n++)
+		if (!is_mapped(spec, n))
+			plan->keep[plan->n_keep++] = n;
+	qsort(plan->keep, plan->n_keep, sizeof(*plan->keep), compare_int);
+	for (size_t i = 1; i < plan->n_keep; i++)
+		if (plan->keep[i] == plan->keep[i - 1])
+			return why_set(why, -EINVAL, "cannot start %s: two descriptors are to become its descriptor %d",
+				       spec->path, plan->keep[i]);
+	return 0;
+}
+
+static int plan_groups(struct plan *plan, struct why *why)
+{
+	const struct child_spec *spec = plan->spec;
+	gid_t gid = spec->gid != KEEP_GID ? spec->gid : getegid();
+	int n = 32;
+
+	if (!spec->user) {
+		plan->set_groups = spec->uid != KEEP_UID && spec->uid != geteuid();
+		return 0;
+	}
+	plan->set_groups = true;
+	for (;;) {
+		gid_t *groups = reallocarray(plan->groups, (size_t)n, sizeof(*groups));
+		int had = n;
+
+		if (!groups)
+			return why_errno(why, -ENOMEM, "cannot start %s: groups of user %s", spec->path, spec->user);
+		plan->groups = groups;
+		if (getgrouplist(spec->user, gid, groups, &n) >= 0)
+			break;
+		if (n <= had)
+			n = 2 * had;
+	}
+	plan->n_groups = n;
+	return 0;
+}
+
+static int plan_limit(struct plan *plan, struct why *why)
+{
+	const struct child_spec *spec = plan->spec;
+
+	if (getrlimit(RLIMIT_NOFILE, &plan->limit) < 0)
+		return why_errno(why, -errno, "cannot start %s: getrlimit", spec->path);
+	plan->limit.rlim_cur = spec->nofile ? spec->nofile : fd_limit_at_start();
+	if (plan->limit.rlim_cur > plan->limit.rlim_max)
+		return why_set(why, -EPERM, "cannot start %s: a limit of %llu descriptors is above the hard limit of this "
+			       "process, %llu; ask for less, or raise that one", spec->path,
+			       (unsigned long long)plan->limit.rlim_cur, (unsigned long long)plan->limit.rlim_max);
+	return 0;
+}
+
+static int plan_make(struct plan *plan, const struct child_spec *spec, struct why *why)
+{
+	int r;
+
+	*plan = (struct plan){ .spec = spec };
+	r = plan_fds(plan, why);
+	if (r == 0)
+		r = plan_groups(plan, why);
+	if (r == 0)
+		r = plan_limit(plan, why);
+	if (r < 0)
+		plan_done(plan);
+	return r;
+}
+
+static int step_failed(struct failure *failure, enum step step, int number)
+{
+	*failure = (struct failure){ .step = step, .error = errno, .number = number };
+	return -1;
+}
+
+/* Handlers are gone after exec anyway; what counts is what the supervisor ignores or blocks, which would stay so. */
+static void in_child_signals(void)
+{
+	struct sigaction action = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	for (int signal = 1; signal < _NSIG; signal++)
+		sigaction(signal, &action, NULL); /* SIGKILL, SIGSTOP and libc's own two refuse, rightly */
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &action, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* First everything above the highest target, then down to its place: whatever the overlap, no copy is overwritten
+ * before it was used. @report moves too. */
+static int in_child_move(const struct plan *plan, int *report, int *ret_null, struct failure *failure)
+{
+	const struct child_spec *spec = plan->spec;
+	int above = plan->keep[plan->n_keep - 1] + 1;
+	int fd;
+
+	fd = fcntl(*report, F_DUPFD_CLOEXEC, above);
+	if (fd < 0)
+		return step_failed(failure, STEP_FD, above);
+	*report = fd;
+	for (size_t i = 0; i < spec->n_fds; i++) {
+		plan->moved[i] = fcntl(spec->fds[i].from, F_DUPFD_CLOEXEC, above);
+		if (plan->moved[i] < 0)
+			return step_failed(failure, STEP_FD, spec->fds[i].to);
+	}
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return step_failed(failure, STEP_NULL, 0);
+	*ret_null = fcntl(fd, F_DUPFD_CLOEXEC, above);
+	return *ret_null < 0 ? step_failed(failure, STEP_NULL, 0) : 0;
+}
+
+static int in_child_close(unsigned int first, unsigned int last, struct failure *failure)
+{
+	if (first <= last && close_range(first, last, 0) < 0)
+		return step_failed(failure, STEP_CLOSE, 0);
+	return 0;
+}
+
+static int in_child_fds(const struct plan *plan, int *report, struct failure *failure)
+{
+	const struct child_spec *spec = plan->spec;
+	unsigned int next = 0, kept;
+	int null;
+
+	if (in_child_move(plan, report, &null, failure) < 0)
+		return -1;
+	for (int n = 0; n < N_STDIO; n++)
+		if (!is_mapped(spec, n) && dup3(null, n, 0) < 0)
+			return step_failed(failure, STEP_FD, n);
+	for (size_t i = 0; i < spec->n_fds; i++)
+		if (dup3(plan->moved[i], spec->fds[i].to, 0) < 0)
+			return step_failed(failure, STEP_FD, spec->fds[i].to);
+	for (size_t i = 0; i <= plan->n_keep; i++) {
+		kept = (unsigned int)(i < plan->n_keep ? plan->keep[i] : *report);
+		if (kept > 0 && in_child_close(next, kept - 1, failure) < 0)
+			return -1;
+		next = kept + 1;
+	}
+	return in_child_close(next, UINT_MAX, failure);
+}
+
+static int in_child_identity(const struct plan *plan, struct failure *failure)
+{
+	const struct child_spec *spec = plan->spec;
+
+	/* The user last: without it there is no right left to change the groups. */
+	if (plan->set_groups && setgroups((size_t)plan->n_groups, plan->groups) < 0)
+		return step_failed(failure, STEP_GROUPS, 0);
+	if (spec->gid != KEEP_GID && setresgid(spec->gid, spec->gid, spec->gid) < 0)
+		return step_failed(failure, STEP_GID, 0);
+	if (spec->uid != KEEP_UID && setresuid(spec->uid, spec->uid, spec->uid) < 0)
+		return step_failed(failure, STEP_UID, 0);
+	return 0;
+}
+
+static int in_child_become(const struct plan *plan, int *report, struct failure *failure)
+{
+	const struct child_spec *spec = plan->spec;
+
+	if (setsid() < 0)
+		return step_failed(failure, STEP_SESSION, 0);
+	in_child_signals();
+	if (in_child_fds(plan, report, failure) < 0)
+		return -1;
+	/* After the descriptors, whose copies may be above the child's limit. */
+	if (setrlimit(RLIMIT_NOFILE, &plan->limit) < 0)
+		return step_failed(failure, STEP_LIMIT, 0);
+	if (in_child_identity(plan, failure) < 0)
+		return -1;
+	if (chdir(spec->cwd ? spec->cwd : "/") < 0)
+		return step_failed(failure, STEP_CHDIR, 0);
+	execve(spec->path, spec->argv, spec->envp);
+	return step_failed(failure, STEP_EXEC, 0);
+}
+
+static _Noreturn void in_child(const struct plan *plan, int report)
+{
+	struct failure failure;
+
+	in_child_become(plan, &report, &failure);
+	/* Less than PIPE_BUF into an empty pipe: whole or not at all. Should it fail, the exit status is what is left. */
+	_exit(write(report, &failure, sizeof(failure)) == (ssize_t)sizeof(failure) ? 127 : 126);
+}
+
+static const char *exec_hint(int error)
+{
+	switch (error) {
+	case ENOENT: return " (is the file there, and the interpreter it names?)";
+	case EACCES: return " (is it executable for the user it shall run as, and its folder open to it?)";
+	case ENOEXEC: return " (not a program for this machine, or a script without #! line)";
+	case ETXTBSY: return " (somebody still writes to the file)";
+	default: return "";
+	}
+}
+
+static int failure_tell(const struct failure *failure, const struct child_spec *spec, struct why *why)
+{
+	const char *hint = failure->error == EPERM ? " (starting as another user or group needs root)" : "";
+	const char *path = spec->path;
+	struct why cause;
+	int r = -failure->error;
+
+	switch (failure->step) {
+	case STEP_SESSION: why_errno(&cause, r, "setsid"); break;
+	case STEP_NULL: why_errno(&cause, r, "open /dev/null"); break;
+	case STEP_FD: why_errno(&cause, r, "place descriptor %d", failure->number); break;
+	case STEP_CLOSE: why_errno(&cause, r, "close_range"); break;
+	case STEP_LIMIT: why_errno(&cause, r, "setrlimit"); break;
+	case STEP_GROUPS: why_errno(&cause, r, "setgroups%s", hint); break;
+	case STEP_GID: why_errno(&cause, r, "setgid to %u%s", (unsigned int)spec->gid, hint); break;
+	case STEP_UID: why_errno(&cause, r, "setuid to %u%s", (unsigned int)spec->uid, hint); break;
+	case STEP_CHDIR: why_errno(&cause, r, "chdir to %s", spec->cwd ? spec->cwd : "/"); break;
+	case STEP_EXEC: why_errno(&cause, r, "exec%s", exec_hint(failure->error)); break;
+	default: why_errno(&cause, r, "step %d", (int)failure->step); break;
+	}
+	return why_set(why, r, "cannot start %s: %s", path, cause.text);
+}
+
+static void reap(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Waits until the child has exec'd or given up. */
+static int report_read(int report, pid_t pid, const struct child_spec *spec, struct why *why)
+{
+	struct failure failure;
+	ssize_t n;
+	int r;
+
+	do
+		n = read(report, &failure, sizeof(failure));
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return 0;
+	r = n < 0 ? -errno : -EIO;
+	if (n == (ssize_t)sizeof(failure))
+		r = failure_tell(&failure, spec, why);
+	else
+		why_errno(why, r, "cannot start %s: nothing to be learned about the exec", spec->path);
+	kill(pid, SIGKILL); /* not reaped yet, so the number is still its own */
+	reap(pid);
+	return r;
+}
+
+/* No handler of ours may run in the child, where it would act on what it shares with us. */
+static pid_t fork_without_signals(void)
+{
+	sigset_t all, before;
+	pid_t pid;
+	int saved_errno;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = fork();
+	saved_errno = errno;
+	if (pid != 0)
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = saved_errno;
+	return pid;
+}
+
+int spawn_process(const struct child_spec *spec, pid_t *ret_pid, struct why *why)
+{
+	struct plan plan;
+	int report[2];
+	pid_t pid;
+	int r;
+
+	r = plan_make(&plan, spec, why);
+	if (r < 0)
+		return r;
+	if (pipe2(report, O_CLOEXEC) < 0) {
+		r = why_errno(why, -errno, "cannot start %s: pipe", spec->path);
+		plan_done(&plan);
+		return r;
+	}
+	pid = fork_without_signals();
+	if (pid == 0)
+		in_child(&plan, report[1]);
+	r = pid < 0 ? why_errno(why, -errno, "cannot start %s: fork", spec->path) : 0;
+	fd_close(report[1]);
+	if (pid > 0)
+		r = report_read(report[0], pid, spec, why);
+	fd_close(report[0]);
+	plan_done(&plan);
+	if (r == 0)
+		*ret_pid = pid;
+	return r;
+}
