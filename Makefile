@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: MIT
+# One makefile for everything; nothing is listed by hand: a source in a room's folder belongs to that room.
+#
+# Everything made lies in $B. Objects are per variant ($B/obj/VARIANT), because the same source is wanted hardened
+# (normal), for the library (pic), under sanitizers (asan) and under libFuzzer (fuzz). A variant's `flags` file holds the
+# command line it was built with, so that another CC or CFLAGS rebuilds what it must and nothing else.
+
+VERSION := 0.1.0
+B := build
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+Q := $(if $(V),,@)
+say = @printf '  %-7s %s\n' '$(1)' '$(2)'
+
+# ---- compilers and flags ----
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+IS_CLANG := $(findstring clang,$(notdir $(CC)))
+PKG_CONFIG ?= pkg-config
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wswitch-enum -Wvla -Wformat=2 \
+	-Wstrict-prototypes -Wmissing-prototypes -Wnull-dereference -Wcast-qual
+WARNINGS_GCC := -Wlogical-op -Wduplicated-cond -Wjump-misses-init
+HARDENING := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
+# Control-flow enforcement is x86's; elsewhere the option is an error.
+HARDENING += $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+PACKAGES := libprotobuf-c libnl-3.0 libnl-idiag-3.0 libsystemd inih jansson libisal libxxhash
+# Recursive on purpose: expanded when a recipe runs, by when units/setup has brought what is asked for. System headers
+# (-isystem) are not ours to warn about.
+PACKAGE_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PACKAGES)))
+PACKAGE_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+SHIM_LIBS := -lprotobuf-c -lisal -lxxhash -lpthread
+
+INCLUDES := -I. -I$B/gen
+STANDARD := -std=gnu17 -D_GNU_SOURCE
+CFLAGS ?= -g
+LDFLAGS ?=
+LINK := -Wl,--as-needed -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+
+CC_normal = $(CC)
+CFLAGS_normal := -O2 -fPIE $(HARDENING)
+LDFLAGS_normal := -pie
+CC_pic = $(CC)
+CFLAGS_pic := -O2 -fPIC -fvisibility=hidden $(HARDENING)
+CC_asan = $(CC)
+CFLAGS_asan := -O1 -fPIE $(SANITIZERS)
+LDFLAGS_asan := -pie $(SANITIZERS)
+CC_fuzz = clang
+CFLAGS_fuzz := -O1 $(SANITIZERS) -fsanitize=fuzzer-no-link
+LDFLAGS_fuzz := $(SANITIZERS) -fsanitize=fuzzer
+
+VARIANTS := normal pic asan fuzz
+is_clang = $(findstring clang,$(notdir $(CC_$(1))))
+compile = $(CC_$(1)) $(STANDARD) $(INCLUDES) $(PACKAGE_CFLAGS) $(CPPFLAGS) $(CFLAGS_$(1)) $(CFLAGS) -pthread
+warn = $(WARNINGS) $(if $(call is_clang,$(1)),,$(WARNINGS_GCC)) $(if $(WERROR),-Werror)
+link = $(CC_$(1)) $(LDFLAGS_$(1)) $(LINK) $(LDFLAGS) -pthread
+
+# ---- what there is ----
+
+ROOMS := base statefmt wire shim supervisor cli
+RPC_PROTO = $(firstword $(wildcard /usr/include/criu/rpc.proto $B/criu/usr/include/criu/rpc.proto) criu/rpc.proto)
+PROTOS := $(wildcard statefmt/*.proto wire/*.proto shim/examples/*/*.proto tests/*/*.proto)
+GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h
+
+# sources,DIR        every source of a folder
+# protos,DIR         the generated code that belongs to it, as names below $B/obj/VARIANT
+# main_of,FILES      those that are programs: they never go into a room's archive
+# objects,VARIANT,FILES
+sources = $(wildcard $(1)/*.c)
+protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/rpc.pb-c.o)
+main_of = $(if $(1),$(shell grep -lE '^int main\b' $(1) /dev/null))
+objects = $(patsubst %.c,$B/obj/$(1)/%.o,$(2))
+archives = $(foreach room,$(2),$B/obj/$(1)/$(room).a)
+
+MAINS := $(call main_of,$(foreach room,$(ROOMS),$(call sources,$(room))))
+SUPERVISOR_MAIN := $(filter supervisor/%,$(MAINS))
+CLI_MAIN := $(filter cli/%,$(MAINS))
+SHIM_ROOMS := base statefmt wire shim
+# Folders of tests by what they are; a room's tests are one program each, linked with all rooms' archives.
+TEST_ROOMS := $(foreach room,$(ROOMS),$(if $(wildcard tests/$(room)/test_*.c),$(room)))
+
+# ---- programs, per variant that has them ----
+
+PROGRAMS_normal := $(if $(SUPERVISOR_MAIN),$B/upgraded) $(if $(CLI_MAIN),$B/upgradectl)
+PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/asan/upgradectl)
+
+SHIM_OBJECTS = $(foreach room,$(SHIM_ROOMS),$(call objects,$(1),$(call sources,$(room))) \
+	$(addprefix $B/obj/$(1)/,$(call protos,$(room))))
+LIBRARY := $(if $(call sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
+LIBRARY_ASAN := $(if $(call sources,shim),$B/asan/libupgrade.a)
+
+# The example service, once per version and once per way of being broken.
+CACHED := shim/examples/cached
+CACHED_SOUND := v1 v2 v3
+CACHED_BROKEN := v1-stuck v3-exit-at-start v3-crash-loading v3-never-ready v3-refuse v3-misload v3-crash-after v3-hang-after
+HAVE_CACHED := $(if $(call sources,$(CACHED)),$(if $(LIBRARY),yes))
+EXAMPLES_normal := $(if $(HAVE_CACHED),$(patsubst %,$B/examples/cached-%,$(CACHED_SOUND) $(CACHED_BROKEN)))
+EXAMPLES_asan := $(if $(HAVE_CACHED),$(patsubst %,$B/asan/examples/cached-%,$(CACHED_SOUND)))
+
+UNIT_TESTS := $(TEST_ROOMS:%=$B/asan/tests/%)
+REPLAYS := $(if $(wildcard tests/fuzz/replay.c),$(patsubst tests/fuzz/%.c,$B/asan/tests/%,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZERS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCHES := $(patsubst tests/bench/%.c,$B/tests/%,$(wildcard tests/bench/bench_*.c))
+LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
+INTEGRATION := $(if $(call sources,tests/integration),$B/tests/integration)
+DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
+JAIL := $B/tests/jail
+
+EVERYTHING := $(PROGRAMS_normal) $(LIBRARY) $(EXAMPLES_normal) $B/upgrade.pc
+RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
+
+# ---- targets for people ----
+
+# One build at a time in a checkout: `make test` and `make demo` may well run side by side. The lock is let go before
+# anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
+locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
+
+.PHONY: all test demo asan analyze lint fuzz bench install clean help setup
+all: ## the programs, the library and the examples, in build/
+	$(call locked,everything)
+
+test: ## install what is needed, build, run every test under sanitizers; SUITE=name runs one group
+	$(Q)units/setup
+	$(call locked,tests)
+	$(Q)exec $(JAIL) -- tests/run-tests $(SUITE)
+
+demo: ## install what is needed, build, and show rolls and ways back on the example service
+	$(Q)units/setup
+	$(call locked,demonstration)
+	$(Q)exec $(JAIL) -- env UPG_BIN=$B UPG_EXAMPLES=$B/examples PATH="$$PWD/$B/criu/bin:$$PATH" $B/tests/demo
+
+asan: ## everything once more under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan/
+	$(call locked,sanitized)
+
+analyze: ## gcc's static analyzer and clang-tidy over every source
+	$(Q)units/setup dev
+	$(call locked,analysis)
+
+lint: ## include arrows, format, names, references, and no warning from gcc or clang
+	$(Q)units/setup dev
+	$(Q)tests/lint
+	$(Q)mkdir -p $B && $(MAKE) B=$B/lint-gcc CC=gcc WERROR=1 objects
+	$(Q)mkdir -p $B && $(MAKE) B=$B/lint-clang CC=clang WERROR=1 objects
+
+fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each
+	$(Q)units/setup dev
+	$(call locked,fuzzers)
+	$(Q)exec $(JAIL) -- tests/run-fuzz $(FUZZ_SECONDS) $(FUZZERS)
+
+bench: ## the benchmarks, one after the other
+	$(Q)units/setup
+	$(call locked,benches)
+	$(Q)exec $(JAIL) -- sh -ec 'for bench; do "$$bench"; done' bench $(BENCHES)
+
+install: all ## into PREFIX (/usr/local) below DESTDIR
+	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
+	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
+	$(if $(CLI_MAIN),install -m 755 $B/upgradectl '$(DESTDIR)$(BINDIR)')
+	install -m 644 shim/upgrade.h '$(DESTDIR)$(INCLUDEDIR)'
+	install -m 644 $B/libupgrade.a '$(DESTDIR)$(LIBDIR)'
+	install -m 755 $B/libupgrade.so.0 '$(DESTDIR)$(LIBDIR)'
+	ln -sfn libupgrade.so.0 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
+	install -m 644 $B/upgrade.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
+	$(foreach page,$(wildcard */*.[1-8]),install -D -m 644 $(page) \
+		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
+	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
+		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
+
+setup: ## only install what building and testing need
+	$(Q)units/setup
+
+clean: ## remove build/, except the CRIU that setup brought
+	$(Q)rm -f compile_commands.json
+	$(Q)[ ! -d $B ] || find $B -mindepth 1 -maxdepth 1 ! -name 'criu*' -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z_.]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# ---- targets for the targets above; they expect to be alone ----
+
+.PHONY: everything tests demonstration sanitized fuzzers benches objects analysis
+everything: $(EVERYTHING)
+tests: $(RUNNABLE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
+demonstration: $(RUNNABLE) $(DEMO)
+sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
+fuzzers: $(FUZZERS) $(JAIL)
+benches: $(BENCHES) $(JAIL) $(EVERYTHING)
+
+# ---- generated code ----
+
+# protobuf-c's own output is not ours to keep free of warnings, nor is a header of it.
+GEN_FLAGS := -w
+
+$B/gen/%.pb-c.c $B/gen/%.pb-c.h: %.proto
+	$(call say,PROTOC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)protoc-c --proto_path=. --c_out=$B/gen $<
+
+$B/gen/supervisor/rpc.proto: $(RPC_PROTO)
+	$(Q)mkdir -p $(@D)
+	$(Q)cp $< $@
+
+$B/gen/%.pb-c.c $B/gen/%.pb-c.h: $B/gen/%.proto
+	$(call say,PROTOC,$<)
+	$(Q)protoc-c --proto_path=$B/gen --c_out=$B/gen $<
+
+criu/rpc.proto:
+	@echo 'CRIU'\''s rpc.proto is not installed: run units/setup' >&2; exit 1
+
+# ---- objects and archives ----
+
+.PHONY: FORCE
+define variant_rules
+$B/obj/$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@echo '$$(call compile,$(1)) $$(call warn,$(1)) $$(call link,$(1))' | cmp -s - $$@ || \
+		echo '$$(call compile,$(1)) $$(call warn,$(1)) $$(call link,$(1))' >$$@
+
+$B/obj/$(1)/%.o: %.c $B/obj/$(1)/flags | $(GEN_H)
+	$$(call say,CC,$(1) $$<)
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) -MMD -MP -c -o $$@ $$<
+
+$B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags
+	$$(call say,CC,$(1) $$<)
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,$(1)) $(GEN_FLAGS) -MMD -MP -c -o $$@ $$<
+
+$(foreach room,$(ROOMS),$(call room_rules,$(1),$(room)))
+endef
+
+# An empty room is an empty archive, so that the rest builds before its first source is there.
+define room_rules
+$B/obj/$(1)/$(2).a: $(call objects,$(1),$(filter-out $(MAINS),$(call sources,$(2)))) \
+		$(addprefix $B/obj/$(1)/,$(call protos,$(2))) | $B/obj/$(1)/flags
+	@rm -f $$@
+	$(Q)ar rcs $$@ $$^
+
+
+endef
+$(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
+
+# program,TARGET,VARIANT,OBJECTS,ROOMS,LIBRARIES
+define program
+$(1): $(3) $(call archives,$(2),$(4))
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(call link,$(2)) -o $$@ $(3) -Wl,--start-group $(call archives,$(2),$(4)) -Wl,--end-group $(5)
+endef
+rule = $(eval $(call program,$(1),$(2),$(3),$(4),$(5)))
+folder_objects = $(call objects,$(1),$(call sources,$(2))) $(addprefix $B/obj/$(1)/,$(call protos,$(2)))
+
+# ---- programs ----
+
+$(call rule,$B/upgraded,normal,$(call objects,normal,$(SUPERVISOR_MAIN)),base statefmt wire supervisor,$$(PACKAGE_LIBS))
+$(call rule,$B/upgradectl,normal,$(call objects,normal,$(CLI_MAIN)),base statefmt wire cli,$$(PACKAGE_LIBS))
+$(call rule,$B/asan/upgraded,asan,$(call objects,asan,$(SUPERVISOR_MAIN)),base statefmt wire supervisor,$$(PACKAGE_LIBS))
+$(call rule,$B/asan/upgradectl,asan,$(call objects,asan,$(CLI_MAIN)),base statefmt wire cli,$$(PACKAGE_LIBS))
+
+# ---- the library ----
+
+# The rooms behind the public header are merged into one object and their names made local, so that an application's own
+# fd_close() or loop_new() never meets ours.
+$B/libupgrade.a: $(call SHIM_OBJECTS,pic)
+	$(call say,AR,$@)
+	$(Q)$(CC) -r -nostdlib -o $B/obj/pic/libupgrade.o $^
+	$(Q)objcopy --localize-hidden $B/obj/pic/libupgrade.o
+	$(Q)rm -f $@ && ar rcs $@ $B/obj/pic/libupgrade.o
+
+$B/libupgrade.so.0: $(call SHIM_OBJECTS,pic) shim/libupgrade.map
+	$(call say,LINK,$@)
+	$(Q)$(call link,pic) -shared -Wl,-soname,libupgrade.so.0 -Wl,--version-script=shim/libupgrade.map -Wl,-z,defs \
+		-o $@ $(filter %.o,$^) $(SHIM_LIBS)
+
+$B/libupgrade.so: $B/libupgrade.so.0
+	$(Q)ln -sfn libupgrade.so.0 $@
+
+# Sanitized objects keep their names: what instruments them does not survive the merge with every compiler.
+$B/asan/libupgrade.a: $(call SHIM_OBJECTS,asan)
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$B/upgrade.pc: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: upgrade' \
+		'Description: replace a running service without dropping a connection or losing state' 'Version: $(VERSION)' \
+		'Requires: libprotobuf-c' 'Requires.private: libisal libxxhash' 'Libs: -L$${libdir} -lupgrade' \
+		'Libs.private: -lpthread' 'Cflags: -I$${includedir}' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# ---- the example ----
+
+upper = $(shell printf '%s' '$(1)' | tr 'a-z-' 'A-Z_')
+cached_defines = -DCACHED_VERSION=$(patsubst v%,%,$(firstword $(subst -, ,$(1)))) -DCACHED_NAME='"$(1)"' \
+	$(if $(findstring -,$(1)),-DCACHED_BREAK_$(call upper,$(shell printf '%s' '$(1)' | cut -d- -f2-))=1)
+
+# cached,VARIANT,NAME,DIRECTORY,LIBRARY
+define cached
+$B/obj/$(1)/examples/cached-$(2)/%.o: $(CACHED)/%.c $B/obj/$(1)/flags Makefile | $(GEN_H)
+	$$(call say,CC,$(1) $$< ($(2)))
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) $(call cached_defines,$(2)) -MMD -MP -c -o $$@ $$<
+
+$(3)/examples/cached-$(2): $(patsubst $(CACHED)/%.c,$B/obj/$(1)/examples/cached-$(2)/%.o,$(call sources,$(CACHED))) \
+		$(addprefix $B/obj/$(1)/,$(call protos,$(CACHED))) $(4)
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(call link,$(1)) -o $$@ $$^ $(SHIM_LIBS)
+endef
+ifneq ($(HAVE_CACHED),)
+$(foreach name,$(CACHED_SOUND) $(CACHED_BROKEN),$(eval $(call cached,normal,$(name),$B,$B/libupgrade.a)))
+$(foreach name,$(CACHED_SOUND),$(eval $(call cached,asan,$(name),$B/asan,$B/asan/libupgrade.a)))
+endif
+
+# ---- tests ----
+
+CRITERION := -lcriterion
+$(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,$(call folder_objects,asan,tests/$(room)),$(ROOMS),\
+	$(CRITERION) $$(PACKAGE_LIBS)))
+
+RIG := $(call folder_objects,normal,tests/rig)
+$(call rule,$B/tests/integration,normal,$(call folder_objects,normal,tests/integration) $(RIG),base statefmt wire,\
+	$(CRITERION) $$(PACKAGE_LIBS) -lm)
+$(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
+$(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
+$(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)
+
+# Beside fuzz_x.c and replay.c (what feeds it files), a folder's other sources belong to each of its programs.
+FUZZ_SHARED := $(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(call sources,tests/fuzz))
+BENCH_SHARED := $(filter-out tests/bench/bench_%.c,$(call sources,tests/bench))
+$(foreach name,$(REPLAYS:$B/asan/tests/%=%),$(call rule,$B/asan/tests/$(name),asan,\
+	$(call objects,asan,tests/fuzz/$(name).c tests/fuzz/replay.c $(FUZZ_SHARED)) \
+	$(addprefix $B/obj/asan/,$(call protos,tests/fuzz)),$(ROOMS),$$(PACKAGE_LIBS)))
+$(foreach name,$(FUZZERS:$B/fuzz/%=%),$(call rule,$B/fuzz/$(name),fuzz,\
+	$(call objects,fuzz,tests/fuzz/$(name).c $(FUZZ_SHARED)) \
+	$(addprefix $B/obj/fuzz/,$(call protos,tests/fuzz)),$(ROOMS),$$(PACKAGE_LIBS)))
+$(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
+	$(call objects,normal,tests/bench/$(name).c $(BENCH_SHARED)) \
+	$(addprefix $B/obj/normal/,$(call protos,tests/bench)),$(ROOMS),$$(PACKAGE_LIBS) -lm))
+
+# ---- checks ----
+
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*/*.c)
+objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
+	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),\
+		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED))))
+
+# One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
+analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
+TIDY_DEFINES := $(call cached_defines,v3)
+$B/analysis/%.done: %.c $(wildcard */*.h shim/examples/*/*.h) | $(GEN_H)
+	$(call say,ANALYZE,$<)
+	@mkdir -p $(@D)
+	$(Q)gcc $(STANDARD) $(INCLUDES) $(PACKAGE_CFLAGS) $(TIDY_DEFINES) -O2 -fanalyzer -Werror -c -o /dev/null $<
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(STANDARD) $(INCLUDES) $(PACKAGE_CFLAGS) $(TIDY_DEFINES)
+	@touch $@
+
+compile_commands.json: FORCE ## for editors and language servers
+	@{ echo '['; separator=; for source in $(OUR_SOURCES); do \
+		printf '%s{"directory": "%s", "file": "%s", "command": "%s"}' "$$separator" "$$PWD" "$$source" \
+			"$(call compile,normal) $(call warn,normal) $(subst ",\\\",$(subst ',,$(TIDY_DEFINES))) -c $$source"; \
+		separator=",$$(printf '\n_')"; separator="$${separator%_}"; done; echo; echo ']'; } >$@
+
+-include $(shell find $B/obj -name '*.d' 2>/dev/null)
