@@ -60,7 +60,7 @@ int commit_create(struct commit_word *word, uint64_t generation, int *ret_fd, st
 void commit_unmap(struct commit_word *word)
 {
 	if (word->word)
-		munmap((void *)word->word, WORD_BYTES);
+		munmap((void *)(uintptr_t)word->word, WORD_BYTES);
 	*word = (struct commit_word){ 0 };
 }
 

@@ -53,23 +53,18 @@ static int send_failed(int error, struct why *why)
 	}
 }
 
-int wire_send(int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why)
+int wire_send_packed(int fd, void *data, size_t size_bytes, const int *fds, size_t n, struct why *why)
 {
-	uint8_t data[WIRE_MESSAGE_MAX];
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * WIRE_FDS_MAX)];
 	} control;
-	struct iovec iov = { .iov_base = data };
+	struct iovec iov = { .iov_base = data, .iov_len = size_bytes };
 	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t sent;
 
 	if (n > WIRE_FDS_MAX)
 		return why_set(why, -EMSGSIZE, "send: %zu descriptors in one message, at most %u travel", n, WIRE_FDS_MAX);
-	iov.iov_len = protobuf_c_message_get_packed_size(message);
-	if (iov.iov_len > sizeof(data))
-		return why_set(why, -EMSGSIZE, "send: a message of %zu bytes, at most %u travel", iov.iov_len, WIRE_MESSAGE_MAX);
-	protobuf_c_message_pack(message, data);
 	if (n) {
 		struct cmsghdr *cmsg;
 
@@ -86,6 +81,17 @@ int wire_send(int fd, const ProtobufCMessage *message, const int *fds, size_t n,
 		sent = sendmsg(fd, &header, MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
 	return sent < 0 ? send_failed(errno, why) : WIRE_OK;
+}
+
+int wire_send(int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why)
+{
+	uint8_t data[WIRE_MESSAGE_MAX];
+	size_t size = protobuf_c_message_get_packed_size(message);
+
+	if (size > sizeof(data))
+		return why_set(why, -EMSGSIZE, "send: a message of %zu bytes, at most %u travel", size, WIRE_MESSAGE_MAX);
+	protobuf_c_message_pack(message, data);
+	return wire_send_packed(fd, data, size, fds, n, why);
 }
 
 static void collect_fds(struct msghdr *header, struct wire_fds *fds)

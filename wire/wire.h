@@ -35,6 +35,9 @@ void wire_fds_close(struct wire_fds *fds);
  * Return: WIRE_OK, WIRE_AGAIN, WIRE_CLOSED; -EMSGSIZE over a cap; -errno. Thread-safe. */
 int wire_send(int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why);
 
+/** wire_send_packed() - As wire_send(), for bytes that protobuf_c_message_pack() made earlier. */
+int wire_send_packed(int fd, void *data, size_t size_bytes, const int *fds, size_t n, struct why *why);
+
 /**
  * wire_receive() - Receive one datagram.
  * @buffer:     WIRE_MESSAGE_MAX bytes of scratch.

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* The old version's side of a roll, all of it inside one upg_dispatch():
+ *
+ *     stop threads -> on_prepare -> hand over descriptors -> save -> wait for the outcome
+ *         called off: release the threads, go on
+ *         committed:  shed the sockets, wait (parked), perhaps for a long time, perhaps inside an image
+ *                         resumed: take the sockets back, release the threads, go on
+ *
+ * Until the commit word says otherwise this process is the one that has the state, so each wait before that ends by itself: at the
+ * deadline, or when the supervisor vanishes, it takes the word to ABORTED and serves on.
+ */
+#include "shim/shim.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int send_quiesced(struct upg *upg, uint64_t since_us)
+{
+	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
+
+	quiesced.nanoseconds = (clock_now_us() - since_us) * 1000;
+	return channel_send(upg, &message, NULL, 0, 0);
+}
+
+static void send_not_yet(struct upg *upg)
+{
+	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
+
+	channel_send(upg, &message, NULL, 0, 0);
+}
+
+static void send_refused(struct upg *upg)
+{
+	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
+
+	refused.reason = upg->why.text;
+	channel_send(upg, &message, NULL, 0, 0);
+}
+
+static void send_resumed(struct upg *upg)
+{
+	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = &resumed);
+
+	resumed.at_us = clock_now_us();
+	channel_send(upg, &message, NULL, 0, 0);
+}
+
+/* This process serves on, and nothing has changed for it. */
+static int go_on(struct upg *upg)
+{
+	commit_unmap(&upg->word);
+	threads_release(&upg->threads);
+	if (upg->config->on_abort)
+		upg->config->on_abort(upg->config->userdata);
+	send_resumed(upg);
+	return UPG_OK;
+}
+
+/* ---- parked ---- */
+
+static int resume(struct upg *upg)
+{
+	int *lost = NULL, r;
+	size_t n_lost = 0;
+
+	r = fds_receive(upg, UINT64_MAX, shed_restore);
+	if (r == 0)
+		r = shed_undo(upg, &lost, &n_lost);
+	if (r < 0) {
+		/* Without its sockets this process is of no use; the supervisor learns of it by our end. */
+		send_refused(upg);
+		return UPG_LEAVE;
+	}
+	/* The supervisor's duplicates of what came back live until its bake ends. */
+	if (upg->config->on_resume)
+		upg->config->on_resume(lost, n_lost, upg->config->userdata);
+	free(lost);
+	threads_release(&upg->threads);
+	send_resumed(upg);
+	return UPG_OK;
+}
+
+/* Waits without a deadline: how long a version stays parked is the supervisor's decision, and it may span an image. */
+static int stay_parked(struct upg *upg)
+{
+	for (;;) {
+		Upgraded__Wire__AppMessage *message;
+		bool resumes;
+		int r = channel_receive(upg, UINT64_MAX, &message);
+
+		if (r != CHANNEL_MESSAGE)
+			return UPG_LEAVE;
+		resumes = message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME;
+		channel_free(upg, message);
+		if (resumes)
+			return resume(upg);
+	}
+}
+
+static int park(struct upg *upg)
+{
+	Upgraded__Wire__Parked parked = UPGRADED__WIRE__PARKED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PARKED, .parked = &parked);
+	int r;
+
+	/* A shared mapping would come back from an image as a private copy. */
+	commit_unmap(&upg->word);
+	r = shed_sockets(upg, &parked.fds);
+	if (r == 0)
+		r = channel_send(upg, &message, NULL, 0, 0);
+	if (r < 0) {
+		send_refused(upg);
+		return UPG_LEAVE;
+	}
+	return stay_parked(upg);
+}
+
+/* ---- the outcome ---- */
+
+/* No one will tell us any more, or not in time: settle it ourselves. */
+static int settle(struct upg *upg, bool *ret_ours)
+{
+	*ret_ours = commit_take(&upg->word, COMMIT_ABORTED);
+	return *ret_ours ? go_on(upg) : UPG_LEAVE;
+}
+
+static int await_outcome(struct upg *upg, uint64_t deadline_us)
+{
+	bool ours;
+
+	for (;;) {
+		Upgraded__Wire__AppMessage *message;
+		int r = channel_receive(upg, deadline_us, &message), body;
+
+		if (r == CHANNEL_TIMEOUT) {
+			r = settle(upg, &ours);
+			if (ours)
+				return r;
+			/* It did commit, at the last moment: the word to park is on its way. */
+			deadline_us = UINT64_MAX;
+			continue;
+		}
+		if (r != CHANNEL_MESSAGE)
+			return settle(upg, &ours);
+		body = (int)message->body_case;
+		channel_free(upg, message);
+		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_PARK)
+			return park(upg);
+		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT) {
+			/* Whoever says so has taken the word already; if not, this makes it true. */
+			if (commit_take(&upg->word, COMMIT_ABORTED))
+				return go_on(upg);
+		}
+	}
+}
+
+/* ---- the beginning ---- */
+
+static int hand_over(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *prepare)
+{
+	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	int r;
+
+	saved.totals = &totals;
+	r = fds_send(upg, prepare->commit_deadline_us, &saved.fds);
+	if (r == 0)
+		r = transfer_save(upg, state_fd, prepare, &totals);
+	return r < 0 ? r : channel_send(upg, &message, NULL, 0, 0);
+}
+
+/* Return: UPG_OK when all stand and the application agrees; UPG_NOT_YET or UPG_REFUSE when it does not, nothing held. */
+static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
+{
+	const struct upg_config *config = upg->config;
+	int r;
+
+	if (threads_stop(&upg->threads, prepare->quiesce_deadline_us, &upg->why) < 0)
+		return UPG_REFUSE;
+	r = config->on_prepare ? config->on_prepare((enum upg_level)prepare->level, config->userdata) : UPG_OK;
+	if (r == UPG_OK)
+		return UPG_OK;
+	threads_release(&upg->threads);
+	if (r == UPG_NOT_YET)
+		return r;
+	why_set(&upg->why, 0, "the application refused to be rolled now");
+	return UPG_REFUSE;
+}
+
+int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
+{
+	FD_CLEANUP int word_fd = wire_fds_claim(&upg->message_fds, 0);
+	FD_CLEANUP int state_fd = wire_fds_claim(&upg->message_fds, 1);
+	uint64_t since_us = clock_now_us();
+	int r;
+
+	if (state_fd < 0)
+		r = why_set(&upg->why, -EPROTO, "Prepare came without its descriptors");
+	else
+		r = commit_map(&upg->word, word_fd, prepare->generation, &upg->why);
+	if (r < 0) {
+		send_refused(upg);
+		return r;
+	}
+	r = quiesce(upg, prepare);
+	if (r != UPG_OK) {
+		commit_unmap(&upg->word);
+		if (r == UPG_NOT_YET)
+			send_not_yet(upg);
+		else
+			send_refused(upg);
+		return UPG_OK;
+	}
+	r = send_quiesced(upg, since_us);
+	if (r == 0)
+		r = hand_over(upg, state_fd, prepare);
+	/* The reader's end of stream, and nothing an image would have to hold. */
+	state_fd = fd_close(state_fd);
+	word_fd = fd_close(word_fd);
+	if (r < 0)
+		send_refused(upg);
+	return await_outcome(upg, prepare->commit_deadline_us);
+}

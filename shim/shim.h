@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* The shim's inside. What applications see is upgrade.h. */
+#pragma once
+
+#include "shim/upgrade.h"
+
+#include "base/why.h"
+#include "statefmt/statefmt.h"
+#include "wire/commit.h"
+#include "wire/wire.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+
+/* ---- threads.c: who touches state, and how they are brought to stand still ---- */
+
+struct upg_thread {
+	struct upg *upg;
+	struct upg_thread *next;
+	pthread_t id;
+	pid_t tid;
+	bool stands;   /* waits at an update point */
+	uint64_t beat; /* the last Ping it passed an update point after */
+	char name[32];
+};
+
+struct threads {
+	pthread_mutex_t lock;
+	pthread_cond_t arrived;  /* a thread stands, or left */
+	pthread_cond_t released; /* stop is over */
+	struct upg_thread *first;
+	bool stop;
+	uint64_t beat; /* the Ping that is being answered; 0: none */
+	/* What upg_point() looks at: not 0 while stop or beat want something of the threads. */
+	atomic_int attention;
+	int nudge_signal;
+};
+
+int threads_init(struct threads *threads, int nudge_signal, struct why *why);
+void threads_done(struct threads *threads);
+
+/** threads_stop() - Bring every registered thread but the caller to an update point. Return: 0, or -ETIMEDOUT with the names
+ * of those that did not come; then none is held. */
+int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why);
+void threads_release(struct threads *threads);
+
+/** threads_beat() - Ask every thread for a sign of life; the last one to give it answers @nonce by threads_beaten(). */
+void threads_beat(struct upg *upg, uint64_t nonce);
+
+/* ---- fds.c: the descriptors that move ---- */
+
+struct fd_entry {
+	char *name;
+	uint64_t tag;
+	int fd;
+	bool claimed; /* false: handed to us, and nobody asked for it yet */
+	bool custody; /* the supervisor holds a duplicate: a close must be told */
+	bool shed;    /* parked: /dev/null stands at its number */
+	struct fd_entry *next; /* in its hash bucket */
+};
+
+struct fd_table {
+	pthread_mutex_t lock;
+	struct fd_entry **buckets;
+	size_t n_buckets, n_entries;
+	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
+	size_t n_by_fd;
+	/* Closes the supervisor has not been told of yet, because its channel was full. */
+	Upgraded__Wire__FdInfo *closed;
+	size_t n_closed, cap_closed;
+};
+
+int fd_table_init(struct fd_table *table);
+void fd_table_done(struct fd_table *table);
+
+/** fd_table_put() - Return: 0; -EEXIST; -EINVAL (name too long); -ENOMEM. */
+int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
+struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
+/** fd_table_unclaimed() - How many, and one of them as an example (NULL if none). */
+size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
+/** fd_table_end_custody() - The supervisor dropped its duplicates. */
+void fd_table_end_custody(struct fd_table *table);
+/** fd_table_tell_closed() - Send what is queued, as far as the channel takes it. */
+void fd_table_tell_closed(struct upg *upg);
+
+/** fds_send() - Hand duplicates of all registered descriptors to the supervisor. */
+int fds_send(struct upg *upg, uint64_t deadline_us, uint32_t *ret_n);
+/** fds_receive() - Take descriptors in until the last batch; @take gets each and owns the fd. */
+int fds_receive(struct upg *upg, uint64_t deadline_us,
+		int (*take)(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd));
+
+/* ---- shed.c: what makes a parked process free of sockets ---- */
+
+struct epoll_entry {
+	int epoll_fd;
+	int fd;
+	struct epoll_event event;
+};
+
+struct shed {
+	struct epoll_entry *entries; /* registrations to put back */
+	size_t n, cap;
+};
+
+/** shed_sockets() - Remove the registered sockets from every epoll set, put /dev/null at their numbers. */
+int shed_sockets(struct upg *upg, uint32_t *ret_n);
+/** shed_restore() - Put one socket back at its number. Owns @fd. */
+int shed_restore(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
+/** shed_undo() - After the last shed_restore(): epoll registrations back, and what did not come back into *@ret_lost (owned
+ * by the caller, plain free()). */
+int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost);
+void shed_done(struct shed *shed);
+
+/* ---- transfer.c: state out and in ---- */
+
+int transfer_save(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *prepare,
+		  Upgraded__Wire__Totals *ret_totals);
+int transfer_load(struct upg *upg, int state_fd, uint64_t deadline_us);
+/** transfer_check() - Does the application hold as many objects as were loaded? */
+int transfer_check(struct upg *upg);
+
+/* ---- roll.c: the old version's side of a roll ---- */
+
+/** roll_leave() - From Prepare to the outcome. Return: as upg_dispatch(). */
+int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare);
+
+/* ---- upg.c, channel.c ---- */
+
+enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2 };
+
+struct upg {
+	const struct upg_config *config;
+	int fd; /* the channel to the supervisor; -1 */
+	struct why why;
+	struct threads threads;
+	struct fd_table fds;
+	struct shed shed;
+	struct commit_word word;
+	bool received;  /* state came from a predecessor, the commit is still to be done */
+	bool refused;
+	Upgraded__Wire__Totals totals; /* of what was loaded */
+	uint64_t *loaded;              /* records by type of ours */
+	uint32_t n_received_fds;
+	/* Of the message in hand. */
+	uint8_t *buffer;
+	struct wire_fds message_fds;
+};
+
+/** channel_send() - Send one body, waiting for room until @deadline_us (0: a second). Return: 0 or -errno. */
+int channel_send(struct upg *upg, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n, uint64_t deadline_us);
+/** channel_receive() - Wait for one message. Return: enum channel_wait or -errno. *@ret is freed by the caller. */
+int channel_receive(struct upg *upg, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret);
+void channel_free(struct upg *upg, Upgraded__Wire__AppMessage *message);
+
+#define APP_MESSAGE(kind, value)                                                                        \
+	{                                                                                                   \
+		.base = PROTOBUF_C_MESSAGE_INIT(&upgraded__wire__app_message__descriptor), .body_case = (kind), \
+		value                                                                                           \
+	}

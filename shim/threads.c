@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* Update points.
+ *
+ * A running thread pays one relaxed load for each upg_point(). A roll sets `attention`, and from then on every thread that comes by
+ * stops inside. Threads that block in a system call are nudged by a signal whose handler does nothing: the call returns EINTR. A
+ * nudge that lands between a thread's look at `attention` and its system call is lost, so nudges repeat, a little later each time,
+ * until everyone stands or the deadline passes. The relaxed load is enough because the mutex orders everything that
+ * matters: the state a thread wrote before it stood is seen by who found it standing.
+ */
+#include "shim/shim.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FIRST_NUDGE_US UINT64_C(200)
+#define LAST_NUDGE_US UINT64_C(5000)
+
+static void on_nudge(int signal)
+{
+	(void)signal;
+}
+
+int threads_init(struct threads *threads, int nudge_signal, struct why *why)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&threads->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&threads->arrived, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&threads->released, NULL);
+	threads->nudge_signal = nudge_signal;
+	if (nudge_signal) {
+		struct sigaction action = { .sa_handler = on_nudge };
+
+		sigemptyset(&action.sa_mask);
+		if (sigaction(nudge_signal, &action, NULL) < 0)
+			return why_errno(why, -errno, "nudge_signal %d", nudge_signal);
+	}
+	return 0;
+}
+
+void threads_done(struct threads *threads)
+{
+	while (threads->first) {
+		struct upg_thread *thread = threads->first;
+
+		threads->first = thread->next;
+		free(thread);
+	}
+	pthread_cond_destroy(&threads->released);
+	pthread_cond_destroy(&threads->arrived);
+	pthread_mutex_destroy(&threads->lock);
+}
+
+static void update_attention(struct threads *threads)
+{
+	atomic_store(&threads->attention, threads->stop || threads->beat);
+}
+
+struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
+{
+	struct threads *threads = &upg->threads;
+	struct upg_thread *thread = calloc(1, sizeof(*thread));
+
+	if (!thread)
+		return NULL;
+	thread->upg = upg;
+	thread->id = pthread_self();
+	thread->tid = gettid();
+	snprintf(thread->name, sizeof(thread->name), "%s", name ? name : "thread");
+	pthread_mutex_lock(&threads->lock);
+	while (threads->stop)
+		pthread_cond_wait(&threads->released, &threads->lock);
+	thread->beat = threads->beat;
+	thread->next = threads->first;
+	threads->first = thread;
+	pthread_mutex_unlock(&threads->lock);
+	return thread;
+}
+
+/* Lock held: if every thread gave its sign of life, the Ping is answered. */
+static uint64_t beat_if_complete(struct threads *threads)
+{
+	uint64_t nonce = threads->beat;
+
+	for (const struct upg_thread *t = threads->first; t; t = t->next)
+		if (t->beat != nonce)
+			return 0;
+	threads->beat = 0;
+	update_attention(threads);
+	return nonce;
+}
+
+static void send_pong(struct upg *upg, uint64_t nonce)
+{
+	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
+
+	if (!nonce)
+		return;
+	pong.nonce = nonce;
+	/* Without waiting: a pong that finds no room is made up for by the next ping. */
+	wire_send(upg->fd, &message.base, NULL, 0, NULL);
+}
+
+void upg_thread_leave(struct upg_thread *thread)
+{
+	struct upg *upg = thread->upg;
+	struct threads *threads = &upg->threads;
+	uint64_t beat = 0;
+
+	pthread_mutex_lock(&threads->lock);
+	for (struct upg_thread **link = &threads->first; *link; link = &(*link)->next) {
+		if (*link == thread) {
+			*link = thread->next;
+			break;
+		}
+	}
+	if (threads->beat)
+		beat = beat_if_complete(threads);
+	pthread_cond_signal(&threads->arrived);
+	pthread_mutex_unlock(&threads->lock);
+	send_pong(upg, beat);
+	free(thread);
+}
+
+static void point_slow(struct upg_thread *thread)
+{
+	struct upg *upg = thread->upg;
+	struct threads *threads = &upg->threads;
+	uint64_t beat = 0;
+
+	pthread_mutex_lock(&threads->lock);
+	if (threads->beat && thread->beat != threads->beat) {
+		thread->beat = threads->beat;
+		beat = beat_if_complete(threads);
+	}
+	while (threads->stop) {
+		thread->stands = true;
+		pthread_cond_signal(&threads->arrived);
+		pthread_cond_wait(&threads->released, &threads->lock);
+	}
+	thread->stands = false;
+	pthread_mutex_unlock(&threads->lock);
+	send_pong(upg, beat);
+}
+
+void upg_point(struct upg_thread *thread)
+{
+	if (__builtin_expect(atomic_load_explicit(&thread->upg->threads.attention, memory_order_relaxed), 0))
+		point_slow(thread);
+}
+
+/* Lock held. Wakes the threads that are still awaited; returns how many those are. */
+static size_t nudge(struct threads *threads)
+{
+	pthread_t self = pthread_self();
+	size_t n = 0;
+
+	for (struct upg_thread *t = threads->first; t; t = t->next) {
+		bool awaited = threads->stop ? !t->stands : t->beat != threads->beat;
+
+		if (!awaited || pthread_equal(t->id, self))
+			continue;
+		n++;
+		if (threads->nudge_signal)
+			pthread_kill(t->id, threads->nudge_signal);
+	}
+	return n;
+}
+
+static struct timespec to_timespec(uint64_t at_us)
+{
+	return (struct timespec){ .tv_sec = (time_t)(at_us / USEC_PER_SEC),
+				  .tv_nsec = (long)(at_us % USEC_PER_SEC) * 1000 };
+}
+
+static void name_missing(const struct threads *threads, struct why *why)
+{
+	pthread_t self = pthread_self();
+	char names[256] = "";
+	size_t used = 0;
+
+	for (const struct upg_thread *t = threads->first; t && used < sizeof(names); t = t->next) {
+		int n;
+
+		if (t->stands || pthread_equal(t->id, self))
+			continue;
+		n = snprintf(names + used, sizeof(names) - used, "%s%s (tid %d)", used ? ", " : "", t->name, t->tid);
+		if (n > 0)
+			used += (size_t)n;
+	}
+	why_set(why, 0, "did not reach an update point in time: %s", names);
+}
+
+int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why)
+{
+	uint64_t pause_us = FIRST_NUDGE_US;
+	int r = 0;
+
+	pthread_mutex_lock(&threads->lock);
+	threads->stop = true;
+	update_attention(threads);
+	while (nudge(threads)) {
+		uint64_t now = clock_now_us(), until = now + pause_us;
+		struct timespec at;
+
+		if (now >= deadline_us) {
+			name_missing(threads, why);
+			r = -ETIMEDOUT;
+			break;
+		}
+		/* Several may arrive within one wait: nudge again only when the pause is over. */
+		at = to_timespec(until < deadline_us ? until : deadline_us);
+		pthread_cond_timedwait(&threads->arrived, &threads->lock, &at);
+		if (clock_now_us() >= until && pause_us < LAST_NUDGE_US)
+			pause_us *= 2;
+	}
+	pthread_mutex_unlock(&threads->lock);
+	if (r < 0)
+		threads_release(threads);
+	return r;
+}
+
+void threads_release(struct threads *threads)
+{
+	pthread_mutex_lock(&threads->lock);
+	threads->stop = false;
+	update_attention(threads);
+	pthread_cond_broadcast(&threads->released);
+	pthread_mutex_unlock(&threads->lock);
+}
+
+void threads_beat(struct upg *upg, uint64_t nonce)
+{
+	struct threads *threads = &upg->threads;
+	pthread_t self = pthread_self();
+	uint64_t complete;
+
+	pthread_mutex_lock(&threads->lock);
+	/* A ping still under way is finished first: with ever new ones a slow thread would never have answered. */
+	if (!threads->beat)
+		threads->beat = nonce;
+	for (struct upg_thread *t = threads->first; t; t = t->next)
+		if (pthread_equal(t->id, self))
+			t->beat = threads->beat;
+	update_attention(threads);
+	complete = beat_if_complete(threads);
+	if (!complete)
+		nudge(threads);
+	pthread_mutex_unlock(&threads->lock);
+	send_pong(upg, complete);
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of an application under its supervisor: open, receive, ready, dispatch. */
+#include "shim/shim.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The number of our channel from the environment; not handed on to processes that the application starts. */
+static int inherited_channel(struct why *why)
+{
+	const char *text = getenv(WIRE_FD_ENV);
+	char *end;
+	long fd;
+
+	if (!text)
+		return -1;
+	errno = 0;
+	fd = strtol(text, &end, 10);
+	if (errno || end == text || *end || fd < 0 || fd > 0xfffff || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+		return why_set(why, -EBADF, WIRE_FD_ENV "=%s names no open descriptor", text);
+	unsetenv(WIRE_FD_ENV);
+	return (int)fd;
+}
+
+static int send_hello(struct upg *upg)
+{
+	const struct upg_config *config = upg->config;
+	Upgraded__Wire__Hello hello = UPGRADED__WIRE__HELLO__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO, .hello = &hello);
+	size_t n_types = config->n_types, n_edges = config->n_migrations;
+	Upgraded__Wire__Schema *schemas = calloc(n_types + 1, sizeof(*schemas));
+	Upgraded__Wire__Schema **schema_list = calloc(n_types + 1, sizeof(*schema_list));
+	Upgraded__Wire__MigrationEdge *edges = calloc(n_edges + 1, sizeof(*edges));
+	Upgraded__Wire__MigrationEdge **edge_list = calloc(n_edges + 1, sizeof(*edge_list));
+	int r = -ENOMEM;
+
+	if (!schemas || !schema_list || !edges || !edge_list)
+		goto out;
+	for (size_t i = 0; i < n_types; i++) {
+		upgraded__wire__schema__init(&schemas[i]);
+		schemas[i].name = (char *)(uintptr_t)config->types[i].name;
+		schemas[i].version = config->types[i].version;
+		schemas[i].fingerprint = sf_fingerprint(config->types[i].descriptor);
+		schema_list[i] = &schemas[i];
+	}
+	for (size_t i = 0; i < n_edges; i++) {
+		upgraded__wire__migration_edge__init(&edges[i]);
+		edges[i].type = (char *)(uintptr_t)config->migrations[i].type;
+		edges[i].from = config->migrations[i].from;
+		edges[i].to = config->migrations[i].to;
+		edge_list[i] = &edges[i];
+	}
+	hello.protocol = WIRE_PROTOCOL;
+	hello.service = (char *)(uintptr_t)(config->service ? config->service : "");
+	hello.version = (char *)(uintptr_t)(config->version ? config->version : "");
+	hello.pid = getpid();
+	hello.n_schemas = n_types;
+	hello.schemas = schema_list;
+	hello.n_migrations = n_edges;
+	hello.migrations = edge_list;
+	r = channel_send(upg, &message, NULL, 0, 0);
+out:
+	free(edge_list);
+	free(edges);
+	free(schema_list);
+	free(schemas);
+	return r;
+}
+
+static int check_config(const struct upg_config *config)
+{
+	for (size_t i = 0; i < config->n_types; i++) {
+		const struct upg_type *type = &config->types[i];
+
+		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX)
+			return -EINVAL;
+	}
+	for (size_t i = 0; i < config->n_migrations; i++) {
+		const struct upg_migration *m = &config->migrations[i];
+
+		if (!m->type || !m->from_descriptor || !m->to_descriptor || !m->migrate || m->from == m->to)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+int upg_open(const struct upg_config *config, struct upg **ret_upg)
+{
+	struct upg *upg;
+	int r = check_config(config);
+
+	if (r < 0)
+		return r;
+	upg = calloc(1, sizeof(*upg));
+	if (!upg)
+		return -ENOMEM;
+	upg->config = config;
+	upg->fd = -1;
+	upg->buffer = malloc(WIRE_MESSAGE_MAX);
+	r = threads_init(&upg->threads, config->nudge_signal, &upg->why);
+	if (r == 0)
+		r = upg->buffer ? fd_table_init(&upg->fds) : -ENOMEM;
+	if (r == 0) {
+		r = inherited_channel(&upg->why);
+		upg->fd = r >= 0 ? r : -1;
+		r = r == -1 || r >= 0 ? 0 : r;
+	}
+	if (r == 0 && upg->fd >= 0)
+		r = fd_nonblock(upg->fd, 1);
+	if (r == 0 && upg->fd >= 0)
+		r = send_hello(upg);
+	if (r < 0) {
+		upg_free(upg);
+		return r;
+	}
+	*ret_upg = upg;
+	return 0;
+}
+
+struct upg *upg_free(struct upg *upg)
+{
+	if (!upg)
+		return NULL;
+	fd_close(upg->fd);
+	commit_unmap(&upg->word);
+	shed_done(&upg->shed);
+	if (upg->fds.buckets)
+		fd_table_done(&upg->fds);
+	threads_done(&upg->threads);
+	free(upg->loaded);
+	free(upg->buffer);
+	free(upg);
+	return NULL;
+}
+
+const char *upg_why(const struct upg *upg)
+{
+	return upg->why.text;
+}
+
+int upg_fd(const struct upg *upg)
+{
+	return upg->fd;
+}
+
+void upg_refuse(struct upg *upg, const char *fmt, ...)
+{
+	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
+	char text[sizeof(upg->why.text)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	upg->refused = true;
+	if (upg->fd < 0)
+		return;
+	refused.reason = text;
+	channel_send(upg, &message, NULL, 0, 0);
+}
+
+/* ---- the new version's side ---- */
+
+static int take_handed_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
+{
+	int r = fd_table_put(&upg->fds, fd, info->name, info->tag, false, true);
+
+	if (r < 0) {
+		fd_close(fd);
+		return why_errno(&upg->why, r, "descriptor %s %" PRIu64, info->name, info->tag);
+	}
+	upg->n_received_fds++;
+	return 0;
+}
+
+static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
+{
+	FD_CLEANUP int word_fd = wire_fds_claim(&upg->message_fds, 0);
+	FD_CLEANUP int state_fd = wire_fds_claim(&upg->message_fds, 1);
+	int r;
+
+	if (state_fd < 0)
+		return why_set(&upg->why, -EPROTO, "Receive came without its descriptors");
+	r = commit_map(&upg->word, word_fd, receive->generation, &upg->why);
+	if (r == 0)
+		r = fds_receive(upg, receive->deadline_us, take_handed_fd);
+	if (r == 0)
+		r = transfer_load(upg, state_fd, receive->deadline_us);
+	return r;
+}
+
+static int be_received(struct upg *upg, const Upgraded__Wire__Receive *receive)
+{
+	struct why why;
+	int r = receive_state(upg, receive);
+
+	if (r < 0) {
+		why = upg->why;
+		upg_refuse(upg, "%s", why.text);
+		upg->why = why;
+		return r;
+	}
+	upg->received = true;
+	return UPG_RECEIVED;
+}
+
+int upg_receive(struct upg *upg)
+{
+	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
+	Upgraded__Wire__AppMessage announce = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY, .standby = &standby);
+	Upgraded__Wire__AppMessage *message;
+	int r;
+
+	if (upg->fd < 0)
+		return UPG_FRESH;
+	r = channel_send(upg, &announce, NULL, 0, 0);
+	if (r < 0)
+		return r;
+	r = channel_receive(upg, UINT64_MAX, &message);
+	if (r < 0)
+		return r;
+	if (r == CHANNEL_CLOSED)
+		return UPG_LEAVE;
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME:
+		r = UPG_FRESH;
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE:
+		r = be_received(upg, message->receive);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
+		r = UPG_LEAVE;
+		break;
+	default:
+		r = why_set(&upg->why, -EPROTO, "expected Welcome or Receive, got %s", wire_app_name(message));
+	}
+	channel_free(upg, message);
+	return r;
+}
+
+static int take_over(struct upg *upg)
+{
+	Upgraded__Wire__Committed committed = UPGRADED__WIRE__COMMITTED__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_COMMITTED, .committed = &committed);
+	bool ours;
+
+	committed.at_us = clock_now_us();
+	ours = commit_take(&upg->word, COMMIT_NEW);
+	commit_unmap(&upg->word);
+	if (!ours)
+		return UPG_LEAVE;
+	/* From here on this process serves whatever becomes of the supervisor, so a failed report changes nothing. */
+	channel_send(upg, &message, NULL, 0, 0);
+	return UPG_SERVE;
+}
+
+static int await_commit(struct upg *upg)
+{
+	Upgraded__Wire__AppMessage *message;
+	int r = channel_receive(upg, UINT64_MAX, &message);
+
+	if (r < 0)
+		return r;
+	/* Nobody is left who could say that old's state is complete here. Old calls the roll off by itself. */
+	if (r == CHANNEL_CLOSED)
+		return UPG_LEAVE;
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_COMMIT:
+		r = take_over(upg);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
+		r = UPG_LEAVE;
+		break;
+	default:
+		r = why_set(&upg->why, -EPROTO, "expected Commit, got %s", wire_app_name(message));
+	}
+	channel_free(upg, message);
+	return r;
+}
+
+static int ready_received(struct upg *upg)
+{
+	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
+	int r = transfer_check(upg);
+
+	if (r < 0) {
+		struct why why = upg->why;
+
+		upg_refuse(upg, "%s", why.text);
+		upg->why = why;
+		return r;
+	}
+	loaded.totals = &upg->totals;
+	loaded.fds = upg->n_received_fds;
+	r = channel_send(upg, &message, NULL, 0, 0);
+	return r < 0 ? r : await_commit(upg);
+}
+
+int upg_ready(struct upg *upg)
+{
+	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
+	int r;
+
+	if (upg->fd < 0)
+		return UPG_SERVE;
+	if (upg->refused)
+		return UPG_LEAVE;
+	if (upg->received)
+		return ready_received(upg);
+	r = channel_send(upg, &message, NULL, 0, 0);
+	return r < 0 ? r : UPG_SERVE;
+}
+
+/* ---- serving ---- */
+
+static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
+{
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE:
+		return roll_leave(upg, message->prepare);
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
+		threads_beat(upg, message->ping->nonce);
+		return UPG_OK;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
+		fd_table_end_custody(&upg->fds);
+		return UPG_OK;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
+		/* Crossed with our own word that the roll is off. */
+		return UPG_OK;
+	default:
+		return why_set(&upg->why, -EPROTO, "did not expect %s", wire_app_name(message));
+	}
+}
+
+int upg_dispatch(struct upg *upg)
+{
+	if (upg->fd < 0)
+		return UPG_OK;
+	fd_table_tell_closed(upg);
+	for (;;) {
+		Upgraded__Wire__AppMessage *message;
+		int r = channel_receive(upg, 0, &message);
+
+		if (r == CHANNEL_TIMEOUT)
+			return UPG_OK;
+		if (r == CHANNEL_CLOSED) {
+			/* The supervisor is gone: serve on without one. */
+			upg->fd = fd_close(upg->fd);
+			return UPG_OK;
+		}
+		if (r < 0)
+			return r;
+		r = handle(upg, message);
+		channel_free(upg, message);
+		if (r != UPG_OK)
+			return r;
+	}
+}
