@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/args.h"
+
+#include "base/why.h"
+#include "cli/format.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+enum option_id {
+	OPTION_SOCKET = 256, /* above every character, so that no short option collides */
+	OPTION_TIMEOUT,
+	OPTION_WAIT,
+	OPTION_ROLLBACK,
+	OPTION_BAKE,
+	OPTION_COLOR,
+	OPTION_VERSION,
+};
+
+struct verb {
+	const char *name;
+	Upgraded__Wire__Verb verb;
+	int min_operands;
+	int max_operands;
+	bool rolls; /* takes --wait, --rollback and --bake */
+	const char *operands;
+	const char *does;
+};
+
+static const struct verb verbs[] = {
+	{ "start", UPGRADED__WIRE__VERB__VERB_START, 1, 2, false, "SERVICE [VERSION]", "Start a service" },
+	{ "stop", UPGRADED__WIRE__VERB__VERB_STOP, 1, 1, false, "SERVICE", "Stop a service" },
+	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 2, 2, true, "SERVICE VERSION",
+	  "Replace the running version by VERSION; no connection drops" },
+	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
+	{ "status", UPGRADED__WIRE__VERB__VERB_STATUS, 0, 1, false, "[SERVICE]", "Show one service, or all, in detail" },
+	{ "list", UPGRADED__WIRE__VERB__VERB_LIST, 0, 0, false, "", "List the services" },
+	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
+};
+
+static const struct option long_options[] = {
+	{ "output", required_argument, NULL, 'o' },
+	{ "socket", required_argument, NULL, OPTION_SOCKET },
+	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+	{ "wait", required_argument, NULL, OPTION_WAIT },
+	{ "rollback", required_argument, NULL, OPTION_ROLLBACK },
+	{ "bake", required_argument, NULL, OPTION_BAKE },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "color", required_argument, NULL, OPTION_COLOR },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, OPTION_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* What was seen on the way, until the verb is known and says whether it may stand there. */
+struct seen {
+	const char *roll_option; /* the first option that only rolls take */
+};
+
+void args_usage(FILE *out)
+{
+	fputs("Usage: upgradectl [OPTION...] VERB ...\n"
+	      "\n"
+	      "Replace running services by their next version, and take them back.\n"
+	      "\n"
+	      "Verbs:\n", out);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
+	fputs("\n"
+	      "Options:\n"
+	      "  -o, --output=text|json    What to print (default text)\n"
+	      "      --socket=PATH         The supervisor's socket (default $" ARGS_SOCKET_ENV " or " ARGS_SOCKET_DEFAULT ")\n"
+	      "      --timeout=DURATION    Give up waiting, with status 9; what was asked for goes on\n"
+	      "      --wait=commit|done    roll, undo: return when the new version serves, or when all is over (default done)\n"
+	      "      --rollback=auto|parked|image|none\n"
+	      "                            roll, undo: the way back to keep (default: as configured)\n"
+	      "      --bake=DURATION       roll, undo: how long the new version is watched (default: as configured)\n"
+	      "  -q, --quiet               No progress and no summary; errors are still told\n"
+	      "      --color=auto|always|never\n"
+	      "  -h, --help                This text\n"
+	      "      --version             The version of this tool\n"
+	      "\n"
+	      "Durations: 300ms, 5s, 2min, 1h; a bare number counts seconds.\n"
+	      "\n"
+	      "Exit status:\n"
+	      "  0  done                            5  refused: nothing was touched\n"
+	      "  1  error                           6  rolled back: the old version serves\n"
+	      "  2  usage                           7  the way back failed\n"
+	      "  3  the service is not running      8  another roll is under way\n"
+	      "  4  no such service                 9  gave up waiting; it goes on\n", out);
+}
+
+int name_check(const char *what, const char *name, struct why *why)
+{
+	size_t length = strlen(name);
+	size_t good = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@-");
+
+	if (!length)
+		return why_set(why, -EINVAL, "the %s name is empty", what);
+	if (name[0] == '.')
+		return why_set(why, -EINVAL, "%s name \"%.80s\" starts with a '.'", what, name);
+	if (good < length)
+		return why_set(why, -EINVAL, "%s name \"%.80s\" contains '%c': only letters, digits and . _ @ - can stand there",
+			       what, name, name[good]);
+	if (length > ARGS_NAME_MAX)
+		return why_set(why, -EINVAL, "%s name \"%.80s\" has %zu characters, more than %u", what, name, length,
+			       ARGS_NAME_MAX);
+	return 0;
+}
+
+static const struct verb *verb_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+/* The index of @value in the list @words; -EINVAL with the whole list in @why. */
+static int choose(const char *option, const char *value, const char *const words[], struct why *why)
+{
+	char list[128] = "";
+	size_t used = 0;
+
+	for (int i = 0; words[i]; i++) {
+		if (!strcmp(words[i], value))
+			return i;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", words[i]);
+	}
+	return why_set(why, -EINVAL, "%s is one of %s, not \"%s\"", option, list, value);
+}
+
+/* Zero means "none given" in struct args and on the wire, so it cannot be asked for. */
+static int positive_duration(const char *option, const char *text, uint64_t *ret_us, struct why *why)
+{
+	uint64_t us = 0;
+	int rc = duration_parse(option, text, &us, why);
+
+	if (rc < 0)
+		return rc;
+	if (!us)
+		return why_set(why, -EINVAL, "%s must be more than zero", option);
+	*ret_us = us;
+	return 0;
+}
+
+static int take_choice(struct args *args, int id, const char *value, struct why *why)
+{
+	static const char *const outputs[] = { "text", "json", NULL };
+	static const char *const waits[] = { "done", "commit", NULL };
+	static const char *const rollbacks[] = { "auto", "parked", "image", "none", NULL };
+	static const char *const colors[] = { "auto", "always", "never", NULL };
+	int chosen;
+
+	switch (id) {
+	case 'o':
+		chosen = choose("--output", value, outputs, why);
+		args->json = chosen == 1;
+		break;
+	case OPTION_WAIT:
+		chosen = choose("--wait", value, waits, why);
+		args->wait_commit = chosen == 1;
+		break;
+	case OPTION_ROLLBACK:
+		chosen = choose("--rollback", value, rollbacks, why);
+		if (chosen >= 0)
+			args->rollback = rollbacks[chosen];
+		break;
+	default:
+		chosen = choose("--color", value, colors, why);
+		if (chosen >= 0)
+			args->color = (enum color_choice)chosen;
+		break;
+	}
+	return chosen < 0 ? chosen : 0;
+}
+
+static int take_option(struct args *args, struct seen *seen, int id, const char *value, struct why *why)
+{
+	switch (id) {
+	case OPTION_WAIT:
+		seen->roll_option = "--wait";
+		return take_choice(args, id, value, why);
+	case OPTION_ROLLBACK:
+		seen->roll_option = "--rollback";
+		return take_choice(args, id, value, why);
+	case OPTION_BAKE:
+		seen->roll_option = "--bake";
+		return positive_duration("--bake", value, &args->bake_us, why);
+	case OPTION_TIMEOUT:
+		return positive_duration("--timeout", value, &args->timeout_us, why);
+	case OPTION_SOCKET:
+		if (!*value)
+			return why_set(why, -EINVAL, "--socket needs a path");
+		args->socket_path = value;
+		return 0;
+	case 'q':
+		args->quiet = true;
+		return 0;
+	default:
+		return take_choice(args, id, value, why);
+	}
+}
+
+static int take_operands(struct args *args, const struct seen *seen, int n, char *const *operands, struct why *why)
+{
+	const struct verb *verb;
+	int rc = 0;
+
+	if (n == 0)
+		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, status, list or check");
+	verb = verb_find(operands[0]);
+	if (!verb)
+		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: start, stop, roll, undo, status, list or check",
+			       operands[0]);
+	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
+		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
+			       n - 1 < verb->min_operands ? "too few arguments" : "too many arguments", verb->name,
+			       *verb->operands ? " " : "", verb->operands);
+	if (seen->roll_option && !verb->rolls)
+		return why_set(why, -EINVAL, "%s has a meaning for roll and undo only, not for %s", seen->roll_option,
+			       verb->name);
+	if (n > 1)
+		rc = name_check("service", operands[1], why);
+	if (rc == 0 && n > 2)
+		rc = name_check("version", operands[2], why);
+	if (rc < 0)
+		return rc;
+	args->verb = verb->verb;
+	args->verb_name = verb->name;
+	args->service = n > 1 ? operands[1] : NULL;
+	args->version = n > 2 ? operands[2] : NULL;
+	return 0;
+}
+
+int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_args, struct why *why)
+{
+	struct args args = {
+		.socket_path = env_socket && *env_socket ? env_socket : ARGS_SOCKET_DEFAULT,
+	};
+	struct seen seen = { 0 };
+	int id;
+	int rc;
+
+	opterr = 0;
+	optind = 0; /* glibc: forget the state of an earlier parse */
+	while ((id = getopt_long(argc, argv, ":o:qh", long_options, NULL)) != -1) {
+		switch (id) {
+		case 'h':
+			return ARGS_HELP;
+		case OPTION_VERSION:
+			return ARGS_VERSION;
+		case ':':
+			return why_set(why, -EINVAL, "%s needs a value", argv[optind - 1]);
+		case '?':
+			/* optopt is the character of a short option, 0 for an unknown long one, its id for one given
+			 * a value that it does not take. */
+			if (optopt > 0 && optopt < OPTION_SOCKET && strncmp(argv[optind - 1], "--", 2) != 0)
+				return why_set(why, -EINVAL, "there is no option -%c", optopt);
+			return why_set(why, -EINVAL, "%.80s: no such option, or not with a value", argv[optind - 1]);
+		default:
+			rc = take_option(&args, &seen, id, optarg, why);
+			if (rc < 0)
+				return rc;
+		}
+	}
+	rc = take_operands(&args, &seen, argc - optind, argv + optind, why);
+	if (rc < 0)
+		return rc;
+	*ret_args = args;
+	return ARGS_RUN;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line, parsed and checked before anything is sent. */
+#pragma once
+
+#include "wire/control.pb-c.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct why;
+
+#define ARGS_SOCKET_ENV "UPGRADED_SOCKET"
+#define ARGS_SOCKET_DEFAULT "/run/upgraded/control"
+#define ARGS_NAME_MAX 64u
+
+enum args_outcome {
+	ARGS_RUN = 0,
+	ARGS_HELP = 1,    /* --help was asked for: nothing else was checked */
+	ARGS_VERSION = 2, /* --version was */
+};
+
+enum color_choice { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+/* Strings are borrowed from argv and the environment, or static. */
+struct args {
+	Upgraded__Wire__Verb verb;
+	const char *verb_name;
+	const char *service;     /* NULL: all of them */
+	const char *version;     /* NULL: as configured */
+	const char *socket_path;
+	uint64_t timeout_us;     /* 0: wait as long as it takes */
+	bool json;
+	bool wait_commit;
+	const char *rollback;    /* NULL: as configured */
+	uint64_t bake_us;        /* 0: as configured */
+	bool quiet;
+	enum color_choice color;
+};
+
+/**
+ * args_parse() - Read the command line. Prints nothing, and may be called any number of times.
+ * @argv:       options are moved to its front, as getopt_long(3) does.
+ * @env_socket: the value of $UPGRADED_SOCKET; NULL or empty counts as unset.
+ * @ret_args:   written only with ARGS_RUN.
+ *
+ * Return: an args_outcome; -errno: a usage error, told in @why.
+ */
+int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_args, struct why *why);
+
+/** args_usage() - The text of --help. */
+void args_usage(FILE *out);
+
+/**
+ * name_check() - Is @name fit to be a service's or a version's: 1..64 of [A-Za-z0-9._@-], not starting with '.'?
+ * Such a name can become part of a path and stay in its folder.
+ *
+ * Return: 0; -EINVAL with the offending character in @why.
+ */
+int name_check(const char *what, const char *name, struct why *why);

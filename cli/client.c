@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/client.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/why.h"
+#include "cli/format.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+struct channel {
+	int fd;
+	uint64_t due_us; /* UINT64_MAX: never */
+};
+
+enum channel_outcome { CHANNEL_READY = 0, CHANNEL_DUE = 1 };
+
+static int channel_wait(const struct channel *channel, short events, struct why *why)
+{
+	struct pollfd pollfd = { .fd = channel->fd, .events = events };
+
+	for (;;) {
+		int n = poll(&pollfd, 1, clock_timeout_ms(channel->due_us));
+
+		if (n > 0)
+			return CHANNEL_READY; /* or it is gone: the next read or write says so */
+		if (n == 0)
+			return CHANNEL_DUE;
+		if (errno != EINTR)
+			return why_errno(why, -errno, "poll");
+	}
+}
+
+static int lost(struct why *why)
+{
+	why_set(why, 0, "upgraded closed the connection before it answered");
+	return CLIENT_LOST;
+}
+
+static int timed_out(const struct client_call *call, struct why *why)
+{
+	char time[FORMAT_MAX];
+
+	why_set(why, 0, "gave up waiting after %s", format_age(time, sizeof(time), call->timeout_us));
+	return CLIENT_TIMED_OUT;
+}
+
+static int send_request(const struct channel *channel, const struct client_call *call, struct why *why)
+{
+	Upgraded__Wire__ControlMessage message;
+	Upgraded__Wire__Request request = *call->request;
+	int rc;
+
+	upgraded__wire__control_message__init(&message);
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST;
+	message.request = &request;
+	for (;;) {
+		rc = wire_send(channel->fd, &message.base, NULL, 0, why);
+		if (rc == WIRE_CLOSED)
+			return lost(why);
+		if (rc != WIRE_AGAIN)
+			return rc;
+		rc = channel_wait(channel, POLLOUT, why);
+		if (rc == CHANNEL_DUE)
+			return why_set(why, -ETIMEDOUT, "upgraded does not take requests on %s: nothing was asked",
+				       call->socket_path);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* One message, whatever it is. */
+static int receive(const struct channel *channel, const struct client_call *call, void *buffer,
+		   Upgraded__Wire__ControlMessage **ret_message, struct why *why)
+{
+	ProtobufCMessage *message = NULL;
+	struct wire_fds fds;
+	int rc;
+
+	for (;;) {
+		rc = channel_wait(channel, POLLIN, why);
+		if (rc == CHANNEL_DUE)
+			return timed_out(call, why);
+		if (rc < 0)
+			return rc;
+		rc = wire_receive(channel->fd, &upgraded__wire__control_message__descriptor, buffer, &fds, &message, why);
+		if (rc == WIRE_CLOSED)
+			return lost(why);
+		if (rc < 0)
+			return why_prefix(why, rc, "what answers on %s is no supervisor of protocol %u", call->socket_path,
+					  WIRE_PROTOCOL);
+		if (rc == WIRE_OK)
+			break;
+	}
+	wire_fds_close(&fds); /* no answer has descriptors */
+	*ret_message = (Upgraded__Wire__ControlMessage *)(void *)message;
+	return CLIENT_ANSWERED;
+}
+
+static int receive_result(const struct channel *channel, const struct client_call *call, void *buffer,
+			  Upgraded__Wire__ControlMessage **ret_message, struct why *why)
+{
+	for (;;) {
+		Upgraded__Wire__ControlMessage *message;
+		int rc = receive(channel, call, buffer, &message, why);
+
+		if (rc != CLIENT_ANSWERED)
+			return rc;
+		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT) {
+			*ret_message = message;
+			return CLIENT_ANSWERED;
+		}
+		/* Not skipped as something newer: nearly any bytes parse as a message of unknown fields, and whoever
+		 * sends such may never send a result. */
+		if (message->body_case != UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS)
+			rc = why_set(why, -EPROTO, "what answers on %s is no supervisor of protocol %u", call->socket_path,
+				     WIRE_PROTOCOL);
+		else if (call->on_progress)
+			call->on_progress(call->data, message->progress);
+		upgraded__wire__control_message__free_unpacked(message, NULL);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static int converse(const struct channel *channel, const struct client_call *call,
+		    Upgraded__Wire__ControlMessage **ret_message, struct why *why)
+{
+	void *buffer;
+	int rc;
+
+	rc = fd_nonblock(channel->fd, 1);
+	if (rc < 0)
+		return why_errno(why, rc, "%s: O_NONBLOCK", call->socket_path);
+	rc = send_request(channel, call, why);
+	if (rc != 0)
+		return rc;
+	buffer = malloc(WIRE_MESSAGE_MAX);
+	if (!buffer)
+		return why_errno(why, -ENOMEM, "room for an answer");
+	rc = receive_result(channel, call, buffer, ret_message, why);
+	free(buffer);
+	return rc;
+}
+
+int client_call(const struct client_call *call, Upgraded__Wire__ControlMessage **ret_message, struct why *why)
+{
+	struct channel channel = { .due_us = UINT64_MAX };
+	int rc;
+
+	if (call->timeout_us && __builtin_add_overflow(clock_now_us(), call->timeout_us, &channel.due_us))
+		channel.due_us = UINT64_MAX;
+	channel.fd = wire_connect(call->socket_path, why);
+	/* A branch on an errno, but it is the kernel's own word on connect(2), and the advice differs. */
+	if (channel.fd == -EACCES || channel.fd == -EPERM)
+		return CLIENT_FORBIDDEN;
+	if (channel.fd < 0)
+		return CLIENT_UNREACHABLE;
+	rc = converse(&channel, call, ret_message, why);
+	fd_close(channel.fd);
+	return rc;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/command.h"
+
+#include "base/clock.h"
+#include "base/why.h"
+#include "cli/client.h"
+#include "cli/progress.h"
+#include "cli/render_json.h"
+#include "cli/render_text.h"
+
+#include <string.h>
+
+#define DONE ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE)
+#define ERROR ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR)
+#define ROLLED_BACK ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK)
+#define TIMED_OUT ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_TIMED_OUT)
+
+/* The last message's own time is the supervisor's; what passed since is told by this side's clock. */
+struct watch {
+	struct progress progress;
+	uint64_t shown_at_us;
+};
+
+static void watch_show(void *data, const Upgraded__Wire__Progress *message)
+{
+	struct watch *watch = data;
+
+	progress_show(&watch->progress, message);
+	watch->shown_at_us = clock_now_us();
+}
+
+static void watch_end(struct watch *watch, int outcome, int code)
+{
+	bool went_well = outcome == CLIENT_ANSWERED && (code == DONE || (code == ROLLED_BACK && watch->progress.back));
+	bool goes_on = outcome == CLIENT_TIMED_OUT || code == TIMED_OUT;
+
+	progress_end(&watch->progress, went_well ? MARK_OK : goes_on ? MARK_OPEN : MARK_FAIL,
+		     watch->progress.elapsed_us + (clock_now_us() - watch->shown_at_us));
+}
+
+static bool is_query(const struct args *args)
+{
+	return args->verb == UPGRADED__WIRE__VERB__VERB_STATUS || args->verb == UPGRADED__WIRE__VERB__VERB_LIST ||
+	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK;
+}
+
+/* A Result's strings are not const: they belong to whoever unpacked it. Here nobody frees them. */
+static char *borrow(const char *text)
+{
+	return (char *)(uintptr_t)text;
+}
+
+/* What a call that got no answer has to say, in the form of an answer. @next has room for the advice. */
+static void explain(const struct args *args, int outcome, const struct why *why, char *next, size_t size,
+		    Upgraded__Wire__Result *ret_result)
+{
+	ret_result->code = (uint32_t)ERROR;
+	ret_result->cause = borrow(why->text);
+	next[0] = '\0';
+	if (!is_query(args))
+		snprintf(next, size, "see what it did: upgradectl status %s", args->service);
+	switch (outcome) {
+	case CLIENT_UNREACHABLE:
+		ret_result->text = borrow("cannot reach upgraded: nothing was asked");
+		snprintf(next, size, "is upgraded running? systemctl status upgraded");
+		break;
+	case CLIENT_FORBIDDEN:
+		ret_result->text = borrow("not allowed to talk to upgraded: nothing was asked");
+		snprintf(next, size, "try again as root, or as a member of the socket's group");
+		break;
+	case CLIENT_TIMED_OUT:
+		ret_result->code = (uint32_t)TIMED_OUT;
+		ret_result->cause = borrow("");
+		ret_result->text = borrow(why->text);
+		if (is_query(args))
+			snprintf(next, size, "is upgraded well? systemctl status upgraded");
+		else
+			snprintf(next, size, "it goes on without this command: upgradectl status %s", args->service);
+		break;
+	case CLIENT_LOST:
+		ret_result->text = borrow("upgraded went away");
+		if (is_query(args))
+			snprintf(next, size, "is upgraded running? systemctl status upgraded");
+		else
+			snprintf(next, size, "systemctl status upgraded; then see what it did: upgradectl status %s", args->service);
+		break;
+	default:
+		ret_result->text = borrow("talking to upgraded failed");
+		break;
+	}
+	ret_result->next = next;
+}
+
+static void show_text(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out,
+		      const struct term *err)
+{
+	struct moment now = { .monotonic_us = clock_now_us(), .wall = time(NULL) };
+	bool empty = !result->n_services && !result->n_checks;
+
+	if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_STATUS)
+		render_status(out, result, now);
+	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_LIST && result->code == (uint32_t)DONE)
+		render_list(out, result);
+	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
+		render_checks(out, result);
+	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE)
+		render_summary(out, args, result);
+	fflush(out->out);
+	/* A status that was shown has told the failure already: the service's own. */
+	if (result->code != (uint32_t)DONE && (empty || args->verb != UPGRADED__WIRE__VERB__VERB_STATUS))
+		render_failure(err, args, result);
+	fflush(err->out);
+}
+
+static int show_json(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out)
+{
+	json_t *json = json_result(args, result);
+	int rc = json ? json_print(out->out, json) : -1;
+
+	json_decref(json);
+	return rc;
+}
+
+static int show(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out,
+		const struct term *err)
+{
+	int code = result->code <= (uint32_t)TIMED_OUT ? (int)result->code : ERROR;
+
+	if (!args->json)
+		show_text(args, result, out, err);
+	else if (show_json(args, result, out) < 0 && code == DONE)
+		code = ERROR;
+	/* A success that nobody could read is none: the disk is full, or the reader is gone. */
+	if (ferror(out->out) && code == DONE)
+		code = ERROR;
+	return code;
+}
+
+static void request_fill(Upgraded__Wire__Request *request, const struct args *args)
+{
+	upgraded__wire__request__init(request);
+	request->protocol = WIRE_PROTOCOL;
+	request->verb = args->verb;
+	request->service = borrow(args->service ? args->service : "");
+	request->version = borrow(args->version ? args->version : "");
+	request->wait_commit = args->wait_commit;
+	request->rollback = borrow(args->rollback ? args->rollback : "");
+	request->bake_us = args->bake_us;
+}
+
+int command_run(const struct args *args, const struct term *out, const struct term *err)
+{
+	Upgraded__Wire__Request request;
+	Upgraded__Wire__Result no_answer;
+	Upgraded__Wire__ControlMessage *message = NULL;
+	const Upgraded__Wire__Result *result = &no_answer;
+	struct watch watch = { .shown_at_us = clock_now_us() };
+	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us };
+	struct why why = { "" };
+	char next[192];
+	int outcome;
+	int code;
+
+	request_fill(&request, args);
+	upgraded__wire__result__init(&no_answer);
+	progress_init(&watch.progress, err);
+	if (!args->json && !args->quiet) {
+		call.on_progress = watch_show;
+		call.data = &watch;
+	}
+	outcome = client_call(&call, &message, &why);
+	if (outcome == CLIENT_ANSWERED)
+		result = message->result;
+	else
+		explain(args, outcome, &why, next, sizeof(next), &no_answer);
+	watch_end(&watch, outcome, (int)result->code);
+	code = show(args, result, out, err);
+	if (message)
+		upgraded__wire__control_message__free_unpacked(message, NULL);
+	return code;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/format.h"
+
+#include "base/why.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MSEC UINT64_C(1000)
+#define SEC (1000 * MSEC)
+#define MIN (60 * SEC)
+#define HOUR (60 * MIN)
+#define DAY (24 * HOUR)
+
+struct unit {
+	const char *name;
+	uint64_t us;
+};
+
+/* No "m": next to "ms" it is one slip away from a wait sixty thousand times too long. */
+static const struct unit units[] = {
+	{ "", SEC }, { "us", 1 }, { "ms", MSEC }, { "s", SEC }, { "min", MIN }, { "h", HOUR }, { "d", DAY },
+};
+
+static const struct unit *unit_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (!strcmp(units[i].name, name))
+			return &units[i];
+	return NULL;
+}
+
+int duration_parse(const char *what, const char *text, uint64_t *ret_us, struct why *why)
+{
+	const char *p = text;
+	const struct unit *unit;
+	uint64_t value = 0;
+	uint64_t us;
+	bool over = false;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		over |= __builtin_mul_overflow(value, 10u, &value);
+		over |= __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value);
+	}
+	unit = p == text ? NULL : unit_find(p);
+	if (!unit)
+		return why_set(why, -EINVAL, "%s \"%s\" is not a duration: use 300ms, 5s, 2min or 1h", what, text);
+	if (over || __builtin_mul_overflow(value, unit->us, &us))
+		return why_set(why, -ERANGE, "%s \"%s\" is too long a time", what, text);
+	*ret_us = us;
+	return 0;
+}
+
+const char *format_count(char *buf, size_t size, uint64_t count)
+{
+	char digits[FORMAT_MAX];
+	int n = snprintf(digits, sizeof(digits), "%" PRIu64, count);
+	size_t used = 0;
+
+	for (int i = 0; i < n && used + 2 < size; i++) {
+		if (i && (n - i) % 3 == 0)
+			buf[used++] = ',';
+		buf[used++] = digits[i];
+	}
+	if (size)
+		buf[used] = '\0';
+	return buf;
+}
+
+const char *format_pause(char *buf, size_t size, uint64_t us)
+{
+	char count[FORMAT_MAX];
+
+	/* The decimals are cut, not rounded: a pause of 9.999 ms must not be told as 10.00. */
+	if (us < 10 * MSEC)
+		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 " ms", us / MSEC, us % MSEC / 10);
+	else if (us < 100 * MSEC)
+		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 " ms", us / MSEC, us % MSEC / 100);
+	else
+		snprintf(buf, size, "%s ms", format_count(count, sizeof(count), us / MSEC));
+	return buf;
+}
+
+const char *format_elapsed(char *buf, size_t size, uint64_t us)
+{
+	snprintf(buf, size, "%" PRIu64 ".%03" PRIu64 "s", us / SEC, us % SEC / MSEC);
+	return buf;
+}
+
+const char *format_age(char *buf, size_t size, uint64_t us)
+{
+	static const struct {
+		uint64_t big, small;
+		const char *big_name, *small_name;
+	} steps[] = { { DAY, HOUR, "d", "h" }, { HOUR, MIN, "h", "min" }, { MIN, SEC, "min", "s" } };
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		uint64_t rest;
+
+		if (us < steps[i].big)
+			continue;
+		rest = us % steps[i].big / steps[i].small;
+		if (rest)
+			snprintf(buf, size, "%" PRIu64 "%s %" PRIu64 "%s", us / steps[i].big, steps[i].big_name, rest,
+				 steps[i].small_name);
+		else
+			snprintf(buf, size, "%" PRIu64 "%s", us / steps[i].big, steps[i].big_name);
+		return buf;
+	}
+	if (us < MSEC)
+		snprintf(buf, size, "%" PRIu64 "us", us);
+	else if (us < SEC)
+		snprintf(buf, size, "%" PRIu64 "ms", us / MSEC);
+	else if (us < 10 * SEC && us % SEC >= 100 * MSEC)
+		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 "s", us / SEC, us % SEC / (100 * MSEC));
+	else
+		snprintf(buf, size, "%" PRIu64 "s", us / SEC);
+	return buf;
+}
+
+const char *format_bytes(char *buf, size_t size, uint64_t bytes)
+{
+	static const char *const names[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	uint64_t whole = bytes;
+	uint64_t rest = 0;
+	size_t i = 0;
+
+	if (bytes < 1024) {
+		snprintf(buf, size, "%" PRIu64 " B", bytes);
+		return buf;
+	}
+	for (;; i++) {
+		rest = whole % 1024;
+		whole /= 1024;
+		if (whole < 1024 || i + 1 == sizeof(names) / sizeof(names[0]))
+			break;
+	}
+	if (whole < 10)
+		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 " %s", whole, rest * 10 / 1024, names[i]);
+	else
+		snprintf(buf, size, "%" PRIu64 " %s", whole, names[i]);
+	return buf;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/why.h"
+#include "cli/args.h"
+#include "cli/command.h"
+#include "cli/term.h"
+
+#include <locale.h>
+#include <stdlib.h>
+
+#ifndef UPGRADED_VERSION
+#define UPGRADED_VERSION "0.1.0"
+#endif
+
+static int usage_error(const struct why *why)
+{
+	struct term err;
+
+	term_init(&err, stderr, COLOR_AUTO);
+	fputs("upgradectl: ", stderr);
+	term_text(&err, why->text, TERM_WHOLE);
+	fputs("\nTry \"upgradectl --help\".\n", stderr);
+	return UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE;
+}
+
+/* Output that never arrived is a failure, whatever else went well. */
+static int finish(int status)
+{
+	if (fflush(stdout) == EOF && status == UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE)
+		return UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR;
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static char err_buffer[4096];
+	struct why why = { "" };
+	struct args args;
+	struct term out;
+	struct term err;
+	int rc;
+
+	setlocale(LC_ALL, "");
+	/* A line in one write: a terminal never shows half of one. */
+	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));
+	rc = args_parse(argc, argv, getenv(ARGS_SOCKET_ENV), &args, &why);
+	if (rc < 0)
+		return usage_error(&why);
+	if (rc == ARGS_HELP) {
+		args_usage(stdout);
+		return finish(UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE);
+	}
+	if (rc == ARGS_VERSION) {
+		puts("upgradectl " UPGRADED_VERSION);
+		return finish(UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE);
+	}
+	term_init(&out, stdout, args.color);
+	term_init(&err, stderr, args.color);
+	return finish(command_run(&args, &out, &err));
+}

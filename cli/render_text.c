@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/render_text.h"
+
+#include "cli/format.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define LABEL_COLUMNS 12
+#define LIST_COLUMNS 7u
+
+/* "        pause  ": right-aligned, so that the values stand in a column. */
+static void label(const struct term *term, const char *name)
+{
+	term_style(term, STYLE_DIM);
+	fprintf(term->out, "%*s", LABEL_COLUMNS, name);
+	term_plain(term);
+	fputs("  ", term->out);
+}
+
+static void field(const struct term *term, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* For what this program wrote itself; a peer's text goes through field_text(). */
+static void field(const struct term *term, const char *name, const char *fmt, ...)
+{
+	va_list ap;
+
+	label(term, name);
+	va_start(ap, fmt);
+	vfprintf(term->out, fmt, ap);
+	va_end(ap);
+	fputc('\n', term->out);
+}
+
+static void field_text(const struct term *term, const char *name, const char *text)
+{
+	if (!*text)
+		return;
+	label(term, name);
+	term_text(term, text, TERM_WHOLE);
+	fputc('\n', term->out);
+}
+
+static void styled(const struct term *term, enum term_style style, const char *text)
+{
+	term_style(term, style);
+	term_text(term, text, TERM_WHOLE);
+	term_plain(term);
+}
+
+static bool went_back(const Upgraded__Wire__RollReport *roll)
+{
+	return roll->resume_us || !strncmp(roll->outcome, "rolled-back", strlen("rolled-back"));
+}
+
+static void way_back(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	char bytes[FORMAT_MAX];
+	char took[FORMAT_MAX];
+
+	if (!*roll->way_back)
+		return;
+	label(term, "way back");
+	term_text(term, roll->way_back, TERM_WHOLE);
+	if (roll->image_bytes)
+		fprintf(term->out, " (image of %s, taken in %s)", format_bytes(bytes, sizeof(bytes), roll->image_bytes),
+			format_pause(took, sizeof(took), roll->image_us));
+	if (roll->restore_us)
+		fprintf(term->out, " (restored in %s)", format_pause(took, sizeof(took), roll->restore_us));
+	fputc('\n', term->out);
+}
+
+/* The numbers of a roll, one to a line. */
+static void roll_numbers(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	char count[FORMAT_MAX];
+	char bytes[FORMAT_MAX];
+
+	if (roll->commit_us || roll->pause_us)
+		field(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
+	field(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
+	      format_bytes(bytes, sizeof(bytes), roll->state_bytes));
+	field(term, "fds", "%" PRIu32, roll->fds);
+	way_back(term, roll);
+	if (went_back(roll) || roll->kept || roll->reset)
+		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+}
+
+static void from_to(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	term_text(term, *roll->from ? roll->from : "?", TERM_WHOLE);
+	fputs(" -> ", term->out);
+	term_text(term, *roll->to ? roll->to : "?", TERM_WHOLE);
+}
+
+void render_summary(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result)
+{
+	const Upgraded__Wire__RollReport *roll = result->roll;
+
+	term_style(term, STYLE_GREEN);
+	term_mark(term, MARK_OK);
+	term_plain(term);
+	fputc(' ', term->out);
+	styled(term, STYLE_BOLD, args->service ? args->service : args->verb_name);
+	if (roll) {
+		fputs(": ", term->out);
+		from_to(term, roll);
+		if (*roll->outcome)
+			fputs(", ", term->out);
+		term_text(term, roll->outcome, TERM_WHOLE);
+	}
+	fputc('\n', term->out);
+	field_text(term, "result", result->text);
+	if (roll)
+		roll_numbers(term, roll);
+	field_text(term, "serving", result->serving);
+	field_text(term, "next", result->next);
+}
+
+static void log_lines(const struct term *term, size_t n, char *const *lines)
+{
+	if (!n)
+		return;
+	label(term, "last log");
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			fprintf(term->out, "%*s", LABEL_COLUMNS + 2, "");
+		fputs("| ", term->out);
+		term_text(term, lines[i], TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+}
+
+void render_failure(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result)
+{
+	const Upgraded__Wire__RollReport *roll = result->roll;
+	const char *cause = *result->cause || !roll ? result->cause : roll->cause;
+	bool own_lines = result->n_log_lines || !roll;
+
+	fputs("upgradectl: ", term->out);
+	term_style(term, STYLE_RED);
+	fputs(args->verb_name, term->out);
+	if (args->service) {
+		fputc(' ', term->out);
+		term_text(term, args->service, TERM_WHOLE);
+	}
+	if (args->version) {
+		fputc(' ', term->out);
+		term_text(term, args->version, TERM_WHOLE);
+	}
+	fputs(": ", term->out);
+	term_text(term, *result->text ? result->text : "failed", TERM_WHOLE);
+	term_plain(term);
+	fputc('\n', term->out);
+	if (strcmp(cause, result->text) != 0)
+		field_text(term, "cause", cause);
+	if (own_lines)
+		log_lines(term, result->n_log_lines, result->log_lines);
+	else
+		log_lines(term, roll->n_log_lines, roll->log_lines);
+	if (roll && *roll->outcome) {
+		label(term, "roll");
+		from_to(term, roll);
+		fputs(", ", term->out);
+		term_text(term, roll->outcome, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+	if (roll && went_back(roll))
+		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+	field_text(term, "serving now", result->serving);
+	field_text(term, "next", result->next);
+}
+
+static enum term_style state_style(const char *state)
+{
+	if (!strcmp(state, "running"))
+		return STYLE_GREEN;
+	if (!strcmp(state, "failed"))
+		return STYLE_RED;
+	if (!strcmp(state, "stopped"))
+		return STYLE_DIM;
+	return STYLE_YELLOW; /* starting, rolling, baking: under way */
+}
+
+/* " since Fri 2025-11-21 02:02:11 UTC, 5min 3s ago"; nothing when the peer's time makes no sense here. */
+static void since(const struct term *term, uint64_t at_us, struct moment now)
+{
+	char age[FORMAT_MAX];
+	char date[64];
+	struct tm tm;
+	time_t then;
+
+	if (!at_us || at_us > now.monotonic_us)
+		return;
+	then = now.wall - (time_t)((now.monotonic_us - at_us) / 1000000u);
+	if (!localtime_r(&then, &tm) || !strftime(date, sizeof(date), "%a %Y-%m-%d %H:%M:%S %Z", &tm))
+		return;
+	fprintf(term->out, " since %s, %s ago", date, format_age(age, sizeof(age), now.monotonic_us - at_us));
+}
+
+static void status_instance(const struct term *term, const Upgraded__Wire__Instance *instance, struct moment now)
+{
+	label(term, instance->pid > 0 ? "process" : "image");
+	if (instance->pid > 0)
+		fprintf(term->out, "%" PRId32 ", ", instance->pid);
+	term_text(term, instance->version, TERM_WHOLE);
+	fputc(' ', term->out);
+	term_text(term, instance->state, TERM_WHOLE);
+	since(term, instance->since_us, now);
+	fputc('\n', term->out);
+}
+
+static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	label(term, "last roll");
+	from_to(term, roll);
+	fputs(", ", term->out);
+	term_text(term, *roll->outcome ? roll->outcome : "under way", TERM_WHOLE);
+	if (*roll->started) {
+		fputs(", started ", term->out);
+		term_text(term, roll->started, TERM_WHOLE);
+	}
+	fputc('\n', term->out);
+	field_text(term, "cause", roll->cause);
+	roll_numbers(term, roll);
+	log_lines(term, roll->n_log_lines, roll->log_lines);
+}
+
+static void status_service(const struct term *term, const Upgraded__Wire__ServiceStatus *service, struct moment now)
+{
+	term_style(term, state_style(service->state));
+	term_mark(term, MARK_BULLET);
+	term_plain(term);
+	fputc(' ', term->out);
+	styled(term, STYLE_BOLD, service->name);
+	fputs(" - ", term->out);
+	styled(term, state_style(service->state), service->state);
+	fputc('\n', term->out);
+	field_text(term, "why", service->description);
+	field_text(term, "unit", service->unit_file);
+	field_text(term, "version", service->version);
+	for (size_t i = 0; i < service->n_instances; i++)
+		status_instance(term, service->instances[i], now);
+	field(term, "connections", "%" PRIu32, service->connections);
+	field(term, "restarts", "%" PRIu32, service->restarts);
+	if (*service->previous) {
+		label(term, "previous");
+		term_text(term, service->previous, TERM_WHOLE);
+		fputs(" (upgradectl undo ", term->out);
+		term_text(term, service->name, TERM_WHOLE);
+		fputs(")\n", term->out);
+	}
+	if (service->last_roll)
+		status_roll(term, service->last_roll);
+}
+
+void render_status(const struct term *term, const Upgraded__Wire__Result *result, struct moment now)
+{
+	for (size_t i = 0; i < result->n_services; i++) {
+		if (i)
+			fputc('\n', term->out);
+		status_service(term, result->services[i], now);
+	}
+}
+
+/* The process that serves, or else the first there is: a row has room for one. */
+static int32_t serving_pid(const Upgraded__Wire__ServiceStatus *service)
+{
+	for (size_t i = 0; i < service->n_instances; i++)
+		if (!strcmp(service->instances[i]->state, "serving"))
+			return service->instances[i]->pid;
+	return service->n_instances ? service->instances[0]->pid : 0;
+}
+
+struct row {
+	const char *cells[LIST_COLUMNS];
+	char pid[FORMAT_MAX];
+	char connections[FORMAT_MAX];
+	char restarts[FORMAT_MAX];
+};
+
+static const char *or_dash(const char *text)
+{
+	return *text ? text : "-";
+}
+
+static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *service)
+{
+	int32_t pid = serving_pid(service);
+
+	snprintf(row->pid, sizeof(row->pid), "%" PRId32, pid);
+	snprintf(row->connections, sizeof(row->connections), "%" PRIu32, service->connections);
+	snprintf(row->restarts, sizeof(row->restarts), "%" PRIu32, service->restarts);
+	row->cells[0] = service->name;
+	row->cells[1] = or_dash(service->state);
+	row->cells[2] = or_dash(service->version);
+	row->cells[3] = pid > 0 ? row->pid : "-";
+	row->cells[4] = row->connections;
+	row->cells[5] = row->restarts;
+	row->cells[6] = or_dash(service->previous);
+}
+
+static void row_print(const struct term *term, const struct row *row, const size_t widths[])
+{
+	for (size_t i = 0; i < LIST_COLUMNS; i++) {
+		bool last = i + 1 == LIST_COLUMNS;
+
+		if (i == 1)
+			term_style(term, state_style(row->cells[i]));
+		term_padded(term, row->cells[i], last ? 0 : widths[i] + 2);
+		if (i == 1)
+			term_plain(term);
+	}
+	fputc('\n', term->out);
+}
+
+void render_list(const struct term *term, const Upgraded__Wire__Result *result)
+{
+	static const char *const heads[LIST_COLUMNS] = {
+		"SERVICE", "STATE", "VERSION", "PID", "CONNECTIONS", "RESTARTS", "PREVIOUS",
+	};
+	size_t widths[LIST_COLUMNS];
+	struct row row;
+
+	for (size_t i = 0; i < LIST_COLUMNS; i++)
+		widths[i] = strlen(heads[i]);
+	for (size_t s = 0; s < result->n_services; s++) {
+		row_fill(&row, result->services[s]);
+		for (size_t i = 0; i < LIST_COLUMNS; i++) {
+			size_t columns = term_columns(term, row.cells[i]);
+
+			if (columns > widths[i])
+				widths[i] = columns;
+		}
+	}
+	term_style(term, STYLE_BOLD);
+	for (size_t i = 0; i < LIST_COLUMNS; i++)
+		term_padded(term, heads[i], i + 1 == LIST_COLUMNS ? 0 : widths[i] + 2);
+	term_plain(term);
+	fputc('\n', term->out);
+	for (size_t s = 0; s < result->n_services; s++) {
+		row_fill(&row, result->services[s]);
+		row_print(term, &row, widths);
+	}
+}
+
+void render_checks(const struct term *term, const Upgraded__Wire__Result *result)
+{
+	size_t width = 0;
+
+	for (size_t i = 0; i < result->n_checks; i++) {
+		size_t columns = term_columns(term, result->checks[i]->name);
+
+		if (columns > width)
+			width = columns;
+	}
+	for (size_t i = 0; i < result->n_checks; i++) {
+		const Upgraded__Wire__Check *check = result->checks[i];
+
+		term_style(term, check->ok ? STYLE_GREEN : STYLE_RED);
+		fputs(check->ok ? "ok" : "no", term->out);
+		term_plain(term);
+		fputs("  ", term->out);
+		term_padded(term, check->name, *check->detail ? width + 2 : 0);
+		term_text(term, check->detail, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+}

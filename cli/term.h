@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* Where text goes, and what may be done to it there. Whatever a peer said reaches a stream through term_text() alone. */
+#pragma once
+
+#include "cli/args.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+struct term {
+	FILE *out;       /* borrowed */
+	bool live;       /* a terminal: a line may be rewritten in place */
+	bool color;
+	bool utf8;       /* false: everything beyond ASCII is escaped, and marks are ASCII */
+	size_t width;    /* columns, asked anew of a real terminal by term_width(); 0: not known */
+};
+
+enum term_style { STYLE_BOLD, STYLE_DIM, STYLE_RED, STYLE_GREEN, STYLE_YELLOW };
+enum term_mark { MARK_OPEN, MARK_OK, MARK_FAIL, MARK_BACK, MARK_BULLET };
+
+#define TERM_WHOLE ((size_t)-1)
+
+/** term_init() - Find out what @out is. Colours also obey $NO_COLOR; expects setlocale(3) to have been called. */
+void term_init(struct term *term, FILE *out, enum color_choice color);
+
+/** term_width() - The columns of the terminal as of now; 80 if that cannot be known. */
+size_t term_width(const struct term *term);
+
+/**
+ * term_text() - Print a text that came from somewhere else, in at most @columns.
+ *
+ * Control characters, broken UTF-8 and the code points that reorder or hide text are printed as escapes: the log of a
+ * hostile service must not drive the terminal, nor make one line look like another. What does not fit is cut, visibly.
+ *
+ * Return: the columns it took.
+ */
+size_t term_text(const struct term *term, const char *text, size_t columns);
+
+/** term_columns() - The columns that term_text() would take for the whole of @text. */
+size_t term_columns(const struct term *term, const char *text);
+
+/** term_padded() - term_text() of the whole, then spaces up to @columns. */
+void term_padded(const struct term *term, const char *text, size_t columns);
+
+/** term_style() - Switch a style on; term_plain() ends all. Both print nothing where there is no colour. */
+void term_style(const struct term *term, enum term_style style);
+void term_plain(const struct term *term);
+
+/** term_mark() - A mark of one column. */
+void term_mark(const struct term *term, enum term_mark mark);
