@@ -66,7 +66,6 @@ void log_line(enum log_level level, const char *fmt, ...)
 		n = snprintf(line, sizeof(line), "%.64s: ", program_invocation_short_name);
 	size = n > 0 ? (size_t)n : 0;
 
-	errno = saved_errno; /* for %m */
 	va_start(args, fmt);
 	n = vsnprintf(line + size, sizeof(line) - size, fmt, args);
 	va_end(args);

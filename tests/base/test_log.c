@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/fd.h"
+#include "base/log.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+TestSuite(log, .timeout = 10);
+
+static int real_stderr;
+static int log_fd;      /* reading end of what stderr became; packets, so that each write(2) stays one */
+
+static void setup(void)
+{
+	int ends[2];
+
+	unsetenv("JOURNAL_STREAM");
+	cr_assert_eq(pipe2(ends, O_CLOEXEC | O_DIRECT | O_NONBLOCK), 0);
+	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	cr_assert_geq(dup2(ends[1], STDERR_FILENO), 0);
+	fd_close(ends[1]);
+	log_fd = ends[0];
+}
+
+static void teardown(void)
+{
+	dup2(real_stderr, STDERR_FILENO);
+	fd_close(real_stderr);
+	fd_close(log_fd);
+}
+
+/* One write(2)'s worth; "" when nothing was written. */
+static const char *written(void)
+{
+	static char line[4096];
+	ssize_t n = read(log_fd, line, sizeof(line) - 1);
+
+	line[n > 0 ? n : 0] = '\0';
+	return line;
+}
+
+static const char *with_name(const char *text)
+{
+	static char line[256];
+
+	snprintf(line, sizeof(line), "%s: %s", program_invocation_short_name, text);
+	return line;
+}
+
+static void set_stream(unsigned long long inode_offset)
+{
+	char stream[64];
+	struct stat st;
+
+	cr_assert_eq(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, st.st_ino + inode_offset);
+	cr_assert_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+}
+
+Test(log, writes_a_line_in_one_go_with_the_program_name, .init = setup, .fini = teardown)
+{
+	log_info("service %s: rolled", "a");
+	cr_assert_str_eq(written(), with_name("service a: rolled\n"));
+	cr_assert_str_eq(written(), "");
+}
+
+Test(log, gives_the_journal_priorities_instead_of_a_name, .init = setup, .fini = teardown)
+{
+	set_stream(0);
+	log_error("one");
+	cr_assert_str_eq(written(), "<3>one\n");
+	log_warning("two");
+	cr_assert_str_eq(written(), "<4>two\n");
+	log_info("three");
+	cr_assert_str_eq(written(), "<6>three\n");
+}
+
+Test(log, does_not_believe_a_journal_stream_that_is_not_its_stderr, .init = setup, .fini = teardown)
+{
+	set_stream(1);
+	log_error("one");
+	cr_assert_str_eq(written(), with_name("one\n"));
+}
+
+Test(log, survives_a_malformed_journal_stream, .init = setup, .fini = teardown)
+{
+	setenv("JOURNAL_STREAM", "12:34:56", 1);
+	log_error("one");
+	cr_assert_str_eq(written(), with_name("one\n"));
+}
+
+Test(log, keeps_quiet_above_its_level, .init = setup, .fini = teardown)
+{
+	log_debug("too much");
+	cr_assert_str_eq(written(), "");
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_debug("wanted");
+	cr_assert_str_eq(written(), with_name("wanted\n"));
+	log_set_level(LOG_LEVEL_ERROR);
+	log_warning("not wanted");
+	cr_assert_str_eq(written(), "");
+}
+
+Test(log, does_not_let_a_message_forge_lines, .init = setup, .fini = teardown)
+{
+	log_error("peer says: %s", "x\n<0>forged\033[2J\r");
+	cr_assert_str_eq(written(), with_name("peer says: x <0>forged [2J \n"));
+}
+
+Test(log, cuts_a_long_message_and_still_ends_the_line, .init = setup, .fini = teardown)
+{
+	char big[8000];
+	const char *line;
+
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	log_error("%s", big);
+	line = written();
+	cr_assert_eq(strlen(line), 2048);
+	cr_assert_eq(line[2047], '\n');
+	cr_assert_str_eq(written(), "");
+}
+
+Test(log, keeps_errno, .init = setup, .fini = teardown)
+{
+	errno = EXDEV;
+	log_error("what");
+	cr_assert_eq(errno, EXDEV);
+	cr_assert_str_eq(written(), with_name("what\n"));
+}
+
+static void *log_some(void *arg)
+{
+	for (int i = 0; i < 3; i++)
+		log_error("%s", (const char *)arg);
+	return NULL;
+}
+
+Test(log, lines_of_several_threads_do_not_mix, .init = setup, .fini = teardown)
+{
+	char words[4][8] = { "one", "two", "three", "four" };
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < 4; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, log_some, words[i]), 0);
+	for (size_t i = 0; i < 4; i++)
+		cr_assert_eq(pthread_join(threads[i], NULL), 0);
+	for (size_t i = 0; i < 12; i++) {
+		const char *line = written();
+		bool known = false;
+
+		for (size_t word = 0; word < 4; word++) {
+			char expected[40];
+
+			snprintf(expected, sizeof(expected), "%s\n", words[word]);
+			known = known || strcmp(line, with_name(expected)) == 0;
+		}
+		cr_assert(known, "got '%s'", line);
+	}
+	cr_assert_str_eq(written(), "");
+}
