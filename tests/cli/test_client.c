@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/client.h"
+#include "tests/cli/fake_server.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+TestSuite(client, .timeout = 30);
+
+static struct fake_server server;
+static struct why why;
+static Upgraded__Wire__ControlMessage *answer;
+static int n_progress;
+
+static void count_progress(void *data, const Upgraded__Wire__Progress *progress)
+{
+	cr_expect_eq(data, &n_progress);
+	cr_expect_str_eq(progress->phase, "standby");
+	n_progress++;
+}
+
+static int ask(const char *path, uint64_t timeout_us)
+{
+	Upgraded__Wire__Request request;
+	struct client_call call = {
+		.socket_path = path, .request = &request, .timeout_us = timeout_us, .on_progress = count_progress,
+		.data = &n_progress,
+	};
+
+	upgraded__wire__request__init(&request);
+	request.protocol = WIRE_PROTOCOL;
+	request.verb = UPGRADED__WIRE__VERB__VERB_LIST;
+	return client_call(&call, &answer, &why);
+}
+
+static int ask_server(void (*play)(struct fake_server *server, int fd), uint64_t timeout_us)
+{
+	int rc;
+
+	fake_server_start(&server, play);
+	rc = ask(server.path, timeout_us);
+	fake_server_stop(&server);
+	fake_server_free(&server);
+	return rc;
+}
+
+static void play_answer(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__Result result;
+
+	(void)self;
+	upgraded__wire__result__init(&result);
+	result.code = UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_BUSY;
+	fake_progress(fd, "standby", "new process", 10);
+	fake_progress(fd, "standby", "it said hello", 20);
+	fake_result(fd, &result);
+}
+
+Test(client, brings_progress_and_then_the_result)
+{
+	cr_assert_eq(ask_server(play_answer, 0), CLIENT_ANSWERED, "%s", why.text);
+	cr_expect_eq(n_progress, 2);
+	cr_expect_eq(answer->body_case, UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT);
+	cr_expect_eq(answer->result->code, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_BUSY);
+	upgraded__wire__control_message__free_unpacked(answer, NULL);
+}
+
+Test(client, says_when_nobody_listens)
+{
+	cr_expect_eq(ask("/nonexistent/control", 0), CLIENT_UNREACHABLE);
+	cr_expect(strstr(why.text, "/nonexistent"), "%s", why.text);
+}
+
+static void play_nothing(struct fake_server *self, int fd)
+{
+	(void)self;
+	(void)fd;
+}
+
+Test(client, tells_a_missing_permission_from_a_missing_supervisor)
+{
+	uid_t self = geteuid();
+
+	fake_server_start(&server, play_nothing);
+	/* Root may write to any socket: be somebody else for a moment. */
+	cr_assert_eq(chmod(server.path, 0), 0);
+	cr_assert_eq(chmod(server.folder, 0711), 0);
+	if (self == 0)
+		cr_assert_eq(seteuid(65534), 0);
+	cr_expect_eq(ask(server.path, 0), CLIENT_FORBIDDEN, "%s", why.text);
+	cr_assert_eq(seteuid(self), 0);
+	cr_expect(strstr(why.text, "control"), "%s", why.text);
+	cr_assert_eq(chmod(server.path, 0600), 0);
+	cr_expect_eq(ask(server.path, 0), CLIENT_LOST);
+	fake_server_stop(&server);
+	fake_server_free(&server);
+}
+
+Test(client, says_when_the_socket_is_a_leftover)
+{
+	char path[] = "/tmp/test-cli-leftover-XXXXXX";
+	char socket_path[64];
+	int fd;
+
+	cr_assert(mkdtemp(path));
+	snprintf(socket_path, sizeof(socket_path), "%s/control", path);
+	fd = wire_listen(socket_path, 0600, &why);
+	cr_assert_geq(fd, 0);
+	fd_close(fd);
+	cr_expect_eq(ask(socket_path, 0), CLIENT_UNREACHABLE);
+	cr_expect(strstr(why.text, "control"), "%s", why.text);
+	unlink(socket_path);
+	rmdir(path);
+}
+
+Test(client, says_when_the_answer_never_comes)
+{
+	cr_expect_eq(ask_server(play_nothing, 0), CLIENT_LOST);
+	cr_expect(strstr(why.text, "closed the connection before it answered"), "%s", why.text);
+}
+
+static void play_half(struct fake_server *self, int fd)
+{
+	(void)self;
+	fake_progress(fd, "standby", "about to crash", 10);
+}
+
+Test(client, says_when_the_supervisor_goes_away_halfway)
+{
+	cr_expect_eq(ask_server(play_half, 0), CLIENT_LOST);
+	cr_expect_eq(n_progress, 1);
+}
+
+static void play_garbage(struct fake_server *self, int fd)
+{
+	(void)self;
+	send(fd, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12, MSG_NOSIGNAL);
+	fake_wait_closed(fd);
+}
+
+Test(client, refuses_bytes_that_are_no_message)
+{
+	cr_expect_lt(ask_server(play_garbage, 0), 0);
+	cr_expect(strstr(why.text, "is no supervisor"), "%s", why.text);
+}
+
+static void play_unknown(struct fake_server *self, int fd)
+{
+	(void)self;
+	/* Field 13, a varint: a well-formed message that says nothing. */
+	send(fd, "\x68\x01", 2, MSG_NOSIGNAL);
+	fake_wait_closed(fd);
+}
+
+Test(client, refuses_a_message_without_a_body)
+{
+	cr_expect_lt(ask_server(play_unknown, 0), 0);
+	cr_expect(strstr(why.text, "is no supervisor"), "%s", why.text);
+}
+
+static void play_echo(struct fake_server *self, int fd)
+{
+	wire_send(fd, &self->asked->base, NULL, 0, NULL);
+	fake_wait_closed(fd);
+}
+
+Test(client, refuses_an_answer_that_is_a_request)
+{
+	cr_expect_lt(ask_server(play_echo, 0), 0);
+	cr_expect(strstr(why.text, "is no supervisor"), "%s", why.text);
+}
+
+static void play_oversized(struct fake_server *self, int fd)
+{
+	size_t size = WIRE_MESSAGE_MAX + 4096;
+	char *data = calloc(1, size);
+
+	(void)self;
+	if (data)
+		send(fd, data, size, MSG_NOSIGNAL);
+	free(data);
+	fake_wait_closed(fd);
+}
+
+Test(client, refuses_a_datagram_over_the_limit)
+{
+	cr_expect_lt(ask_server(play_oversized, 0), 0);
+	cr_expect(strstr(why.text, "cut off"), "%s", why.text);
+}
+
+static void play_silence(struct fake_server *self, int fd)
+{
+	(void)self;
+	fake_wait_closed(fd);
+}
+
+Test(client, gives_up_when_its_time_is_over)
+{
+	cr_expect_eq(ask_server(play_silence, 30000), CLIENT_TIMED_OUT);
+	cr_expect_str_eq(why.text, "gave up waiting after 30ms");
+}
+
+static void play_chatter(struct fake_server *self, int fd)
+{
+	struct pollfd pollfd = { .fd = fd, .events = 0 };
+
+	(void)self;
+	while (poll(&pollfd, 1, 1) == 0)
+		fake_progress(fd, "standby", "still at it", 10);
+}
+
+Test(client, progress_does_not_prolong_the_wait)
+{
+	cr_expect_eq(ask_server(play_chatter, 50000), CLIENT_TIMED_OUT);
+}
+
+static void play_descriptors(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__ControlMessage message;
+	Upgraded__Wire__Result result;
+	int fds[3] = { fd, fd, fd };
+
+	(void)self;
+	upgraded__wire__control_message__init(&message);
+	upgraded__wire__result__init(&result);
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT;
+	message.result = &result;
+	wire_send(fd, &message.base, fds, 3, NULL);
+}
+
+static int lowest_free_fd(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	fd_close(fd);
+	return fd;
+}
+
+Test(client, keeps_no_descriptor)
+{
+	int before = lowest_free_fd();
+
+	cr_assert_eq(ask_server(play_descriptors, 0), CLIENT_ANSWERED, "%s", why.text);
+	upgraded__wire__control_message__free_unpacked(answer, NULL);
+	cr_expect_lt(ask_server(play_garbage, 0), 0);
+	cr_expect_eq(ask_server(play_nothing, 0), CLIENT_LOST);
+	cr_expect_eq(lowest_free_fd(), before);
+}
