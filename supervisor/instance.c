@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/instance.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/why.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define APP_CHANNEL_FD 3
+#define LOG_READ_BYTES 4096
+
+/* ---- what it prints ---- */
+
+static void line_complete(struct instance *instance)
+{
+	struct lines *lines = &instance->lines;
+	unsigned slot = (lines->first + lines->n) % INSTANCE_LINES;
+
+	instance->partial[instance->n_partial] = 0;
+	memcpy(lines->text[slot], instance->partial, instance->n_partial + 1);
+	if (lines->n < INSTANCE_LINES)
+		lines->n++;
+	else
+		lines->first = (lines->first + 1) % INSTANCE_LINES;
+	log_info("%s[%s %d]: %s", instance->service, instance->version, instance->child.pid, instance->partial);
+	instance->n_partial = 0;
+}
+
+static void take_output(struct instance *instance, const char *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		unsigned char c = (unsigned char)data[i];
+
+		if (c == '\n') {
+			line_complete(instance);
+			continue;
+		}
+		if (instance->n_partial == INSTANCE_LINE_BYTES - 1)
+			line_complete(instance);
+		/* A service's output must not drive the operator's terminal, nor break a message's UTF-8. */
+		instance->partial[instance->n_partial++] = c == '\t' || (c >= 0x20 && c < 0x7f) ? (char)c : '?';
+	}
+}
+
+static void log_close(struct instance *instance)
+{
+	source_del(&instance->log_source);
+	instance->log = fd_close(instance->log);
+}
+
+static void drain_log(struct instance *instance)
+{
+	char data[LOG_READ_BYTES];
+
+	while (instance->log >= 0) {
+		ssize_t n = read(instance->log, data, sizeof(data));
+
+		if (n > 0) {
+			take_output(instance, data, (size_t)n);
+		} else if (n < 0 && errno == EINTR) {
+			continue;
+		} else {
+			if (n == 0 || errno != EAGAIN)
+				log_close(instance);
+			return;
+		}
+	}
+}
+
+static void on_log(struct source *source, uint32_t events)
+{
+	struct instance *instance = container_of(source, struct instance, log_source);
+	char data[LOG_READ_BYTES];
+	ssize_t n;
+
+	(void)events;
+	/* Once per turn: a service that prints without end must not hold the loop. */
+	n = read(instance->log, data, sizeof(data));
+	if (n > 0)
+		take_output(instance, data, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		log_close(instance);
+}
+
+const char *instance_line(const struct instance *instance, unsigned i)
+{
+	return i < instance->lines.n ? instance->lines.text[(instance->lines.first + i) % INSTANCE_LINES] : NULL;
+}
+
+/* ---- the channel ---- */
+
+static void channel_close(struct instance *instance)
+{
+	source_del(&instance->channel_source);
+	instance->channel = fd_close(instance->channel);
+	outbox_clear(&instance->outbox);
+}
+
+static void watch_channel(struct instance *instance)
+{
+	if (instance->channel >= 0)
+		source_set(&instance->channel_source,
+			   EPOLLIN | (outbox_is_empty(&instance->outbox) ? 0u : (uint32_t)EPOLLOUT));
+}
+
+void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+{
+	struct why why = { 0 };
+
+	if (instance->channel < 0)
+		return;
+	if (outbox_send(&instance->outbox, instance->channel, &message->base, fds, n, &why) < 0)
+		log_warning("%s[%s %d]: %s could not be sent: %s", instance->service, instance->version, instance->child.pid,
+			    wire_app_name(message), why.text);
+	watch_channel(instance);
+}
+
+static int check_hello(const struct instance *instance, const Upgraded__Wire__Hello *hello, struct why *why)
+{
+	if (instance->hello)
+		return why_set(why, -EPROTO, "said hello twice");
+	if (hello->protocol != WIRE_PROTOCOL)
+		return why_set(why, -EPROTO, "speaks protocol %u, this supervisor speaks %u", hello->protocol, WIRE_PROTOCOL);
+	for (size_t i = 0; i < hello->n_schemas; i++)
+		if (!*hello->schemas[i]->name || !hello->schemas[i]->version)
+			return why_set(why, -EPROTO, "said hello with a type that has no name or version");
+	return 0;
+}
+
+/* Return: true while the instance still exists and more may be read. */
+static bool handle_datagram(struct instance *instance, Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	struct why why = { 0 };
+
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
+		if (check_hello(instance, message->hello, &why) == 0) {
+			instance->hello = message;
+			wire_fds_close(fds);
+			return true;
+		}
+		wire_fds_close(fds);
+		upgraded__wire__app_message__free_unpacked(message, NULL);
+		instance->events->on_garbage(instance, why.text);
+		return false;
+	}
+	instance->events->on_message(instance, message, fds);
+	wire_fds_close(fds);
+	upgraded__wire__app_message__free_unpacked(message, NULL);
+	return false;
+}
+
+/* Reads one datagram. Return: true if another may be read at once. */
+static bool read_channel(struct instance *instance)
+{
+	static uint8_t buffer[WIRE_MESSAGE_MAX]; /* one loop thread */
+	struct why why = { 0 };
+	struct wire_fds fds;
+	ProtobufCMessage *message;
+	int r = wire_receive(instance->channel, &upgraded__wire__app_message__descriptor, buffer, &fds, &message, &why);
+
+	if (r == WIRE_OK)
+		return handle_datagram(instance, (Upgraded__Wire__AppMessage *)message, &fds);
+	if (r == WIRE_AGAIN)
+		return false;
+	if (r == -EBADMSG) {
+		instance->events->on_garbage(instance, why.text);
+		return false;
+	}
+	channel_close(instance);
+	return false;
+}
+
+static void on_channel(struct source *source, uint32_t events)
+{
+	struct instance *instance = container_of(source, struct instance, channel_source);
+	struct why why = { 0 };
+
+	if (events & EPOLLOUT) {
+		if (outbox_flush(&instance->outbox, instance->channel, &why) < 0) {
+			channel_close(instance);
+			return;
+		}
+		watch_channel(instance);
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		while (read_channel(instance))
+			;
+}
+
+/* ---- the process ---- */
+
+static void on_child_exit(struct child *child)
+{
+	struct instance *instance = container_of(child, struct instance, child);
+
+	instance->exited = true;
+	drain_log(instance);
+	if (instance->n_partial)
+		line_complete(instance);
+	instance->events->on_exit(instance);
+}
+
+/* A pair of ends: ours, non-blocking and watched; the application's, with its inode. */
+static int open_channel(struct instance *instance, int *ret_theirs, unsigned long long *ret_inode, struct why *why)
+{
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return why_errno(why, -errno, "socketpair");
+	instance->channel = pair[0];
+	*ret_theirs = pair[1];
+	r = fd_nonblock(pair[0], 1);
+	if (r == 0)
+		r = fd_inode(pair[1], ret_inode);
+	if (r == 0)
+		r = source_add(instance->loop, &instance->channel_source, pair[0], EPOLLIN, on_channel);
+	return r < 0 ? why_errno(why, r, "channel") : 0;
+}
+
+static int open_log(struct instance *instance, int *ret_theirs, unsigned long long *ret_inode, struct why *why)
+{
+	int pair[2], r;
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return why_errno(why, -errno, "pipe");
+	instance->log = pair[0];
+	*ret_theirs = pair[1];
+	r = fd_nonblock(pair[0], 1);
+	if (r == 0)
+		r = fd_inode(pair[1], ret_inode);
+	if (r == 0)
+		r = source_add(instance->loop, &instance->log_source, pair[0], EPOLLIN, on_log);
+	return r < 0 ? why_errno(why, r, "log pipe") : 0;
+}
+
+/* What every service gets, then Environment=; later entries of the same name win in getenv() of no libc, so earlier ones go. */
+static char **make_environment(const struct unit *unit)
+{
+	static const char *const passed[] = { "PATH", "LANG", "TZ", "HOME" };
+	char **env = calloc(unit->n_environment + 8, sizeof(char *));
+	size_t n = 0;
+
+	if (!env)
+		return NULL;
+	for (size_t i = 0; i < unit->n_environment; i++)
+		env[n++] = strdup(unit->environment[i]);
+	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
+		const char *value = getenv(passed[i]);
+		size_t length = strlen(passed[i]);
+		bool set = false;
+
+		for (size_t j = 0; j < unit->n_environment; j++)
+			set |= strncmp(unit->environment[j], passed[i], length) == 0 && unit->environment[j][length] == '=';
+		if (value && !set && asprintf(&env[n], "%s=%s", passed[i], value) >= 0)
+			n++;
+	}
+	if (asprintf(&env[n], WIRE_FD_ENV "=%d", APP_CHANNEL_FD) < 0)
+		env[n] = NULL;
+	return env;
+}
+
+static int find_user(const struct unit *unit, struct child_spec *spec, struct why *why)
+{
+	struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
+	struct group *group = *unit->group ? getgrnam(unit->group) : NULL;
+
+	spec->uid = (uid_t)-1;
+	spec->gid = (gid_t)-1;
+	if ((*unit->user && !user) || (*unit->group && !group))
+		return why_set(why, -EINVAL, "%s: User=%s Group=%s: no longer known to this machine", unit->path, unit->user,
+			       unit->group);
+	if (user) {
+		spec->uid = user->pw_uid;
+		spec->gid = user->pw_gid;
+		spec->user = unit->user;
+	}
+	if (group)
+		spec->gid = group->gr_gid;
+	return 0;
+}
+
+static int spawn(struct instance *instance, const struct unit *unit, char **argv, int channel, int log, struct why *why)
+{
+	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
+	struct child_spec spec = {
+		.path = argv[0],
+		.argv = argv,
+		.cwd = unit->working_directory,
+		.fds = fds,
+		.n_fds = sizeof(fds) / sizeof(fds[0]),
+		.nofile = unit->limit_nofile,
+	};
+	char **env = make_environment(unit);
+	int r = env ? find_user(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
+
+	spec.envp = env;
+	if (r == 0)
+		r = child_spawn(instance->loop, &instance->child, &spec, on_child_exit, why);
+	unit_command_free(env);
+	return r;
+}
+
+int instance_start(struct loop *loop, const struct unit *unit, const char *version, const struct instance_events *events,
+		   void *owner, struct instance **ret_instance, struct why *why)
+{
+	FD_CLEANUP int channel = -1;
+	FD_CLEANUP int log = -1;
+	struct instance *instance;
+	char **argv;
+	int r;
+
+	r = unit_command(unit, version, &argv, why);
+	if (r < 0)
+		return r;
+	instance = calloc(1, sizeof(*instance));
+	if (!instance) {
+		unit_command_free(argv);
+		return why_errno(why, -ENOMEM, "instance");
+	}
+	instance->loop = loop;
+	instance->events = events;
+	instance->owner = owner;
+	instance->channel = instance->log = -1;
+	instance->since_us = clock_now_us();
+	snprintf(instance->service, sizeof(instance->service), "%s", unit->name);
+	snprintf(instance->version, sizeof(instance->version), "%s", version);
+	outbox_init(&instance->outbox);
+	child_init(&instance->child);
+	r = open_channel(instance, &channel, &instance->channel_inode, why);
+	if (r == 0)
+		r = open_log(instance, &log, &instance->log_inode, why);
+	if (r == 0)
+		r = spawn(instance, unit, argv, channel, log, why);
+	unit_command_free(argv);
+	if (r < 0) {
+		instance_free(instance);
+		return why_prefix(why, r, "%s version %s", unit->name, version);
+	}
+	*ret_instance = instance;
+	return 0;
+}
+
+int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
+{
+	unsigned long long unused;
+	int r;
+
+	channel_close(instance);
+	log_close(instance);
+	*ret_channel = *ret_log = -1;
+	r = open_channel(instance, ret_channel, &unused, why);
+	if (r == 0)
+		r = open_log(instance, ret_log, &unused, why);
+	if (r < 0) {
+		*ret_channel = fd_close(*ret_channel);
+		*ret_log = fd_close(*ret_log);
+	}
+	return r;
+}
+
+int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
+{
+	child_done(&instance->child);
+	child_init(&instance->child);
+	instance->exited = false;
+	instance->restored = true;
+	instance->since_us = clock_now_us();
+	return child_adopt(instance->loop, &instance->child, pid, on_child_exit, why);
+}
+
+void instance_kill(struct instance *instance, int signal)
+{
+	if (!instance->exited)
+		child_kill(&instance->child, signal);
+}
+
+bool instance_is_alive(const struct instance *instance)
+{
+	return instance && !instance->exited;
+}
+
+struct instance *instance_free(struct instance *instance)
+{
+	if (!instance)
+		return NULL;
+	child_done(&instance->child);
+	channel_close(instance);
+	log_close(instance);
+	if (instance->hello)
+		upgraded__wire__app_message__free_unpacked(instance->hello, NULL);
+	free(instance);
+	return NULL;
+}

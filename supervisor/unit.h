@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* A service as its file defines it: CONFIG_DIR/NAME.conf. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct why;
+
+#define UNIT_SUFFIX ".conf"
+#define UNIT_NAME_MAX 64u
+#define UNIT_FILE_MAX (64u << 10) /* bytes; a larger one is refused */
+
+enum unit_rollback { ROLLBACK_AUTO, ROLLBACK_PARKED, ROLLBACK_IMAGE, ROLLBACK_NONE };
+enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
+enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
+
+struct unit {
+	char name[UNIT_NAME_MAX + 1];
+	char *path;             /* of the file */
+	char *exec;             /* with %v, %n, %% unexpanded */
+	unsigned exec_line;
+	char *version;          /* what `start` takes when none is named; "" if not set */
+	char *user, *group;     /* "" if not set */
+	char *working_directory;
+	char **environment;     /* NAME=value, NULL-terminated */
+	size_t n_environment;
+	uint64_t start_timeout_us, quiesce_timeout_us, transfer_timeout_us, stop_timeout_us;
+	uint64_t bake_us, restart_delay_us, image_timeout_us;
+	uint64_t health_interval_us, health_timeout_us;
+	enum unit_rollback rollback;
+	enum unit_dirty on_dirty;
+	enum unit_restart restart;
+	unsigned level;         /* enum upg_level as a number */
+	unsigned limit_nofile;  /* 0: the supervisor's own */
+};
+
+/** unit_name_check() - Service and version names: 1..64 of [A-Za-z0-9._@-], no leading dot. Return: 0 or -EINVAL. */
+int unit_name_check(const char *what, const char *name, struct why *why);
+
+/** unit_load() - Read @config_dir/@name.conf. Return: 0; -ENOENT: there is none; -EINVAL with file and line in @why; -errno. */
+int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, struct why *why);
+
+/** unit_parse() - The same from memory; @path is for messages. */
+int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
+struct unit *unit_free(struct unit *unit); /* NULL allowed; returns NULL */
+
+/**
+ * unit_command() - Exec= for one version.
+ * @ret_argv: NULL-terminated, one allocation each; release with unit_command_free().
+ *
+ * Return: 0; -EINVAL: quoting or a % that means nothing; -ENOENT, -EACCES: the program is missing or not executable, named.
+ */
+int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why);
+char **unit_command_free(char **argv);
+
+/** unit_duration() - "300ms", "5s", "2min", "1h", bare seconds. Return: 0 or -EINVAL. */
+int unit_duration(const char *text, uint64_t *ret_us);
+bool unit_rollback_parse(const char *text, enum unit_rollback *ret);
+const char *unit_rollback_name(enum unit_rollback rollback);
