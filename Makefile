@@ -86,10 +86,12 @@ GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h
 # sources,DIR        every source of a folder
 # protos,DIR         the generated code that belongs to it, as names below $B/obj/VARIANT
 # main_of,FILES      those that are programs: they never go into a room's archive
+# mainless,FILES     the others
 # objects,VARIANT,FILES
 sources = $(wildcard $(1)/*.c)
 protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/rpc.pb-c.o)
 main_of = $(if $(1),$(shell grep -lE '^int main\b' $(1) /dev/null))
+mainless = $(filter-out $(call main_of,$(1)),$(1))
 objects = $(patsubst %.c,$B/obj/$(1)/%.o,$(2))
 archives = $(foreach room,$(2),$B/obj/$(1)/$(room).a)
 
@@ -97,8 +99,8 @@ MAINS := $(call main_of,$(foreach room,$(ROOMS),$(call sources,$(room))))
 SUPERVISOR_MAIN := $(filter supervisor/%,$(MAINS))
 CLI_MAIN := $(filter cli/%,$(MAINS))
 SHIM_ROOMS := base statefmt wire shim
-# Folders of tests by what they are; a room's tests are one program each, linked with all rooms' archives.
-TEST_ROOMS := $(foreach room,$(ROOMS),$(if $(wildcard tests/$(room)/test_*.c),$(room)))
+# The folders of unit tests: the rooms, the example service, and the model behind the load program. Each is one program.
+TEST_ROOMS := $(foreach room,$(ROOMS) cached loadmodel,$(if $(wildcard tests/$(room)/test_*.c),$(room)))
 
 # ---- programs, per variant that has them ----
 
@@ -138,39 +140,39 @@ locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
 .PHONY: all test demo asan analyze lint fuzz bench install clean help setup
 all: ## the programs, the library and the examples, in build/
-	$(call locked,everything)
+	+$(call locked,everything)
 
 test: ## install what is needed, build, run every test under sanitizers; SUITE=name runs one group
 	$(Q)units/setup
-	$(call locked,tests)
+	+$(call locked,tests)
 	$(Q)exec $(JAIL) -- tests/run-tests $(SUITE)
 
 demo: ## install what is needed, build, and show rolls and ways back on the example service
 	$(Q)units/setup
-	$(call locked,demonstration)
+	+$(call locked,demonstration)
 	$(Q)exec $(JAIL) -- env UPG_BIN=$B UPG_EXAMPLES=$B/examples PATH="$$PWD/$B/criu/bin:$$PATH" $B/tests/demo
 
 asan: ## everything once more under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan/
-	$(call locked,sanitized)
+	+$(call locked,sanitized)
 
 analyze: ## gcc's static analyzer and clang-tidy over every source
 	$(Q)units/setup dev
-	$(call locked,analysis)
+	+$(call locked,analysis)
 
 lint: ## include arrows, format, names, references, and no warning from gcc or clang
 	$(Q)units/setup dev
 	$(Q)tests/lint
-	$(Q)mkdir -p $B && $(MAKE) B=$B/lint-gcc CC=gcc WERROR=1 objects
-	$(Q)mkdir -p $B && $(MAKE) B=$B/lint-clang CC=clang WERROR=1 objects
+	+$(Q)$(MAKE) B=$B/lint-gcc CC=gcc WERROR=1 objects
+	+$(Q)$(MAKE) B=$B/lint-clang CC=clang WERROR=1 objects
 
 fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each
 	$(Q)units/setup dev
-	$(call locked,fuzzers)
+	+$(call locked,fuzzers)
 	$(Q)exec $(JAIL) -- tests/run-fuzz $(FUZZ_SECONDS) $(FUZZERS)
 
 bench: ## the benchmarks, one after the other
 	$(Q)units/setup
-	$(call locked,benches)
+	+$(call locked,benches)
 	$(Q)exec $(JAIL) -- sh -ec 'for bench; do "$$bench"; done' bench $(BENCHES)
 
 install: all ## into PREFIX (/usr/local) below DESTDIR
@@ -201,7 +203,10 @@ help: ## this list
 
 .PHONY: everything tests demonstration sanitized fuzzers benches objects analysis
 everything: $(EVERYTHING)
-tests: $(RUNNABLE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
+# SUITE=name builds what that group needs and no more.
+ALL_TESTS := $(RUNNABLE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
+UNIT_SUITE := $(filter $(TEST_ROOMS),$(SUITE))
+tests: $(JAIL) $(if $(UNIT_SUITE),$B/asan/tests/$(UNIT_SUITE),$(if $(filter fuzz,$(SUITE)),$(REPLAYS),$(ALL_TESTS)))
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
 fuzzers: $(FUZZERS) $(JAIL)
@@ -250,26 +255,37 @@ $B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags
 $(foreach room,$(ROOMS),$(call room_rules,$(1),$(room)))
 endef
 
+# list,TARGET,FILES      a file with the names of what TARGET is made of, so that a source that went away is noticed
+define list
+$(1).list: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(strip $(2))' | cmp -s - $$@ || echo '$(strip $(2))' >$$@
+endef
+
 # An empty room is an empty archive, so that the rest builds before its first source is there.
 define room_rules
-$B/obj/$(1)/$(2).a: $(call objects,$(1),$(filter-out $(MAINS),$(call sources,$(2)))) \
-		$(addprefix $B/obj/$(1)/,$(call protos,$(2))) | $B/obj/$(1)/flags
+$B/obj/$(1)/$(2).a: $(call room_objects,$(1),$(2)) $B/obj/$(1)/$(2).a.list
 	@rm -f $$@
-	$(Q)ar rcs $$@ $$^
+	$(Q)ar rcs $$@ $$(filter %.o,$$^)
 
+$(call list,$B/obj/$(1)/$(2).a,$(call room_objects,$(1),$(2)))
 
 endef
+room_objects = $(call objects,$(1),$(filter-out $(MAINS),$(call sources,$(2)))) $(addprefix $B/obj/$(1)/,$(call protos,$(2)))
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
 
 # program,TARGET,VARIANT,OBJECTS,ROOMS,LIBRARIES
 define program
-$(1): $(3) $(call archives,$(2),$(4))
+$(1): $(3) $(call archives,$(2),$(4)) $B/obj/$(2)/$(notdir $(1)).list
 	$$(call say,LINK,$$@)
 	@mkdir -p $$(@D)
 	$(Q)$$(call link,$(2)) -o $$@ $(3) -Wl,--start-group $(call archives,$(2),$(4)) -Wl,--end-group $(5)
+
+$(call list,$B/obj/$(2)/$(notdir $(1)),$(3))
 endef
 rule = $(eval $(call program,$(1),$(2),$(3),$(4),$(5)))
-folder_objects = $(call objects,$(1),$(call sources,$(2))) $(addprefix $B/obj/$(1)/,$(call protos,$(2)))
+folder_objects = $(foreach folder,$(2),$(call objects,$(1),$(call sources,$(folder))) \
+	$(addprefix $B/obj/$(1)/,$(call protos,$(folder))))
 
 # ---- programs ----
 
@@ -337,8 +353,13 @@ endif
 # ---- tests ----
 
 CRITERION := -lcriterion
-$(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,$(call folder_objects,asan,tests/$(room)),$(ROOMS),\
-	$(CRITERION) $$(PACKAGE_LIBS)))
+# What is tested besides the rooms' archives.
+SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(call mainless,$(call sources,$(CACHED)))) \
+	$(addprefix $B/obj/asan/,$(call protos,$(CACHED)))
+SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
+$B/obj/asan/tests/cached/%.o: CPPFLAGS += $(call cached_defines,v3)
+$(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
+	$(call folder_objects,asan,tests/$(room) tests/leaks) $(SUBJECT_$(room)),$(ROOMS),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
 RIG := $(call folder_objects,normal,tests/rig)
 $(call rule,$B/tests/integration,normal,$(call folder_objects,normal,tests/integration) $(RIG),base statefmt wire,\

@@ -30,6 +30,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,10 +124,23 @@ static void mount_private(void)
 	close(cwd);
 }
 
+/* Whatever started us may ignore signals, and that is inherited. glibc's posix_spawn(), which make uses, even ignores the
+ * two of its threads, which sigaction(2) will not touch; hence the bare system call, with the kernel's struct. */
+static void signals_default(void)
+{
+	const struct {
+		unsigned long handler, flags, restorer, mask;
+	} by_default = { 0 };
+
+	for (int number = 1; number < NSIG; number++)
+		syscall(SYS_rt_sigaction, number, &by_default, NULL, sizeof(by_default.mask));
+}
+
 __attribute__((noreturn)) static void program_exec(char **argv)
 {
 	sigset_t none;
 
+	signals_default();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setenv("TMPDIR", "/tmp", 1);
