@@ -150,8 +150,10 @@ static void command_stats(struct server *server, const struct request *request, 
 		stat_number(output, "item_size_max", VALUE_MAX);
 	} else if (request->argument.size == 0) {
 		stats_general(server, output, now);
-	}
-	/* items, slabs, sizes: this cache has none of them to tell about. */
+	} else if (!argument_is(request, "items") && !argument_is(request, "slabs") && !argument_is(request, "sizes")) {
+		buffer_put_text(output, "ERROR\r\n");
+		return;
+	} /* this cache has no slabs to tell about */
 	buffer_put_text(output, "END\r\n");
 }
 

@@ -7,14 +7,14 @@
 
 #include <string.h>
 
-#define TOKENS_MAX 8u /* one more than any command but a retrieval has */
+#define TOKENS_MAX 8u /* at least one more than any command but a retrieval has */
 
 static const char bad_format[] = "CLIENT_ERROR bad command line format";
 static const char bad_exptime[] = "CLIENT_ERROR invalid exptime argument";
 
 enum shape { SHAPE_KEYS, SHAPE_TOUCH_KEYS, SHAPE_STORE, SHAPE_DELETE, SHAPE_NUMBER, SHAPE_TOUCH, SHAPE_FLUSH, SHAPE_ANY };
 
-/* min and max: arguments without noreply. */
+/* min and max: arguments without noreply. What version and quit come with is ignored, as clients expect. */
 static const struct form {
 	const char *name;
 	enum verb verb;
@@ -37,9 +37,9 @@ static const struct form {
 	{ "touch", VERB_TOUCH, SHAPE_TOUCH, 2, 2 },
 	{ "flush_all", VERB_FLUSH_ALL, SHAPE_FLUSH, 0, 1 },
 	{ "stats", VERB_STATS, SHAPE_ANY, 0, 3 },
-	{ "version", VERB_VERSION, SHAPE_ANY, 0, 0 },
+	{ "version", VERB_VERSION, SHAPE_ANY, 0, TOKENS_MAX },
 	{ "verbosity", VERB_VERBOSITY, SHAPE_ANY, 0, 1 },
-	{ "quit", VERB_QUIT, SHAPE_ANY, 0, 0 },
+	{ "quit", VERB_QUIT, SHAPE_ANY, 0, TOKENS_MAX },
 };
 
 static bool token_is(const struct token *token, const char *text)
@@ -252,7 +252,8 @@ enum request_outcome request_parse(const char *data, size_t size, struct request
 		return bad(ret, "ERROR");
 	ret->verb = form->verb;
 	n--;
-	if (form->max != SIZE_MAX && n > 0 && token_is(&tokens[n], "noreply")) {
+	/* A retrieval's keys may have any name, and nobody asks for statistics to not get them. */
+	if (form->max != SIZE_MAX && form->verb != VERB_STATS && n > 0 && token_is(&tokens[n], "noreply")) {
 		ret->noreply = true;
 		n--;
 	}
