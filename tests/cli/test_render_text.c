@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/render_text.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void use_utc(void)
+{
+	setenv("TZ", "UTC", 1);
+	tzset();
+}
+
+TestSuite(render_text, .timeout = 20, .init = use_utc);
+
+#define VERB(name) UPGRADED__WIRE__VERB__VERB_##name
+
+static char *output;
+static size_t output_size;
+
+static struct term page(bool utf8)
+{
+	struct term term = { .utf8 = utf8 };
+
+	term.out = open_memstream(&output, &output_size);
+	cr_assert(term.out);
+	return term;
+}
+
+static void expect_page(struct term *term, const char *expected)
+{
+	fclose(term->out);
+	cr_expect_str_eq(output, expected);
+	free(output);
+}
+
+/* The protocol's strings are writable; these are not written. */
+#define TEXT(literal) (__extension__({ static char text_[] = literal; text_; }))
+
+#define FILL_ROLL(roll)                           \
+	do {                                      \
+		upgraded__wire__roll_report__init(roll); \
+		(roll)->from = TEXT("1.0");       \
+		(roll)->to = TEXT("2.0");         \
+		(roll)->outcome = TEXT("done");   \
+		(roll)->records = 1000000;        \
+		(roll)->state_bytes = 246415360;  \
+		(roll)->fds = 14;                 \
+		(roll)->pause_us = 3210;          \
+		(roll)->commit_us = 99;           \
+		(roll)->way_back = TEXT("parked+image"); \
+		(roll)->image_bytes = 251658240;  \
+		(roll)->image_us = 890000;        \
+	} while (0)
+
+Test(render_text, summary_of_a_roll)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	result.roll = &roll;
+	result.text = TEXT("2.0 serves");
+	result.serving = TEXT("2.0 (pid 4242)");
+	render_summary(&term, &args, &result);
+	expect_page(&term, "✓ web: 1.0 -> 2.0, done\n"
+			   "      result  2.0 serves\n"
+			   "       pause  3.21 ms\n"
+			   "     records  1,000,000 (235 MiB)\n"
+			   "         fds  14\n"
+			   "    way back  parked+image (image of 240 MiB, taken in 890 ms)\n"
+			   "     serving  2.0 (pid 4242)\n");
+}
+
+Test(render_text, summary_of_a_start)
+{
+	struct args args = { .verb = VERB(START), .verb_name = "start", .service = "web" };
+	struct term term = page(false);
+	Upgraded__Wire__Result result;
+
+	upgraded__wire__result__init(&result);
+	result.text = TEXT("web runs");
+	render_summary(&term, &args, &result);
+	expect_page(&term, "+ web\n"
+			   "      result  web runs\n");
+}
+
+Test(render_text, failure_says_cause_log_what_serves_and_what_next)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+	char *lines[] = { TEXT("loading"), TEXT("\033[2Jpanic: \033]0;x\a") };
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.outcome = TEXT("rolled-back-parked");
+	roll.kept = 12;
+	roll.reset = 1;
+	result.code = 6;
+	result.text = TEXT("2.0 died, 1.0 serves again");
+	result.cause = TEXT("it was killed by SIGSEGV");
+	result.serving = TEXT("1.0 (pid 4101)");
+	result.next = TEXT("look at its log");
+	result.log_lines = lines;
+	result.n_log_lines = 2;
+	result.roll = &roll;
+	render_failure(&term, &args, &result);
+	expect_page(&term, "upgradectl: roll web 2.0: 2.0 died, 1.0 serves again\n"
+			   "       cause  it was killed by SIGSEGV\n"
+			   "    last log  | loading\n"
+			   "              | \\x1b[2Jpanic: \\x1b]0;x\\x07\n"
+			   "        roll  1.0 -> 2.0, rolled-back-parked\n"
+			   " connections  12 kept, 1 reset\n"
+			   " serving now  1.0 (pid 4101)\n"
+			   "        next  look at its log\n");
+}
+
+Test(render_text, failure_falls_back_on_what_the_roll_reports)
+{
+	struct args args = { .verb = VERB(UNDO), .verb_name = "undo", .service = "web" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+	char *lines[] = { TEXT("last words") };
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__roll_report__init(&roll);
+	roll.cause = TEXT("it hung");
+	roll.log_lines = lines;
+	roll.n_log_lines = 1;
+	result.code = 1;
+	result.roll = &roll;
+	render_failure(&term, &args, &result);
+	expect_page(&term, "upgradectl: undo web: failed\n"
+			   "       cause  it hung\n"
+			   "    last log  | last words\n");
+}
+
+Test(render_text, status_is_a_block_per_service)
+{
+	struct term term = page(true);
+	struct moment now = { .monotonic_us = UINT64_C(1000000000), .wall = 1763690531 };
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__ServiceStatus web, idle;
+	Upgraded__Wire__Instance serving, imaged;
+	Upgraded__Wire__RollReport roll;
+	Upgraded__Wire__ServiceStatus *services[] = { &web, &idle };
+	Upgraded__Wire__Instance *instances[] = { &serving, &imaged };
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__service_status__init(&web);
+	upgraded__wire__service_status__init(&idle);
+	upgraded__wire__instance__init(&serving);
+	upgraded__wire__instance__init(&imaged);
+	FILL_ROLL(&roll);
+	roll.started = TEXT("2025-11-21T02:00:00Z");
+	serving.pid = 4242;
+	serving.version = TEXT("2.0");
+	serving.state = TEXT("serving");
+	serving.since_us = UINT64_C(1000000000) - UINT64_C(123000000);
+	imaged.version = TEXT("1.0");
+	imaged.state = TEXT("imaged");
+	imaged.since_us = UINT64_C(2000000000); /* not this clock: left out */
+	web.name = TEXT("web");
+	web.state = TEXT("running");
+	web.version = TEXT("2.0");
+	web.unit_file = TEXT("/etc/upgraded/web.conf");
+	web.previous = TEXT("1.0");
+	web.connections = 12;
+	web.restarts = 1;
+	web.instances = instances;
+	web.n_instances = 2;
+	web.last_roll = &roll;
+	idle.name = TEXT("idle");
+	idle.state = TEXT("failed");
+	idle.description = TEXT("exited with status 3");
+	result.services = services;
+	result.n_services = 2;
+	render_status(&term, &result, now);
+	expect_page(&term, "● web - running\n"
+			   "        unit  /etc/upgraded/web.conf\n"
+			   "     version  2.0\n"
+			   "     process  4242, 2.0 serving since Fri 2025-11-21 02:00:08 UTC, 2min 3s ago\n"
+			   "       image  1.0 imaged\n"
+			   " connections  12\n"
+			   "    restarts  1\n"
+			   "    previous  1.0 (upgradectl undo web)\n"
+			   "   last roll  1.0 -> 2.0, done, started 2025-11-21T02:00:00Z\n"
+			   "       pause  3.21 ms\n"
+			   "     records  1,000,000 (235 MiB)\n"
+			   "         fds  14\n"
+			   "    way back  parked+image (image of 240 MiB, taken in 890 ms)\n"
+			   "\n"
+			   "● idle - failed\n"
+			   "         why  exited with status 3\n"
+			   " connections  0\n"
+			   "    restarts  0\n");
+}
+
+Test(render_text, list_is_an_aligned_table)
+{
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__ServiceStatus web, other;
+	Upgraded__Wire__Instance parked, serving;
+	Upgraded__Wire__ServiceStatus *services[] = { &web, &other };
+	Upgraded__Wire__Instance *instances[] = { &parked, &serving };
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__service_status__init(&web);
+	upgraded__wire__service_status__init(&other);
+	upgraded__wire__instance__init(&serving);
+	upgraded__wire__instance__init(&parked);
+	parked.pid = 4101;
+	parked.state = TEXT("parked");
+	serving.pid = 4242;
+	serving.state = TEXT("serving");
+	web.name = TEXT("web");
+	web.state = TEXT("baking");
+	web.version = TEXT("2.0.0-rc1");
+	web.previous = TEXT("1.0");
+	web.instances = instances;
+	web.n_instances = 2;
+	web.connections = 4000000000u;
+	other.name = TEXT("a-longer-name");
+	other.state = TEXT("stopped");
+	result.services = services;
+	result.n_services = 2;
+	render_list(&term, &result);
+	expect_page(&term, "SERVICE        STATE    VERSION    PID   CONNECTIONS  RESTARTS  PREVIOUS\n"
+			   "web            baking   2.0.0-rc1  4242  4000000000   0         1.0\n"
+			   "a-longer-name  stopped  -          -     0            0         -\n");
+}
+
+Test(render_text, checks_are_a_line_each)
+{
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__Check good, bad, bare;
+	Upgraded__Wire__Check *checks[] = { &good, &bad, &bare };
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__check__init(&good);
+	upgraded__wire__check__init(&bad);
+	upgraded__wire__check__init(&bare);
+	good.name = TEXT("criu");
+	good.ok = true;
+	good.detail = TEXT("4.2.1");
+	bad.name = TEXT("state folder");
+	bad.detail = TEXT("no room");
+	bare.name = TEXT("x");
+	bare.ok = true;
+	result.checks = checks;
+	result.n_checks = 3;
+	render_checks(&term, &result);
+	expect_page(&term, "ok  criu          4.2.1\n"
+			   "no  state folder  no room\n"
+			   "ok  x\n");
+}
+
+Test(render_text, colours_end_on_the_line_they_began)
+{
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__ServiceStatus web;
+	Upgraded__Wire__ServiceStatus *services[] = { &web };
+
+	term.color = true;
+	upgraded__wire__result__init(&result);
+	upgraded__wire__service_status__init(&web);
+	web.name = TEXT("web");
+	web.state = TEXT("failed");
+	result.services = services;
+	result.n_services = 1;
+	render_list(&term, &result);
+	expect_page(&term, "\033[1mSERVICE  STATE   VERSION  PID  CONNECTIONS  RESTARTS  PREVIOUS\033[0m\n"
+			   "web      \033[31mfailed  \033[0m-        -    0            0         -\n");
+}
