@@ -52,7 +52,8 @@ PACKAGE_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PACK
 PACKAGE_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 SHIM_LIBS := -lprotobuf-c -lisal -lxxhash -lpthread
 
-INCLUDES := -I. -I$B/gen
+# Generated headers count as a system's: protobuf-c's initialisers would warn in every file that uses one.
+INCLUDES := -I. -isystem $B/gen
 STANDARD := -std=gnu17 -D_GNU_SOURCE
 CFLAGS ?= -g
 LDFLAGS ?=
@@ -245,12 +246,12 @@ $B/obj/$(1)/flags: FORCE
 $B/obj/$(1)/%.o: %.c $B/obj/$(1)/flags | $(GEN_H)
 	$$(call say,CC,$(1) $$<)
 	@mkdir -p $$(@D)
-	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) -MMD -MP -c -o $$@ $$<
+	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) -MD -MP -c -o $$@ $$<
 
 $B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags
 	$$(call say,CC,$(1) $$<)
 	@mkdir -p $$(@D)
-	$(Q)$$(call compile,$(1)) $(GEN_FLAGS) -MMD -MP -c -o $$@ $$<
+	$(Q)$$(call compile,$(1)) $(GEN_FLAGS) -MD -MP -c -o $$@ $$<
 
 $(foreach room,$(ROOMS),$(call room_rules,$(1),$(room)))
 endef
@@ -284,8 +285,7 @@ $(1): $(3) $(call archives,$(2),$(4)) $B/obj/$(2)/$(notdir $(1)).list
 $(call list,$B/obj/$(2)/$(notdir $(1)),$(3))
 endef
 rule = $(eval $(call program,$(1),$(2),$(3),$(4),$(5)))
-folder_objects = $(foreach folder,$(2),$(call objects,$(1),$(call sources,$(folder))) \
-	$(addprefix $B/obj/$(1)/,$(call protos,$(folder))))
+folder_objects = $(call objects,$(1),$(call sources,$(2))) $(addprefix $B/obj/$(1)/,$(call protos,$(2)))
 
 # ---- programs ----
 
@@ -337,7 +337,7 @@ define cached
 $B/obj/$(1)/examples/cached-$(2)/%.o: $(CACHED)/%.c $B/obj/$(1)/flags Makefile | $(GEN_H)
 	$$(call say,CC,$(1) $$< ($(2)))
 	@mkdir -p $$(@D)
-	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) $(call cached_defines,$(2)) -MMD -MP -c -o $$@ $$<
+	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) $(call cached_defines,$(2)) -MD -MP -c -o $$@ $$<
 
 $(3)/examples/cached-$(2): $(patsubst $(CACHED)/%.c,$B/obj/$(1)/examples/cached-$(2)/%.o,$(call sources,$(CACHED))) \
 		$(addprefix $B/obj/$(1)/,$(call protos,$(CACHED))) $(4)
@@ -359,7 +359,7 @@ SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(c
 SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
 $B/obj/asan/tests/cached/%.o: CPPFLAGS += $(call cached_defines,v3)
 $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
-	$(call folder_objects,asan,tests/$(room) tests/leaks) $(SUBJECT_$(room)),$(ROOMS),$(CRITERION) $$(PACKAGE_LIBS) -lm))
+	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(ROOMS),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
 RIG := $(call folder_objects,normal,tests/rig)
 $(call rule,$B/tests/integration,normal,$(call folder_objects,normal,tests/integration) $(RIG),base statefmt wire,\
@@ -383,7 +383,7 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*.c tests/*/*.c)
 objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),\
 		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED))))
