@@ -120,8 +120,8 @@ struct sf_reader *sf_reader_free(struct sf_reader *reader); /* NULL allowed; ret
 /* Memory for what a migration makes, freed when the record is done. */
 struct sf_step;
 
-/** sf_step_alloc() - Zeroed, aligned for any type; never NULL (an allocation failure fails the record after the
- * migration returns). */
+/** sf_step_alloc() - Zeroed, aligned for any type; never NULL: when memory is out it does not return, the migration is
+ * left on the spot (as by longjmp) and the record fails. So hold no lock and no other memory across it. */
 void *sf_step_alloc(struct sf_step *step, size_t size_bytes);
 
 /** sf_step_fail() - Say why this record cannot be migrated. Return: -EINVAL, for the migration to return. */

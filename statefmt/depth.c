@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* How deep a packed message nests.
+ *
+ * protobuf-c unpacks a message inside a message by calling itself, without a limit: a few kilobytes of a recursive type,
+ * nested to the bottom, run any stack over. So records of recursive types are walked here first, without recursion. The
+ * walk reads the wire as protobuf-c does, and refuses what it would refuse.
+ */
+#include "statefmt/frame.h"
+#include "statefmt/shape.h"
+
+struct cursor {
+	const uint8_t *at, *end;
+};
+
+/* Up to 10 bytes; what does not fit 64 bits is dropped, as everybody does. */
+static bool varint_read(struct cursor *cursor, unsigned max_bytes, uint64_t *ret_value)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < max_bytes && cursor->at < cursor->end; i++) {
+		uint8_t byte = *cursor->at++;
+
+		value |= (uint64_t)(byte & 0x7f) << (7 * i);
+		if (!(byte & 0x80)) {
+			*ret_value = value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool bytes_skip(struct cursor *cursor, uint64_t n)
+{
+	if (n > (uint64_t)(cursor->end - cursor->at))
+		return false;
+	cursor->at += n;
+	return true;
+}
+
+/* Steps over one field, or, when it is a message of ours, into it: then *@ret_message tells its type and end. */
+static bool field_step(struct cursor *cursor, const ProtobufCMessageDescriptor *descriptor,
+		       const ProtobufCMessageDescriptor **ret_message, const uint8_t **ret_end)
+{
+	const ProtobufCFieldDescriptor *field;
+	uint64_t tag, value;
+
+	*ret_message = NULL;
+	if (!varint_read(cursor, 5, &tag))
+		return false;
+	switch (tag & 7) {
+	case PROTOBUF_C_WIRE_TYPE_VARINT:
+		return varint_read(cursor, 10, &value);
+	case PROTOBUF_C_WIRE_TYPE_64BIT:
+		return bytes_skip(cursor, 8);
+	case PROTOBUF_C_WIRE_TYPE_32BIT:
+		return bytes_skip(cursor, 4);
+	case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
+		break;
+	default:
+		return false;
+	}
+	if (!varint_read(cursor, 5, &value) || value > (uint64_t)(cursor->end - cursor->at))
+		return false;
+	field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(tag >> 3));
+	if (field)
+		*ret_message = sf_field_message(field);
+	if (*ret_message)
+		*ret_end = cursor->at + value;
+	else
+		cursor->at += value;
+	return true;
+}
+
+bool sf_depth_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t size_bytes)
+{
+	struct {
+		const ProtobufCMessageDescriptor *descriptor;
+		const uint8_t *end;
+	} levels[SF_DEPTH_MAX];
+	struct cursor cursor = { .at = data };
+	size_t depth = 0;
+
+	if (size_bytes == 0)
+		return true;
+	levels[0].descriptor = descriptor;
+	levels[0].end = data + size_bytes;
+	for (;;) {
+		const ProtobufCMessageDescriptor *message;
+		const uint8_t *end = NULL;
+
+		while (cursor.at == levels[depth].end)
+			if (depth-- == 0)
+				return true;
+		cursor.end = levels[depth].end;
+		if (!field_step(&cursor, levels[depth].descriptor, &message, &end))
+			return false;
+		if (!message)
+			continue;
+		if (++depth == SF_DEPTH_MAX)
+			return false;
+		levels[depth].descriptor = message;
+		levels[depth].end = end;
+	}
+}
