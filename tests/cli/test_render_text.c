@@ -94,7 +94,8 @@ Test(render_text, failure_says_cause_log_what_serves_and_what_next)
 	struct term term = page(true);
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__RollReport roll;
-	char *lines[] = { TEXT("loading"), TEXT("\033[2Jpanic: \033]0;x\a") };
+	static char line_1[] = "loading", line_2[] = "\033[2Jpanic: \033]0;x\a";
+	char *lines[] = { line_1, line_2 };
 
 	upgraded__wire__result__init(&result);
 	FILL_ROLL(&roll);
@@ -126,7 +127,8 @@ Test(render_text, failure_falls_back_on_what_the_roll_reports)
 	struct term term = page(true);
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__RollReport roll;
-	char *lines[] = { TEXT("last words") };
+	static char line[] = "last words";
+	char *lines[] = { line };
 
 	upgraded__wire__result__init(&result);
 	upgraded__wire__roll_report__init(&roll);
