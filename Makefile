@@ -99,7 +99,15 @@ archives = $(foreach room,$(2),$B/obj/$(1)/$(room).a)
 MAINS := $(call main_of,$(foreach room,$(ROOMS),$(call sources,$(room))))
 SUPERVISOR_MAIN := $(filter supervisor/%,$(MAINS))
 CLI_MAIN := $(filter cli/%,$(MAINS))
-SHIM_ROOMS := base statefmt wire shim
+# What each room stands on, itself included; the arrows that tests/lint checks.
+STACK_base := base
+STACK_statefmt := base statefmt
+STACK_wire := base wire
+STACK_shim := base statefmt wire shim
+STACK_supervisor := base statefmt wire supervisor
+STACK_cli := base wire cli
+STACK_cached := $(STACK_shim)
+STACK_loadmodel := base
 # The folders of unit tests: the rooms, the example service, and the model behind the load program. Each is one program.
 TEST_ROOMS := $(foreach room,$(ROOMS) cached loadmodel,$(if $(wildcard tests/$(room)/test_*.c),$(room)))
 
@@ -108,7 +116,7 @@ TEST_ROOMS := $(foreach room,$(ROOMS) cached loadmodel,$(if $(wildcard tests/$(r
 PROGRAMS_normal := $(if $(SUPERVISOR_MAIN),$B/upgraded) $(if $(CLI_MAIN),$B/upgradectl)
 PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/asan/upgradectl)
 
-SHIM_OBJECTS = $(foreach room,$(SHIM_ROOMS),$(call objects,$(1),$(call sources,$(room))) \
+SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(call sources,$(room))) \
 	$(addprefix $B/obj/$(1)/,$(call protos,$(room))))
 LIBRARY := $(if $(call sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
 LIBRARY_ASAN := $(if $(call sources,shim),$B/asan/libupgrade.a)
@@ -289,10 +297,10 @@ folder_objects = $(call objects,$(1),$(call sources,$(2))) $(addprefix $B/obj/$(
 
 # ---- programs ----
 
-$(call rule,$B/upgraded,normal,$(call objects,normal,$(SUPERVISOR_MAIN)),base statefmt wire supervisor,$$(PACKAGE_LIBS))
-$(call rule,$B/upgradectl,normal,$(call objects,normal,$(CLI_MAIN)),base statefmt wire cli,$$(PACKAGE_LIBS))
-$(call rule,$B/asan/upgraded,asan,$(call objects,asan,$(SUPERVISOR_MAIN)),base statefmt wire supervisor,$$(PACKAGE_LIBS))
-$(call rule,$B/asan/upgradectl,asan,$(call objects,asan,$(CLI_MAIN)),base statefmt wire cli,$$(PACKAGE_LIBS))
+$(call rule,$B/upgraded,normal,$(call objects,normal,$(SUPERVISOR_MAIN)),$(STACK_supervisor),$$(PACKAGE_LIBS))
+$(call rule,$B/upgradectl,normal,$(call objects,normal,$(CLI_MAIN)),$(STACK_cli),$$(PACKAGE_LIBS))
+$(call rule,$B/asan/upgraded,asan,$(call objects,asan,$(SUPERVISOR_MAIN)),$(STACK_supervisor),$$(PACKAGE_LIBS))
+$(call rule,$B/asan/upgradectl,asan,$(call objects,asan,$(CLI_MAIN)),$(STACK_cli),$$(PACKAGE_LIBS))
 
 # ---- the library ----
 
@@ -359,7 +367,7 @@ SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(c
 SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
 $B/obj/asan/tests/cached/%.o: CPPFLAGS += $(call cached_defines,v3)
 $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
-	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(ROOMS),$(CRITERION) $$(PACKAGE_LIBS) -lm))
+	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(STACK_$(room)),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
 RIG := $(call folder_objects,normal,tests/rig)
 $(call rule,$B/tests/integration,normal,$(call folder_objects,normal,tests/integration) $(RIG),base statefmt wire,\
