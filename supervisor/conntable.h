@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* How far each TCP connection has been read and written, as the kernel counts it.
+ *
+ * At commit the supervisor notes this for the connections it hands over. If the earlier version has to take over again, a
+ * connection on which nothing moved since can go on; on the others the failed version has already read or answered, and
+ * those bytes are not there for anybody else to interpret.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conntable;
+struct why;
+
+#define CONN_PEER_MAX 56u /* "[IPv6]:port" */
+
+struct conn {
+	unsigned long long inode;
+	bool present;            /* false: the kernel has no such connection (any more), e.g. after a reset */
+	bool stable;             /* two readings in a row agreed; only then do the numbers mean anything */
+	uint8_t state;           /* TCP_ESTABLISHED, TCP_CLOSE_WAIT, ... of <netinet/tcp.h> */
+	uint64_t consumed;       /* bytes the application has read, up to a constant */
+	uint64_t written;        /* bytes the application has written, up to a constant */
+	char peer[CONN_PEER_MAX]; /* "" while not @present */
+};
+
+/* One entry for each inode asked for, ascending. */
+struct conn_sample {
+	struct conn *conn;
+	size_t n;
+	unsigned readings;       /* of the kernel's table it took */
+	uint64_t taken_us;       /* CLOCK_MONOTONIC, when it was done */
+};
+
+/* How a connection compares between two samples. */
+enum conn_change {
+	CONN_SAME,               /* nothing was read from it or written to it */
+	CONN_MOVED,
+	CONN_GONE,               /* it ended: there is nothing to go on with */
+	CONN_UNKNOWN,            /* unstable or missing in the earlier sample; treat it as moved */
+};
+
+/** conntable_new() - Return: 0; -errno if the kernel offers no sock_diag. */
+int conntable_new(struct conntable **ret_table, struct why *why);
+
+/** conntable_free() - Return: NULL. */
+struct conntable *conntable_free(struct conntable *table);
+
+/**
+ * conntable_sample() - Look at some connections.
+ * @inodes:      of the sockets, in any order; not listeners, which move no bytes. Twice the same counts once.
+ * @deadline_us: monotonic. When it passes, what has not been stable yet is left marked so.
+ * @ret_sample:  release with conn_sample_done().
+ *
+ * The kernel reads a connection's counters one after the other, and a packet may come between two of them, so the table is read
+ * until two readings agree for every connection wanted, within a bound. A connection in motion stays unstable.
+ *
+ * Sees the network namespace that the calling process was in at conntable_new().
+ *
+ * Return: 0; -errno. Never waits for a peer; about 1 ms for each reading of 1000 connections.
+ */
+int conntable_sample(struct conntable *table, const unsigned long long *inodes, size_t n, uint64_t deadline_us,
+		     struct conn_sample *ret_sample, struct why *why);
+
+/** conn_sample_done() - Safe on a zeroed one. */
+void conn_sample_done(struct conn_sample *sample);
+
+/** conn_sample_find() - Return: borrowed from @sample; NULL if it was not asked about. */
+const struct conn *conn_sample_find(const struct conn_sample *sample, unsigned long long inode);
+
+/** conntable_compare() - What happened to @inode between two samples. */
+enum conn_change conntable_compare(const struct conn_sample *before, const struct conn_sample *after,
+				   unsigned long long inode);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's list of sockets in this network namespace (sock_diag), asked through libnl.
+ *
+ * libnl stays behind this header: its own pull in <netinet/tcp.h>, which cannot be had together with <linux/tcp.h>. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sockdiag;
+struct why;
+
+/** sockdiag_new() - Return: 0 or -errno. */
+int sockdiag_new(struct sockdiag **ret_diag, struct why *why);
+
+/** sockdiag_free() - Return: NULL. */
+struct sockdiag *sockdiag_free(struct sockdiag *diag);
+
+/**
+ * sockdiag_dump() - Ask for a list and hand each of its entries to @each.
+ * @request: the kernel's request structure, whose first byte is the address family.
+ * @each:    @entry is the kernel's answer structure, with its attributes behind it; borrowed for the call.
+ *
+ * The kernel makes the list while it is being read, so this never waits for anybody. It is not an instant's picture.
+ *
+ * Return: 0; -EINTR: the list changed while it was made, and the whole of it was still handed out; -errno: free @diag, as the
+ * rest of an answer may still be in it.
+ */
+int sockdiag_dump(struct sockdiag *diag, const void *request, size_t size,
+		  void (*each)(const void *entry, size_t size, void *userdata), void *userdata, struct why *why);
+
+/**
+ * sockdiag_attribute() - Find one of the attributes behind an entry's structure of @header_size bytes.
+ * @ret_size: its real length, which is the kernel's and not that of our headers.
+ *
+ * Return: borrowed from @entry; NULL if there is none.
+ */
+const void *sockdiag_attribute(const void *entry, size_t size, size_t header_size, int type, size_t *ret_size);
