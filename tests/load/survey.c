@@ -77,9 +77,10 @@ void conn_survey_end(struct conn *conn)
 	for (uint32_t key = 0; key < conn->model.n_keys; key++)
 		final[key] = conn->model.keys[key].value;
 	journal_judge(steps, n, load->settlement.commit_us, final, conn->observed, conn->model.n_keys, &verdict);
-	load->settlement.reverted += verdict.reverted;
 	if (verdict.mismatches)
 		mismatches_tell(conn, steps, n, final, &verdict);
+	else
+		load->settlement.reverted += verdict.reverted;
 	for (uint32_t key = 0; key < conn->model.n_keys; key++)
 		model_adopt(&conn->model, key, conn->observed[key], conn->observed_cas[key]);
 	free(final);
