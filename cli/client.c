@@ -88,9 +88,11 @@ static int receive(const struct channel *channel, const struct client_call *call
 		rc = wire_receive(channel->fd, &upgraded__wire__control_message__descriptor, buffer, &fds, &message, why);
 		if (rc == WIRE_CLOSED)
 			return lost(why);
-		if (rc < 0)
-			return why_prefix(why, rc, "what answers on %s is no supervisor of protocol %u", call->socket_path,
-					  WIRE_PROTOCOL);
+		if (rc < 0) {
+			why_prefix(why, rc, "what answers on %s is no supervisor of protocol %u", call->socket_path,
+				   WIRE_PROTOCOL);
+			return rc;
+		}
 		if (rc == WIRE_OK)
 			break;
 	}
@@ -137,7 +139,7 @@ static int converse(const struct channel *channel, const struct client_call *cal
 	rc = send_request(channel, call, why);
 	if (rc != 0)
 		return rc;
-	buffer = malloc(WIRE_MESSAGE_MAX);
+	buffer = malloc((size_t)WIRE_MESSAGE_MAX);
 	if (!buffer)
 		return why_errno(why, -ENOMEM, "room for an answer");
 	rc = receive_result(channel, call, buffer, ret_message, why);

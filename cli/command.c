@@ -47,7 +47,12 @@ static bool is_query(const struct args *args)
 /* A Result's strings are not const: they belong to whoever unpacked it. Here nobody frees them. */
 static char *borrow(const char *text)
 {
-	return (char *)(uintptr_t)text;
+	union {
+		const char *lent;
+		char *borrowed;
+	} both = { .lent = text };
+
+	return both.borrowed;
 }
 
 /* What a call that got no answer has to say, in the form of an answer. @next has room for the advice. */
@@ -82,7 +87,8 @@ static void explain(const struct args *args, int outcome, const struct why *why,
 		if (is_query(args))
 			snprintf(next, size, "is upgraded running? systemctl status upgraded");
 		else
-			snprintf(next, size, "systemctl status upgraded; then see what it did: upgradectl status %s", args->service);
+			snprintf(next, size, "systemctl status upgraded; then see what it did: upgradectl status %s",
+				 args->service);
 		break;
 	default:
 		ret_result->text = borrow("talking to upgraded failed");
