@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/custody.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/why.h"
 
 #include <errno.h>
@@ -9,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define SAMPLE_US (100 * USEC_PER_MSEC)
 
 static int reserve(struct custody *custody, size_t more)
 {
@@ -27,6 +31,20 @@ static int reserve(struct custody *custody, size_t more)
 	return 0;
 }
 
+static bool is_tcp_connection(int fd)
+{
+	int domain, protocol, listening;
+	socklen_t size = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || (domain != AF_INET && domain != AF_INET6))
+		return false;
+	size = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0 || protocol != IPPROTO_TCP)
+		return false;
+	size = sizeof(int);
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening;
+}
+
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
 {
 	if (message->n_fds != fds->n)
@@ -41,6 +59,7 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 			return why_errno(why, -ENOMEM, "descriptors");
 		entry->fd = wire_fds_claim(fds, i);
 		fd_inode(entry->fd, &entry->inode);
+		entry->is_tcp = is_tcp_connection(entry->fd);
 		custody->n++;
 	}
 	return 0;
@@ -78,31 +97,17 @@ void custody_clear(struct custody *custody)
 	*custody = (struct custody){ .entries = NULL };
 }
 
-static bool is_tcp_connection(int fd)
-{
-	int domain, protocol, listening;
-	socklen_t size = sizeof(int);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || (domain != AF_INET && domain != AF_INET6))
-		return false;
-	size = sizeof(int);
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0 || protocol != IPPROTO_TCP)
-		return false;
-	size = sizeof(int);
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening;
-}
-
-int custody_tcp_inodes(const struct custody *custody, unsigned long long **ret_inodes, size_t *ret_n)
+void custody_sample(const struct custody *custody, struct conntable *table, struct conn_sample *ret_sample)
 {
 	unsigned long long *inodes = calloc(custody->n + 1, sizeof(*inodes));
+	struct why why = { 0 };
 	size_t n = 0;
 
-	if (!inodes)
-		return -ENOMEM;
-	for (size_t i = 0; i < custody->n; i++)
-		if (is_tcp_connection(custody->entries[i].fd))
+	*ret_sample = (struct conn_sample){ .conn = NULL };
+	for (size_t i = 0; inodes && i < custody->n; i++)
+		if (custody->entries[i].is_tcp)
 			inodes[n++] = custody->entries[i].inode;
-	*ret_inodes = inodes;
-	*ret_n = n;
-	return 0;
+	if (n && table && conntable_sample(table, inodes, n, clock_now_us() + SAMPLE_US, ret_sample, &why) < 0)
+		log_warning("connection table: %s", why.text);
+	free(inodes);
 }

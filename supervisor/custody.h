@@ -2,6 +2,7 @@
 /* The duplicates the supervisor keeps of a service's descriptors while a roll may still go back. */
 #pragma once
 
+#include "supervisor/conntable.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
@@ -15,6 +16,7 @@ struct custody_entry {
 	uint64_t tag;
 	int fd;
 	unsigned long long inode;
+	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 };
 
 struct custody {
@@ -33,5 +35,6 @@ void custody_drop(struct custody *custody, const char *name, uint64_t tag);
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
 void custody_clear(struct custody *custody);
 
-/** custody_tcp_inodes() - The inodes of connected TCP sockets, unsorted. @ret: owned by the caller. Return: 0 or -ENOMEM. */
-int custody_tcp_inodes(const struct custody *custody, unsigned long long **ret_inodes, size_t *ret_n);
+/** custody_sample() - How far each TCP connection has come, for about a tenth of a second at most. @ret_sample stays empty when
+ * the kernel does not say: then nothing can be compared, and every connection counts as moved. */
+void custody_sample(const struct custody *custody, struct conntable *table, struct conn_sample *ret_sample);

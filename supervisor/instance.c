@@ -21,6 +21,7 @@
 
 #define APP_CHANNEL_FD 3
 #define LOG_READ_BYTES 4096
+#define DATAGRAMS_A_TURN 64u
 
 /* ---- what it prints ---- */
 
@@ -140,47 +141,44 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 	return 0;
 }
 
-/* Return: true while the instance still exists and more may be read. */
-static bool handle_datagram(struct instance *instance, Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+static void handle_datagram(struct instance *instance, Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct why why = { 0 };
 
-	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
-		if (check_hello(instance, message->hello, &why) == 0) {
-			instance->hello = message;
-			wire_fds_close(fds);
-			return true;
-		}
-		wire_fds_close(fds);
-		upgraded__wire__app_message__free_unpacked(message, NULL);
+	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
+		instance->events->on_message(instance, message, fds);
+	} else if (check_hello(instance, message->hello, &why) == 0) {
+		instance->hello = message;
+		message = NULL;
+	} else {
 		instance->events->on_garbage(instance, why.text);
-		return false;
 	}
-	instance->events->on_message(instance, message, fds);
 	wire_fds_close(fds);
-	upgraded__wire__app_message__free_unpacked(message, NULL);
-	return false;
+	if (message)
+		upgraded__wire__app_message__free_unpacked(message, NULL);
 }
 
-/* Reads one datagram. Return: true if another may be read at once. */
+/* Reads one datagram. Return: true if there may be another. */
 static bool read_channel(struct instance *instance)
 {
 	static uint8_t buffer[WIRE_MESSAGE_MAX]; /* one loop thread */
 	struct why why = { 0 };
 	struct wire_fds fds;
 	ProtobufCMessage *message;
-	int r = wire_receive(instance->channel, &upgraded__wire__app_message__descriptor, buffer, &fds, &message, &why);
+	int r;
 
-	if (r == WIRE_OK)
-		return handle_datagram(instance, (Upgraded__Wire__AppMessage *)message, &fds);
+	if (instance->channel < 0)
+		return false;
+	r = wire_receive(instance->channel, &upgraded__wire__app_message__descriptor, buffer, &fds, &message, &why);
 	if (r == WIRE_AGAIN)
 		return false;
-	if (r == -EBADMSG) {
+	if (r == WIRE_OK)
+		handle_datagram(instance, (Upgraded__Wire__AppMessage *)message, &fds);
+	else if (r == -EBADMSG)
 		instance->events->on_garbage(instance, why.text);
-		return false;
-	}
-	channel_close(instance);
-	return false;
+	else
+		channel_close(instance);
+	return true;
 }
 
 static void on_channel(struct source *source, uint32_t events)
@@ -195,8 +193,9 @@ static void on_channel(struct source *source, uint32_t events)
 		}
 		watch_channel(instance);
 	}
+	/* Bounded: a process that talks without end must not hold the loop. */
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		while (read_channel(instance))
+		for (unsigned i = 0; i < DATAGRAMS_A_TURN && read_channel(instance); i++)
 			;
 }
 
@@ -207,9 +206,13 @@ static void on_child_exit(struct child *child)
 	struct instance *instance = container_of(child, struct instance, child);
 
 	instance->exited = true;
+	/* Its last words come first: why it refused, that it had committed. The socket holds no more than that. */
+	while (read_channel(instance))
+		;
 	drain_log(instance);
 	if (instance->n_partial)
 		line_complete(instance);
+	instance->exit_told = true;
 	instance->events->on_exit(instance);
 }
 
@@ -375,7 +378,7 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
 {
 	child_done(&instance->child);
 	child_init(&instance->child);
-	instance->exited = false;
+	instance->exited = instance->exit_told = false;
 	instance->restored = true;
 	instance->since_us = clock_now_us();
 	return child_adopt(instance->loop, &instance->child, pid, on_child_exit, why);

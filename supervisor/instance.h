@@ -15,7 +15,7 @@
 
 struct instance;
 
-/* What an owner hears. Called from the loop; each may free the instance as its last act. */
+/* What an owner hears. Called from the loop. Only on_exit may free the instance, as its last act; elsewhere bury it. */
 struct instance_events {
 	/* @fds belongs to the message: claim what is wanted. Hello was checked and is kept in @instance->hello. */
 	void (*on_message)(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
@@ -40,6 +40,7 @@ struct instance {
 	struct child child;
 	uint64_t since_us;
 	bool exited;
+	bool exit_told; /* on_exit was called */
 	bool restored; /* from an image */
 
 	int channel; /* -1 once the other end is closed */

@@ -78,6 +78,7 @@ enum roll_action {
 	ROLL_DO_COMMIT,       /* tell new to take the word */
 	ROLL_DO_SETTLE,       /* try to take the word to ABORTED */
 	ROLL_DO_ABORT,        /* old goes on, new is ended */
+	ROLL_DO_CHECK_ABORTED, /* has both happened? */
 	ROLL_DO_PARK,         /* tell old to shed */
 	ROLL_DO_IMAGE,        /* take the image, if one is wanted */
 	ROLL_DO_BAKE,

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/daemon.h"
+
+#include "supervisor/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+struct supervisor {
+	struct registry registry;
+	struct graveyard graveyard;
+	struct control *control;
+	struct probe probe;
+	int signals, lock;
+	struct source signal_source;
+	char *control_path, *images_root;
+	struct asker asker; /* asks for the services' end when the daemon ends */
+	struct timer look_again;
+	struct why why;
+	bool ending;
+};
+
+static void on_nothing(struct asker *asker, const Upgraded__Wire__Progress *progress)
+{
+	(void)asker;
+	(void)progress;
+}
+
+static void on_ended(struct asker *asker, const Upgraded__Wire__Result *result)
+{
+	(void)asker;
+	(void)result;
+}
+
+#define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
+
+/* A roll under way goes to its end first, whichever that is: it is bounded, and ends with one version that is whole. */
+static void end_services(struct timer *timer)
+{
+	struct supervisor *supervisor = container_of(timer, struct supervisor, look_again);
+	bool idle = true;
+
+	for (struct service *s = supervisor->registry.services; s; s = s->next) {
+		if (s->state == SERVICE_WAITING || s->state == SERVICE_RUNNING) {
+			if (s->roll)
+				roll_cancel(s->roll);
+			if (!s->roll)
+				service_stop(s, &supervisor->asker);
+		}
+		idle &= service_is_idle(s);
+	}
+	if (idle && !supervisor->graveyard.first)
+		loop_stop(supervisor->registry.host.site.loop, 0);
+	else
+		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
+}
+
+static void on_signal(struct source *source, uint32_t events)
+{
+	struct supervisor *supervisor = container_of(source, struct supervisor, signal_source);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(supervisor->signals, &info, sizeof(info)) != (ssize_t)sizeof(info) || supervisor->ending)
+		return;
+	log_info("%s: stopping the services", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+	sd_notify(0, "STOPPING=1");
+	supervisor->ending = true;
+	supervisor->control = control_close(supervisor->control);
+	end_services(&supervisor->look_again);
+}
+
+static int watch_signals(struct supervisor *supervisor, struct why *why)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	supervisor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (supervisor->signals < 0)
+		return why_errno(why, -errno, "signalfd");
+	return source_add(supervisor->registry.host.site.loop, &supervisor->signal_source, supervisor->signals, EPOLLIN, on_signal);
+}
+
+/* ---- starting ---- */
+
+static int make_dir(const char *path, mode_t mode, struct why *why)
+{
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return why_errno(why, -errno, "%s", path);
+	return 0;
+}
+
+static int take_lock(struct supervisor *supervisor, const char *run_dir, struct why *why)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/lock", run_dir);
+	supervisor->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (supervisor->lock < 0)
+		return why_errno(why, -errno, "%s", path);
+	if (flock(supervisor->lock, LOCK_EX | LOCK_NB) < 0)
+		return why_errno(why, -errno, "%s: another upgraded runs in %s", path, run_dir);
+	return 0;
+}
+
+static int make_places(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
+{
+	int r = make_dir(config->run_dir, 0755, why);
+
+	if (r == 0)
+		r = make_dir(config->state_dir, 0700, why);
+	if (r == 0)
+		r = take_lock(supervisor, config->run_dir, why);
+	if (r == 0 && (asprintf(&supervisor->images_root, "%s/images", config->state_dir) < 0 ||
+		       asprintf(&supervisor->control_path, "%s/control", config->run_dir) < 0))
+		r = why_errno(why, -ENOMEM, "paths");
+	if (r == 0)
+		r = make_dir(supervisor->images_root, 0700, why);
+	if (r == 0 && (r = image_gc_partial(supervisor->images_root, why)) > 0) {
+		log_info("removed %d images that were never finished", r);
+		r = 0;
+	}
+	return r;
+}
+
+static void open_for_business(struct supervisor *supervisor)
+{
+	if (supervisor->ending)
+		return;
+	if (control_open(&supervisor->registry, supervisor->control_path, &supervisor->control, &supervisor->why) < 0) {
+		loop_stop(supervisor->registry.host.site.loop, -EIO);
+		return;
+	}
+	log_info("listening on %s", supervisor->control_path);
+	sd_notify(0, "READY=1");
+}
+
+static void on_probed(struct probe *probe, bool ok, const struct why *detail)
+{
+	struct supervisor *supervisor = probe->owner;
+
+	registry_set_criu(&supervisor->registry, ok, detail);
+	open_for_business(supervisor);
+}
+
+static int begin(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
+{
+	struct registry *registry = &supervisor->registry;
+	struct why detail = { 0 };
+	int r;
+
+	r = loop_new(&registry->host.site.loop, why);
+	if (r == 0)
+		r = make_places(supervisor, config, why);
+	if (r == 0)
+		r = watch_signals(supervisor, why);
+	if (r < 0)
+		return r;
+	if (conntable_new(&registry->host.site.conntable, &detail) < 0)
+		log_warning("no connection table: %s", detail.text);
+	registry->host.config_dir = config->config_dir;
+	registry->host.site.images_root = supervisor->images_root;
+	registry->host.site.graveyard = &supervisor->graveyard;
+	/* Unique over restarts, and below 2^56, as the commit word has no more room. */
+	registry->host.generation = (uint64_t)time(NULL) << 20;
+	registry->run_dir = config->run_dir;
+	registry->work_dir = config->state_dir;
+	registry->criu_path = config->criu_path;
+	/* Whether images work is known before the first roll could need one. */
+	probe_init(&supervisor->probe, supervisor);
+	if (probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed, &detail) < 0) {
+		registry_set_criu(registry, false, &detail);
+		open_for_business(supervisor);
+	}
+	return 0;
+}
+
+static void end(struct supervisor *supervisor)
+{
+	struct registry *registry = &supervisor->registry;
+
+	control_close(supervisor->control);
+	probe_done(&supervisor->probe);
+	timer_disarm(&supervisor->look_again);
+	while (registry->services) {
+		struct service *service = registry->services;
+
+		registry->services = service->next;
+		service_free(service);
+	}
+	graveyard_done(&supervisor->graveyard);
+	if (registry->host.site.conntable)
+		conntable_free(registry->host.site.conntable);
+	source_del(&supervisor->signal_source);
+	fd_close(supervisor->signals);
+	if (supervisor->control_path)
+		unlink(supervisor->control_path);
+	fd_close(supervisor->lock);
+	free(supervisor->control_path);
+	free(supervisor->images_root);
+	if (registry->host.site.loop)
+		loop_free(registry->host.site.loop);
+}
+
+int daemon_run(const struct daemon_config *config, struct why *why)
+{
+	struct supervisor supervisor = {
+		.signals = -1, .lock = -1, .asker = { .on_progress = on_nothing, .on_result = on_ended }
+	};
+	int r;
+
+	/* Processes whose parent was ours and died become ours, and are reaped. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	fd_raise_limit();
+	probe_init(&supervisor.probe, &supervisor);
+	r = begin(&supervisor, config, why);
+	if (r == 0) {
+		r = loop_run(supervisor.registry.host.site.loop);
+		if (r < 0 && *supervisor.why.text)
+			*why = supervisor.why;
+	}
+	end(&supervisor);
+	return r;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* Instances nobody wants any more. The loop must not wait for the end of a process with a large heap, so it is reaped in passing. */
+#include "supervisor/roll.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+struct buried {
+	struct buried *next;
+	struct graveyard *graveyard;
+	struct instance *instance;
+};
+
+static void ignore_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	(void)instance;
+	(void)message;
+	(void)fds;
+}
+
+static void ignore_garbage(struct instance *instance, const char *reason)
+{
+	(void)instance;
+	(void)reason;
+}
+
+static void on_exit_buried(struct instance *instance)
+{
+	struct buried *buried = instance->owner;
+
+	for (struct buried **link = &buried->graveyard->first; *link; link = &(*link)->next) {
+		if (*link == buried) {
+			*link = buried->next;
+			break;
+		}
+	}
+	instance_free(instance);
+	free(buried);
+}
+
+static const struct instance_events buried_events = {
+	.on_message = ignore_message, .on_garbage = ignore_garbage, .on_exit = on_exit_buried
+};
+
+struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *instance)
+{
+	struct buried *buried;
+
+	if (!instance || instance->exit_told)
+		return instance_free(instance);
+	buried = calloc(1, sizeof(*buried));
+	if (!buried) /* then we do wait */
+		return instance_free(instance);
+	*buried = (struct buried){ .next = graveyard->first, .graveyard = graveyard, .instance = instance };
+	graveyard->first = buried;
+	instance->events = &buried_events;
+	instance->owner = buried;
+	instance_kill(instance, SIGKILL);
+	return NULL;
+}
+
+void graveyard_done(struct graveyard *graveyard)
+{
+	while (graveyard->first) {
+		struct buried *buried = graveyard->first;
+
+		graveyard->first = buried->next;
+		instance_free(buried->instance);
+		free(buried);
+	}
+}

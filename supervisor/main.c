@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/base.h"
+#include "supervisor/daemon.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef UPGRADED_VERSION
+#define UPGRADED_VERSION "0.1.0"
+#endif
+
+static const char usage[] =
+	"usage: upgraded [options]\n"
+	"\n"
+	"Supervises services and rolls them to their next version and back; upgradectl asks it to.\n"
+	"\n"
+	"  --config-dir DIR   service files, NAME.conf (default /etc/upgraded)\n"
+	"  --run-dir DIR      holds the control socket (default /run/upgraded)\n"
+	"  --state-dir DIR    holds images (default /var/lib/upgraded)\n"
+	"  --criu PROGRAM     the CRIU to use, a path or a name on PATH (default criu)\n"
+	"  --debug            log every step of a roll\n"
+	"  --help, --version\n";
+
+int main(int argc, char **argv)
+{
+	enum { CONFIG_DIR = 256, RUN_DIR, STATE_DIR, CRIU, DEBUG, HELP, VERSION };
+	static const struct option options[] = {
+		{ "config-dir", required_argument, NULL, CONFIG_DIR }, { "run-dir", required_argument, NULL, RUN_DIR },
+		{ "state-dir", required_argument, NULL, STATE_DIR },   { "criu", required_argument, NULL, CRIU },
+		{ "debug", no_argument, NULL, DEBUG },		       { "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },	       { NULL, 0, NULL, 0 },
+	};
+	struct daemon_config config = { .config_dir = "/etc/upgraded",
+					.run_dir = "/run/upgraded",
+					.state_dir = "/var/lib/upgraded",
+					.criu_path = "criu" };
+	struct why why = { 0 };
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case CONFIG_DIR:
+			config.config_dir = optarg;
+			break;
+		case RUN_DIR:
+			config.run_dir = optarg;
+			break;
+		case STATE_DIR:
+			config.state_dir = optarg;
+			break;
+		case CRIU:
+			config.criu_path = optarg;
+			break;
+		case DEBUG:
+			log_set_level(LOG_LEVEL_DEBUG);
+			break;
+		case HELP:
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		case VERSION:
+			puts("upgraded " UPGRADED_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "upgraded: what is '%s'?\n%s", argv[optind], usage);
+		return 2;
+	}
+	if (daemon_run(&config, &why) < 0) {
+		log_error("%s", why.text);
+		return EXIT_FAILURE;
+	}
+	return EXIT_SUCCESS;
+}

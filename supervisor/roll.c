@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/roll.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SOON_US (5 * USEC_PER_SEC) /* for steps that involve no work of the application's */
+#define RESUME_US (10 * USEC_PER_SEC)
+
+const char *roll_outcome_name(enum roll_outcome outcome)
+{
+	static const char *const names[] = {
+		[ROLL_IS_DONE] = "done",
+		[ROLL_IS_REFUSED] = "refused",
+		[ROLL_IS_ABORTED] = "aborted",
+		[ROLL_IS_BACK_PARKED] = "rolled-back-parked",
+		[ROLL_IS_BACK_IMAGE] = "rolled-back-image",
+		[ROLL_IS_COLD] = "cold-start",
+		[ROLL_IS_FAILED] = "failed",
+	};
+	return names[outcome];
+}
+
+void roll_say(struct roll *roll, const char *phase, pid_t pid, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_info("%s: roll %s -> %s: %s: %s", roll->unit->name, roll->result.from, roll->result.to, phase, text);
+	roll->on_progress(roll, phase, pid, text);
+}
+
+void roll_blame(struct roll *roll, const char *fmt, ...)
+{
+	va_list args;
+
+	if (*roll->result.cause.text)
+		return;
+	va_start(args, fmt);
+	vsnprintf(roll->result.cause.text, sizeof(roll->result.cause.text), fmt, args);
+	va_end(args);
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t patience_us(const struct roll *roll, enum roll_state state)
+{
+	switch (state) {
+	case ROLL_STANDBY:
+	case ROLL_COLD:
+		return roll->unit->start_timeout_us;
+	case ROLL_QUIESCE:
+		/* Old keeps the same deadline itself and says which thread missed it: ours only catches an old that says nothing. */
+		return roll->unit->quiesce_timeout_us + USEC_PER_SEC;
+	case ROLL_TRANSFER:
+		return roll->unit->transfer_timeout_us;
+	case ROLL_DISMISS:
+	case ROLL_COMMIT:
+	case ROLL_ABORT:
+	case ROLL_RETREAT_IMAGING:
+		return SOON_US;
+	case ROLL_PARK:
+	case ROLL_RETREAT:
+	case ROLL_RESUME:
+		return RESUME_US;
+	case ROLL_SETTLE:  /* decided within the action */
+	case ROLL_IMAGE:   /* CRIU has a deadline of its own */
+	case ROLL_RESTORE:
+	case ROLL_BAKE:    /* the bake's timer */
+	case ROLL_DONE:
+	case ROLL_REFUSED:
+	case ROLL_ABORTED:
+	case ROLL_ROLLED_BACK:
+	case ROLL_COLD_STARTED:
+	case ROLL_FAILED:
+	case ROLL_STATES:
+		break;
+	}
+	return 0;
+}
+
+static void blame_timeout(struct roll *roll)
+{
+	switch ((int)roll->state) {
+	case ROLL_STANDBY:
+		if (!roll->new->hello)
+			roll_blame(roll, "version %s (pid %d) did not say hello within %llu ms: is it linked with libupgrade and does it call upg_open()?",
+				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000);
+		else
+			roll_blame(roll, "version %s (pid %d) did not become ready to receive within %llu ms (StartTimeout=)",
+				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000);
+		break;
+	case ROLL_QUIESCE:
+		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", roll->result.from, roll->old->child.pid);
+		break;
+	case ROLL_TRANSFER:
+		roll_blame(roll, "the state was not transferred within %llu ms (TransferTimeout=): %s",
+			   (unsigned long long)roll->unit->transfer_timeout_us / 1000,
+			   roll->has_saved ? "the new version did not finish loading" : "the old version did not finish saving");
+		break;
+	case ROLL_COMMIT:
+		roll_blame(roll, "version %s (pid %d) was told to take over and did not", roll->result.to, roll->new->child.pid);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_deadline(struct timer *timer)
+{
+	struct roll *roll = container_of(timer, struct roll, deadline);
+
+	blame_timeout(roll);
+	roll_happen(roll, ROLL_EV_TIMEOUT);
+}
+
+static void enter(struct roll *roll, enum roll_state next)
+{
+	uint64_t patience;
+
+	if (next != roll->state)
+		log_debug("%s: roll %s -> %s: %s -> %s", roll->unit->name, roll->result.from, roll->result.to,
+			  roll_state_name(roll->state), roll_state_name(next));
+	/* Staying buys no more time, however much a process talks; only a deadline that has passed is set anew. */
+	if (next == roll->state && roll->deadline.loop)
+		return;
+	roll->state = next;
+	timer_disarm(&roll->ask);
+	timer_disarm(&roll->deadline);
+	patience = patience_us(roll, next);
+	if (patience)
+		timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + patience, on_deadline);
+	if (next != ROLL_BAKE && next != ROLL_PARK && next != ROLL_IMAGE) {
+		timer_disarm(&roll->ping);
+		timer_disarm(&roll->bake);
+	}
+}
+
+/* ---- events ---- */
+
+static void set_outcome(struct roll *roll)
+{
+	switch ((int)roll->state) {
+	case ROLL_DONE:
+		roll->result.outcome = ROLL_IS_DONE;
+		break;
+	case ROLL_REFUSED:
+		roll->result.outcome = ROLL_IS_REFUSED;
+		break;
+	case ROLL_ABORTED:
+		roll->result.outcome = ROLL_IS_ABORTED;
+		break;
+	case ROLL_ROLLED_BACK:
+		roll->result.outcome = roll->old->restored ? ROLL_IS_BACK_IMAGE : ROLL_IS_BACK_PARKED;
+		break;
+	case ROLL_COLD_STARTED:
+		roll->result.outcome = ROLL_IS_COLD;
+		break;
+	default:
+		roll->result.outcome = ROLL_IS_FAILED;
+	}
+}
+
+static void keep_lines(struct roll *roll)
+{
+	if (roll->new && roll->state != ROLL_DONE && !roll->result.lines.n)
+		roll->result.lines = roll->new->lines;
+}
+
+void roll_happen(struct roll *roll, enum roll_event event)
+{
+	if (roll_is_over(roll->state))
+		return;
+	/* An action may cause events; they wait until it is done. */
+	if (roll->n_queue < sizeof(roll->queue) / sizeof(roll->queue[0]))
+		roll->queue[roll->n_queue++] = event;
+	if (roll->stepping)
+		return;
+	roll->stepping = true;
+	while (roll->n_queue && !roll_is_over(roll->state)) {
+		struct roll_step step = roll_step(roll->state, roll->queue[0]);
+		enum roll_event now = roll->queue[0];
+
+		memmove(roll->queue, roll->queue + 1, --roll->n_queue * sizeof(roll->queue[0]));
+		if (!step.legal) {
+			log_warning("%s: roll: %s does not belong in %s; ignored", roll->unit->name, roll_event_name(now),
+				    roll_state_name(roll->state));
+			continue;
+		}
+		enter(roll, step.next);
+		roll_act(roll, step.action);
+	}
+	roll->stepping = false;
+	if (roll_is_over(roll->state)) {
+		set_outcome(roll);
+		keep_lines(roll);
+		roll->on_end(roll);
+	}
+}
+
+void roll_act(struct roll *roll, enum roll_action action)
+{
+	switch (action) {
+	case ROLL_DO_NOTHING:
+		break;
+	case ROLL_DO_KILL_NEW:
+		if (instance_is_alive(roll->new))
+			instance_kill(roll->new, SIGKILL);
+		else
+			roll_happen(roll, ROLL_EV_NEW_GONE);
+		break;
+	case ROLL_DO_PREPARE:
+		roll_do_prepare(roll);
+		break;
+	case ROLL_DO_ASK_AGAIN:
+		roll_do_ask_again(roll);
+		break;
+	case ROLL_DO_CHECK_ABORTED:
+		roll_check_aborted(roll);
+		break;
+	case ROLL_DO_COMMIT:
+		roll_do_commit(roll);
+		break;
+	case ROLL_DO_SETTLE:
+		roll_do_settle(roll);
+		break;
+	case ROLL_DO_ABORT:
+		roll_do_abort(roll);
+		break;
+	case ROLL_DO_PARK:
+		roll_do_park(roll);
+		break;
+	case ROLL_DO_IMAGE:
+		roll_do_image(roll);
+		break;
+	case ROLL_DO_BAKE:
+		roll_do_bake(roll);
+		break;
+	case ROLL_DO_DROP_OLD:
+		roll_do_drop_old(roll);
+		break;
+	case ROLL_DO_FINISH:
+		roll_do_finish(roll);
+		break;
+	case ROLL_DO_CHOOSE:
+		roll_do_choose(roll);
+		break;
+	case ROLL_DO_RESUME:
+		roll_do_resume(roll);
+		break;
+	case ROLL_DO_RESTORE:
+		roll_do_restore(roll);
+		break;
+	case ROLL_DO_COLD_START:
+		roll_do_cold_start(roll);
+		break;
+	case ROLL_DO_END:
+	case ROLL_ACTIONS:
+		break;
+	}
+}
+
+/* ---- life ---- */
+
+int roll_start(const struct roll_site *site, const struct unit *unit, const struct roll_options *options,
+	       struct instance *old, const struct roll *callbacks, struct roll **ret_roll, struct why *why)
+{
+	struct roll *roll = calloc(1, sizeof(*roll));
+	int r;
+
+	if (!roll)
+		return why_errno(why, -ENOMEM, "roll");
+	roll->site = site;
+	roll->unit = unit;
+	roll->options = *options;
+	roll->owner = callbacks->owner;
+	roll->on_progress = callbacks->on_progress;
+	roll->on_commit = callbacks->on_commit;
+	roll->on_end = callbacks->on_end;
+	roll->word_fd = roll->state_in = roll->state_out = -1;
+	roll->lent_channel = roll->lent_log = -1;
+	roll->begun_us = clock_now_us();
+	roll->result.started_s = time(NULL);
+	roll->result.way_back = "none";
+	image_job_init(&roll->image_job, roll);
+	snprintf(roll->result.from, sizeof(roll->result.from), "%s", old->version);
+	snprintf(roll->result.to, sizeof(roll->result.to), "%s", options->version);
+	roll->options.version = roll->result.to;
+	r = instance_start(site->loop, unit, roll->result.to, &roll_new_events, roll, &roll->new, why);
+	if (r < 0) {
+		free(roll);
+		return r;
+	}
+	roll->old = old;
+	old->events = &roll_old_events;
+	old->owner = roll;
+	enter(roll, ROLL_STANDBY);
+	roll_say(roll, "standby", roll->new->child.pid, "version %s started; version %s (pid %d) serves on", roll->result.to,
+		 roll->result.from, old->child.pid);
+	*ret_roll = roll;
+	return 0;
+}
+
+void roll_cancel(struct roll *roll)
+{
+	if (!roll_has_committed(roll->state))
+		roll_blame(roll, "called off by the operator");
+	roll_happen(roll, ROLL_EV_CANCEL);
+}
+
+void roll_close_transfer(struct roll *roll)
+{
+	roll->word_fd = fd_close(roll->word_fd);
+	roll->state_in = fd_close(roll->state_in);
+	roll->state_out = fd_close(roll->state_out);
+}
+
+/* Messages that still wait to be sent refer to descriptors in custody. */
+void roll_end_custody(struct roll *roll)
+{
+	if (roll->old)
+		outbox_clear(&roll->old->outbox);
+	if (roll->new)
+		outbox_clear(&roll->new->outbox);
+	custody_clear(&roll->custody);
+}
+
+struct instance *roll_take_serving(struct roll *roll)
+{
+	struct instance **slot = NULL, *instance;
+
+	switch ((int)roll->state) {
+	case ROLL_DONE:
+	case ROLL_COLD_STARTED:
+		slot = &roll->new;
+		break;
+	case ROLL_REFUSED:
+	case ROLL_ABORTED:
+	case ROLL_ROLLED_BACK:
+		slot = &roll->old;
+		break;
+	default:
+		return NULL;
+	}
+	instance = *slot;
+	*slot = NULL;
+	return instance;
+}
+
+struct image *roll_take_image(struct roll *roll)
+{
+	struct image *image = roll->state == ROLL_DONE ? roll->image : NULL;
+
+	if (image)
+		roll->image = NULL;
+	return image;
+}
+
+struct roll *roll_free(struct roll *roll)
+{
+	if (!roll)
+		return NULL;
+	timer_disarm(&roll->deadline);
+	timer_disarm(&roll->bake);
+	timer_disarm(&roll->ask);
+	timer_disarm(&roll->ping);
+	image_job_done(&roll->image_job);
+	roll->lent_channel = fd_close(roll->lent_channel);
+	roll->lent_log = fd_close(roll->lent_log);
+	roll_close_transfer(roll);
+	roll_end_custody(roll);
+	commit_unmap(&roll->word);
+	conn_sample_done(&roll->before);
+	graveyard_bury(roll->site->graveyard, roll->old);
+	graveyard_bury(roll->site->graveyard, roll->new);
+	if (roll->image)
+		image_drop(roll->image);
+	free(roll);
+	return NULL;
+}

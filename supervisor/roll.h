@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* One roll of one service: the state machine of rollstate.h with hands.
+ *
+ *   roll.c       begins, steps, enters states, ends
+ *   roll_hear.c  what the two processes say becomes events
+ *   roll_act.c   the actions on the way forward and of calling off
+ *   roll_back.c  the actions of the way back
+ */
+#pragma once
+
+#include "base/base.h"
+#include "supervisor/conntable.h"
+#include "supervisor/custody.h"
+#include "supervisor/image.h"
+#include "supervisor/instance.h"
+#include "supervisor/rollstate.h"
+#include "supervisor/unit.h"
+#include "wire/commit.h"
+
+#include <stdint.h>
+
+/* What a roll needs of the daemon. Borrowed; outlives every roll. */
+struct roll_site {
+	struct loop *loop;
+	const char *criu_path;   /* NULL: no CRIU; images are not taken */
+	const char *images_root;
+	struct conntable *conntable;
+	struct graveyard *graveyard;
+};
+
+/* Instances that were sent SIGKILL and only have to be reaped. */
+struct graveyard {
+	struct buried *first;
+};
+
+/** graveyard_bury() - Kill @instance and forget it; it is freed once it was reaped. NULL is allowed. Return: NULL. */
+struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *instance);
+/** graveyard_done() - At the daemon's end: waits for whoever is left. */
+void graveyard_done(struct graveyard *graveyard);
+
+struct roll_options {
+	const char *version;
+	enum unit_rollback rollback;
+	uint64_t bake_us;
+	uint64_t generation;
+};
+
+enum roll_outcome { ROLL_IS_DONE, ROLL_IS_REFUSED, ROLL_IS_ABORTED, ROLL_IS_BACK_PARKED, ROLL_IS_BACK_IMAGE, ROLL_IS_COLD, ROLL_IS_FAILED };
+
+const char *roll_outcome_name(enum roll_outcome outcome);
+
+/* What came of it; the source of the RollReport that clients get. */
+struct roll_result {
+	enum roll_outcome outcome;
+	char from[UNIT_NAME_MAX + 1], to[UNIT_NAME_MAX + 1];
+	uint64_t records, state_bytes;
+	uint32_t fds, kept, reset, closed;
+	uint64_t pause_us, commit_us, resume_us;
+	uint64_t image_bytes, image_us, restore_us;
+	const char *way_back;    /* a literal */
+	struct why cause;
+	struct lines lines;      /* the failed version's last */
+	int64_t started_s;       /* CLOCK_REALTIME */
+};
+
+struct roll {
+	const struct roll_site *site;
+	const struct unit *unit; /* borrowed until the end */
+	struct roll_options options;
+	enum roll_state state;
+	struct roll_result result;
+	void *owner;
+	void (*on_progress)(struct roll *roll, const char *phase, pid_t pid, const char *text);
+	void (*on_commit)(struct roll *roll); /* new serves; the bake begins */
+	/* The last call: takes the instances (see roll_take_*), then frees the roll. */
+	void (*on_end)(struct roll *roll);
+
+	struct instance *old, *new; /* owned while the roll lasts; new is also the cold start */
+	struct timer deadline, bake, ask, ping;
+	uint64_t begun_us, prepared_us;
+
+	struct commit_word word;
+	int word_fd, state_in, state_out; /* word; read end for new; write end for old */
+	int lent_channel, lent_log;       /* to a restore under way */
+	struct custody custody;
+	struct conn_sample before; /* at the commit */
+
+	Upgraded__Wire__Totals saved, loaded;
+	uint32_t saved_fds, loaded_fds;
+	bool has_saved, has_loaded;
+	bool old_stands;        /* quiesced and not told or known to go on */
+	bool old_goes_on;       /* during an abort: it said so */
+	bool old_told;          /* it was sent Prepare */
+	bool old_unusable;      /* parked, but no way back any more */
+	bool dirty_settled;
+	bool image_bad;
+	struct image_job image_job;
+	struct image *image;
+	uint64_t nonce, pong_us;
+
+	enum roll_event queue[8];
+	unsigned n_queue;
+	bool stepping;
+};
+
+/**
+ * roll_start() - Spawn the new version and begin.
+ * @old: owned by the roll until its end.
+ *
+ * Return: 0; -errno if the new version could not be started: nothing was touched, @old stays the caller's.
+ */
+int roll_start(const struct roll_site *site, const struct unit *unit, const struct roll_options *options,
+	       struct instance *old, const struct roll *callbacks, struct roll **ret_roll, struct why *why);
+
+/** roll_cancel() - During the bake: accept the new version now. Before the commit: call it off. Ends may come at once. */
+void roll_cancel(struct roll *roll);
+
+/** roll_take_serving() - Who serves after the end; the caller owns it now. NULL if nobody does. */
+struct instance *roll_take_serving(struct roll *roll);
+/** roll_take_image() - The previous version's image after a roll that is done, or NULL; the caller owns it. */
+struct image *roll_take_image(struct roll *roll);
+/** roll_free() - Whatever was not taken is ended or dropped. Return: NULL. */
+struct roll *roll_free(struct roll *roll);
+
+/* ---- between the roll_*.c files ---- */
+
+/** roll_happen() - An event. The roll may be gone when this returns, unless called from within an action. */
+void roll_happen(struct roll *roll, enum roll_event event);
+void roll_say(struct roll *roll, const char *phase, pid_t pid, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** roll_blame() - Record the cause, if none was recorded before. */
+void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** roll_act() - Perform one action; events it causes are queued. */
+void roll_act(struct roll *roll, enum roll_action action);
+void roll_end_custody(struct roll *roll);
+void roll_close_transfer(struct roll *roll);
+extern const struct instance_events roll_old_events, roll_new_events;
+
+int roll_compatible(const struct roll *roll, struct why *why);
+void roll_do_prepare(struct roll *roll);
+void roll_do_ask_again(struct roll *roll);
+void roll_do_commit(struct roll *roll);
+void roll_do_settle(struct roll *roll);
+void roll_do_abort(struct roll *roll);
+void roll_do_park(struct roll *roll);
+void roll_do_image(struct roll *roll);
+void roll_do_bake(struct roll *roll);
+void roll_do_drop_old(struct roll *roll);
+void roll_do_finish(struct roll *roll);
+void roll_do_choose(struct roll *roll);
+void roll_do_resume(struct roll *roll);
+void roll_do_restore(struct roll *roll);
+void roll_do_cold_start(struct roll *roll);
+void roll_check_aborted(struct roll *roll);

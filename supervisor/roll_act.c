@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/* The actions on the way forward, and of calling off. */
+#include "supervisor/roll.h"
+
+#include "statefmt/statefmt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ASK_AGAIN_US (10 * USEC_PER_MSEC)
+#define STATE_PIPE_BYTES (1 << 20)
+#define COMMIT_GRACE_US (5 * USEC_PER_SEC)
+#define PATH_STEPS_MAX 64u
+
+/* ---- is there a way for every type? ---- */
+
+static int type_compatible(const struct roll *roll, const Upgraded__Wire__Schema *have, struct why *why)
+{
+	const Upgraded__Wire__Hello *new = roll->new->hello->hello, *knows = new;
+	const Upgraded__Wire__Schema *want = NULL;
+	struct sf_migration *edges;
+	size_t steps[PATH_STEPS_MAX], n_steps;
+	int r;
+
+	for (size_t i = 0; i < new->n_schemas; i++)
+		if (strcmp(new->schemas[i]->name, have->name) == 0)
+			want = new->schemas[i];
+	if (!want)
+		return why_set(why, -ENOENT, "version %s does not know the type %s of version %s: its records would be lost",
+			       roll->result.to, have->name, roll->result.from);
+	if (want->version == have->version) {
+		if (want->fingerprint == have->fingerprint)
+			return 0;
+		return why_set(why, -EPROTO, "%s has version %u in %s and in %s, but not the same fields: raise the version of one",
+			       have->name, have->version, roll->result.from, roll->result.to);
+	}
+	/* Whoever is newer knows the way. */
+	if (want->version < have->version)
+		knows = roll->old->hello->hello;
+	edges = calloc(knows->n_migrations + 1, sizeof(*edges));
+	if (!edges)
+		return why_errno(why, -ENOMEM, "migrations");
+	for (size_t i = 0; i < knows->n_migrations; i++)
+		edges[i] = (struct sf_migration){ .type = knows->migrations[i]->type,
+						  .from = knows->migrations[i]->from,
+						  .to = knows->migrations[i]->to };
+	r = sf_path_find(edges, knows->n_migrations, have->name, have->version, want->version, steps, PATH_STEPS_MAX, &n_steps,
+			 why);
+	free(edges);
+	if (r == SF_PATH_FOUND)
+		return 0;
+	return why_prefix(why, -ENOENT, "no migration of %s from version %u (%s) to %u (%s) in %s", have->name, have->version,
+			  roll->result.from, want->version, roll->result.to,
+			  want->version < have->version ? roll->result.from : roll->result.to);
+}
+
+int roll_compatible(const struct roll *roll, struct why *why)
+{
+	const Upgraded__Wire__Hello *old;
+
+	if (!roll->old->hello)
+		return why_set(why, -EPROTO, "version %s (pid %d) never said hello", roll->result.from, roll->old->child.pid);
+	old = roll->old->hello->hello;
+	for (size_t i = 0; i < old->n_schemas; i++) {
+		int r = type_compatible(roll, old->schemas[i], why);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- prepare ---- */
+
+static void send_prepare(struct roll *roll)
+{
+	const Upgraded__Wire__Hello *new = roll->new->hello->hello;
+	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
+	int fds[] = { roll->word_fd, roll->state_out };
+
+	prepare.generation = roll->options.generation;
+	prepare.level = roll->unit->level;
+	prepare.quiesce_deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us;
+	prepare.commit_deadline_us =
+		prepare.quiesce_deadline_us + roll->unit->transfer_timeout_us + COMMIT_GRACE_US;
+	prepare.n_targets = new->n_schemas;
+	prepare.targets = new->schemas;
+	roll->old_told = true;
+	roll->old_goes_on = false;
+	instance_send(roll->old, &message, fds, 2);
+}
+
+static void send_receive(struct roll *roll)
+{
+	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	int fds[] = { roll->word_fd, roll->state_in };
+
+	receive.generation = roll->options.generation;
+	receive.deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
+	instance_send(roll->new, &message, fds, 2);
+}
+
+void roll_do_prepare(struct roll *roll)
+{
+	struct why why = { 0 };
+	int pair[2];
+
+	if (commit_create(&roll->word, roll->options.generation, &roll->word_fd, &why) < 0) {
+		roll_blame(roll, "%s", why.text);
+		roll_happen(roll, ROLL_EV_OLD_REFUSED);
+		return;
+	}
+	if (pipe2(pair, O_CLOEXEC) < 0) {
+		roll_blame(roll, "pipe: %s", strerror(errno));
+		roll_happen(roll, ROLL_EV_OLD_REFUSED);
+		return;
+	}
+	/* Room for old to run ahead of new; where the kernel's limit is lower, less is fine. */
+	(void)fcntl(pair[1], F_SETPIPE_SZ, STATE_PIPE_BYTES);
+	roll->state_in = pair[0];
+	roll->state_out = pair[1];
+	roll->prepared_us = clock_now_us();
+	roll_say(roll, "quiesce", roll->old->child.pid, "version %s was asked to quiesce", roll->result.from);
+	send_receive(roll);
+	send_prepare(roll);
+}
+
+static void on_ask(struct timer *timer)
+{
+	send_prepare(container_of(timer, struct roll, ask));
+}
+
+void roll_do_ask_again(struct roll *roll)
+{
+	if (clock_now_us() > roll->prepared_us + roll->unit->quiesce_timeout_us) {
+		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=", roll->result.from,
+			   roll->old->child.pid);
+		roll_happen(roll, ROLL_EV_TIMEOUT);
+		return;
+	}
+	timer_arm(roll->site->loop, &roll->ask, clock_now_us() + ASK_AGAIN_US, on_ask);
+}
+
+/* ---- commit, settle, abort ---- */
+
+void roll_do_commit(struct roll *roll)
+{
+	Upgraded__Wire__Commit commit = UPGRADED__WIRE__COMMIT__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_COMMIT, .commit = &commit);
+
+	instance_send(roll->new, &message, NULL, 0);
+}
+
+void roll_do_settle(struct roll *roll)
+{
+	/* One of us wins; if it was new, it has served, and the way back is another one. A word that was never made says the
+	 * same as one that names ABORTED. */
+	if (!roll->word.word || commit_take(&roll->word, COMMIT_ABORTED)) {
+		roll_happen(roll, ROLL_EV_ABORT_WON);
+		return;
+	}
+	if (commit_owner(&roll->word) == COMMIT_NEW) {
+		if (!roll->result.commit_us)
+			roll->result.commit_us = clock_now_us();
+		roll_happen(roll, ROLL_EV_COMMITTED);
+	} else {
+		roll_happen(roll, ROLL_EV_ABORT_WON);
+	}
+}
+
+void roll_check_aborted(struct roll *roll)
+{
+	if (roll->state == ROLL_ABORT && !instance_is_alive(roll->new) && (roll->old_goes_on || !roll->old_told))
+		roll_happen(roll, ROLL_EV_ABORT_COMPLETE);
+}
+
+void roll_do_abort(struct roll *roll)
+{
+	Upgraded__Wire__Abort abort = UPGRADED__WIRE__ABORT__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT, .abort = &abort);
+
+	roll_say(roll, "abort", roll->old->child.pid, "calling off: %s", roll->result.cause.text);
+	if (!instance_is_alive(roll->old)) {
+		roll_happen(roll, ROLL_EV_OLD_GONE);
+		return;
+	}
+	/* New first: its end is what wakes an old that is writing to it. */
+	instance_kill(roll->new, SIGKILL);
+	roll_close_transfer(roll);
+	abort.reason = roll->result.cause.text;
+	if (roll->old_told)
+		instance_send(roll->old, &message, NULL, 0);
+	roll_check_aborted(roll);
+}
+
+/* ---- after the commit ---- */
+
+static void send_baked(struct roll *roll)
+{
+	Upgraded__Wire__Baked baked = UPGRADED__WIRE__BAKED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED, .baked = &baked);
+
+	instance_send(roll->new, &message, NULL, 0);
+}
+
+static void on_ping(struct timer *timer)
+{
+	struct roll *roll = container_of(timer, struct roll, ping);
+	Upgraded__Wire__Ping ping = UPGRADED__WIRE__PING__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
+	uint64_t now = clock_now_us();
+
+	if (now - roll->pong_us > roll->unit->health_timeout_us) {
+		roll_blame(roll, "version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
+			   roll->result.to, roll->new->child.pid, (now - roll->pong_us) / 1000);
+		roll_happen(roll, ROLL_EV_UNHEALTHY);
+		return;
+	}
+	ping.nonce = ++roll->nonce;
+	instance_send(roll->new, &message, NULL, 0);
+	timer_arm(roll->site->loop, &roll->ping, now + roll->unit->health_interval_us, on_ping);
+}
+
+void roll_do_park(struct roll *roll)
+{
+	Upgraded__Wire__Park park = UPGRADED__WIRE__PARK__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PARK, .park = &park);
+
+	roll->result.pause_us = roll->result.commit_us - roll->prepared_us;
+	roll->result.resume_us = 0;
+	commit_unmap(&roll->word);
+	roll_say(roll, "commit", roll->new->child.pid, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->result.to,
+		 roll->result.pause_us / 1000, roll->result.pause_us % 1000);
+	roll->pong_us = clock_now_us();
+	timer_arm(roll->site->loop, &roll->ping, roll->pong_us, on_ping);
+	roll->on_commit(roll);
+	if (!instance_is_alive(roll->new))
+		roll_happen(roll, ROLL_EV_NEW_GONE);
+	if (roll->options.rollback == ROLLBACK_NONE || !instance_is_alive(roll->old)) {
+		roll_do_drop_old(roll);
+		return;
+	}
+	instance_send(roll->old, &message, NULL, 0);
+}
+
+/* Before the way back begins this ends in NO_WAY_BACK; in it, the next rung is looked for when old was reaped. */
+void roll_do_drop_old(struct roll *roll)
+{
+	roll->old_unusable = true;
+	if (roll->state == ROLL_RETREAT) {
+		if (instance_is_alive(roll->old))
+			instance_kill(roll->old, SIGKILL);
+		else
+			roll_happen(roll, ROLL_EV_NO_WAY_BACK);
+		return;
+	}
+	roll->result.way_back = "none";
+	roll->old = graveyard_bury(roll->site->graveyard, roll->old);
+	roll_happen(roll, ROLL_EV_NO_WAY_BACK);
+}
+
+static void on_imaged(struct image_job *job, int rc, const struct why *why)
+{
+	struct roll *roll = job->owner;
+
+	if (rc < 0) {
+		if (job->target != CRIU_TARGET_RUNNING)
+			roll->old_unusable = true;
+		roll->result.way_back = roll->old_unusable ? "none" : "parked";
+		roll_say(roll, "image", 0, "no image (%s); the way back is %s", why->text, roll->result.way_back);
+		roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+		return;
+	}
+	roll->image = job->image;
+	job->image = NULL;
+	roll->result.image_bytes = roll->image->size_bytes;
+	roll->result.image_us = job->elapsed_us;
+	if (roll->options.rollback == ROLLBACK_IMAGE)
+		roll->old_unusable = true; /* CRIU has ended it */
+	roll->result.way_back = roll->old_unusable ? "image" : "parked+image";
+	roll_say(roll, "image", roll->image->pid, "version %s has an image of %" PRIu64 " KiB, taken in %" PRIu64 " ms",
+		 roll->result.from, roll->image->size_bytes >> 10, job->elapsed_us / 1000);
+	roll_happen(roll, ROLL_EV_IMAGED);
+}
+
+void roll_do_image(struct roll *roll)
+{
+	const struct instance *old = roll->old;
+	struct image_take_spec spec = {
+		.criu_path = roll->site->criu_path,
+		.images_root = roll->site->images_root,
+		.service = roll->unit->name,
+		.generation = roll->options.generation,
+		.version = roll->result.from,
+		.pid = old->child.pid,
+		.control_inode = old->channel_inode,
+		.stdout_inode = old->log_inode,
+		.stderr_inode = old->log_inode,
+		.leave_running = roll->options.rollback == ROLLBACK_AUTO,
+		.timeout_us = roll->unit->image_timeout_us,
+	};
+	struct why why = { 0 };
+
+	roll->result.way_back = "parked";
+	roll_say(roll, "park", old->child.pid, "version %s gave its sockets up and lies parked", roll->result.from);
+	if (roll->options.rollback == ROLLBACK_PARKED) {
+		roll_happen(roll, ROLL_EV_IMAGED);
+		return;
+	}
+	if (!roll->site->criu_path) {
+		roll_say(roll, "image", 0, "no usable CRIU: the parked process is the only way back (see upgradectl check)");
+		roll_happen(roll, ROLL_EV_IMAGED);
+		return;
+	}
+	if (image_take_start(roll->site->loop, &roll->image_job, &spec, on_imaged, &why) < 0) {
+		roll_say(roll, "image", 0, "no image (%s); the way back is the parked process", why.text);
+		roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+	}
+}
+
+static void on_baked(struct timer *timer)
+{
+	roll_happen(container_of(timer, struct roll, bake), ROLL_EV_BAKED);
+}
+
+void roll_do_bake(struct roll *roll)
+{
+	if (!roll->old)
+		roll_end_custody(roll), send_baked(roll);
+	roll_say(roll, "bake", roll->new->child.pid, "watching version %s for %" PRIu64 " ms; way back: %s", roll->result.to,
+		 roll->options.bake_us / 1000, roll->result.way_back);
+	timer_arm(roll->site->loop, &roll->bake, roll->result.commit_us + roll->options.bake_us, on_baked);
+}
+
+void roll_do_finish(struct roll *roll)
+{
+	roll->old = graveyard_bury(roll->site->graveyard, roll->old);
+	roll_end_custody(roll);
+	send_baked(roll);
+	roll_say(roll, "done", roll->new->child.pid, "version %s is accepted", roll->result.to);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* The way back after the commit: what is still there is tried in the order of what it costs.
+ *
+ *     parked in memory  ->  image  ->  the last good version, started empty
+ *
+ * New has ended and was reaped before any of it begins, so that nobody else writes to the connections.
+ */
+#include "supervisor/roll.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+void roll_do_choose(struct roll *roll)
+{
+	bool old_lives = instance_is_alive(roll->old);
+
+	if (instance_is_alive(roll->new))
+		return; /* its end comes first */
+	if (old_lives && !roll->old_unusable) {
+		roll_happen(roll, ROLL_EV_RUNG_PARKED);
+		return;
+	}
+	if (old_lives) {
+		/* Its pid must be free, and nothing of it may run beside what comes back. */
+		instance_kill(roll->old, SIGKILL);
+		return;
+	}
+	roll_happen(roll, roll->image && !roll->image_bad ? ROLL_EV_RUNG_IMAGE : ROLL_EV_RUNG_COLD);
+}
+
+static bool may_go_on(const struct roll *roll, const struct conn_sample *after, unsigned long long inode)
+{
+	return roll->before.n && after->n && conntable_compare(&roll->before, after, inode) == CONN_SAME;
+}
+
+/* Connections that the dead version has read from or written to are not old's to continue: what it consumed is gone. */
+static void settle_connections(struct roll *roll)
+{
+	struct conn_sample after;
+
+	if (roll->dirty_settled)
+		return;
+	roll->dirty_settled = true;
+	custody_sample(&roll->custody, roll->site->conntable, &after);
+	/* From the end, as dropping one moves the last into its place. */
+	for (size_t i = roll->custody.n; i > 0; i--) {
+		const struct custody_entry *entry = &roll->custody.entries[i - 1];
+
+		if (!entry->is_tcp)
+			continue;
+		if (roll->unit->on_dirty == DIRTY_KEEP || may_go_on(roll, &after, entry->inode)) {
+			roll->result.kept++;
+		} else {
+			roll->result.reset++;
+			custody_drop_at(&roll->custody, i - 1, true);
+		}
+	}
+	conn_sample_done(&after);
+}
+
+static void send_custody(struct roll *roll)
+{
+	Upgraded__Wire__FdInfo infos[WIRE_FDS_MAX], *pointers[WIRE_FDS_MAX];
+	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	int numbers[WIRE_FDS_MAX];
+	size_t sent = 0;
+
+	fds.fds = pointers;
+	do {
+		size_t n = roll->custody.n - sent < WIRE_FDS_MAX ? roll->custody.n - sent : WIRE_FDS_MAX;
+
+		for (size_t i = 0; i < n; i++) {
+			upgraded__wire__fd_info__init(&infos[i]);
+			infos[i].name = roll->custody.entries[sent + i].name;
+			infos[i].tag = roll->custody.entries[sent + i].tag;
+			pointers[i] = &infos[i];
+			numbers[i] = roll->custody.entries[sent + i].fd;
+		}
+		sent += n;
+		fds.n_fds = n;
+		fds.last = sent == roll->custody.n;
+		instance_send(roll->old, &message, numbers, n);
+	} while (sent < roll->custody.n);
+}
+
+void roll_do_resume(struct roll *roll)
+{
+	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
+
+	settle_connections(roll);
+	roll_say(roll, "resume", roll->old->child.pid, "%s; version %s comes back %s: %u connections go on, %u are reset",
+		 roll->result.cause.text, roll->result.from, roll->old->restored ? "from its image" : "from memory",
+		 roll->result.kept, roll->result.reset);
+	roll->old_goes_on = false;
+	instance_send(roll->old, &message, NULL, 0);
+	send_custody(roll);
+}
+
+/* ---- from the image ---- */
+
+/* A copy here would keep us from hearing of the process's end by its channel and pipe. */
+static void take_back_lent(struct roll *roll)
+{
+	roll->lent_channel = fd_close(roll->lent_channel);
+	roll->lent_log = fd_close(roll->lent_log);
+}
+
+static void restore_failed(struct roll *roll, const char *reason)
+{
+	take_back_lent(roll);
+	roll->image_bad = true;
+	roll_say(roll, "restore", 0, "the image could not be restored: %s", reason);
+	roll_happen(roll, ROLL_EV_RESTORE_FAILED);
+}
+
+static void on_restored(struct image_job *job, int rc, const struct why *why)
+{
+	struct roll *roll = job->owner;
+	struct why reason = { 0 };
+
+	if (rc < 0) {
+		restore_failed(roll, why->text);
+		return;
+	}
+	take_back_lent(roll);
+	roll->result.restore_us = job->elapsed_us;
+	if (instance_adopt(roll->old, job->restored_pid, &reason) < 0) {
+		kill(job->restored_pid, SIGKILL);
+		restore_failed(roll, reason.text);
+		return;
+	}
+	roll->old_unusable = false;
+	/* Once it was tried it is spent: what was restored has moved on from it. */
+	roll->image_bad = true;
+	roll_say(roll, "restore", job->restored_pid, "version %s was restored from its image in %" PRIu64 " ms", roll->result.from,
+		 job->elapsed_us / 1000);
+	roll_happen(roll, ROLL_EV_RESTORED);
+}
+
+void roll_do_restore(struct roll *roll)
+{
+	struct image_restore_spec spec = { .criu_path = roll->site->criu_path, .timeout_us = roll->unit->image_timeout_us };
+	struct why why = { 0 };
+	int r;
+
+	roll_say(roll, "restore", roll->image->pid, "%s; restoring version %s from its image", roll->result.cause.text,
+		 roll->result.from);
+	r = instance_reconnect(roll->old, &roll->lent_channel, &roll->lent_log, &why);
+	if (r < 0) {
+		restore_failed(roll, why.text);
+		return;
+	}
+	spec.control = roll->lent_channel;
+	spec.stdout_fd = spec.stderr_fd = roll->lent_log;
+	r = image_restore_start(roll->site->loop, &roll->image_job, roll->image, &spec, on_restored, &why);
+	if (r < 0)
+		restore_failed(roll, why.text);
+}
+
+/* ---- empty ---- */
+
+void roll_do_cold_start(struct roll *roll)
+{
+	struct why why = { 0 };
+
+	roll->result.lines = roll->new->lines;
+	roll_say(roll, "cold", 0, "no way back is left; version %s starts empty", roll->result.from);
+	roll->new = graveyard_bury(roll->site->graveyard, roll->new);
+	roll_end_custody(roll);
+	if (instance_start(roll->site->loop, roll->unit, roll->result.from, &roll_new_events, roll, &roll->new, &why) < 0) {
+		roll_say(roll, "cold", 0, "%s", why.text);
+		roll_happen(roll, ROLL_EV_NEW_GONE);
+	}
+}

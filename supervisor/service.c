@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/service.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define STABLE_US (10 * USEC_PER_SEC) /* having served this long, a failure counts as the first again */
+#define BACKOFF_MAX 5u                /* doublings of RestartDelay= */
+
+static const struct instance_events service_events;
+
+static void set_version(struct service *service, const char *version)
+{
+	snprintf(service->version, sizeof(service->version), "%s", version);
+}
+
+/* ---- starting and stopping ---- */
+
+static void answer_failed_start(struct service *service)
+{
+	const struct lines *lines = service->instance ? &service->instance->lines : NULL;
+
+	service_answer(service, service->asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, lines, NULL, service->failure.text,
+		       "mend the cause, then start it again", "%s version %s could not be started", service->name,
+		       service->version);
+}
+
+static void on_start_deadline(struct timer *timer)
+{
+	struct service *service = container_of(timer, struct service, deadline);
+	const struct instance *instance = service->instance;
+
+	if (instance->hello)
+		why_set(&service->failure, 0, "pid %d did not become ready within %" PRIu64 " ms (StartTimeout=)",
+			instance->child.pid, service->unit->start_timeout_us / 1000);
+	else
+		why_set(&service->failure, 0,
+			"pid %d did not say hello within %" PRIu64
+			" ms (StartTimeout=): is %s linked with libupgrade, and does it call upg_open()?",
+			instance->child.pid, service->unit->start_timeout_us / 1000, service->name);
+	instance_kill(service->instance, SIGKILL);
+}
+
+static int spawn(struct service *service)
+{
+	struct why why = { 0 };
+	int r;
+
+	r = instance_start(service->host->site.loop, service->unit, service->version, &service_events, service,
+			   &service->instance, &why);
+	if (r < 0) {
+		service->failure = why;
+		return r;
+	}
+	*service->failure.text = 0;
+	service->state = SERVICE_STARTING;
+	timer_arm(service->host->site.loop, &service->deadline, clock_now_us() + service->unit->start_timeout_us,
+		  on_start_deadline);
+	log_info("%s: version %s starts as pid %d", service->name, service->version, service->instance->child.pid);
+	return 0;
+}
+
+static void on_restart(struct timer *timer)
+{
+	struct service *service = container_of(timer, struct service, restart);
+
+	if (spawn(service) < 0) {
+		log_error("%s: %s", service->name, service->failure.text);
+		service->state = SERVICE_FAILED;
+	}
+}
+
+static void start_again_later(struct service *service)
+{
+	unsigned doublings = service->failures < BACKOFF_MAX ? service->failures : BACKOFF_MAX;
+	uint64_t delay = service->unit->restart_delay_us << doublings;
+
+	service->failures++;
+	service->restarts++;
+	service->state = SERVICE_WAITING;
+	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, empty", service->name, service->failure.text,
+		    service->version, delay / 1000);
+	timer_arm(service->host->site.loop, &service->restart, clock_now_us() + delay, on_restart);
+}
+
+static void on_running_exit(struct service *service, const struct child *child)
+{
+	bool clean = WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
+	char how[64];
+
+	if (clock_now_us() - service->instance->since_us > STABLE_US)
+		service->failures = 0;
+	why_set(&service->failure, 0, "version %s (pid %d) %s", service->version, child->pid,
+		child_describe(child, how, sizeof(how)));
+	if (clean) {
+		log_info("%s: %s", service->name, service->failure.text);
+		service->state = SERVICE_STOPPED;
+	} else if (service->unit->restart == RESTART_NO) {
+		log_error("%s: %s", service->name, service->failure.text);
+		service->state = SERVICE_FAILED;
+	} else {
+		start_again_later(service);
+	}
+}
+
+static void on_exit_of(struct instance *instance)
+{
+	struct service *service = instance->owner;
+	char how[64];
+
+	timer_disarm(&service->deadline);
+	switch (service->state) {
+	case SERVICE_STARTING:
+		if (!*service->failure.text)
+			why_set(&service->failure, 0, "pid %d %s before it was ready", instance->child.pid,
+				child_describe(&instance->child, how, sizeof(how)));
+		if (service->restarts && service->unit->restart != RESTART_NO) {
+			start_again_later(service);
+		} else {
+			service->state = SERVICE_FAILED;
+			log_error("%s: %s", service->name, service->failure.text);
+		}
+		answer_failed_start(service);
+		break;
+	case SERVICE_STOPPING:
+		service->state = SERVICE_STOPPED;
+		log_info("%s: stopped", service->name);
+		service_answer(service, service->asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE, NULL, NULL, NULL, NULL,
+			       "%s is stopped", service->name);
+		break;
+	case SERVICE_RUNNING:
+		on_running_exit(service, &instance->child);
+		break;
+	case SERVICE_STOPPED:
+	case SERVICE_WAITING:
+	case SERVICE_FAILED:
+		break;
+	}
+	service->instance = instance_free(instance);
+}
+
+static void hear_ready(struct service *service)
+{
+	if (service->state != SERVICE_STARTING)
+		return;
+	timer_disarm(&service->deadline);
+	service->state = SERVICE_RUNNING;
+	log_info("%s: version %s serves as pid %d", service->name, service->version, service->instance->child.pid);
+	service_answer(service, service->asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE, NULL, NULL, NULL, NULL,
+		       "%s version %s serves (pid %d)", service->name, service->version, service->instance->child.pid);
+}
+
+static void on_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	struct service *service = instance->owner;
+	Upgraded__Wire__Welcome welcome = UPGRADED__WIRE__WELCOME__INIT;
+	Upgraded__Wire__AppMessage answer = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME, .welcome = &welcome);
+
+	(void)fds;
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
+		welcome.protocol = WIRE_PROTOCOL;
+		welcome.service = service->name;
+		welcome.fresh = true;
+		instance_send(instance, &answer, NULL, 0);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
+		hear_ready(service);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
+		if (service->state == SERVICE_STARTING)
+			why_set(&service->failure, 0, "pid %d: %s", instance->child.pid, message->refused->reason);
+		break;
+	default: /* a pong, a close, or news of a roll that is over */
+		break;
+	}
+}
+
+static void on_garbage(struct instance *instance, const char *reason)
+{
+	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->child.pid, reason);
+}
+
+static const struct instance_events service_events = {
+	.on_message = on_message, .on_garbage = on_garbage, .on_exit = on_exit_of
+};
+
+/* The service file anew, as the operator may have changed it. On failure the old one stays in force. */
+static int reload_unit(struct service *service, struct asker *asker)
+{
+	struct unit *unit;
+	struct why why = { 0 };
+	int r = unit_load(service->host->config_dir, service->name, &unit, &why);
+
+	if (r < 0) {
+		bool none = r == -ENOENT;
+
+		service_answer(service, asker,
+			       none ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NO_SUCH_SERVICE :
+				      (service->instance ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED :
+							   UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR),
+			       NULL, NULL, why.text, none ? "upgradectl list shows the services" : "mend the service file",
+			       none ? "there is no service %s" : "the service file of %s cannot be used", service->name);
+		return r;
+	}
+	unit_free(service->unit);
+	service->unit = unit;
+	return 0;
+}
+
+static bool refuse_busy(struct service *service, struct asker *asker)
+{
+	const char *doing = service->roll			 ? roll_state_name(service->roll->state) :
+			    service->state == SERVICE_STARTING ? "starting" :
+								   "stopping";
+
+	if (!service->roll && service->state != SERVICE_STARTING && service->state != SERVICE_STOPPING)
+		return false;
+	service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_BUSY, NULL, NULL, NULL,
+		       "wait for it, or watch it with upgradectl status", "%s: another %s is under way (%s)", service->name,
+		       service->roll ? "roll" : "change", doing);
+	return true;
+}
+
+void service_start(struct service *service, const char *version, struct asker *asker)
+{
+	if (refuse_busy(service, asker))
+		return;
+	if (service->state == SERVICE_RUNNING) {
+		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, NULL, NULL, NULL,
+			       "to change its version use upgradectl roll", "%s runs already: version %s (pid %d)", service->name,
+			       service->version, service->instance->child.pid);
+		return;
+	}
+	if (reload_unit(service, asker) < 0)
+		return;
+	if (!*version)
+		version = *service->version ? service->version : service->unit->version;
+	if (!*version) {
+		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, NULL, NULL, NULL,
+			       "name one: upgradectl start SERVICE VERSION", "%s: no version was named and %s sets no Version=",
+			       service->name, service->unit->path);
+		return;
+	}
+	if (version != service->version)
+		set_version(service, version);
+	timer_disarm(&service->restart);
+	service->restarts = service->failures = 0;
+	service->previous[0] = 0;
+	service->asker = asker;
+	asker->service = service;
+	if (spawn(service) < 0) {
+		service->state = SERVICE_FAILED;
+		answer_failed_start(service);
+	}
+}
+
+static void on_stop_deadline(struct timer *timer)
+{
+	struct service *service = container_of(timer, struct service, deadline);
+
+	log_warning("%s: pid %d did not end on SIGTERM within StopTimeout=; killing it", service->name,
+		    service->instance->child.pid);
+	instance_kill(service->instance, SIGKILL);
+}
+
+void service_stop(struct service *service, struct asker *asker)
+{
+	/* Stopping accepts a version that is still baking: the roll ends here. */
+	if (service->roll && service->roll->state == ROLL_BAKE)
+		roll_cancel(service->roll);
+	if (refuse_busy(service, asker))
+		return;
+	if (service->state != SERVICE_RUNNING) {
+		bool waited = service->state == SERVICE_WAITING;
+
+		timer_disarm(&service->restart);
+		service->state = SERVICE_STOPPED;
+		service_answer(service, asker,
+			       waited ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE : UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NOT_RUNNING,
+			       NULL, NULL, NULL, NULL, waited ? "%s will not be started again" : "%s is not running", service->name);
+		return;
+	}
+	service->state = SERVICE_STOPPING;
+	service->asker = asker;
+	asker->service = service;
+	instance_kill(service->instance, SIGTERM);
+	timer_arm(service->host->site.loop, &service->deadline, clock_now_us() + service->unit->stop_timeout_us,
+		  on_stop_deadline);
+}
+
+/* ---- rolling ---- */
+
+static void on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
+{
+	struct service *service = roll->owner;
+	Upgraded__Wire__Progress progress = UPGRADED__WIRE__PROGRESS__INIT;
+
+	if (!service->asker)
+		return;
+	progress.at_us = clock_now_us();
+	progress.phase = (char *)(uintptr_t)phase;
+	progress.text = (char *)(uintptr_t)text;
+	progress.pid = pid;
+	progress.elapsed_us = progress.at_us - roll->begun_us;
+	service->asker->on_progress(service->asker, &progress);
+}
+
+static void on_roll_commit(struct roll *roll)
+{
+	struct service *service = roll->owner;
+
+	set_version(service, roll->result.to);
+	if (service->asker && service->asker->wait_commit)
+		service_answer_roll(service, service->asker, &roll->result);
+}
+
+static void take_over_serving(struct service *service, struct roll *roll)
+{
+	service->instance = roll_take_serving(roll);
+	if (!service->instance) {
+		service->failure = roll->result.cause;
+		service->state = SERVICE_FAILED;
+		return;
+	}
+	service->instance->events = &service_events;
+	service->instance->owner = service;
+	service->state = SERVICE_RUNNING;
+	set_version(service, service->instance->version);
+}
+
+static void on_roll_end(struct roll *roll)
+{
+	struct service *service = roll->owner;
+
+	service->last = roll->result;
+	service->has_last = true;
+	service->roll = NULL;
+	take_over_serving(service, roll);
+	if (roll->result.outcome == ROLL_IS_DONE) {
+		snprintf(service->previous, sizeof(service->previous), "%s", roll->result.from);
+		if (service->image)
+			image_drop(service->image);
+		service->image = roll_take_image(roll);
+	}
+	roll_free(roll);
+	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
+		 roll_outcome_name(service->last.outcome));
+	service_answer_roll(service, service->asker, &service->last);
+	/* It may have ended while the roll was on, before anything was done to it. */
+	if (service->instance && service->instance->exit_told)
+		on_exit_of(service->instance);
+}
+
+static int roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
+			struct roll_options *ret)
+{
+	*ret = (struct roll_options){
+		.version = version,
+		.rollback = service->unit->rollback,
+		.bake_us = request->bake_us ? request->bake_us : service->unit->bake_us,
+	};
+	if (*request->rollback && !unit_rollback_parse(request->rollback, &ret->rollback))
+		return -EINVAL;
+	return 0;
+}
+
+static void begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+		       struct asker *asker)
+{
+	struct roll callbacks = {
+		.owner = service, .on_progress = on_roll_progress, .on_commit = on_roll_commit, .on_end = on_roll_end
+	};
+	struct roll_options options;
+	struct why why = { 0 };
+
+	if (roll_options(service, request, version, &options) < 0) {
+		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, NULL, NULL, NULL, NULL,
+			       "rollback is one of auto, parked, image, none");
+		return;
+	}
+	options.generation = ++service->host->generation;
+	service->asker = asker;
+	asker->service = service;
+	if (roll_start(&service->host->site, service->unit, &options, service->instance, &callbacks, &service->roll, &why) < 0) {
+		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, NULL, NULL, why.text,
+			       "nothing was touched", "%s: the roll to %s was refused", service->name, version);
+		return;
+	}
+	service->instance = NULL;
+}
+
+static bool refuse_not_running(struct service *service, struct asker *asker)
+{
+	if (service->state == SERVICE_RUNNING)
+		return false;
+	service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NOT_RUNNING, NULL, NULL, service->failure.text,
+		       "start it: upgradectl start SERVICE VERSION", "%s is not running", service->name);
+	return true;
+}
+
+void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
+{
+	if (refuse_busy(service, asker) || refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
+		return;
+	if (strcmp(request->version, service->version) == 0) {
+		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, NULL, NULL, NULL,
+			       "nothing was touched; versions live at paths of their own, so a new build needs a new name",
+			       "%s runs version %s already", service->name, service->version);
+		return;
+	}
+	begin_roll(service, request->version, request, asker);
+}
+
+void service_undo(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
+{
+	char version[UNIT_NAME_MAX + 1];
+
+	/* Undo during the bake: the new version is well, so it is left by a roll of its own, which loses nothing. */
+	if (service->roll && service->roll->state == ROLL_BAKE)
+		roll_cancel(service->roll);
+	if (refuse_busy(service, asker) || refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
+		return;
+	if (!*service->previous) {
+		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, NULL, NULL, NULL,
+			       "to go to a certain version use upgradectl roll",
+			       "%s: there is nothing to undo: version %s was not rolled to", service->name, service->version);
+		return;
+	}
+	snprintf(version, sizeof(version), "%s", service->previous);
+	begin_roll(service, version, request, asker);
+}
+
+/* ---- life ---- */
+
+struct service *service_new(struct service_host *host, const char *name)
+{
+	struct service *service = calloc(1, sizeof(*service));
+
+	if (!service)
+		return NULL;
+	service->host = host;
+	snprintf(service->name, sizeof(service->name), "%s", name);
+	return service;
+}
+
+struct service *service_free(struct service *service)
+{
+	if (!service)
+		return NULL;
+	timer_disarm(&service->deadline);
+	timer_disarm(&service->restart);
+	if (service->asker)
+		service_forget(service->asker);
+	roll_free(service->roll);
+	graveyard_bury(service->host->site.graveyard, service->instance);
+	if (service->image)
+		image_drop(service->image);
+	unit_free(service->unit);
+	free(service);
+	return NULL;
+}
+
+void service_forget(struct asker *asker)
+{
+	if (asker->service && asker->service->asker == asker)
+		asker->service->asker = NULL;
+	asker->service = NULL;
+}
+
+bool service_is_idle(const struct service *service)
+{
+	return !service->instance && !service->roll;
+}

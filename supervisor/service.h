@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* A service: its file, the process that serves, the roll that is under way, and who waits for an answer. */
+#pragma once
+
+#include "supervisor/roll.h"
+#include "wire/wire.h"
+
+enum service_state {
+	SERVICE_STOPPED,
+	SERVICE_STARTING,
+	SERVICE_RUNNING,
+	SERVICE_STOPPING,
+	SERVICE_WAITING, /* to be started again after a failure */
+	SERVICE_FAILED,
+};
+
+/* Someone who asked for something and wants to hear of it; embedded in a client. */
+struct asker {
+	struct service *service; /* which it waits for; NULL: none */
+	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
+	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
+	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
+};
+
+/* What all services share. Borrowed. */
+struct service_host {
+	struct roll_site site;
+	const char *config_dir;
+	uint64_t generation; /* of the last roll */
+};
+
+struct service {
+	struct service *next;
+	struct service_host *host;
+	char name[UNIT_NAME_MAX + 1];
+	enum service_state state;
+	struct unit *unit;       /* as of the last start or roll; NULL before the first */
+	char version[UNIT_NAME_MAX + 1];
+	char previous[UNIT_NAME_MAX + 1]; /* what undo goes back to; "" if nothing */
+	struct instance *instance; /* who serves; NULL during a roll, which owns it then */
+	struct roll *roll;
+	struct image *image;     /* of the version before, kept for a way back */
+	struct asker *asker;
+	struct timer deadline, restart;
+	unsigned restarts;       /* since it was started by hand */
+	unsigned failures;       /* in a row, for the delay */
+	struct why failure;      /* why it is FAILED or WAITING */
+	struct roll_result last;
+	bool has_last;
+};
+
+/** service_new() - Return: NULL if memory is out. @name was checked. */
+struct service *service_new(struct service_host *host, const char *name);
+
+/** service_free() - Ends what runs, without waiting for it. Return: NULL. */
+struct service *service_free(struct service *service);
+
+/* Each of these answers @asker exactly once, perhaps before it returns. @asker must live until then or be forgotten. */
+void service_start(struct service *service, const char *version, struct asker *asker);
+void service_stop(struct service *service, struct asker *asker);
+void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
+void service_undo(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
+
+/** service_forget() - @asker went away; what it asked for goes on. */
+void service_forget(struct asker *asker);
+
+/** service_is_idle() - Nothing of it runs. */
+bool service_is_idle(const struct service *service);
+
+/* ---- service_report.c: what people and programs are told ---- */
+
+/** service_status() - Fill @status; strings point into @service and @scratch. */
+struct status_scratch {
+	Upgraded__Wire__Instance instances[2], *list[2];
+	Upgraded__Wire__RollReport report;
+	char *lines[INSTANCE_LINES];
+	char started[32];
+};
+void service_status(const struct service *service, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch);
+
+/** service_answer() - Send the result to whoever waits, if anyone, and stop knowing them.
+ * @lines, @roll: NULL if there are none. */
+void service_answer(struct service *service, struct asker *asker, Upgraded__Wire__ExitCode code, const struct lines *lines,
+		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
+	__attribute__((format(printf, 8, 9)));
+
+/** service_answer_roll() - The same at the end of a roll. */
+void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* What people and programs are told: what happened, what serves now, what to do next. */
+#include "supervisor/service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* protobuf-c's strings are not const, but packing does not write to them. */
+static char *text_of(const char *text)
+{
+	return (char *)(uintptr_t)(text ? text : "");
+}
+
+static const struct instance *serving(const struct service *service)
+{
+	const struct roll *roll = service->roll;
+
+	if (!roll)
+		return service->instance;
+	switch (roll->state) {
+	case ROLL_STANDBY:
+	case ROLL_DISMISS:
+	case ROLL_ABORT:
+	case ROLL_REFUSED:
+	case ROLL_ABORTED:
+	case ROLL_ROLLED_BACK:
+		return roll->old;
+	case ROLL_PARK:
+	case ROLL_IMAGE:
+	case ROLL_BAKE:
+	case ROLL_DONE:
+	case ROLL_COLD_STARTED:
+		return roll->new;
+	case ROLL_QUIESCE: /* between two versions, or two lives, nobody serves */
+	case ROLL_TRANSFER:
+	case ROLL_COMMIT:
+	case ROLL_SETTLE:
+	case ROLL_RETREAT:
+	case ROLL_RETREAT_IMAGING:
+	case ROLL_RESUME:
+	case ROLL_RESTORE:
+	case ROLL_COLD:
+	case ROLL_FAILED:
+	case ROLL_STATES:
+		break;
+	}
+	return NULL;
+}
+
+static void fill_report(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
+			char **lines)
+{
+	struct tm tm;
+	unsigned n = 0;
+
+	upgraded__wire__roll_report__init(report);
+	report->from = text_of(result->from);
+	report->to = text_of(result->to);
+	report->outcome = text_of(roll_outcome_name(result->outcome));
+	report->records = result->records;
+	report->state_bytes = result->state_bytes;
+	report->fds = result->fds;
+	report->pause_us = result->pause_us;
+	report->commit_us = result->commit_us;
+	report->resume_us = result->resume_us;
+	report->kept = result->kept;
+	report->reset = result->reset;
+	report->image_bytes = result->image_bytes;
+	report->image_us = result->image_us;
+	report->restore_us = result->restore_us;
+	report->way_back = text_of(result->way_back);
+	report->cause = text_of(result->cause.text);
+	for (unsigned i = 0; i < result->lines.n; i++)
+		lines[n++] = text_of(result->lines.text[(result->lines.first + i) % INSTANCE_LINES]);
+	report->n_log_lines = n;
+	report->log_lines = lines;
+	if (gmtime_r(&result->started_s, &tm) && strftime(started, size, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		report->started = started;
+}
+
+static const char *state_name(const struct service *service)
+{
+	static const char *const names[] = {
+		[SERVICE_STOPPED] = "stopped",	 [SERVICE_STARTING] = "starting", [SERVICE_RUNNING] = "running",
+		[SERVICE_STOPPING] = "stopping", [SERVICE_WAITING] = "waiting to restart", [SERVICE_FAILED] = "failed",
+	};
+	if (!service->roll)
+		return names[service->state];
+	return service->roll->state == ROLL_BAKE || service->roll->state == ROLL_IMAGE ? "baking" : "rolling";
+}
+
+static void add_instance(const struct instance *instance, const char *state, Upgraded__Wire__ServiceStatus *status,
+			 struct status_scratch *scratch)
+{
+	Upgraded__Wire__Instance *entry = &scratch->instances[status->n_instances];
+
+	upgraded__wire__instance__init(entry);
+	entry->pid = instance->child.pid;
+	entry->version = text_of(instance->version);
+	entry->state = text_of(state);
+	entry->since_us = instance->since_us;
+	scratch->list[status->n_instances++] = entry;
+}
+
+static void add_roll_instances(const struct roll *roll, const struct instance *who, Upgraded__Wire__ServiceStatus *status,
+			       struct status_scratch *scratch)
+{
+	bool committed = roll_has_committed(roll->state);
+
+	if (roll->new && instance_is_alive(roll->new))
+		add_instance(roll->new, roll->new == who ? "serving" : "standby", status, scratch);
+	if (roll->old && instance_is_alive(roll->old))
+		add_instance(roll->old, roll->old == who ? "serving" : committed ? "parked" : "quiesced", status, scratch);
+	else if (roll->old && roll->image)
+		add_instance(roll->old, "imaged", status, scratch);
+}
+
+void service_status(const struct service *service, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
+{
+	const struct instance *who = serving(service);
+
+	upgraded__wire__service_status__init(status);
+	status->name = text_of(service->name);
+	status->state = text_of(state_name(service));
+	status->version = text_of(who ? who->version : service->version);
+	status->restarts = service->restarts;
+	status->previous = text_of(service->previous);
+	status->unit_file = text_of(service->unit ? service->unit->path : "");
+	status->description = text_of(service->state == SERVICE_RUNNING ? "" : service->failure.text);
+	status->instances = scratch->list;
+	if (service->roll)
+		add_roll_instances(service->roll, who, status, scratch);
+	else if (service->instance && instance_is_alive(service->instance))
+		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status, scratch);
+	status->connections = service->roll ? (uint32_t)service->roll->custody.n : 0;
+	if (service->has_last) {
+		fill_report(&service->last, &scratch->report, scratch->started, sizeof(scratch->started), scratch->lines);
+		status->last_roll = &scratch->report;
+	}
+}
+
+void service_answer(struct service *service, struct asker *asker, Upgraded__Wire__ExitCode code, const struct lines *lines,
+		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
+{
+	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+	Upgraded__Wire__RollReport report;
+	char text[512], now[128], started[32], *line_list[INSTANCE_LINES];
+	const struct instance *who = serving(service);
+	va_list args;
+
+	if (!asker)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	if (who && !who->exited)
+		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
+	else
+		snprintf(now, sizeof(now), "nothing");
+	result.code = (uint32_t)code;
+	result.text = text;
+	result.cause = text_of(cause);
+	result.next = text_of(next);
+	result.serving = now;
+	if (roll) {
+		fill_report(roll, &report, started, sizeof(started), line_list);
+		result.roll = &report;
+		lines = &roll->lines;
+	}
+	for (unsigned i = 0; lines && i < lines->n; i++)
+		line_list[result.n_log_lines++] = text_of(lines->text[(lines->first + i) % INSTANCE_LINES]);
+	result.log_lines = line_list;
+	service_forget(asker);
+	asker->on_result(asker, &result);
+}
+
+void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll)
+{
+	static const struct {
+		Upgraded__Wire__ExitCode code;
+		const char *before, *after; /* the version that was rolled to */
+		const char *next;
+	} answers[] = {
+		[ROLL_IS_DONE] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE, "version ", " serves", "" },
+		[ROLL_IS_REFUSED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, "the roll to ", " was refused; nothing was touched",
+				      "mend the cause and roll again" },
+		[ROLL_IS_ABORTED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK,
+				      "the roll to ", " was called off before it committed; nothing was lost",
+				      "mend the cause and roll again" },
+		[ROLL_IS_BACK_PARKED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK,
+					  "version ", " failed after it had taken over; the version before came back from memory",
+					  "what was written in between is lost; mend the cause before you roll again" },
+		[ROLL_IS_BACK_IMAGE] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK,
+					 "version ", " failed after it had taken over; the version before came back from its image",
+					 "what was written in between is lost; mend the cause before you roll again" },
+		[ROLL_IS_COLD] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_WAY_BACK_FAILED,
+				   "version ", " failed and no way back was left; the version before was started empty",
+				   "its state and connections are lost; see the log for why the way back failed" },
+		[ROLL_IS_FAILED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_WAY_BACK_FAILED,
+				     "version ", " failed, no way back was left, and the version before does not start",
+				     "start it by hand: upgradectl start SERVICE VERSION" },
+	};
+	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
+	enum roll_outcome outcome = service->roll ? ROLL_IS_DONE : roll->outcome;
+
+	service_answer(service, asker, answers[outcome].code, NULL, roll, roll->cause.text, answers[outcome].next,
+		       "%s: %s%s%s", service->name, answers[outcome].before, roll->to, answers[outcome].after);
+}
