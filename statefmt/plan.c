@@ -10,6 +10,7 @@
 #include "statefmt/frame.h"
 #include "statefmt/shape.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdalign.h>
@@ -365,13 +366,16 @@ static int record_unpack(struct sf_plan *plan, const struct route *route, const 
 int sf_plan_unpack(struct sf_plan *plan, size_t type, const uint8_t *data, size_t size_bytes, size_t *ret_want,
 		   const ProtobufCMessage **ret_message, struct why *why)
 {
-	ProtobufCMessage *message;
+	ProtobufCMessage *message = NULL;
 	int r;
 
 	if (type >= plan->n_routes)
 		return why_set(why, -EINVAL, "record type %zu: the plan has %zu types", type, plan->n_routes);
 	r = record_unpack(plan, &plan->routes[type], data, size_bytes, &message, why);
-	return r < 0 ? r : route_walk(plan, &plan->routes[type], message, ret_want, ret_message, why);
+	if (r < 0)
+		return r;
+	assert(message);
+	return route_walk(plan, &plan->routes[type], message, ret_want, ret_message, why);
 }
 
 int sf_plan_convert(struct sf_plan *plan, size_t type, const ProtobufCMessage *message, size_t *ret_want,

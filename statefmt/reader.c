@@ -57,11 +57,12 @@ static int frame_fail(struct sf_reader *reader, int rc, const char *fmt, ...)
 static int read_once(struct sf_reader *reader, uint8_t *buffer, size_t size_bytes, size_t *ret_got)
 {
 	ssize_t n = reader->read(reader->arg, buffer, size_bytes, &reader->why);
+	int failure = n < -4095 ? -EIO : (int)n; /* nothing below is an errno */
 
 	if (n < 0 && !reader->why.text[0])
-		return why_errno(&reader->why, (int)n, "reading state at byte %" PRIu64, reader->offset);
+		return why_errno(&reader->why, failure, "reading state at byte %" PRIu64, reader->offset);
 	if (n < 0)
-		return why_prefix(&reader->why, (int)n, "reading state at byte %" PRIu64, reader->offset);
+		return why_prefix(&reader->why, failure, "reading state at byte %" PRIu64, reader->offset);
 	if ((size_t)n > size_bytes)
 		return why_set(&reader->why, -EIO, "reading state at byte %" PRIu64 ": %zd bytes came where %zu were "
 			       "asked for", reader->offset, n, size_bytes);
@@ -75,7 +76,7 @@ static int read_up_to(struct sf_reader *reader, uint8_t *buffer, size_t size_byt
 {
 	*ret_got = 0;
 	while (*ret_got < size_bytes) {
-		size_t got;
+		size_t got = 0;
 		int r = read_once(reader, buffer + *ret_got, size_bytes - *ret_got, &got);
 
 		if (r < 0)

@@ -26,12 +26,15 @@ struct memory {
 static inline int memory_write(void *arg, const void *data, size_t size_bytes, struct why *why)
 {
 	struct memory *memory = arg;
+	uint8_t *grown;
 
 	if (memory->fail_after && memory->size + size_bytes > memory->fail_after)
 		return why_set(why, -ENOSPC, "the disk is full");
-	memory->data = realloc(memory->data, memory->size + size_bytes);
-	cr_assert_not_null(memory->data);
-	memcpy(memory->data + memory->size, data, size_bytes);
+	grown = realloc(memory->data, memory->size + size_bytes);
+	if (!grown)
+		return why_errno(why, -ENOMEM, "memory");
+	memcpy(grown + memory->size, data, size_bytes);
+	memory->data = grown;
 	memory->size += size_bytes;
 	return 0;
 }
@@ -56,16 +59,6 @@ static inline void memory_free(struct memory *memory)
 {
 	free(memory->data);
 	*memory = (struct memory){ .data = NULL };
-}
-
-static inline struct memory memory_copy(const struct memory *from)
-{
-	struct memory copy = { .size = from->size };
-
-	copy.data = malloc(from->size + 1);
-	cr_assert_not_null(copy.data);
-	memcpy(copy.data, from->data, from->size);
-	return copy;
 }
 
 /* Reads all there is. Return: SF_END or the failure; *@ret_totals (if given) without counts. */

@@ -145,7 +145,7 @@ Test(statefmt_path, agrees_with_trying_everything)
 	uint32_t seed = 12345;
 
 	for (int round = 0; round < 2000; round++) {
-		struct sf_migration steps[12];
+		struct sf_migration steps[12] = { { .type = NULL } };
 		size_t path[16], length = 0, n = 0;
 		uint32_t from, to;
 		int r;
