@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a socket is, only the socket itself tells, so each is borrowed from the process for a moment with pidfd_getfd(2); no
+ * byte and no setting of it is touched. Who is at the other end of a unix socket is in the kernel's list alone.
+ */
+#include "supervisor/imageable_private.h"
+
+#include "base/fd.h"
+#include "base/why.h"
+#include "supervisor/sockdiag.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/unix_diag.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+struct unix_socket {
+	unsigned inode;
+	unsigned peer;  /* 0: none */
+	bool named;
+};
+
+struct unix_list {
+	struct unix_socket *socket;
+	size_t n;
+	size_t room;
+	bool out_of_memory;
+};
+
+static void on_unix(const void *entry, size_t size, void *userdata)
+{
+	struct unix_list *list = userdata;
+	const struct unix_diag_msg *message = entry;
+	struct unix_socket found = { 0 };
+	const void *peer;
+	size_t length = 0;
+
+	if (size < sizeof(*message) || list->out_of_memory)
+		return;
+	if (list->n == list->room) {
+		struct unix_socket *more = reallocarray(list->socket, list->room + 1024, sizeof(*more));
+
+		list->out_of_memory = !more;
+		if (!more)
+			return;
+		list->socket = more;
+		list->room += 1024;
+	}
+	found.inode = message->udiag_ino;
+	peer = sockdiag_attribute(entry, size, sizeof(*message), UNIX_DIAG_PEER, &length);
+	if (peer && length >= sizeof(found.peer))
+		memcpy(&found.peer, peer, sizeof(found.peer));
+	found.named = sockdiag_attribute(entry, size, sizeof(*message), UNIX_DIAG_NAME, &length) != NULL;
+	list->socket[list->n++] = found;
+}
+
+static int unix_list_read(struct unix_list *list, struct why *why)
+{
+	struct unix_diag_req request = { .sdiag_family = AF_UNIX, .udiag_states = ~0u,
+					 .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_NAME };
+	struct sockdiag *diag;
+	int r;
+
+	r = sockdiag_new(&diag, why);
+	if (r < 0)
+		return r;
+	r = sockdiag_dump(diag, &request, sizeof(request), on_unix, list, why);
+	sockdiag_free(diag);
+	if (r == -EINTR)
+		r = 0; /* others come and go; ours do not move meanwhile */
+	return list->out_of_memory ? why_errno(why, -ENOMEM, "list of unix sockets") : r;
+}
+
+static const struct unix_socket *unix_find(const struct unix_list *list, unsigned long long inode)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->socket[i].inode == inode)
+			return &list->socket[i];
+	return NULL;
+}
+
+static int option(int fd, int name)
+{
+	int value = 0;
+	socklen_t length = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+static const char *address_print(int fd, int (*get)(int fd, struct sockaddr *address, socklen_t *length), char *buf,
+				 size_t size)
+{
+	struct sockaddr_storage address = { 0 };
+	socklen_t length = sizeof(address);
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	snprintf(buf, size, "nobody");
+	if (get(fd, (struct sockaddr *)&address, &length) < 0)
+		return buf;
+	if (address.ss_family == AF_INET) {
+		const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
+
+		inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+		snprintf(buf, size, "%s:%u", host, (unsigned)ntohs(v4->sin_port));
+	} else if (address.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
+
+		inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+		snprintf(buf, size, "[%s]:%u", host, (unsigned)ntohs(v6->sin6_port));
+	}
+	return buf;
+}
+
+/* glibc declares these with a transparent union, which makes their type not that of a plain pointer. */
+static int socket_peer(int fd, struct sockaddr *address, socklen_t *length)
+{
+	return getpeername(fd, address, length);
+}
+
+static int socket_own(int fd, struct sockaddr *address, socklen_t *length)
+{
+	return getsockname(fd, address, length);
+}
+
+static void check_inet(struct look *look, int number, int fd)
+{
+	int type = option(fd, SO_TYPE), protocol = option(fd, SO_PROTOCOL);
+	char address[64];
+
+	if (type == SOCK_STREAM && protocol == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 1)
+		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: listens on %s and is not registered: nobody listens "
+			  "there while the process is an image", number,
+			  address_print(fd, socket_own, address, sizeof(address)));
+	else if (type == SOCK_STREAM && protocol == IPPROTO_TCP)
+		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: a TCP connection to %s that is not registered: it will "
+			  "be closed after a restore", number, address_print(fd, socket_peer, address, sizeof(address)));
+	else if (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE))
+		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: a UDP socket at %s that is not registered: what is sent "
+			  "to it while the process is an image is lost", number,
+			  address_print(fd, socket_own, address, sizeof(address)));
+	else if (type != SOCK_RAW)
+		look_note(look, OBSTACLE_FATAL, number, "descriptor %d: an internet socket of protocol %d cannot be imaged",
+			  number, protocol);
+}
+
+static void check_unix(struct look *look, int number, int fd, unsigned long long inode, const struct unix_list *list)
+{
+	const struct unix_socket *own = unix_find(list, inode), *peer;
+
+	if (option(fd, SO_ACCEPTCONN) == 1) {
+		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: a unix socket that listens and is not registered: nobody "
+			  "listens there while the process is an image", number);
+		return;
+	}
+	if (!own || own->peer == 0 || look_owns(look, own->peer) > 0)
+		return; /* connected to nobody, or within the process */
+	peer = unix_find(list, own->peer);
+	if (option(fd, SO_TYPE) == SOCK_DGRAM && peer && peer->named)
+		return; /* like a log's socket: connected again after a restore */
+	look_note(look, OBSTACLE_FATAL, number, "descriptor %d: a unix socket connected to another process (its socket %u), and "
+		  "not registered: CRIU does not take half of a connection", number, own->peer);
+}
+
+static void check_socket(struct look *look, const struct open_fd *open_fd, int pidfd, const struct unix_list *list)
+{
+	FD_CLEANUP int fd = pidfd_getfd(pidfd, open_fd->fd, 0);
+	unsigned long long inode;
+
+	/* Closed or replaced since it was listed: nothing to say of it any more. */
+	if (fd < 0 || fd_inode(fd, &inode) < 0 || inode != open_fd->inode)
+		return;
+	switch (option(fd, SO_DOMAIN)) {
+	case AF_UNIX: check_unix(look, open_fd->fd, fd, inode, list); break;
+	case AF_INET: case AF_INET6: check_inet(look, open_fd->fd, fd); break;
+	case AF_NETLINK: case AF_PACKET: break;
+	default:
+		look_note(look, OBSTACLE_FATAL, open_fd->fd, "descriptor %d: a socket of address family %d cannot be imaged",
+			  open_fd->fd, option(fd, SO_DOMAIN));
+	}
+}
+
+int look_sockets(struct look *look, struct why *why)
+{
+	struct unix_list list = { 0 };
+	FD_CLEANUP int pidfd = pidfd_open(look->spec->pid, 0);
+	int r;
+
+	if (pidfd < 0)
+		return why_errno(why, -errno, "cannot look at process %d", (int)look->spec->pid);
+	r = unix_list_read(&list, why);
+	for (size_t i = 0; r == 0 && i < look->n_fds; i++)
+		if (S_ISSOCK(look->fds[i].mode) && !look_knows(look, look->fds[i].inode))
+			check_socket(look, &look->fds[i], pidfd, &list);
+	free(list.socket);
+	return r;
+}
