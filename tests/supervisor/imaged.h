@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* For the tests of images: a process to take one of, and waiting for what the loop reports.
  *
- * The process is /bin/cat, from a SEQPACKET socket to a pipe. The test itself is built with AddressSanitizer, whose address
- * space CRIU cannot image, so a fork of it would not do. CRIU comes from $UPG_CRIU, else from PATH; without one that works
+ * The process is /bin/cat, from a SEQPACKET socket to a pipe. A fork of the test itself would carry Criterion's descriptors
+ * along, which CRIU refuses. CRIU comes from $UPG_CRIU, else from PATH; without one that works
  * the tests fail, because then nothing was tested. */
 #pragma once
 
@@ -69,7 +69,7 @@ static inline void imaged_says(struct imaged *imaged, char letter)
 
 	cr_assert(send(imaged->control, &letter, 1, MSG_NOSIGNAL) == 1);
 	cr_assert(read(imaged->output, &byte, 1) == 1);
-	cr_assert(byte == letter);
+	cr_assert(byte == letter, "it said %c", byte);
 }
 
 /* @path reads its stdin and writes it to its stdout. @more, if >= 0, is one more descriptor it is to have. */
