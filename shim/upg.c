@@ -104,6 +104,7 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 		return -ENOMEM;
 	upg->config = config;
 	upg->fd = -1;
+	upgraded__wire__totals__init(&upg->totals);
 	upg->buffer = malloc(WIRE_MESSAGE_MAX);
 	r = threads_init(&upg->threads, config->nudge_signal, &upg->why);
 	if (r == 0)
