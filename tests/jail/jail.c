@@ -111,7 +111,7 @@ static void mount_private(void)
 	if (cwd < 0 || !getcwd(path, sizeof(path)))
 		fail("finding the working directory");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		fail("making the mounts private");
+		fail("making the mounts private (a plain chroot's / is no mount point)");
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		fail("mounting /proc");
 	for (size_t i = 0; i < sizeof(covered) / sizeof(*covered); i++) {
