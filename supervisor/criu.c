@@ -176,6 +176,21 @@ static void remnant_remove(struct criu_job *job)
 
 /* ---- the end of criu ---- */
 
+static void reason_find(const struct criu_job *job, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	if (job->timed_out)
+		snprintf(buf, size, "not done after %.1f s, so it was stopped", (double)job->limit_us / 1e6);
+	if (!*buf && job->log_path)
+		criu_log_reason(job->work, job->kind == CRIU_DUMP ? "dump.log" : "restore.log", buf, size);
+	if (!*buf)
+		snprintf(buf, size, "%s", job->said);
+	if (!*buf)
+		criu_log_last_line(job->output, buf, size);
+	if (!*buf)
+		child_describe(&job->child, buf, size);
+}
+
 static void reason_set(struct criu_job *job)
 {
 	static const char *const what[] = {
@@ -183,22 +198,15 @@ static void reason_set(struct criu_job *job)
 		[CRIU_DUMP] = "criu took no image of process",
 		[CRIU_RESTORE] = "criu did not restore process",
 	};
-	char reason[300] = "", number[16] = "";
+	char reason[300], number[16] = "";
 
-	if (job->timed_out)
-		snprintf(reason, sizeof(reason), "not done after %.1f s, so it was stopped", (double)job->limit_us / 1e6);
-	if (!*reason && job->log_path)
-		criu_log_reason(job->work, job->kind == CRIU_DUMP ? "dump.log" : "restore.log", reason, sizeof(reason));
-	if (!*reason)
-		snprintf(reason, sizeof(reason), "%s", job->said);
-	if (!*reason)
-		criu_log_last_line(job->output, reason, sizeof(reason));
-	if (!*reason)
-		child_describe(&job->child, reason, sizeof(reason));
+	reason_find(job, reason, sizeof(reason));
 	if (job->kind != CRIU_VERSION)
 		snprintf(number, sizeof(number), " %d", (int)job->pid);
-	why_set(&job->why, job->rc, "%s%s: %s%s%s%s", what[job->kind], number, reason, job->log_path ? " (log: " : "",
-		job->log_path ? job->log_path : "", job->log_path ? ")" : "");
+	if (job->log_path && !job->log_is_dropped)
+		why_set(&job->why, job->rc, "%s%s: %s (log: %s)", what[job->kind], number, reason, job->log_path);
+	else
+		why_set(&job->why, job->rc, "%s%s: %s", what[job->kind], number, reason);
 }
 
 static void job_failed(struct criu_job *job)
@@ -362,6 +370,7 @@ int criu_dump_start(struct loop *loop, struct criu_job *job, const struct criu_d
 	if (r == -EBUSY)
 		return r;
 	job->leave_running = spec->leave_running;
+	job->log_is_dropped = spec->log_is_dropped;
 	if (r == 0)
 		r = dirs_open(job, spec->images_dir, spec->work_dir, "dump.log", why);
 	if (r == 0)
@@ -386,6 +395,7 @@ int criu_restore_start(struct loop *loop, struct criu_job *job, const struct cri
 	r = job_prepare(loop, job, CRIU_RESTORE, spec->pid, spec->timeout_us, &theirs, why);
 	if (r == -EBUSY)
 		return r;
+	job->log_is_dropped = spec->log_is_dropped;
 	if (r == 0)
 		r = dirs_open(job, spec->images_dir, spec->work_dir, "restore.log", why);
 	if (r == 0)

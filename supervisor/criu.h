@@ -48,6 +48,7 @@ struct criu_job {
 	uint64_t started_us;
 	uint64_t limit_us;
 	bool leave_running;
+	bool log_is_dropped;
 	unsigned looks;             /* at the target's state */
 	bool answered;
 	bool succeeded;
@@ -62,6 +63,7 @@ struct criu_dump_spec {
 	const char *criu_path;      /* a path, or a name found on PATH; a wrapper script is fine */
 	const char *images_dir;     /* exists, empty */
 	const char *work_dir;       /* where dump.log goes; NULL: images_dir */
+	bool log_is_dropped;        /* by the caller, afterwards: nobody is to be pointed to it */
 	pid_t pid;                  /* a child of ours, leader of its session */
 	const unsigned long long *external_sockets; /* inodes of @pid's own ends of unix sockets whose other end is not imaged */
 	size_t n_external_sockets;
@@ -79,6 +81,7 @@ struct criu_restore_spec {
 	const char *criu_path;
 	const char *images_dir;
 	const char *work_dir;       /* where restore.log goes; NULL: images_dir */
+	bool log_is_dropped;
 	pid_t pid;                  /* the pid in the image; free, which for a child of ours means ended *and reaped* */
 	const struct criu_inherit *inherits;
 	size_t n_inherits;

@@ -13,8 +13,10 @@
 
 static bool line_is_reason(const char *line)
 {
-	/* Said of every process whose limits we may not raise; it does not fail the run. */
-	static const char *const noise[] = {"Can't setup RLIMIT_NOFILE for self", "Dumping FAILED", "Restoring FAILED"};
+	/* What does not fail a run, though it is called an error: limits that may not be raised, and the ends of helpers (it tries
+	 * whether there is an iptables); and what only says that the run has failed. */
+	static const char *const noise[] = { "Can't setup RLIMIT_NOFILE for self", "): exited, status=", "Dumping FAILED",
+					     "Restoring FAILED" };
 
 	if (!strstr(line, "Error ("))
 		return false;

@@ -161,7 +161,7 @@ static void child_on_exit(struct child *child)
 {
 	struct probe *probe = container_of(child, struct probe, child);
 	struct criu_restore_spec spec = { .criu_path = probe->criu_path, .images_dir = probe->dir, .pid = probe->pid,
-					  .n_inherits = 2, .timeout_us = CRIU_LIMIT_US };
+					  .n_inherits = 2, .timeout_us = CRIU_LIMIT_US, .log_is_dropped = true };
 	FD_CLEANUP int control = -1;
 	FD_CLEANUP int output = -1;
 	char keys[2][48], end[64];
@@ -233,7 +233,7 @@ static void dump_begin(struct probe *probe)
 {
 	struct criu_dump_spec spec = { .criu_path = probe->criu_path, .images_dir = probe->dir, .pid = probe->pid,
 				       .external_sockets = &probe->control_inode, .n_external_sockets = 1,
-				       .timeout_us = CRIU_LIMIT_US };
+				       .timeout_us = CRIU_LIMIT_US, .log_is_dropped = true };
 	struct why why;
 
 	probe->step = STEP_DUMP;

@@ -348,6 +348,7 @@ Test(criu, reason_skips_what_every_log_says, .init = set_up, .fini = tear_down)
 	snprintf(path, sizeof(path), "%s/dump.log", folder);
 	write_file(path, "(00.000001) Version: 9\n"
 			 "(00.000101) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
+			 "(00.001000) Error (criu/util.c:2): exited, status=1\n"
 			 "(00.002000)     12: Error (criu/files.c:20): Can't do this\n"
 			 "(00.002100) Error (criu/cr-dump.c:30): So we give up\n"
 			 "(00.002200) Error (criu/cr-dump.c:40): Dumping FAILED.\n", 0600);
@@ -402,4 +403,5 @@ Test(criu, probe_names_the_step_that_failed, .init = set_up, .fini = tear_down)
 	UNTIL(loop, done);
 	cr_assert(!probe_ok);
 	cr_assert(strstr(done_why.text, "restoring it") && strstr(done_why.text, "not today"), "%s", done_why.text);
+	cr_assert(!strstr(done_why.text, "log:"), "%s", done_why.text);
 }
