@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -25,32 +26,44 @@ static int watch(const struct server *server, int fd)
 	return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-/* Blocked in all threads and read from a descriptor: ending is an event like others. */
-static int end_signals_open(void)
+static void end_signals(sigset_t *ret)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	sigemptyset(ret);
+	sigaddset(ret, SIGTERM);
+	sigaddset(ret, SIGINT);
 }
 
-static int server_init(struct server *server, int *ret_end_fd)
+/* A connection is a descriptor. Where the hard limit does not allow as many, listener_accept() turns clients away. */
+static void raise_descriptor_limit(unsigned connections)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)connections + 64;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int server_init(struct server *server)
 {
 	int rc = store_init(&server->store, server->options.bytes_max);
+	sigset_t ends, before;
 
 	if (rc < 0)
 		return rc;
+	raise_descriptor_limit(server->options.connections_max);
 	server->started_ns = unix_now_ns();
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	*ret_end_fd = end_signals_open();
-	if (server->epoll_fd < 0 || *ret_end_fd < 0)
+	if (server->epoll_fd < 0)
 		return -errno;
-	rc = watch(server, *ret_end_fd);
-	return rc < 0 ? rc : workers_start(server);
+	/* Workers never see these signals. This thread does until it serves: who stands by ends at a SIGTERM like anyone. */
+	end_signals(&ends);
+	pthread_sigmask(SIG_BLOCK, &ends, &before);
+	rc = workers_start(server);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rc;
 }
 
 /* ---- upgrade: what main has to do with it ---- */
@@ -105,15 +118,10 @@ static enum verdict turn(struct server *server, int end_fd)
 	return GO_ON;
 }
 
-static int run(struct server *server, int end_fd)
+static int loop(struct server *server, int end_fd)
 {
 	enum verdict verdict = GO_ON;
-	int rc = watch(server, server->listener);
 
-	if (rc == 0 && upg_fd(server->upg) >= 0)
-		rc = watch(server, upg_fd(server->upg));
-	if (rc < 0)
-		return rc;
 	workers_serve(server);
 	break_serving(server->upg);
 	while (verdict == GO_ON)
@@ -130,10 +138,26 @@ static int run(struct server *server, int end_fd)
 	return 0;
 }
 
+static int run(struct server *server)
+{
+	sigset_t ends;
+
+	end_signals(&ends);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+	int end_fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK); /* ending is an event like others */
+	if (end_fd < 0)
+		return -errno;
+	int rc = watch(server, end_fd);
+	if (rc == 0)
+		rc = watch(server, server->listener);
+	if (rc == 0 && upg_fd(server->upg) >= 0)
+		rc = watch(server, upg_fd(server->upg));
+	return rc < 0 ? rc : loop(server, end_fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct server server; /* threads may outlive main() by a moment */
-	int end_fd;
 
 	break_at_start();
 	if (options_parse(argc, argv, &server.options) != 0)
@@ -141,14 +165,14 @@ int main(int argc, char **argv)
 	if (upgrade_open(&server) < 0)
 		return 1;
 	break_in_init();
-	int rc = server_init(&server, &end_fd);
+	int rc = server_init(&server);
 	if (rc == 0)
 		rc = take_over(&server);
 	if (rc == UPG_LEAVE)
 		return 0;
 	if (rc == UPG_SERVE)
-		rc = run(&server, end_fd);
+		rc = run(&server);
 	if (rc < 0)
-		fprintf(stderr, "cached: %s: %s\n", strerror(-rc), upg_why(server.upg));
+		fprintf(stderr, "cached: gave up: %s\n", *upg_why(server.upg) ? upg_why(server.upg) : strerror(-rc));
 	return rc < 0 ? 1 : 0;
 }

@@ -171,6 +171,33 @@ static uint64_t count_connections(void *userdata)
 	return atomic_load(&server->curr_connections);
 }
 
+/* ---- how quiet a roll finds the connections ---- */
+
+static bool between_requests(const struct connection *connection)
+{
+	return buffer_size(&connection->input) == 0 && buffer_size(&connection->output) == 0 &&
+	       connection->swallow_bytes == 0 && !connection->swallow_line;
+}
+
+/* Every request can travel half done, so UPG_WORK_FREE needs nothing. The others are for who wants them nevertheless. */
+static int on_prepare(enum upg_level level, void *userdata)
+{
+	struct server *server = userdata;
+
+	if (level == UPG_WORK_FREE)
+		return UPG_OK;
+	if (level == UPG_PROTOCOL_FREE)
+		return atomic_load(&server->curr_connections) ? UPG_NOT_YET : UPG_OK;
+	for (unsigned i = 0; i < server->options.n_workers; i++) {
+		const struct connection *connection = server->workers[i].connections;
+		for (; connection; connection = connection->next) {
+			if (!between_requests(connection))
+				return UPG_NOT_YET;
+		}
+	}
+	return UPG_OK;
+}
+
 /* ---- back from a failed successor ---- */
 
 static bool contains(const int *fds, size_t n, int fd)
@@ -238,6 +265,7 @@ int upgrade_open(struct server *server)
 		.migrations = migrations,
 		.n_migrations = n_migrations,
 		.nudge_signal = SIGUSR1,
+		.on_prepare = on_prepare,
 		.on_resume = on_resume,
 		.userdata = server,
 	};
