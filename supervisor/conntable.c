@@ -218,9 +218,9 @@ int conntable_sample(struct conntable *table, const unsigned long long *inodes, 
 
 	sample.conn = calloc(n + 1, sizeof(*sample.conn));
 	fresh = calloc(n + 1, sizeof(*fresh));
-	if (!sample.conn || !fresh)
+	if (!sample.conn || !fresh) {
 		r = why_errno(why, -ENOMEM, "table of %zu connections", n);
-	if (r == 0 && n > 0) {
+	} else if (n > 0) {
 		conn_list(&sample, inodes, n);
 		r = sample_fill(table, &sample, fresh, deadline_us, why);
 	}

@@ -51,8 +51,10 @@ static int image_new(const char *images_root, const char *service, uint64_t gene
 	if (r < 0)
 		return r;
 	image = calloc(1, sizeof(*image));
-	if (!image)
-		return why_errno(why, -ENOMEM, "image of %s", service);
+	if (!image) {
+		why_errno(why, -ENOMEM, "image of %s", service);
+		return -ENOMEM;
+	}
 	image->generation = generation;
 	if (asprintf(&image->service_dir, "%s/%s", images_root, service) < 0)
 		image->service_dir = NULL;
@@ -62,7 +64,8 @@ static int image_new(const char *images_root, const char *service, uint64_t gene
 	if (!image->path || strlen(image->path) > PATH_MAX - 64) {
 		r = image->path ? -ENAMETOOLONG : -ENOMEM;
 		image_free(image);
-		return why_errno(why, r, "image of %s", service);
+		why_errno(why, r, "image of %s", service);
+		return r;
 	}
 	*ret_image = image;
 	return 0;

@@ -391,7 +391,9 @@ static int load_text(const char *text, struct why *why)
 	return r;
 }
 
-#define REST "exe_size=5\nexe_mtime_ns=-6\ncontrol_inode=0\nstdout_inode=0\nstderr_inode=0\ntaken_at=1\ntaken_in_us=1\nbytes=1\nend=1\n"
+#define REST \
+	"exe_size=5\nexe_mtime_ns=-6\ncontrol_inode=0\nstdout_inode=0\nstderr_inode=0\n" \
+	"taken_at=1\ntaken_in_us=1\nbytes=1\nend=1\n"
 
 Test(image, manifest_is_read_with_suspicion, .init = set_up, .fini = tear_down)
 {
