@@ -35,7 +35,7 @@ void alarm_set(struct alarms *alarms, struct alarm *alarm, uint64_t due_us)
 	alarm_clear(alarms, alarm);
 	if (alarms->n == alarms->cap) {
 		alarms->cap = alarms->cap ? alarms->cap * 2 : 64;
-		alarms->heap = mem_resize(alarms->heap, alarms->cap * sizeof(*alarms->heap));
+		alarms->heap = mem_resize(alarms->heap, alarms->cap * sizeof(struct alarm *));
 	}
 	alarm->due_us = due_us;
 	alarms->n++;

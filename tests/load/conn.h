@@ -48,7 +48,7 @@ struct conn {
 	enum conn_state state;
 	uint32_t events; /* what epoll was told */
 	uint64_t opened_us;
-	bool narrow;     /* small buffers, so that the server is left with output it cannot send */
+	bool narrow;     /* small buffers, so that the server is left with output it cannot send; not measured */
 	bool surveyed;   /* reopened after a reset, to be read back before anything else */
 	bool filled;     /* all keys have been set once */
 	struct model model;

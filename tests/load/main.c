@@ -140,7 +140,7 @@ static int options_parse(int argc, char **argv, struct load_config *config)
 		}
 	}
 	if (option != -1 || optind + 1 != argc) {
-		fputs("upg-load: one HOST:PORT is wanted; see upg-load --help\n", stderr);
+		fprintf(stderr, "upg-load: %ssee upg-load --help\n", option == -1 ? "one HOST:PORT is wanted; " : "");
 		return 3;
 	}
 	config->address = argv[optind];

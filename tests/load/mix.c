@@ -3,10 +3,12 @@
 
 #include "tests/load/util.h"
 
+#include <string.h>
+
 #define EXPTIME_RELATIVE_MIN 86400u
 #define EXPTIME_RELATIVE_MAX 2592000u /* more than 30 days is a date to the protocol */
 #define EXPTIME_DATE 2147000000u      /* 2038, still within 31 bits */
-#define BIG_ITEMS_MAX 100u
+#define BIG_ITEMS_MAX 160u
 
 /* In per cent; what is left is a set. */
 static const struct {
@@ -164,18 +166,37 @@ void mix_next(struct mix *mix, const struct model *model, struct request *ret_re
 		mix->follows = false; /* the key has changed since: its number will not become fresh by waiting */
 }
 
+/* The largest of four, so that an answer is large without the question being long. */
+static uint32_t large_key_pick(struct mix *mix, const struct model *model)
+{
+	uint32_t best = (uint32_t)rng_below(&mix->rng, model->n_keys);
+
+	for (int i = 0; i < 3; i++) {
+		uint32_t key = (uint32_t)rng_below(&mix->rng, model->n_keys);
+		const struct value *value = model->keys[key].value, *of_best = model->keys[best].value;
+
+		if (value && (!of_best || value->size > of_best->size))
+			best = key;
+	}
+	return best;
+}
+
 void mix_big(struct mix *mix, const struct model *model, struct request *ret_request)
 {
-	size_t each = sizeof("load:") + 20, used = 0;
-	size_t n = (REQUEST_LINE_MAX - 8) / each;
+	size_t n = (size_t)rng_between(&mix->rng, BIG_ITEMS_MAX / 2, BIG_ITEMS_MAX), used = 0;
+	size_t line = sizeof("gets\r\n");
 
-	n = (size_t)rng_between(&mix->rng, n / 2 + 1, n < BIG_ITEMS_MAX ? n : BIG_ITEMS_MAX);
 	request_init_get(ret_request, rng_below(&mix->rng, 2) ? REQUEST_GET : REQUEST_GETS, n);
 	for (size_t i = 0; i < n * 2 && used < n; i++) {
-		uint32_t key = (uint32_t)rng_below(&mix->rng, model->n_keys);
+		uint32_t key = large_key_pick(mix, model);
+		char text[KEY_TEXT_MAX];
 
-		if (!model->keys[key].distrusted)
-			ret_request->items[used++].key = key;
+		if (model->keys[key].distrusted)
+			continue;
+		line += strlen(key_write(text, model->conn, key)) + 1;
+		if (line > REQUEST_LINE_MAX)
+			break;
+		ret_request->items[used++].key = key;
 	}
 	ret_request->n_items = used;
 	if (used == 0) {

@@ -100,7 +100,7 @@ bool model_cas_fresh(const struct model *model, uint32_t key)
 
 void model_apply(struct model *model, struct request *request)
 {
-	const struct key *key = request->items ? NULL : &model->keys[request->key];
+	const struct key *key = &model->keys[request_is_get(request) ? 0 : request->key]; /* a get has no use for it */
 
 	switch (request->kind) {
 	case REQUEST_SET:
@@ -236,13 +236,16 @@ static struct item *item_find(struct model *model, struct request *request, cons
 static void value_check(struct model *model, struct request *request, const struct reply *reply)
 {
 	struct item *item = item_find(model, request, reply);
-	struct value *got = value_new(reply->data, reply->size, reply->flags);
+	struct value *got;
 	char have[TEXT_MAX];
 
 	if (!item) {
 		snprintf(have, sizeof(have), "a value for %.250s", reply->key);
-		wrong(model, request->items[0].key, "only keys that were asked for, once each and in that order", have);
-	} else if (reply->has_cas != (request->kind == REQUEST_GETS)) {
+		wrong(model, STEP_NO_KEY, "only keys that were asked for, once each and in that order", have);
+		return;
+	}
+	got = value_new(reply->data, reply->size, reply->flags);
+	if (reply->has_cas != (request->kind == REQUEST_GETS)) {
 		wrong(model, item->key, reply->has_cas ? "get: no cas number" : "gets: a cas number",
 		      reply->has_cas ? "one" : "none");
 	} else if (request->survey) {
@@ -260,7 +263,7 @@ bool model_check(struct model *model, struct request *request, const struct repl
 {
 	char want[TEXT_MAX], have[TEXT_MAX];
 
-	if (request->items && reply->kind == REPLY_VALUE) {
+	if (request_is_get(request) && reply->kind == REPLY_VALUE) {
 		value_check(model, request, reply);
 		return false;
 	}
@@ -275,7 +278,7 @@ bool model_check(struct model *model, struct request *request, const struct repl
 	else
 		snprintf(want, sizeof(want), "%s: %s", request_name(request->kind), reply_name(request->expect));
 	snprintf(have, sizeof(have), "%.250s", reply->line);
-	wrong(model, request->items ? request->items[0].key : request->key, want, have);
+	wrong(model, request_is_get(request) ? request->items[0].key : request->key, want, have);
 	/* A value where none can be is not the end of anything; what follows it will not fit either. */
 	return reply->kind != REPLY_VALUE;
 }

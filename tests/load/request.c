@@ -121,7 +121,7 @@ void request_encode(const struct request *request, unsigned conn, struct buffer 
 	char key[KEY_TEXT_MAX], line[200] = "";
 
 	*ret_layout = (struct layout){ 0 };
-	if (request->items) {
+	if (request_is_get(request)) {
 		ret_layout->line = get_line_write(request, conn, buffer);
 		return;
 	}

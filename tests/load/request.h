@@ -72,6 +72,11 @@ void request_init(struct request *request, enum request_kind kind, uint32_t key)
 void request_init_get(struct request *request, enum request_kind kind, size_t n_items);
 void request_done(struct request *request);
 
+static inline bool request_is_get(const struct request *request)
+{
+	return request->kind == REQUEST_GET || request->kind == REQUEST_GETS;
+}
+
 const char *request_name(enum request_kind kind);
 
 /** request_encode() - Append its bytes. Keys are "load:<conn>:<key>". */

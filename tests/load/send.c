@@ -12,8 +12,8 @@
 #define CUT_PER_MILLE 40u
 #define CUT_PAUSE_MIN_US 1000u
 #define CUT_PAUSE_MAX_US 250000u
-#define UNREAD_PER_MILLE 2u        /* bursts after which answers are left unread ... */
-#define UNREAD_NARROW_PER_MILLE 15u /* ... more often where the server feels it */
+#define UNREAD_PER_MILLE 1u        /* bursts after which answers are left unread ... */
+#define UNREAD_NARROW_PER_MILLE 12u /* ... more often where the server feels it */
 #define UNREAD_MIN_US 50000u
 #define UNREAD_MAX_US 500000u
 #define READ_BACK_KEYS 40u         /* of one request in an audit or survey */
@@ -65,7 +65,7 @@ static uint64_t request_issue(struct conn *conn, struct request *request, uint64
 	op->issued_us = clock_now_us();
 	op->due_us = due_us ? due_us : op->issued_us;
 	op->end_pos = begin + ret_layout->line + ret_layout->data;
-	op->measured = measured && !conn->disturbed && op->due_us >= conn->clean_from_us;
+	op->measured = measured && !conn->narrow && !conn->disturbed && op->due_us >= conn->clean_from_us;
 	op_queue_push(&conn->ops, op);
 	load->outstanding++;
 	load->stats.total.requests++;
@@ -141,7 +141,7 @@ static void burst_issue(struct conn *conn)
 	uint64_t due_us = load->config->rate ? load_due_us(load, conn->id, conn->issued) : 0;
 
 	if (unread)
-		n = room;
+		n = conn->narrow ? room : 1;
 	for (size_t i = 0; i < n; i++) {
 		struct request request;
 		struct layout layout;

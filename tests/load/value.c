@@ -39,6 +39,7 @@ struct value *value_unref(struct value *value)
 
 static void filler_write(uint64_t state, uint8_t *data, size_t size)
 {
+	static const uint8_t bait[] = { '\r', '\n', 'E', 'N', 'D', '\r', '\n' };
 	size_t i = 0;
 
 	for (; i + sizeof(uint64_t) <= size; i += sizeof(uint64_t)) {
@@ -49,8 +50,8 @@ static void filler_write(uint64_t state, uint8_t *data, size_t size)
 	for (; i < size; i++)
 		data[i] = (uint8_t)rng_next(&state);
 	/* What a parser that looks for line ends inside of data would trip on. */
-	if (size >= 8)
-		memcpy(data + rng_below(&state, size - 7), "\r\nEND\r\n", 7);
+	if (size > sizeof(bait))
+		memcpy(data + rng_below(&state, size - sizeof(bait)), bait, sizeof(bait));
 }
 
 static size_t head_write(char *head, unsigned conn, unsigned key, uint64_t seq, size_t size, uint32_t checksum)

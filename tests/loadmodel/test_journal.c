@@ -115,7 +115,8 @@ Test(journal, accepts_exactly_the_allowed_prefixes)
 				verdict = judge(&f);
 				cr_assert_eq(verdict.min, acked);
 				cr_assert_eq(verdict.max, late);
-				cr_assert_eq(verdict.mismatches == 0, allowed, "acked %zu late %zu prefix %zu", acked, late, prefix);
+				cr_assert_eq(verdict.mismatches == 0, allowed, "acked %zu late %zu prefix %zu", acked, late,
+					     prefix);
 				if (allowed)
 					cr_assert(same_state(verdict.prefix, prefix));
 				else

@@ -81,8 +81,9 @@ Test(proto, gives_no_reply_before_its_last_byte)
 		const uint8_t *data = (const uint8_t *)text + i;
 		size_t size = 1;
 		int rc = parser_next(&parser, &data, &size, &reply);
+		bool last = i + 1 == value_end || i + 2 == sizeof(text);
 
-		cr_assert_eq(rc, i + 1 == value_end || i + 2 == sizeof(text) ? PARSER_REPLY : PARSER_MORE, "byte %zu", i);
+		cr_assert_eq(rc, last ? PARSER_REPLY : PARSER_MORE, "byte %zu", i);
 	}
 	parser_done(&parser);
 }
@@ -115,7 +116,8 @@ Test(proto, refuses_what_is_not_the_protocol)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		for (size_t piece = 1; piece <= strlen(bad[i]); piece++)
-			cr_assert_eq(transcribe(bad[i], strlen(bad[i]), piece, got, sizeof(got)), -EBADMSG, "case %zu in pieces of %zu: \"%s\"", i, piece, bad[i]);
+			cr_assert_eq(transcribe(bad[i], strlen(bad[i]), piece, got, sizeof(got)), -EBADMSG,
+				     "case %zu in pieces of %zu: \"%s\"", i, piece, bad[i]);
 }
 
 Test(proto, refuses_a_nul_in_a_line)
