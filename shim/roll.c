@@ -40,6 +40,7 @@ static void send_refused(struct upg *upg)
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
 
 	refused.reason = upg->why.text;
+	refused.reader_gone = upg->reader_gone;
 	channel_send(upg, &message, NULL, 0, 0);
 }
 
@@ -70,7 +71,10 @@ static int resume(struct upg *upg)
 	int *lost = NULL, r;
 	size_t n_lost = 0;
 
-	r = fds_receive(upg, UINT64_MAX, shed_restore);
+	/* After an image the channel is a new one, with flags of its own. */
+	r = fd_nonblock(upg->fd, 1);
+	if (r == 0)
+		r = fds_receive(upg, UINT64_MAX, shed_restore);
 	if (r == 0)
 		r = shed_undo(upg, &lost, &n_lost);
 	if (r < 0) {
@@ -202,6 +206,7 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	uint64_t since_us = clock_now_us();
 	int r;
 
+	upg->reader_gone = false;
 	if (state_fd < 0)
 		r = why_set(&upg->why, -EPROTO, "Prepare came without its descriptors");
 	else

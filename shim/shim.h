@@ -140,6 +140,7 @@ struct upg {
 	struct commit_word word;
 	bool received;  /* state came from a predecessor, the commit is still to be done */
 	bool refused;
+	bool reader_gone; /* the state could not be written because the new version had closed its end */
 	Upgraded__Wire__Totals totals; /* of what was loaded */
 	uint64_t *loaded;              /* records by type of ours */
 	uint32_t n_received_fds;

@@ -221,13 +221,12 @@ static int open_channel(struct instance *instance, int *ret_theirs, unsigned lon
 {
 	int pair[2], r;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	/* Both ends: the shim expects it of the one that a restored process gets, too. */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return why_errno(why, -errno, "socketpair");
 	instance->channel = pair[0];
 	*ret_theirs = pair[1];
-	r = fd_nonblock(pair[0], 1);
-	if (r == 0)
-		r = fd_inode(pair[1], ret_inode);
+	r = fd_inode(pair[1], ret_inode);
 	if (r == 0)
 		r = source_add(instance->loop, &instance->channel_source, pair[0], EPOLLIN, on_channel);
 	return r < 0 ? why_errno(why, r, "channel") : 0;
@@ -358,15 +357,14 @@ int instance_start(struct loop *loop, const struct unit *unit, const char *versi
 
 int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
-	unsigned long long unused;
 	int r;
 
 	channel_close(instance);
 	log_close(instance);
 	*ret_channel = *ret_log = -1;
-	r = open_channel(instance, ret_channel, &unused, why);
+	r = open_channel(instance, ret_channel, &instance->channel_inode, why);
 	if (r == 0)
-		r = open_log(instance, ret_log, &unused, why);
+		r = open_log(instance, ret_log, &instance->log_inode, why);
 	if (r < 0) {
 		*ret_channel = fd_close(*ret_channel);
 		*ret_log = fd_close(*ret_log);

@@ -65,8 +65,8 @@ int instance_start(struct loop *loop, const struct unit *unit, const char *versi
  * instance_reconnect() - New ends for a process that comes back from its image.
  * @ret_channel, @ret_log: the application's ends, owned by the caller, to be given to the restore.
  *
- * The process must have been reaped. Keeps hello, version, lines and the inodes of the original ends, which name them in the
- * image.
+ * The process must have been reaped. Keeps hello, version and lines. The inodes are the new ends' from here on; what the
+ * image calls them is noted in the image.
  */
 int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
 

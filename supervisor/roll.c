@@ -121,6 +121,11 @@ static void on_deadline(struct timer *timer)
 	roll_happen(roll, ROLL_EV_TIMEOUT);
 }
 
+void roll_expect_soon(struct roll *roll)
+{
+	timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + USEC_PER_SEC, on_deadline);
+}
+
 static void enter(struct roll *roll, enum roll_state next)
 {
 	uint64_t patience;
@@ -158,7 +163,7 @@ static void set_outcome(struct roll *roll)
 		roll->result.outcome = ROLL_IS_ABORTED;
 		break;
 	case ROLL_ROLLED_BACK:
-		roll->result.outcome = roll->old->restored ? ROLL_IS_BACK_IMAGE : ROLL_IS_BACK_PARKED;
+		roll->result.outcome = roll->from_image ? ROLL_IS_BACK_IMAGE : ROLL_IS_BACK_PARKED;
 		break;
 	case ROLL_COLD_STARTED:
 		roll->result.outcome = ROLL_IS_COLD;

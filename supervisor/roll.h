@@ -93,6 +93,7 @@ struct roll {
 	bool old_told;          /* it was sent Prepare */
 	bool old_unusable;      /* parked, but no way back any more */
 	bool dirty_settled;
+	bool from_image;        /* old runs again because it was restored in this roll */
 	bool image_bad;
 	struct image_job image_job;
 	struct image *image;
@@ -127,6 +128,8 @@ struct roll *roll_free(struct roll *roll);
 /** roll_happen() - An event. The roll may be gone when this returns, unless called from within an action. */
 void roll_happen(struct roll *roll, enum roll_event event);
 void roll_say(struct roll *roll, const char *phase, pid_t pid, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/** roll_expect_soon() - Shorten the state's deadline to a second: something is known to have happened. */
+void roll_expect_soon(struct roll *roll);
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_act() - Perform one action; events it causes are queued. */

@@ -94,7 +94,7 @@ void roll_do_resume(struct roll *roll)
 
 	settle_connections(roll);
 	roll_say(roll, "resume", roll->old->child.pid, "%s; version %s comes back %s: %u connections go on, %u are reset",
-		 roll->result.cause.text, roll->result.from, roll->old->restored ? "from its image" : "from memory",
+		 roll->result.cause.text, roll->result.from, roll->from_image ? "from its image" : "from memory",
 		 roll->result.kept, roll->result.reset);
 	roll->old_goes_on = false;
 	instance_send(roll->old, &message, NULL, 0);
@@ -135,6 +135,7 @@ static void on_restored(struct image_job *job, int rc, const struct why *why)
 		return;
 	}
 	roll->old_unusable = false;
+	roll->from_image = true;
 	/* Once it was tried it is spent: what was restored has moved on from it. */
 	roll->image_bad = true;
 	roll_say(roll, "restore", job->restored_pid, "version %s was restored from its image in %" PRIu64 " ms", roll->result.from,

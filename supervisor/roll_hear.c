@@ -67,8 +67,16 @@ static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *qui
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }
 
-static void hear_old_refused(struct roll *roll, const char *reason)
+static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *refused)
 {
+	const char *reason = refused->reason;
+
+	/* Nobody reads old's state any more: new's own end is on its way to us, and says why. The deadline is for a new that
+	 * closed its end and lives. */
+	if (refused->reader_gone && roll->state == ROLL_TRANSFER && instance_is_alive(roll->new)) {
+		roll_expect_soon(roll);
+		return;
+	}
 	roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, reason_of(reason));
 	/* Before it stood, a refusal means that it never stopped serving. */
 	if (!roll->old_stands)
@@ -100,7 +108,7 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 		roll_happen(roll, ROLL_EV_NOT_YET);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
-		hear_old_refused(roll, message->refused->reason);
+		hear_old_refused(roll, message->refused);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
 		hear_fds(roll, message, fds);
