@@ -15,6 +15,7 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := all
@@ -198,6 +199,8 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
+	$(foreach file,$(wildcard units/bash-completion/*),install -D -m 644 $(file) \
+		'$(DESTDIR)$(COMPLETIONDIR)/$(notdir $(file))' &&) true
 
 setup: ## only install what building and testing need
 	$(Q)units/setup
