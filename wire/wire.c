@@ -134,13 +134,16 @@ int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buf
 	while (got < 0 && errno == EINTR);
 	if (got < 0 && errno == EAGAIN)
 		return WIRE_AGAIN;
-	if (got == 0 || (got < 0 && errno == ECONNRESET)) {
+	if (got < 0 && errno != ECONNRESET)
+		return why_errno(why, -errno, "receive");
+	if (got >= 0)
+		collect_fds(&header, ret_fds);
+	/* An empty datagram looks the same as the end, except that descriptors may have come with it. */
+	if (got <= 0) {
+		wire_fds_close(ret_fds);
 		why_set(why, 0, "the other end of the channel is gone");
 		return WIRE_CLOSED;
 	}
-	if (got < 0)
-		return why_errno(why, -errno, "receive");
-	collect_fds(&header, ret_fds);
 	if (header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
 		wire_fds_close(ret_fds);
 		return why_set(why, -EBADMSG, "%s were cut off on the way%s",
@@ -190,9 +193,9 @@ static int short_address(const char *path, struct sockaddr_un *ret_address, int 
 	return 0;
 }
 
-static int connect_to(const struct sockaddr_un *address, const char *path, struct why *why)
+static int connect_to(const struct sockaddr_un *address, int flags, const char *path, struct why *why)
 {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
 
 	if (fd < 0)
 		return why_errno(why, -errno, "socket");
@@ -211,7 +214,28 @@ int wire_connect(const char *path, struct why *why)
 	struct sockaddr_un address;
 	int r = short_address(path, &address, &dir, why);
 
-	return r < 0 ? r : connect_to(&address, path, why);
+	return r < 0 ? r : connect_to(&address, 0, path, why);
+}
+
+/* Makes room for a new socket at @address, unless somebody answers there or it is something else that stands there. */
+static int remove_stale(const struct sockaddr_un *address, const char *path, struct why *why)
+{
+	struct stat st;
+	int other;
+
+	if (lstat(address->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : why_errno(why, -errno, "%s", path);
+	if (!S_ISSOCK(st.st_mode))
+		return why_set(why, -EEXIST, "%s: is there already and is no socket", path);
+	other = connect_to(address, SOCK_NONBLOCK, path, NULL);
+	/* EAGAIN: its queue is full, so there is one who is too busy to answer. */
+	if (other >= 0 || other == -EAGAIN) {
+		fd_close(other);
+		return why_set(why, -EADDRINUSE, "%s: another process answers there", path);
+	}
+	if (unlink(address->sun_path) < 0 && errno != ENOENT)
+		return why_errno(why, -errno, "%s", path);
+	return 0;
 }
 
 int wire_listen(const char *path, unsigned mode, struct why *why)
@@ -219,18 +243,13 @@ int wire_listen(const char *path, unsigned mode, struct why *why)
 	FD_CLEANUP int dir = -1;
 	FD_CLEANUP int fd = -1;
 	struct sockaddr_un address;
-	int r, other;
+	int r;
 
 	r = short_address(path, &address, &dir, why);
+	if (r == 0)
+		r = remove_stale(&address, path, why);
 	if (r < 0)
 		return r;
-	other = connect_to(&address, path, NULL);
-	if (other >= 0) {
-		fd_close(other);
-		return why_set(why, -EADDRINUSE, "%s: another process answers there", path);
-	}
-	if (unlink(address.sun_path) < 0 && errno != ENOENT)
-		return why_errno(why, -errno, "%s", path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return why_errno(why, -errno, "socket");

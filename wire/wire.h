@@ -57,5 +57,5 @@ const char *wire_app_name(const Upgraded__Wire__AppMessage *message);
 int wire_connect(const char *path, struct why *why);
 
 /** wire_listen() - Create the SEQPACKET socket at @path with @mode, replacing one nobody answers on.
- * Return: fd; -EADDRINUSE if somebody does answer; -errno. */
+ * Return: fd; -EADDRINUSE if somebody does answer; -EEXIST if what is there is no socket; -errno. */
 int wire_listen(const char *path, unsigned mode, struct why *why);
