@@ -3,6 +3,7 @@
 #include "supervisor/roll.h"
 
 #include "statefmt/statefmt.h"
+#include "supervisor/imageable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,37 @@ void roll_do_drop_old(struct roll *roll)
 	roll_happen(roll, ROLL_EV_NO_WAY_BACK);
 }
 
+/* Old has shed what it registered, so what stands in the way now would fail the dump: better said in words than by CRIU. Return:
+ * false with the first such thing in @why. */
+static bool may_be_imaged(struct roll *roll, struct why *why)
+{
+	const struct instance *old = roll->old;
+	unsigned long long known[] = { old->channel_inode, old->log_inode };
+	struct imageable_spec spec = { .pid = old->child.pid, .known = known, .n_known = 2, .next_exe = NULL };
+	struct imageable_report report;
+
+	if (imageable_check(&spec, &report, why) < 0)
+		return false;
+	for (size_t i = 0; i < report.n; i++) {
+		const struct obstacle *obstacle = &report.obstacle[i];
+
+		if (obstacle->level == OBSTACLE_FATAL) {
+			why_set(why, 0, "%s", obstacle->text);
+			return false;
+		}
+		roll_say(roll, "image", old->child.pid, "will not come back as it was: %s", obstacle->text);
+	}
+	return true;
+}
+
+static void no_image(struct roll *roll, const char *reason)
+{
+	roll->result.way_back = roll->old_unusable ? "none" : "parked";
+	roll_say(roll, "image", 0, "no image (%s); the way back is %s", reason,
+		 roll->old_unusable ? "gone" : "the parked process alone");
+	roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+}
+
 static void on_imaged(struct image_job *job, int rc, const struct why *why)
 {
 	struct roll *roll = job->owner;
@@ -273,9 +305,7 @@ static void on_imaged(struct image_job *job, int rc, const struct why *why)
 	if (rc < 0) {
 		if (job->target != CRIU_TARGET_RUNNING)
 			roll->old_unusable = true;
-		roll->result.way_back = roll->old_unusable ? "none" : "parked";
-		roll_say(roll, "image", 0, "no image (%s); the way back is %s", why->text, roll->result.way_back);
-		roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+		no_image(roll, why->text);
 		return;
 	}
 	roll->image = job->image;
@@ -315,14 +345,11 @@ void roll_do_image(struct roll *roll)
 		return;
 	}
 	if (!roll->site->criu_path) {
-		roll_say(roll, "image", 0, "no usable CRIU: the parked process is the only way back (see upgradectl check)");
-		roll_happen(roll, ROLL_EV_IMAGED);
+		no_image(roll, "no usable CRIU, see upgradectl check");
 		return;
 	}
-	if (image_take_start(roll->site->loop, &roll->image_job, &spec, on_imaged, &why) < 0) {
-		roll_say(roll, "image", 0, "no image (%s); the way back is the parked process", why.text);
-		roll_happen(roll, ROLL_EV_IMAGE_FAILED);
-	}
+	if (!may_be_imaged(roll, &why) || image_take_start(roll->site->loop, &roll->image_job, &spec, on_imaged, &why) < 0)
+		no_image(roll, why.text);
 }
 
 static void on_baked(struct timer *timer)
