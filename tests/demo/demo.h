@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* The demonstration: rolls of the example service under load that never stops, shown as they happen and then judged.
+ *
+ *   main.c    builds the set, runs the scenes, leaves nothing
+ *   scenes.c  what is shown, and what must come of it
+ *   scene.c   one scene: the roll, what it came to, what the clients saw
+ *   sum.c     the table and the last line
+ *   show.c    how it looks
+ */
+#pragma once
+
+#include "tests/rig/rig.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- what is shown ---- */
+
+enum scene_kind { SCENE_ROLL, SCENE_ABORT, SCENE_BACK, SCENE_UNDO };
+
+struct scene {
+	enum scene_kind kind;
+	const char *title;
+	const char *story;      /* what is about to happen, in one line */
+	const char *service;
+	const char *verb;
+	const char *version;    /* to roll to; NULL for undo */
+	const char *rollback;   /* --rollback=...; NULL: auto */
+	const char *lines;      /* more of the service file */
+	bool crash;             /* counts to the crash_ figures: the others of SCENE_BACK have theirs in the table alone */
+	int status;             /* must be upgradectl's exit status */
+	const char *outcome;    /* must be the roll's */
+	const char *serves;     /* must serve afterwards */
+};
+
+extern const struct scene scenes[];
+extern const size_t n_scenes;
+
+/* ---- what came of it ---- */
+
+/* What a crash after the commit cost, as the clients know it. */
+struct cost {
+	int64_t kept, reset, interrupted, reverted;
+};
+
+struct result {
+	const struct scene *scene;
+	bool as_expected;
+	int status;
+	char outcome[32];
+	int64_t pause_us;      /* 0: nothing was committed */
+	int64_t worst_us;      /* the clients' worst latency in this scene; -1: not known */
+	struct cost cost;
+};
+
+/* Over the whole run, of all load clients. */
+struct traffic {
+	int64_t requests, wrong, failed, lost;
+};
+
+#define SCENES_MAX 32
+
+struct demo {
+	struct rig *rig;
+	struct rig_load *load;  /* of service cached */
+	struct rig_load *side;  /* of the service beside it; NULL when it does not run */
+	uint16_t port, side_port;
+	uint64_t begun_us;
+	struct result results[SCENES_MAX];
+	size_t n_results;
+	struct traffic traffic; /* of the clients that have ended */
+	unsigned broken;        /* promises that did not hold */
+};
+
+/** demo_broken() - A promise that did not hold: said now, and the run fails. */
+void demo_broken(struct demo *demo, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/** scene_run() - Return: 0, whatever came of it; -errno: the demonstration itself cannot go on. */
+int scene_run(struct demo *demo, const struct scene *scene);
+
+/** demo_unit_write() - The service file of @service, with @lines added. */
+int demo_unit_write(struct demo *demo, const char *service, const char *lines);
+
+/** traffic_add() - Add a load client's report. */
+void traffic_add(struct traffic *traffic, const json_t *report);
+
+/** sum_show() - The table of all scenes. */
+void sum_show(const struct demo *demo);
+/** sum_judge() - Look whether all held that must. Return: true if so. Prints the last line. */
+bool sum_judge(struct demo *demo);
+
+/* ---- how it looks ---- */
+
+enum style { STYLE_PLAIN, STYLE_TITLE, STYLE_DIM, STYLE_GOOD, STYLE_BAD };
+
+void show_init(void);
+/** show() - Print in a style; no newline is added. */
+void show(enum style style, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void show_title(size_t number, const char *title);
+/** show_count() - "1,234,567". Return: @buffer. */
+const char *show_count(char buffer[static 32], int64_t n);
+/** show_ms() - "12.3 ms", "-" for less than 1. Return: @buffer. */
+const char *show_ms(char buffer[static 32], int64_t us);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* `make demo` runs this in a jail: ports, pids and mounts are its own, and whatever kills it ends all it has started. */
+#include "tests/demo/demo.h"
+
+#include "base/base.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECTIONS 1000
+#define SIDE_CONNECTIONS 20
+/* Two cores also run the load client: more would measure the scheduler. */
+#define RATE 8000
+#define SIDE_RATE 400
+
+void demo_broken(struct demo *demo, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	demo->broken++;
+	show(STYLE_BAD, "    NOT SO    %s\n", text);
+}
+
+/* ---- the set ---- */
+
+int demo_unit_write(struct demo *demo, const char *service, const char *lines)
+{
+	char text[512];
+	struct rig_cached cached = { .port = demo->port, .lines = text };
+
+	snprintf(text, sizeof(text), "StartTimeout=1s\nHealthInterval=200ms\nHealthTimeout=1s\n%s", lines ? lines : "Bake=1s\n");
+	if (strcmp(service, "stuck") == 0) {
+		cached.port = demo->side_port;
+		cached.version = "v1-stuck";
+		snprintf(text, sizeof(text), "QuiesceTimeout=500ms\n");
+	}
+	return rig_cached_write(demo->rig, service, &cached);
+}
+
+static int must_do(struct demo *demo, const char *verb, const char *service)
+{
+	int status, rc = rig_ctl_show(demo->rig, &status, verb, service, NULL);
+
+	if (rc == 0 && status)
+		rc = rig_fail(demo->rig, -ECHILD, "upgradectl %s%s%s ended with status %d", verb, service ? " " : "",
+			      service ? service : "", status);
+	return rc;
+}
+
+static int start_load(struct demo *demo, uint16_t port, unsigned connections, unsigned rate, struct rig_load **ret_load)
+{
+	struct rig_load_options options = { .connections = connections, .rate = rate };
+	int rc = rig_load_start(demo->rig, port, &options, ret_load);
+
+	if (rc == 0) {
+		show(STYLE_GOOD, "     clients  ");
+		printf("%u connections, never reopened, %u requests a second; every answer is checked\n", connections, rate);
+	}
+	return rc;
+}
+
+static int start_all(struct demo *demo)
+{
+	int rc;
+
+	demo->port = rig_port(demo->rig);
+	demo->side_port = rig_port(demo->rig);
+	show_title(0, "upgraded, and two services under load");
+	rc = demo_unit_write(demo, "cached", NULL);
+	if (rc == 0)
+		rc = demo_unit_write(demo, "stuck", NULL);
+	if (rc == 0)
+		rc = rig_daemon_start(demo->rig, NULL);
+	if (rc == 0)
+		rc = must_do(demo, "check", NULL);
+	if (rc == 0)
+		rc = must_do(demo, "start", "cached");
+	if (rc == 0)
+		rc = start_load(demo, demo->port, CONNECTIONS, RATE, &demo->load);
+	if (rc == 0)
+		rc = must_do(demo, "start", "stuck");
+	if (rc == 0)
+		rc = start_load(demo, demo->side_port, SIDE_CONNECTIONS, SIDE_RATE, &demo->side);
+	return rc;
+}
+
+/* ---- the end ---- */
+
+static int stop_load(struct demo *demo, struct rig_load **load, const char *service)
+{
+	char requests[32], keys[32];
+	json_t *report = NULL;
+	int status, rc;
+
+	if (!*load)
+		return 0;
+	rc = rig_load_stop(*load, &report, &status);
+	*load = NULL;
+	if (rc < 0)
+		return rc;
+	traffic_add(&demo->traffic, report);
+	if (status)
+		demo_broken(demo, "the clients of %s ended with status %d", service, status);
+	show(STYLE_GOOD, "     clients  ");
+	printf("of %s: %s requests; at the end all of their %s keys were read once more and are right\n", service,
+	       show_count(requests, rig_number(report, "requests")), show_count(keys, rig_number(report, "audited")));
+	json_decref(report);
+	return 0;
+}
+
+static int stop_all(struct demo *demo)
+{
+	int rc;
+
+	show_title(0, "the end");
+	rc = stop_load(demo, &demo->load, "cached");
+	if (rc == 0)
+		rc = stop_load(demo, &demo->side, "stuck");
+	if (rc == 0)
+		rc = must_do(demo, "stop", "cached");
+	if (rc == 0)
+		rc = rig_daemon_stop(demo->rig);
+	return rc;
+}
+
+/* What still runs, or lies about, although everything was told to end. */
+static void expect_nothing_left(struct demo *demo)
+{
+	char folder[4096];
+	unsigned left = rig_processes();
+
+	snprintf(folder, sizeof(folder), "%s", rig_folder(demo->rig));
+	demo->rig = rig_free(demo->rig);
+	if (left)
+		demo_broken(demo, "%u processes still run", left);
+	if (access(folder, F_OK) == 0)
+		demo_broken(demo, "%s is still there", folder);
+	if (!left && access(folder, F_OK) < 0)
+		show(STYLE_DIM, "     nothing runs any more, and the run folder is gone\n");
+}
+
+int main(void)
+{
+	static struct demo demo;
+	int rc;
+
+	setlocale(LC_ALL, "");
+	show_init();
+	demo.begun_us = clock_now_us();
+	rc = rig_new("demo", &demo.rig);
+	if (rc < 0)
+		return EXIT_FAILURE;
+	rc = start_all(&demo);
+	for (size_t i = 0; rc == 0 && i < n_scenes; i++)
+		rc = scene_run(&demo, &scenes[i]);
+	if (rc == 0)
+		rc = stop_all(&demo);
+	if (rc < 0)
+		demo_broken(&demo, "it could not go on: %s", rig_why(demo.rig));
+	expect_nothing_left(&demo);
+	sum_show(&demo);
+	show(STYLE_DIM, "      %.1f s in all\n\n", (double)(clock_now_us() - demo.begun_us) / (double)USEC_PER_SEC);
+	return sum_judge(&demo) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
