@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-#define DONE ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE)
-#define ERROR ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR)
-#define ROLLED_BACK ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK)
-#define TIMED_OUT ((int)UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_TIMED_OUT)
+#define DONE ((int)WIRE_EXIT_DONE)
+#define ERROR ((int)WIRE_EXIT_ERROR)
+#define ROLLED_BACK ((int)WIRE_EXIT_ROLLED_BACK)
+#define TIMED_OUT ((int)WIRE_EXIT_TIMED_OUT)
 
 /* The last message's own time is the supervisor's; what passed since is told by this side's clock. */
 struct watch {

@@ -19,14 +19,14 @@ static int usage_error(const struct why *why)
 	fputs("upgradectl: ", stderr);
 	term_text(&err, why->text, TERM_WHOLE);
 	fputs("\nTry \"upgradectl --help\".\n", stderr);
-	return UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE;
+	return WIRE_EXIT_USAGE;
 }
 
 /* Output that never arrived is a failure, whatever else went well. */
 static int finish(int status)
 {
-	if (fflush(stdout) == EOF && status == UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE)
-		return UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR;
+	if (fflush(stdout) == EOF && status == WIRE_EXIT_DONE)
+		return WIRE_EXIT_ERROR;
 	return status;
 }
 
@@ -47,11 +47,11 @@ int main(int argc, char **argv)
 		return usage_error(&why);
 	if (rc == ARGS_HELP) {
 		args_usage(stdout);
-		return finish(UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE);
+		return finish(WIRE_EXIT_DONE);
 	}
 	if (rc == ARGS_VERSION) {
 		puts("upgradectl " UPGRADED_VERSION);
-		return finish(UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE);
+		return finish(WIRE_EXIT_DONE);
 	}
 	term_init(&out, stdout, args.color);
 	term_init(&err, stderr, args.color);

@@ -142,7 +142,7 @@ json_t *json_result(const struct args *args, const Upgraded__Wire__Result *resul
 	static const char *const listing[] = { "code",  "text",   "cause", "serving", "next",
 					       "roll",  "checks", "log_lines", NULL };
 	static const char *const checking[] = { "text", "cause", "serving", "next", "roll", "services", "log_lines", NULL };
-	bool well = result->code == UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE;
+	bool well = result->code == WIRE_EXIT_DONE;
 	bool lists = args->verb == UPGRADED__WIRE__VERB__VERB_LIST || args->verb == UPGRADED__WIRE__VERB__VERB_STATUS;
 
 	if (lists && (well || result->n_services))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Shedding: a parked process keeps its heap and gives up its sockets.
  *
- * What is left then holds no inet socket, so an image of it needs no TCP repair and no firewall rule, and nothing collides when it is
- * restored. Closing alone is not enough: an epoll registration belongs to the open file, which others still hold, and CRIU
- * refuses an epoll set with a registration it cannot attribute. So registrations are read from /proc/self/fdinfo, deleted, and put
- * back on resume; /dev/null keeps each number taken meanwhile.
+ * What is left then holds no inet socket, so an image of it needs no TCP repair and no firewall rule, and nothing collides
+ * when it is restored. Closing alone is not enough: an epoll registration belongs to the open file, which others still
+ * hold, and CRIU refuses an epoll set with a registration it cannot attribute. So registrations are read from
+ * /proc/self/fdinfo, deleted, and put back on resume; /dev/null keeps each number taken meanwhile.
  */
 #include "shim/shim.h"
 

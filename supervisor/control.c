@@ -82,7 +82,7 @@ static void send_result(struct client *client, Upgraded__Wire__Result *result)
 	client->closing = true;
 }
 
-static void answer(struct client *client, Upgraded__Wire__ExitCode code, const char *text, const char *cause, const char *next)
+static void answer(struct client *client, enum wire_exit code, const char *text, const char *cause, const char *next)
 {
 	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
 
@@ -134,10 +134,10 @@ static void answer_statuses(struct client *client, const struct service *only)
 		result.n_services = i;
 		result.services = list;
 		if (only && strcmp(statuses[0].state, "running") != 0 && service_is_idle(only))
-			result.code = UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NOT_RUNNING;
+			result.code = WIRE_EXIT_NOT_RUNNING;
 		send_result(client, &result);
 	} else {
-		answer(client, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, "out of memory", NULL, NULL);
+		answer(client, WIRE_EXIT_ERROR, "out of memory", NULL, NULL);
 	}
 	free(list);
 	free(statuses);
@@ -209,7 +209,7 @@ static void answer_checks(struct client *client, bool criu_ok, const struct why 
 	check_add(&checks, "images", criu_ok, criu_detail);
 	result.n_checks = checks.n;
 	result.checks = checks.list;
-	result.code = criu_ok && services_ok ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE : UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR;
+	result.code = criu_ok && services_ok ? WIRE_EXIT_DONE : WIRE_EXIT_ERROR;
 	result.text = (char *)(uintptr_t)(criu_ok ? "rolls can go back to the parked process and to an image" :
 						    "rolls run, and can go back to the parked process only");
 	send_result(client, &result);
@@ -250,7 +250,7 @@ static void handle_service_verb(struct client *client, const Upgraded__Wire__Req
 
 		snprintf(text, sizeof(text), bad_name ? "that is no service name" : "there is no service %s", request->service);
 		answer(client,
-		       bad_name ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE : UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NO_SUCH_SERVICE,
+		       bad_name ? WIRE_EXIT_USAGE : WIRE_EXIT_NO_SUCH_SERVICE,
 		       text, why.text, "upgradectl list shows the services");
 		return;
 	}
@@ -290,12 +290,12 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 
 	if (request->protocol != WIRE_PROTOCOL) {
 		why_set(&why, 0, "upgradectl speaks protocol %u, upgraded speaks %u", request->protocol, WIRE_PROTOCOL);
-		answer(client, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, "upgradectl and upgraded are of different versions", why.text,
+		answer(client, WIRE_EXIT_ERROR, "upgradectl and upgraded are of different versions", why.text,
 		       "install both from one release");
 		return;
 	}
 	if (!version_is_fit(request, &why)) {
-		answer(client, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, "that is no version name", why.text, NULL);
+		answer(client, WIRE_EXIT_USAGE, "that is no version name", why.text, NULL);
 		return;
 	}
 	switch ((int)request->verb) {
@@ -307,7 +307,7 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 		/* fall through */
 	case UPGRADED__WIRE__VERB__VERB_LIST:
 		if (registry_scan(registry, &why) < 0)
-			answer(client, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, "the services cannot be listed", why.text,
+			answer(client, WIRE_EXIT_ERROR, "the services cannot be listed", why.text,
 			       "is the configuration directory there?");
 		else
 			answer_statuses(client, NULL);
@@ -322,7 +322,7 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 		handle_service_verb(client, request);
 		break;
 	default:
-		answer(client, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, "upgraded does not know this verb", NULL,
+		answer(client, WIRE_EXIT_USAGE, "upgraded does not know this verb", NULL,
 		       "install upgradectl and upgraded from one release");
 	}
 }
@@ -354,7 +354,7 @@ static bool read_request(struct client *client)
 	if (r == -EBADMSG && !client->asked) {
 		client->asked = true;
 		log_warning("control socket: %s", why.text);
-		answer(client, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, "upgraded did not understand the request", why.text,
+		answer(client, WIRE_EXIT_USAGE, "upgraded did not understand the request", why.text,
 		       "is that upgradectl, of this release?");
 	}
 	return r == WIRE_OK || r == -EBADMSG;

@@ -184,7 +184,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->criu_path = config->criu_path;
 	/* Whether images work is known before the first roll could need one. */
 	probe_init(&supervisor->probe, supervisor);
-	if (probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed, &detail) < 0) {
+	if (probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed,
+			&detail) < 0) {
 		registry_set_criu(registry, false, &detail);
 		open_for_business(supervisor);
 	}

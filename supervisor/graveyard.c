@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Instances nobody wants any more. The loop must not wait for the end of a process with a large heap, so it is reaped in passing. */
+/* Instances nobody wants any more. The loop must not wait for the end of a process with a large heap: it is reaped in passing. */
 #include "supervisor/roll.h"
 
 #include <signal.h>

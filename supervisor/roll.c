@@ -57,7 +57,7 @@ static uint64_t patience_us(const struct roll *roll, enum roll_state state)
 	case ROLL_COLD:
 		return roll->unit->start_timeout_us;
 	case ROLL_QUIESCE:
-		/* Old keeps the same deadline itself and says which thread missed it: ours only catches an old that says nothing. */
+		/* Old keeps the same deadline itself and names the thread that missed it: ours is for an old that says nothing. */
 		return roll->unit->quiesce_timeout_us + USEC_PER_SEC;
 	case ROLL_TRANSFER:
 		return roll->unit->transfer_timeout_us;
@@ -91,14 +91,16 @@ static void blame_timeout(struct roll *roll)
 	switch ((int)roll->state) {
 	case ROLL_STANDBY:
 		if (!roll->new->hello)
-			roll_blame(roll, "version %s (pid %d) did not say hello within %llu ms: is it linked with libupgrade and does it call upg_open()?",
+			roll_blame(roll, "version %s (pid %d) did not say hello within %llu ms: "
+				   "is it linked with libupgrade, and does it call upg_open()?",
 				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000);
 		else
 			roll_blame(roll, "version %s (pid %d) did not become ready to receive within %llu ms (StartTimeout=)",
 				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000);
 		break;
 	case ROLL_QUIESCE:
-		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", roll->result.from, roll->old->child.pid);
+		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", roll->result.from,
+			   roll->old->child.pid);
 		break;
 	case ROLL_TRANSFER:
 		roll_blame(roll, "the state was not transferred within %llu ms (TransferTimeout=): %s",

@@ -45,7 +45,15 @@ struct roll_options {
 	uint64_t generation;
 };
 
-enum roll_outcome { ROLL_IS_DONE, ROLL_IS_REFUSED, ROLL_IS_ABORTED, ROLL_IS_BACK_PARKED, ROLL_IS_BACK_IMAGE, ROLL_IS_COLD, ROLL_IS_FAILED };
+enum roll_outcome {
+	ROLL_IS_DONE,
+	ROLL_IS_REFUSED,     /* nothing was touched */
+	ROLL_IS_ABORTED,     /* before the commit */
+	ROLL_IS_BACK_PARKED, /* after it: old resumed in memory */
+	ROLL_IS_BACK_IMAGE,  /* ... from its image */
+	ROLL_IS_COLD,        /* ... or started empty */
+	ROLL_IS_FAILED,      /* nothing serves */
+};
 
 const char *roll_outcome_name(enum roll_outcome outcome);
 

@@ -219,7 +219,9 @@ static void on_ping(struct timer *timer)
 	uint64_t now = clock_now_us();
 
 	if (now - roll->pong_us > roll->unit->health_timeout_us) {
-		roll_blame(roll, "version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
+		roll_blame(roll,
+			   "version %s (pid %d) has not answered for %" PRIu64
+			   " ms: not every thread passes its update point",
 			   roll->result.to, roll->new->child.pid, (now - roll->pong_us) / 1000);
 		roll_happen(roll, ROLL_EV_UNHEALTHY);
 		return;
@@ -237,7 +239,8 @@ void roll_do_park(struct roll *roll)
 	roll->result.pause_us = roll->result.commit_us - roll->prepared_us;
 	roll->result.resume_us = 0;
 	commit_unmap(&roll->word);
-	roll_say(roll, "commit", roll->new->child.pid, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->result.to,
+	roll_say(roll, "commit", roll->new->child.pid, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms",
+		 roll->result.to,
 		 roll->result.pause_us / 1000, roll->result.pause_us % 1000);
 	roll->pong_us = clock_now_us();
 	timer_arm(roll->site->loop, &roll->ping, roll->pong_us, on_ping);

@@ -44,7 +44,9 @@ static void compare_totals(struct roll *roll)
 	if (saved->records != loaded->records || saved->digest_lo != loaded->digest_lo ||
 	    saved->digest_hi != loaded->digest_hi || saved->payload_bytes != loaded->payload_bytes ||
 	    roll->saved_fds != roll->loaded_fds) {
-		roll_blame(roll, "what was saved and what was loaded disagree: %" PRIu64 " and %" PRIu64 " records, %u and %u descriptors%s",
+		roll_blame(roll,
+			   "what was saved and what was loaded disagree: %" PRIu64 " and %" PRIu64
+			   " records, %u and %u descriptors%s",
 			   saved->records, loaded->records, roll->saved_fds, roll->loaded_fds,
 			   saved->records == loaded->records ? ", digests differ" : "");
 		roll_happen(roll, ROLL_EV_DISAGREE);
@@ -52,7 +54,8 @@ static void compare_totals(struct roll *roll)
 	}
 	roll->result.records = saved->records;
 	roll->result.state_bytes = saved->payload_bytes;
-	roll_say(roll, "verify", roll->new->child.pid, "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors",
+	roll_say(roll, "verify", roll->new->child.pid,
+		 "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors",
 		 saved->records, saved->payload_bytes, roll->saved_fds);
 	roll_happen(roll, ROLL_EV_TRANSFERRED);
 }

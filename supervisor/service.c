@@ -25,7 +25,7 @@ static void answer_failed_start(struct service *service)
 {
 	const struct lines *lines = service->instance ? &service->instance->lines : NULL;
 
-	service_answer(service, service->asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, lines, NULL, service->failure.text,
+	service_answer(service, service->asker, WIRE_EXIT_ERROR, lines, NULL, service->failure.text,
 		       "mend the cause, then start it again", "%s version %s could not be started", service->name,
 		       service->version);
 }
@@ -130,7 +130,7 @@ static void on_exit_of(struct instance *instance)
 	case SERVICE_STOPPING:
 		service->state = SERVICE_STOPPED;
 		log_info("%s: stopped", service->name);
-		service_answer(service, service->asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE, NULL, NULL, NULL, NULL,
+		service_answer(service, service->asker, WIRE_EXIT_DONE, NULL, NULL, NULL, NULL,
 			       "%s is stopped", service->name);
 		break;
 	case SERVICE_RUNNING:
@@ -151,7 +151,7 @@ static void hear_ready(struct service *service)
 	timer_disarm(&service->deadline);
 	service->state = SERVICE_RUNNING;
 	log_info("%s: version %s serves as pid %d", service->name, service->version, service->instance->child.pid);
-	service_answer(service, service->asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE, NULL, NULL, NULL, NULL,
+	service_answer(service, service->asker, WIRE_EXIT_DONE, NULL, NULL, NULL, NULL,
 		       "%s version %s serves (pid %d)", service->name, service->version, service->instance->child.pid);
 }
 
@@ -201,9 +201,9 @@ static int reload_unit(struct service *service, struct asker *asker)
 		bool none = r == -ENOENT;
 
 		service_answer(service, asker,
-			       none ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NO_SUCH_SERVICE :
-				      (service->instance ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED :
-							   UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR),
+			       none ? WIRE_EXIT_NO_SUCH_SERVICE :
+				      (service->instance ? WIRE_EXIT_REFUSED :
+							   WIRE_EXIT_ERROR),
 			       NULL, NULL, why.text, none ? "upgradectl list shows the services" : "mend the service file",
 			       none ? "there is no service %s" : "the service file of %s cannot be used", service->name);
 		return r;
@@ -221,7 +221,7 @@ static bool refuse_busy(struct service *service, struct asker *asker)
 
 	if (!service->roll && service->state != SERVICE_STARTING && service->state != SERVICE_STOPPING)
 		return false;
-	service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_BUSY, NULL, NULL, NULL,
+	service_answer(service, asker, WIRE_EXIT_BUSY, NULL, NULL, NULL,
 		       "wait for it, or watch it with upgradectl status", "%s: another %s is under way (%s)", service->name,
 		       service->roll ? "roll" : "change", doing);
 	return true;
@@ -232,7 +232,7 @@ void service_start(struct service *service, const char *version, struct asker *a
 	if (refuse_busy(service, asker))
 		return;
 	if (service->state == SERVICE_RUNNING) {
-		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR, NULL, NULL, NULL,
+		service_answer(service, asker, WIRE_EXIT_ERROR, NULL, NULL, NULL,
 			       "to change its version use upgradectl roll", "%s runs already: version %s (pid %d)", service->name,
 			       service->version, service->instance->child.pid);
 		return;
@@ -242,7 +242,7 @@ void service_start(struct service *service, const char *version, struct asker *a
 	if (!*version)
 		version = *service->version ? service->version : service->unit->version;
 	if (!*version) {
-		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, NULL, NULL, NULL,
+		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL,
 			       "name one: upgradectl start SERVICE VERSION", "%s: no version was named and %s sets no Version=",
 			       service->name, service->unit->path);
 		return;
@@ -281,9 +281,8 @@ void service_stop(struct service *service, struct asker *asker)
 
 		timer_disarm(&service->restart);
 		service->state = SERVICE_STOPPED;
-		service_answer(service, asker,
-			       waited ? UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE : UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NOT_RUNNING,
-			       NULL, NULL, NULL, NULL, waited ? "%s will not be started again" : "%s is not running", service->name);
+		service_answer(service, asker, waited ? WIRE_EXIT_DONE : WIRE_EXIT_NOT_RUNNING, NULL, NULL, NULL, NULL,
+			       waited ? "%s will not be started again" : "%s is not running", service->name);
 		return;
 	}
 	service->state = SERVICE_STOPPING;
@@ -380,7 +379,7 @@ static void begin_roll(struct service *service, const char *version, const Upgra
 	struct why why = { 0 };
 
 	if (roll_options(service, request, version, &options) < 0) {
-		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_USAGE, NULL, NULL, NULL, NULL,
+		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, NULL,
 			       "rollback is one of auto, parked, image, none");
 		return;
 	}
@@ -388,7 +387,7 @@ static void begin_roll(struct service *service, const char *version, const Upgra
 	service->asker = asker;
 	asker->service = service;
 	if (roll_start(&service->host->site, service->unit, &options, service->instance, &callbacks, &service->roll, &why) < 0) {
-		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, NULL, NULL, why.text,
+		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, why.text,
 			       "nothing was touched", "%s: the roll to %s was refused", service->name, version);
 		return;
 	}
@@ -399,7 +398,7 @@ static bool refuse_not_running(struct service *service, struct asker *asker)
 {
 	if (service->state == SERVICE_RUNNING)
 		return false;
-	service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_NOT_RUNNING, NULL, NULL, service->failure.text,
+	service_answer(service, asker, WIRE_EXIT_NOT_RUNNING, NULL, NULL, service->failure.text,
 		       "start it: upgradectl start SERVICE VERSION", "%s is not running", service->name);
 	return true;
 }
@@ -409,7 +408,7 @@ void service_roll(struct service *service, const Upgraded__Wire__Request *reques
 	if (refuse_busy(service, asker) || refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
 		return;
 	if (strcmp(request->version, service->version) == 0) {
-		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, NULL, NULL, NULL,
+		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
 			       "nothing was touched; versions live at paths of their own, so a new build needs a new name",
 			       "%s runs version %s already", service->name, service->version);
 		return;
@@ -427,7 +426,7 @@ void service_undo(struct service *service, const Upgraded__Wire__Request *reques
 	if (refuse_busy(service, asker) || refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
 		return;
 	if (!*service->previous) {
-		service_answer(service, asker, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, NULL, NULL, NULL,
+		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
 			       "to go to a certain version use upgradectl roll",
 			       "%s: there is nothing to undo: version %s was not rolled to", service->name, service->version);
 		return;

@@ -80,7 +80,7 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 
 /** service_answer() - Send the result to whoever waits, if anyone, and stop knowing them.
  * @lines, @roll: NULL if there are none. */
-void service_answer(struct service *service, struct asker *asker, Upgraded__Wire__ExitCode code, const struct lines *lines,
+void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
 		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
 	__attribute__((format(printf, 8, 9)));
 

@@ -133,7 +133,8 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	if (service->roll)
 		add_roll_instances(service->roll, who, status, scratch);
 	else if (service->instance && instance_is_alive(service->instance))
-		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status, scratch);
+		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status,
+			     scratch);
 	status->connections = service->roll ? (uint32_t)service->roll->custody.n : 0;
 	if (service->has_last) {
 		fill_report(&service->last, &scratch->report, scratch->started, sizeof(scratch->started), scratch->lines);
@@ -141,7 +142,7 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	}
 }
 
-void service_answer(struct service *service, struct asker *asker, Upgraded__Wire__ExitCode code, const struct lines *lines,
+void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
 		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
 {
 	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
@@ -179,26 +180,26 @@ void service_answer(struct service *service, struct asker *asker, Upgraded__Wire
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll)
 {
 	static const struct {
-		Upgraded__Wire__ExitCode code;
+		enum wire_exit code;
 		const char *before, *after; /* the version that was rolled to */
 		const char *next;
 	} answers[] = {
-		[ROLL_IS_DONE] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE, "version ", " serves", "" },
-		[ROLL_IS_REFUSED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_REFUSED, "the roll to ", " was refused; nothing was touched",
+		[ROLL_IS_DONE] = { WIRE_EXIT_DONE, "version ", " serves", "" },
+		[ROLL_IS_REFUSED] = { WIRE_EXIT_REFUSED, "the roll to ", " was refused; nothing was touched",
 				      "mend the cause and roll again" },
-		[ROLL_IS_ABORTED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK,
+		[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK,
 				      "the roll to ", " was called off before it committed; nothing was lost",
 				      "mend the cause and roll again" },
-		[ROLL_IS_BACK_PARKED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK,
+		[ROLL_IS_BACK_PARKED] = { WIRE_EXIT_ROLLED_BACK,
 					  "version ", " failed after it had taken over; the version before came back from memory",
 					  "what was written in between is lost; mend the cause before you roll again" },
-		[ROLL_IS_BACK_IMAGE] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ROLLED_BACK,
+		[ROLL_IS_BACK_IMAGE] = { WIRE_EXIT_ROLLED_BACK,
 					 "version ", " failed after it had taken over; the version before came back from its image",
 					 "what was written in between is lost; mend the cause before you roll again" },
-		[ROLL_IS_COLD] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_WAY_BACK_FAILED,
+		[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED,
 				   "version ", " failed and no way back was left; the version before was started empty",
 				   "its state and connections are lost; see the log for why the way back failed" },
-		[ROLL_IS_FAILED] = { UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_WAY_BACK_FAILED,
+		[ROLL_IS_FAILED] = { WIRE_EXIT_WAY_BACK_FAILED,
 				     "version ", " failed, no way back was left, and the version before does not start",
 				     "start it by hand: upgradectl start SERVICE VERSION" },
 	};

@@ -53,7 +53,7 @@ static void play_answer(struct fake_server *self, int fd)
 
 	(void)self;
 	upgraded__wire__result__init(&result);
-	result.code = UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_BUSY;
+	result.code = WIRE_EXIT_BUSY;
 	fake_progress(fd, "standby", "new process", 10);
 	fake_progress(fd, "standby", "it said hello", 20);
 	fake_result(fd, &result);
@@ -64,7 +64,7 @@ Test(client, brings_progress_and_then_the_result)
 	cr_assert_eq(ask_server(play_answer, 0), CLIENT_ANSWERED, "%s", why.text);
 	cr_expect_eq(n_progress, 2);
 	cr_expect_eq(answer->body_case, UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT);
-	cr_expect_eq(answer->result->code, UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_BUSY);
+	cr_expect_eq(answer->result->code, WIRE_EXIT_BUSY);
 	upgraded__wire__control_message__free_unpacked(answer, NULL);
 }
 
