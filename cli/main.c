@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/command.h"
 #include "cli/term.h"
+#include "wire/wire.h"
 
 #include <locale.h>
 #include <stdlib.h>
