@@ -5,6 +5,8 @@
  */
 #include "cli/render_json.h"
 
+#include "wire/wire.h"
+
 #include <errno.h>
 #include <string.h>
 
