@@ -345,13 +345,6 @@ struct unit *unit_free(struct unit *unit)
 	return NULL;
 }
 
-static bool program_has_version(const char *exec)
-{
-	const char *v = strstr(exec, "%v");
-
-	return v && (size_t)(v - exec) < strcspn(exec, " \t");
-}
-
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why)
 {
 	struct unit *unit = unit_new(name, path);
@@ -371,11 +364,8 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 		parse.rc = why_set(why, -EINVAL, "%s:%d: neither [Section] nor Key=value", path, bad);
 	if (parse.rc == 0 && !*unit->exec)
 		parse.rc = why_set(why, -EINVAL, "%s: Exec= is missing", path);
-	if (parse.rc == 0 && !program_has_version(unit->exec))
-		parse.rc = why_set(why, -EINVAL,
-				   "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or there "
-				   "is no way back",
-				   path, unit->exec_line);
+	if (parse.rc == 0)
+		parse.rc = unit_command_check(unit, why);
 	if (parse.rc < 0) {
 		unit_free(unit);
 		return parse.rc;
@@ -384,6 +374,7 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 	return 0;
 }
 
+/* As text, with a NUL at its end: one byte less than @size at most. */
 static int read_file(const char *path, char *buffer, size_t size, struct why *why)
 {
 	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -422,106 +413,10 @@ int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, 
 	if (asprintf(&path, "%s/%s" UNIT_SUFFIX, config_dir, name) < 0)
 		return why_errno(why, -ENOMEM, "%s", name);
 	text = malloc(UNIT_FILE_MAX + 1);
-	r = text ? read_file(path, text, UNIT_FILE_MAX, why) : why_errno(why, -ENOMEM, "%s", path);
+	r = text ? read_file(path, text, UNIT_FILE_MAX + 1, why) : why_errno(why, -ENOMEM, "%s", path);
 	if (r == 0)
 		r = unit_parse(name, path, text, ret_unit, why);
 	free(text);
 	free(path);
 	return r;
-}
-
-/* ---- the command ---- */
-
-/* One word of Exec=, unquoted and expanded, at @*at; @out has room for everything. */
-static int next_word(const struct unit *unit, const char *version, const char **at, FILE *out, struct why *why)
-{
-	char quote = 0;
-
-	for (; **at && (quote || !isspace((unsigned char)**at)); ++*at) {
-		char c = **at;
-
-		if (quote && c == quote) {
-			quote = 0;
-		} else if (!quote && (c == '"' || c == '\'')) {
-			quote = c;
-		} else if (c == '\\' && quote != '\'' && (*at)[1]) {
-			fputc(*++*at, out);
-		} else if (c != '%') {
-			fputc(c, out);
-		} else {
-			switch (*++*at) {
-			case 'v':
-				fputs(version, out);
-				break;
-			case 'n':
-				fputs(unit->name, out);
-				break;
-			case '%':
-				fputc('%', out);
-				break;
-			default:
-				return why_set(why, -EINVAL, "%s:%u: Exec=: %%v, %%n and %%%% are known, not %%%.1s", unit->path,
-					       unit->exec_line, *at);
-			}
-		}
-	}
-	return quote ? why_set(why, -EINVAL, "%s:%u: Exec=: a %c is not closed", unit->path, unit->exec_line, quote) : 0;
-}
-
-static int split_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
-{
-	char **argv = calloc(strlen(unit->exec) / 2 + 2, sizeof(char *));
-	const char *at = unit->exec;
-	size_t n = 0;
-
-	if (!argv)
-		return why_errno(why, -ENOMEM, "Exec=");
-	while (at += strspn(at, " \t"), *at) {
-		size_t size;
-		FILE *out = open_memstream(&argv[n], &size);
-		int r = out ? next_word(unit, version, &at, out, why) : why_errno(why, -ENOMEM, "Exec=");
-
-		if (out)
-			fclose(out);
-		n++;
-		if (r < 0) {
-			unit_command_free(argv);
-			return r;
-		}
-	}
-	*ret_argv = argv;
-	return 0;
-}
-
-int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
-{
-	char **argv = NULL;
-	struct stat st;
-	int r = split_command(unit, version, &argv, why);
-
-	if (r < 0)
-		return r;
-	if (!argv[0])
-		r = why_set(why, -EINVAL, "%s:%u: Exec= is empty", unit->path, unit->exec_line);
-	else if (argv[0][0] != '/')
-		r = why_set(why, -EINVAL, "%s:%u: Exec=: %s is not an absolute path", unit->path, unit->exec_line, argv[0]);
-	else if (stat(argv[0], &st) < 0)
-		r = why_errno(why, -errno, "%s:%u: version %s: %s", unit->path, unit->exec_line, version, argv[0]);
-	else if (!S_ISREG(st.st_mode) || access(argv[0], X_OK) < 0)
-		r = why_set(why, -EACCES, "%s:%u: version %s: %s is not an executable file", unit->path, unit->exec_line,
-			    version, argv[0]);
-	if (r < 0) {
-		unit_command_free(argv);
-		return r;
-	}
-	*ret_argv = argv;
-	return 0;
-}
-
-char **unit_command_free(char **argv)
-{
-	for (size_t i = 0; argv && argv[i]; i++)
-		free(argv[i]);
-	free(argv);
-	return NULL;
 }

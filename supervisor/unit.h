@@ -51,10 +51,13 @@ struct unit *unit_free(struct unit *unit); /* NULL allowed; returns NULL */
  * unit_command() - Exec= for one version.
  * @ret_argv: NULL-terminated, one allocation each; release with unit_command_free().
  *
- * Return: 0; -EINVAL: quoting or a % that means nothing; -ENOENT, -EACCES: the program is missing or not executable, named.
+ * Return: 0; -ENOENT, -EACCES, ...: the program is missing or not executable, named.
  */
 int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why);
 char **unit_command_free(char **argv);
+
+/** unit_command_check() - Can Exec= be read, and is each version's program another file? Return: 0 or -EINVAL. */
+int unit_command_check(const struct unit *unit, struct why *why);
 
 /** unit_duration() - "300ms", "5s", "2min", "1h", bare seconds. Return: 0 or -EINVAL. */
 int unit_duration(const char *text, uint64_t *ret_us);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* Exec=: a command line for each version. Words and quotes as in a shell, without any of its expansions. */
+#include "supervisor/unit.h"
+
+#include "base/why.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool is_blank(char c)
+{
+	return isspace((unsigned char)c);
+}
+
+/* What %@c stands for; NULL: nothing. */
+static const char *expand(const struct unit *unit, const char *version, char c)
+{
+	switch (c) {
+	case 'v':
+		return version;
+	case 'n':
+		return unit->name;
+	case '%':
+		return "%";
+	default:
+		return NULL;
+	}
+}
+
+/* One word, unquoted and expanded, at @*at, which is moved behind it. */
+static int next_word(const struct unit *unit, const char *version, const char **at, FILE *out, struct why *why)
+{
+	char quote = 0;
+
+	for (; **at && (quote || !is_blank(**at)); ++*at) {
+		char c = **at;
+
+		if (quote && c == quote) {
+			quote = 0;
+		} else if (!quote && (c == '"' || c == '\'')) {
+			quote = c;
+		} else if (c == '\\' && quote != '\'' && (*at)[1]) {
+			fputc(*++*at, out);
+		} else if (c != '%') {
+			fputc(c, out);
+		} else {
+			const char *value = expand(unit, version, *++*at);
+
+			if (!value)
+				return why_set(why, -EINVAL, "%s:%u: Exec=: %%v, %%n and %%%% are known, not %%%.1s", unit->path,
+					       unit->exec_line, *at);
+			fputs(value, out);
+		}
+	}
+	return quote ? why_set(why, -EINVAL, "%s:%u: Exec=: a %c is not closed", unit->path, unit->exec_line, quote) : 0;
+}
+
+static int split_words(const struct unit *unit, const char *version, char **argv, struct why *why)
+{
+	const char *at = unit->exec;
+	int r = 0;
+
+	for (size_t n = 0; r == 0; n++) {
+		size_t size;
+		FILE *out;
+
+		while (is_blank(*at))
+			at++;
+		if (!*at)
+			break;
+		out = open_memstream(&argv[n], &size);
+		if (!out)
+			return why_errno(why, -ENOMEM, "Exec=");
+		r = next_word(unit, version, &at, out, why);
+		if (fclose(out) != 0 && r == 0)
+			r = why_errno(why, -ENOMEM, "Exec=");
+	}
+	return r;
+}
+
+static int split_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
+{
+	/* A word takes a character, and a blank lies between two of them. */
+	char **argv = calloc(strlen(unit->exec) / 2 + 2, sizeof(char *));
+	int r = argv ? split_words(unit, version, argv, why) : why_errno(why, -ENOMEM, "Exec=");
+
+	if (r == 0 && (!argv[0] || argv[0][0] != '/'))
+		r = why_set(why, -EINVAL, "%s:%u: Exec=: %s is not an absolute path", unit->path, unit->exec_line,
+			    argv[0] && *argv[0] ? argv[0] : "nothing");
+	if (r < 0) {
+		unit_command_free(argv);
+		return r;
+	}
+	*ret_argv = argv;
+	return 0;
+}
+
+int unit_command_check(const struct unit *unit, struct why *why)
+{
+	char **one = NULL, **other = NULL;
+	int r = split_command(unit, "1", &one, why);
+
+	if (r == 0)
+		r = split_command(unit, "2", &other, why);
+	if (r == 0 && strcmp(one[0], other[0]) == 0)
+		r = why_set(why, -EINVAL,
+			    "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or there is no way "
+			    "back",
+			    unit->path, unit->exec_line);
+	unit_command_free(one);
+	unit_command_free(other);
+	return r;
+}
+
+int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
+{
+	char **argv;
+	struct stat st;
+	int r = split_command(unit, version, &argv, why);
+
+	if (r < 0)
+		return r;
+	if (stat(argv[0], &st) < 0)
+		r = why_errno(why, -errno, "%s:%u: version %s: %s", unit->path, unit->exec_line, version, argv[0]);
+	else if (!S_ISREG(st.st_mode) || access(argv[0], X_OK) < 0)
+		r = why_set(why, -EACCES, "%s:%u: version %s: %s is not an executable file", unit->path, unit->exec_line,
+			    version, argv[0]);
+	if (r < 0) {
+		unit_command_free(argv);
+		return r;
+	}
+	*ret_argv = argv;
+	return 0;
+}
+
+char **unit_command_free(char **argv)
+{
+	for (size_t i = 0; argv && argv[i]; i++)
+		free(argv[i]);
+	free(argv);
+	return NULL;
+}
