@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/fd.h"
+#include "base/why.h"
+#include "supervisor/unit.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+TestSuite(unit, .timeout = 20);
+
+#define SECOND UINT64_C(1000000)
+#define HEAD "[Service]\nExec=/opt/%v/app\n"
+
+static struct unit *unit;
+static struct why why;
+
+static int parse(const char *text)
+{
+	unit = unit_free(unit);
+	memset(&why, 0, sizeof(why));
+	return unit_parse("cache", "/etc/upgraded/cache.conf", text, &unit, &why);
+}
+
+static void expect_good(const char *text)
+{
+	cr_assert_eq(parse(text), 0, "%s", why.text);
+	cr_assert_not_null(unit);
+}
+
+/* Refused at @line (0: without one), with @words in the reason. */
+static void expect_bad(const char *text, unsigned line, const char *words)
+{
+	char place[64] = "/etc/upgraded/cache.conf: ";
+
+	if (line)
+		snprintf(place, sizeof(place), "/etc/upgraded/cache.conf:%u: ", line);
+	cr_assert_eq(parse(text), -EINVAL, "accepted:\n%s", text);
+	cr_assert_null(unit);
+	cr_assert(strncmp(why.text, place, strlen(place)) == 0, "%s\nshould begin with %s", why.text, place);
+	cr_assert(strstr(why.text, words), "%s\nshould say: %s", why.text, words);
+}
+
+/* The third line is @line. */
+static const char *with(const char *line)
+{
+	static char text[4096];
+
+	snprintf(text, sizeof(text), "%s%s\n", HEAD, line);
+	return text;
+}
+
+static void teardown(void)
+{
+	unit = unit_free(unit);
+}
+
+/* ---- keys ---- */
+
+Test(unit, has_a_default_for_all_but_exec, .fini = teardown)
+{
+	expect_good("[Service]\nExec=/opt/%v/app\n");
+	cr_assert_str_eq(unit->name, "cache");
+	cr_assert_str_eq(unit->path, "/etc/upgraded/cache.conf");
+	cr_assert_str_eq(unit->exec, "/opt/%v/app");
+	cr_assert_eq(unit->exec_line, 2);
+	cr_assert_str_empty(unit->version);
+	cr_assert_str_empty(unit->user);
+	cr_assert_str_empty(unit->group);
+	cr_assert_str_eq(unit->working_directory, "/");
+	cr_assert_eq(unit->n_environment, 0);
+	cr_assert_null(unit->environment[0]);
+	cr_assert_eq(unit->rollback, ROLLBACK_AUTO);
+	cr_assert_eq(unit->on_dirty, DIRTY_RESET);
+	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
+	cr_assert_eq(unit->level, 1);
+	cr_assert_eq(unit->limit_nofile, 0);
+	cr_assert(unit->start_timeout_us && unit->quiesce_timeout_us && unit->transfer_timeout_us && unit->stop_timeout_us);
+	cr_assert(unit->image_timeout_us && unit->health_interval_us && unit->health_timeout_us);
+}
+
+Test(unit, takes_every_key, .fini = teardown)
+{
+	expect_good("# a comment\n; another\n\n[Service]\n"
+		    "Exec = /opt/%v/app --name %n \n"
+		    "Version=v1.2_3@x-4\nUser=root\nGroup=root\nWorkingDirectory=/var/tmp\n"
+		    "Environment=A=1\nEnvironment=B=two words=and more\nEnvironment=C=\n"
+		    "StartTimeout=1s\nQuiesceTimeout=2s\nTransferTimeout=3s\nStopTimeout=4s\nImageTimeout=5s\n"
+		    "HealthInterval=6s\nHealthTimeout=7s\nBake=8s\nRestartDelay=9s\n"
+		    "Rollback=image\nOnDirtyConnection=keep\nRestart=no\nQuiesceLevel=protocol\nLimitNOFILE=4096\n");
+	cr_assert_str_eq(unit->exec, "/opt/%v/app --name %n");
+	cr_assert_eq(unit->exec_line, 5);
+	cr_assert_str_eq(unit->version, "v1.2_3@x-4");
+	cr_assert_str_eq(unit->user, "root");
+	cr_assert_str_eq(unit->group, "root");
+	cr_assert_str_eq(unit->working_directory, "/var/tmp");
+	cr_assert_eq(unit->n_environment, 3);
+	cr_assert_str_eq(unit->environment[0], "A=1");
+	cr_assert_str_eq(unit->environment[1], "B=two words=and more");
+	cr_assert_str_eq(unit->environment[2], "C=");
+	cr_assert_null(unit->environment[3]);
+	cr_assert_eq(unit->start_timeout_us, 1 * SECOND);
+	cr_assert_eq(unit->quiesce_timeout_us, 2 * SECOND);
+	cr_assert_eq(unit->transfer_timeout_us, 3 * SECOND);
+	cr_assert_eq(unit->stop_timeout_us, 4 * SECOND);
+	cr_assert_eq(unit->image_timeout_us, 5 * SECOND);
+	cr_assert_eq(unit->health_interval_us, 6 * SECOND);
+	cr_assert_eq(unit->health_timeout_us, 7 * SECOND);
+	cr_assert_eq(unit->bake_us, 8 * SECOND);
+	cr_assert_eq(unit->restart_delay_us, 9 * SECOND);
+	cr_assert_eq(unit->rollback, ROLLBACK_IMAGE);
+	cr_assert_eq(unit->on_dirty, DIRTY_KEEP);
+	cr_assert_eq(unit->restart, RESTART_NO);
+	cr_assert_eq(unit->level, 3);
+	cr_assert_eq(unit->limit_nofile, 4096);
+}
+
+Test(unit, takes_every_word_of_a_choice, .fini = teardown)
+{
+	static const char *const levels[] = { "work", "request", "protocol" };
+	char line[64];
+
+	for (enum unit_rollback i = ROLLBACK_AUTO; i <= ROLLBACK_NONE; i++) {
+		snprintf(line, sizeof(line), "Rollback=%s", unit_rollback_name(i));
+		expect_good(with(line));
+		cr_assert_eq(unit->rollback, i);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(line, sizeof(line), "QuiesceLevel=%s", levels[i]);
+		expect_good(with(line));
+		cr_assert_eq(unit->level, i + 1);
+	}
+	expect_good(with("OnDirtyConnection=reset"));
+	cr_assert_eq(unit->on_dirty, DIRTY_RESET);
+	expect_good(with("Restart=on-failure"));
+	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
+}
+
+Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)
+{
+	expect_good(with("Bake=0\nRestartDelay=0"));
+	cr_assert_eq(unit->bake_us, 0);
+	cr_assert_eq(unit->restart_delay_us, 0);
+}
+
+static const char *const bad_lines[] = {
+	"Version=",
+	"Version=../v1",
+	"Version=v 1",
+	"Version=.v1",
+	"User=",
+	"User=no-such-user-here",
+	"Group=no-such-group-here",
+	"WorkingDirectory=",
+	"WorkingDirectory=var/tmp",
+	"Environment=",
+	"Environment=NAME",
+	"Environment==value",
+	"StartTimeout=0",
+	"QuiesceTimeout=0ms",
+	"TransferTimeout=",
+	"StopTimeout=-1s",
+	"ImageTimeout=5 parsecs",
+	"HealthInterval=0",
+	"HealthTimeout=soon",
+	"Bake=1.5s",
+	"RestartDelay=99999999999999999999",
+	"Rollback=Image",
+	"Rollback=",
+	"OnDirtyConnection=drop",
+	"Restart=always",
+	"QuiesceLevel=3",
+	"LimitNOFILE=15",
+	"LimitNOFILE=-1",
+	"LimitNOFILE=10000001",
+	"LimitNOFILE=4096k",
+	"LimitNOFILE=",
+};
+
+Test(unit, names_file_line_and_key_of_a_bad_value, .fini = teardown)
+{
+	for (size_t i = 0; i < sizeof(bad_lines) / sizeof(bad_lines[0]); i++) {
+		expect_bad(with(bad_lines[i]), 3, bad_lines[i]);
+		cr_assert(strstr(why.text, "expected "), "%s", why.text);
+	}
+}
+
+Test(unit, takes_durations_in_every_unit)
+{
+	static const struct {
+		const char *text;
+		uint64_t us;
+	} good[] = { { "0", 0 },	       { "7", 7 * SECOND },	  { "7s", 7 * SECOND },	      { "7 s", 7 * SECOND },
+		     { "300ms", 300000 },      { "15us", 15 },		  { "2min", 120 * SECOND },   { "1h", 3600 * SECOND },
+		     { "007s", 7 * SECOND },   { "8784h", 8784 * 3600 * SECOND } };
+	static const char *const bad[] = { "",	  " ",	  "s",	  "-1",	     "+1",     "1.5s", "1s ",  "1m",	"1S", "0x10",
+					   "1e3", "8785h", "1 2s", "18446744073709551615us", "99999999999999999999us", "1min30s" };
+	uint64_t us;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		cr_assert_eq(unit_duration(good[i].text, &us), 0, "%s", good[i].text);
+		cr_assert_eq(us, good[i].us, "%s", good[i].text);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		us = 42;
+		cr_assert_eq(unit_duration(bad[i], &us), -EINVAL, "%s", bad[i]);
+		cr_assert_eq(us, 42);
+	}
+}
+
+/* ---- the file ---- */
+
+Test(unit, names_the_line_of_an_unknown_key, .fini = teardown)
+{
+	expect_bad(with("Exce=/bin/%v"), 3, "unknown key Exce=");
+	expect_bad(with("exec=/bin/%v"), 3, "unknown key exec=");
+}
+
+Test(unit, names_the_line_of_a_key_in_a_wrong_section, .fini = teardown)
+{
+	expect_bad(HEAD "[Install]\nWantedBy=x\n", 4, "[Install]");
+	expect_bad("[service]\nExec=/opt/%v/app\n", 2, "[service]");
+	expect_bad("\n\nExec=/opt/%v/app\n", 3, "[Service]");
+}
+
+Test(unit, lets_a_second_service_section_go_on_with_the_first, .fini = teardown)
+{
+	expect_good(HEAD "[Service]\nBake=3s\n");
+	cr_assert_eq(unit->bake_us, 3 * SECOND);
+	cr_assert_str_eq(unit->exec, "/opt/%v/app");
+}
+
+Test(unit, lets_the_last_of_several_values_win, .fini = teardown)
+{
+	expect_good(HEAD "Version=v1\nVersion=v2\nExec=/srv/%v\n");
+	cr_assert_str_eq(unit->version, "v2");
+	cr_assert_str_eq(unit->exec, "/srv/%v");
+	cr_assert_eq(unit->exec_line, 5);
+}
+
+Test(unit, wants_a_program, .fini = teardown)
+{
+	expect_bad("", 0, "Exec= is missing");
+	expect_bad("[Service]\n", 0, "Exec= is missing");
+	expect_bad("[Service]\nBake=1s\n", 0, "Exec= is missing");
+	expect_bad("[Service]\nBake=1s\nExec=\n", 3, "expected a command");
+	expect_bad("[Service]\nExec=   \n", 2, "expected a command");
+}
+
+Test(unit, wants_the_version_in_the_programs_path, .fini = teardown)
+{
+	expect_bad("[Service]\n\nExec=/opt/app\n", 3, "must hold %v");
+	expect_bad("[Service]\nExec=/opt/app --version %v\n", 2, "must hold %v");
+	/* A literal percent sign and a v. */
+	expect_bad("[Service]\nExec=/opt/%%v/app\n", 2, "must hold %v");
+	expect_good("[Service]\nExec=/opt/%%%v/app\n");
+	/* In the path, though not before the first blank. */
+	expect_good("[Service]\nExec=\"/opt/my programs/%v/app\" -x\n");
+	expect_good("[Service]\nExec=/opt/my\\ programs/%v/app -x\n");
+}
+
+Test(unit, names_the_line_of_a_command_that_cannot_be_read, .fini = teardown)
+{
+	expect_bad("[Service]\nExec=/opt/%v/app \"open\n", 2, "not closed");
+	expect_bad("[Service]\nExec=/opt/%v/app 'open\n", 2, "not closed");
+	expect_bad("[Service]\nExec=/opt/%v/app %x\n", 2, "%x");
+	expect_bad("[Service]\nExec=/opt/%v/app 100%\n", 2, "known");
+	expect_bad("[Service]\nExec=opt/%v/app\n", 2, "absolute");
+	expect_bad("[Service]\nExec=%v\n", 2, "absolute");
+	expect_bad("[Service]\nExec=\"\" %v\n", 2, "absolute");
+}
+
+Test(unit, names_the_line_of_what_is_no_key, .fini = teardown)
+{
+	expect_bad(with("Bake"), 3, "neither [Section] nor Key=value");
+	expect_bad(HEAD "[Service\nBake=1s\n", 3, "neither");
+	expect_bad("Exec\n", 1, "neither");
+}
+
+Test(unit, reads_lines_that_end_as_on_windows, .fini = teardown)
+{
+	expect_good("[Service]\r\nExec=/opt/%v/app -a\r\nVersion=v1\r\n");
+	cr_assert_str_eq(unit->exec, "/opt/%v/app -a");
+	cr_assert_str_eq(unit->version, "v1");
+	expect_bad("[Service]\r\nExec=/opt/%v/app\r\nBake=x\r\n", 3, "Bake=x:");
+}
+
+Test(unit, reads_a_file_that_begins_with_a_byte_order_mark, .fini = teardown)
+{
+	expect_good("\xef\xbb\xbf[Service]\nExec=/opt/%v/app\n");
+	cr_assert_eq(unit->exec_line, 2);
+}
+
+Test(unit, reads_a_file_whose_last_line_does_not_end, .fini = teardown)
+{
+	expect_good("[Service]\nExec=/opt/%v/app\nVersion=v9");
+	cr_assert_str_eq(unit->version, "v9");
+	expect_bad("[Service]\nExec=/opt/%v/app\nVersion=v 9", 3, "Version=");
+}
+
+Test(unit, reads_an_indented_key_as_a_key, .fini = teardown)
+{
+	expect_good("[Service]\n  Exec=/opt/%v/app\n\tVersion=v1\n");
+	cr_assert_str_eq(unit->exec, "/opt/%v/app");
+	cr_assert_str_eq(unit->version, "v1");
+	expect_bad("[Service]\nExec=/opt/%v/app\n  --more arguments\n", 3, "neither");
+}
+
+Test(unit, does_not_take_the_end_of_a_value_for_a_comment, .fini = teardown)
+{
+	expect_good("[Service]\nExec=/opt/%v/app -c ; -d # -e\nEnvironment=A=1 ; 2\n");
+	cr_assert_str_eq(unit->exec, "/opt/%v/app -c ; -d # -e");
+	cr_assert_str_eq(unit->environment[0], "A=1 ; 2");
+}
+
+/* @n characters of the third line. */
+static char *long_line(size_t n)
+{
+	char *text = malloc(sizeof(HEAD) + n + 2);
+	int used;
+
+	cr_assert_not_null(text);
+	used = sprintf(text, "%sEnvironment=A=", HEAD);
+	memset(text + used, 'x', sizeof(HEAD) + n - (size_t)used);
+	text[sizeof(HEAD) - 1 + n] = '\n';
+	text[sizeof(HEAD) + n] = 0;
+	return text;
+}
+
+Test(unit, reads_a_line_as_long_as_a_file_may_be, .fini = teardown)
+{
+	char *text = long_line(UNIT_FILE_MAX);
+
+	expect_good(text);
+	cr_assert_eq(strlen(unit->environment[0]), UNIT_FILE_MAX - strlen("Environment="));
+	free(text);
+}
+
+Test(unit, names_a_line_that_is_too_long, .fini = teardown)
+{
+	char *text = long_line(UNIT_FILE_MAX + 100);
+
+	expect_bad(text, 3, "a line of 65636 characters");
+	free(text);
+}
+
+/* ---- names ---- */
+
+Test(unit, takes_names_that_are_safe_as_file_names)
+{
+	static const char *const good[] = { "a", "Z9", "web-1.2_x@y", "v1..2", "-x", "_", "@" };
+	char name[UNIT_NAME_MAX + 2];
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		if (*good[i])
+			cr_assert_eq(unit_name_check("service", good[i], &why), 0, "%s", why.text);
+	memset(name, 'n', sizeof(name));
+	name[UNIT_NAME_MAX] = 0;
+	cr_assert_eq(unit_name_check("service", name, &why), 0, "%s", why.text);
+}
+
+Test(unit, refuses_names_that_lead_elsewhere)
+{
+	static const char *const bad[] = { "", ".", "..", "../x", ".hidden", "a/b", "/a", "a b", "a\n", "a\x01", "ä", "a%v", "*" };
+	char name[UNIT_NAME_MAX + 2];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_assert_eq(unit_name_check("version", bad[i], &why), -EINVAL, "%s", bad[i]);
+		cr_assert(strncmp(why.text, "version name", 12) == 0, "%s", why.text);
+	}
+	memset(name, 'n', sizeof(name));
+	name[UNIT_NAME_MAX + 1] = 0;
+	cr_assert_eq(unit_name_check("service", name, &why), -EINVAL);
+	cr_assert(strstr(why.text, "65"), "%s", why.text);
+}
+
+/* ---- from a folder ---- */
+
+static char dir[64];
+
+static void folder_setup(void)
+{
+	strcpy(dir, "/tmp/unit-XXXXXX");
+	cr_assert_not_null(mkdtemp(dir));
+}
+
+static void folder_teardown(void)
+{
+	char command[128];
+
+	teardown();
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	cr_assert_eq(system(command), 0);
+}
+
+static const char *in_folder(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static void file_write(const char *name, const void *data, size_t size, mode_t mode)
+{
+	FD_CLEANUP int fd = open(in_folder(name), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, mode);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(write(fd, data, size), (ssize_t)size);
+}
+
+static int load(const char *name)
+{
+	unit = unit_free(unit);
+	memset(&why, 0, sizeof(why));
+	return unit_load(dir, name, &unit, &why);
+}
+
+Test(unit, loads_a_file_by_the_services_name, .init = folder_setup, .fini = folder_teardown)
+{
+	file_write("web.conf", HEAD, strlen(HEAD), 0600);
+	cr_assert_eq(load("web"), 0, "%s", why.text);
+	cr_assert_str_eq(unit->name, "web");
+	cr_assert_str_eq(unit->path, in_folder("web.conf"));
+}
+
+Test(unit, says_which_file_is_missing, .init = folder_setup, .fini = folder_teardown)
+{
+	cr_assert_eq(load("web"), -ENOENT);
+	cr_assert(strstr(why.text, in_folder("web.conf")), "%s", why.text);
+}
+
+Test(unit, does_not_leave_the_folder, .init = folder_setup, .fini = folder_teardown)
+{
+	cr_assert_eq(load("../etc/passwd"), -EINVAL);
+	cr_assert_eq(load(".."), -EINVAL);
+	cr_assert_eq(load(""), -EINVAL);
+}
+
+Test(unit, refuses_what_is_no_regular_file, .init = folder_setup, .fini = folder_teardown)
+{
+	cr_assert_eq(mkdir(in_folder("web.conf"), 0700), 0);
+	cr_assert_eq(load("web"), -EINVAL);
+	cr_assert(strstr(why.text, "not a regular file"), "%s", why.text);
+	/* Nor does it wait for a writer of a pipe. */
+	cr_assert_eq(mkfifo(in_folder("pipe.conf"), 0600), 0);
+	cr_assert_eq(load("pipe"), -EINVAL);
+}
+
+Test(unit, refuses_a_nul_byte, .init = folder_setup, .fini = folder_teardown)
+{
+	static const char text[] = HEAD "Version=v1\0\nRestart=no\n";
+
+	file_write("web.conf", text, sizeof(text) - 1, 0600);
+	cr_assert_eq(load("web"), -EINVAL);
+	cr_assert(strstr(why.text, "NUL"), "%s", why.text);
+}
+
+Test(unit, refuses_a_file_over_the_limit_and_no_other, .init = folder_setup, .fini = folder_teardown)
+{
+	char *text = malloc(UNIT_FILE_MAX + 1);
+
+	cr_assert_not_null(text);
+	memset(text, '\n', UNIT_FILE_MAX + 1);
+	memcpy(text, HEAD, strlen(HEAD));
+	file_write("web.conf", text, UNIT_FILE_MAX, 0600);
+	cr_assert_eq(load("web"), 0, "%s", why.text);
+	file_write("web.conf", text, UNIT_FILE_MAX + 1, 0600);
+	cr_assert_eq(load("web"), -EINVAL);
+	cr_assert(strstr(why.text, "larger than 64 KiB"), "%s", why.text);
+	free(text);
+}
+
+/* ---- the command ---- */
+
+/* Exec= is @exec with DIR for the folder. */
+static int command(const char *exec, const char *version, char ***ret_argv)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "[Service]\n\nExec=%s/%s\n", dir, exec);
+	cr_assert_eq(parse(text), 0, "%s", why.text);
+	return unit_command(unit, version, ret_argv, &why);
+}
+
+static void program_make(const char *name)
+{
+	file_write(name, "#!/bin/true\n", 12, 0755);
+}
+
+/* The arguments after the program are @expected, NULL-terminated. */
+static void expect_arguments(const char *exec, const char *const *expected)
+{
+	char **argv;
+
+	program_make("app-v2");
+	cr_assert_eq(command(exec, "v2", &argv), 0, "%s", why.text);
+	cr_assert_str_eq(argv[0], in_folder("app-v2"));
+	for (size_t i = 0; argv[i + 1] || expected[i]; i++) {
+		cr_assert(argv[i + 1] && expected[i], "%s: %zu arguments", exec, i);
+		cr_assert_str_eq(argv[i + 1], expected[i]);
+	}
+	cr_assert_null(unit_command_free(argv));
+}
+
+#define EXPECT_ARGUMENTS(exec, ...) expect_arguments(exec, (const char *const[]){ __VA_ARGS__, NULL })
+
+Test(unit, splits_a_command_into_words, .init = folder_setup, .fini = folder_teardown)
+{
+	expect_arguments("app-%v", (const char *const[]){ NULL });
+	EXPECT_ARGUMENTS("app-%v  a \t b", "a", "b");
+	EXPECT_ARGUMENTS("app-%v a'b c'd", "ab cd");
+	EXPECT_ARGUMENTS("app-%v \"two words\" 'and two'", "two words", "and two");
+	EXPECT_ARGUMENTS("app-%v \"\" ''", "", "");
+	EXPECT_ARGUMENTS("app-%v \"it's\" 'a \"quote\"'", "it's", "a \"quote\"");
+	EXPECT_ARGUMENTS("app-%v a\\ b \\\"x \\\\ \"\\\"\"", "a b", "\"x", "\\", "\"");
+	/* As in a shell: a backslash means nothing between single quotes, nor at the very end. */
+	EXPECT_ARGUMENTS("app-%v 'a\\b' end\\", "a\\b", "end\\");
+}
+
+Test(unit, puts_version_and_name_where_they_are_wanted, .init = folder_setup, .fini = folder_teardown)
+{
+	EXPECT_ARGUMENTS("app-%v --%v=%n 100%% '%v' \"%n\" \\%v", "--v2=cache", "100%", "v2", "cache", "%v");
+}
+
+Test(unit, splits_at_every_kind_of_blank, .init = folder_setup, .fini = folder_teardown)
+{
+	EXPECT_ARGUMENTS("app-%v a\vb\f c\rd", "a", "b", "c", "d");
+	EXPECT_ARGUMENTS("app-%v \v \f x", "x");
+}
+
+Test(unit, names_the_program_that_is_missing, .init = folder_setup, .fini = folder_teardown)
+{
+	char **argv = NULL;
+
+	cr_assert_eq(command("app-%v", "v7", &argv), -ENOENT);
+	cr_assert_null(argv);
+	cr_assert(strstr(why.text, "/etc/upgraded/cache.conf:3: version v7: "), "%s", why.text);
+	cr_assert(strstr(why.text, in_folder("app-v7")), "%s", why.text);
+}
+
+Test(unit, names_the_program_that_cannot_be_run, .init = folder_setup, .fini = folder_teardown)
+{
+	char **argv = NULL;
+
+	file_write("app-v1", "", 0, 0644);
+	cr_assert_eq(command("app-%v", "v1", &argv), -EACCES);
+	cr_assert(strstr(why.text, in_folder("app-v1")), "%s", why.text);
+	cr_assert_eq(mkdir(in_folder("app-v2"), 0755), 0);
+	cr_assert_eq(command("app-%v", "v2", &argv), -EACCES);
+	cr_assert(strstr(why.text, "is not an executable file"), "%s", why.text);
+	/* A file where a folder should be. */
+	program_make("file");
+	cr_assert_eq(command("file/app-%v", "v2", &argv), -ENOTDIR);
+	cr_assert_null(argv);
+}
