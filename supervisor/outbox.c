@@ -42,6 +42,8 @@ static int enqueue(struct outbox *outbox, const ProtobufCMessage *message, const
 
 	if (size > WIRE_MESSAGE_MAX)
 		return why_set(why, -EMSGSIZE, "a message of %zu bytes, at most %u travel", size, WIRE_MESSAGE_MAX);
+	if (n > WIRE_FDS_MAX)
+		return why_set(why, -EMSGSIZE, "a message with %zu descriptors, at most %u travel", n, WIRE_FDS_MAX);
 	if (outbox->bytes + size > OUTBOX_BYTES_MAX)
 		return why_set(why, -ENOBUFS, "the peer does not read: %zu bytes wait for it", outbox->bytes);
 	entry = calloc(1, sizeof(*entry) + size);

@@ -21,7 +21,7 @@ void outbox_init(struct outbox *outbox);
  * outbox_send() - Send now, or queue behind what waits already.
  * @fds: borrowed until sent: they must stay open until the outbox is empty or cleared.
  *
- * Return: 0; -EPIPE: the peer is gone; -ENOBUFS: it does not read; -errno.
+ * Return: 0; -EPIPE: the peer is gone; -ENOBUFS: it does not read; -EMSGSIZE; -errno.
  */
 int outbox_send(struct outbox *outbox, int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why);
 
