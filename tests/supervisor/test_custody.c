@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/fd.h"
+#include "base/why.h"
+#include "supervisor/custody.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(custody, .timeout = 20);
+
+static struct custody custody;
+static struct why why;
+
+static void teardown(void)
+{
+	custody_clear(&custody);
+	cr_assert_eq(custody.n, 0);
+	cr_assert_null(custody.entries);
+}
+
+static unsigned open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	cr_assert_not_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* Hands over @n descriptors named @name, with tags from @first_tag; @named of them have a name in the message. */
+static int take(const char *name, uint64_t first_tag, const int *fds, size_t n, size_t named)
+{
+	Upgraded__Wire__FdInfo infos[WIRE_FDS_MAX], *pointers[WIRE_FDS_MAX];
+	Upgraded__Wire__Fds message = UPGRADED__WIRE__FDS__INIT;
+	struct wire_fds came = { .n = n };
+	int r;
+
+	for (size_t i = 0; i < named; i++) {
+		upgraded__wire__fd_info__init(&infos[i]);
+		infos[i].name = (char *)(uintptr_t)name;
+		infos[i].tag = first_tag + i;
+		pointers[i] = &infos[i];
+	}
+	if (n)
+		memcpy(came.fd, fds, n * sizeof(int));
+	message.n_fds = named;
+	message.fds = pointers;
+	r = custody_take(&custody, &message, &came, &why);
+	/* As the channel does with what nobody claimed. */
+	wire_fds_close(&came);
+	return r;
+}
+
+static int memory(void)
+{
+	int fd = memfd_create("custody", MFD_CLOEXEC);
+
+	cr_assert_geq(fd, 0);
+	return fd;
+}
+
+static int listener_open(struct sockaddr_in *ret_address)
+{
+	socklen_t size = sizeof(*ret_address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	cr_assert_eq(bind(fd, (struct sockaddr *)ret_address, size), 0);
+	cr_assert_eq(listen(fd, 10), 0);
+	cr_assert_eq(getsockname(fd, (struct sockaddr *)ret_address, &size), 0);
+	return fd;
+}
+
+/* A connection over the loopback: [0] the service's end, [1] its client's. */
+static void connection_open(int ret_ends[2])
+{
+	struct sockaddr_in address;
+	FD_CLEANUP int listener = listener_open(&address);
+
+	ret_ends[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(connect(ret_ends[1], (struct sockaddr *)&address, sizeof(address)), 0);
+	ret_ends[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	cr_assert_geq(ret_ends[0], 0);
+}
+
+/* What the client sees next: 0 the end, -errno an error. */
+static ssize_t client_reads(int client)
+{
+	struct pollfd poll_fd = { .fd = client, .events = POLLIN };
+	char byte;
+	ssize_t n;
+
+	cr_assert_eq(poll(&poll_fd, 1, 10000), 1);
+	n = recv(client, &byte, 1, MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
+}
+
+Test(custody, takes_descriptors_with_name_and_tag, .fini = teardown)
+{
+	int fds[] = { memory(), memory(), memory() };
+	unsigned long long inode;
+
+	cr_assert_eq(take("client", 7, fds, 3, 3), 0, "%s", why.text);
+	cr_assert_eq(custody.n, 3);
+	for (size_t i = 0; i < 3; i++) {
+		cr_assert_str_eq(custody.entries[i].name, "client");
+		cr_assert_eq(custody.entries[i].tag, 7 + i);
+		cr_assert_eq(custody.entries[i].fd, fds[i]);
+		cr_assert_eq(fd_inode(fds[i], &inode), 0);
+		cr_assert_eq(custody.entries[i].inode, inode);
+	}
+}
+
+Test(custody, grows_as_needed, .fini = teardown)
+{
+	unsigned before = open_fds();
+
+	for (uint64_t round = 0; round < 5; round++) {
+		int fds[100];
+
+		for (size_t i = 0; i < 100; i++)
+			fds[i] = memory();
+		cr_assert_eq(take("client", round * 100, fds, 100, 100), 0);
+	}
+	cr_assert_eq(custody.n, 500);
+	for (size_t i = 0; i < 500; i++)
+		cr_assert_eq(custody.entries[i].tag, i);
+	custody_clear(&custody);
+	cr_assert_eq(open_fds(), before);
+}
+
+Test(custody, takes_a_message_without_descriptors, .fini = teardown)
+{
+	cr_assert_eq(take("none", 0, NULL, 0, 0), 0);
+	cr_assert_eq(custody.n, 0);
+}
+
+Test(custody, refuses_more_or_fewer_descriptors_than_names, .fini = teardown)
+{
+	unsigned before = open_fds();
+	int fds[] = { memory(), memory(), memory() };
+
+	cr_assert_eq(take("client", 1, fds, 3, 2), -EPROTO);
+	cr_assert(strstr(why.text, "2 descriptors are named, 3 came"), "%s", why.text);
+	fds[0] = memory();
+	cr_assert_eq(take("client", 1, fds, 1, 2), -EPROTO);
+	cr_assert_eq(custody.n, 0);
+	cr_assert_eq(open_fds(), before);
+}
+
+Test(custody, tells_connections_from_everything_else, .fini = teardown)
+{
+	struct sockaddr_in address;
+	int ends[2], pair[2];
+	int fds[5];
+
+	connection_open(ends);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	fds[0] = ends[0];
+	fds[1] = listener_open(&address);
+	fds[2] = memory();
+	fds[3] = pair[0];
+	fds[4] = socket(AF_INET, SOCK_DGRAM, 0);
+	cr_assert_eq(take("x", 0, fds, 5, 5), 0);
+	cr_assert(custody.entries[0].is_tcp);
+	cr_assert_not(custody.entries[1].is_tcp);
+	cr_assert_not(custody.entries[2].is_tcp);
+	cr_assert_not(custody.entries[3].is_tcp);
+	cr_assert_not(custody.entries[4].is_tcp);
+	fd_close(ends[1]);
+	fd_close(pair[1]);
+}
+
+Test(custody, drops_what_the_application_closed, .fini = teardown)
+{
+	int fds[] = { memory(), memory(), memory() };
+	unsigned before = open_fds();
+
+	cr_assert_eq(take("client", 0, fds, 3, 3), 0);
+	custody_drop(&custody, "client", 1);
+	cr_assert_eq(custody.n, 2);
+	cr_assert_eq(open_fds(), before - 1);
+	for (size_t i = 0; i < 2; i++)
+		cr_assert_neq(custody.entries[i].tag, 1);
+	custody_drop(&custody, "client", 2);
+	custody_drop(&custody, "client", 0);
+	cr_assert_eq(custody.n, 0);
+	cr_assert_eq(open_fds(), before - 3);
+}
+
+Test(custody, is_not_moved_by_closes_of_what_it_never_had, .fini = teardown)
+{
+	int fd = memory();
+
+	cr_assert_eq(take("client", 5, &fd, 1, 1), 0);
+	custody_drop(&custody, "client", 6);
+	custody_drop(&custody, "listener", 5);
+	custody_drop(&custody, "", 5);
+	cr_assert_eq(custody.n, 1);
+}
+
+Test(custody, resets_a_connection_if_asked_to, .fini = teardown)
+{
+	int ends[2];
+
+	connection_open(ends);
+	cr_assert_eq(take("client", 1, ends, 1, 1), 0);
+	custody_drop_at(&custody, 0, true);
+	cr_assert_eq(client_reads(ends[1]), -ECONNRESET);
+	fd_close(ends[1]);
+}
+
+Test(custody, ends_a_connection_quietly_otherwise, .fini = teardown)
+{
+	int ends[2];
+
+	connection_open(ends);
+	cr_assert_eq(take("client", 1, ends, 1, 1), 0);
+	custody_drop_at(&custody, 0, false);
+	cr_assert_eq(client_reads(ends[1]), 0);
+	fd_close(ends[1]);
+}
+
+Test(custody, moves_the_last_entry_into_the_gap, .fini = teardown)
+{
+	int fds[] = { memory(), memory(), memory() };
+
+	cr_assert_eq(take("client", 0, fds, 3, 3), 0);
+	/* Resetting what is no socket is merely closing it. */
+	custody_drop_at(&custody, 0, true);
+	cr_assert_eq(custody.n, 2);
+	cr_assert_eq(custody.entries[0].tag, 2);
+	cr_assert_eq(custody.entries[1].tag, 1);
+	custody_drop_at(&custody, 1, false);
+	cr_assert_eq(custody.n, 1);
+	cr_assert_eq(custody.entries[0].tag, 2);
+}
+
+Test(custody, samples_connections_and_nothing_else, .fini = teardown)
+{
+	struct conntable *table;
+	struct conn_sample before, after;
+	struct sockaddr_in address;
+	unsigned long long inode;
+	int ends[2], fds[3];
+
+	cr_assert_eq(conntable_new(&table, &why), 0, "%s", why.text);
+	connection_open(ends);
+	fds[0] = memory();
+	fds[1] = ends[0];
+	fds[2] = listener_open(&address);
+	cr_assert_eq(take("x", 0, fds, 3, 3), 0);
+	inode = custody.entries[1].inode;
+	custody_sample(&custody, table, &before);
+	cr_assert_eq(before.n, 1);
+	cr_assert_eq(before.conn[0].inode, inode);
+	cr_assert_eq(write(ends[0], "answer", 6), 6);
+	custody_sample(&custody, table, &after);
+	cr_assert_eq(conntable_compare(&before, &after, inode), CONN_MOVED);
+	conn_sample_done(&before);
+	conn_sample_done(&after);
+	conntable_free(table);
+	fd_close(ends[1]);
+}
+
+Test(custody, leaves_a_sample_empty_without_a_table_or_connections, .fini = teardown)
+{
+	struct conn_sample sample = { .n = 9 };
+	int ends[2];
+
+	custody_sample(&custody, NULL, &sample);
+	cr_assert_eq(sample.n, 0);
+	connection_open(ends);
+	cr_assert_eq(take("client", 1, ends, 1, 1), 0);
+	sample.n = 9;
+	custody_sample(&custody, NULL, &sample);
+	cr_assert_eq(sample.n, 0);
+	cr_assert_null(sample.conn);
+	fd_close(ends[1]);
+}
