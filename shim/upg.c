@@ -11,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define RESERVED_FDS 65536
 
 /* The number of our channel from the environment; not handed on to processes that the application starts. */
 static int inherited_channel(struct why *why)
@@ -28,6 +31,20 @@ static int inherited_channel(struct why *why)
 		return why_set(why, -EBADF, WIRE_FD_ENV "=%s names no open descriptor", text);
 	unsetenv(WIRE_FD_ENV);
 	return (int)fd;
+}
+
+/* Each time its descriptor table grows, a process with threads waits for an RCU grace period, which is 10 to 20 ms. When a
+ * thousand connections arrive that would be the longest part of the pause, so the table is grown now, while nobody waits: to what
+ * this process may open, within reason (8 bytes each, in the kernel). */
+static void reserve_descriptors(int fd)
+{
+	struct rlimit limit;
+	int high;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2)
+		return;
+	high = limit.rlim_cur < RESERVED_FDS ? (int)limit.rlim_cur - 1 : RESERVED_FDS - 1;
+	fd_close(fcntl(fd, F_DUPFD_CLOEXEC, high));
 }
 
 static int send_hello(struct upg *upg)
@@ -116,8 +133,10 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	}
 	if (r == 0 && upg->fd >= 0)
 		r = fd_nonblock(upg->fd, 1);
-	if (r == 0 && upg->fd >= 0)
+	if (r == 0 && upg->fd >= 0) {
+		reserve_descriptors(upg->fd);
 		r = send_hello(upg);
+	}
 	if (r < 0) {
 		upg_free(upg);
 		return r;
