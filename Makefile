@@ -128,6 +128,10 @@ CACHED_SOUND := v1 v2 v3
 CACHED_BROKEN := v1-stuck v3-exit-at-start v3-crash-loading v3-never-ready v3-refuse v3-misload v3-crash-after v3-hang-after
 HAVE_CACHED := $(if $(call sources,$(CACHED)),$(if $(LIBRARY),yes))
 EXAMPLES_normal := $(if $(HAVE_CACHED),$(patsubst %,$B/examples/cached-%,$(CACHED_SOUND) $(CACHED_BROKEN)))
+# The smallest example: one source, two versions.
+COUNTER := shim/examples/counter
+COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
+EXAMPLES_normal += $(COUNTER_VERSIONS:%=$B/examples/counter-v%)
 EXAMPLES_asan := $(if $(HAVE_CACHED),$(patsubst %,$B/asan/examples/cached-%,$(CACHED_SOUND)))
 
 UNIT_TESTS := $(TEST_ROOMS:%=$B/asan/tests/%)
@@ -365,6 +369,20 @@ $(foreach name,$(CACHED_SOUND) $(CACHED_BROKEN),$(eval $(call cached,normal,$(na
 $(foreach name,$(CACHED_SOUND),$(eval $(call cached,asan,$(name),$B/asan,$B/asan/libupgrade.a)))
 endif
 
+# It includes what is installed, <upgrade.h>, and its own "counter.pb-c.h": it builds outside this tree as it stands.
+define counter
+$B/obj/normal/examples/counter-v$(1).o: $(COUNTER)/counter.c $B/obj/normal/flags Makefile | $(GEN_H)
+	$$(call say,CC,normal $$< (v$(1)))
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,normal) $$(call warn,normal) -Ishim -isystem $B/gen/$(COUNTER) -DCOUNTER_VERSION=$(1) -MD -MP -c -o $$@ $$<
+
+$B/examples/counter-v$(1): $B/obj/normal/examples/counter-v$(1).o $B/obj/normal/gen/$(COUNTER)/counter.pb-c.o $B/libupgrade.a
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(call link,normal) -o $$@ $$^ $(SHIM_LIBS)
+endef
+$(foreach version,$(COUNTER_VERSIONS),$(eval $(call counter,$(version))))
+
 # ---- tests ----
 
 CRITERION := -lcriterion
@@ -401,7 +419,8 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*.c tests/*/*.c)
 objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),\
-		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED))))
+		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED)))) \
+	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
 # gcc 12's leaks, NULLs and uninitialised values are nearly all of its own making in code that passes structs out by
