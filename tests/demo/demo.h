@@ -60,6 +60,8 @@ struct traffic {
 };
 
 #define SCENES_MAX 32
+#define CONNECTIONS 1000
+#define SIDE_CONNECTIONS 20
 
 struct demo {
 	struct rig *rig;

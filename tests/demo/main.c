@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONNECTIONS 1000
-#define SIDE_CONNECTIONS 20
 /* Two cores also run the load client: more would measure the scheduler. */
 #define RATE 8000
 #define SIDE_RATE 400

@@ -80,8 +80,10 @@ static int judge_cost(struct demo *demo, struct result *result, const json_t *se
 	return 0;
 }
 
-static void judge_traffic(struct demo *demo, struct result *result, const json_t *report)
+static void judge_traffic(struct demo *demo, struct result *result, const struct rig_load *load, const json_t *report)
 {
+	expect_number(demo, result, "connections", rig_number(report, "connections"),
+		      load == demo->side ? SIDE_CONNECTIONS : CONNECTIONS);
 	expect_number(demo, result, "wrong answers", rig_number(report, "since_mark.wrong"), 0);
 	expect_number(demo, result, "failed requests", rig_number(report, "since_mark.failed"), 0);
 	expect_number(demo, result, "lost connections", rig_number(report, "since_mark.lost_connections"), 0);
@@ -133,7 +135,7 @@ static int look(struct demo *demo, struct result *result, struct rig_load *load)
 	if (rc < 0)
 		return rc;
 	result->worst_us = rig_number(report, "since_mark.latency_us.max");
-	judge_traffic(demo, result, report);
+	judge_traffic(demo, result, load, report);
 	if (result->scene->kind == SCENE_BACK)
 		show_cost(result);
 	show_clients(result, report);
