@@ -83,7 +83,9 @@ static const struct upg_migration migrations[] = {
 	{ "counter.State", 1, 2, &counter__state_v1__descriptor, &counter__state_v2__descriptor, up },
 	{ "counter.State", 2, 1, &counter__state_v2__descriptor, &counter__state_v1__descriptor, down },
 };
-static const struct upg_config config = { .version = "v2", .types = types, .n_types = 1, .migrations = migrations, .n_migrations = 2 };
+static const struct upg_config config = {
+	.version = "v2", .types = types, .n_types = 1, .migrations = migrations, .n_migrations = 2,
+};
 
 #endif
 
