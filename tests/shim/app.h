@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* An application in a process of its own, forked by a test. It lies in memory that test and application share: the test says what
+ * it should do before and while it runs, and reads what happened to it. */
+#pragma once
+
+#include "shim/upgrade.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define APP_NOTES_MAX 4096u
+#define APP_WORKERS_MAX 8u
+#define APP_FDS_MAX 1024u
+
+/* Exit statuses. */
+enum app_end {
+	APP_LEFT = 10,     /* told UPG_LEAVE */
+	APP_ORPHANED = 11, /* the supervisor vanished, and it went on serving */
+	APP_FAILED = 12,   /* upg_open(), upg_receive() or upg_ready() failed: see why */
+	APP_BROKEN = 13,   /* something the test relied on did not hold: see stderr */
+	APP_LEAKED = 14,   /* memory */
+};
+
+struct app;
+
+struct app_note {
+	uint64_t id;
+	uint32_t stars;
+};
+
+/* A thread that touches state. */
+struct app_worker {
+	struct app *app;
+	char name[16];
+	void (*body)(struct app_worker *worker); /* registers, and loops until the process ends */
+	struct upg_thread *thread;
+	atomic_ulong turns;   /* update points passed */
+	atomic_bool go;       /* set by the test, for bodies that wait for it */
+	atomic_bool entering; /* is about to call upg_thread_enter() */
+	atomic_bool entered;
+	int fd;               /* what it blocks on */
+};
+
+struct app {
+	/* What the test says. */
+	struct upg_config config; /* app_version_1(), app_version_2() */
+	void (*claim)(struct app *app); /* between upg_receive() and upg_ready() */
+	void (*begin)(struct app *app); /* when it serves */
+	void (*step)(struct app *app);  /* after each upg_dispatch() */
+	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_OK */
+	size_t text_bytes;              /* of each note's text */
+	bool fail_load;                 /* at the note with id 3 */
+	int count_off_by;
+	bool registers_main;            /* the dispatching thread is one that touches state */
+	struct app_worker workers[APP_WORKERS_MAX];
+	unsigned n_workers;
+
+	/* Its state. */
+	struct app_note notes[APP_NOTES_MAX];
+	uint32_t n_notes;
+
+	/* What happened. */
+	struct upg *upg;
+	struct upg_thread *main_thread;
+	atomic_uint n_prepared, n_aborted, n_resumed, n_steps;
+	int level;
+	int last_dispatch; /* the last that was not UPG_OK */
+	int n_lost, lost[APP_FDS_MAX];
+	char why[512];
+	/* For the hooks. */
+	int fds[APP_FDS_MAX];
+	uint32_t n_fds;
+	int epolls[4];
+	char snapshot[2][200000];
+};
+
+/** app_new() - Shared memory; lives until the test's process ends. */
+struct app *app_new(void);
+void app_version_1(struct app *app);
+void app_version_2(struct app *app);
+/** app_fill() - @n notes, each with @text_bytes of text. */
+void app_fill(struct app *app, uint32_t n, size_t text_bytes);
+struct app_worker *app_worker_add(struct app *app, const char *name, void (*body)(struct app_worker *worker));
+
+/** app_main() - The application's main(): an exit status. Called in the forked process. */
+int app_main(struct app *app);
+
+/* Bodies for workers. */
+void worker_turns(struct app_worker *worker);     /* passes a point all the time */
+void worker_reads(struct app_worker *worker);     /* blocks in read() on a pipe */
+void worker_waits(struct app_worker *worker);     /* blocks in epoll_wait() */
+void worker_held_up(struct app_worker *worker);   /* no point until @go, then as worker_turns() */
+void worker_leaves(struct app_worker *worker);    /* no point until @go, then leaves */
+void worker_comes_late(struct app_worker *worker); /* enters after @go, then as worker_turns() */
+
+/* In the application: end with APP_BROKEN and say where. */
+#define APP_MUST(condition) ((condition) ? (void)0 : app_broken(__FILE__, __LINE__, #condition))
+void app_broken(const char *file, int line, const char *what) __attribute__((noreturn));

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* Update points: everyone stands still, or nobody does and it is said who would not. */
+#include "tests/shim/fake.h"
+
+#include "base/clock.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+TestSuite(shim_threads, .timeout = 60);
+
+static struct app *app;
+static struct fake fake;
+static struct fake_roll roll;
+
+static void setup(void)
+{
+	app = app_new();
+	app_fill(app, 3, 5);
+	fake_roll_open(&roll, 1);
+}
+
+static void teardown(void)
+{
+	fake_done(&fake);
+	fake_roll_done(&roll);
+}
+
+static unsigned long turns_of(const struct app_worker *worker)
+{
+	return atomic_load(&worker->turns);
+}
+
+/* After Quiesced: what follows of a roll that is then called off. */
+static void call_off(void)
+{
+	fake_take_fds(&fake, &roll);
+	fake_drain(roll.state_in);
+	FAKE_TAKE(&fake, SAVED);
+	cr_assert(commit_take(&roll.word, COMMIT_ABORTED));
+	fake_say_abort(&fake);
+	FAKE_TAKE(&fake, RESUMED);
+}
+
+static void await_all_turn(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		fake_await(&app->workers[i].turns, turns_of(&app->workers[i]));
+}
+
+Test(shim_threads, stops_them_wherever_they_are_and_lets_them_go_again, .init = setup, .fini = teardown)
+{
+	unsigned long stood[6];
+
+	app_worker_add(app, "turns-1", worker_turns);
+	app_worker_add(app, "turns-2", worker_turns);
+	app_worker_add(app, "reads-1", worker_reads);
+	app_worker_add(app, "reads-2", worker_reads);
+	app_worker_add(app, "waits-1", worker_waits);
+	app_worker_add(app, "waits-2", worker_waits);
+	fake_start_serving(&fake, app);
+	for (unsigned i = 0; i < 6; i++)
+		fake_await(&app->workers[i].turns, 0);
+	for (unsigned round = 0; round < 10; round++) {
+		if (round) {
+			fake_roll_done(&roll);
+			fake_roll_open(&roll, 1);
+		}
+		fake_prepare(&fake, &roll);
+		FAKE_TAKE(&fake, QUIESCED);
+		for (unsigned i = 0; i < 6; i++)
+			stood[i] = turns_of(&app->workers[i]);
+		cr_assert_eq(atomic_load(&app->n_prepared), round + 1);
+		fake_take_fds(&fake, &roll);
+		fake_drain(roll.state_in);
+		FAKE_TAKE(&fake, SAVED);
+		for (unsigned i = 0; i < 6; i++)
+			cr_assert_eq(turns_of(&app->workers[i]), stood[i], "%s moved while all stood", app->workers[i].name);
+		fake_say_abort(&fake);
+		FAKE_TAKE(&fake, RESUMED);
+		/* Those that were nudged out of a call pass one point, and block again. */
+		for (unsigned i = 0; i < 6; i++)
+			fake_await(&app->workers[i].turns, stood[i]);
+	}
+}
+
+Test(shim_threads, says_how_long_it_took, .init = setup, .fini = teardown)
+{
+	uint64_t before_us = clock_now_us(), ns;
+
+	app_worker_add(app, "reads", worker_reads);
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	ns = FAKE_TAKE(&fake, QUIESCED)->quiesced->nanoseconds;
+	cr_assert_leq(ns, (clock_now_us() - before_us) * 1000);
+	call_off();
+}
+
+Test(shim_threads, does_not_wait_for_the_thread_that_asks, .init = setup, .fini = teardown)
+{
+	app->registers_main = true;
+	app_worker_add(app, "turns", worker_turns);
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+}
+
+Test(shim_threads, names_who_missed_the_deadline_and_releases_the_others, .init = setup, .fini = teardown)
+{
+	struct app_worker *slow, *quick;
+	const char *reason;
+
+	quick = app_worker_add(app, "quick", worker_turns);
+	slow = app_worker_add(app, "slow", worker_held_up);
+	fake_start_serving(&fake, app);
+	fake_await(&quick->turns, 0);
+	fake_await_set(&slow->entered);
+	roll.quiesce_us = 100 * USEC_PER_MSEC;
+	fake_prepare(&fake, &roll);
+	reason = FAKE_TAKE(&fake, REFUSED)->refused->reason;
+	cr_assert(strstr(reason, "slow (tid "), "%s", reason);
+	cr_assert_not(strstr(reason, "quick"), "%s", reason);
+	cr_assert_eq(atomic_load(&app->n_prepared), 0);
+	await_all_turn(1);
+	/* Late news of the end of that roll changes nothing. */
+	fake_say_abort(&fake);
+	cr_assert_eq(commit_owner(&roll.word), COMMIT_OLD);
+	fake_roll_done(&roll);
+
+	/* Once it turns up, the next roll gets through. */
+	atomic_store(&slow->go, true);
+	fake_roll_open(&roll, 1);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+	cr_assert_eq(atomic_load(&app->n_aborted), 1);
+	await_all_turn(2);
+}
+
+Test(shim_threads, cannot_wake_who_blocks_without_a_signal_to_nudge_with, .init = setup, .fini = teardown)
+{
+	const char *reason;
+
+	app->config.nudge_signal = 0;
+	app_worker_add(app, "blocked", worker_reads);
+	fake_start_serving(&fake, app);
+	fake_await(&app->workers[0].turns, 0);
+	roll.quiesce_us = 100 * USEC_PER_MSEC;
+	fake_prepare(&fake, &roll);
+	reason = FAKE_TAKE(&fake, REFUSED)->refused->reason;
+	cr_assert(strstr(reason, "blocked (tid "), "%s", reason);
+}
+
+Test(shim_threads, holds_back_a_thread_that_comes_during_a_roll, .init = setup, .fini = teardown)
+{
+	struct app_worker *late = app_worker_add(app, "late", worker_comes_late);
+
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	atomic_store(&late->go, true);
+	fake_await_set(&late->entering);
+	fake_take_fds(&fake, &roll);
+	fake_drain(roll.state_in);
+	FAKE_TAKE(&fake, SAVED);
+	cr_assert_eq(turns_of(late), 0);
+	fake_say_abort(&fake);
+	FAKE_TAKE(&fake, RESUMED);
+	fake_await(&late->turns, 0);
+}
+
+Test(shim_threads, does_not_wait_for_a_thread_that_left, .init = setup, .fini = teardown)
+{
+	struct app_worker *leaver = app_worker_add(app, "leaver", worker_leaves);
+	struct app_worker *other = app_worker_add(app, "other", worker_turns);
+
+	fake_start_serving(&fake, app);
+	fake_await(&other->turns, 0);
+	fake_await_set(&leaver->entered);
+	fake_prepare(&fake, &roll);
+	/* Whether it leaves before the roll looks at it, while it waits for it, or is only then seen. */
+	atomic_store(&leaver->go, true);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+}
+
+/* ---- what the application says to it ---- */
+
+Test(shim_threads, asks_the_application_at_the_level_of_the_roll, .init = setup, .fini = teardown)
+{
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	cr_assert_eq(app->level, UPG_REQUEST_FREE);
+	call_off();
+}
+
+Test(shim_threads, says_not_yet_and_serves_until_it_is_asked_again, .init = setup, .fini = teardown)
+{
+	app_worker_add(app, "turns", worker_turns);
+	app->prepare_says[0] = app->prepare_says[1] = UPG_NOT_YET;
+	fake_start_serving(&fake, app);
+	for (unsigned i = 0; i < 2; i++) {
+		struct fake_roll again;
+
+		fake_roll_open(&again, 1);
+		again.generation = again.word.generation;
+		fake_prepare(&fake, &again);
+		FAKE_TAKE(&fake, NOT_YET);
+		await_all_turn(1);
+		cr_assert_eq(commit_owner(&again.word), COMMIT_OLD);
+		fake_roll_done(&again);
+	}
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+	cr_assert_eq(atomic_load(&app->n_prepared), 3);
+	cr_assert_eq(atomic_load(&app->n_aborted), 1);
+}
+
+Test(shim_threads, refuses_when_the_application_does, .init = setup, .fini = teardown)
+{
+	const char *reason;
+
+	app_worker_add(app, "turns", worker_turns);
+	app->prepare_says[0] = UPG_REFUSE;
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	reason = FAKE_TAKE(&fake, REFUSED)->refused->reason;
+	cr_assert(strstr(reason, "application refused"), "%s", reason);
+	await_all_turn(1);
+	cr_assert_eq(atomic_load(&app->n_aborted), 0);
+	cr_assert_eq(commit_owner(&roll.word), COMMIT_OLD);
+}
+
+/* ---- signs of life ---- */
+
+TestSuite(shim_health, .timeout = 60);
+
+Test(shim_health, answers_at_once_when_no_thread_is_registered, .init = setup, .fini = teardown)
+{
+	fake_start_serving(&fake, app);
+	for (uint64_t nonce = 1; nonce < 5; nonce++) {
+		fake_say_ping(&fake, nonce);
+		cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, nonce);
+	}
+}
+
+Test(shim_health, counts_the_dispatching_thread_as_alive, .init = setup, .fini = teardown)
+{
+	app->registers_main = true;
+	fake_start_serving(&fake, app);
+	fake_say_ping(&fake, 5);
+	cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, 5);
+}
+
+Test(shim_health, answers_only_when_every_thread_passed_a_point, .init = setup, .fini = teardown)
+{
+	struct app_worker *quick = app_worker_add(app, "quick", worker_turns);
+	struct app_worker *stuck = app_worker_add(app, "stuck", worker_held_up);
+
+	fake_start_serving(&fake, app);
+	fake_await(&quick->turns, 0);
+	fake_await_set(&stuck->entered);
+	fake_say_ping(&fake, 1);
+	fake_say_ping(&fake, 1000);
+	fake_await(&quick->turns, turns_of(quick) + 200);
+	cr_assert(fake_hears_nothing(&fake), "answered for a thread that hangs");
+	atomic_store(&stuck->go, true);
+	/* The ping that was under way is the one that is answered; the next is as any. */
+	cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, 1);
+	fake_say_ping(&fake, 1001);
+	cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, 1001);
+}
+
+Test(shim_health, nudges_threads_that_wait_for_work, .init = setup, .fini = teardown)
+{
+	app_worker_add(app, "reads", worker_reads);
+	app_worker_add(app, "waits", worker_waits);
+	fake_start_serving(&fake, app);
+	fake_await(&app->workers[0].turns, 0);
+	fake_await(&app->workers[1].turns, 0);
+	/* One nudge may come between a thread's look and its system call; the next ping brings another. */
+	for (uint64_t nonce = 1; fake_hears_nothing(&fake); nonce++) {
+		uint64_t until = clock_now_us() + 50 * USEC_PER_MSEC;
+
+		cr_assert_lt(nonce, 200);
+		fake_say_ping(&fake, nonce);
+		while (clock_now_us() < until && fake_hears_nothing(&fake))
+			;
+	}
+	FAKE_TAKE(&fake, PONG);
+}
+
+Test(shim_health, does_not_ask_a_thread_that_left, .init = setup, .fini = teardown)
+{
+	struct app_worker *quick = app_worker_add(app, "quick", worker_turns);
+	struct app_worker *leaver = app_worker_add(app, "leaver", worker_leaves);
+
+	fake_start_serving(&fake, app);
+	fake_await(&quick->turns, 0);
+	fake_await_set(&leaver->entered);
+	fake_say_ping(&fake, 1);
+	fake_await(&quick->turns, turns_of(quick) + 100);
+	cr_assert(fake_hears_nothing(&fake));
+	atomic_store(&leaver->go, true);
+	cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, 1);
+}
