@@ -41,7 +41,9 @@ static int load(struct upg_loader *loader, const ProtobufCMessage *message, void
 	return 0;
 }
 
-static const struct upg_type types[] = { { "counter.State", 1, &counter__state_v1__descriptor, save, load, NULL } };
+static const struct upg_type types[] = {
+	{ .name = "counter.State", .version = 1, .descriptor = &counter__state_v1__descriptor, .save = save, .load = load },
+};
 static const struct upg_config config = { .version = "v1", .types = types, .n_types = 1 };
 
 #else
@@ -78,7 +80,9 @@ static int down(struct upg_step *step, const ProtobufCMessage *from, ProtobufCMe
 	return 0;
 }
 
-static const struct upg_type types[] = { { "counter.State", 2, &counter__state_v2__descriptor, save, load, NULL } };
+static const struct upg_type types[] = {
+	{ .name = "counter.State", .version = 2, .descriptor = &counter__state_v2__descriptor, .save = save, .load = load },
+};
 static const struct upg_migration migrations[] = {
 	{ "counter.State", 1, 2, &counter__state_v1__descriptor, &counter__state_v2__descriptor, up },
 	{ "counter.State", 2, 1, &counter__state_v2__descriptor, &counter__state_v1__descriptor, down },
@@ -169,16 +173,16 @@ static int take_over(struct upg *upg, uint16_t port)
 {
 	int rc = upg_receive(upg);
 
-	if (rc == UPG_FRESH) {
+	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
+		return rc;
+	for (unsigned i = 0; i < CLIENTS_MAX; i++)
+		client[i] = upg_fd_claim(upg, "client", i); /* -ENOENT: that place is free */
+	listener = upg_fd_claim(upg, "listener", 0);
+	if (listener == -ENOENT) { /* the first of its service */
 		listener = listener_open(port);
 		rc = listener < 0 ? listener : upg_fd_register(upg, listener, "listener", 0);
-	} else if (rc == UPG_RECEIVED) {
-		listener = upg_fd_claim(upg, "listener", 0);
-		for (unsigned i = 0; i < CLIENTS_MAX; i++)
-			client[i] = upg_fd_claim(upg, "client", i); /* -ENOENT: that place was free */
-		rc = listener < 0 ? listener : 0;
 	}
-	return rc == 0 ? upg_ready(upg) : rc;
+	return rc < 0 ? rc : upg_ready(upg);
 }
 
 int main(int argc, char **argv)
@@ -186,7 +190,6 @@ int main(int argc, char **argv)
 	struct upg *upg;
 	int rc = upg_open(&config, &upg);
 
-	memset(client, -1, sizeof(client));
 	if (rc == 0)
 		rc = take_over(upg, argc > 1 ? (uint16_t)atoi(argv[1]) : 7777);
 	if (rc < 0)
