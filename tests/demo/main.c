@@ -60,8 +60,11 @@ static int start_load(struct demo *demo, uint16_t port, unsigned connections, un
 	int rc = rig_load_start(demo->rig, port, &options, ret_load);
 
 	if (rc == 0) {
+		char n[32], per_second[32];
+
 		show(STYLE_GOOD, "     clients  ");
-		printf("%u connections, never reopened, %u requests a second; every answer is checked\n", connections, rate);
+		printf("%s connections, never reopened, %s requests a second; every answer is checked\n",
+		       show_count(n, connections), show_count(per_second, rate));
 	}
 	return rc;
 }

@@ -47,13 +47,22 @@ void show(enum style style, const char *fmt, ...)
 
 void show_title(size_t number, const char *title)
 {
-	char head[160];
-	int used = number ? snprintf(head, sizeof(head), "== %zu. %s ", number, title) : snprintf(head, sizeof(head), "== %s ", title);
+	char line[COLUMNS_MAX + 1], head[COLUMNS_MAX];
+	int used;
 
+	if (number)
+		used = snprintf(head, sizeof(head), "== %zu. %s ", number, title);
+	else
+		used = snprintf(head, sizeof(head), "== %s ", title);
+	/* One column stays free: some terminals wrap when the last one is filled. */
+	memset(line, '=', columns - 1);
+	line[columns - 1] = '\0';
+	if ((size_t)used < columns - 1)
+		memcpy(line, head, (size_t)used);
+	else
+		snprintf(line, sizeof(line), "%s", head);
 	putchar('\n');
-	show(STYLE_TITLE, "%s", head);
-	for (size_t i = (size_t)used; i + 1 < columns; i++)
-		show(STYLE_TITLE, "=");
+	show(STYLE_TITLE, "%s", line);
 	putchar('\n');
 }
 
