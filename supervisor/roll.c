@@ -50,6 +50,17 @@ void roll_blame(struct roll *roll, const char *fmt, ...)
 
 /* ---- deadlines ---- */
 
+/* Old goes on by itself at the deadline it was given, and until then it may be busy: waiting for a thread, saving. It holds the only
+ * copy of the state, so nobody gives it up before it has broken that promise. */
+static uint64_t abort_patience_us(const struct roll *roll)
+{
+	uint64_t now = clock_now_us();
+
+	if (!roll->old_told)
+		return SOON_US;
+	return RESUME_US + (roll->settles_us > now ? roll->settles_us - now : 0);
+}
+
 static uint64_t patience_us(const struct roll *roll, enum roll_state state)
 {
 	switch (state) {
@@ -61,9 +72,10 @@ static uint64_t patience_us(const struct roll *roll, enum roll_state state)
 		return roll->unit->quiesce_timeout_us + USEC_PER_SEC;
 	case ROLL_TRANSFER:
 		return roll->unit->transfer_timeout_us;
+	case ROLL_ABORT:
+		return abort_patience_us(roll);
 	case ROLL_DISMISS:
 	case ROLL_COMMIT:
-	case ROLL_ABORT:
 	case ROLL_RETREAT_IMAGING:
 		return SOON_US;
 	case ROLL_PARK:

@@ -41,6 +41,7 @@ void graveyard_done(struct graveyard *graveyard);
 struct roll_options {
 	const char *version;
 	enum unit_rollback rollback;
+	enum unit_verify verify;
 	uint64_t bake_us;
 	uint64_t generation;
 };
@@ -69,6 +70,7 @@ struct roll_result {
 	struct why cause;
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
+	bool verified;           /* the round trip lost nothing */
 };
 
 struct roll {
@@ -86,6 +88,7 @@ struct roll {
 	struct instance *old, *new; /* owned while the roll lasts; new is also the cold start */
 	struct timer deadline, bake, ask, ping;
 	uint64_t begun_us, prepared_us;
+	uint64_t settles_us; /* past this, old calls the roll off by itself */
 
 	struct commit_word word;
 	int word_fd, state_in, state_out; /* word; read end for new; write end for old */
@@ -105,7 +108,9 @@ struct roll {
 	bool image_bad;
 	struct image_job image_job;
 	struct image *image;
-	uint64_t nonce, pong_us;
+	const char *criu_path; /* that took the image */
+	uint64_t nonce;
+	uint64_t unanswered_us; /* when the oldest ping without an answer was sent; 0: none */
 
 	enum roll_event queue[8];
 	unsigned n_queue;

@@ -88,8 +88,7 @@ static void send_prepare(struct roll *roll)
 	prepare.generation = roll->options.generation;
 	prepare.level = roll->unit->level;
 	prepare.quiesce_deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us;
-	prepare.commit_deadline_us =
-		prepare.quiesce_deadline_us + roll->unit->transfer_timeout_us + COMMIT_GRACE_US;
+	prepare.commit_deadline_us = roll->settles_us;
 	prepare.n_targets = new->n_schemas;
 	prepare.targets = new->schemas;
 	roll->old_told = true;
@@ -104,6 +103,7 @@ static void send_receive(struct roll *roll)
 	int fds[] = { roll->word_fd, roll->state_in };
 
 	receive.generation = roll->options.generation;
+	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
 	receive.deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
 	instance_send(roll->new, &message, fds, 2);
 }
@@ -128,6 +128,8 @@ void roll_do_prepare(struct roll *roll)
 	roll->state_in = pair[0];
 	roll->state_out = pair[1];
 	roll->prepared_us = clock_now_us();
+	roll->settles_us =
+		roll->prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us + COMMIT_GRACE_US;
 	roll_say(roll, "quiesce", roll->old->child.pid, "version %s was asked to quiesce", roll->result.from);
 	send_receive(roll);
 	send_prepare(roll);
@@ -218,16 +220,21 @@ static void on_ping(struct timer *timer)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
 	uint64_t now = clock_now_us();
 
-	if (now - roll->pong_us > roll->unit->health_timeout_us) {
+	/* Time in which this process itself did not run is nobody's silence: the answer may lie unread. */
+	if (roll->unanswered_us)
+		roll->unanswered_us += now - timer->due_us;
+	if (roll->unanswered_us && now - roll->unanswered_us > roll->unit->health_timeout_us) {
 		roll_blame(roll,
 			   "version %s (pid %d) has not answered for %" PRIu64
 			   " ms: not every thread passes its update point",
-			   roll->result.to, roll->new->child.pid, (now - roll->pong_us) / 1000);
+			   roll->result.to, roll->new->child.pid, (now - roll->unanswered_us) / 1000);
 		roll_happen(roll, ROLL_EV_UNHEALTHY);
 		return;
 	}
 	ping.nonce = ++roll->nonce;
 	instance_send(roll->new, &message, NULL, 0);
+	if (!roll->unanswered_us)
+		roll->unanswered_us = now;
 	timer_arm(roll->site->loop, &roll->ping, now + roll->unit->health_interval_us, on_ping);
 }
 
@@ -242,11 +249,19 @@ void roll_do_park(struct roll *roll)
 	roll_say(roll, "commit", roll->new->child.pid, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms",
 		 roll->result.to,
 		 roll->result.pause_us / 1000, roll->result.pause_us % 1000);
-	roll->pong_us = clock_now_us();
-	timer_arm(roll->site->loop, &roll->ping, roll->pong_us, on_ping);
-	roll->on_commit(roll);
-	if (!instance_is_alive(roll->new))
+	if (instance_is_alive(roll->new)) {
+		/* What went wrong on the way here is not what anything later fails of. */
+		*roll->result.cause.text = 0;
+		roll->unanswered_us = 0;
+		timer_arm(roll->site->loop, &roll->ping, clock_now_us(), on_ping);
+		roll->on_commit(roll);
+	} else {
+		char how[64];
+
+		roll_blame(roll, "version %s (pid %d) %s", roll->result.to, roll->new->child.pid,
+			   child_describe(&roll->new->child, how, sizeof(how)));
 		roll_happen(roll, ROLL_EV_NEW_GONE);
+	}
 	if (roll->options.rollback == ROLLBACK_NONE || !instance_is_alive(roll->old)) {
 		roll_do_drop_old(roll);
 		return;
@@ -315,8 +330,8 @@ static void on_imaged(struct image_job *job, int rc, const struct why *why)
 	job->image = NULL;
 	roll->result.image_bytes = roll->image->size_bytes;
 	roll->result.image_us = job->elapsed_us;
-	if (roll->options.rollback == ROLLBACK_IMAGE)
-		roll->old_unusable = true; /* CRIU has ended it */
+	if (roll->options.rollback == ROLLBACK_IMAGE || !instance_is_alive(roll->old))
+		roll->old_unusable = true; /* CRIU has ended it, or something else has */
 	roll->result.way_back = roll->old_unusable ? "image" : "parked+image";
 	roll_say(roll, "image", roll->image->pid, "version %s has an image of %" PRIu64 " KiB, taken in %" PRIu64 " ms",
 		 roll->result.from, roll->image->size_bytes >> 10, job->elapsed_us / 1000);
@@ -347,7 +362,8 @@ void roll_do_image(struct roll *roll)
 		roll_happen(roll, ROLL_EV_IMAGED);
 		return;
 	}
-	if (!roll->site->criu_path) {
+	roll->criu_path = roll->site->criu_path;
+	if (!roll->criu_path) {
 		no_image(roll, "no usable CRIU, see upgradectl check");
 		return;
 	}

@@ -145,7 +145,7 @@ static void on_restored(struct image_job *job, int rc, const struct why *why)
 
 void roll_do_restore(struct roll *roll)
 {
-	struct image_restore_spec spec = { .criu_path = roll->site->criu_path, .timeout_us = roll->unit->image_timeout_us };
+	struct image_restore_spec spec = { .criu_path = roll->criu_path, .timeout_us = roll->unit->image_timeout_us };
 	struct why why = { 0 };
 	int r;
 

@@ -54,8 +54,9 @@ static void compare_totals(struct roll *roll)
 	}
 	roll->result.records = saved->records;
 	roll->result.state_bytes = saved->payload_bytes;
+	roll->result.verified = roll->options.verify == VERIFY_ROUNDTRIP;
 	roll_say(roll, "verify", roll->new->child.pid,
-		 "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors",
+		 "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors%s",
 		 saved->records, saved->payload_bytes, roll->saved_fds);
 	roll_happen(roll, ROLL_EV_TRANSFERRED);
 }
@@ -80,7 +81,11 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 		roll_expect_soon(roll);
 		return;
 	}
-	roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, reason_of(reason));
+	if (roll_has_committed(roll->state) && roll->state != ROLL_RESUME)
+		log_warning("%s[%s %d]: cannot lie parked: %s", roll->old->service, roll->old->version, roll->old->child.pid,
+			    reason_of(reason));
+	else
+		roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, reason_of(reason));
 	/* Before it stood, a refusal means that it never stopped serving. */
 	if (!roll->old_stands)
 		roll->old_goes_on = true;
@@ -139,6 +144,14 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 
 static void on_old_garbage(struct instance *old, const char *reason)
 {
+	struct roll *roll = old->owner;
+
+	/* It may have been descriptors, for which there was no room: what is missing now will be missed at the end anyway. */
+	if (roll->state == ROLL_QUIESCE || roll->state == ROLL_TRANSFER) {
+		roll_blame(roll, "from version %s (pid %d): %s", old->version, old->child.pid, reason);
+		roll_happen(roll, ROLL_EV_OLD_REFUSED);
+		return;
+	}
 	log_warning("%s[%s %d]: %s; ignored", old->service, old->version, old->child.pid, reason);
 }
 
@@ -245,7 +258,7 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		hear_committed(roll, message->committed->at_us);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PONG:
-		roll->pong_us = clock_now_us();
+		roll->unanswered_us = 0;
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
 		hear_closed(roll, message->closed);
@@ -260,12 +273,13 @@ static void on_new_garbage(struct instance *new, const char *reason)
 {
 	struct roll *roll = new->owner;
 
-	roll_blame(roll, "version %s (pid %d): %s", new->version, new->child.pid, reason);
 	/* Once it serves, its connections count for more than its manners. */
-	if (roll_has_committed(roll->state) && roll->state != ROLL_COLD)
+	if (roll_has_committed(roll->state) && roll->state != ROLL_COLD) {
 		log_warning("%s[%s %d]: %s; ignored", new->service, new->version, new->child.pid, reason);
-	else
-		roll_happen(roll, ROLL_EV_NEW_REFUSED);
+		return;
+	}
+	roll_blame(roll, "version %s (pid %d): %s", new->version, new->child.pid, reason);
+	roll_happen(roll, ROLL_EV_NEW_REFUSED);
 }
 
 static void on_new_exit(struct instance *new)
