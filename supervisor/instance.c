@@ -22,6 +22,7 @@
 #define APP_CHANNEL_FD 3
 #define LOG_READ_BYTES 4096
 #define DATAGRAMS_A_TURN 64u
+#define LAST_WORDS_MAX 4096u /* more than a socket holds */
 
 /* ---- what it prints ---- */
 
@@ -40,19 +41,28 @@ static void line_complete(struct instance *instance)
 	instance->n_partial = 0;
 }
 
+/* What a service says must not drive the operator's terminal, nor break a message's UTF-8. */
+static char tame(char c)
+{
+	return c == '\t' || (c >= 0x20 && c < 0x7f) ? c : '?';
+}
+
+static void tame_text(char *text)
+{
+	for (; *text; text++)
+		*text = tame(*text);
+}
+
 static void take_output(struct instance *instance, const char *data, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
-		unsigned char c = (unsigned char)data[i];
-
-		if (c == '\n') {
+		if (data[i] == '\n') {
 			line_complete(instance);
 			continue;
 		}
 		if (instance->n_partial == INSTANCE_LINE_BYTES - 1)
 			line_complete(instance);
-		/* A service's output must not drive the operator's terminal, nor break a message's UTF-8. */
-		instance->partial[instance->n_partial++] = c == '\t' || (c >= 0x20 && c < 0x7f) ? (char)c : '?';
+		instance->partial[instance->n_partial++] = tame(data[i]);
 	}
 }
 
@@ -141,9 +151,24 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 	return 0;
 }
 
+/* The texts that are shown to people. */
+static void tame_message(Upgraded__Wire__AppMessage *message)
+{
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
+		tame_text(message->refused->reason);
+	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO)
+		return;
+	for (size_t i = 0; i < message->hello->n_schemas; i++)
+		tame_text(message->hello->schemas[i]->name);
+	for (size_t i = 0; i < message->hello->n_migrations; i++)
+		tame_text(message->hello->migrations[i]->type);
+}
+
 static void handle_datagram(struct instance *instance, Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct why why = { 0 };
+
+	tame_message(message);
 
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
@@ -187,10 +212,9 @@ static void on_channel(struct source *source, uint32_t events)
 	struct why why = { 0 };
 
 	if (events & EPOLLOUT) {
-		if (outbox_flush(&instance->outbox, instance->channel, &why) < 0) {
-			channel_close(instance);
-			return;
-		}
+		/* A peer that is gone may have said something before. */
+		if (outbox_flush(&instance->outbox, instance->channel, &why) < 0)
+			outbox_clear(&instance->outbox);
 		watch_channel(instance);
 	}
 	/* Bounded: a process that talks without end must not hold the loop. */
@@ -207,8 +231,10 @@ static void on_child_exit(struct child *child)
 
 	instance->exited = true;
 	/* Its last words come first: why it refused, that it had committed. The socket holds no more than that. */
-	while (read_channel(instance))
+	for (unsigned i = 0; i < LAST_WORDS_MAX && read_channel(instance); i++)
 		;
+	/* A child of its own may hold the other end still: it does not speak for the service. */
+	channel_close(instance);
 	drain_log(instance);
 	if (instance->n_partial)
 		line_complete(instance);
