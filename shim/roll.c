@@ -199,18 +199,44 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	return UPG_REFUSE;
 }
 
+/* For a file: the state as of now, and on. No one takes over, so there is no word to settle and nothing to hand over. */
+static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *prepare)
+{
+	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	int r = transfer_save(upg, state_fd, prepare, &totals);
+
+	threads_release(&upg->threads);
+	if (r < 0) {
+		send_refused(upg);
+		return UPG_OK;
+	}
+	saved.totals = &totals;
+	channel_send(upg, &message, NULL, 0, 0);
+	send_resumed(upg);
+	return UPG_OK;
+}
+
+/* The descriptors a Prepare comes with: the commit word, unless it is for a file, then where the state goes. */
+static int take_descriptors(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int *ret_state_fd)
+{
+	FD_CLEANUP int word_fd = prepare->save_only ? -1 : wire_fds_claim(&upg->message_fds, 0);
+
+	*ret_state_fd = wire_fds_claim(&upg->message_fds, prepare->save_only ? 0 : 1);
+	if (*ret_state_fd < 0)
+		return why_set(&upg->why, -EPROTO, "Prepare came without its descriptors");
+	return prepare->save_only ? 0 : commit_map(&upg->word, word_fd, prepare->generation, &upg->why);
+}
+
 int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 {
-	FD_CLEANUP int word_fd = wire_fds_claim(&upg->message_fds, 0);
-	FD_CLEANUP int state_fd = wire_fds_claim(&upg->message_fds, 1);
+	FD_CLEANUP int state_fd = -1;
 	uint64_t since_us = clock_now_us();
 	int r;
 
 	upg->reader_gone = false;
-	if (state_fd < 0)
-		r = why_set(&upg->why, -EPROTO, "Prepare came without its descriptors");
-	else
-		r = commit_map(&upg->word, word_fd, prepare->generation, &upg->why);
+	r = take_descriptors(upg, prepare, &state_fd);
 	if (r < 0) {
 		send_refused(upg);
 		return r;
@@ -225,11 +251,12 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		return UPG_OK;
 	}
 	r = send_quiesced(upg, since_us);
+	if (prepare->save_only)
+		return save_and_go_on(upg, state_fd, prepare);
 	if (r == 0)
 		r = hand_over(upg, state_fd, prepare);
 	/* The reader's end of stream, and nothing an image would have to hold. */
 	state_fd = fd_close(state_fd);
-	word_fd = fd_close(word_fd);
 	if (r < 0)
 		send_refused(upg);
 	return await_outcome(upg, prepare->commit_deadline_us);

@@ -16,15 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct upg_saver {
-	struct upg *upg;
-	struct sf_writer *writer;
-	struct sf_plan *plan; /* down to what the receiver reads */
-	size_t type;          /* being saved */
-	int state_fd;
-	uint64_t deadline_us;
-};
-
 struct upg_loader {
 	struct upg *upg;
 	int state_fd;
@@ -59,7 +50,7 @@ int upg_step_fail(struct upg_step *step, const char *fmt, ...)
 }
 
 /* The application's migrations as statefmt knows them; the caller frees. */
-static struct sf_migration *all_migrations(const struct upg_config *config)
+struct sf_migration *transfer_migrations(const struct upg_config *config)
 {
 	struct sf_migration *all = calloc(config->n_migrations + 1, sizeof(*all));
 
@@ -89,7 +80,7 @@ static struct sf_schema own_schema(const struct upg_type *type)
 	};
 }
 
-static struct sf_schema *own_schemas(const struct upg_config *config)
+struct sf_schema *transfer_schemas(const struct upg_config *config)
 {
 	struct sf_schema *schemas = calloc(config->n_types + 1, sizeof(*schemas));
 
@@ -147,6 +138,11 @@ static int write_state(void *arg, const void *data, size_t size_bytes, struct wh
 	return 0;
 }
 
+static int put_in_stream(struct upg_saver *saver, size_t type, const ProtobufCMessage *message)
+{
+	return sf_writer_put(saver->writer, type, message, &saver->upg->why);
+}
+
 int upg_save(struct upg_saver *saver, const ProtobufCMessage *message)
 {
 	const ProtobufCMessage *out = message;
@@ -154,7 +150,16 @@ int upg_save(struct upg_saver *saver, const ProtobufCMessage *message)
 	int r;
 
 	r = sf_plan_convert(saver->plan, saver->type, message, &want, &out, &saver->upg->why);
-	return r < 0 ? r : sf_writer_put(saver->writer, saver->type, out, &saver->upg->why);
+	return r < 0 ? r : saver->put(saver, saver->stream_type, out);
+}
+
+const ProtobufCMessageDescriptor *transfer_older_descriptor(const struct upg_config *config, const char *type,
+							    uint32_t version)
+{
+	for (size_t i = 0; i < config->n_migrations; i++)
+		if (strcmp(config->migrations[i].type, type) == 0 && config->migrations[i].to == version)
+			return config->migrations[i].to_descriptor;
+	return NULL;
 }
 
 /* The schema a type is written in: our own, or an older one if that is what the receiver reads. */
@@ -162,6 +167,8 @@ static int schema_to_write(const struct upg_config *config, const struct upg_typ
 			   const Upgraded__Wire__Prepare *prepare, struct sf_schema *ret, struct why *why)
 {
 	*ret = own_schema(type);
+	if (prepare->save_only)
+		return 0;
 	for (size_t i = 0; i < prepare->n_targets; i++) {
 		const Upgraded__Wire__Schema *target = prepare->targets[i];
 
@@ -171,13 +178,7 @@ static int schema_to_write(const struct upg_config *config, const struct upg_typ
 			return 0;
 		ret->version = target->version;
 		ret->fingerprint = target->fingerprint;
-		ret->descriptor = NULL;
-		for (size_t m = 0; m < config->n_migrations; m++) {
-			const struct upg_migration *step = &config->migrations[m];
-
-			if (strcmp(step->type, type->name) == 0 && step->to == target->version)
-				ret->descriptor = step->to_descriptor;
-		}
+		ret->descriptor = transfer_older_descriptor(config, type->name, target->version);
 		if (!ret->descriptor)
 			return why_set(why, -ENOENT, "no migration of %s leads down from version %u to %u", type->name,
 				       type->version, target->version);
@@ -186,7 +187,8 @@ static int schema_to_write(const struct upg_config *config, const struct upg_typ
 	return why_set(why, -ENOENT, "the new version does not know the type %s", type->name);
 }
 
-static int save_types(struct upg_saver *saver, const struct sf_schema *schemas, Upgraded__Wire__Totals *ret_totals)
+static int save_types(struct upg_saver *saver, const struct sf_schema *schemas, bool for_file,
+		      Upgraded__Wire__Totals *ret_totals)
 {
 	struct upg *upg = saver->upg;
 	const struct upg_config *config = upg->config;
@@ -198,8 +200,8 @@ static int save_types(struct upg_saver *saver, const struct sf_schema *schemas, 
 
 	r = sf_writer_new(&header, &sf_limits_default, write_state, saver, &saver->writer, &upg->why);
 	for (size_t i = 0; r == 0 && i < config->n_types; i++) {
-		saver->type = i;
-		if (config->types[i].save)
+		saver->type = saver->stream_type = i;
+		if (config->types[i].save && !(for_file && config->types[i].process_only))
 			r = config->types[i].save(saver, config->userdata);
 		if (r < 0)
 			why_prefix(&upg->why, r, "saving %s", config->types[i].name);
@@ -220,9 +222,11 @@ int transfer_save(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *
 		  Upgraded__Wire__Totals *ret_totals)
 {
 	const struct upg_config *config = upg->config;
-	struct upg_saver saver = { .upg = upg, .state_fd = state_fd, .deadline_us = prepare->commit_deadline_us };
-	struct sf_schema *have = own_schemas(config), *want = calloc(config->n_types + 1, sizeof(*want));
-	struct sf_migration *migrations = all_migrations(config);
+	struct upg_saver saver = {
+		.upg = upg, .put = put_in_stream, .state_fd = state_fd, .deadline_us = prepare->commit_deadline_us
+	};
+	struct sf_schema *have = transfer_schemas(config), *want = calloc(config->n_types + 1, sizeof(*want));
+	struct sf_migration *migrations = transfer_migrations(config);
 	int r = have && want && migrations ? 0 : why_errno(&upg->why, -ENOMEM, "saving");
 
 	for (size_t i = 0; r == 0 && i < config->n_types; i++)
@@ -233,7 +237,7 @@ int transfer_save(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *
 	if (r == 0)
 		r = fd_nonblock(state_fd, 1);
 	if (r == 0)
-		r = save_types(&saver, want, ret_totals);
+		r = save_types(&saver, want, prepare->save_only, ret_totals);
 	sf_plan_free(saver.plan);
 	free(migrations);
 	free(want);
@@ -294,6 +298,8 @@ static int load_record(struct upg_loader *loader, struct sf_plan *plan, const st
 	r = sf_plan_unpack(plan, record->type, record->data, record->size_bytes, &index, &message, &upg->why);
 	if (r < 0)
 		return r;
+	if (upg->roundtrip && (r = roundtrip_note(upg, record)) < 0)
+		return r;
 	type = &upg->config->types[index];
 	upg->loaded[index]++;
 	if (!type->load)
@@ -312,14 +318,16 @@ static int load_all(struct upg_loader *loader, struct sf_reader *reader)
 	struct upg *upg = loader->upg;
 	const struct upg_config *config = upg->config;
 	const struct sf_header *header = sf_reader_header(reader);
-	struct sf_schema *want = own_schemas(config);
-	struct sf_migration *migrations = all_migrations(config);
+	struct sf_schema *want = transfer_schemas(config);
+	struct sf_migration *migrations = transfer_migrations(config);
 	struct sf_plan *plan = NULL;
 	int r = want && migrations ? 0 : why_errno(&upg->why, -ENOMEM, "loading");
 
 	if (r == 0)
 		r = sf_plan_new(header->schemas, header->n_schemas, want, config->n_types, migrations, config->n_migrations,
 				&plan, &upg->why);
+	if (r == 0 && upg->roundtrip)
+		r = roundtrip_begin(upg, header);
 	while (r == 0) {
 		struct sf_record record;
 		int next = sf_reader_next(reader, &record, &upg->why);
@@ -382,5 +390,5 @@ int transfer_check(struct upg *upg)
 	if (unclaimed)
 		return why_set(&upg->why, -EPROTO, "%zu descriptors were not claimed, among them %s %llu", unclaimed,
 			       example->name, (unsigned long long)example->tag);
-	return 0;
+	return upg->roundtrip ? roundtrip_check(upg) : 0;
 }

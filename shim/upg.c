@@ -12,12 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define ROOM_DESCRIPTORS 65536u /* half a megabyte of kernel memory */
-
-#define RESERVED_FDS 65536
 
 /* The number of our channel from the environment; not handed on to processes that the application starts. */
 static int inherited_channel(struct why *why)
@@ -34,20 +31,6 @@ static int inherited_channel(struct why *why)
 		return why_set(why, -EBADF, WIRE_FD_ENV "=%s names no open descriptor", text);
 	unsetenv(WIRE_FD_ENV);
 	return (int)fd;
-}
-
-/* Each time its descriptor table grows, a process with threads waits for an RCU grace period, which is 10 to 20 ms. When a
- * thousand connections arrive that would be the longest part of the pause, so the table is grown now, while nobody waits: to what
- * this process may open, within reason (8 bytes each, in the kernel). */
-static void reserve_descriptors(int fd)
-{
-	struct rlimit limit;
-	int high;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2)
-		return;
-	high = limit.rlim_cur < RESERVED_FDS ? (int)limit.rlim_cur - 1 : RESERVED_FDS - 1;
-	fd_close(fcntl(fd, F_DUPFD_CLOEXEC, high));
 }
 
 static int send_hello(struct upg *upg)
@@ -136,10 +119,8 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	}
 	if (r == 0 && upg->fd >= 0)
 		r = fd_nonblock(upg->fd, 1);
-	if (r == 0 && upg->fd >= 0) {
-		reserve_descriptors(upg->fd);
+	if (r == 0 && upg->fd >= 0)
 		r = send_hello(upg);
-	}
 	if (r < 0) {
 		upg_free(upg);
 		return r;
@@ -158,6 +139,7 @@ struct upg *upg_free(struct upg *upg)
 	if (upg->fds.buckets)
 		fd_table_done(&upg->fds);
 	threads_done(&upg->threads);
+	roundtrip_free(upg->roundtrip);
 	free(upg->loaded);
 	free(upg->buffer);
 	free(upg);
@@ -207,15 +189,19 @@ static int take_handed_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, i
 
 static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
-	FD_CLEANUP int word_fd = wire_fds_claim(&upg->message_fds, 0);
-	FD_CLEANUP int state_fd = wire_fds_claim(&upg->message_fds, 1);
-	int r;
+	FD_CLEANUP int word_fd = receive->from_file ? -1 : wire_fds_claim(&upg->message_fds, 0);
+	FD_CLEANUP int state_fd = wire_fds_claim(&upg->message_fds, receive->from_file ? 0 : 1);
+	int r = 0;
 
 	if (state_fd < 0)
 		return why_set(&upg->why, -EPROTO, "Receive came without its descriptors");
-	r = commit_map(&upg->word, word_fd, receive->generation, &upg->why);
-	if (r == 0)
-		r = fds_receive(upg, receive->deadline_us, take_handed_fd);
+	if (receive->verify_roundtrip && !(upg->roundtrip = roundtrip_new()))
+		return why_errno(&upg->why, -ENOMEM, "round trip");
+	if (!receive->from_file) {
+		r = commit_map(&upg->word, word_fd, receive->generation, &upg->why);
+		if (r == 0)
+			r = fds_receive(upg, receive->deadline_us, take_handed_fd);
+	}
 	if (r == 0)
 		r = transfer_load(upg, state_fd, receive->deadline_us);
 	return r;
@@ -233,6 +219,7 @@ static int be_received(struct upg *upg, const Upgraded__Wire__Receive *receive)
 		return r;
 	}
 	upg->received = true;
+	upg->from_file = receive->from_file;
 	return UPG_RECEIVED;
 }
 
@@ -246,6 +233,7 @@ static void make_room_for_descriptors(const struct upg *upg)
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
+	/* Not in upg_open(): an application raises its limit between there and here. */
 	highest = (limit.rlim_cur < ROOM_DESCRIPTORS ? limit.rlim_cur : ROOM_DESCRIPTORS) - 1;
 	fd_close(fcntl(upg->fd, F_DUPFD_CLOEXEC, (int)highest));
 }
@@ -326,6 +314,16 @@ static int await_commit(struct upg *upg)
 	return r;
 }
 
+/* Nobody served before, so there is no word to take. */
+static int send_ready(struct upg *upg)
+{
+	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
+	int r = channel_send(upg, &message, NULL, 0, 0);
+
+	return r < 0 ? r : UPG_SERVE;
+}
+
 static int ready_received(struct upg *upg)
 {
 	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
@@ -339,6 +337,9 @@ static int ready_received(struct upg *upg)
 		upg->why = why;
 		return r;
 	}
+	upg->roundtrip = roundtrip_free(upg->roundtrip);
+	if (upg->from_file)
+		return send_ready(upg);
 	loaded.totals = &upg->totals;
 	loaded.fds = upg->n_received_fds;
 	r = channel_send(upg, &message, NULL, 0, 0);
@@ -347,18 +348,13 @@ static int ready_received(struct upg *upg)
 
 int upg_ready(struct upg *upg)
 {
-	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
-	int r;
-
 	if (upg->fd < 0)
 		return UPG_SERVE;
 	if (upg->refused)
 		return UPG_LEAVE;
 	if (upg->received)
 		return ready_received(upg);
-	r = channel_send(upg, &message, NULL, 0, 0);
-	return r < 0 ? r : UPG_SERVE;
+	return send_ready(upg);
 }
 
 /* ---- serving ---- */

@@ -5,7 +5,8 @@
  *
  *     upg_open()     at start, with the types of its state and its migrations
  *     upg_receive()  when it is otherwise ready to serve: UPG_FRESH (open your listeners) or UPG_RECEIVED (state has been
- *                    loaded, claim your descriptors)
+ *                    loaded; claim your descriptors, and open yourself what upg_fd_claim() does not find: state
+ *                    from a file comes without any)
  *     upg_ready()    UPG_SERVE: you are the one version that may serve
  *     upg_dispatch() whenever upg_fd() is readable; a roll happens inside this call
  *
@@ -67,6 +68,9 @@ struct upg_type {
 	/* Optional: how many objects of this type the application now holds. Checked against the records loaded before the
 	 * new version may serve: a loader that drops or invents objects is caught here. */
 	uint64_t (*count)(void *userdata);
+	/* Records that mean nothing outside this machine's present, such as connections: they travel to a successor, but
+	 * not into a file (upgradectl save). */
+	int process_only;
 };
 
 /* One step of one type, up or down. Fill @to, which is initialised and empty, from @from; sharing @from's memory is fine, and

@@ -239,7 +239,7 @@ static void start_check(struct client *client)
 
 /* ---- requests ---- */
 
-static void handle_service_verb(struct client *client, const Upgraded__Wire__Request *request)
+static void handle_service_verb(struct client *client, const Upgraded__Wire__Request *request, struct wire_fds *fds)
 {
 	struct why why = { 0 };
 	struct service *service = registry_find(client->control->registry, request->service, &why);
@@ -257,13 +257,20 @@ static void handle_service_verb(struct client *client, const Upgraded__Wire__Req
 	client->asker.wait_commit = request->wait_commit;
 	switch ((int)request->verb) {
 	case UPGRADED__WIRE__VERB__VERB_START:
-		service_start(service, request->version, &client->asker);
+		if (request->from_file && !fds->n)
+			answer(client, WIRE_EXIT_USAGE, "start --from came without a file", NULL, NULL);
+		else
+			service_start(service, request->version, request->from_file ? wire_fds_claim(fds, 0) : -1,
+				      &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_STOP:
 		service_stop(service, &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_ROLL:
 		service_roll(service, request, &client->asker);
+		break;
+	case UPGRADED__WIRE__VERB__VERB_SAVE:
+		service_save(service, wire_fds_claim(fds, 0), &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_UNDO:
 		service_undo(service, request, &client->asker);
@@ -283,7 +290,7 @@ static bool version_is_fit(const Upgraded__Wire__Request *request, struct why *w
 	return false;
 }
 
-static void handle_request(struct client *client, const Upgraded__Wire__Request *request)
+static void handle_request(struct client *client, const Upgraded__Wire__Request *request, struct wire_fds *fds)
 {
 	struct registry *registry = client->control->registry;
 	struct why why = { 0 };
@@ -301,7 +308,7 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 	switch ((int)request->verb) {
 	case UPGRADED__WIRE__VERB__VERB_STATUS:
 		if (*request->service) {
-			handle_service_verb(client, request);
+			handle_service_verb(client, request, fds);
 			break;
 		}
 		/* fall through */
@@ -319,7 +326,8 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 	case UPGRADED__WIRE__VERB__VERB_STOP:
 	case UPGRADED__WIRE__VERB__VERB_ROLL:
 	case UPGRADED__WIRE__VERB__VERB_UNDO:
-		handle_service_verb(client, request);
+	case UPGRADED__WIRE__VERB__VERB_SAVE:
+		handle_service_verb(client, request, fds);
 		break;
 	default:
 		answer(client, WIRE_EXIT_USAGE, "upgraded does not know this verb", NULL,
@@ -336,7 +344,6 @@ static bool read_request(struct client *client)
 	struct why why = { 0 };
 	int r = wire_receive(client->fd, &upgraded__wire__control_message__descriptor, buffer, &fds, &unpacked, &why);
 
-	wire_fds_close(&fds);
 	if (r == WIRE_AGAIN)
 		return true;
 	if (r == WIRE_OK) {
@@ -344,7 +351,7 @@ static bool read_request(struct client *client)
 
 		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST && !client->asked) {
 			client->asked = true;
-			handle_request(client, message->request);
+			handle_request(client, message->request, &fds);
 		} else if (!client->asked) {
 			r = -EBADMSG;
 			why_set(&why, 0, "it holds no request");
@@ -357,6 +364,7 @@ static bool read_request(struct client *client)
 		answer(client, WIRE_EXIT_USAGE, "upgraded did not understand the request", why.text,
 		       "is that upgradectl, of this release?");
 	}
+	wire_fds_close(&fds);
 	return r == WIRE_OK || r == -EBADMSG;
 }
 

@@ -57,7 +57,8 @@ static void compare_totals(struct roll *roll)
 	roll->result.verified = roll->options.verify == VERIFY_ROUNDTRIP;
 	roll_say(roll, "verify", roll->new->child.pid,
 		 "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors%s",
-		 saved->records, saved->payload_bytes, roll->saved_fds);
+		 saved->records, saved->payload_bytes, roll->saved_fds,
+		 roll->result.verified ? "; the round trip back loses nothing" : "");
 	roll_happen(roll, ROLL_EV_TRANSFERRED);
 }
 

@@ -19,6 +19,13 @@ static void set_version(struct service *service, const char *version)
 	snprintf(service->version, sizeof(service->version), "%s", version);
 }
 
+/* Where the state of a start from a file is read; its owner from here on is the service. */
+static void set_state_file(struct service *service, int file_consume)
+{
+	fd_close(service->state_file);
+	service->state_file = file_consume;
+}
+
 /* ---- starting and stopping ---- */
 
 static void answer_failed_start(struct service *service)
@@ -114,6 +121,8 @@ static void on_exit_of(struct instance *instance)
 	char how[64];
 
 	timer_disarm(&service->deadline);
+	set_state_file(service, -1);
+	service_save_fail(service, "it ended meanwhile");
 	switch (service->state) {
 	case SERVICE_STARTING:
 		if (!*service->failure.text)
@@ -149,25 +158,53 @@ static void hear_ready(struct service *service)
 	if (service->state != SERVICE_STARTING)
 		return;
 	timer_disarm(&service->deadline);
+	set_state_file(service, -1);
 	service->state = SERVICE_RUNNING;
 	log_info("%s: version %s serves as pid %d", service->name, service->version, service->instance->child.pid);
 	service_answer(service, service->asker, WIRE_EXIT_DONE, NULL, NULL, NULL, NULL,
 		       "%s version %s serves (pid %d)", service->name, service->version, service->instance->child.pid);
 }
 
+static void send_state_file(struct service *service)
+{
+	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	uint64_t due = clock_now_us() + service->unit->transfer_timeout_us;
+
+	receive.from_file = true;
+	receive.deadline_us = due;
+	/* Its own deadline ends it sooner, and says why. */
+	timer_arm(service->host->site.loop, &service->deadline, due + USEC_PER_SEC, on_start_deadline);
+	instance_send(service->instance, &message, &service->state_file, 1);
+}
+
+static void hear_standby(struct service *service)
+{
+	Upgraded__Wire__Welcome welcome = UPGRADED__WIRE__WELCOME__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME, .welcome = &welcome);
+
+	if (service->state != SERVICE_STARTING)
+		return;
+	if (service->state_file >= 0) {
+		send_state_file(service);
+		return;
+	}
+	welcome.protocol = WIRE_PROTOCOL;
+	welcome.service = service->name;
+	welcome.fresh = true;
+	instance_send(service->instance, &message, NULL, 0);
+}
+
 static void on_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct service *service = instance->owner;
-	Upgraded__Wire__Welcome welcome = UPGRADED__WIRE__WELCOME__INIT;
-	Upgraded__Wire__AppMessage answer = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME, .welcome = &welcome);
 
 	(void)fds;
+	if (service_save_hear(service, message))
+		return;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
-		welcome.protocol = WIRE_PROTOCOL;
-		welcome.service = service->name;
-		welcome.fresh = true;
-		instance_send(instance, &answer, NULL, 0);
+		hear_standby(service);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
 		hear_ready(service);
@@ -213,13 +250,14 @@ static int reload_unit(struct service *service, struct asker *asker)
 	return 0;
 }
 
-static bool refuse_busy(struct service *service, struct asker *asker)
+bool service_refuse_busy(struct service *service, struct asker *asker)
 {
 	const char *doing = service->roll			 ? roll_state_name(service->roll->state) :
+			    service->saving			 ? "saving" :
 			    service->state == SERVICE_STARTING ? "starting" :
 								   "stopping";
 
-	if (!service->roll && service->state != SERVICE_STARTING && service->state != SERVICE_STOPPING)
+	if (!service->roll && !service->saving && service->state != SERVICE_STARTING && service->state != SERVICE_STOPPING)
 		return false;
 	service_answer(service, asker, WIRE_EXIT_BUSY, NULL, NULL, NULL,
 		       "wait for it, or watch it with upgradectl status", "%s: another %s is under way (%s)", service->name,
@@ -227,9 +265,10 @@ static bool refuse_busy(struct service *service, struct asker *asker)
 	return true;
 }
 
-void service_start(struct service *service, const char *version, struct asker *asker)
+void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker)
 {
-	if (refuse_busy(service, asker))
+	set_state_file(service, state_file_consume);
+	if (service_refuse_busy(service, asker))
 		return;
 	if (service->state == SERVICE_RUNNING) {
 		service_answer(service, asker, WIRE_EXIT_ERROR, NULL, NULL, NULL,
@@ -274,7 +313,7 @@ void service_stop(struct service *service, struct asker *asker)
 	/* Stopping accepts a version that is still baking: the roll ends here. */
 	if (service->roll && service->roll->state == ROLL_BAKE)
 		roll_cancel(service->roll);
-	if (refuse_busy(service, asker))
+	if (service_refuse_busy(service, asker))
 		return;
 	if (service->state != SERVICE_RUNNING) {
 		bool waited = service->state == SERVICE_WAITING;
@@ -362,9 +401,12 @@ static int roll_options(const struct service *service, const Upgraded__Wire__Req
 	*ret = (struct roll_options){
 		.version = version,
 		.rollback = service->unit->rollback,
+		.verify = service->unit->verify,
 		.bake_us = request->bake_us ? request->bake_us : service->unit->bake_us,
 	};
 	if (*request->rollback && !unit_rollback_parse(request->rollback, &ret->rollback))
+		return -EINVAL;
+	if (*request->verify && !unit_verify_parse(request->verify, &ret->verify))
 		return -EINVAL;
 	return 0;
 }
@@ -380,7 +422,7 @@ static void begin_roll(struct service *service, const char *version, const Upgra
 
 	if (roll_options(service, request, version, &options) < 0) {
 		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, NULL,
-			       "rollback is one of auto, parked, image, none");
+			       "rollback is one of auto, parked, image, none; verify is none or roundtrip");
 		return;
 	}
 	options.generation = ++service->host->generation;
@@ -394,7 +436,7 @@ static void begin_roll(struct service *service, const char *version, const Upgra
 	service->instance = NULL;
 }
 
-static bool refuse_not_running(struct service *service, struct asker *asker)
+bool service_refuse_not_running(struct service *service, struct asker *asker)
 {
 	if (service->state == SERVICE_RUNNING)
 		return false;
@@ -405,7 +447,7 @@ static bool refuse_not_running(struct service *service, struct asker *asker)
 
 void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
 {
-	if (refuse_busy(service, asker) || refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
 		return;
 	if (strcmp(request->version, service->version) == 0) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
@@ -423,7 +465,7 @@ void service_undo(struct service *service, const Upgraded__Wire__Request *reques
 	/* Undo during the bake: the new version is well, so it is left by a roll of its own, which loses nothing. */
 	if (service->roll && service->roll->state == ROLL_BAKE)
 		roll_cancel(service->roll);
-	if (refuse_busy(service, asker) || refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
 		return;
 	if (!*service->previous) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
@@ -444,6 +486,7 @@ struct service *service_new(struct service_host *host, const char *name)
 	if (!service)
 		return NULL;
 	service->host = host;
+	service->state_file = service->save_file = -1;
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	return service;
 }
@@ -454,6 +497,10 @@ struct service *service_free(struct service *service)
 		return NULL;
 	timer_disarm(&service->deadline);
 	timer_disarm(&service->restart);
+	timer_disarm(&service->save_timer);
+	timer_disarm(&service->save_deadline);
+	fd_close(service->state_file);
+	fd_close(service->save_file);
 	if (service->asker)
 		service_forget(service->asker);
 	roll_free(service->roll);

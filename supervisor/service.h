@@ -42,6 +42,14 @@ struct service {
 	struct image *image;     /* of the version before, kept for a way back */
 	struct asker *asker;
 	struct timer deadline, restart;
+	int state_file;          /* a start from it is under way; -1 */
+
+	/* service_save.c */
+	bool saving, save_quiesced, save_written;
+	int save_file;           /* -1 */
+	uint64_t save_began_us, save_records, save_bytes;
+	struct timer save_timer, save_deadline;
+
 	unsigned restarts;       /* since it was started by hand */
 	unsigned failures;       /* in a row, for the delay */
 	struct why failure;      /* why it is FAILED or WAITING */
@@ -56,9 +64,11 @@ struct service *service_new(struct service_host *host, const char *name);
 struct service *service_free(struct service *service);
 
 /* Each of these answers @asker exactly once, perhaps before it returns. @asker must live until then or be forgotten. */
-void service_start(struct service *service, const char *version, struct asker *asker);
+/** service_start() - @state_file_consume: load this state file; -1: start empty. */
+void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker);
 void service_stop(struct service *service, struct asker *asker);
 void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
+void service_save(struct service *service, int file_consume, struct asker *asker);
 void service_undo(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
 
 /** service_forget() - @asker went away; what it asked for goes on. */
@@ -66,6 +76,16 @@ void service_forget(struct asker *asker);
 
 /** service_is_idle() - Nothing of it runs. */
 bool service_is_idle(const struct service *service);
+
+/* ---- between the service_*.c files ---- */
+
+/** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
+bool service_refuse_busy(struct service *service, struct asker *asker);
+bool service_refuse_not_running(struct service *service, struct asker *asker);
+/** service_save_hear() - Return: true if @message was about a save. */
+bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
+/** service_save_fail() - If a save is under way, it ends so. */
+void service_save_fail(struct service *service, const char *reason);
 
 /* ---- service_report.c: what people and programs are told ---- */
 
@@ -83,6 +103,9 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
 		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
 	__attribute__((format(printf, 8, 9)));
+
+/** service_result() - Complete @result with who serves, and send it. @asker is known to nobody any more. */
+void service_result(const struct service *service, struct asker *asker, Upgraded__Wire__Result *result);
 
 /** service_answer_roll() - The same at the end of a roll. */
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll);

@@ -70,6 +70,7 @@ static void fill_report(const struct roll_result *result, Upgraded__Wire__RollRe
 	report->image_bytes = result->image_bytes;
 	report->image_us = result->image_us;
 	report->restore_us = result->restore_us;
+	report->verified = result->verified;
 	report->way_back = text_of(result->way_back);
 	report->cause = text_of(result->cause.text);
 	for (unsigned i = 0; i < result->lines.n; i++)
@@ -142,13 +143,25 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	}
 }
 
+void service_result(const struct service *service, struct asker *asker, Upgraded__Wire__Result *result)
+{
+	const struct instance *who = serving(service);
+	char now[128];
+
+	if (who && !who->exited)
+		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
+	else
+		snprintf(now, sizeof(now), "nothing");
+	result->serving = now;
+	asker->on_result(asker, result);
+}
+
 void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
 		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
 {
 	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
 	Upgraded__Wire__RollReport report;
-	char text[512], now[128], started[32], *line_list[INSTANCE_LINES];
-	const struct instance *who = serving(service);
+	char text[512], started[32], *line_list[INSTANCE_LINES];
 	va_list args;
 
 	if (!asker)
@@ -156,15 +169,10 @@ void service_answer(struct service *service, struct asker *asker, enum wire_exit
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	if (who && !who->exited)
-		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
-	else
-		snprintf(now, sizeof(now), "nothing");
 	result.code = (uint32_t)code;
 	result.text = text;
 	result.cause = text_of(cause);
 	result.next = text_of(next);
-	result.serving = now;
 	if (roll) {
 		fill_report(roll, &report, started, sizeof(started), line_list);
 		result.roll = &report;
@@ -174,7 +182,7 @@ void service_answer(struct service *service, struct asker *asker, enum wire_exit
 		line_list[result.n_log_lines++] = text_of(lines->text[(lines->first + i) % INSTANCE_LINES]);
 	result.log_lines = line_list;
 	service_forget(asker);
-	asker->on_result(asker, &result);
+	service_result(service, asker, &result);
 }
 
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll)

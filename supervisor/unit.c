@@ -156,6 +156,18 @@ static int set_dirty(struct unit *unit, const struct key *key, const char *value
 	return strcmp(value, "keep") == 0 || strcmp(value, "reset") == 0 ? 0 : -EINVAL;
 }
 
+bool unit_verify_parse(const char *text, enum unit_verify *ret)
+{
+	*ret = strcmp(text, "roundtrip") == 0 ? VERIFY_ROUNDTRIP : VERIFY_NONE;
+	return *ret == VERIFY_ROUNDTRIP || strcmp(text, "none") == 0;
+}
+
+static int set_verify(struct unit *unit, const struct key *key, const char *value)
+{
+	(void)key;
+	return unit_verify_parse(value, &unit->verify) ? 0 : -EINVAL;
+}
+
 static int set_restart(struct unit *unit, const struct key *key, const char *value)
 {
 	(void)key;
@@ -231,6 +243,7 @@ static const struct key keys[] = {
 	{ "RestartDelay", DURATION, set_duration, AT(restart_delay_us) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
+	{ "Verify", "none or roundtrip", set_verify, 0 },
 	{ "Restart", "on-failure or no", set_restart, 0 },
 	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },
 	{ "LimitNOFILE", "a number from 16", set_nofile, 0 },

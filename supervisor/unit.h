@@ -15,6 +15,7 @@ struct why;
 
 enum unit_rollback { ROLLBACK_AUTO, ROLLBACK_PARKED, ROLLBACK_IMAGE, ROLLBACK_NONE };
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
+enum unit_verify { VERIFY_NONE, VERIFY_ROUNDTRIP };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
 struct unit {
@@ -32,6 +33,7 @@ struct unit {
 	uint64_t health_interval_us, health_timeout_us;
 	enum unit_rollback rollback;
 	enum unit_dirty on_dirty;
+	enum unit_verify verify;
 	enum unit_restart restart;
 	unsigned level;         /* enum upg_level as a number */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
@@ -62,4 +64,5 @@ int unit_command_check(const struct unit *unit, struct why *why);
 /** unit_duration() - "300ms", "5s", "2min", "1h", bare seconds. Return: 0 or -EINVAL. */
 int unit_duration(const char *text, uint64_t *ret_us);
 bool unit_rollback_parse(const char *text, enum unit_rollback *ret);
+bool unit_verify_parse(const char *text, enum unit_verify *ret);
 const char *unit_rollback_name(enum unit_rollback rollback);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Do two sets of records hold the same, whatever their order? And if not, which fields differ? */
+#pragma once
+
+#include "statefmt/statefmt.h"
+
+/* Per type and top-level field a digest of all its values, summed so that order does not matter, on two sides. Memory: 8 bytes
+ * for each record of the first side (a set of hashes, to find an example of the second that the first does not have), and a
+ * few for each field. */
+struct sf_compare;
+
+enum sf_side { SF_BEFORE = 0, SF_AFTER = 1 };
+
+/** sf_compare_new() - For records of @n_types types. Return: 0 or -ENOMEM. */
+int sf_compare_new(size_t n_types, struct sf_compare **ret_compare);
+struct sf_compare *sf_compare_free(struct sf_compare *compare); /* NULL allowed; returns NULL */
+
+/** sf_compare_add() - One record. All of SF_BEFORE come before the first of SF_AFTER. Return: 0 or -ENOMEM. */
+int sf_compare_add(struct sf_compare *compare, enum sf_side side, size_t type, const uint8_t *data, size_t size_bytes);
+
+/**
+ * sf_compare_explain() - Name what differs.
+ * @schemas: of both sides; where a descriptor is known, fields go by their names.
+ *
+ * Return: true if both sides are equal; else false, with types, fields and an example record in @why.
+ */
+bool sf_compare_explain(const struct sf_compare *compare, const struct sf_schema *schemas, struct why *why);
