@@ -83,7 +83,10 @@ link = $(CC_$(1)) $(LDFLAGS_$(1)) $(LINK) $(LDFLAGS) -pthread
 ROOMS := base statefmt wire shim supervisor cli
 RPC_PROTO = $(firstword $(wildcard /usr/include/criu/rpc.proto $B/criu/usr/include/criu/rpc.proto) criu/rpc.proto)
 PROTOS := $(wildcard statefmt/*.proto wire/*.proto shim/examples/*/*.proto tests/*/*.proto)
-GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h
+# protoc's own description of types: a state file carries its schema in these terms.
+DESCRIPTOR_PROTO = $(firstword $(wildcard /usr/include/google/protobuf/descriptor.proto \
+	/usr/local/include/google/protobuf/descriptor.proto) no-descriptor.proto)
+GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h $B/gen/google/protobuf/descriptor.pb-c.h
 
 # sources,DIR        every source of a folder
 # protos,DIR         the generated code that belongs to it, as names below $B/obj/VARIANT
@@ -91,7 +94,8 @@ GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h
 # mainless,FILES     the others
 # objects,VARIANT,FILES
 sources = $(wildcard $(1)/*.c)
-protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/rpc.pb-c.o)
+protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/rpc.pb-c.o) \
+	$(if $(filter statefmt,$(1)),gen/google/protobuf/descriptor.pb-c.o)
 main_of = $(if $(1),$(shell grep -lE '^int main\b' $(1) /dev/null))
 mainless = $(filter-out $(call main_of,$(1)),$(1))
 objects = $(patsubst %.c,$B/obj/$(1)/%.o,$(2))
@@ -106,7 +110,7 @@ STACK_statefmt := base statefmt
 STACK_wire := base wire
 STACK_shim := base statefmt wire shim
 STACK_supervisor := base statefmt wire supervisor
-STACK_cli := base wire cli
+STACK_cli := base statefmt wire cli
 STACK_cached := $(STACK_shim)
 STACK_loadmodel := base
 # The folders of unit tests: the rooms, the example service, and the model behind the load program. Each is one program.
@@ -249,6 +253,14 @@ $B/gen/supervisor/rpc.proto: $(RPC_PROTO)
 $B/gen/%.pb-c.c $B/gen/%.pb-c.h: $B/gen/%.proto
 	$(call say,PROTOC,$<)
 	$(Q)$(call generate,$B/gen,$<)
+
+$B/gen/google/protobuf/descriptor.proto: $(DESCRIPTOR_PROTO)
+	$(Q)mkdir -p $(@D)
+	$(Q)cp $< $@
+
+# Not by the path it is wanted by: the first pattern rule above would take it for the source.
+no-descriptor.proto:
+	@echo 'descriptor.proto is not installed: run units/setup' >&2; exit 1
 
 criu/rpc.proto:
 	@echo 'CRIU'\''s rpc.proto is not installed: run units/setup' >&2; exit 1
