@@ -161,15 +161,12 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 	return 0;
 }
 
-
-
 static void handle_datagram(struct instance *instance, Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct why why = { 0 };
 
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
 		tame_text(message->refused->reason);
-
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (check_hello(instance, message->hello, &why) == 0) {
