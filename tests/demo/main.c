@@ -35,7 +35,7 @@ int demo_unit_write(struct demo *demo, const char *service, const char *lines)
 	char text[512];
 	struct rig_cached cached = { .port = demo->port, .lines = text };
 
-	snprintf(text, sizeof(text), "StartTimeout=1s\nHealthInterval=200ms\nHealthTimeout=1s\n%s", lines ? lines : "Bake=1s\n");
+	snprintf(text, sizeof(text), "%s", lines ? lines : "Bake=1s\n");
 	if (strcmp(service, "stuck") == 0) {
 		cached.port = demo->side_port;
 		cached.version = "v1-stuck";
