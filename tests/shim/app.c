@@ -123,7 +123,7 @@ static int down(struct upg_step *step, const ProtobufCMessage *from, ProtobufCMe
 	const Test__Shim__NoteV2 *old = (const void *)from;
 	Test__Shim__NoteV1 *new = (void *)to;
 
-	if (old->stars == 99)
+	if (old->stars == 99999)
 		return upg_step_fail(step, "%u stars do not fit", old->stars);
 	new->id = old->id;
 	new->text = old->text;

@@ -261,6 +261,13 @@ void fake_prepare(struct fake *old, struct fake_roll *roll)
 	roll->state_out = fd_close(roll->state_out);
 }
 
+void fake_hold(struct fake_roll *roll, const char *name, uint64_t tag, int fd)
+{
+	roll->held = realloc(roll->held, (roll->n_held + 1) * sizeof(*roll->held));
+	cr_assert_not_null(roll->held);
+	roll->held[roll->n_held++] = (struct fake_fd){ strdup(name), tag, fd };
+}
+
 void fake_take_fds(struct fake *old, struct fake_roll *roll)
 {
 	bool last = false;
@@ -269,11 +276,8 @@ void fake_take_fds(struct fake *old, struct fake_roll *roll)
 		const Upgraded__Wire__Fds *fds = FAKE_TAKE(old, FDS)->fds;
 
 		cr_assert_eq(fds->n_fds, old->fds.n);
-		roll->held = realloc(roll->held, (roll->n_held + fds->n_fds + 1) * sizeof(*roll->held));
-		cr_assert_not_null(roll->held);
 		for (size_t i = 0; i < fds->n_fds; i++)
-			roll->held[roll->n_held++] = (struct fake_fd){ strdup(fds->fds[i]->name), fds->fds[i]->tag,
-								       wire_fds_claim(&old->fds, i) };
+			fake_hold(roll, fds->fds[i]->name, fds->fds[i]->tag, wire_fds_claim(&old->fds, i));
 		last = fds->last;
 	}
 }
@@ -350,4 +354,55 @@ void fake_park(struct fake *old, struct fake_roll *roll)
 	FAKE_TAKE(old, SAVED);
 	cr_assert(commit_take(&roll->word, COMMIT_NEW));
 	fake_say_park(old);
+}
+
+/* ---- the new version's side ---- */
+
+struct fake_state fake_capture(uint32_t n_notes)
+{
+	struct fake_state state = { .data = malloc(1 << 20) };
+	struct app *app = app_new();
+	struct fake_roll roll;
+	struct fake fake;
+	ssize_t n;
+
+	cr_assert_not_null(state.data);
+	app_fill(app, n_notes, 5);
+	fake_start_serving(&fake, app);
+	fake_roll_open(&roll, 1);
+	fake_prepare(&fake, &roll);
+	while ((n = read(roll.state_in, state.data + state.size, (1 << 20) - state.size)) > 0)
+		state.size += (size_t)n;
+	cr_assert_eq(n, 0);
+	fake_done(&fake);
+	fake_roll_done(&roll);
+	return state;
+}
+
+void fake_start_standby(struct fake *fake, struct app *app)
+{
+	fake_start(fake, app);
+	FAKE_TAKE(fake, HELLO);
+	FAKE_TAKE(fake, STANDBY);
+}
+
+void fake_feed(struct fake *new, struct fake_roll *roll, const uint8_t *state, size_t size)
+{
+	fake_receive(new, roll);
+	fake_give_fds(new, roll, NULL);
+	cr_assert_eq(fd_write_all(roll->state_out, state, size, clock_now_us() + PATIENCE_US), 0);
+	roll->state_out = fd_close(roll->state_out);
+}
+
+void fake_take_over(struct fake *fake, struct app *app, struct fake_roll *roll)
+{
+	struct fake_state state = fake_capture(3);
+
+	fake_start_standby(fake, app);
+	fake_feed(fake, roll, state.data, state.size);
+	FAKE_TAKE(fake, LOADED);
+	fake_say_commit(fake);
+	FAKE_TAKE(fake, COMMITTED);
+	cr_assert_eq(commit_owner(&roll->word), COMMIT_NEW);
+	free(state.data);
 }

@@ -70,6 +70,9 @@ struct fake_roll {
 	size_t n_held;
 };
 
+/** fake_hold() - Put a descriptor into custody as if old had handed it over. Owns @fd. */
+void fake_hold(struct fake_roll *roll, const char *name, uint64_t tag, int fd);
+
 void fake_roll_open(struct fake_roll *roll, uint32_t target);
 void fake_roll_done(struct fake_roll *roll);
 
@@ -87,3 +90,20 @@ void fake_park(struct fake *old, struct fake_roll *roll);
 
 /** fake_drain() - Read the state until its end. Return: bytes. */
 size_t fake_drain(int fd);
+
+struct fake_state {
+	uint8_t *data;
+	size_t size;
+};
+
+/** fake_capture() - The state of an application of version 1 with @n_notes; release with free(). */
+struct fake_state fake_capture(uint32_t n_notes);
+
+/** fake_start_standby() - Start a new version, up to where it can be told to receive. */
+void fake_start_standby(struct fake *fake, struct app *app);
+
+/** fake_feed() - Tell @new to receive what is in custody, and @state. */
+void fake_feed(struct fake *new, struct fake_roll *roll, const uint8_t *state, size_t size);
+
+/** fake_take_over() - Start a version that receives three notes and what is in custody, and commits. */
+void fake_take_over(struct fake *fake, struct app *app, struct fake_roll *roll);
