@@ -14,6 +14,8 @@ enum option_id {
 	OPTION_WAIT,
 	OPTION_ROLLBACK,
 	OPTION_BAKE,
+	OPTION_VERIFY,
+	OPTION_FROM,
 	OPTION_COLOR,
 	OPTION_VERSION,
 };
@@ -23,7 +25,7 @@ struct verb {
 	Upgraded__Wire__Verb verb;
 	int min_operands;
 	int max_operands;
-	bool rolls; /* takes --wait, --rollback and --bake */
+	bool rolls; /* takes --wait, --rollback, --bake and --verify */
 	const char *operands;
 	const char *does;
 };
@@ -34,6 +36,8 @@ static const struct verb verbs[] = {
 	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 2, 2, true, "SERVICE VERSION",
 	  "Replace the running version by VERSION; no connection drops" },
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
+	{ "save", UPGRADED__WIRE__VERB__VERB_SAVE, 2, 2, false, "SERVICE FILE",
+	  "Write the running state to FILE (-: standard output); it serves on" },
 	{ "status", UPGRADED__WIRE__VERB__VERB_STATUS, 0, 1, false, "[SERVICE]", "Show one service, or all, in detail" },
 	{ "list", UPGRADED__WIRE__VERB__VERB_LIST, 0, 0, false, "", "List the services" },
 	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
@@ -46,6 +50,8 @@ static const struct option long_options[] = {
 	{ "wait", required_argument, NULL, OPTION_WAIT },
 	{ "rollback", required_argument, NULL, OPTION_ROLLBACK },
 	{ "bake", required_argument, NULL, OPTION_BAKE },
+	{ "verify", required_argument, NULL, OPTION_VERIFY },
+	{ "from", required_argument, NULL, OPTION_FROM },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "color", required_argument, NULL, OPTION_COLOR },
 	{ "help", no_argument, NULL, 'h' },
@@ -56,6 +62,7 @@ static const struct option long_options[] = {
 /* What was seen on the way, until the verb is known and says whether it may stand there. */
 struct seen {
 	const char *roll_option; /* the first option that only rolls take */
+	bool from;
 };
 
 void args_usage(FILE *out)
@@ -75,6 +82,9 @@ void args_usage(FILE *out)
 	      "      --wait=commit|done    roll, undo: return when the new version serves, or when all is over (default done)\n"
 	      "      --rollback=auto|parked|image|none\n"
 	      "                            roll, undo: the way back to keep (default: as configured)\n"
+	      "      --verify=none|roundtrip\n"
+	      "                            roll, undo: prove before the commit that going back would lose nothing\n"
+	      "      --from=FILE           start: with the state that save wrote\n"
 	      "      --bake=DURATION       roll, undo: how long the new version is watched (default: as configured)\n"
 	      "  -q, --quiet               No progress and no summary; errors are still told\n"
 	      "      --color=auto|always|never\n"
@@ -150,6 +160,7 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 	static const char *const outputs[] = { "text", "json", NULL };
 	static const char *const waits[] = { "done", "commit", NULL };
 	static const char *const rollbacks[] = { "auto", "parked", "image", "none", NULL };
+	static const char *const verifies[] = { "none", "roundtrip", NULL };
 	static const char *const colors[] = { "auto", "always", "never", NULL };
 	int chosen;
 
@@ -166,6 +177,11 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 		chosen = choose("--rollback", value, rollbacks, why);
 		if (chosen >= 0)
 			args->rollback = rollbacks[chosen];
+		break;
+	case OPTION_VERIFY:
+		chosen = choose("--verify", value, verifies, why);
+		if (chosen >= 0)
+			args->verify = verifies[chosen];
 		break;
 	default:
 		chosen = choose("--color", value, colors, why);
@@ -185,6 +201,15 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 	case OPTION_ROLLBACK:
 		seen->roll_option = "--rollback";
 		return take_choice(args, id, value, why);
+	case OPTION_VERIFY:
+		seen->roll_option = "--verify";
+		return take_choice(args, id, value, why);
+	case OPTION_FROM:
+		seen->from = true;
+		if (!*value)
+			return why_set(why, -EINVAL, "--from needs a file");
+		args->file = value;
+		return 0;
 	case OPTION_BAKE:
 		seen->roll_option = "--bake";
 		return positive_duration("--bake", value, &args->bake_us, why);
@@ -209,10 +234,10 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	int rc = 0;
 
 	if (n == 0)
-		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, status, list or check");
+		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, save, status, list or check");
 	verb = verb_find(operands[0]);
 	if (!verb)
-		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: start, stop, roll, undo, status, list or check",
+		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: start, stop, roll, undo, save, status, list or check",
 			       operands[0]);
 	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
@@ -221,16 +246,21 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	if (seen->roll_option && !verb->rolls)
 		return why_set(why, -EINVAL, "%s has a meaning for roll and undo only, not for %s", seen->roll_option,
 			       verb->name);
+	if (seen->from && verb->verb != UPGRADED__WIRE__VERB__VERB_START)
+		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);
 	if (n > 1)
 		rc = name_check("service", operands[1], why);
-	if (rc == 0 && n > 2)
+	if (rc == 0 && n > 2 && verb->verb != UPGRADED__WIRE__VERB__VERB_SAVE)
 		rc = name_check("version", operands[2], why);
 	if (rc < 0)
 		return rc;
 	args->verb = verb->verb;
 	args->verb_name = verb->name;
 	args->service = n > 1 ? operands[1] : NULL;
-	args->version = n > 2 ? operands[2] : NULL;
+	if (verb->verb == UPGRADED__WIRE__VERB__VERB_SAVE)
+		args->file = operands[2];
+	else
+		args->version = n > 2 ? operands[2] : NULL;
 	return 0;
 }
 

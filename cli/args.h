@@ -34,6 +34,8 @@ struct args {
 	bool wait_commit;
 	const char *rollback;    /* NULL: as configured */
 	uint64_t bake_us;        /* 0: as configured */
+	const char *verify;      /* NULL: as configured */
+	const char *file;        /* save: to write; start --from: to read; NULL: none */
 	bool quiet;
 	enum color_choice color;
 };

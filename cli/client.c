@@ -57,7 +57,7 @@ static int send_request(const struct channel *channel, const struct client_call 
 	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST;
 	message.request = &request;
 	for (;;) {
-		rc = wire_send(channel->fd, &message.base, NULL, 0, why);
+		rc = wire_send(channel->fd, &message.base, call->fds, call->n_fds, why);
 		if (rc == WIRE_CLOSED)
 			return lost(why);
 		if (rc != WIRE_AGAIN)

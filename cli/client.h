@@ -22,6 +22,8 @@ struct client_call {
 	uint64_t timeout_us; /* 0: as long as it takes */
 	void (*on_progress)(void *data, const Upgraded__Wire__Progress *progress); /* NULL: not wanted */
 	void *data;
+	const int *fds; /* to go with the request; borrowed */
+	size_t n_fds;
 };
 
 /**

@@ -4,10 +4,13 @@
 #include "base/clock.h"
 #include "base/why.h"
 #include "cli/client.h"
+#include "cli/file.h"
 #include "cli/progress.h"
 #include "cli/render_json.h"
 #include "cli/render_text.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define DONE ((int)WIRE_EXIT_DONE)
@@ -97,6 +100,12 @@ static void explain(const struct args *args, int outcome, const struct why *why,
 	ret_result->next = next;
 }
 
+/* `save SERVICE -`: standard output is the file. */
+static bool writes_to_output(const struct args *args)
+{
+	return args->verb == UPGRADED__WIRE__VERB__VERB_SAVE && !strcmp(args->file, "-");
+}
+
 static void show_text(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out,
 		      const struct term *err)
 {
@@ -109,7 +118,7 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 		render_list(out, result);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
 		render_checks(out, result);
-	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE)
+	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE && !writes_to_output(args))
 		render_summary(out, args, result);
 	fflush(out->out);
 	/* A status that was shown has told the failure already: the service's own. */
@@ -134,7 +143,7 @@ static int show(const struct args *args, const Upgraded__Wire__Result *result, c
 
 	if (!args->json)
 		show_text(args, result, out, err);
-	else if (show_json(args, result, out) < 0 && code == DONE)
+	else if (!writes_to_output(args) && show_json(args, result, out) < 0 && code == DONE)
 		code = ERROR;
 	/* A success that nobody could read is none: the disk is full, or the reader is gone. */
 	if (ferror(out->out) && code == DONE)
@@ -152,6 +161,33 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->wait_commit = args->wait_commit;
 	request->rollback = borrow(args->rollback ? args->rollback : "");
 	request->bake_us = args->bake_us;
+	request->verify = borrow(args->verify ? args->verify : "");
+	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;
+}
+
+/* The file that goes with a request: save writes it, start --from reads it. Without one, nothing happens. */
+static int open_file(const struct args *args, struct file *ret_file, struct why *why)
+{
+	*ret_file = (struct file){ .fd = -1 };
+	if (!args->file)
+		return 0;
+	if (args->verb == UPGRADED__WIRE__VERB__VERB_SAVE)
+		return file_create(args->file, ret_file, why);
+	ret_file->fd = open(args->file, O_RDONLY | O_CLOEXEC);
+	return ret_file->fd < 0 ? why_errno(why, -errno, "%s", args->file) : 0;
+}
+
+/* A file that was not written to its end is none. */
+static int close_file(const struct args *args, struct file *file, int code, const struct term *err)
+{
+	struct why why = { "" };
+
+	if (args->verb == UPGRADED__WIRE__VERB__VERB_SAVE && code == DONE && file_publish(file, &why) < 0) {
+		fprintf(err->out, "upgradectl: save %s: %s\n", args->service, why.text);
+		code = ERROR;
+	}
+	file_discard(file);
+	return code;
 }
 
 int command_run(const struct args *args, const struct term *out, const struct term *err)
@@ -163,6 +199,7 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	struct watch watch = { .shown_at_us = clock_now_us() };
 	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us };
 	struct why why = { "" };
+	struct file file;
 	char next[192];
 	int outcome;
 	int code;
@@ -174,13 +211,19 @@ int command_run(const struct args *args, const struct term *out, const struct te
 		call.on_progress = watch_show;
 		call.data = &watch;
 	}
-	outcome = client_call(&call, &message, &why);
+	outcome = open_file(args, &file, &why);
+	call.fds = &file.fd;
+	call.n_fds = file.fd >= 0 ? 1 : 0;
+	if (outcome == 0)
+		outcome = client_call(&call, &message, &why);
 	if (outcome == CLIENT_ANSWERED)
 		result = message->result;
 	else
 		explain(args, outcome, &why, next, sizeof(next), &no_answer);
+	if (args->file && file.fd < 0)
+		no_answer.text = borrow("the state file cannot be opened: nothing was asked");
 	watch_end(&watch, outcome, (int)result->code);
-	code = show(args, result, out, err);
+	code = close_file(args, &file, show(args, result, out, err), err);
 	if (message)
 		upgraded__wire__control_message__free_unpacked(message, NULL);
 	return code;

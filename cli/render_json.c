@@ -140,10 +140,12 @@ static json_t *message_to_json(const ProtobufCMessage *message, const char *cons
 
 json_t *json_result(const struct args *args, const Upgraded__Wire__Result *result)
 {
-	static const char *const acting[] = { "services", "checks", NULL };
+	static const char *const acting[] = { "services", "checks", "save", NULL };
+	static const char *const saving[] = { "services", "checks", "roll", NULL };
 	static const char *const listing[] = { "code",  "text",   "cause", "serving", "next",
-					       "roll",  "checks", "log_lines", NULL };
-	static const char *const checking[] = { "text", "cause", "serving", "next", "roll", "services", "log_lines", NULL };
+					       "roll",  "checks", "log_lines", "save", NULL };
+	static const char *const checking[] = { "text", "cause", "serving", "next",
+						"roll", "services", "log_lines", "save", NULL };
 	bool well = result->code == WIRE_EXIT_DONE;
 	bool lists = args->verb == UPGRADED__WIRE__VERB__VERB_LIST || args->verb == UPGRADED__WIRE__VERB__VERB_STATUS;
 
@@ -151,7 +153,7 @@ json_t *json_result(const struct args *args, const Upgraded__Wire__Result *resul
 		return message_to_json(&result->base, listing);
 	if (args->verb == UPGRADED__WIRE__VERB__VERB_CHECK && (well || result->n_checks))
 		return message_to_json(&result->base, checking);
-	return message_to_json(&result->base, acting);
+	return message_to_json(&result->base, args->verb == UPGRADED__WIRE__VERB__VERB_SAVE ? saving : acting);
 }
 
 int json_print(FILE *out, const json_t *json)

@@ -83,9 +83,22 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 	field(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
 	      format_bytes(bytes, sizeof(bytes), roll->state_bytes));
 	field(term, "fds", "%" PRIu32, roll->fds);
+	if (roll->verified)
+		field(term, "round trip", "going back would lose nothing");
 	way_back(term, roll);
 	if (went_back(roll) || roll->kept || roll->reset)
 		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+}
+
+static void save_numbers(const struct term *term, const struct args *args, const Upgraded__Wire__SaveReport *save)
+{
+	char count[FORMAT_MAX];
+	char bytes[FORMAT_MAX];
+
+	field_text(term, "file", args->file);
+	field(term, "records", "%s (%s)", format_count(count, sizeof(count), save->records),
+	      format_bytes(bytes, sizeof(bytes), save->state_bytes));
+	field(term, "pause", "%s", format_pause(count, sizeof(count), save->pause_us));
 }
 
 static void from_to(const struct term *term, const Upgraded__Wire__RollReport *roll)
@@ -115,6 +128,8 @@ void render_summary(const struct term *term, const struct args *args, const Upgr
 	field_text(term, "result", result->text);
 	if (roll)
 		roll_numbers(term, roll);
+	if (result->save)
+		save_numbers(term, args, result->save);
 	field_text(term, "serving", result->serving);
 	field_text(term, "next", result->next);
 }

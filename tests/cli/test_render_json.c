@@ -68,7 +68,7 @@ Test(render_json, a_roll_has_every_field_under_its_protocol_name)
 		    " \"outcome\": \"rolled-back-parked\", \"records\": 5000000000, \"state_bytes\": 6000000000, \"fds\": 14,"
 		    " \"pause_us\": 3210, \"commit_us\": 7, \"resume_us\": 8, \"kept\": 12, \"reset\": 1, \"image_bytes\": 9,"
 		    " \"image_us\": 10, \"restore_us\": 11, \"way_back\": \"parked+image\", \"cause\": \"SIGSEGV\","
-		    " \"log_lines\": [], \"started\": \"\"}}");
+		    " \"log_lines\": [], \"started\": \"\", \"verified\": false}}");
 }
 
 Test(render_json, without_a_roll_there_is_null)

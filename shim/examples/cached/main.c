@@ -73,20 +73,20 @@ static int take_over(struct server *server)
 {
 	int rc = upg_receive(server->upg);
 
-	if (rc == UPG_FRESH) {
+	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
+		return rc;
+	if (rc == UPG_RECEIVED && break_refuses(server->upg))
+		return UPG_LEAVE;
+	server->listener = upg_fd_claim(server->upg, "listener", 0);
+	if (server->listener < 0) { /* the first of its service, perhaps with state from a file */
 		server->listener = listener_open(&server->options);
 		if (server->listener < 0)
 			return server->listener;
 		rc = upg_fd_register(server->upg, server->listener, "listener", 0);
-	} else if (rc == UPG_RECEIVED) {
-		if (break_refuses(server->upg))
-			return UPG_LEAVE;
-		server->listener = upg_fd_claim(server->upg, "listener", 0);
-		rc = server->listener < 0 ? server->listener : 0;
-	} else {
-		return rc;
+		if (rc < 0)
+			return rc;
 	}
-	return rc < 0 ? rc : upg_ready(server->upg);
+	return upg_ready(server->upg);
 }
 
 static enum verdict dispatch_upgrade(struct server *server)

@@ -250,6 +250,7 @@ static const struct upg_type types[] = {
 		.save = save_connections,
 		.load = load_connection,
 		.count = count_connections,
+		.process_only = 1, /* a file cannot hold a conversation */
 	},
 };
 
