@@ -54,24 +54,23 @@ struct result {
 	struct cost cost;
 };
 
-/* Over the whole run, of all load clients. */
-struct traffic {
+/* A load client, and what it had seen by its last report. */
+struct clients {
+	const char *service;
+	uint16_t port;
+	unsigned connections;
+	struct rig_load *load; /* NULL: does not run */
 	int64_t requests, wrong, failed, lost;
 };
 
 #define SCENES_MAX 32
-#define CONNECTIONS 1000
-#define SIDE_CONNECTIONS 20
 
 struct demo {
 	struct rig *rig;
-	struct rig_load *load;  /* of service cached */
-	struct rig_load *side;  /* of the service beside it; NULL when it does not run */
-	uint16_t port, side_port;
+	struct clients main, side; /* of service cached, and of the one beside it */
 	uint64_t begun_us;
 	struct result results[SCENES_MAX];
 	size_t n_results;
-	struct traffic traffic; /* of the clients that have ended */
 	unsigned broken;        /* promises that did not hold */
 };
 
@@ -84,8 +83,8 @@ int scene_run(struct demo *demo, const struct scene *scene);
 /** demo_unit_write() - The service file of @service, with @lines added. */
 int demo_unit_write(struct demo *demo, const char *service, const char *lines);
 
-/** traffic_add() - Add a load client's report. */
-void traffic_add(struct traffic *traffic, const json_t *report);
+/** clients_hear() - Take note of a report of theirs. */
+void clients_hear(struct clients *clients, const json_t *report);
 
 /** sum_show() - The table of all scenes. */
 void sum_show(const struct demo *demo);

@@ -18,9 +18,9 @@ static int act(struct demo *demo, const struct scene *scene, int *ret_status)
 	return rig_ctl_show(demo->rig, ret_status, scene->verb, scene->service, scene->version, NULL);
 }
 
-static struct rig_load *clients_of(const struct demo *demo, const struct scene *scene)
+static struct clients *clients_of(struct demo *demo, const struct scene *scene)
 {
-	return strcmp(scene->service, "cached") == 0 ? demo->load : demo->side;
+	return strcmp(scene->service, demo->main.service) == 0 ? &demo->main : &demo->side;
 }
 
 /* ---- judging it ---- */
@@ -60,7 +60,12 @@ static void judge_roll(struct demo *demo, struct result *result, const json_t *s
 static int judge_cost(struct demo *demo, struct result *result, const json_t *service, struct rig_load *load)
 {
 	json_t *settled;
-	int rc = rig_load_ask(load, &settled, "settle %" PRId64 " %" PRId64, rig_number(service, "last_roll.commit_us"),
+	int rc;
+
+	/* The load client waits to be told when the state it is to judge by was taken; without a way back there is none. */
+	if (rig_number(service, "last_roll.resume_us") <= 0)
+		return rig_fail(demo->rig, -ENODATA, "the roll did not end in a way back, so there is nothing to settle");
+	rc = rig_load_ask(load, &settled, "settle %" PRId64 " %" PRId64, rig_number(service, "last_roll.commit_us"),
 			      rig_number(service, "last_roll.resume_us"));
 
 	if (rc < 0)
@@ -80,10 +85,9 @@ static int judge_cost(struct demo *demo, struct result *result, const json_t *se
 	return 0;
 }
 
-static void judge_traffic(struct demo *demo, struct result *result, const struct rig_load *load, const json_t *report)
+static void judge_clients(struct demo *demo, struct result *result, const struct clients *clients, const json_t *report)
 {
-	expect_number(demo, result, "connections", rig_number(report, "connections"),
-		      load == demo->side ? SIDE_CONNECTIONS : CONNECTIONS);
+	expect_number(demo, result, "connections", rig_number(report, "connections"), clients->connections);
 	expect_number(demo, result, "wrong answers", rig_number(report, "since_mark.wrong"), 0);
 	expect_number(demo, result, "failed requests", rig_number(report, "since_mark.failed"), 0);
 	expect_number(demo, result, "lost connections", rig_number(report, "since_mark.lost_connections"), 0);
@@ -118,24 +122,26 @@ static void show_cost(const struct result *result)
 
 /* ---- a scene ---- */
 
-static int look(struct demo *demo, struct result *result, struct rig_load *load)
+static int look(struct demo *demo, struct result *result, struct clients *clients)
 {
 	json_t *service = rig_status(demo->rig, result->scene->service), *report = NULL;
 	int rc;
 
 	if (!service)
 		return -EPROTO;
+	result->as_expected = true;
 	judge_roll(demo, result, service);
-	/* Where it never committed there is no moment to settle by; the judgement above has said so. */
-	rc = result->scene->kind == SCENE_BACK && rig_number(service, "last_roll.resume_us") > 0 ?
-		     judge_cost(demo, result, service, load) : 0;
+	rc = result->scene->kind == SCENE_BACK ? judge_cost(demo, result, service, clients->load) : 0;
 	json_decref(service);
 	if (rc == 0)
-		rc = rig_load_ask(load, &report, "report");
-	if (rc < 0)
+		rc = rig_load_ask(clients->load, &report, "report");
+	if (rc < 0) {
+		result->as_expected = false;
 		return rc;
+	}
+	clients_hear(clients, report);
 	result->worst_us = rig_number(report, "since_mark.latency_us.max");
-	judge_traffic(demo, result, load, report);
+	judge_clients(demo, result, clients, report);
 	if (result->scene->kind == SCENE_BACK)
 		show_cost(result);
 	show_clients(result, report);
@@ -146,20 +152,20 @@ static int look(struct demo *demo, struct result *result, struct rig_load *load)
 int scene_run(struct demo *demo, const struct scene *scene)
 {
 	struct result *result = &demo->results[demo->n_results++];
-	struct rig_load *load = clients_of(demo, scene);
+	struct clients *clients = clients_of(demo, scene);
 	int rc;
 
-	*result = (struct result){ .scene = scene, .as_expected = true, .worst_us = -1 };
+	*result = (struct result){ .scene = scene, .worst_us = -1 };
 	show_title(demo->n_results, scene->title);
 	show(STYLE_DIM, "%s\n", scene->story);
 	rc = demo_unit_write(demo, scene->service, scene->lines);
 	if (rc == 0)
-		rc = rig_load_ask(load, NULL, "mark");
+		rc = rig_load_ask(clients->load, NULL, "mark");
 	if (rc == 0 && scene->kind == SCENE_BACK)
-		rc = rig_load_ask(load, NULL, "crash");
+		rc = rig_load_ask(clients->load, NULL, "crash");
 	if (rc == 0)
 		rc = act(demo, scene, &result->status);
 	if (rc == 0)
-		rc = look(demo, result, load);
+		rc = look(demo, result, clients);
 	return rc;
 }

@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-void traffic_add(struct traffic *traffic, const json_t *report)
+void clients_hear(struct clients *clients, const json_t *report)
 {
-	traffic->requests += rig_number(report, "requests");
-	traffic->wrong += rig_number(report, "wrong");
-	traffic->failed += rig_number(report, "failed");
-	traffic->lost += rig_number(report, "lost_connections");
+	clients->requests = rig_number(report, "requests");
+	clients->wrong = rig_number(report, "wrong");
+	clients->failed = rig_number(report, "failed");
+	clients->lost = rig_number(report, "lost_connections");
 }
 
 static void show_row(size_t number, const struct result *result)
@@ -40,7 +40,8 @@ static unsigned count(const struct demo *demo, const char *outcome, enum scene_k
 	unsigned n = 0;
 
 	for (size_t i = 0; i < demo->n_results; i++)
-		n += demo->results[i].scene->kind == kind && strcmp(demo->results[i].outcome, outcome) == 0;
+		n += demo->results[i].as_expected && demo->results[i].scene->kind == kind &&
+		     strcmp(demo->results[i].outcome, outcome) == 0;
 	return n;
 }
 
@@ -73,12 +74,13 @@ static int64_t longest_pause_us(const struct demo *demo)
 
 bool sum_judge(struct demo *demo)
 {
-	const struct traffic *traffic = &demo->traffic;
+	const struct clients *main = &demo->main, *side = &demo->side;
+	int64_t failed = main->failed + side->failed, wrong = main->wrong + side->wrong, lost = main->lost + side->lost;
 	struct cost cost = crash_cost(demo);
 
 	if (demo->n_results != n_scenes)
 		demo_broken(demo, "%zu of %zu scenes were played", demo->n_results, n_scenes);
-	if (!traffic->requests || traffic->failed || traffic->wrong || traffic->lost)
+	if (!main->requests || failed || wrong || lost)
 		demo_broken(demo, "the clients were not served as they must be");
 	if (demo->broken)
 		show(STYLE_BAD, "FAILED: %u promises did not hold, see above\n", demo->broken);
@@ -87,7 +89,7 @@ bool sum_judge(struct demo *demo)
 	       " crash_interrupted=%" PRId64 " crash_reverted=%" PRId64 " max_pause_ms=%.1f\n",
 	       count(demo, "done", SCENE_ROLL), count(demo, "refused", SCENE_ABORT) + count(demo, "aborted", SCENE_ABORT),
 	       count(demo, "done", SCENE_UNDO), count(demo, "rolled-back-parked", SCENE_BACK),
-	       count(demo, "rolled-back-image", SCENE_BACK), traffic->requests, traffic->failed, traffic->wrong, traffic->lost,
+	       count(demo, "rolled-back-image", SCENE_BACK), main->requests + side->requests, failed, wrong, lost,
 	       cost.kept, cost.reset, cost.interrupted, cost.reverted, (double)longest_pause_us(demo) / 1000);
 	return demo->broken == 0;
 }

@@ -45,6 +45,7 @@ static bool stream_grow(struct stream *stream)
 	text = realloc(stream->text, room);
 	if (!text)
 		return false;
+	text[stream->size] = '\0'; /* also when nothing ever comes */
 	stream->text = text;
 	stream->room = room;
 	return true;

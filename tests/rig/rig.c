@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -145,6 +146,7 @@ int rig_new(const char *name, struct rig **ret_rig)
 	rig->folder_lock = -1;
 	/* What the daemon leaves behind becomes ours to end, also when the daemon was killed. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN); /* a load client that died is a failure to tell, not an end */
 	fd_raise_limit();
 	rc = find_build(rig);
 	if (rc == 0)
