@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,13 +113,36 @@ static int await_room(struct upg_saver *saver, struct why *why)
 	}
 }
 
+/* A write to a pipe that nobody reads raises SIGPIPE, which ends an application that does not expect one. It goes to the thread that
+ * writes: held off here and taken away, it reaches nobody. */
+static ssize_t write_quietly(int fd, const void *data, size_t size_bytes)
+{
+	static const struct timespec at_once;
+	sigset_t broken_pipe, pending, before;
+	ssize_t n;
+	int error;
+
+	sigemptyset(&broken_pipe);
+	sigaddset(&broken_pipe, SIGPIPE);
+	sigpending(&pending);
+	pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
+	n = write(fd, data, size_bytes);
+	error = errno;
+	if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
+		while (sigtimedwait(&broken_pipe, NULL, &at_once) < 0 && errno == EINTR)
+			;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = error;
+	return n;
+}
+
 static int write_state(void *arg, const void *data, size_t size_bytes, struct why *why)
 {
 	struct upg_saver *saver = arg;
 	const uint8_t *at = data;
 
 	while (size_bytes) {
-		ssize_t n = write(saver->state_fd, at, size_bytes);
+		ssize_t n = write_quietly(saver->state_fd, at, size_bytes);
 
 		if (n >= 0) {
 			at += n;
