@@ -19,7 +19,7 @@
 struct why;
 
 #define SCHEMA_INPUT_BYTES ((size_t)16 << 20) /* what a set may be made from at most */
-#define SCHEMA_MEMORY(size_bytes) (((size_t)512 << 10) + 24 * (size_t)(size_bytes))
+#define SCHEMA_MEMORY(size_bytes) (((size_t)512 << 10) + 40 * (size_t)(size_bytes))
 #define SCHEMA_NAME_BYTES 511u /* a full name */
 #define SCHEMA_NUMBER_MAX 536870911u
 
