@@ -5,6 +5,7 @@
 #include "shim/upgrade.h"
 
 #include "base/why.h"
+#include "shim/refs.h"
 #include "statefmt/statefmt.h"
 #include "wire/commit.h"
 #include "wire/wire.h"
@@ -157,6 +158,14 @@ struct upg_saver {
 	uint64_t deadline_us;
 };
 
+struct upg_loader {
+	struct upg *upg;
+	size_t type; /* being loaded: an index into the application's */
+	int state_fd;
+	uint64_t deadline_us;
+	bool failed; /* upg_load_fail() said why */
+};
+
 /* ---- roll.c: the old version's side of a roll ---- */
 
 /** roll_leave() - From Prepare to the outcome. Return: as upg_dispatch(). */
@@ -180,6 +189,7 @@ struct upg {
 	bool reader_gone; /* the state could not be written because the new version had closed its end */
 	Upgraded__Wire__Totals totals; /* of what was loaded */
 	uint64_t *loaded;              /* records by type of ours */
+	struct refs refs;              /* of the save or load under way; after a load, until it is checked */
 	struct roundtrip *roundtrip;   /* NULL: not asked for */
 	uint32_t n_received_fds;
 	/* Of the message in hand. */

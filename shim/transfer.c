@@ -17,13 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct upg_loader {
-	struct upg *upg;
-	int state_fd;
-	uint64_t deadline_us;
-	bool failed; /* upg_load_fail() said why */
-};
-
 /* ---- what both directions need ---- */
 
 static int migrate_by_application(struct sf_step *step, const ProtobufCMessage *from, ProtobufCMessage *to, void *arg)
@@ -173,6 +166,8 @@ int upg_save(struct upg_saver *saver, const ProtobufCMessage *message)
 	size_t want;
 	int r;
 
+	if (saver->upg->refs.failed)
+		return why_errno(&saver->upg->why, saver->upg->refs.failed, "numbering objects for upg_ref()");
 	r = sf_plan_convert(saver->plan, saver->type, message, &want, &out, &saver->upg->why);
 	return r < 0 ? r : saver->put(saver, saver->stream_type, out);
 }
@@ -262,6 +257,7 @@ int transfer_save(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *
 		r = fd_nonblock(state_fd, 1);
 	if (r == 0)
 		r = save_types(&saver, want, prepare->save_only, ret_totals);
+	refs_done(&upg->refs);
 	sf_plan_free(saver.plan);
 	free(migrations);
 	free(want);
@@ -325,6 +321,7 @@ static int load_record(struct upg_loader *loader, struct sf_plan *plan, const st
 	if (upg->roundtrip && (r = roundtrip_note(upg, record)) < 0)
 		return r;
 	type = &upg->config->types[index];
+	loader->type = index;
 	upg->loaded[index]++;
 	if (!type->load)
 		return 0;
@@ -368,6 +365,17 @@ static int load_all(struct upg_loader *loader, struct sf_reader *reader)
 	return r;
 }
 
+/* Everything has come. What had which id is kept for as long as it takes to save it all once more. */
+static int finish_refs(struct upg *upg)
+{
+	int r = refs_check(&upg->refs, upg->config->types, &upg->why);
+
+	if (r == 0 && upg->roundtrip)
+		return refs_turn(&upg->refs) < 0 ? why_errno(&upg->why, -ENOMEM, "round trip") : 0;
+	refs_done(&upg->refs);
+	return r;
+}
+
 int transfer_load(struct upg *upg, int state_fd, uint64_t deadline_us)
 {
 	struct upg_loader loader = { .upg = upg, .state_fd = state_fd, .deadline_us = deadline_us };
@@ -382,6 +390,8 @@ int transfer_load(struct upg *upg, int state_fd, uint64_t deadline_us)
 		r = sf_reader_new(&sf_limits_default, read_state, &loader, &reader, &upg->why);
 	if (r == 0)
 		r = load_all(&loader, reader);
+	if (r == 0)
+		r = finish_refs(upg);
 	if (r == 0) {
 		const struct sf_totals *totals = sf_reader_totals(reader);
 
@@ -399,6 +409,7 @@ int transfer_check(struct upg *upg)
 	const struct upg_config *config = upg->config;
 	const struct fd_entry *example;
 	size_t unclaimed;
+	int r;
 
 	for (size_t i = 0; i < config->n_types; i++) {
 		uint64_t holds;
@@ -414,5 +425,7 @@ int transfer_check(struct upg *upg)
 	if (unclaimed)
 		return why_set(&upg->why, -EPROTO, "%zu descriptors were not claimed, among them %s %llu", unclaimed,
 			       example->name, (unsigned long long)example->tag);
-	return upg->roundtrip ? roundtrip_check(upg) : 0;
+	r = upg->roundtrip ? roundtrip_check(upg) : 0;
+	refs_done(&upg->refs);
+	return r;
 }

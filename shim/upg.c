@@ -140,6 +140,7 @@ struct upg *upg_free(struct upg *upg)
 		fd_table_done(&upg->fds);
 	threads_done(&upg->threads);
 	roundtrip_free(upg->roundtrip);
+	refs_done(&upg->refs);
 	free(upg->loaded);
 	free(upg->buffer);
 	free(upg);
