@@ -350,9 +350,9 @@ static int serve(struct app *app)
 		}
 		if (r == UPG_LEAVE)
 			return APP_LEFT;
-		atomic_fetch_add(&app->n_steps, 1);
 		if (app->step)
 			app->step(app);
+		atomic_fetch_add(&app->n_steps, 1);
 	}
 }
 

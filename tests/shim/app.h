@@ -63,7 +63,8 @@ struct app {
 	/* What happened. */
 	struct upg *upg;
 	struct upg_thread *main_thread;
-	atomic_uint n_prepared, n_aborted, n_resumed, n_steps;
+	atomic_uint n_prepared, n_aborted, n_resumed;
+	atomic_ulong n_steps; /* upg_dispatch(), and the step after it */
 	int level;
 	int last_dispatch; /* the last that was not UPG_OK */
 	int n_lost, lost[APP_FDS_MAX];
