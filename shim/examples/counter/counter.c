@@ -137,7 +137,7 @@ static void serve_client(struct upg *upg, int *fd)
 
 static void accept_client(struct upg *upg)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept(listener, NULL, NULL);
 	unsigned place = 0;
 
 	while (place < CLIENTS_MAX && client[place] >= 0)
