@@ -23,7 +23,7 @@ struct supervisor {
 	struct graveyard graveyard;
 	struct control *control;
 	struct probe probe;
-	int signals, lock;
+	int signals, run_lock, state_lock;
 	struct source signal_source;
 	char *control_path, *images_root;
 	struct asker asker; /* asks for the services' end when the daemon ends */
@@ -106,16 +106,17 @@ static int make_dir(const char *path, mode_t mode, struct why *why)
 	return 0;
 }
 
-static int take_lock(struct supervisor *supervisor, const char *run_dir, struct why *why)
+/* Both places are one daemon's: another would take images under way for leftovers of a dead one. */
+static int take_lock(const char *dir, const char *name, int *ret_lock, struct why *why)
 {
 	char path[4096];
 
-	snprintf(path, sizeof(path), "%s/lock", run_dir);
-	supervisor->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (supervisor->lock < 0)
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	*ret_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*ret_lock < 0)
 		return why_errno(why, -errno, "%s", path);
-	if (flock(supervisor->lock, LOCK_EX | LOCK_NB) < 0)
-		return why_errno(why, -errno, "%s: another upgraded runs in %s", path, run_dir);
+	if (flock(*ret_lock, LOCK_EX | LOCK_NB) < 0)
+		return why_errno(why, -errno, "%s: another upgraded runs in %s", path, dir);
 	return 0;
 }
 
@@ -126,7 +127,9 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 	if (r == 0)
 		r = make_dir(config->state_dir, 0700, why);
 	if (r == 0)
-		r = take_lock(supervisor, config->run_dir, why);
+		r = take_lock(config->run_dir, "lock", &supervisor->run_lock, why);
+	if (r == 0) /* by another name, as both may be one folder */
+		r = take_lock(config->state_dir, "state.lock", &supervisor->state_lock, why);
 	if (r == 0 && (asprintf(&supervisor->images_root, "%s/images", config->state_dir) < 0 ||
 		       asprintf(&supervisor->control_path, "%s/control", config->run_dir) < 0))
 		r = why_errno(why, -ENOMEM, "paths");
@@ -212,7 +215,8 @@ static void end(struct supervisor *supervisor)
 	fd_close(supervisor->signals);
 	if (supervisor->control_path)
 		unlink(supervisor->control_path);
-	fd_close(supervisor->lock);
+	fd_close(supervisor->run_lock);
+	fd_close(supervisor->state_lock);
 	free(supervisor->control_path);
 	free(supervisor->images_root);
 	if (registry->host.site.loop)
@@ -222,7 +226,7 @@ static void end(struct supervisor *supervisor)
 int daemon_run(const struct daemon_config *config, struct why *why)
 {
 	struct supervisor supervisor = {
-		.signals = -1, .lock = -1, .asker = { .on_progress = on_nothing, .on_result = on_ended }
+		.signals = -1, .run_lock = -1, .state_lock = -1, .asker = { .on_progress = on_nothing, .on_result = on_ended }
 	};
 	int r;
 
