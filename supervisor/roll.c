@@ -364,6 +364,9 @@ struct instance *roll_take_serving(struct roll *roll)
 	case ROLL_ABORTED:
 	case ROLL_ROLLED_BACK:
 		slot = &roll->old;
+		/* Nothing that waits for it may name descriptors which end with the roll. */
+		if (roll->old)
+			outbox_clear(&roll->old->outbox);
 		break;
 	default:
 		return NULL;

@@ -103,7 +103,6 @@ struct roll {
 	bool old_goes_on;       /* during an abort: it said so */
 	bool old_told;          /* it was sent Prepare */
 	bool old_unusable;      /* parked, but no way back any more */
-	bool dirty_settled;
 	bool from_image;        /* old runs again because it was restored in this roll */
 	bool image_bad;
 	struct image_job image_job;

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In one message: old has its numbers taken still, so each batch is on top of what it may have open. */
+#define RESUME_FDS 16u
+
 void roll_do_choose(struct roll *roll)
 {
 	bool old_lives = instance_is_alive(roll->old);
@@ -41,9 +44,8 @@ static void settle_connections(struct roll *roll)
 {
 	struct conn_sample after;
 
-	if (roll->dirty_settled)
-		return;
-	roll->dirty_settled = true;
+	/* Again for each rung: what came back and failed may have read and written, too. */
+	roll->result.kept = 0;
 	custody_sample(&roll->custody, roll->site->conntable, &after);
 	/* From the end, as dropping one moves the last into its place. */
 	for (size_t i = roll->custody.n; i > 0; i--) {
@@ -63,15 +65,15 @@ static void settle_connections(struct roll *roll)
 
 static void send_custody(struct roll *roll)
 {
-	Upgraded__Wire__FdInfo infos[WIRE_FDS_MAX], *pointers[WIRE_FDS_MAX];
+	Upgraded__Wire__FdInfo infos[RESUME_FDS], *pointers[RESUME_FDS];
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	int numbers[WIRE_FDS_MAX];
+	int numbers[RESUME_FDS];
 	size_t sent = 0;
 
 	fds.fds = pointers;
 	do {
-		size_t n = roll->custody.n - sent < WIRE_FDS_MAX ? roll->custody.n - sent : WIRE_FDS_MAX;
+		size_t n = roll->custody.n - sent < RESUME_FDS ? roll->custody.n - sent : RESUME_FDS;
 
 		for (size_t i = 0; i < n; i++) {
 			upgraded__wire__fd_info__init(&infos[i]);
