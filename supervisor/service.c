@@ -72,14 +72,15 @@ static int spawn(struct service *service)
 	return 0;
 }
 
+static void start_again_later(struct service *service);
+
 static void on_restart(struct timer *timer)
 {
 	struct service *service = container_of(timer, struct service, restart);
 
-	if (spawn(service) < 0) {
-		log_error("%s: %s", service->name, service->failure.text);
-		service->state = SERVICE_FAILED;
-	}
+	/* What keeps it from being started may pass: a binary being replaced, a machine without memory. */
+	if (spawn(service) < 0)
+		start_again_later(service);
 }
 
 static void start_again_later(struct service *service)
@@ -235,13 +236,16 @@ static int reload_unit(struct service *service, struct asker *asker)
 	int r = unit_load(service->host->config_dir, service->name, &unit, &why);
 
 	if (r < 0) {
-		bool none = r == -ENOENT;
+		/* One that runs is a service, whatever became of its file. */
+		bool none = r == -ENOENT && !service->instance;
 
 		service_answer(service, asker,
 			       none ? WIRE_EXIT_NO_SUCH_SERVICE :
 				      (service->instance ? WIRE_EXIT_REFUSED :
 							   WIRE_EXIT_ERROR),
-			       NULL, NULL, why.text, none ? "upgradectl list shows the services" : "mend the service file",
+			       NULL, NULL, why.text,
+			       none ? "upgradectl list shows the services" :
+			       service->instance ? "nothing was touched; mend the service file" : "mend the service file",
 			       none ? "there is no service %s" : "the service file of %s cannot be used", service->name);
 		return r;
 	}
@@ -362,6 +366,8 @@ static void take_over_serving(struct service *service, struct roll *roll)
 {
 	service->instance = roll_take_serving(roll);
 	if (!service->instance) {
+		/* What is to be started by hand is the version that worked. */
+		set_version(service, roll->result.from);
 		service->failure = roll->result.cause;
 		service->state = SERVICE_FAILED;
 		return;
