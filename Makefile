@@ -143,7 +143,9 @@ REPLAYS := $(if $(wildcard tests/fuzz/replay.c),$(patsubst tests/fuzz/%.c,$B/asa
 FUZZERS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$B/tests/%,$(wildcard tests/bench/bench_*.c))
 LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
-INTEGRATION := $(if $(call sources,tests/integration),$B/tests/integration)
+# Applications that the integration tests start, linked as users link theirs.
+ACTORS := $(patsubst tests/integration/apps/%.c,$B/tests/%,$(wildcard tests/integration/apps/*.c))
+INTEGRATION := $(if $(call sources,tests/integration),$B/tests/integration $(ACTORS))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 
@@ -409,6 +411,11 @@ $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
 RIG := $(call folder_objects,normal,tests/rig)
 $(call rule,$B/tests/integration,normal,$(call folder_objects,normal,tests/integration) $(RIG),base statefmt wire,\
 	$(CRITERION) $$(PACKAGE_LIBS) -lm)
+$(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/obj/normal/,$(call protos,$(CACHED))) $B/libupgrade.a
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(call link,normal) -o $@ $^ $(SHIM_LIBS)
+
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)
@@ -428,7 +435,7 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*.c tests/*/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
 objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),\
 		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED)))) \

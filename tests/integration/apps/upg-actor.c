@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* upg-actor: an application of as many characters as it has names. What follows the first - in the name it was started by is its
+ * version and says how it behaves. Some hold notes of their own; the others pretend to be a version of the example
+ * service, up to the point where they fail. */
+#include "shim/examples/cached/cached_v1.pb-c.h"
+#include "shim/examples/cached/cached_v2.pb-c.h"
+#include "shim/upgrade.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NOTES 1000u
+#define CHANNEL_VARIABLE "UPGRADE_FD"
+
+static const char *character;
+static volatile sig_atomic_t noise_wanted;
+
+static bool is(const char *what)
+{
+	return strcmp(character, what) == 0;
+}
+
+static void make_noise(void)
+{
+	static const char noise[] = "\xff\xff\xff\xff this is no message, and not even close to one \x01\x02\x03";
+	const char *number = getenv(CHANNEL_VARIABLE);
+
+	if (number)
+		(void)!send(atoi(number), noise, sizeof(noise), MSG_NOSIGNAL);
+}
+
+/* AppMessage.committed (9) of one field, at_us = 1. */
+static void claim_commit(void)
+{
+	static const unsigned char committed[] = { 0x4a, 0x02, 0x08, 0x01 };
+	const char *number = getenv(CHANNEL_VARIABLE);
+
+	if (number)
+		(void)!send(atoi(number), committed, sizeof(committed), MSG_NOSIGNAL);
+}
+
+static void on_noise(int signal)
+{
+	(void)signal;
+	noise_wanted = 1;
+}
+
+/* ---- notes ---- */
+
+static uint64_t notes;
+
+static int save_notes(struct upg_saver *saver, void *userdata)
+{
+	Cached__V1__Connection note = CACHED__V1__CONNECTION__INIT;
+	int rc = 0;
+
+	(void)userdata;
+	for (uint64_t i = 0; i < notes && rc == 0; i++) {
+		note.id = i;
+		rc = upg_save(saver, &note.base);
+	}
+	return rc;
+}
+
+static int load_note(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata)
+{
+	(void)loader;
+	(void)message;
+	(void)userdata;
+	notes++;
+	return 0;
+}
+
+static uint64_t count_notes(void *userdata)
+{
+	(void)userdata;
+	return notes;
+}
+
+/* ---- pretending ---- */
+
+static int save_nothing(struct upg_saver *saver, void *userdata)
+{
+	(void)saver;
+	(void)userdata;
+	return 0;
+}
+
+static int load_badly(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata)
+{
+	(void)message;
+	(void)userdata;
+	if (is("hangs-loading"))
+		for (;;)
+			pause();
+	if (is("stops-loading"))
+		raise(SIGSTOP);
+	if (message->descriptor == &cached__v1__connection__descriptor)
+		return upg_load_claim(loader, "client", ((const Cached__V1__Connection *)message)->id) < 0 ? -1 : 0;
+	return 0;
+}
+
+#define PRETENDED(type, of) { .name = type, .version = 1, .descriptor = &of, .save = save_nothing, .load = load_badly }
+
+static struct upg_type pretended[] = {
+	PRETENDED("cached.Stats", cached__v1__stats__descriptor),
+	PRETENDED("cached.Item", cached__v1__item__descriptor),
+	PRETENDED("cached.Connection", cached__v1__connection__descriptor),
+};
+
+/* ---- the application ---- */
+
+static struct upg_type note_type = {
+	.name = "app.Note",
+	.version = 1,
+	.descriptor = &cached__v1__connection__descriptor,
+	.save = save_notes,
+	.load = load_note,
+	.count = count_notes,
+};
+
+static bool pretends(void)
+{
+	return is("hangs-loading") || is("stops-loading") || is("dies-before-commit") || is("claims-commit") ||
+	       is("leaves-before-commit");
+}
+
+static int open_as(struct upg **ret_upg)
+{
+	static struct upg_config config;
+
+	config = (struct upg_config){ .service = "actor", .version = character, .types = &note_type, .n_types = 1 };
+	if (is("stranger"))
+		note_type.name = "app.Stranger";
+	if (is("gap"))
+		note_type.version = 3;
+	if (is("changed"))
+		note_type.descriptor = &cached__v2__item__descriptor;
+	if (pretends()) {
+		config.types = pretended;
+		config.n_types = sizeof(pretended) / sizeof(*pretended);
+	}
+	return upg_open(&config, ret_upg);
+}
+
+static void before_commit(struct upg *upg)
+{
+	if (!pretends())
+		return;
+	upg_fd_claim(upg, "listener", 0);
+	if (is("dies-before-commit"))
+		raise(SIGKILL);
+	if (is("leaves-before-commit"))
+		_exit(0);
+	if (is("claims-commit")) {
+		claim_commit();
+		for (;;)
+			pause();
+	}
+}
+
+static int serve(struct upg *upg)
+{
+	struct pollfd fd = { .fd = upg_fd(upg), .events = POLLIN };
+
+	for (;;) {
+		poll(&fd, 1, -1);
+		if (noise_wanted)
+			make_noise();
+		noise_wanted = 0;
+		if (fd.revents && upg_dispatch(upg) == UPG_LEAVE)
+			return 0;
+		fd.revents = 0;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL, *dash = strchr(name ? name : "", '-');
+	struct upg *upg;
+	int rc;
+
+	character = dash ? dash + 1 : "";
+	if (is("mute"))
+		for (;;)
+			pause();
+	if (is("noise"))
+		make_noise();
+	signal(SIGUSR2, on_noise);
+	if (open_as(&upg) < 0)
+		return 1;
+	if (is("noise-later"))
+		make_noise();
+	rc = upg_receive(upg);
+	if (rc == UPG_FRESH)
+		notes = NOTES;
+	if (rc == UPG_RECEIVED)
+		before_commit(upg);
+	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
+		return 0;
+	return upg_ready(upg) == UPG_SERVE ? serve(upg) : 0;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* Whoever dies, at whatever moment of a roll: afterwards exactly one version serves, and connections and data are where they
+ * were. */
+#include "tests/integration/stage.h"
+
+#include "base/clock.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+STAGE(crash, 90);
+
+#define SHOWN_US (10 * USEC_PER_SEC)
+
+/* ---- upgraded ---- */
+
+static void kill_at(void *data, const char *line)
+{
+	pid_t pid = rig_daemon_pid(stage.rig);
+
+	if (pid && strstr(line, data))
+		kill(pid, SIGKILL);
+}
+
+static void daemon_dies_at(const char *from, const char *moment)
+{
+	struct rig_answer answer = { 0 };
+
+	stage_serve(&(struct rig_cached){ .version = from, .lines = "Bake=3s\nQuiesceTimeout=3s\n" }, NULL);
+	stage_load(300);
+	cr_assert_eq(rig_ctl_text(stage.rig, &answer, kill_at, (char *)(uintptr_t)moment, "roll", "cached", "v2", NULL), 0);
+	cr_assert_eq(answer.status, 1, "status %d:\n%s", answer.status, answer.err);
+	cr_assert(strstr(answer.err, moment), "%s", answer.err);
+	rig_answer_done(&answer);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	/* The load, and the one version that serves. */
+	stage_wait_processes(2);
+	stage_load_spotless();
+}
+
+SCENE(crash, of_the_daemon_when_new_was_started)
+{
+	daemon_dies_at("v1", "v2 started");
+}
+
+SCENE(crash, of_the_daemon_when_new_is_ready)
+{
+	daemon_dies_at("v1", "ready to receive");
+}
+
+SCENE(crash, of_the_daemon_while_old_comes_to_rest)
+{
+	daemon_dies_at("v1-stuck", "asked to quiesce");
+}
+
+SCENE(crash, of_the_daemon_when_old_stands)
+{
+	daemon_dies_at("v1", "stands at an update point");
+}
+
+SCENE(crash, of_the_daemon_when_old_has_saved)
+{
+	daemon_dies_at("v1", " saved ");
+}
+
+SCENE(crash, of_the_daemon_when_both_agree)
+{
+	daemon_dies_at("v1", "agree");
+}
+
+SCENE(crash, of_the_daemon_when_new_serves)
+{
+	daemon_dies_at("v1", "v2 serves");
+}
+
+SCENE(crash, of_the_daemon_when_old_is_parked)
+{
+	daemon_dies_at("v1", "lies parked");
+}
+
+SCENE(crash, of_the_daemon_when_the_image_is_taken)
+{
+	daemon_dies_at("v1", "has an image");
+}
+
+SCENE(crash, of_the_daemon_during_the_bake)
+{
+	daemon_dies_at("v1", "watching");
+}
+
+SCENE(crash, of_the_daemon_leaves_its_successor_a_clean_start)
+{
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\n" }, NULL);
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	stage_wait_processes(1);
+	cr_assert_eq(mkdir(stage_path("state/images/cached/1.tmp"), 0700), 0);
+	stage.port = rig_port(stage.rig);
+	stage_unit(&(struct rig_cached){ .lines = "Bake=100ms\n" });
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(stage_images(".tmp"), 0);
+	ctl(0, "start", "cached");
+	ctl(0, "roll", "cached", "v2");
+	/* The one that the first daemon left serves on, and is nobody's but this test's. */
+	stage_wait_processes(3);
+	cr_assert_eq(kill(stage_pid("serving"), 0), 0);
+}
+
+/* ---- old and new ---- */
+
+/* Programs that stand in for versions of the example service, beside real ones. */
+static void serve_with_actors(const char *lines)
+{
+	static const char *const actors[] = { "hangs-loading", "stops-loading", "dies-before-commit", "claims-commit",
+					      "leaves-before-commit" };
+	char name[64], *text = NULL;
+
+	for (size_t i = 0; i < sizeof(actors) / sizeof(*actors); i++) {
+		snprintf(name, sizeof(name), "cached-%s", actors[i]);
+		stage_link(name, "upg-actor");
+	}
+	stage_link("cached-v1", "examples/cached-v1");
+	stage_link("cached-v2", "examples/cached-v2");
+	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s/cached-%%v -p %u -c 4000\nVersion=v1\n%s", rig_folder(stage.rig),
+			      stage.port, lines), 0);
+	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
+	free(text);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	ctl(0, "start", "cached");
+	stage_load(100);
+}
+
+/* The roll is called off, the same process serves on, and the next roll is fine. */
+static void is_called_off(const char *version, const char *cause)
+{
+	const json_t *answer;
+	pid_t pid;
+
+	serve_with_actors("Bake=100ms\nTransferTimeout=1s\n");
+	pid = stage_pid("serving");
+	answer = ctl(6, "roll", "cached", version);
+	cr_assert_str_eq(rig_text(answer, "roll.outcome"), "aborted");
+	cr_assert(strstr(rig_text(answer, "cause"), cause), "the cause is: %s", rig_text(answer, "cause"));
+	cr_assert_eq(stage_pid("serving"), pid);
+	stage_wait_processes(3);
+	ctl(0, "roll", "cached", "v2");
+	stage_load_spotless();
+}
+
+SCENE(crash, of_new_before_the_commit_is_called_off)
+{
+	is_called_off("dies-before-commit", "SIGKILL");
+}
+
+SCENE(crash, of_a_new_that_leaves_in_peace_is_called_off)
+{
+	is_called_off("leaves-before-commit", "exited with status 0");
+}
+
+SCENE(crash, no_but_a_new_that_loads_forever_is_called_off)
+{
+	is_called_off("hangs-loading", "TransferTimeout=");
+}
+
+SCENE(crash, no_but_a_new_that_is_stopped_while_it_loads_is_called_off)
+{
+	is_called_off("stops-loading", "TransferTimeout=");
+}
+
+SCENE(crash, no_but_a_new_that_lies_about_the_commit_is_called_off)
+{
+	is_called_off("claims-commit", "commit");
+}
+
+SCENE(crash, of_the_daemon_while_new_loads_leaves_old_serving)
+{
+	struct rig_child *roll;
+
+	serve_with_actors("Bake=100ms\nTransferTimeout=2s\n");
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "hangs-loading", NULL), 0);
+	while (stage_pid("quiesced") == 0)
+		;
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_run_wait(roll, SHOWN_US, NULL), 0);
+	/* An actor that hangs notices nothing, and it does not serve: it is this test's to end. */
+	stage_load_spotless();
+}
+
+/* ---- old ---- */
+
+SCENE(crash, of_old_before_the_transfer_costs_its_state_and_says_so)
+{
+	struct rig_child *roll;
+	struct rig_answer answer = { 0 };
+	pid_t pid;
+	int client;
+
+	serve_with_actors("Bake=100ms\nTransferTimeout=20s\nRestartDelay=50ms\n");
+	stage_load_spotless();
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "hangs-loading", NULL), 0);
+	while ((pid = stage_pid("quiesced")) == 0)
+		;
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	cr_assert_eq(rig_run_wait(roll, 2 * SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 7);
+	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "cold-start");
+	must_say(answer.json, "SIGKILL");
+	must_say(answer.json, "lost");
+	rig_answer_done(&answer);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	stage_wait_processes(2);
+	client = client_open();
+	client_store(client, "new", "life");
+	close(client);
+}
+
+SCENE(crash, of_old_while_it_serves_ends_a_roll_that_has_not_begun_to_move)
+{
+	struct rig_child *roll;
+	struct rig_answer answer = { 0 };
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "StartTimeout=20s\nRestartDelay=50ms\n" }, NULL);
+	pid = stage_pid("serving");
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v3-never-ready", NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "rolling", NULL, SHOWN_US), 0);
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	cr_assert_eq(rig_run_wait(roll, SHOWN_US, &answer), 0);
+	cr_assert_neq(answer.status, 0);
+	must_say(answer.json, "SIGKILL");
+	rig_answer_done(&answer);
+	/* It died outside of anything the roll had done: it is started again like any service. */
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	cr_assert_neq(stage_pid("serving"), pid);
+	stage_wait_processes(2);
+}
+
+SCENE(crash, of_old_after_the_commit_costs_nothing_but_a_way_back)
+{
+	struct rig_child *roll;
+	struct rig_answer answer = { 0 };
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1s\nRollback=parked\n" }, NULL);
+	stage_load(100);
+	pid = stage_pid("serving");
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v2", NULL), 0);
+	stage_wait_bake("v2");
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	cr_assert_eq(rig_run_wait(roll, SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 0);
+	cr_assert_str_eq(rig_text(answer.json, "roll.way_back"), "none");
+	rig_answer_done(&answer);
+	stage_wait_processes(3);
+	stage_load_spotless();
+}

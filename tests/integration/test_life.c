@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* Services outside of rolls: started, stopped, listed, dead. */
+#include "tests/integration/stage.h"
+
+#include "base/clock.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+STAGE(life, 60);
+
+#define SHOWN_US (10 * USEC_PER_SEC)
+
+SCENE(life, a_service_starts_is_listed_and_stops)
+{
+	const json_t *answer;
+	int client;
+
+	stage_unit(&(struct rig_cached){ .version = "v2" });
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	answer = ctl(0, "list");
+	cr_assert_str_eq(rig_text(answer, "services.0.name"), "cached");
+	cr_assert_str_eq(rig_text(answer, "services.0.state"), "stopped");
+	must_say(ctl(0, "start", "cached"), "version v2 serves");
+	client = client_open();
+	client_store(client, "a", "b");
+	close(client);
+	answer = ctl(0, "status", "cached");
+	cr_assert_str_eq(rig_text(answer, "services.0.state"), "running");
+	cr_assert_str_eq(rig_text(answer, "services.0.version"), "v2");
+	cr_assert_str_eq(rig_text(answer, "services.0.instances.0.state"), "serving");
+	ctl(0, "stop", "cached");
+	ctl(3, "status", "cached");
+	stage_wait_processes(1);
+}
+
+SCENE(life, a_version_can_be_named_at_the_start)
+{
+	stage_unit(&(struct rig_cached){ .version = "v2" });
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	must_say(ctl(0, "start", "cached", "v3"), "version v3 serves");
+	must_say(ctl(1, "start", "cached"), "runs already");
+}
+
+SCENE(life, one_that_dies_is_started_again_empty)
+{
+	json_t *entry;
+	pid_t pid;
+	int client;
+
+	stage_serve(&(struct rig_cached){ .lines = "RestartDelay=50ms\n" }, NULL);
+	client = client_open();
+	client_store(client, "key", "value");
+	close(client);
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	while (stage_pid("serving") == pid || stage_pid("serving") == 0)
+		stage_sleep_ms(10);
+	entry = rig_status(stage.rig, "cached");
+	cr_assert_eq(rig_number(entry, "restarts"), 1);
+	cr_assert_str_eq(rig_text(entry, "state"), "running");
+	json_decref(entry);
+	client = client_open();
+	cr_assert_not(client_holds(client, "key", "value"));
+	close(client);
+	stage_wait_processes(2);
+}
+
+SCENE(life, one_that_was_rolled_is_started_again_in_its_new_version)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "RestartDelay=50ms\nBake=50ms\n" }, NULL);
+	ctl(0, "roll", "cached", "v2");
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGSEGV), 0);
+	while (stage_pid("serving") == pid || stage_pid("serving") == 0)
+		stage_sleep_ms(10);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
+	stage_load(50);
+	ctl(0, "roll", "cached", "v3");
+	stage_load_spotless();
+}
+
+SCENE(life, one_that_dies_stays_dead_if_that_is_wanted)
+{
+	const json_t *answer;
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "Restart=no\n" }, NULL);
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "failed", NULL, SHOWN_US), 0);
+	answer = ctl(3, "status", "cached");
+	cr_assert(strstr(rig_text(answer, "services.0.description"), "SIGKILL"), "%s", rig_text(answer, "services.0.description"));
+	must_say(ctl(3, "roll", "cached", "v2"), "not running");
+	ctl(0, "start", "cached");
+}
+
+SCENE(life, stopping_what_does_not_run_says_so)
+{
+	stage_unit(&(struct rig_cached){ 0 });
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	must_say(ctl(3, "stop", "cached"), "is not running");
+	must_say(ctl(3, "roll", "cached", "v2"), "is not running");
+	ctl(3, "undo", "cached");
+	ctl(3, "status", "cached");
+}
+
+SCENE(life, a_service_that_there_is_not_is_no_service)
+{
+	stage_unit(&(struct rig_cached){ 0 });
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	must_say(ctl(4, "start", "nothing"), "there is no service nothing");
+	ctl(4, "roll", "nothing", "v2");
+	ctl(4, "stop", "nothing");
+	ctl(4, "undo", "nothing");
+	ctl(4, "status", "nothing");
+}
+
+SCENE(life, without_a_daemon_the_tool_says_where_it_looked)
+{
+	struct rig_answer answer = { 0 };
+
+	cr_assert_eq(rig_ctl_text(stage.rig, &answer, NULL, NULL, "list", NULL), 0);
+	cr_assert_eq(answer.status, 1);
+	cr_assert(strstr(answer.err, rig_control_path(stage.rig)), "%s", answer.err);
+	cr_assert(strstr(answer.err, "upgraded"), "%s", answer.err);
+	rig_answer_done(&answer);
+}
+
+SCENE(life, the_end_of_the_daemon_ends_everything)
+{
+	stage_serve(&(struct rig_cached){ .lines = "Bake=50ms\n" }, NULL);
+	ctl(0, "roll", "cached", "v2");
+	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
+	cr_assert_eq(rig_processes(), 0);
+	cr_assert_eq(stage_images(""), 0);
+	cr_assert_neq(access(rig_control_path(stage.rig), F_OK), 0);
+}
+
+SCENE(life, the_end_of_the_daemon_ends_a_roll_that_bakes)
+{
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\n" }, NULL);
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
+	cr_assert_eq(rig_processes(), 0);
+	cr_assert_eq(stage_images(""), 0);
+}
+
+SCENE(life, the_end_of_the_daemon_ends_a_roll_under_way)
+{
+	struct rig_child *roll;
+
+	stage_serve(&(struct rig_cached){ .lines = "StartTimeout=20s\n" }, NULL);
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v3-never-ready", NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "rolling", NULL, SHOWN_US), 0);
+	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
+	cr_assert_eq(rig_run_wait(roll, SHOWN_US, NULL), 0);
+	cr_assert_eq(rig_processes(), 0);
+	cr_assert_eq(stage_images(""), 0);
+}
