@@ -151,3 +151,14 @@ unsigned reap_others(struct rig *rig)
 	} while (round);
 	return count;
 }
+
+void rig_reap(const struct rig *rig)
+{
+	size_t n;
+	struct process *all = processes_read(&n);
+
+	for (size_t i = 0; i < n; i++)
+		if (all[i].parent == getpid() && !is_known(rig, all[i].pid))
+			waitpid(all[i].pid, NULL, WNOHANG);
+	free(all);
+}

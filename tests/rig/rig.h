@@ -168,3 +168,6 @@ const char *rig_text(const json_t *json, const char *path);
 
 /** rig_processes() - How many processes descend from this one, zombies included. */
 unsigned rig_processes(void);
+
+/** rig_reap() - Reap what has ended and became this process's child because the daemon that started it died. */
+void rig_reap(const struct rig *rig);
