@@ -33,6 +33,7 @@ struct sf_reader {
 	struct sf_arena arena; /* the header's strings */
 	struct sf_header header;
 	struct sf_schema *schemas;
+	const char **messages;
 	uint64_t *seeds;
 	struct sf_totals totals;
 	bool ended;
@@ -220,9 +221,10 @@ static int schemas_take(struct sf_reader *reader, const Upgraded__State__StateHe
 	if (n > reader->limits.types)
 		return frame_fail(reader, -EMSGSIZE, "%zu types, over the limit of %u", n, reader->limits.types);
 	reader->schemas = calloc(n + 1, sizeof(*reader->schemas)); /* n may be 0 until it was checked */
+	reader->messages = calloc(n + 1, sizeof(*reader->messages));
 	reader->seeds = calloc(n + 1, sizeof(*reader->seeds));
 	reader->totals.counts = calloc(n + 1, sizeof(*reader->totals.counts));
-	if (!reader->schemas || !reader->seeds || !reader->totals.counts)
+	if (!reader->schemas || !reader->messages || !reader->seeds || !reader->totals.counts)
 		return frame_fail(reader, -ENOMEM, "no memory for %zu types", n);
 	reader->totals.n_counts = n;
 	for (size_t i = 0; i < n; i++) {
@@ -231,6 +233,7 @@ static int schemas_take(struct sf_reader *reader, const Upgraded__State__StateHe
 			.version = message->schemas[i]->version,
 			.fingerprint = message->schemas[i]->fingerprint,
 		};
+		reader->messages[i] = message->schemas[i]->message;
 		reader->seeds[i] = sf_digest_seed(&reader->schemas[i]);
 	}
 	reader->header = (struct sf_header){
@@ -238,6 +241,9 @@ static int schemas_take(struct sf_reader *reader, const Upgraded__State__StateHe
 		.app_version = message->app_version,
 		.schemas = reader->schemas,
 		.n_schemas = n,
+		.messages = reader->messages,
+		.descriptors = message->descriptors.data,
+		.descriptors_bytes = message->descriptors.len,
 	};
 	return 0;
 }
@@ -420,6 +426,7 @@ struct sf_reader *sf_reader_free(struct sf_reader *reader)
 		return NULL;
 	sf_arena_done(&reader->arena);
 	free(reader->schemas);
+	free(reader->messages);
 	free(reader->seeds);
 	free(reader->totals.counts);
 	free(reader->payload);

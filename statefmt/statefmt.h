@@ -26,6 +26,7 @@ struct why;
 #define SF_PREAMBLE_BYTES 12u
 #define SF_FRAME_HEAD_BYTES 12u
 #define SF_RECORD_HEAD_BYTES 8u
+#define SF_DESCRIPTORS_BYTES ((size_t)1 << 20) /* a header carries no larger description */
 
 struct sf_limits {
 	uint32_t record_bytes; /* one record's protobuf bytes */
@@ -53,6 +54,12 @@ struct sf_header {
 	const char *app_version;
 	const struct sf_schema *schemas; /* index = record type */
 	size_t n_schemas;
+
+	/* How the stream describes its own records; only a reader fills this in, a writer makes it from the schemas' descriptors.
+	 * Not checked: schema_set_new() does that. */
+	const char *const *messages; /* per schema, a full name in @descriptors, or "" */
+	const uint8_t *descriptors;  /* a FileDescriptorSet; @descriptors_bytes of 0: the stream has none */
+	size_t descriptors_bytes;
 };
 
 /* Counts per type in the header's order and a digest that does not depend on the order of records: each record's
@@ -71,7 +78,10 @@ struct sf_writer;
 /* Takes all @size_bytes or fails with -errno. */
 typedef int (*sf_write_fn)(void *arg, const void *data, size_t size_bytes, struct why *why);
 
-/** sf_writer_new() - Writes preamble and header through @write at once. @header is copied. Return: 0 or -errno. */
+/** sf_writer_new() - Writes preamble and header through @write at once. @header is copied. Return: 0 or -errno.
+ *
+ * The header describes the types of schemas whose descriptors are known, within SF_DESCRIPTORS_BYTES and header_bytes. A
+ * description that does not fit is left out: such a stream loads as any other, and only needs its application to be looked at. */
 int sf_writer_new(const struct sf_header *header, const struct sf_limits *limits, sf_write_fn write, void *arg,
 		  struct sf_writer **ret_writer, struct why *why);
 

@@ -3,6 +3,7 @@
 #include "base/why.h"
 #include "statefmt/arena.h"
 #include "statefmt/frame.h"
+#include "statefmt/schema.h"
 #include "statefmt/shape.h"
 #include "statefmt/state.pb-c.h"
 
@@ -104,9 +105,48 @@ static int preamble_write(struct sf_writer *writer)
 	return bytes_write(writer, preamble, sizeof(preamble));
 }
 
+static size_t field_bytes(size_t size_bytes)
+{
+	return size_bytes + 1 + 5; /* tag and length */
+}
+
+/* Adds to @message what describes its schemas' messages, where that is known and there is room. Either all or nothing: half a
+ * description would look like a damaged one. */
+static int header_describe(struct sf_writer *writer, Upgraded__State__StateHeader *message)
+{
+	const ProtobufCMessageDescriptor **roots = calloc(writer->n_types, sizeof(*roots));
+	size_t size = protobuf_c_message_get_packed_size(&message->base), room, known = 0;
+	int r = 0;
+
+	if (!roots)
+		return why_errno(&writer->why, -ENOMEM, "a header of %zu types", writer->n_types);
+	for (size_t i = 0; i < writer->n_types; i++) {
+		const ProtobufCMessageDescriptor *descriptor = writer->types[i].schema.descriptor;
+
+		if (!descriptor || strlen(descriptor->name) > SF_TEXT_BYTES)
+			continue;
+		roots[i] = descriptor;
+		size += field_bytes(strlen(descriptor->name)) + 5; /* the schema's own length may take more, too */
+		known++;
+	}
+	room = writer->limits.header_bytes > field_bytes(size) ? writer->limits.header_bytes - field_bytes(size) : 0;
+	if (known)
+		r = schema_describe(roots, writer->n_types, room < SF_DESCRIPTORS_BYTES ? room : SF_DESCRIPTORS_BYTES,
+				    &message->descriptors.data, &message->descriptors.len, &writer->why);
+	for (size_t i = 0; i < writer->n_types && known && r == 0; i++)
+		if (roots[i])
+			/* Only packed, never written to. */
+			message->schemas[i]->message = (char *)(uintptr_t)roots[i]->name;
+	free(roots);
+	if (r != -EMSGSIZE)
+		return r;
+	writer->why.text[0] = '\0';
+	return 0;
+}
+
 static int header_write(struct sf_writer *writer, const struct sf_header *header)
 {
-	Upgraded__State__StateHeader message;
+	Upgraded__State__StateHeader message = UPGRADED__STATE__STATE_HEADER__INIT;
 	Upgraded__State__StateSchema *schemas = calloc(writer->n_types, sizeof(*schemas));
 	Upgraded__State__StateSchema **pointers = calloc(writer->n_types, sizeof(*pointers));
 	char *service = sf_arena_string(&writer->names, header->service);
@@ -131,12 +171,14 @@ static int header_write(struct sf_writer *writer, const struct sf_header *header
 		}
 		writer->types[i].schema.name = schemas[i].name;
 	}
-	upgraded__state__state_header__init(&message);
 	message.service = service;
 	message.app_version = app_version;
 	message.schemas = pointers;
 	message.n_schemas = writer->n_types;
-	r = message_write(writer, SF_FRAME_HEADER, &message.base);
+	r = header_describe(writer, &message);
+	if (r == 0)
+		r = message_write(writer, SF_FRAME_HEADER, &message.base);
+	free(message.descriptors.data);
 out:
 	free(pointers);
 	free(schemas);

@@ -111,13 +111,19 @@ static inline Test__State__ItemV1 item_make(char *key, void *value, size_t n_val
 	return item;
 }
 
-static inline struct sf_writer *writer_make(struct memory *memory, const struct sf_limits *limits)
+static inline struct sf_writer *writer_make_with(const struct sf_header *header, struct memory *memory,
+						 const struct sf_limits *limits)
 {
 	struct sf_writer *writer = NULL;
 	struct why why = { "" };
 
-	cr_assert_eq(sf_writer_new(&test_header, limits, memory_write, memory, &writer, &why), 0, "%s", why.text);
+	cr_assert_eq(sf_writer_new(header, limits, memory_write, memory, &writer, &why), 0, "%s", why.text);
 	return writer;
+}
+
+static inline struct sf_writer *writer_make(struct memory *memory, const struct sf_limits *limits)
+{
+	return writer_make_with(&test_header, memory, limits);
 }
 
 static inline void item_put(struct sf_writer *writer, const char *key, uint32_t flags)
@@ -152,18 +158,28 @@ static inline void stream_finish(struct sf_writer *writer)
 	sf_writer_free(writer);
 }
 
-/* Three small records in two batches: what most tests damage. */
-static inline struct memory small_stream(void)
+static inline struct memory small_stream_with(const struct sf_header *header)
 {
 	const struct sf_limits limits = { .record_bytes = 1000, .batch_bytes = 48, .header_bytes = 1000, .types = 4 };
 	struct memory memory = { .data = NULL };
-	struct sf_writer *writer = writer_make(&memory, &limits);
+	struct sf_writer *writer = writer_make_with(header, &memory, &limits);
 
 	item_put(writer, "one", 1);
 	item_put(writer, "two", 2);
 	node_put(writer, 300);
 	stream_finish(writer);
 	return memory;
+}
+
+/* Three small records in two batches, without a description of their types: what most tests damage. */
+static inline struct memory small_stream(void)
+{
+	struct sf_schema schemas[2] = { test_schemas[0], test_schemas[1] };
+	struct sf_header header = test_header;
+
+	schemas[0].descriptor = schemas[1].descriptor = NULL;
+	header.schemas = schemas;
+	return small_stream_with(&header);
 }
 
 /* The frame at @offset: its bytes with head. */

@@ -4,6 +4,9 @@
 TestSuite(statefmt_stream, .timeout = 60);
 
 #define GOLDEN_FILE "tests/statefmt/golden/format-1.bin"
+#define GOLDEN_FILE_DESCRIBED "tests/statefmt/golden/format-1-described.bin"
+
+#define HEADER(s, v, list, n) { .service = (s), .app_version = (v), .schemas = (list), .n_schemas = (n) }
 
 static Test__State__ItemV1 *item_unpack(const struct sf_record *record)
 {
@@ -266,24 +269,24 @@ Test(statefmt_stream, writer_refuses_headers_no_reader_would_take)
 	static const struct sf_schema five[5] = { { "a", 1, NULL, 0 }, { "b", 1, NULL, 0 }, { "c", 1, NULL, 0 },
 						  { "d", 1, NULL, 0 }, { "e", 1, NULL, 0 } };
 	const struct bad_header bad[] = {
-		{ "names no type", { "s", "v", NULL, 0 }, -EINVAL },
-		{ "type 0 has no name", { "s", "v", &nameless, 1 }, -EINVAL },
-		{ "type 0 has no name", { "s", "v", &null_name, 1 }, -EINVAL },
-		{ "version 0", { "s", "v", &zero, 1 }, -EINVAL },
-		{ "version 65536", { "s", "v", &high, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &control, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &broken, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &overlong, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &surrogate, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &beyond, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &c1, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &cut, 1 }, -EINVAL },
-		{ "printable", { "s", "v", &tail, 1 }, -EINVAL },
-		{ "printable", { "s\n", "v", five, 1 }, -EINVAL },
-		{ "printable", { "s", "\x7f", five, 1 }, -EINVAL },
-		{ "longer than 255", { "s", "v", &lengthy, 1 }, -EINVAL },
-		{ "appears twice", { "s", "v", twice, 3 }, -EINVAL },
-		{ "limit of 4", { "s", "v", five, 5 }, -EMSGSIZE },
+		{ "names no type", HEADER("s", "v", NULL, 0), -EINVAL },
+		{ "type 0 has no name", HEADER("s", "v", &nameless, 1), -EINVAL },
+		{ "type 0 has no name", HEADER("s", "v", &null_name, 1), -EINVAL },
+		{ "version 0", HEADER("s", "v", &zero, 1), -EINVAL },
+		{ "version 65536", HEADER("s", "v", &high, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &control, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &broken, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &overlong, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &surrogate, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &beyond, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &c1, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &cut, 1), -EINVAL },
+		{ "printable", HEADER("s", "v", &tail, 1), -EINVAL },
+		{ "printable", HEADER("s\n", "v", five, 1), -EINVAL },
+		{ "printable", HEADER("s", "\x7f", five, 1), -EINVAL },
+		{ "longer than 255", HEADER("s", "v", &lengthy, 1), -EINVAL },
+		{ "appears twice", HEADER("s", "v", twice, 3), -EINVAL },
+		{ "limit of 4", HEADER("s", "v", five, 5), -EMSGSIZE },
 	};
 	const struct sf_limits limits = { .record_bytes = 100, .batch_bytes = 100, .header_bytes = 1000, .types = 4 };
 
@@ -303,7 +306,7 @@ Test(statefmt_stream, writer_refuses_headers_no_reader_would_take)
 Test(statefmt_stream, takes_names_in_any_script)
 {
 	static const struct sf_schema schema = { "кэш.项目.\xf0\x9f\x97\x84.é", 65535, NULL, 0 };
-	const struct sf_header header = { "s", "v", &schema, 1 };
+	const struct sf_header header = HEADER("s", "v", &schema, 1);
 	struct memory memory = { .data = NULL };
 	struct sf_writer *writer;
 	struct why why = { "" };
@@ -317,20 +320,20 @@ Test(statefmt_stream, takes_names_in_any_script)
 /* ---- frozen bytes ---- */
 
 /* Written once, by hand: SF_GOLDEN_WRITE=1 with no file there. A released format never changes. */
-static struct memory golden_load(const struct memory *written)
+static struct memory golden_load(const char *path, const struct memory *written)
 {
 	struct memory golden = { .data = NULL };
 	FILE *file;
 	uint8_t buffer[4096];
 
-	if (getenv("SF_GOLDEN_WRITE")) {
-		file = fopen(GOLDEN_FILE, "wx");
-		cr_assert_not_null(file, "%s is frozen: remove it first if it was never released", GOLDEN_FILE);
+	if (written && getenv("SF_GOLDEN_WRITE")) {
+		file = fopen(path, "wx");
+		cr_assert_not_null(file, "%s is frozen: remove it first if it was never released", path);
 		cr_assert_eq(fwrite(written->data, 1, written->size, file), written->size);
 		fclose(file);
 	}
-	file = fopen(GOLDEN_FILE, "r");
-	cr_assert_not_null(file, "%s: run the tests from the repository's root", GOLDEN_FILE);
+	file = fopen(path, "r");
+	cr_assert_not_null(file, "%s: run the tests from the repository's root", path);
 	golden.size = fread(buffer, 1, sizeof(buffer), file);
 	fclose(file);
 	golden.data = malloc(golden.size + 1);
@@ -339,10 +342,9 @@ static struct memory golden_load(const struct memory *written)
 	return golden;
 }
 
-Test(statefmt_stream, golden_bytes_of_format_1_are_written_still)
+static void golden_check_written(const char *path, struct memory written)
 {
-	struct memory written = small_stream();
-	struct memory golden = golden_load(&written);
+	struct memory golden = golden_load(path, &written);
 
 	cr_assert_eq(golden.size, written.size);
 	cr_assert_arr_eq(golden.data, written.data, written.size);
@@ -350,10 +352,19 @@ Test(statefmt_stream, golden_bytes_of_format_1_are_written_still)
 	memory_free(&written);
 }
 
-Test(statefmt_stream, golden_bytes_of_format_1_are_read_still)
+Test(statefmt_stream, golden_bytes_of_format_1_are_written_still)
 {
-	struct memory written = small_stream();
-	struct memory golden = golden_load(&written);
+	golden_check_written(GOLDEN_FILE, small_stream());
+}
+
+Test(statefmt_stream, golden_bytes_of_format_1_with_a_description_are_written_still)
+{
+	golden_check_written(GOLDEN_FILE_DESCRIBED, small_stream_with(&test_header));
+}
+
+static void golden_check_read(const char *path)
+{
+	struct memory golden = golden_load(path, NULL);
 	struct sf_reader *reader;
 	struct sf_record record;
 	struct why why = { "" };
@@ -377,5 +388,14 @@ Test(statefmt_stream, golden_bytes_of_format_1_are_read_still)
 	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_END, "%s", why.text);
 	sf_reader_free(reader);
 	memory_free(&golden);
-	memory_free(&written);
+}
+
+Test(statefmt_stream, golden_bytes_of_format_1_are_read_still)
+{
+	golden_check_read(GOLDEN_FILE);
+}
+
+Test(statefmt_stream, golden_bytes_of_format_1_with_a_description_are_read_still)
+{
+	golden_check_read(GOLDEN_FILE_DESCRIBED);
 }
