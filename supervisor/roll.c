@@ -55,10 +55,29 @@ void roll_blame(struct roll *roll, const char *fmt, ...)
 static uint64_t abort_patience_us(const struct roll *roll)
 {
 	uint64_t now = clock_now_us();
+	uint64_t until = roll->old_stands ? roll->settles_us : roll->prepared_us + roll->unit->quiesce_timeout_us;
 
-	if (!roll->old_told)
-		return SOON_US;
-	return RESUME_US + (roll->settles_us > now ? roll->settles_us - now : 0);
+	return SOON_US + (roll->old_told && until > now ? until - now : 0);
+}
+
+/* Return: true if old may be waited for, or done without, instead of being given up. */
+static bool spare_old(struct roll *roll)
+{
+	if (roll->state != ROLL_ABORT)
+		return false;
+	if (roll->old_stands) {
+		uint64_t due_us = roll->settles_us + SOON_US;
+
+		if (clock_now_us() >= due_us)
+			return false;
+		timer_arm(roll->site->loop, &roll->deadline, due_us, roll->deadline.on_due);
+		return true;
+	}
+	/* It never said that it stood still, so it serves, perhaps without ever having read what it was asked. Should it read that
+	 * later, the word is taken and the stream closed: it goes on. */
+	roll->old_goes_on = true;
+	roll_check_aborted(roll);
+	return true;
 }
 
 static uint64_t patience_us(const struct roll *roll, enum roll_state state)
@@ -131,6 +150,8 @@ static void on_deadline(struct timer *timer)
 {
 	struct roll *roll = container_of(timer, struct roll, deadline);
 
+	if (spare_old(roll))
+		return;
 	blame_timeout(roll);
 	roll_happen(roll, ROLL_EV_TIMEOUT);
 }
