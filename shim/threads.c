@@ -109,7 +109,9 @@ static void send_pong(struct upg *upg, uint64_t nonce)
 		return;
 	pong.nonce = nonce;
 	/* Without waiting: a pong that finds no room is made up for by the next ping. */
+	pthread_mutex_lock(&upg->fds.lock);
 	wire_send(upg->fd, &message.base, NULL, 0, NULL);
+	pthread_mutex_unlock(&upg->fds.lock);
 }
 
 void upg_thread_leave(struct upg_thread *thread)

@@ -379,6 +379,24 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	}
 }
 
+/* Other threads send by it, holding this lock: a moment later the number may be that of somebody's connection. */
+static void close_channel(struct upg *upg)
+{
+	pthread_mutex_lock(&upg->fds.lock);
+	upg->fd = fd_close(upg->fd);
+	pthread_mutex_unlock(&upg->fds.lock);
+}
+
+/* It may have been the word to prepare, with descriptors for which there was no room: nobody shall wait for an answer. */
+static int refuse_garbage(struct upg *upg, int rc)
+{
+	struct why why = upg->why;
+
+	upg_refuse(upg, "%s", why.text);
+	upg->why = why;
+	return rc;
+}
+
 int upg_dispatch(struct upg *upg)
 {
 	if (upg->fd < 0)
@@ -392,11 +410,11 @@ int upg_dispatch(struct upg *upg)
 			return UPG_OK;
 		if (r == CHANNEL_CLOSED) {
 			/* The supervisor is gone: serve on without one. */
-			upg->fd = fd_close(upg->fd);
+			close_channel(upg);
 			return UPG_OK;
 		}
 		if (r < 0)
-			return r;
+			return r == -EBADMSG ? refuse_garbage(upg, r) : r;
 		r = handle(upg, message);
 		channel_free(upg, message);
 		if (r != UPG_OK)
