@@ -149,7 +149,7 @@ static int write_state(void *arg, const void *data, size_t size_bytes, struct wh
 				return r;
 		} else if (errno != EINTR) {
 			saver->upg->reader_gone = errno == EPIPE;
-			return why_errno(why, -errno, errno == EPIPE ? "the new version stopped reading" : "state transfer");
+			return why_errno(why, -errno, errno == EPIPE ? "nobody reads the state any more" : "state transfer");
 		}
 	}
 	return 0;

@@ -112,7 +112,12 @@ int image_load(const char *images_root, const char *service, uint64_t generation
 
 int image_gc_partial(const char *images_root, struct why *why)
 {
-	return image_dir_gc(images_root, why);
+	return image_dir_gc(images_root, false, why);
+}
+
+int image_gc_all(const char *images_root, struct why *why)
+{
+	return image_dir_gc(images_root, true, why);
 }
 
 /* ---- the executable ---- */

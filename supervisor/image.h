@@ -112,3 +112,7 @@ struct image *image_drop(struct image *image);
 
 /** image_gc_partial() - Remove what interrupted runs left under @images_root. Return: how many, or -errno. */
 int image_gc_partial(const char *images_root, struct why *why);
+
+/** image_gc_all() - Remove the finished ones, too: a supervisor does not know the images of its predecessor, whose services it does
+ * not know either. Return: how many, or -errno. */
+int image_gc_all(const char *images_root, struct why *why);

@@ -111,9 +111,21 @@ int image_dir_has(const char *path, const char *name)
 	return n > 0 && (size_t)n < sizeof(file) && lstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
-static int gc_service(int root, const char *service)
+static bool is_unfinished(const char *name)
 {
 	static const char suffix[] = ".tmp";
+	size_t length = strlen(name);
+
+	return length >= sizeof(suffix) && strcmp(name + length - (sizeof(suffix) - 1), suffix) == 0;
+}
+
+static bool is_generation(const char *name)
+{
+	return *name && name[strspn(name, "0123456789")] == 0;
+}
+
+static int gc_service(int root, const char *service, bool whole)
+{
 	int dir = openat(root, service, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct dirent *entry;
 	DIR *stream;
@@ -128,10 +140,9 @@ static int gc_service(int root, const char *service)
 		return n;
 	}
 	while (n >= 0 && (entry = readdir(stream))) {
-		size_t length = strlen(entry->d_name);
 		int r;
 
-		if (length < sizeof(suffix) || strcmp(entry->d_name + length - (sizeof(suffix) - 1), suffix) != 0)
+		if (!is_unfinished(entry->d_name) && !(whole && is_generation(entry->d_name)))
 			continue;
 		r = remove_at(dirfd(stream), entry->d_name, DEPTH_MAX);
 		n = r < 0 ? r : n + 1;
@@ -140,7 +151,7 @@ static int gc_service(int root, const char *service)
 	return n;
 }
 
-int image_dir_gc(const char *parent, struct why *why)
+int image_dir_gc(const char *parent, bool whole, struct why *why)
 {
 	DIR *stream = opendir(parent);
 	struct dirent *entry;
@@ -153,7 +164,7 @@ int image_dir_gc(const char *parent, struct why *why)
 
 		if (is_dot(entry->d_name))
 			continue;
-		n = gc_service(dirfd(stream), entry->d_name);
+		n = gc_service(dirfd(stream), entry->d_name, whole);
 		total = n < 0 ? why_errno(why, n, "left-over images in %s/%s", parent, entry->d_name) : total + n;
 	}
 	closedir(stream);

@@ -2,6 +2,8 @@
 /* Of image.c and probe.c: folders of files, built whole and removed whole. */
 #pragma once
 
+#include <stdbool.h>
+
 #include <stdint.h>
 
 struct image;
@@ -20,8 +22,8 @@ int image_dir_size(const char *path, uint64_t *ret_size_bytes, struct why *why);
 /** image_dir_has() - Return: 1 if there is a non-empty file @name in @path, else 0. */
 int image_dir_has(const char *path, const char *name);
 
-/** image_dir_gc() - Remove all @parent/x/y.tmp. Return: how many, or -errno. */
-int image_dir_gc(const char *parent, struct why *why);
+/** image_dir_gc() - Remove all @parent/x/y.tmp, with @whole also what is finished. Return: how many, or -errno. */
+int image_dir_gc(const char *parent, bool whole, struct why *why);
 
 /** image_manifest_write() - Write @dir/manifest, on disk when this returns. Return: 0 or -errno. */
 int image_manifest_write(const char *dir, const struct image *image, struct why *why);

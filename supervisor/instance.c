@@ -275,6 +275,7 @@ static int open_log(struct instance *instance, int *ret_theirs, unsigned long lo
 static char **make_environment(const struct unit *unit)
 {
 	static const char *const passed[] = { "PATH", "LANG", "TZ", "HOME" };
+	const struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
 	char **env = calloc(unit->n_environment + 8, sizeof(char *));
 	size_t n = 0;
 
@@ -283,7 +284,8 @@ static char **make_environment(const struct unit *unit)
 	for (size_t i = 0; i < unit->n_environment; i++)
 		env[n++] = strdup(unit->environment[i]);
 	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
-		const char *value = getenv(passed[i]);
+		bool home = user && strcmp(passed[i], "HOME") == 0;
+		const char *value = home ? user->pw_dir : getenv(passed[i]);
 		size_t length = strlen(passed[i]);
 		bool set = false;
 

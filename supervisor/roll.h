@@ -70,6 +70,7 @@ struct roll_result {
 	struct why cause;
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
+	bool over;               /* the outcome is known */
 	bool verified;           /* the round trip lost nothing */
 };
 

@@ -139,6 +139,7 @@ static void on_exit_of(struct instance *instance)
 		break;
 	case SERVICE_STOPPING:
 		service->state = SERVICE_STOPPED;
+		service->previous[0] = 0; /* its state is gone: there is nothing to go back with */
 		log_info("%s: stopped", service->name);
 		service_answer(service, service->asker, WIRE_EXIT_DONE, NULL, NULL, NULL, NULL,
 			       "%s is stopped", service->name);
@@ -269,29 +270,38 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 	return true;
 }
 
-void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker)
+/* Return: true if it may be started, with its service file read and its version chosen; else @asker was told why not. */
+static bool may_start(struct service *service, const char *version, struct asker *asker)
 {
-	set_state_file(service, state_file_consume);
 	if (service_refuse_busy(service, asker))
-		return;
+		return false;
 	if (service->state == SERVICE_RUNNING) {
-		service_answer(service, asker, WIRE_EXIT_ERROR, NULL, NULL, NULL,
-			       "to change its version use upgradectl roll", "%s runs already: version %s (pid %d)", service->name,
-			       service->version, service->instance->child.pid);
-		return;
+		service_answer(service, asker, WIRE_EXIT_ERROR, NULL, NULL, NULL, "to change its version use upgradectl roll",
+			       "%s runs already: version %s (pid %d)", service->name, service->version,
+			       service->instance->child.pid);
+		return false;
 	}
 	if (reload_unit(service, asker) < 0)
-		return;
+		return false;
 	if (!*version)
 		version = *service->version ? service->version : service->unit->version;
 	if (!*version) {
-		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL,
-			       "name one: upgradectl start SERVICE VERSION", "%s: no version was named and %s sets no Version=",
-			       service->name, service->unit->path);
-		return;
+		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, "name one: upgradectl start SERVICE VERSION",
+			       "%s: no version was named and %s sets no Version=", service->name, service->unit->path);
+		return false;
 	}
 	if (version != service->version)
 		set_version(service, version);
+	return true;
+}
+
+void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker)
+{
+	if (!may_start(service, version, asker)) {
+		fd_close(state_file_consume);
+		return;
+	}
+	set_state_file(service, state_file_consume);
 	timer_disarm(&service->restart);
 	service->restarts = service->failures = 0;
 	service->previous[0] = 0;
@@ -382,10 +392,13 @@ static void on_roll_end(struct roll *roll)
 {
 	struct service *service = roll->owner;
 
+	roll->result.over = true;
 	service->last = roll->result;
 	service->has_last = true;
 	service->roll = NULL;
 	take_over_serving(service, roll);
+	if (roll->result.outcome == ROLL_IS_COLD)
+		service->previous[0] = 0;
 	if (roll->result.outcome == ROLL_IS_DONE) {
 		snprintf(service->previous, sizeof(service->previous), "%s", roll->result.from);
 		if (service->image)

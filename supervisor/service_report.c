@@ -58,7 +58,7 @@ static void fill_report(const struct roll_result *result, Upgraded__Wire__RollRe
 	upgraded__wire__roll_report__init(report);
 	report->from = text_of(result->from);
 	report->to = text_of(result->to);
-	report->outcome = text_of(roll_outcome_name(result->outcome));
+	report->outcome = text_of(result->over ? roll_outcome_name(result->outcome) : "committed");
 	report->records = result->records;
 	report->state_bytes = result->state_bytes;
 	report->fds = result->fds;
@@ -89,7 +89,7 @@ static const char *state_name(const struct service *service)
 	};
 	if (!service->roll)
 		return names[service->state];
-	return service->roll->state == ROLL_BAKE || service->roll->state == ROLL_IMAGE ? "baking" : "rolling";
+	return service->roll->state == ROLL_BAKE ? "baking" : "rolling";
 }
 
 static void add_instance(const struct instance *instance, const char *state, Upgraded__Wire__ServiceStatus *status,

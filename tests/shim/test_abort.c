@@ -179,7 +179,7 @@ Test(shim_abort, when_new_closes_its_end_of_the_pipe, .init = setup_large, .fini
 	roll.state_in = fd_close(roll.state_in);
 	refused = FAKE_TAKE(&fake, REFUSED)->refused;
 	cr_assert(refused->reader_gone);
-	cr_assert(strstr(refused->reason, "the new version stopped reading"), "%s", refused->reason);
+	cr_assert(strstr(refused->reason, "nobody reads the state any more"), "%s", refused->reason);
 	cr_assert_eq(commit_owner(&roll.word), COMMIT_OLD);
 	fake_say_abort(&fake);
 	FAKE_TAKE(&fake, RESUMED);
