@@ -25,6 +25,7 @@ struct sf_reader {
 	uint64_t offset;       /* bytes taken from the stream */
 	uint64_t frame_offset; /* of the frame in hand */
 	uint64_t frames;       /* started so far: the number of the frame in hand */
+	uint64_t whole_frames;
 	uint8_t kind;          /* of the frame in hand; 0: none yet */
 	uint8_t *payload;
 	size_t room;
@@ -182,6 +183,7 @@ static int frame_read(struct sf_reader *reader)
 	int r;
 
 	reader->frame_offset = reader->offset;
+	reader->whole_frames = reader->frames;
 	r = read_up_to(reader, head, sizeof(head), &got);
 	if (r < 0)
 		return r;
@@ -371,8 +373,11 @@ static int trailer_check(struct sf_reader *reader)
 	if (r == 0)
 		r = counts_check(reader, (const Upgraded__State__StateTrailer *)message);
 	sf_arena_done(&arena);
-	if (r == 0)
+	if (r == 0) {
+		reader->whole_frames = reader->frames;
+		reader->frame_offset = reader->offset;
 		r = read_once(reader, &beyond, sizeof(beyond), &got);
+	}
 	if (r < 0)
 		return r;
 	if (got)
@@ -413,6 +418,15 @@ int sf_reader_next(struct sf_reader *reader, struct sf_record *ret_record, struc
 		why_set(why, r, "%s", reader->why.text);
 	}
 	return r;
+}
+
+struct sf_position sf_reader_position(const struct sf_reader *reader)
+{
+	return (struct sf_position){
+		.whole_frames = reader->whole_frames,
+		.whole_bytes = reader->frame_offset,
+		.read_bytes = reader->offset,
+	};
 }
 
 const struct sf_totals *sf_reader_totals(const struct sf_reader *reader)

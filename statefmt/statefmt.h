@@ -121,6 +121,15 @@ const struct sf_header *sf_reader_header(const struct sf_reader *reader);
  * the digest, and the stream ended; negative as sf_reader_new(), with frame and offset in @why. Sticky. */
 int sf_reader_next(struct sf_reader *reader, struct sf_record *ret_record, struct why *why);
 
+/* How far a reader came. Frames count from 1, the header; after SF_END all are whole. */
+struct sf_position {
+	uint64_t whole_frames; /* read and checked to their last record */
+	uint64_t whole_bytes;  /* of the stream, up to where the frame in hand begins */
+	uint64_t read_bytes;   /* taken from the stream */
+};
+
+struct sf_position sf_reader_position(const struct sf_reader *reader);
+
 /** sf_reader_totals() - What was read so far; after SF_END, what the whole stream holds. */
 const struct sf_totals *sf_reader_totals(const struct sf_reader *reader);
 struct sf_reader *sf_reader_free(struct sf_reader *reader); /* NULL allowed; returns NULL */
