@@ -106,8 +106,8 @@ static int await_room(struct upg_saver *saver, struct why *why)
 	}
 }
 
-/* A write to a pipe that nobody reads raises SIGPIPE, which ends an application that does not expect one. It goes to the thread that
- * writes: held off here and taken away, it reaches nobody. */
+/* A write to a pipe that nobody reads raises SIGPIPE, which ends an application that does not expect one. It goes to the
+ * thread that writes: held off here and taken away, it reaches nobody. */
 static ssize_t write_quietly(int fd, const void *data, size_t size_bytes)
 {
 	static const struct timespec at_once;

@@ -52,12 +52,13 @@ static int next_word(const struct unit *unit, const char *version, const char **
 			const char *value = expand(unit, version, *++*at);
 
 			if (!value)
-				return why_set(why, -EINVAL, "%s:%u: Exec=: %%v, %%n and %%%% are known, not %%%.1s", unit->path,
-					       unit->exec_line, *at);
+				return why_set(why, -EINVAL, "%s:%u: Exec=: %%v, %%n and %%%% are known, not %%%.1s",
+					       unit->path, unit->exec_line, *at);
 			fputs(value, out);
 		}
 	}
-	return quote ? why_set(why, -EINVAL, "%s:%u: Exec=: a %c is not closed", unit->path, unit->exec_line, quote) : 0;
+	return quote ? why_set(why, -EINVAL, "%s:%u: Exec=: a %c is not closed", unit->path, unit->exec_line, quote)
+		     : 0;
 }
 
 static int split_words(const struct unit *unit, const char *version, char **argv, struct why *why)
@@ -109,8 +110,8 @@ int unit_command_check(const struct unit *unit, struct why *why)
 		r = split_command(unit, "2", &other, why);
 	if (r == 0 && strcmp(one[0], other[0]) == 0)
 		r = why_set(why, -EINVAL,
-			    "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or there is no way "
-			    "back",
+			    "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or "
+			    "there is no way back",
 			    unit->path, unit->exec_line);
 	unit_command_free(one);
 	unit_command_free(other);
@@ -128,8 +129,8 @@ int unit_command(const struct unit *unit, const char *version, char ***ret_argv,
 	if (stat(argv[0], &st) < 0)
 		r = why_errno(why, -errno, "%s:%u: version %s: %s", unit->path, unit->exec_line, version, argv[0]);
 	else if (!S_ISREG(st.st_mode) || access(argv[0], X_OK) < 0)
-		r = why_set(why, -EACCES, "%s:%u: version %s: %s is not an executable file", unit->path, unit->exec_line,
-			    version, argv[0]);
+		r = why_set(why, -EACCES, "%s:%u: version %s: %s is not an executable file", unit->path,
+			    unit->exec_line, version, argv[0]);
 	if (r < 0) {
 		unit_command_free(argv);
 		return r;

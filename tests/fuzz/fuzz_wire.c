@@ -52,8 +52,8 @@ static void send_raw(const uint8_t *data, size_t size, size_t n_fds)
 		abort();
 }
 
-/* Touches every byte a message holds, by packing it once more. What comes out need not be a message: unknown fields are carried along
- * as they came, and the library takes ones that it would not write. */
+/* Touches every byte a message holds, by packing it once more. What comes out need not be a message: unknown fields are
+ * carried along as they came, and the library takes ones that it would not write. */
 static void message_again(const ProtobufCMessageDescriptor *descriptor, const ProtobufCMessage *message)
 {
 	size_t size = protobuf_c_message_get_packed_size(message);

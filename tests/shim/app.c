@@ -130,18 +130,12 @@ static int down(struct upg_step *step, const ProtobufCMessage *from, ProtobufCMe
 	return 0;
 }
 
-static const struct upg_type types_v1[] = { { .name = "test.Note",
-					      .version = 1,
-					      .descriptor = NOTE_V1,
-					      .save = save_v1,
-					      .load = load_v1,
-					      .count = count } };
-static const struct upg_type types_v2[] = { { .name = "test.Note",
-					      .version = 2,
-					      .descriptor = NOTE_V2,
-					      .save = save_v2,
-					      .load = load_v2,
-					      .count = count } };
+static const struct upg_type types_v1[] = {
+	{ .name = "test.Note", .version = 1, .descriptor = NOTE_V1, .save = save_v1, .load = load_v1, .count = count }
+};
+static const struct upg_type types_v2[] = {
+	{ .name = "test.Note", .version = 2, .descriptor = NOTE_V2, .save = save_v2, .load = load_v2, .count = count }
+};
 static const struct upg_migration migrations[] = {
 	{ "test.Note", 1, 2, NOTE_V1, NOTE_V2, up },
 	{ "test.Note", 2, 1, NOTE_V2, NOTE_V1, down },

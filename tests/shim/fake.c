@@ -41,7 +41,8 @@ static void be_application(struct app *app, int channel)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* Neither the test's ends of channels, whose closing it should notice, nor anything else of the test. */
-	if (dup2(channel, APP_CHANNEL) < 0 || close_range(APP_CHANNEL + 1, ~0u, 0) < 0 || setenv(WIRE_FD_ENV, "3", 1) < 0)
+	if (dup2(channel, APP_CHANNEL) < 0 || close_range(APP_CHANNEL + 1, ~0u, 0) < 0 ||
+	    setenv(WIRE_FD_ENV, "3", 1) < 0)
 		_exit(APP_BROKEN);
 	status = app_main(app);
 	/* Where threads still run, nothing was freed. */
@@ -102,7 +103,9 @@ const Upgraded__Wire__AppMessage *fake_take(struct fake *fake, Upgraded__Wire__A
 	fake->message = (Upgraded__Wire__AppMessage *)message;
 	cr_assert_eq(fake->message->body_case, kind, "instead of %s came %s: %s", wire_app_name(&wanted),
 		     wire_app_name(fake->message),
-		     fake->message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED ? fake->message->refused->reason : "");
+		     fake->message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED
+			     ? fake->message->refused->reason
+			     : "");
 	return fake->message;
 }
 
@@ -117,7 +120,8 @@ void fake_say(struct fake *fake, const Upgraded__Wire__AppMessage *message, cons
 {
 	struct why why = { 0 };
 
-	cr_assert_eq(wire_send(fake->fd, &message->base, fds, n, &why), WIRE_OK, "%s: %s", wire_app_name(message), why.text);
+	cr_assert_eq(wire_send(fake->fd, &message->base, fds, n, &why), WIRE_OK, "%s: %s", wire_app_name(message),
+		     why.text);
 }
 
 void fake_say_abort(struct fake *fake)
@@ -245,7 +249,8 @@ void fake_roll_done(struct fake_roll *roll)
 void fake_prepare(struct fake *old, struct fake_roll *roll)
 {
 	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
+	Upgraded__Wire__AppMessage message =
+		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
 	Upgraded__Wire__Schema schema = UPGRADED__WIRE__SCHEMA__INIT, *targets = &schema;
 	int fds[] = { roll->word_fd, roll->state_out };
 	char name[] = "test.Note";
@@ -286,7 +291,8 @@ void fake_take_fds(struct fake *old, struct fake_roll *roll)
 void fake_receive(struct fake *new, struct fake_roll *roll)
 {
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	Upgraded__Wire__AppMessage message =
+		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	int fds[] = { roll->word_fd, roll->state_in };
 
 	receive.generation = roll->generation;

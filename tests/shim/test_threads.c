@@ -75,7 +75,8 @@ Test(shim_threads, stops_them_wherever_they_are_and_lets_them_go_again, .init = 
 		fake_drain(roll.state_in);
 		FAKE_TAKE(&fake, SAVED);
 		for (unsigned i = 0; i < 6; i++)
-			cr_assert_eq(turns_of(&app->workers[i]), stood[i], "%s moved while all stood", app->workers[i].name);
+			cr_assert_eq(turns_of(&app->workers[i]), stood[i], "%s moved while all stood",
+				     app->workers[i].name);
 		fake_say_abort(&fake);
 		FAKE_TAKE(&fake, RESUMED);
 		/* Those that were nudged out of a call pass one point, and block again. */

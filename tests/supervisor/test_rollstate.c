@@ -57,7 +57,8 @@ Test(rollstate, ends_the_states_with_a_clock_of_their_own_by_that_clock)
 Test(rollstate, hears_the_operator_wherever_time_passes)
 {
 	for EACH_STATE (state)
-		cr_assert_eq(can(state, ROLL_EV_CANCEL), !roll_is_over(state) && state != ROLL_SETTLE, "%s", roll_state_name(state));
+		cr_assert_eq(can(state, ROLL_EV_CANCEL), !roll_is_over(state) && state != ROLL_SETTLE, "%s",
+			     roll_state_name(state));
 }
 
 Test(rollstate, hears_of_the_end_of_either_process_wherever_time_passes)
@@ -200,7 +201,8 @@ Test(rollstate, ends_new_on_the_way_into_a_retreat)
 {
 	/* Where new is ended by the way in (ABORT ends it first of all) or has ended long since. */
 	static const bool new_is_ended[ROLL_STATES] = {
-		[ROLL_ABORT] = true, [ROLL_RESUME] = true, [ROLL_RESTORE] = true, [ROLL_RETREAT_IMAGING] = true, [ROLL_RETREAT] = true
+		[ROLL_ABORT] = true,	       [ROLL_RESUME] = true,  [ROLL_RESTORE] = true,
+		[ROLL_RETREAT_IMAGING] = true, [ROLL_RETREAT] = true,
 	};
 
 	for EACH_STATE (state) {
@@ -221,7 +223,8 @@ Test(rollstate, accepts_nothing_after_the_end)
 {
 	for EACH_STATE (state)
 		for EACH_EVENT (event)
-			cr_assert(!roll_is_over(state) || !can(state, event), "%s, %s", roll_state_name(state), roll_event_name(event));
+			cr_assert(!roll_is_over(state) || !can(state, event), "%s, %s", roll_state_name(state),
+				  roll_event_name(event));
 }
 
 Test(rollstate, ends_with_the_action_that_ends)

@@ -80,7 +80,8 @@ Test(unit, has_a_default_for_all_but_exec, .fini = teardown)
 	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
 	cr_assert_eq(unit->level, 1);
 	cr_assert_eq(unit->limit_nofile, 0);
-	cr_assert(unit->start_timeout_us && unit->quiesce_timeout_us && unit->transfer_timeout_us && unit->stop_timeout_us);
+	cr_assert(unit->start_timeout_us && unit->quiesce_timeout_us && unit->transfer_timeout_us &&
+		  unit->stop_timeout_us);
 	cr_assert(unit->image_timeout_us && unit->health_interval_us && unit->health_timeout_us);
 }
 
@@ -195,11 +196,32 @@ Test(unit, takes_durations_in_every_unit)
 	static const struct {
 		const char *text;
 		uint64_t us;
-	} good[] = { { "0", 0 },	       { "7", 7 * SECOND },	  { "7s", 7 * SECOND },	      { "7 s", 7 * SECOND },
-		     { "300ms", 300000 },      { "15us", 15 },		  { "2min", 120 * SECOND },   { "1h", 3600 * SECOND },
-		     { "007s", 7 * SECOND },   { "8784h", 8784 * 3600 * SECOND } };
-	static const char *const bad[] = { "",	  " ",	  "s",	  "-1",	     "+1",     "1.5s", "1s ",  "1m",	"1S", "0x10",
-					   "1e3", "8785h", "1 2s", "18446744073709551615us", "99999999999999999999us", "1min30s" };
+	} good[] = { { "0", 0 },
+		     { "7", 7 * SECOND },
+		     { "7s", 7 * SECOND },
+		     { "7 s", 7 * SECOND },
+		     { "300ms", 300000 },
+		     { "15us", 15 },
+		     { "2min", 120 * SECOND },
+		     { "1h", 3600 * SECOND },
+		     { "007s", 7 * SECOND },
+		     { "8784h", 8784 * 3600 * SECOND } };
+	static const char *const bad[] = { "",
+					   " ",
+					   "s",
+					   "-1",
+					   "+1",
+					   "1.5s",
+					   "1s ",
+					   "1m",
+					   "1S",
+					   "0x10",
+					   "1e3",
+					   "8785h",
+					   "1 2s",
+					   "18446744073709551615us",
+					   "99999999999999999999us",
+					   "1min30s" };
 	uint64_t us;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -366,7 +388,8 @@ Test(unit, takes_names_that_are_safe_as_file_names)
 
 Test(unit, refuses_names_that_lead_elsewhere)
 {
-	static const char *const bad[] = { "", ".", "..", "../x", ".hidden", "a/b", "/a", "a b", "a\n", "a\x01", "ä", "a%v", "*" };
+	static const char *const bad[] = { "",	  ".",	 "..",	  "../x", ".hidden", "a/b", "/a",
+					   "a b", "a\n", "a\x01", "ä",	  "a%v",     "*" };
 	char name[UNIT_NAME_MAX + 2];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

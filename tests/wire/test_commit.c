@@ -115,8 +115,12 @@ Test(commit, can_be_neither_cut_nor_grown_nor_unsealed, .init = setup, .fini = t
 
 Test(commit, counts_nonsense_as_aborted, .init = setup, .fini = teardown)
 {
-	static const uint64_t nonsense[] = { 0, GENERATION << 8, GENERATION << 8 | 4, GENERATION << 8 | 0xff,
-					     (GENERATION + 1) << 8 | COMMIT_NEW, UINT64_MAX };
+	static const uint64_t nonsense[] = { 0,
+					     GENERATION << 8,
+					     GENERATION << 8 | 4,
+					     GENERATION << 8 | 0xff,
+					     (GENERATION + 1) << 8 | COMMIT_NEW,
+					     UINT64_MAX };
 
 	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
 		atomic_store(word.word, nonsense[i]);

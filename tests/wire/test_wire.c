@@ -202,7 +202,8 @@ Test(wire, carries_600_descriptors_in_three_messages, .init = setup, .fini = tea
 
 	numbered_open(sent, 600);
 	for (size_t at = 0, batch = 0; at < 600; at += WIRE_FDS_MAX, batch++)
-		cr_assert_eq(send_ping(batch, sent + at, 600 - at < WIRE_FDS_MAX ? 600 - at : WIRE_FDS_MAX), WIRE_OK, "%s", why.text);
+		cr_assert_eq(send_ping(batch, sent + at, 600 - at < WIRE_FDS_MAX ? 600 - at : WIRE_FDS_MAX), WIRE_OK,
+			     "%s", why.text);
 	close_all(sent, 600);
 	for (size_t batch = 0; batch < 3; batch++) {
 		cr_assert_eq(expect_ping(&fds), batch);
