@@ -9,6 +9,7 @@
 #include "statefmt/frame.h"
 
 #include <isa-l/crc.h>
+#define XXH_INLINE_ALL /* a call and its dispatch cost as much as hashing a small record */
 #include <xxhash.h>
 
 #define CRC_STEP_BYTES (UINT32_C(1) << 30) /* the library counts in int */

@@ -75,9 +75,26 @@ static int frame_write(struct sf_writer *writer, enum sf_frame_kind kind)
 	return bytes_write(writer, writer->frame, size);
 }
 
+/* The digest of a whole batch at once. Hashing each record right after it was packed is slower by half: its wide loads then wait
+ * for the packer's many small stores. */
+static void batch_digest(struct sf_writer *writer)
+{
+	const uint8_t *at = writer->frame + SF_FRAME_HEAD_BYTES, *end = at + writer->used;
+
+	while (at < end) {
+		uint32_t size = sf_get_le32(at + 4);
+
+		sf_digest_add(writer->totals.digest, writer->types[sf_get_le16(at)].seed, at + SF_RECORD_HEAD_BYTES, size);
+		at += SF_RECORD_HEAD_BYTES + size;
+	}
+}
+
 static int batch_flush(struct sf_writer *writer)
 {
-	return writer->used ? frame_write(writer, SF_FRAME_BATCH) : 0;
+	if (!writer->used)
+		return 0;
+	batch_digest(writer);
+	return frame_write(writer, SF_FRAME_BATCH);
 }
 
 /* The header and the trailer: a message that is a frame. */
@@ -288,7 +305,6 @@ static int record_pack(struct sf_writer *writer, size_t type, const ProtobufCMes
 	sf_put_le16(head, (uint16_t)type);
 	sf_put_le16(head + 2, (uint16_t)entry->schema.version);
 	sf_put_le32(head + 4, (uint32_t)size_bytes);
-	sf_digest_add(writer->totals.digest, entry->seed, data, size_bytes);
 	writer->used += SF_RECORD_HEAD_BYTES + size_bytes;
 	writer->totals.records++;
 	writer->totals.payload_bytes += size_bytes;
