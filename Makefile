@@ -129,7 +129,8 @@ LIBRARY_ASAN := $(if $(call sources,shim),$B/asan/libupgrade.a)
 # The example service, once per version and once per way of being broken.
 CACHED := shim/examples/cached
 CACHED_SOUND := v1 v2 v3
-CACHED_BROKEN := v1-stuck v3-exit-at-start v3-crash-loading v3-never-ready v3-refuse v3-misload v3-crash-after v3-hang-after
+CACHED_BROKEN := v1-stuck v3-exit-at-start v3-crash-loading v3-never-ready v3-refuse v3-misload v3-crash-after v3-hang-after \
+	v3-lossy
 HAVE_CACHED := $(if $(call sources,$(CACHED)),$(if $(LIBRARY),yes))
 EXAMPLES_normal := $(if $(HAVE_CACHED),$(patsubst %,$B/examples/cached-%,$(CACHED_SOUND) $(CACHED_BROKEN)))
 # The smallest example: one source, two versions.
@@ -191,10 +192,10 @@ fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each
 	+$(call locked,fuzzers)
 	$(Q)exec $(JAIL) -- tests/run-fuzz $(FUZZ_SECONDS) $(FUZZERS)
 
-bench: ## the benchmarks, one after the other
+bench: ## the benchmarks, one after the other; ROWS=name runs one group
 	$(Q)units/setup
 	+$(call locked,benches)
-	$(Q)exec $(JAIL) -- sh -ec 'for bench; do "$$bench"; done' bench $(BENCHES)
+	$(Q)exec $(JAIL) -- tests/run-benches $(if $(ROWS),$(ROWS:%=$B/tests/bench_%),$(BENCHES))
 
 install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'

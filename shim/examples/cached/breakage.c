@@ -4,7 +4,8 @@
 #include "shim/upgrade.h"
 
 #if CACHED_BREAK_EXIT_AT_START || CACHED_BREAK_CRASH_LOADING || CACHED_BREAK_NEVER_READY || CACHED_BREAK_REFUSE || \
-	CACHED_BREAK_MISLOAD || CACHED_BREAK_CRASH_AFTER || CACHED_BREAK_HANG_AFTER || CACHED_BREAK_STUCK
+	CACHED_BREAK_MISLOAD || CACHED_BREAK_CRASH_AFTER || CACHED_BREAK_HANG_AFTER || CACHED_BREAK_STUCK || \
+	CACHED_BREAK_LOSSY
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ enum breakage {
 	BREAK_CRASH_AFTER,
 	BREAK_HANG_AFTER,
 	BREAK_STUCK,
+	BREAK_LOSSY,
 };
 
 #if CACHED_BREAK_EXIT_AT_START
@@ -40,6 +42,8 @@ static const enum breakage breakage = BREAK_MISLOAD;
 static const enum breakage breakage = BREAK_CRASH_AFTER;
 #elif CACHED_BREAK_HANG_AFTER
 static const enum breakage breakage = BREAK_HANG_AFTER;
+#elif CACHED_BREAK_LOSSY
+static const enum breakage breakage = BREAK_LOSSY;
 #else
 static const enum breakage breakage = BREAK_STUCK;
 #endif
@@ -84,6 +88,11 @@ bool break_on_load(void)
 		abort();
 	}
 	return now && breakage == BREAK_MISLOAD;
+}
+
+uint32_t break_flags(uint32_t flags)
+{
+	return breakage == BREAK_LOSSY ? 0 : flags;
 }
 
 bool break_refuses(struct upg *upg)

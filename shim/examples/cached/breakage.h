@@ -4,11 +4,13 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct upg;
 
 #if CACHED_BREAK_EXIT_AT_START || CACHED_BREAK_CRASH_LOADING || CACHED_BREAK_NEVER_READY || CACHED_BREAK_REFUSE || \
-	CACHED_BREAK_MISLOAD || CACHED_BREAK_CRASH_AFTER || CACHED_BREAK_HANG_AFTER || CACHED_BREAK_STUCK
+	CACHED_BREAK_MISLOAD || CACHED_BREAK_CRASH_AFTER || CACHED_BREAK_HANG_AFTER || CACHED_BREAK_STUCK || \
+	CACHED_BREAK_LOSSY
 
 /** break_at_start() - EXIT_AT_START: status 3 before anybody heard of this process. */
 void break_at_start(void);
@@ -16,6 +18,8 @@ void break_at_start(void);
 void break_in_init(void);
 /** break_on_load() - CRASH_LOADING: abort() at the 100th item. MISLOAD: true for every 100th item, which is to be forgotten. */
 bool break_on_load(void);
+/** break_flags() - LOSSY: an item's flags are lost where they are not 0; every count agrees. */
+uint32_t break_flags(uint32_t flags);
 /** break_refuses() - REFUSE: has refused; leave. */
 bool break_refuses(struct upg *upg);
 /** break_serving() - From here on requests count. STUCK: a thread that never comes to an update point. */
@@ -31,6 +35,7 @@ void break_on_turn(void);
 static inline void break_at_start(void) {}
 static inline void break_in_init(void) {}
 static inline bool break_on_load(void) { return false; }
+static inline uint32_t break_flags(uint32_t flags) { return flags; }
 static inline bool break_refuses(struct upg *upg) { (void)upg; return false; }
 static inline void break_serving(struct upg *upg) { (void)upg; }
 static inline void break_on_request(void) {}

@@ -88,6 +88,7 @@ static int load_item(struct upg_loader *loader, const ProtobufCMessage *message,
 		return upg_load_fail(loader, "out of memory after %zu items", server->store.table.count);
 	if (rc < 0)
 		return upg_load_fail(loader, "an item's key is not 1 to %u bytes, or its value has over %u", KEY_MAX, VALUE_MAX);
+	item->flags = break_flags(item->flags);
 	if (store_load_consume(&server->store, item) < 0)
 		return upg_load_fail(loader, "the same key came twice");
 	return 0;
