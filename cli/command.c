@@ -177,17 +177,23 @@ static int open_file(const struct args *args, struct file *ret_file, struct why 
 	return ret_file->fd < 0 ? why_errno(why, -errno, "%s", args->file) : 0;
 }
 
-/* A file that was not written to its end is none. */
-static int close_file(const struct args *args, struct file *file, int code, const struct term *err)
+/* A file that was not written to its end, and put in its place, is none: then the answer is another one. */
+static const Upgraded__Wire__Result *close_file(const struct args *args, struct file *file,
+						const Upgraded__Wire__Result *result,
+						Upgraded__Wire__Result *spare, struct why *why)
 {
-	struct why why = { "" };
+	bool whole = args->verb == UPGRADED__WIRE__VERB__VERB_SAVE && result->code == (uint32_t)DONE;
 
-	if (args->verb == UPGRADED__WIRE__VERB__VERB_SAVE && code == DONE && file_publish(file, &why) < 0) {
-		fprintf(err->out, "upgradectl: save %s: %s\n", args->service, why.text);
-		code = ERROR;
+	if (whole && file_publish(file, why) < 0) {
+		upgraded__wire__result__init(spare);
+		spare->code = (uint32_t)ERROR;
+		spare->text = borrow("the state was written, but not to its place; the service serves on");
+		spare->cause = borrow(why->text);
+		spare->serving = result->serving;
+		result = spare;
 	}
 	file_discard(file);
-	return code;
+	return result;
 }
 
 int command_run(const struct args *args, const struct term *out, const struct term *err)
@@ -223,7 +229,8 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	if (args->file && file.fd < 0)
 		no_answer.text = borrow("the state file cannot be opened: nothing was asked");
 	watch_end(&watch, outcome, (int)result->code);
-	code = close_file(args, &file, show(args, result, out, err), err);
+	result = close_file(args, &file, result, &no_answer, &why);
+	code = show(args, result, out, err);
 	if (message)
 		upgraded__wire__control_message__free_unpacked(message, NULL);
 	return code;

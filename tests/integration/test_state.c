@@ -20,17 +20,17 @@ Test(state, is_saved_under_load_and_a_cold_start_has_all_of_it)
 	client = client_open();
 	client_store(client, "some:thing", "worth keeping");
 	stage_load(100);
-	answer = ctl(0, "save", "cached", stage_path("state"));
+	answer = ctl(0, "save", "cached", stage_path("saved.upg"));
 	/* Keys and counters, no connections: those mean nothing in a file. */
 	cr_assert_gt(rig_number(answer, "save.records"), 100);
 	cr_assert_gt(rig_number(answer, "save.pause_us"), 0);
-	cr_assert_eq(stat(stage_path("state"), &st), 0);
+	cr_assert_eq(stat(stage_path("saved.upg"), &st), 0);
 	cr_assert_gt(st.st_size, 1000);
 	cr_assert_eq(st.st_mode & 0777, 0600);
 	stage_load_spotless();
 	close(client);
 	ctl(0, "stop", "cached");
-	answer = ctl(0, "start", "--from", stage_path("state"), "cached", "v3");
+	answer = ctl(0, "start", "--from", stage_path("saved.upg"), "cached", "v3");
 	must_say(answer, "version v3 serves");
 	client = client_open();
 	cr_assert(client_holds(client, "some:thing", "worth keeping"));
@@ -44,11 +44,11 @@ Test(state, of_a_newer_version_is_refused_by_an_older_one_with_the_reason)
 	const json_t *answer;
 
 	stage_serve(&(struct rig_cached){ .version = "v3", .lines = SHORT_BAKE }, NULL);
-	ctl(0, "save", "cached", stage_path("state"));
+	ctl(0, "save", "cached", stage_path("saved.upg"));
 	ctl(0, "stop", "cached");
-	answer = ctl(1, "start", "--from", stage_path("state"), "cached", "v1");
+	answer = ctl(1, "start", "--from", stage_path("saved.upg"), "cached", "v1");
 	must_say(answer, "cached.Item");
-	answer = ctl(1, "start", "--from", stage_path("state"), "cached", "v2");
+	answer = ctl(1, "start", "--from", stage_path("saved.upg"), "cached", "v2");
 	must_say(answer, "version 3 to 2");
 }
 
@@ -70,11 +70,11 @@ Test(state, is_not_left_half_written)
 	struct stat st;
 
 	stage_serve(&(struct rig_cached){ .lines = SHORT_BAKE }, NULL);
-	ctl(4, "save", "other", stage_path("state"));
-	cr_assert_neq(stat(stage_path("state"), &st), 0);
+	ctl(4, "save", "other", stage_path("saved.upg"));
+	cr_assert_neq(stat(stage_path("saved.upg"), &st), 0);
 	ctl(0, "stop", "cached");
-	ctl(3, "save", "cached", stage_path("state"));
-	cr_assert_neq(stat(stage_path("state"), &st), 0);
+	ctl(3, "save", "cached", stage_path("saved.upg"));
+	cr_assert_neq(stat(stage_path("saved.upg"), &st), 0);
 }
 
 Test(state, makes_the_round_trip_under_load_in_both_directions)
