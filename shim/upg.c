@@ -387,8 +387,8 @@ static void close_channel(struct upg *upg)
 	pthread_mutex_unlock(&upg->fds.lock);
 }
 
-/* It may have been the word to prepare, with descriptors for which there was no room: nobody shall wait for an answer. */
-static int refuse_garbage(struct upg *upg, int rc)
+/* Only the word to prepare comes with descriptors, and nobody shall wait for an answer to it. */
+static int refuse_cut(struct upg *upg, int rc)
 {
 	struct why why = upg->why;
 
@@ -414,7 +414,7 @@ int upg_dispatch(struct upg *upg)
 			return UPG_OK;
 		}
 		if (r < 0)
-			return r == -EBADMSG ? refuse_garbage(upg, r) : r;
+			return upg->message_fds.cut ? refuse_cut(upg, r) : r;
 		r = handle(upg, message);
 		channel_free(upg, message);
 		if (r != UPG_OK)

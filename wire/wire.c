@@ -129,6 +129,7 @@ int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buf
 	ssize_t got;
 
 	ret_fds->n = 0;
+	ret_fds->cut = false;
 	do
 		got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
 	while (got < 0 && errno == EINTR);
@@ -145,6 +146,7 @@ int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buf
 		return WIRE_CLOSED;
 	}
 	if (header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+		ret_fds->cut = header.msg_flags & MSG_CTRUNC;
 		wire_fds_close(ret_fds);
 		return why_set(why, -EBADMSG, "%s were cut off on the way%s",
 			       header.msg_flags & MSG_CTRUNC ? "descriptors" : "bytes of a message",

@@ -5,6 +5,7 @@
 #include "wire/app.pb-c.h"
 #include "wire/control.pb-c.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct why;
@@ -38,6 +39,7 @@ enum wire_outcome {
 struct wire_fds {
 	int fd[WIRE_FDS_MAX];
 	size_t n;
+	bool cut; /* some found no room here: the message was dropped for that */
 };
 
 /** wire_fds_claim() - Take one descriptor out. Return: the fd, owned by the caller, or -1 if there is none at @i. */
