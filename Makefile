@@ -54,7 +54,8 @@ PACKAGE_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 SHIM_LIBS := -lprotobuf-c -lisal -lxxhash -lpthread
 
 # Generated headers count as a system's: protobuf-c's initialisers would warn in every file that uses one.
-INCLUDES := -I. -isystem $B/gen
+# shim is where <upgrade.h> is, as applications and what is generated for them know it.
+INCLUDES := -I. -isystem $B/gen -isystem shim
 STANDARD := -std=gnu17 -D_GNU_SOURCE
 CFLAGS ?= -g
 LDFLAGS ?=
@@ -82,11 +83,16 @@ link = $(CC_$(1)) $(LDFLAGS_$(1)) $(LINK) $(LDFLAGS) -pthread
 
 ROOMS := base statefmt wire shim supervisor cli
 RPC_PROTO = $(firstword $(wildcard /usr/include/criu/rpc.proto $B/criu/usr/include/criu/rpc.proto) criu/rpc.proto)
-PROTOS := $(wildcard statefmt/*.proto wire/*.proto shim/examples/*/*.proto tests/*/*.proto)
+PROTOS := $(wildcard statefmt/*.proto statefmt/gen/*.proto wire/*.proto shim/examples/*/*.proto tests/*/*.proto)
 # protoc's own description of types: a state file carries its schema in these terms.
 DESCRIPTOR_PROTO = $(firstword $(wildcard /usr/include/google/protobuf/descriptor.proto \
 	/usr/local/include/google/protobuf/descriptor.proto) no-descriptor.proto)
-GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h $B/gen/google/protobuf/descriptor.pb-c.h
+GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h $B/gen/google/protobuf/descriptor.pb-c.h \
+	$B/gen/upgrade/options.pb-c.h
+
+# Schemas that say what they follow: for these protoc-gen-upgrade writes migrations.
+SUCCESSORS := $(if $(PROTOS),$(shell grep -l '(upgrade\.type)' $(PROTOS)))
+UPGRADE_H := $(SUCCESSORS:%.proto=$B/gen/%.upgrade.h)
 
 # sources,DIR        every source of a folder
 # protos,DIR         the generated code that belongs to it, as names below $B/obj/VARIANT
@@ -95,7 +101,7 @@ GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h $B/gen/g
 # objects,VARIANT,FILES
 sources = $(wildcard $(1)/*.c)
 protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/rpc.pb-c.o) \
-	$(if $(filter statefmt,$(1)),gen/google/protobuf/descriptor.pb-c.o)
+	$(if $(filter statefmt,$(1)),gen/google/protobuf/descriptor.pb-c.o gen/upgrade/options.pb-c.o)
 main_of = $(if $(1),$(shell grep -lE '^int main\b' $(1) /dev/null))
 mainless = $(filter-out $(call main_of,$(1)),$(1))
 objects = $(patsubst %.c,$B/obj/$(1)/%.o,$(2))
@@ -121,8 +127,10 @@ TEST_ROOMS := $(foreach room,$(ROOMS) cached loadmodel,$(if $(wildcard tests/$(r
 PROGRAMS_normal := $(if $(SUPERVISOR_MAIN),$B/upgraded) $(if $(CLI_MAIN),$B/upgradectl)
 PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/asan/upgradectl)
 
-SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(call sources,$(room))) \
-	$(addprefix $B/obj/$(1)/,$(call protos,$(room))))
+# What compares schemas is for the tools: applications do not carry it.
+TOOLS_ONLY := statefmt/annotation.c statefmt/succession.c statefmt/compat.c gen/upgrade/options.pb-c.o
+SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call sources,$(room)))) \
+	$(addprefix $B/obj/$(1)/,$(filter-out $(TOOLS_ONLY),$(call protos,$(room)))))
 LIBRARY := $(if $(call sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
 LIBRARY_ASAN := $(if $(call sources,shim),$B/asan/libupgrade.a)
 
@@ -150,7 +158,8 @@ INTEGRATION := $(if $(call sources,tests/integration),$B/tests/integration $(ACT
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 
-EVERYTHING := $(PROGRAMS_normal) $(LIBRARY) $(EXAMPLES_normal) $B/upgrade.pc
+GENERATOR := $B/protoc-gen-upgrade
+EVERYTHING := $(PROGRAMS_normal) $(GENERATOR) $(LIBRARY) $(EXAMPLES_normal) $B/upgrade.pc
 RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 
 # ---- targets for people ----
@@ -201,7 +210,9 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
 	$(if $(CLI_MAIN),install -m 755 $B/upgradectl '$(DESTDIR)$(BINDIR)')
+	install -m 755 $(GENERATOR) '$(DESTDIR)$(BINDIR)'
 	install -m 644 shim/upgrade.h '$(DESTDIR)$(INCLUDEDIR)'
+	install -D -m 644 -t '$(DESTDIR)$(INCLUDEDIR)/upgrade' shim/upgrade/options.proto shim/upgrade/convert.h
 	install -m 644 $B/libupgrade.a '$(DESTDIR)$(LIBDIR)'
 	install -m 755 $B/libupgrade.so.0 '$(DESTDIR)$(LIBDIR)'
 	ln -sfn libupgrade.so.0 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
@@ -247,7 +258,7 @@ generate = protoc-c --proto_path=$(1) --c_out=$B/gen $(2) && \
 $B/gen/%.pb-c.c $B/gen/%.pb-c.h: %.proto
 	$(call say,PROTOC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(call generate,.,$<)
+	$(Q)$(call generate,. --proto_path=shim,$<)
 
 $B/gen/supervisor/rpc.proto: $(RPC_PROTO)
 	$(Q)mkdir -p $(@D)
@@ -260,6 +271,16 @@ $B/gen/%.pb-c.c $B/gen/%.pb-c.h: $B/gen/%.proto
 $B/gen/google/protobuf/descriptor.proto: $(DESCRIPTOR_PROTO)
 	$(Q)mkdir -p $(@D)
 	$(Q)cp $< $@
+
+# Applications get no C of the vocabulary; the tools do.
+$B/gen/upgrade/options.proto: shim/upgrade/options.proto
+	$(Q)mkdir -p $(@D)
+	$(Q)sed '/protobuf-c.proto\|(pb_c_file)/d' $< >$@
+
+$B/gen/%.upgrade.c $B/gen/%.upgrade.h: %.proto $B/protoc-gen-upgrade shim/upgrade/options.proto $(SUCCESSORS)
+	$(call say,UPGRADE,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)protoc --proto_path=. --proto_path=shim --plugin=$B/protoc-gen-upgrade --upgrade_out=$B/gen $<
 
 # Not by the path it is wanted by: the first pattern rule above would take it for the source.
 no-descriptor.proto:
@@ -282,7 +303,13 @@ $B/obj/$(1)/%.o: %.c $B/obj/$(1)/flags | $(GEN_H)
 	@mkdir -p $$(@D)
 	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) -MD -MP -c -o $$@ $$<
 
-$B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags
+# Our own generator's output is held to what we hold ourselves to.
+$B/obj/$(1)/gen/%.upgrade.o: $B/gen/%.upgrade.c $B/obj/$(1)/flags | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CC,$(1) $$<)
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) -MD -MP -c -o $$@ $$<
+
+$B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags | $(GEN_H)
 	$$(call say,CC,$(1) $$<)
 	@mkdir -p $$(@D)
 	$(Q)$$(call compile,$(1)) $(GEN_FLAGS) -MD -MP -c -o $$@ $$<
@@ -325,6 +352,7 @@ folder_objects = $(call objects,$(1),$(call sources,$(2))) $(addprefix $B/obj/$(
 
 $(call rule,$B/upgraded,normal,$(call objects,normal,$(SUPERVISOR_MAIN)),$(STACK_supervisor),$$(PACKAGE_LIBS))
 $(call rule,$B/upgradectl,normal,$(call objects,normal,$(CLI_MAIN)),$(STACK_cli),$$(PACKAGE_LIBS))
+$(call rule,$B/protoc-gen-upgrade,normal,$(call folder_objects,normal,statefmt/gen),base statefmt,$$(PACKAGE_LIBS))
 $(call rule,$B/asan/upgraded,asan,$(call objects,asan,$(SUPERVISOR_MAIN)),$(STACK_supervisor),$$(PACKAGE_LIBS))
 $(call rule,$B/asan/upgradectl,asan,$(call objects,asan,$(CLI_MAIN)),$(STACK_cli),$$(PACKAGE_LIBS))
 
@@ -366,15 +394,20 @@ upper = $(shell printf '%s' '$(1)' | tr 'a-z-' 'A-Z_')
 cached_defines = -DCACHED_VERSION=$(patsubst v%,%,$(firstword $(subst -, ,$(1)))) -DCACHED_NAME='"$(1)"' \
 	$(if $(findstring -,$(1)),-DCACHED_BREAK_$(call upper,$(shell printf '%s' '$(1)' | cut -d- -f2-))=1)
 
+# The migrations that a version has; the first has none, and carries its schema only.
+CACHED_STEPS_v1 := gen/$(CACHED)/cached_v1.upgrade.o
+CACHED_STEPS_v2 := gen/$(CACHED)/cached_v2.upgrade.o
+CACHED_STEPS_v3 := $(CACHED_STEPS_v2) gen/$(CACHED)/cached_v3.upgrade.o
+
 # cached,VARIANT,NAME,DIRECTORY,LIBRARY
 define cached
-$B/obj/$(1)/examples/cached-$(2)/%.o: $(CACHED)/%.c $B/obj/$(1)/flags Makefile | $(GEN_H)
+$B/obj/$(1)/examples/cached-$(2)/%.o: $(CACHED)/%.c $B/obj/$(1)/flags Makefile | $(GEN_H) $(UPGRADE_H)
 	$$(call say,CC,$(1) $$< ($(2)))
 	@mkdir -p $$(@D)
 	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) $(call cached_defines,$(2)) -MD -MP -c -o $$@ $$<
 
 $(3)/examples/cached-$(2): $(patsubst $(CACHED)/%.c,$B/obj/$(1)/examples/cached-$(2)/%.o,$(call sources,$(CACHED))) \
-		$(addprefix $B/obj/$(1)/,$(call protos,$(CACHED))) $(4)
+		$(addprefix $B/obj/$(1)/,$(call protos,$(CACHED)) $(CACHED_STEPS_$(firstword $(subst -, ,$(2))))) $(4)
 	$$(call say,LINK,$$@)
 	@mkdir -p $$(@D)
 	$(Q)$$(call link,$(1)) -o $$@ $$^ $(SHIM_LIBS)
@@ -403,7 +436,7 @@ $(foreach version,$(COUNTER_VERSIONS),$(eval $(call counter,$(version))))
 CRITERION := -lcriterion
 # What is tested besides the rooms' archives.
 SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(call mainless,$(call sources,$(CACHED)))) \
-	$(addprefix $B/obj/asan/,$(call protos,$(CACHED)))
+	$(addprefix $B/obj/asan/,$(call protos,$(CACHED)) $(CACHED_STEPS_v3))
 SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
 $B/obj/asan/tests/cached/%.o $B/obj/normal/tests/cached/%.o: CPPFLAGS += $(call cached_defines,v3)
 $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
@@ -436,11 +469,11 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(CACHED)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
 objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),\
 		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED)))) \
-	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o)
+	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
 # gcc 12's leaks, NULLs and uninitialised values are nearly all of its own making in code that passes structs out by
