@@ -52,7 +52,8 @@ static void styled(const struct term *term, enum term_style style, const char *t
 
 static bool went_back(const Upgraded__Wire__RollReport *roll)
 {
-	return roll->resume_us || !strncmp(roll->outcome, "rolled-back", strlen("rolled-back"));
+	/* Called off before the commit is no way back: nothing was ever left. */
+	return roll->commit_us && (roll->resume_us || !strncmp(roll->outcome, "rolled-back", strlen("rolled-back")));
 }
 
 static void way_back(const struct term *term, const Upgraded__Wire__RollReport *roll)

@@ -342,8 +342,8 @@ int roll_start(const struct roll_site *site, const struct unit *unit, const stru
 	old->events = &roll_old_events;
 	old->owner = roll;
 	enter(roll, ROLL_STANDBY);
-	roll_say(roll, "standby", roll->new->child.pid, "version %s started; version %s (pid %d) serves on", roll->result.to,
-		 roll->result.from, old->child.pid);
+	roll_say(roll, "standby", roll->new->child.pid, "version %s started as pid %d; version %s (pid %d) serves on",
+		 roll->result.to, roll->new->child.pid, roll->result.from, old->child.pid);
 	*ret_roll = roll;
 	return 0;
 }
