@@ -74,6 +74,7 @@ void args_usage(FILE *out)
 	      "Verbs:\n", out);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
+	fprintf(out, "  %-6s %-18s %s\n", "state", "VERB FILE...", "Look at saved state: see \"upgradectl state --help\"");
 	fputs("\n"
 	      "Options:\n"
 	      "  -o, --output=text|json    What to print (default text)\n"
@@ -234,10 +235,10 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	int rc = 0;
 
 	if (n == 0)
-		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, save, status, list or check");
+		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, save, status, list, check or state");
 	verb = verb_find(operands[0]);
 	if (!verb)
-		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: start, stop, roll, undo, save, status, list or check",
+		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: start, stop, roll, undo, save, status, list, check or state",
 			       operands[0]);
 	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
@@ -262,6 +263,18 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	else
 		args->version = n > 2 ? operands[2] : NULL;
 	return 0;
+}
+
+bool args_is_state(int argc, char **argv)
+{
+	int id = 0;
+
+	opterr = 0;
+	optind = 0;
+	/* "+": no further than the first operand, and nothing is moved. */
+	while (id != -1)
+		id = getopt_long(argc, argv, "+:o:qh", long_options, NULL);
+	return optind < argc && strcmp(argv[optind], "state") == 0;
 }
 
 int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_args, struct why *why)

@@ -50,6 +50,9 @@ struct args {
  */
 int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_args, struct why *why);
 
+/** args_is_state() - Whether the verb is `state`, whose command line is another: state_args_parse() reads it. */
+bool args_is_state(int argc, char **argv);
+
 /** args_usage() - The text of --help. */
 void args_usage(FILE *out);
 

@@ -2,6 +2,7 @@
 #include "base/why.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/state.h"
 #include "cli/term.h"
 #include "wire/wire.h"
 
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
 	setlocale(LC_ALL, "");
 	/* A line in one write: a terminal never shows half of one. */
 	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));
+	if (args_is_state(argc, argv))
+		return finish(state_main(argc, argv));
 	rc = args_parse(argc, argv, getenv(ARGS_SOCKET_ENV), &args, &why);
 	if (rc < 0)
 		return usage_error(&why);

@@ -146,6 +146,63 @@ size_t term_text(const struct term *term, const char *text, size_t columns)
 	return used;
 }
 
+size_t term_point(const uint8_t *data, size_t size_bytes, uint32_t *ret_point)
+{
+	unsigned char window[5] = { 0 }; /* the zero ends a sequence that is cut short */
+
+	memcpy(window, data, size_bytes < 4 ? size_bytes : 4);
+	return size_bytes ? decode(window, ret_point) : 0;
+}
+
+/* How many of the bytes at @data print as they are: most of them do, and are best written at once. */
+static size_t plain_run(const uint8_t *data, size_t size_bytes)
+{
+	size_t n = 0;
+
+	while (n < size_bytes && data[n] >= 0x20 && data[n] < 0x7f && data[n] != '"' && data[n] != '\\')
+		n++;
+	return n;
+}
+
+static void quoted_escape(FILE *out, const uint8_t *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		static const char named[] = "\nn\rr\tt\"\"\\\\";
+		const char *name = NULL;
+
+		for (const char *at = named; *at; at += 2)
+			if (data[i] == (uint8_t)*at)
+				name = at + 1;
+		if (name)
+			fprintf(out, "\\%c", *name);
+		else
+			fprintf(out, "\\%03o", data[i]);
+	}
+}
+
+void term_quoted(const struct term *term, const uint8_t *data, size_t size_bytes, bool is_text)
+{
+	size_t at = 0;
+
+	fputc('"', term->out);
+	while (at < size_bytes) {
+		size_t n = plain_run(data + at, size_bytes - at);
+		uint32_t point = 0;
+
+		fwrite(data + at, 1, n, term->out);
+		at += n;
+		if (at == size_bytes)
+			break;
+		n = term_point(data + at, size_bytes - at, &point);
+		if (is_text && term->utf8 && n > 1 && !is_treacherous(point))
+			fwrite(data + at, 1, n, term->out);
+		else
+			quoted_escape(term->out, data + at, n ? n : 1);
+		at += n ? n : 1;
+	}
+	fputc('"', term->out);
+}
+
 void term_padded(const struct term *term, const char *text, size_t columns)
 {
 	size_t used = term_text(term, text, TERM_WHOLE);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct term {
@@ -36,6 +37,16 @@ size_t term_width(const struct term *term);
  * Return: the columns it took.
  */
 size_t term_text(const struct term *term, const char *text, size_t columns);
+
+/**
+ * term_point() - The code point that @size_bytes at @data begin with.
+ * Return: the bytes it takes; 0: it is not UTF-8, or cut short.
+ */
+size_t term_point(const uint8_t *data, size_t size_bytes, uint32_t *ret_point);
+
+/** term_quoted() - Print bytes in double quotes, as protobuf's text format does: what term_text() escapes, quotes and backslashes
+ * too, and with @is_text false everything beyond ASCII. */
+void term_quoted(const struct term *term, const uint8_t *data, size_t size_bytes, bool is_text);
 
 /** term_columns() - The columns that term_text() would take for the whole of @text. */
 size_t term_columns(const struct term *term, const char *text);

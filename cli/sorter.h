@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Any number of small entries in order, in memory of a fixed size: sorted runs go to a nameless file in $TMPDIR and are merged. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct why;
+
+struct sort_entry {
+	uint64_t group[3]; /* by these, the first counting most */
+	uint64_t place;    /* not compared */
+};
+
+struct sorter;
+
+/** sorter_new() - @capacity: entries to hold in memory, at least 256. Nothing goes to a file before they do not suffice. */
+int sorter_new(size_t capacity, struct sorter **ret_sorter, struct why *why);
+struct sorter *sorter_free(struct sorter *sorter); /* NULL allowed; returns NULL */
+
+int sorter_add(struct sorter *sorter, const struct sort_entry *entry, struct why *why);
+
+/** sorter_sort() - All have been added. */
+int sorter_sort(struct sorter *sorter, struct why *why);
+
+/** sorter_next() - The next entry in order. Return: 1; 0 after the last; -errno. */
+int sorter_next(struct sorter *sorter, struct sort_entry *ret_entry, struct why *why);
+
+int sort_entry_compare(const struct sort_entry *a, const struct sort_entry *b);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* `upgradectl state VERB FILE...`: state files, looked at. No supervisor is asked. */
+#pragma once
+
+#include "cli/args.h"
+#include "cli/term.h"
+
+#include <stddef.h>
+
+struct why;
+
+/* Strings are borrowed from argv. */
+struct state_call {
+	const struct state_verb *verb;
+	char *const *files;
+	size_t n_files;
+	bool json;
+	bool quiet;
+	enum color_choice color;
+	const char *type; /* only records of this type; NULL: all */
+	uint64_t limit;   /* records, or differences, to print; UINT64_MAX: all */
+	const char *key;  /* diff: the field that names a record; NULL: each type's first */
+};
+
+struct state_verb {
+	const char *name;
+	size_t min_files, max_files; /* operands, which are files but for verbs that say otherwise */
+	bool picks;                  /* takes --type and --limit */
+	bool keys;                   /* takes --key */
+	const char *operands;
+	const char *does;
+
+	/* Return: WIRE_EXIT_DONE; WIRE_EXIT_ERROR: damaged or different; WIRE_EXIT_USAGE: not even looked at. */
+	int (*run)(const struct state_call *call, const struct term *out, const struct term *err);
+};
+
+int state_show(const struct state_call *call, const struct term *out, const struct term *err);
+int state_verify(const struct state_call *call, const struct term *out, const struct term *err);
+int state_diff(const struct state_call *call, const struct term *out, const struct term *err);
+int state_stats(const struct state_call *call, const struct term *out, const struct term *err);
+
+/** state_args_parse() - @argv is a whole command line whose first operand is "state". Return: as args_parse(). */
+int state_args_parse(int argc, char **argv, struct state_call *ret_call, struct why *why);
+
+/** state_usage() - The text of `state --help`. */
+void state_usage(FILE *out);
+
+/** state_main() - All of it, from the command line to the exit status. */
+int state_main(int argc, char **argv);
