@@ -141,11 +141,18 @@ CACHED_BROKEN := v1-stuck v3-exit-at-start v3-crash-loading v3-never-ready v3-re
 	v3-lossy
 HAVE_CACHED := $(if $(call sources,$(CACHED)),$(if $(LIBRARY),yes))
 EXAMPLES_normal := $(if $(HAVE_CACHED),$(patsubst %,$B/examples/cached-%,$(CACHED_SOUND) $(CACHED_BROKEN)))
+# The example with threads that block, and a version that crashes when it is told to.
+CHATD := shim/examples/chatd
+CHATD_SOUND := v1 v2
+CHATD_BROKEN := v2-crash
+HAVE_CHATD := $(if $(call sources,$(CHATD)),$(if $(LIBRARY),yes))
+EXAMPLES_normal += $(if $(HAVE_CHATD),$(patsubst %,$B/examples/chatd-%,$(CHATD_SOUND) $(CHATD_BROKEN)))
 # The smallest example: one source, two versions.
 COUNTER := shim/examples/counter
 COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
 EXAMPLES_normal += $(COUNTER_VERSIONS:%=$B/examples/counter-v%)
-EXAMPLES_asan := $(if $(HAVE_CACHED),$(patsubst %,$B/asan/examples/cached-%,$(CACHED_SOUND)))
+EXAMPLES_asan := $(if $(HAVE_CACHED),$(patsubst %,$B/asan/examples/cached-%,$(CACHED_SOUND))) \
+	$(if $(HAVE_CHATD),$(patsubst %,$B/asan/examples/chatd-%,$(CHATD_SOUND)))
 
 UNIT_TESTS := $(TEST_ROOMS:%=$B/asan/tests/%)
 REPLAYS := $(if $(wildcard tests/fuzz/replay.c),$(patsubst tests/fuzz/%.c,$B/asan/tests/%,$(wildcard tests/fuzz/fuzz_*.c)))
@@ -388,33 +395,40 @@ $B/upgrade.pc: FORCE
 		'Libs.private: -lpthread' 'Cflags: -I$${includedir}' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-# ---- the example ----
+# ---- the examples ----
 
 upper = $(shell printf '%s' '$(1)' | tr 'a-z-' 'A-Z_')
-cached_defines = -DCACHED_VERSION=$(patsubst v%,%,$(firstword $(subst -, ,$(1)))) -DCACHED_NAME='"$(1)"' \
-	$(if $(findstring -,$(1)),-DCACHED_BREAK_$(call upper,$(shell printf '%s' '$(1)' | cut -d- -f2-))=1)
+# version_defines,EXAMPLE,NAME       NAME is v3, or v3-and-what-is-broken
+version_defines = -D$(call upper,$(1))_VERSION=$(patsubst v%,%,$(firstword $(subst -, ,$(2)))) -D$(call upper,$(1))_NAME='"$(2)"' \
+	$(if $(findstring -,$(2)),-D$(call upper,$(1))_BREAK_$(call upper,$(shell printf '%s' '$(2)' | cut -d- -f2-))=1)
 
 # The migrations that a version has; the first has none, and carries its schema only.
 CACHED_STEPS_v1 := gen/$(CACHED)/cached_v1.upgrade.o
 CACHED_STEPS_v2 := gen/$(CACHED)/cached_v2.upgrade.o
 CACHED_STEPS_v3 := $(CACHED_STEPS_v2) gen/$(CACHED)/cached_v3.upgrade.o
+example_steps = $($(call upper,$(1))_STEPS_$(firstword $(subst -, ,$(2))))
+example_objects = $(patsubst shim/examples/$(2)/%.c,$B/obj/$(1)/examples/$(2)-$(3)/%.o,$(call sources,shim/examples/$(2)))
 
-# cached,VARIANT,NAME,DIRECTORY,LIBRARY
-define cached
-$B/obj/$(1)/examples/cached-$(2)/%.o: $(CACHED)/%.c $B/obj/$(1)/flags Makefile | $(GEN_H) $(UPGRADE_H)
-	$$(call say,CC,$(1) $$< ($(2)))
+# example,VARIANT,EXAMPLE,NAME,DIRECTORY
+define example
+$B/obj/$(1)/examples/$(2)-$(3)/%.o: shim/examples/$(2)/%.c $B/obj/$(1)/flags Makefile | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CC,$(1) $$< ($(3)))
 	@mkdir -p $$(@D)
-	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) $(call cached_defines,$(2)) -MD -MP -c -o $$@ $$<
+	$(Q)$$(call compile,$(1)) $$(call warn,$(1)) $(call version_defines,$(2),$(3)) -MD -MP -c -o $$@ $$<
 
-$(3)/examples/cached-$(2): $(patsubst $(CACHED)/%.c,$B/obj/$(1)/examples/cached-$(2)/%.o,$(call sources,$(CACHED))) \
-		$(addprefix $B/obj/$(1)/,$(call protos,$(CACHED)) $(CACHED_STEPS_$(firstword $(subst -, ,$(2))))) $(4)
+$(4)/examples/$(2)-$(3): $(call example_objects,$(1),$(2),$(3)) \
+		$(addprefix $B/obj/$(1)/,$(call protos,shim/examples/$(2)) $(call example_steps,$(2),$(3))) $(4)/libupgrade.a
 	$$(call say,LINK,$$@)
 	@mkdir -p $$(@D)
 	$(Q)$$(call link,$(1)) -o $$@ $$^ $(SHIM_LIBS)
 endef
 ifneq ($(HAVE_CACHED),)
-$(foreach name,$(CACHED_SOUND) $(CACHED_BROKEN),$(eval $(call cached,normal,$(name),$B,$B/libupgrade.a)))
-$(foreach name,$(CACHED_SOUND),$(eval $(call cached,asan,$(name),$B/asan,$B/asan/libupgrade.a)))
+$(foreach name,$(CACHED_SOUND) $(CACHED_BROKEN),$(eval $(call example,normal,cached,$(name),$B)))
+$(foreach name,$(CACHED_SOUND),$(eval $(call example,asan,cached,$(name),$B/asan)))
+endif
+ifneq ($(HAVE_CHATD),)
+$(foreach name,$(CHATD_SOUND) $(CHATD_BROKEN),$(eval $(call example,normal,chatd,$(name),$B)))
+$(foreach name,$(CHATD_SOUND),$(eval $(call example,asan,chatd,$(name),$B/asan)))
 endif
 
 # It includes what is installed, <upgrade.h>, and its own "counter.pb-c.h": it builds outside this tree as it stands.
@@ -438,7 +452,7 @@ CRITERION := -lcriterion
 SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(call mainless,$(call sources,$(CACHED)))) \
 	$(addprefix $B/obj/asan/,$(call protos,$(CACHED)) $(CACHED_STEPS_v3))
 SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
-$B/obj/asan/tests/cached/%.o $B/obj/normal/tests/cached/%.o: CPPFLAGS += $(call cached_defines,v3)
+$B/obj/asan/tests/cached/%.o $B/obj/normal/tests/cached/%.o: CPPFLAGS += $(call version_defines,cached,v3)
 $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
 	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(STACK_$(room)),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
@@ -469,10 +483,10 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
-objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
-	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),\
-		$(patsubst $(CACHED)/%.c,$B/obj/normal/examples/cached-$(name)/%.o,$(call sources,$(CACHED)))) \
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
+objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES))) \
+	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
+	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
 	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
@@ -480,7 +494,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/%,$(OUR_SOURCES))) \
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call cached_defines,v3)
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2)
 $B/analysis/%.done: %.c $(wildcard */*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "shim/examples/chatd/connection.h"
+#include "shim/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 64
+#define BACKLOG 1024
+
+/* Not blocking, unlike the connections: a client may be gone again between poll() and accept(). */
+static int listen_at(const struct addrinfo *at)
+{
+	const int on = 1;
+	int fd = socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, at->ai_protocol);
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(fd, at->ai_addr, at->ai_addrlen) < 0 ||
+	    listen(fd, BACKLOG) < 0) {
+		int rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int listener_open(const struct options *options)
+{
+	const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	struct addrinfo *found;
+	int rc = getaddrinfo(options->address, options->port, &hints, &found);
+
+	if (rc != 0) {
+		fprintf(stderr, "chatd: %s port %s: %s\n", options->address, options->port, gai_strerror(rc));
+		return -EADDRNOTAVAIL;
+	}
+	int fd = listen_at(found);
+	freeaddrinfo(found);
+	if (fd < 0)
+		fprintf(stderr, "chatd: listen on %s port %s: %s\n", options->address, options->port, strerror(-fd));
+	return fd;
+}
+
+/* Return: negative: the descriptor is still the caller's. */
+static int take(struct server *server, int fd)
+{
+	const int on = 1;
+	uint64_t tag = ++server->next_tag;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	int rc = upg_fd_register(server->upg, fd, "client", tag);
+	if (rc < 0)
+		return rc;
+	struct connection *connection = connection_new(server, fd, tag);
+	if (!connection)
+		return -ENOMEM;
+	rc = connection_serve(connection);
+	if (rc < 0)
+		connection_free(connection);
+	return rc;
+}
+
+/* Descriptors have run out: without this the client waits for ever and the listener stays readable. */
+static void turn_one_away(struct server *server)
+{
+	if (server->spare_fd < 0)
+		return;
+	close(server->spare_fd);
+	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static bool is_full(struct server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	bool full = server->n_connections >= server->options.connections_max;
+	pthread_mutex_unlock(&server->lock);
+	return full;
+}
+
+void listener_accept(struct server *server)
+{
+	static const char full[] = "ERR too many clients\n";
+
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+		int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE)
+				turn_one_away(server);
+			return;
+		}
+		if (is_full(server)) {
+			send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+			close(fd);
+		} else if (take(server, fd) < 0) {
+			upg_close(server->upg, fd, -1);
+		}
+	}
+}
