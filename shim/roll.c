@@ -44,23 +44,26 @@ static void send_refused(struct upg *upg)
 	channel_send(upg, &message, NULL, 0, 0);
 }
 
-static void send_resumed(struct upg *upg)
+/* @at_us: before the first thread was let go, so that nothing this process answers is older. */
+static void send_resumed(struct upg *upg, uint64_t at_us)
 {
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = &resumed);
 
-	resumed.at_us = clock_now_us();
+	resumed.at_us = at_us;
 	channel_send(upg, &message, NULL, 0, 0);
 }
 
 /* This process serves on, and nothing has changed for it. */
 static int go_on(struct upg *upg)
 {
+	uint64_t at_us = clock_now_us();
+
 	commit_unmap(&upg->word);
 	threads_release(&upg->threads);
 	if (upg->config->on_abort)
 		upg->config->on_abort(upg->config->userdata);
-	send_resumed(upg);
+	send_resumed(upg, at_us);
 	return UPG_OK;
 }
 
@@ -70,6 +73,7 @@ static int resume(struct upg *upg)
 {
 	int *lost = NULL, r;
 	size_t n_lost = 0;
+	uint64_t at_us;
 
 	/* After an image the channel is a new one, with flags of its own. */
 	r = fd_nonblock(upg->fd, 1);
@@ -86,8 +90,9 @@ static int resume(struct upg *upg)
 	if (upg->config->on_resume)
 		upg->config->on_resume(lost, n_lost, upg->config->userdata);
 	free(lost);
+	at_us = clock_now_us();
 	threads_release(&upg->threads);
-	send_resumed(upg);
+	send_resumed(upg, at_us);
 	return UPG_OK;
 }
 
@@ -206,6 +211,7 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
 	int r = transfer_save(upg, state_fd, prepare, &totals);
+	uint64_t at_us = clock_now_us();
 
 	threads_release(&upg->threads);
 	if (r < 0) {
@@ -214,7 +220,7 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 	}
 	saved.totals = &totals;
 	channel_send(upg, &message, NULL, 0, 0);
-	send_resumed(upg);
+	send_resumed(upg, at_us);
 	return UPG_OK;
 }
 
