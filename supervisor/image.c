@@ -232,6 +232,20 @@ static void sync_dir(const char *path)
 		(void)fsync(fd);
 }
 
+/* CRIU notes what the clocks showed, and would bring the process back in a time namespace where they go on from there. But
+ * the monotonic clock is what a service and its supervisor set deadlines and tell moments by, and beside a successor that has
+ * baked for a minute it would be a minute slow. Without the note CRIU leaves the clocks as they are. */
+static int clocks_forget(const char *tmp, struct why *why)
+{
+	char path[PATH_MAX];
+
+	int n = snprintf(path, sizeof(path), "%s/timens-0.img", tmp);
+
+	if (n < 0 || (size_t)n >= sizeof(path) || (unlink(path) < 0 && errno != ENOENT))
+		return why_errno(why, -errno, "%s", path);
+	return 0;
+}
+
 static int image_publish(struct image *image, struct why *why)
 {
 	char tmp[PATH_MAX];
@@ -239,7 +253,9 @@ static int image_publish(struct image *image, struct why *why)
 
 	image_tmp_path(image, tmp, sizeof(tmp));
 	image->taken_at_s = (int64_t)time(NULL);
-	r = image_dir_size(tmp, &image->size_bytes, why);
+	r = clocks_forget(tmp, why);
+	if (r == 0)
+		r = image_dir_size(tmp, &image->size_bytes, why);
 	if (r == 0)
 		r = image_manifest_write(tmp, image, why);
 	if (r == 0 && rename(tmp, image->path) < 0)
