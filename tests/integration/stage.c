@@ -109,7 +109,7 @@ void stage_settle(const json_t *roll)
 	json_t *settled = NULL;
 
 	cr_assert_gt(rig_number(roll, "commit_us"), 0);
-	cr_assert_geq(rig_number(roll, "resume_us"), rig_number(roll, "commit_us"));
+	cr_assert_geq(rig_number(roll, "resume_us"), rig_number(roll, "commit_us"), "%s", json_dumps(roll, 0));
 	cr_assert_eq(rig_load_ask(stage.load, &settled, "settle %lld %lld", (long long)rig_number(roll, "commit_us"),
 				  (long long)rig_number(roll, "resume_us")), 0);
 	cr_assert_eq(rig_number(settled, "wrong"), 0);

@@ -79,7 +79,7 @@ SCENE(criu, missing_is_what_check_reports)
 
 static void on_line(void *data, const char *line)
 {
-	*(bool *)data |= strstr(line, "the parked process is the only way back") != NULL;
+	*(bool *)data |= strstr(line, "the way back is the parked process alone") != NULL;
 }
 
 SCENE(criu, missing_is_told_during_each_roll)

@@ -51,6 +51,19 @@ SCENE(rollback, a_crash_is_answered_from_the_image_with_the_same_pid)
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
 }
 
+SCENE(rollback, from_an_image_brings_no_old_time_with_it)
+{
+	char path[64], ours[64] = "", its[64] = "";
+
+	serve("Bake=20s\nRollback=image\n" LATE);
+	stage_crash("v3-crash-after", "rolled-back-image");
+	snprintf(path, sizeof(path), "/proc/%d/ns/time", stage_pid("serving"));
+	cr_assert_gt(readlink("/proc/self/ns/time", ours, sizeof(ours) - 1), 0);
+	cr_assert_gt(readlink(path, its, sizeof(its) - 1), 0);
+	cr_assert_str_eq(its, ours);
+	stage_load_spotless();
+}
+
 SCENE(rollback, a_crash_while_the_image_is_being_taken_is_answered_too)
 {
 	/* Images start right after the commit, and 20 requests are over before one can be written. */

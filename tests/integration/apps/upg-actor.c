@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #define NOTES 1000u
+#define LARGE_BYTES 8192u
+#define SLOW_SECONDS 1u
 #define CHANNEL_VARIABLE "UPGRADE_FD"
 
 static const char *character;
@@ -58,9 +60,12 @@ static uint64_t notes;
 static int save_notes(struct upg_saver *saver, void *userdata)
 {
 	Cached__V1__Connection note = CACHED__V1__CONNECTION__INIT;
+	static uint8_t text[LARGE_BYTES];
 	int rc = 0;
 
 	(void)userdata;
+	if (is("large"))
+		note.input = (ProtobufCBinaryData){ .len = sizeof(text), .data = text };
 	for (uint64_t i = 0; i < notes && rc == 0; i++) {
 		note.id = i;
 		rc = upg_save(saver, &note.base);
@@ -73,6 +78,11 @@ static int load_note(struct upg_loader *loader, const ProtobufCMessage *message,
 	(void)loader;
 	(void)message;
 	(void)userdata;
+	if (is("noise-later"))
+		make_noise();
+	if (is("hangs-reading"))
+		for (;;)
+			pause();
 	notes++;
 	return 0;
 }
@@ -151,6 +161,8 @@ static int open_as(struct upg **ret_upg)
 
 static void before_commit(struct upg *upg)
 {
+	if (is("slow") || is("noise-later"))
+		sleep(SLOW_SECONDS);
 	if (!pretends())
 		return;
 	upg_fd_claim(upg, "listener", 0);
@@ -195,8 +207,6 @@ int main(int argc, char **argv)
 	signal(SIGUSR2, on_noise);
 	if (open_as(&upg) < 0)
 		return 1;
-	if (is("noise-later"))
-		make_noise();
 	rc = upg_receive(upg);
 	if (rc == UPG_FRESH)
 		notes = NOTES;
