@@ -36,9 +36,15 @@ static int bytes_escape(struct describer *d, const ProtobufCBinaryData *bytes, c
 		return describer_no_memory(d);
 	*ret = at;
 	for (size_t i = 0; i < bytes->len; i++) {
+		static const char named[] = "\nn\rr\tt\"\"''\\\\";
 		uint8_t c = bytes->data[i];
+		const char *name = NULL;
 
-		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\'' && c != '\\')
+		for (const char *pair = named; *pair && !name; pair += 2)
+			name = c == (uint8_t)*pair ? pair + 1 : NULL;
+		if (name)
+			at += sprintf(at, "\\%c", *name);
+		else if (c >= 0x20 && c < 0x7f)
 			*at++ = (char)c;
 		else
 			at += sprintf(at, "\\%03o", c);
