@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 TestSuite(shim_abort, .timeout = 60);
 
@@ -322,4 +323,21 @@ Test(shim_abort, of_a_roll_whose_word_belongs_to_another, .init = setup, .fini =
 	roll.generation++;
 	fake_prepare(&fake, &roll);
 	expect_refused("another roll");
+}
+
+static void use_up_descriptors(struct app *self)
+{
+	struct rlimit limit;
+
+	APP_MUST(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = (rlim_t)upg_fd(self->upg) + 1;
+	APP_MUST(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+Test(shim_abort, of_a_roll_whose_descriptors_found_no_room, .init = setup, .fini = teardown)
+{
+	app->begin = use_up_descriptors;
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	expect_refused("LimitNOFILE=");
 }

@@ -21,6 +21,7 @@ TestSuite(wire, .timeout = 60);
 static int left = -1, right = -1;
 static uint8_t buffer[WIRE_MESSAGE_MAX];
 static struct why why;
+static bool cut; /* what receive_rc() found */
 
 static void setup(void)
 {
@@ -88,6 +89,7 @@ static int receive_rc(void)
 
 	cr_assert_neq(r, WIRE_OK);
 	cr_assert_eq(fds.n, 0, "descriptors were left with a message that failed");
+	cut = fds.cut;
 	return r;
 }
 
@@ -248,6 +250,7 @@ Test(wire, fails_on_a_datagram_that_was_cut_and_keeps_no_descriptor, .init = set
 	send_raw(data, sizeof(data), sent, 4);
 	close_all(sent, 4);
 	cr_assert_eq(receive_rc(), -EBADMSG);
+	cr_assert_not(cut, "only bytes were");
 	cr_assert(strstr(why.text, "bytes of a message were cut off"), "%s", why.text);
 	cr_assert_eq(open_fds(), before);
 }
@@ -268,6 +271,7 @@ Test(wire, fails_when_descriptors_were_cut_off_and_keeps_none, .init = setup, .f
 	low.rlim_cur = before + 8;
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
 	cr_assert_eq(receive_rc(), -EBADMSG);
+	cr_assert(cut);
 	cr_assert(strstr(why.text, "LimitNOFILE="), "%s", why.text);
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	cr_assert_eq(open_fds(), before);
