@@ -164,24 +164,39 @@ static size_t plain_run(const uint8_t *data, size_t size_bytes)
 	return n;
 }
 
-static void quoted_escape(FILE *out, const uint8_t *data, size_t n)
+/* Binary values are mostly escapes: they are collected, and written at once. */
+struct escapes {
+	char text[512];
+	size_t n;
+};
+
+static void escapes_flush(struct escapes *escapes, FILE *out)
+{
+	fwrite(escapes->text, 1, escapes->n, out);
+	escapes->n = 0;
+}
+
+static void escapes_add(struct escapes *escapes, FILE *out, const uint8_t *data, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		static const char named[] = "\nn\rr\tt\"\"\\\\";
-		const char *name = NULL;
+		uint8_t c = data[i];
+		char named = c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '"' || c == '\\' ? (char)c : '\0';
+		char *at;
 
-		for (const char *at = named; *at; at += 2)
-			if (data[i] == (uint8_t)*at)
-				name = at + 1;
-		if (name)
-			fprintf(out, "\\%c", *name);
-		else
-			fprintf(out, "\\%03o", data[i]);
+		if (escapes->n + 4 > sizeof(escapes->text))
+			escapes_flush(escapes, out);
+		at = escapes->text + escapes->n;
+		at[0] = '\\';
+		at[1] = named ? named : (char)('0' + (c >> 6));
+		at[2] = (char)('0' + (c >> 3 & 7));
+		at[3] = (char)('0' + (c & 7));
+		escapes->n += named ? 2 : 4;
 	}
 }
 
 void term_quoted(const struct term *term, const uint8_t *data, size_t size_bytes, bool is_text)
 {
+	struct escapes escapes = { .n = 0 };
 	size_t at = 0;
 
 	fputc('"', term->out);
@@ -189,17 +204,22 @@ void term_quoted(const struct term *term, const uint8_t *data, size_t size_bytes
 		size_t n = plain_run(data + at, size_bytes - at);
 		uint32_t point = 0;
 
-		fwrite(data + at, 1, n, term->out);
-		at += n;
-		if (at == size_bytes)
-			break;
-		n = term_point(data + at, size_bytes - at, &point);
-		if (is_text && term->utf8 && n > 1 && !is_treacherous(point))
+		if (n) {
+			escapes_flush(&escapes, term->out);
 			fwrite(data + at, 1, n, term->out);
-		else
-			quoted_escape(term->out, data + at, n ? n : 1);
+			at += n;
+			continue;
+		}
+		n = is_text ? term_point(data + at, size_bytes - at, &point) : 1;
+		if (is_text && term->utf8 && n > 1 && !is_treacherous(point)) {
+			escapes_flush(&escapes, term->out);
+			fwrite(data + at, 1, n, term->out);
+		} else {
+			escapes_add(&escapes, term->out, data + at, n ? n : 1);
+		}
 		at += n ? n : 1;
 	}
+	escapes_flush(&escapes, term->out);
 	fputc('"', term->out);
 }
 
