@@ -46,7 +46,7 @@ HARDENING := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fst
 HARDENING += $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-PACKAGES := libprotobuf-c libnl-3.0 libnl-idiag-3.0 libsystemd inih jansson libisal libxxhash
+PACKAGES := libprotobuf-c libnl-3.0 libnl-idiag-3.0 libsystemd inih jansson libisal libxxhash libelf
 # Recursive on purpose: expanded when a recipe runs, by when units/setup has brought what is asked for. System headers
 # (-isystem) are not ours to warn about.
 PACKAGE_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PACKAGES)))
@@ -128,7 +128,7 @@ PROGRAMS_normal := $(if $(SUPERVISOR_MAIN),$B/upgraded) $(if $(CLI_MAIN),$B/upgr
 PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/asan/upgradectl)
 
 # What compares schemas is for the tools: applications do not carry it.
-TOOLS_ONLY := statefmt/annotation.c statefmt/succession.c statefmt/compat.c gen/upgrade/options.pb-c.o
+TOOLS_ONLY := statefmt/annotation.c statefmt/succession.c statefmt/compat.c statefmt/compat_judge.c gen/upgrade/options.pb-c.o
 SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call sources,$(room)))) \
 	$(addprefix $B/obj/$(1)/,$(filter-out $(TOOLS_ONLY),$(call protos,$(room)))))
 LIBRARY := $(if $(call sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)

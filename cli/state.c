@@ -12,12 +12,14 @@
 enum option_id { OPTION_TYPE = 256, OPTION_LIMIT, OPTION_KEY, OPTION_COLOR };
 
 static const struct state_verb verbs[] = {
-	{ "show", 1, SIZE_MAX, true, false, "FILE...", "Print every record", state_show },
-	{ "verify", 1, SIZE_MAX, false, false, "FILE...", "Check everything there is to check; say what is damaged",
+	{ "show", 1, SIZE_MAX, true, false, false, "FILE...", "Print every record", state_show },
+	{ "verify", 1, SIZE_MAX, false, false, false, "FILE...", "Check everything there is to check; say what is damaged",
 	  state_verify },
-	{ "diff", 2, 2, true, true, "A B", "Say which records B has more, less or other than A, in whatever order",
+	{ "diff", 2, 2, true, true, false, "A B", "Say which records B has more, less or other than A, in whatever order",
 	  state_diff },
-	{ "stats", 1, SIZE_MAX, false, false, "FILE...", "Count records and bytes by type", state_stats },
+	{ "stats", 1, SIZE_MAX, false, false, false, "FILE...", "Count records and bytes by type", state_stats },
+	{ "compat", 2, 2, false, false, true, "OLD NEW", "Say what becomes of every type between two schemas, up and down",
+	  state_compat },
 };
 
 static const struct option long_options[] = {
@@ -36,7 +38,8 @@ void state_usage(FILE *out)
 	fputs("Usage: upgradectl state VERB [OPTION...] FILE...\n"
 	      "\n"
 	      "Look at state that \"upgradectl save\" wrote. FILE may be \"-\", the standard input. A file of any size takes little\n"
-	      "memory; neither its application nor upgraded is needed.\n"
+	      "memory; neither its application nor upgraded is needed. For compat, OLD and NEW are .proto files, descriptor sets\n"
+	      "(protoc --include_imports -o FILE), or programs with what protoc-gen-upgrade(1) made of their .proto files.\n"
 	      "\n"
 	      "Verbs:\n", out);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
@@ -47,13 +50,15 @@ void state_usage(FILE *out)
 	      "      --type=NAME           show, diff: only records of this type\n"
 	      "      --limit=N             show, diff: print no more than N records, or differences\n"
 	      "      --key=FIELD           diff: the field by which records are told apart (default: each type's first)\n"
+	      "  -I DIR                    compat: look for .proto files in DIR, too; may be given several times\n"
 	      "  -q, --quiet               No output but errors: the exit status alone is the answer\n"
 	      "      --color=auto|always|never\n"
 	      "  -h, --help                This text\n"
 	      "\n"
 	      "Exit status:\n"
-	      "  0  all is well, or nothing differs\n"
-	      "  1  damaged, or something differs\n"
+	      "  0  all is well, nothing differs, or compatible\n"
+	      "  1  damaged, something differs, or not compatible: a migration is missing, or going down loses what was not\n"
+	      "     accepted\n"
 	      "  2  usage, or a file that cannot be read\n", out);
 }
 
@@ -63,6 +68,7 @@ void state_usage(FILE *out)
 struct seen {
 	const char *picks; /* the first of --type and --limit */
 	bool key;
+	bool imports;
 };
 
 static int choose(const char *option, const char *value, const char *const words[], struct why *why)
@@ -107,6 +113,12 @@ static int take_option(struct state_call *call, struct seen *seen, int id, const
 	case OPTION_LIMIT:
 		seen->picks = "--limit";
 		return take_limit(call, value, why);
+	case 'I':
+		seen->imports = true;
+		if (call->n_imports == STATE_IMPORTS_MAX)
+			return why_set(why, -EINVAL, "-I can be given %u times", STATE_IMPORTS_MAX);
+		call->imports[call->n_imports++] = value;
+		return 0;
 	case OPTION_KEY:
 		seen->key = true;
 		call->key = value;
@@ -143,6 +155,8 @@ static int take_operands(struct state_call *call, const struct seen *seen, size_
 		return why_set(why, -EINVAL, "%s has no meaning for state %s", seen->picks, verb->name);
 	if (seen->key && !verb->keys)
 		return why_set(why, -EINVAL, "--key has no meaning for state %s", verb->name);
+	if (seen->imports && !verb->imports)
+		return why_set(why, -EINVAL, "-I has no meaning for state %s", verb->name);
 	call->verb = verb;
 	call->files = operands + 1;
 	call->n_files = n - 1;
@@ -161,7 +175,7 @@ int state_args_parse(int argc, char **argv, struct state_call *ret_call, struct 
 
 	opterr = 0;
 	optind = 0; /* glibc: forget the state of an earlier parse */
-	while ((id = getopt_long(argc, argv, ":o:qh", long_options, NULL)) != -1) {
+	while ((id = getopt_long(argc, argv, ":o:qhI:", long_options, NULL)) != -1) {
 		switch (id) {
 		case 'h':
 			return ARGS_HELP;

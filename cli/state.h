@@ -9,6 +9,8 @@
 
 struct why;
 
+#define STATE_IMPORTS_MAX 16u
+
 /* Strings are borrowed from argv. */
 struct state_call {
 	const struct state_verb *verb;
@@ -20,6 +22,8 @@ struct state_call {
 	const char *type; /* only records of this type; NULL: all */
 	uint64_t limit;   /* records, or differences, to print; UINT64_MAX: all */
 	const char *key;  /* diff: the field that names a record; NULL: each type's first */
+	const char *imports[STATE_IMPORTS_MAX]; /* compat: where .proto files are looked for */
+	size_t n_imports;
 };
 
 struct state_verb {
@@ -27,16 +31,18 @@ struct state_verb {
 	size_t min_files, max_files; /* operands, which are files but for verbs that say otherwise */
 	bool picks;                  /* takes --type and --limit */
 	bool keys;                   /* takes --key */
+	bool imports;                /* takes -I */
 	const char *operands;
 	const char *does;
 
-	/* Return: WIRE_EXIT_DONE; WIRE_EXIT_ERROR: damaged or different; WIRE_EXIT_USAGE: not even looked at. */
+	/* Return: WIRE_EXIT_DONE; WIRE_EXIT_ERROR: damaged, different or not compatible; WIRE_EXIT_USAGE: not even looked at. */
 	int (*run)(const struct state_call *call, const struct term *out, const struct term *err);
 };
 
 int state_show(const struct state_call *call, const struct term *out, const struct term *err);
 int state_verify(const struct state_call *call, const struct term *out, const struct term *err);
 int state_diff(const struct state_call *call, const struct term *out, const struct term *err);
+int state_compat(const struct state_call *call, const struct term *out, const struct term *err);
 int state_stats(const struct state_call *call, const struct term *out, const struct term *err);
 
 /** state_args_parse() - @argv is a whole command line whose first operand is "state". Return: as args_parse(). */
