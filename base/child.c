@@ -48,6 +48,13 @@ static void child_forget_pidfd(struct child *child)
 	child->pidfd = fd_close(child->pidfd);
 }
 
+/* What it started ends with it. It leads a session, and as long as it was not reaped the number is its group's alone. */
+static void child_end_group(const struct child *child)
+{
+	if (child->pid > 1)
+		kill(-child->pid, SIGKILL);
+}
+
 static void child_on_ready(struct source *source, uint32_t events)
 {
 	struct child *child = container_of(source, struct child, source);
@@ -55,6 +62,7 @@ static void child_on_ready(struct source *source, uint32_t events)
 	int r;
 
 	(void)events;
+	child_end_group(child);
 	r = child_wait(child->pidfd, WNOHANG, &info);
 	if (r == 0 && info.si_pid == 0)
 		return; /* readable, but not to be reaped yet: a tracer holds it; asked again next turn */
@@ -162,8 +170,10 @@ void child_done(struct child *child)
 
 	if (child->pidfd >= 0) {
 		/* What may not be killed (it changed its user, we are not root) is not waited for either. */
-		if (pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0) == 0 || errno == ESRCH)
+		if (pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0) == 0 || errno == ESRCH) {
+			child_end_group(child);
 			child_wait(child->pidfd, 0, &info);
+		}
 		child_forget_pidfd(child);
 	}
 	child_init(child);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A child process held by pidfd: signals reach this process or nobody, and its end is an event. */
+/* A child process held by pidfd: signals reach this process or nobody, and its end is an event. It leads a session of its own,
+ * and what it started in its process group ends with it. */
 #pragma once
 
 #include "base/loop.h"
