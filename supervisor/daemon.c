@@ -2,6 +2,7 @@
 #include "supervisor/daemon.h"
 
 #include "supervisor/control.h"
+#include "supervisor/strays.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 struct supervisor {
 	struct registry registry;
 	struct graveyard graveyard;
+	struct strays strays;
 	struct control *control;
 	struct probe probe;
 	int signals, run_lock, state_lock;
@@ -73,7 +75,13 @@ static void on_signal(struct source *source, uint32_t events)
 	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(supervisor->signals, &info, sizeof(info)) != (ssize_t)sizeof(info) || supervisor->ending)
+	if (read(supervisor->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	if (info.ssi_signo == SIGCHLD) {
+		strays_look(&supervisor->strays);
+		return;
+	}
+	if (supervisor->ending)
 		return;
 	log_info("%s: stopping the services", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
 	sd_notify(0, "STOPPING=1");
@@ -89,8 +97,10 @@ static int watch_signals(struct supervisor *supervisor, struct why *why)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	supervisor->strays.loop = supervisor->registry.host.site.loop;
 	supervisor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (supervisor->signals < 0)
 		return why_errno(why, -errno, "signalfd");
@@ -202,6 +212,7 @@ static void end(struct supervisor *supervisor)
 	control_close(supervisor->control);
 	probe_done(&supervisor->probe);
 	timer_disarm(&supervisor->look_again);
+	strays_done(&supervisor->strays);
 	while (registry->services) {
 		struct service *service = registry->services;
 
@@ -230,7 +241,7 @@ int daemon_run(const struct daemon_config *config, struct why *why)
 	};
 	int r;
 
-	/* Processes whose parent was ours and died become ours, and are reaped. */
+	/* Processes whose parent was ours and died become ours, and are reaped (strays.h). */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	fd_raise_limit();
 	probe_init(&supervisor.probe, &supervisor);
