@@ -59,6 +59,20 @@ static void client_free(struct client *client)
 	accept_again(control);
 }
 
+/* Who connects and says nothing must not keep others out: the one that has been silent longest makes room. */
+static void make_room(struct control *control)
+{
+	struct client *silent = NULL;
+
+	for (struct client *client = control->clients; client; client = client->next) /* the newest first */
+		if (!client->asked)
+			silent = client;
+	if (control->n_clients < CLIENTS_MAX || !silent)
+		return;
+	log_warning("control socket: %u connections; a silent one is closed", control->n_clients);
+	client_free(silent);
+}
+
 static void client_watch(struct client *client)
 {
 	source_set(&client->source, EPOLLIN | (outbox_is_empty(&client->outbox) ? 0u : (uint32_t)EPOLLOUT));
@@ -423,6 +437,7 @@ static void on_connection(struct source *source, uint32_t events)
 	client->next = control->clients;
 	control->clients = client;
 	control->n_clients++;
+	make_room(control);
 	accept_again(control);
 }
 
