@@ -5,6 +5,8 @@
 #include "base/clock.h"
 
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -160,4 +162,20 @@ SCENE(life, the_end_of_the_daemon_ends_a_roll_under_way)
 	cr_assert_eq(rig_run_wait(roll, SHOWN_US, NULL), 0);
 	cr_assert_eq(rig_processes(), 0);
 	cr_assert_eq(stage_images(""), 0);
+}
+
+SCENE(life, what_a_service_leaves_behind_ends_with_it)
+{
+	char *text = NULL;
+
+	stage_link("app-litters", "upg-actor");
+	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s/app-%%v\nVersion=litters\n", rig_folder(stage.rig)), 0);
+	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
+	free(text);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	ctl(0, "start", "cached");
+	/* The daemon, the service, and its orphan that lives; the dead one is reaped. */
+	stage_wait_processes(3);
+	ctl(0, "stop", "cached");
+	stage_wait_processes(1);
 }

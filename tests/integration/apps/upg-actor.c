@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NOTES 1000u
@@ -21,6 +22,7 @@
 #define CHANNEL_VARIABLE "UPGRADE_FD"
 
 static const char *character;
+static int channel = -1; /* the library takes its number out of the environment */
 static volatile sig_atomic_t noise_wanted;
 
 static bool is(const char *what)
@@ -31,20 +33,16 @@ static bool is(const char *what)
 static void make_noise(void)
 {
 	static const char noise[] = "\xff\xff\xff\xff this is no message, and not even close to one \x01\x02\x03";
-	const char *number = getenv(CHANNEL_VARIABLE);
 
-	if (number)
-		(void)!send(atoi(number), noise, sizeof(noise), MSG_NOSIGNAL);
+	(void)!send(channel, noise, sizeof(noise), MSG_NOSIGNAL);
 }
 
 /* AppMessage.committed (9) of one field, at_us = 1. */
 static void claim_commit(void)
 {
 	static const unsigned char committed[] = { 0x4a, 0x02, 0x08, 0x01 };
-	const char *number = getenv(CHANNEL_VARIABLE);
 
-	if (number)
-		(void)!send(atoi(number), committed, sizeof(committed), MSG_NOSIGNAL);
+	(void)!send(channel, committed, sizeof(committed), MSG_NOSIGNAL);
 }
 
 static void on_noise(int signal)
@@ -177,6 +175,22 @@ static void before_commit(struct upg *upg)
 	}
 }
 
+/* Two orphans, as careless daemons make them: one that is dead already, one that would stay. */
+static void litter(void)
+{
+	for (int stays = 0; stays < 2; stays++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			if (fork() == 0 && stays)
+				for (;;)
+					pause();
+			_exit(0);
+		}
+		waitpid(child, NULL, 0);
+	}
+}
+
 static int serve(struct upg *upg)
 {
 	struct pollfd fd = { .fd = upg_fd(upg), .events = POLLIN };
@@ -199,6 +213,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	character = dash ? dash + 1 : "";
+	if (getenv(CHANNEL_VARIABLE))
+		channel = atoi(getenv(CHANNEL_VARIABLE));
 	if (is("mute"))
 		for (;;)
 			pause();
@@ -210,6 +226,8 @@ int main(int argc, char **argv)
 	rc = upg_receive(upg);
 	if (rc == UPG_FRESH)
 		notes = NOTES;
+	if (is("litters"))
+		litter();
 	if (rc == UPG_RECEIVED)
 		before_commit(upg);
 	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
