@@ -162,22 +162,31 @@ void upg_point(struct upg_thread *thread)
 		point_slow(thread);
 }
 
-/* Lock held. Wakes the threads that are still awaited; returns how many those are. */
-static size_t nudge(struct threads *threads)
+/* Lock held. */
+static bool is_awaited(const struct threads *threads, const struct upg_thread *thread)
 {
-	pthread_t self = pthread_self();
-	size_t n = 0;
+	bool awaited = threads->stop ? !thread->stands : thread->beat != threads->beat;
 
-	for (struct upg_thread *t = threads->first; t; t = t->next) {
-		bool awaited = threads->stop ? !t->stands : t->beat != threads->beat;
+	return awaited && !pthread_equal(thread->id, pthread_self());
+}
 
-		if (!awaited || pthread_equal(t->id, self))
-			continue;
-		n++;
-		if (threads->nudge_signal)
+/* Lock held. */
+static bool any_awaited(const struct threads *threads)
+{
+	for (const struct upg_thread *t = threads->first; t; t = t->next)
+		if (is_awaited(threads, t))
+			return true;
+	return false;
+}
+
+/* Lock held. Wakes the threads that are still awaited. */
+static void nudge(struct threads *threads)
+{
+	if (!threads->nudge_signal)
+		return;
+	for (struct upg_thread *t = threads->first; t; t = t->next)
+		if (is_awaited(threads, t))
 			pthread_kill(t->id, threads->nudge_signal);
-	}
-	return n;
 }
 
 static struct timespec to_timespec(uint64_t at_us)
@@ -206,26 +215,30 @@ static void name_missing(const struct threads *threads, struct why *why)
 
 int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why)
 {
-	uint64_t pause_us = FIRST_NUDGE_US;
+	uint64_t pause_us = FIRST_NUDGE_US, due_us = 0;
 	int r = 0;
 
 	pthread_mutex_lock(&threads->lock);
 	threads->stop = true;
 	update_attention(threads);
-	while (nudge(threads)) {
-		uint64_t now = clock_now_us(), until = now + pause_us;
+	while (any_awaited(threads)) {
+		uint64_t now_us = clock_now_us();
 		struct timespec at;
 
-		if (now >= deadline_us) {
+		if (now_us >= deadline_us) {
 			name_missing(threads, why);
 			r = -ETIMEDOUT;
 			break;
 		}
-		/* Several may arrive within one wait: nudge again only when the pause is over. */
-		at = to_timespec(until < deadline_us ? until : deadline_us);
+		/* Those that come one by one end the wait below each time: nudge again only when the pause is over. */
+		if (now_us >= due_us) {
+			nudge(threads);
+			due_us = now_us + pause_us;
+			if (pause_us < LAST_NUDGE_US)
+				pause_us *= 2;
+		}
+		at = to_timespec(due_us < deadline_us ? due_us : deadline_us);
 		pthread_cond_timedwait(&threads->arrived, &threads->lock, &at);
-		if (clock_now_us() >= until && pause_us < LAST_NUDGE_US)
-			pause_us *= 2;
 	}
 	pthread_mutex_unlock(&threads->lock);
 	if (r < 0)
