@@ -14,6 +14,8 @@
 
 #define ACCEPTS_PER_TURN 64
 #define BACKLOG 1024
+/* What a client does not read is to be counted here, and to travel, rather than to lie in megabytes of kernel memory. */
+#define SEND_BUFFER_BYTES (32 * 1024)
 
 /* Not blocking, unlike the connections: a client may be gone again between poll() and accept(). */
 static int listen_at(const struct addrinfo *at)
@@ -52,10 +54,11 @@ int listener_open(const struct options *options)
 /* Return: negative: the descriptor is still the caller's. */
 static int take(struct server *server, int fd)
 {
-	const int on = 1;
+	const int on = 1, bytes = SEND_BUFFER_BYTES;
 	uint64_t tag = ++server->next_tag;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 	int rc = upg_fd_register(server->upg, fd, "client", tag);
 	if (rc < 0)
 		return rc;
