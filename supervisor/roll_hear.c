@@ -219,6 +219,9 @@ static void hear_committed(struct roll *roll, uint64_t at_us)
 
 static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 {
+	/* Before it serves it has closed nothing of old's, and messages that still wait may borrow what it names. */
+	if (!roll_has_committed(roll->state))
+		return;
 	for (size_t i = 0; i < closed->n_fds; i++)
 		custody_drop(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
 	roll->result.closed += (uint32_t)closed->n_fds;
