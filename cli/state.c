@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,6 +201,7 @@ int state_args_parse(int argc, char **argv, struct state_call *ret_call, struct 
 
 int state_main(int argc, char **argv)
 {
+	static char out_buffer[64 << 10];
 	struct state_call call;
 	struct why why = { "" };
 	struct term out, err;
@@ -217,6 +219,8 @@ int state_main(int argc, char **argv)
 		return WIRE_EXIT_USAGE;
 	}
 	term_init(&out, stdout, call.color);
+	setvbuf(stdout, out_buffer, out.live ? _IOLBF : _IOFBF, sizeof(out_buffer));
+	setlocale(LC_NUMERIC, "C"); /* JSON, and what else is for programs, has points */
 	rc = call.verb->run(&call, &out, &err);
 	fflush(stderr);
 	/* What nobody could read was not told: the disk is full, or the reader is gone. */
