@@ -406,6 +406,8 @@ version_defines = -D$(call upper,$(1))_VERSION=$(patsubst v%,%,$(firstword $(sub
 CACHED_STEPS_v1 := gen/$(CACHED)/cached_v1.upgrade.o
 CACHED_STEPS_v2 := gen/$(CACHED)/cached_v2.upgrade.o
 CACHED_STEPS_v3 := $(CACHED_STEPS_v2) gen/$(CACHED)/cached_v3.upgrade.o
+CHATD_STEPS_v1 := gen/$(CHATD)/chatd_v1.upgrade.o
+CHATD_STEPS_v2 := gen/$(CHATD)/chatd_v2.upgrade.o
 example_steps = $($(call upper,$(1))_STEPS_$(firstword $(subst -, ,$(2))))
 example_objects = $(patsubst shim/examples/$(2)/%.c,$B/obj/$(1)/examples/$(2)-$(3)/%.o,$(call sources,shim/examples/$(2)))
 
