@@ -118,9 +118,10 @@ STACK_shim := base statefmt wire shim
 STACK_supervisor := base statefmt wire supervisor
 STACK_cli := base statefmt wire cli
 STACK_cached := $(STACK_shim)
+STACK_generator := $(STACK_shim)
 STACK_loadmodel := base
-# The folders of unit tests: the rooms, the example service, and the model behind the load program. Each is one program.
-TEST_ROOMS := $(foreach room,$(ROOMS) cached loadmodel,$(if $(wildcard tests/$(room)/test_*.c),$(room)))
+# The folders of unit tests: the rooms, the example service, what the generator writes, and the model behind the load program. Each is one program.
+TEST_ROOMS := $(foreach room,$(ROOMS) cached generator loadmodel,$(if $(wildcard tests/$(room)/test_*.c),$(room)))
 
 # ---- programs, per variant that has them ----
 
@@ -453,6 +454,8 @@ CRITERION := -lcriterion
 # What is tested besides the rooms' archives.
 SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(call mainless,$(call sources,$(CACHED)))) \
 	$(addprefix $B/obj/asan/,$(call protos,$(CACHED)) $(CACHED_STEPS_v3))
+SUBJECT_generator = $(patsubst %.proto,$B/obj/asan/gen/%.upgrade.o,$(filter tests/generator/%,$(SUCCESSORS)))
+$(call objects,asan,$(call sources,tests/generator)) $(call objects,normal,$(call sources,tests/generator)): | $(UPGRADE_H) $(GENERATOR)
 SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
 $B/obj/asan/tests/cached/%.o $B/obj/normal/tests/cached/%.o: CPPFLAGS += $(call version_defines,cached,v3)
 $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\

@@ -9,6 +9,8 @@
 
 #include <upgrade.h>
 
+#include <errno.h>
+#include <float.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -79,8 +81,10 @@ static inline struct upg_number upg_scale(struct upg_number number, uint32_t tim
 /** upg_misfit() - Fail the record: @place, its value, and @what is wrong. Return: -EINVAL. */
 static inline int upg_misfit(struct upg_step *step, const struct upg_place *place, const char *what)
 {
-	return upg_step_fail(step, "%s: %s = %s%llu %s", place->type, place->field, place->value.negative ? "-" : "",
-			     (unsigned long long)place->value.magnitude, what);
+	(void)upg_step_fail(step, "%s: %s = %s%llu %s", place->type, place->field, place->value.negative ? "-" : "",
+			    (unsigned long long)place->value.magnitude, what);
+	/* Which is what that returns: but here the compiler sees that it is no success. */
+	return -EINVAL;
 }
 
 /** upg_to_signed() - @number as an integer of @min..@max, by @overflow where it does not fit. Return: 0 or -EINVAL. */
@@ -119,24 +123,18 @@ static inline int upg_to_unsigned(struct upg_step *step, const struct upg_place 
 	return 0;
 }
 
-/** upg_to_float() - @value in single precision; what is not a number stays none. Return: 0 or -EINVAL. */
+/** upg_to_float() - @value in single precision; infinities and what is not a number stay what they are. Return: 0 or -EINVAL. */
 static inline int upg_to_float(struct upg_step *step, const char *type, const char *field, double value,
 			       enum upg_overflow overflow, float *ret_value)
 {
-	const double limit = 3.40282346638528859812e+38;
+	bool finite = value <= DBL_MAX && value >= -DBL_MAX, above = finite && value > (double)FLT_MAX;
+	bool below = finite && value < -(double)FLT_MAX;
 
-	if (value > limit && value <= 1.7976931348623157e308)
-		value = overflow == UPG_SATURATE ? limit : value;
-	else if (value < -limit && value >= -1.7976931348623157e308)
-		value = overflow == UPG_SATURATE ? -limit : value;
-	if (overflow == UPG_FAIL && value == value) {
-		bool finite = value <= 1.7976931348623157e308 && value >= -1.7976931348623157e308;
-		bool wide = finite && (value > limit || value < -limit);
-
-		if (wide || (finite && (double)(float)value != value))
-			return upg_step_fail(step, "%s: %s = %.17g does not fit", type, field, value);
+	if (finite && overflow == UPG_FAIL && (above || below || (double)(float)value != value)) {
+		(void)upg_step_fail(step, "%s: %s = %.17g does not fit", type, field, value);
+		return -EINVAL;
 	}
-	*ret_value = (float)value;
+	*ret_value = above ? FLT_MAX : below ? -FLT_MAX : (float)value;
 	return 0;
 }
 
@@ -146,8 +144,10 @@ static inline int upg_to_string(struct upg_step *step, const char *type, const c
 {
 	char *text;
 
-	if (bytes.len && memchr(bytes.data, 0, bytes.len))
-		return upg_step_fail(step, "%s: %s = %zu bytes, with a zero among them, cannot become text", type, field, bytes.len);
+	if (bytes.len && memchr(bytes.data, 0, bytes.len)) {
+		(void)upg_step_fail(step, "%s: %s = %zu bytes, with a zero among them, cannot become text", type, field, bytes.len);
+		return -EINVAL;
+	}
 	text = (char *)upg_step_alloc(step, bytes.len + 1);
 	if (bytes.len)
 		memcpy(text, bytes.data, bytes.len);

@@ -62,6 +62,9 @@ const char *pair_function(struct name *buffer, const struct succession *pair, bo
 void value_write(const struct route *route, const struct succession_link *link, const char *source, const char *target,
 		 const char *indent);
 
+/** value_declares() - Whether value_write() begins with declarations. */
+bool value_declares(const struct route *route, const struct succession_link *link);
+
 /** value_default() - An initialiser for a field of that type. Return: 0; -EINVAL with @why if @text is none. */
 int value_default(struct code *buffer, const struct schema_field *field, const char *text, struct why *why);
 

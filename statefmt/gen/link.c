@@ -240,6 +240,11 @@ static int follows_write(const struct route *route, const struct succession_link
 		single_write(route, link, "\t");
 		return 0;
 	}
+	/* What declares something needs a block of its own. */
+	if (!condition.text[0] && !value_declares(route, link)) {
+		single_write(route, link, "\t");
+		return 0;
+	}
 	if (condition.text[0])
 		fprintf(route->out, "\tif (%s) {\n", condition.text);
 	else

@@ -72,14 +72,17 @@ static void integer_write(const struct route *route, const struct end *end, cons
 	struct name buffer;
 	const char *type = name_c_type(&buffer, end->field);
 	bool is_64 = value_bits(end->field) == 64;
+	char shift[16] = "";
 
+	if (end->bits.shift)
+		snprintf(shift, sizeof(shift), " << %u", end->bits.shift);
 	if (!end->bits.width)
 		fprintf(route->out, "%s%s = (%s)%s;\n", indent, target, type, value);
 	else if (!value_is_signed(end->field) && is_64)
-		fprintf(route->out, "%s%s |= (uint64_t)%s << %u;\n", indent, target, value, end->bits.shift);
+		fprintf(route->out, "%s%s |= (uint64_t)%s%s;\n", indent, target, value, shift);
 	else
-		fprintf(route->out, "%s%s = (%s)((%s)%s | (%s)%s << %u);\n", indent, target, type, is_64 ? "uint64_t" : "uint32_t",
-			target, is_64 ? "uint64_t" : "uint32_t", value, end->bits.shift);
+		fprintf(route->out, "%s%s = (%s)((%s)%s | (%s)%s%s);\n", indent, target, type, is_64 ? "uint64_t" : "uint32_t",
+			target, is_64 ? "uint64_t" : "uint32_t", value, shift);
 }
 
 static const char *overflow_name(const struct succession_link *link)
@@ -99,6 +102,14 @@ static void place_write(const struct route *route, const struct succession_link 
 		route_source(route)->name, place_name(route, link), is_signed ? "signed" : "unsigned", value);
 }
 
+/* Every number of the source is one of the target. */
+static bool integer_is_plain(const struct route *route, const struct succession_link *link)
+{
+	const struct end from = end_source(route, link), to = end_target(route, link);
+
+	return link->times == 1 && link->over == 1 && range_holds(range_of(&to), range_of(&from));
+}
+
 static void integer_convert(const struct route *route, const struct succession_link *link, const char *source,
 			    const char *target, const char *indent)
 {
@@ -109,7 +120,7 @@ static void integer_convert(const struct route *route, const struct succession_l
 	struct code buffer, number, max;
 	const char *value = integer_read(&buffer, &from, source);
 
-	if (!scaled && range_holds(want, have)) {
+	if (integer_is_plain(route, link)) {
 		integer_write(route, &to, target, value, indent);
 		return;
 	}
@@ -120,11 +131,11 @@ static void integer_convert(const struct route *route, const struct succession_l
 			 roundings[link->rounding]);
 	fprintf(route->out, "%s%s fitting;\n\n", indent, want.is_signed ? "int64_t" : "uint64_t");
 	if (want.is_signed)
-		fprintf(route->out, "%src = upg_to_signed(step, &place, %s, %s, %s, %s, &fitting);\n", indent, number.text,
-			min_of(want), max_of(&max, want), overflow_name(link));
+		fprintf(route->out, "%src = upg_to_signed(step, &place, %s,\n%s\t\t   %s, %s, %s, &fitting);\n", indent, number.text,
+			indent, min_of(want), max_of(&max, want), overflow_name(link));
 	else
-		fprintf(route->out, "%src = upg_to_unsigned(step, &place, %s, %s, %s, &fitting);\n", indent, number.text,
-			max_of(&max, want), overflow_name(link));
+		fprintf(route->out, "%src = upg_to_unsigned(step, &place, %s,\n%s\t\t     %s, %s, &fitting);\n", indent,
+			number.text, indent, max_of(&max, want), overflow_name(link));
 	fprintf(route->out, "%sif (rc < 0)\n%s\treturn rc;\n", indent, indent);
 	integer_write(route, &to, target, "fitting", indent);
 }
@@ -169,9 +180,16 @@ static void real_convert(const struct route *route, const struct succession_link
 	uint32_t times = route->up ? link->times : link->over, over = route->up ? link->over : link->times;
 	bool scaled = times != 1 || over != 1;
 	struct code value;
+	char factor[32];
 
+	if (times == 1)
+		snprintf(factor, sizeof(factor), " / %u", over);
+	else if (over == 1)
+		snprintf(factor, sizeof(factor), " * %u", times);
+	else
+		snprintf(factor, sizeof(factor), " * %u / %u", times, over);
 	if (scaled)
-		snprintf(value.text, sizeof(value.text), "(double)%.1500s * %u / %u", source, times, over);
+		snprintf(value.text, sizeof(value.text), "(double)%.1500s%s", source, factor);
 	else
 		snprintf(value.text, sizeof(value.text), "%.1500s", source);
 	if (to.field->type == SCHEMA_DOUBLE) {
@@ -229,6 +247,17 @@ void value_write(const struct route *route, const struct succession_link *link, 
 		break;
 	}
 	message_convert(route, link, source, target, indent);
+}
+
+bool value_declares(const struct route *route, const struct succession_link *link)
+{
+	const struct schema_field *from = end_source(route, link).field, *to = end_target(route, link).field;
+
+	if (link->same)
+		return false;
+	if (value_kind(to) == VALUE_MESSAGE)
+		return true;
+	return value_kind(to) == VALUE_INTEGER && !(from->enumeration && to->enumeration) && !integer_is_plain(route, link);
 }
 
 const char *value_nonzero(struct code *buffer, const struct schema_field *field, const char *value)
