@@ -126,7 +126,8 @@ void stage_crash(const char *version, const char *outcome)
 
 	cr_assert_eq(rig_load_ask(stage.load, NULL, "crash"), 0);
 	answer = ctl(6, "roll", "cached", version);
-	cr_assert_str_eq(rig_text(answer, "roll.outcome"), outcome);
+	if (outcome)
+		cr_assert_str_eq(rig_text(answer, "roll.outcome"), outcome);
 	cr_assert_gt(rig_number(answer, "roll.reset"), 0, "a version that served none of its connections did not fail late");
 	stage_settle(json_object_get(answer, "roll"));
 }
@@ -272,7 +273,8 @@ unsigned stage_images(const char *suffix)
 		size_t length = strlen(entry->d_name), end = strlen(suffix);
 
 		/* Beside them lies CRIU's last log. */
-		n += entry->d_type == DT_DIR && entry->d_name[0] != '.' && length >= end && strcmp(entry->d_name + length - end, suffix) == 0;
+		n += entry->d_type == DT_DIR && entry->d_name[0] != '.' && length >= end &&
+		     strcmp(entry->d_name + length - end, suffix) == 0;
 	}
 	if (dir)
 		closedir(dir);

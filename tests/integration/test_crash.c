@@ -207,8 +207,8 @@ static pid_t roll_actors(const char *from, const char *to, struct rig_child **re
 	stage_link(name, "upg-actor");
 	snprintf(name, sizeof(name), "cached-%s", to);
 	stage_link(name, "upg-actor");
-	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s/cached-%%v\nVersion=%s\nBake=500ms\nTransferTimeout=30s\nRestartDelay=50ms\n",
-			      rig_folder(stage.rig), from), 0);
+	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s/cached-%%v\nVersion=%s\nBake=500ms\nTransferTimeout=30s\n"
+			      "RestartDelay=50ms\n", rig_folder(stage.rig), from), 0);
 	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
 	free(text);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);

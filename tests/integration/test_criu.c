@@ -70,7 +70,7 @@ SCENE(criu, missing_is_what_check_reports)
 	answer = ctl(1, "check");
 	images = check_of_images(answer);
 	cr_assert(json_is_false(json_object_get(images, "ok")));
-	cr_assert(strstr(rig_text(images, "detail"), RIG_NO_CRIU), "it does not say what is missing: %s", rig_text(images, "detail"));
+	cr_assert(strstr(rig_text(images, "detail"), RIG_NO_CRIU), "what is missing? %s", rig_text(images, "detail"));
 	cr_assert_eq(rig_ctl_text(stage.rig, &text, NULL, NULL, "check", NULL), 0);
 	cr_assert_eq(text.status, 1);
 	cr_assert(strstr(text.out, RIG_NO_CRIU), "%s", text.out);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,4 +179,24 @@ SCENE(life, what_a_service_leaves_behind_ends_with_it)
 	stage_wait_processes(3);
 	ctl(0, "stop", "cached");
 	stage_wait_processes(1);
+}
+
+SCENE(life, a_jail_that_is_killed_takes_everything_with_it)
+{
+	char jail[PATH_MAX];
+	const char *argv[] = { jail, "--", "sh", "-c", "setsid sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & wait", NULL };
+	struct rig_run run = { .argv = argv };
+	struct rig_child *child;
+	ssize_t n = readlink("/proc/self/exe", jail, sizeof(jail) - 1);
+
+	cr_assert_gt(n, 0);
+	jail[n] = '\0';
+	strcpy(strrchr(jail, '/') + 1, "jail");
+	cr_assert_eq(rig_run_begin(stage.rig, &run, &child), 0);
+	/* The jail, its init, a shell, a sleeper in a session of its own, and two in another. */
+	while (rig_processes() < 6)
+		stage_sleep_ms(5);
+	cr_assert_eq(rig_run_kill(child, SIGKILL), 0);
+	cr_assert_eq(rig_run_wait(child, SHOWN_US, NULL), 0);
+	stage_wait_processes(0);
 }

@@ -85,7 +85,9 @@ SCENE(rolls, answers_at_the_commit_when_that_is_what_was_asked_for)
 
 static void on_line(void *data, const char *line)
 {
-	static const char *const phases[] = { "standby", "quiesce", "transfer", "verify", "commit", "park", "image", "bake", "done" };
+	static const char *const phases[] = {
+		"standby", "quiesce", "transfer", "verify", "commit", "park", "image", "bake", "done",
+	};
 	unsigned *seen = data;
 
 	if (*seen < sizeof(phases) / sizeof(*phases) && strstr(line, phases[*seen]))
