@@ -156,18 +156,21 @@ static int grow_entries(struct refs *refs, uint64_t id)
 	return 0;
 }
 
-static int entry_at(struct refs *refs, uint64_t id, struct ref_entry **ret, struct why *why)
+/* NULL: *@ret_rc says why, and @why in words. */
+static struct ref_entry *entry_at(struct refs *refs, uint64_t id, int *ret_rc, struct why *why)
 {
-	int r = 0;
-
-	if (id > REFS_ID_MAX)
-		return why_set(why, -EINVAL, "%llu is no object's id: they end at %u", (unsigned long long)id, REFS_ID_MAX);
-	if (id >= refs->n_entries)
-		r = grow_entries(refs, id);
-	if (r < 0)
-		return why_errno(why, r, "room for object %llu", (unsigned long long)id);
-	*ret = &refs->entries[id];
-	return 0;
+	if (id > REFS_ID_MAX) {
+		*ret_rc = why_set(why, -EINVAL, "%llu is no object's id: they end at %u", (unsigned long long)id, REFS_ID_MAX);
+		return NULL;
+	}
+	if (id >= refs->n_entries) {
+		*ret_rc = grow_entries(refs, id);
+		if (*ret_rc < 0) {
+			why_errno(why, *ret_rc, "room for object %llu", (unsigned long long)id);
+			return NULL;
+		}
+	}
+	return &refs->entries[id];
 }
 
 static const char *type_name(const struct upg_type *types, uint16_t type)
@@ -222,12 +225,12 @@ int refs_define(struct refs *refs, const struct upg_type *types, uint64_t id, si
 {
 	uint16_t is = (uint16_t)(type + 1);
 	struct ref_entry *entry;
-	int r;
+	int r = 0;
 
 	if (id == 0 || !object)
 		return why_set(why, -EINVAL, "a %s has %s", types[type].name, object ? "no id: 0 stands for no object" : "no object");
-	r = entry_at(refs, id, &entry, why);
-	if (r < 0)
+	entry = entry_at(refs, id, &r, why);
+	if (!entry)
 		return r;
 	if (entry->object)
 		return why_set(why, -EEXIST, "the id %llu of a %s is already that of a %s", (unsigned long long)id,
@@ -245,13 +248,13 @@ int refs_resolve(struct refs *refs, const struct upg_type *types, uint64_t id, s
 {
 	uint16_t wanted = type == REFS_ANY_TYPE ? 0 : (uint16_t)(type + 1);
 	struct ref_entry *entry;
-	int r;
+	int r = 0;
 
 	fill(where, NULL);
 	if (id == 0)
 		return 0;
-	r = entry_at(refs, id, &entry, why);
-	if (r < 0)
+	entry = entry_at(refs, id, &r, why);
+	if (!entry)
 		return r;
 	if (wanted && entry->type && entry->type != wanted)
 		return why_set(why, -EPROTO, "%llu is referred to as a %s but %s a %s", (unsigned long long)id,

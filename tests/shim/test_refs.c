@@ -122,7 +122,8 @@ static struct graph *graph_new(size_t cap)
 {
 	struct graph *graph = calloc(1, sizeof(*graph));
 
-	graph->nodes = calloc(cap, sizeof(*graph->nodes));
+	if (!graph || !(graph->nodes = calloc(cap, sizeof(*graph->nodes))))
+		abort();
 	graph->cap = cap;
 	return graph;
 }
@@ -134,6 +135,8 @@ static struct node *add_node(struct graph *graph, uint32_t value, size_t n_edges
 	node->value = value;
 	node->n_edges = n_edges;
 	node->edges = calloc(n_edges + 1, sizeof(struct node *));
+	if (!node->edges)
+		abort();
 	return node;
 }
 
