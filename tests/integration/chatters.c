@@ -124,7 +124,7 @@ struct crowd {
 	pthread_t thread;
 	struct talker *talkers;
 	struct pollfd *fds;
-	unsigned n, rooms;
+	unsigned n;
 	atomic_bool stop;
 	atomic_ulong least;      /* acknowledged, of whoever has had the fewest */
 	uint64_t words;
@@ -287,10 +287,12 @@ struct crowd *crowd_start(uint16_t port, unsigned rooms)
 {
 	struct crowd *crowd = calloc(1, sizeof(*crowd));
 
-	crowd->rooms = rooms;
+	if (!crowd)
+		abort();
 	crowd->n = rooms * CROWD_ROOM;
 	crowd->talkers = calloc(crowd->n, sizeof(*crowd->talkers));
 	crowd->fds = calloc(crowd->n, sizeof(*crowd->fds));
+	cr_assert(crowd->talkers && crowd->fds);
 	for (unsigned i = 0; i < crowd->n; i++)
 		arrive(crowd, &crowd->talkers[i], port, i);
 	cr_assert_eq(pthread_create(&crowd->thread, NULL, run, crowd), 0);

@@ -235,6 +235,44 @@ SCENE(chatd, who_never_reads_is_dropped_and_holds_nobody_up)
 	chatter_close(&fast);
 }
 
+/* ---- in a file ---- */
+
+SCENE(chatd, users_from_a_file_wait_for_their_clients)
+{
+	struct chatter bob, eve;
+	char *before, *after;
+
+	serve("Bake=200ms\n");
+	chatter_open(&bob, stage.port, 0);
+	chatter_open(&eve, stage.port, 0);
+	chatter_ask(&bob, "NICK bob");
+	chatter_ask(&eve, "NICK eve");
+	chatter_ask(&bob, "JOIN room");
+	chatter_ask(&eve, "JOIN room");
+	chatter_ask(&bob, "SAY room for later");
+	before = chatter_list(&bob, "HISTORY room");
+	ctl(0, "save", "chat", stage_path("chat.upg"));
+	chatter_close(&bob);
+	chatter_close(&eve);
+	ctl(0, "stop", "chat");
+
+	ctl(0, "start", "--from", stage_path("chat.upg"), "chat", "v2");
+	chatter_open(&bob, stage.port, 0);
+	after = chatter_list(&bob, "HISTORY room");
+	cr_assert_str_eq(after, before);
+	free(after);
+	cr_assert_str_eq(chatter_ask(&bob, "NICK bob"), "OK", "he is the one who was in the room");
+	cr_assert_str_eq(chatter_ask(&bob, "SAY room is anyone here"), "OK");
+	chatter_open(&eve, stage.port, 0);
+	cr_assert_str_eq(chatter_ask(&eve, "NICK eve"), "OK");
+	cr_assert_str_eq(chatter_ask(&bob, "SAY room now"), "OK");
+	cr_assert_str_eq(chatter_hear(&eve), "SAID room bob now");
+	cr_assert_str_eq(chatter_ask(&eve, "NICK bob"), "ERR that name is taken");
+	free(before);
+	chatter_close(&bob);
+	chatter_close(&eve);
+}
+
 /* ---- a version that fails ---- */
 
 /* Roll to a version that crashes when it is told to, tell it, and see the one before come back. */

@@ -17,15 +17,15 @@ struct server;
 #endif
 
 int save_users(struct upg_saver *saver, void *userdata);
-int load_user(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
+int load_user(struct upg_loader *loader, const ProtobufCMessage *from, void *userdata);
 uint64_t count_users(void *userdata);
 
 int save_rooms(struct upg_saver *saver, void *userdata);
-int load_room(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
+int load_room(struct upg_loader *loader, const ProtobufCMessage *from, void *userdata);
 uint64_t count_rooms(void *userdata);
 
 int save_remarks(struct upg_saver *saver, void *userdata);
-int load_remark(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
+int load_remark(struct upg_loader *loader, const ProtobufCMessage *from, void *userdata);
 uint64_t count_remarks(void *userdata);
 
 /** records_settle() - Everything is loaded and every pointer is filled in: set what follows from them, and look whether they make
