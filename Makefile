@@ -129,7 +129,7 @@ PROGRAMS_normal := $(if $(SUPERVISOR_MAIN),$B/upgraded) $(if $(CLI_MAIN),$B/upgr
 PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/asan/upgradectl)
 
 # What compares schemas is for the tools: applications do not carry it.
-TOOLS_ONLY := statefmt/annotation.c statefmt/succession.c statefmt/compat.c statefmt/compat_judge.c gen/upgrade/options.pb-c.o
+TOOLS_ONLY := $(wildcard statefmt/annotation.c statefmt/succession*.c statefmt/compat*.c) gen/upgrade/options.pb-c.o
 SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call sources,$(room)))) \
 	$(addprefix $B/obj/$(1)/,$(filter-out $(TOOLS_ONLY),$(call protos,$(room)))))
 LIBRARY := $(if $(call sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)

@@ -97,7 +97,8 @@ static int set_gather(struct gathered *gathered, const uint8_t *data, size_t siz
 	}
 	gathered->sets = grown;
 	gathered->sets[gathered->n_sets++] = set;
-	grown = reallocarray(gathered->files, gathered->n_files + set->n_file + 1, sizeof(Google__Protobuf__FileDescriptorProto *));
+	grown = reallocarray(gathered->files, gathered->n_files + set->n_file + 1,
+			     sizeof(Google__Protobuf__FileDescriptorProto *));
 	if (!grown)
 		return -ENOMEM;
 	gathered->files = grown;
@@ -190,10 +191,12 @@ static int program_open(int fd, struct schema_set **ret_set, struct why *why)
 		return why_set(why, -EBADMSG, "damaged program: %s", elf_errmsg(-1));
 	data = section_find(elf);
 	if (!data || !data->d_buf)
-		r = why_set(why, -ENOENT, "the program carries no schema (section %s): link what protoc-gen-upgrade made of its .proto "
+		r = why_set(why, -ENOENT,
+			    "the program carries no schema (section %s): link what protoc-gen-upgrade made of its .proto "
 			    "files, or compare the .proto files themselves", SECTION);
 	else if (data->d_size > SCHEMA_INPUT_BYTES)
-		r = why_set(why, -EMSGSIZE, "its section %s has %zu bytes, more than a schema may have (%zu)", SECTION, data->d_size,
+		r = why_set(why, -EMSGSIZE, "its section %s has %zu bytes, more than a schema may have (%zu)",
+			    SECTION, data->d_size,
 			    SCHEMA_INPUT_BYTES);
 	else if ((r = section_gather(&gathered, data->d_buf, data->d_size)) < 0)
 		why_errno(why, r, "its section %s", SECTION);
@@ -293,7 +296,8 @@ static int protoc_run(char **arguments, int output, struct why *why)
 		r = posix_spawnp(&pid, "protoc", &actions, NULL, arguments, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	if (r == ENOENT)
-		return why_set(why, -ENOENT, "protoc is not installed: compare descriptor sets (protoc --include_imports -o FILE) or programs");
+		return why_set(why, -ENOENT,
+			       "protoc is not installed: compare descriptor sets (protoc --include_imports -o FILE) or programs");
 	if (r != 0)
 		return why_errno(why, -r, "cannot start protoc");
 	while (waitpid(pid, &status, 0) < 0)

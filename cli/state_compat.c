@@ -109,7 +109,8 @@ static void compat_text(const struct term *out, const struct compat *compat)
 
 static json_t *finding_json(const struct compat_finding *finding)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "field", finding->field, "verdict", compat_verdict_name(finding->verdict),
+	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "field", finding->field, "verdict",
+			 compat_verdict_name(finding->verdict),
 			 "from", (json_int_t)finding->from, "to", (json_int_t)finding->to, "change", finding->change, "loss",
 			 finding->loss);
 }
@@ -132,7 +133,8 @@ static int compat_json(FILE *out, const struct compat *compat)
 
 	for (size_t i = 0; i < compat->n_types; i++)
 		json_array_append_new(types, type_json(&compat->types[i]));
-	json = json_pack("{s:b, s:s, s:o}", "compatible", compat_passes(compat), "verdict", compat_verdict_name(compat->verdict),
+	json = json_pack("{s:b, s:s, s:o}", "compatible", compat_passes(compat), "verdict",
+			 compat_verdict_name(compat->verdict),
 			 "types", types);
 	rc = json ? json_print(out, json) : -1;
 	json_decref(json);
@@ -169,7 +171,8 @@ int state_compat(const struct state_call *call, const struct term *out, const st
 	for (size_t i = 0; i < 2 && rc == 0; i++)
 		rc = schema_source_open(call->files[i], call->imports, call->n_imports, &sources[i], &why);
 	if (rc == 0) {
-		const struct compat_side older = { sources[0].set, sources[0].file }, newer = { sources[1].set, sources[1].file };
+		const struct compat_side older = { sources[0].set, sources[0].file }, newer = { sources[1].set,
+		sources[1].file };
 
 		rc = compat_new(&older, &newer, &compat, &why);
 	}

@@ -4,7 +4,8 @@
 
 #include "statefmt/arena.h"
 #include "statefmt/schema.h"
-#include "upgrade/options.pb-c.h"
+
+#include <upgrade/options.pb-c.h>
 
 #define ANNOTATION_NUMBER 50610u /* of both extensions */
 

@@ -115,7 +115,8 @@ static void integer_judge(const struct succession_link *link, struct opinion *op
 	if (link->from_bits.width)
 		changes(opinion, "bits %u to %u", link->from_bits.shift, link->from_bits.shift + link->from_bits.width - 1);
 	if (link->field_bits.width)
-		changes(opinion, "into bits %u to %u", link->field_bits.shift, link->field_bits.shift + link->field_bits.width - 1);
+		changes(opinion, "into bits %u to %u", link->field_bits.shift,
+			link->field_bits.shift + link->field_bits.width - 1);
 	if (!range_holds(newer, older) || link->times > link->over)
 		misfit(link, "up", "a number", opinion);
 	if (!range_holds(older, newer) || link->over > link->times)
@@ -233,6 +234,15 @@ static void follows_judge(const struct succession_link *link, struct opinion *op
 static int step_pair(struct judgement *judgement, const struct succession_step *step, const struct succession *pair,
 		     const char *prefix);
 
+static void hand_judge(const struct succession_link *link, struct opinion *opinion)
+{
+	if (link->from.n)
+		changes(opinion, "from %s", link->from.name);
+	changes(opinion, "by hand: %s", link->hand);
+	if (opinion->verdict < COMPAT_BY_HAND)
+		opinion->verdict = COMPAT_BY_HAND;
+}
+
 static void link_judge(const struct succession_link *link, const struct succession_step *step, struct opinion *opinion)
 {
 	switch (link->kind) {
@@ -257,10 +267,7 @@ static void link_judge(const struct succession_link *link, const struct successi
 		objects(opinion, COMPAT_ACCEPTED, "up: given up on purpose; going down brings nothing back");
 		return;
 	case SUCCESSION_BY_HAND:
-		changes(opinion, link->from.n ? "from %s, by hand: %s" : "by hand%s: %s", link->from.n ? link->from.name : "",
-			link->hand);
-		if (opinion->verdict < COMPAT_BY_HAND)
-			opinion->verdict = COMPAT_BY_HAND;
+		hand_judge(link, opinion);
 		return;
 	case SUCCESSION_UNDECIDED:
 		break;
@@ -269,27 +276,33 @@ static void link_judge(const struct succession_link *link, const struct successi
 	objects(opinion, COMPAT_MISSING, "%s", link->reason);
 }
 
-static int link_report(struct judgement *judgement, const struct succession_step *step, const struct succession_link *link,
-		       const char *prefix)
+/* Apart from link_report(), whose frames stand on each other as deep as messages nest. */
+static int link_finding(struct judgement *judgement, const struct succession_step *step, const struct succession_link *link,
+			const char *name)
 {
 	struct opinion opinion = { .verdict = COMPAT_SAME };
 	struct compat_finding finding = { .from = step->from, .to = step->to };
-	char name[512];
-	int r = 0;
 
 	link_judge(link, step, &opinion);
-	snprintf(name, sizeof(name), "%s%s", prefix, link->field ? link->field->name : link->from.name);
-	if (opinion.verdict == COMPAT_SAME && !link->inner) {
-		judgement->n_same++;
+	if (opinion.verdict == COMPAT_SAME) {
+		judgement->n_same += !link->inner;
 		return 0;
 	}
-	if (opinion.verdict != COMPAT_SAME) {
-		finding.verdict = opinion.verdict;
-		finding.field = sf_arena_string(judgement->arena, name);
-		finding.change = sf_arena_string(judgement->arena, opinion.change);
-		finding.loss = sf_arena_string(judgement->arena, opinion.loss);
-		r = finding.field && finding.change && finding.loss ? judgement_add(judgement, &finding) : -ENOMEM;
-	}
+	finding.verdict = opinion.verdict;
+	finding.field = sf_arena_string(judgement->arena, name);
+	finding.change = sf_arena_string(judgement->arena, opinion.change);
+	finding.loss = sf_arena_string(judgement->arena, opinion.loss);
+	return finding.field && finding.change && finding.loss ? judgement_add(judgement, &finding) : -ENOMEM;
+}
+
+static int link_report(struct judgement *judgement, const struct succession_step *step, const struct succession_link *link,
+		       const char *prefix)
+{
+	char name[512];
+	int r;
+
+	snprintf(name, sizeof(name), "%s%s", prefix, link->field ? link->field->name : link->from.name);
+	r = link_finding(judgement, step, link, name);
 	if (r == 0 && link->inner) {
 		snprintf(name, sizeof(name), "%s%s.", prefix, link->field->name);
 		r = step_pair(judgement, step, link->inner, name);

@@ -13,7 +13,8 @@
 #pragma once
 
 #include "statefmt/schema.h"
-#include "upgrade/options.pb-c.h"
+
+#include <upgrade/options.pb-c.h>
 
 #include <stdbool.h>
 #include <stddef.h>

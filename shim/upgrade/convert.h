@@ -49,7 +49,8 @@ static inline uint64_t upg_bits(uint64_t value, unsigned shift, unsigned width)
 }
 
 /** upg_scale() - @number * @times / @over, rounded. No intermediate result overflows. */
-static inline struct upg_number upg_scale(struct upg_number number, uint32_t times, uint32_t over, enum upg_rounding rounding)
+static inline struct upg_number upg_scale(struct upg_number number, uint32_t times, uint32_t over,
+					  enum upg_rounding rounding)
 {
 	uint64_t whole = number.magnitude / over, rest = number.magnitude % over * times, more;
 	bool away = false;
@@ -107,7 +108,8 @@ static inline int upg_to_signed(struct upg_step *step, const struct upg_place *p
 }
 
 /** upg_to_unsigned() - As upg_to_signed(), for 0..@max. */
-static inline int upg_to_unsigned(struct upg_step *step, const struct upg_place *place, struct upg_number number, uint64_t max,
+static inline int upg_to_unsigned(struct upg_step *step, const struct upg_place *place, struct upg_number number,
+				  uint64_t max,
 				  enum upg_overflow overflow, uint64_t *ret_value)
 {
 	bool above = !number.negative && (number.too_large || number.magnitude > max);
@@ -145,7 +147,8 @@ static inline int upg_to_string(struct upg_step *step, const char *type, const c
 	char *text;
 
 	if (bytes.len && memchr(bytes.data, 0, bytes.len)) {
-		(void)upg_step_fail(step, "%s: %s = %zu bytes, with a zero among them, cannot become text", type, field, bytes.len);
+		(void)upg_step_fail(step, "%s: %s = %zu bytes, with a zero among them, cannot become text", type,
+				    field, bytes.len);
 		return -EINVAL;
 	}
 	text = (char *)upg_step_alloc(step, bytes.len + 1);

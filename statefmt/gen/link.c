@@ -146,14 +146,17 @@ static const char *present_code(struct code *buffer, const char *root, const str
 /* ---- the value and what tells of it ---- */
 
 /* Two at once of what is one of a kind now: somebody has to decide. */
-static void case_write(const struct route *route, const struct succession_link *link, const struct end *to, const char *indent)
+static void case_write(const struct route *route, const struct succession_link *link, const struct end *to,
+		       const char *indent)
 {
 	struct code code;
 	struct name name;
 
 	case_code(&code, "to", to);
 	if (!end_source(route, link).field->oneof)
-		fprintf(route->out, "%sif (%s != 0)\n%s\treturn upg_step_fail(step, \"%s: %s is set besides another field that goes into %s\");\n",
+		fprintf(route->out,
+			"%sif (%s != 0)\n%s\treturn upg_step_fail(step, "
+			"\"%s: %s is set besides another field that goes into %s\");\n",
 			indent, code.text, indent, route_source(route)->name, route->up ? link->from.name : link->field->name,
 			to->field->oneof);
 	fprintf(route->out, "%s%s = %s;\n", indent, code.text, name_case(&name, to->message, to->field));
@@ -189,7 +192,8 @@ static void repeated_write(const struct route *route, const struct succession_li
 	snprintf(inner, sizeof(inner), "%s\t", indent);
 	snprintf(element.text, sizeof(element.text), "%.1000s[i]", source.text);
 	snprintf(place.text, sizeof(place.text), "%.1000s[i]", target.text);
-	fprintf(route->out, "%s%s = upg_step_alloc(step, %s * sizeof(*%s));\n", indent, target.text, to_count.text, target.text);
+	fprintf(route->out, "%s%s = upg_step_alloc(step, %s * sizeof(*%s));\n", indent, target.text, to_count.text,
+		target.text);
 	fprintf(route->out, "%sfor (size_t i = 0; i < %s; i++) {\n", indent, to_count.text);
 	value_write(route, link, element.text, place.text, inner);
 	fprintf(route->out, "%s}\n", indent);
@@ -278,7 +282,8 @@ static void group_down_write(const struct route *route, const struct succession_
 	struct name function;
 
 	end_code(&source, "from", &from);
-	fprintf(route->out, "\tif (%s) {\n\t\trc = %s(step, %s, to);\n\t\tif (rc != 0)\n\t\t\treturn rc;\n\t}\n", source.text,
+	fprintf(route->out, "\tif (%s) {\n\t\trc = %s(step, %s, to);\n\t\tif (rc != 0)\n\t\t\treturn rc;\n\t}\n",
+		source.text,
 		pair_function(&function, link->inner, false), source.text);
 }
 
@@ -355,7 +360,8 @@ static void container_write(const struct route *route, const struct end *to, siz
 	if (n > 1)
 		steps_code(&outer, "to", to, n - 1);
 	fprintf(route->out, "\tif (%s%s!%s && (%s)) {\n", outer.text, n > 1 ? " && " : "", target.text, condition.text);
-	fprintf(route->out, "\t\t%s = upg_step_alloc(step, sizeof(%s));\n", target.text, name_type(&type, field->message->name));
+	fprintf(route->out, "\t\t%s = upg_step_alloc(step, sizeof(%s));\n", target.text,
+		name_type(&type, field->message->name));
 	fprintf(route->out, "\t\tprotobuf_c_message_init(&%s__descriptor, %s);\n", name_lower(&lower, field->message->name),
 		target.text);
 	fputs("\t}\n", route->out);

@@ -57,9 +57,11 @@ static int options_parse(char *text, struct module_options *options, struct why 
 		else if (strcmp(one, "no_schema") == 0)
 			options->no_schema = true;
 		else
-			return why_set(why, -EINVAL, "there is no option \"%.80s\": prefix=NAME and no_schema are possible", one);
+			return why_set(why, -EINVAL,
+				       "there is no option \"%.80s\": prefix=NAME and no_schema are possible", one);
 	}
-	if (strspn(options->prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != strlen(options->prefix))
+	if (strspn(options->prefix,
+		   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != strlen(options->prefix))
 		return why_set(why, -EINVAL, "prefix=%.80s: a function's name cannot begin so", options->prefix);
 	return 0;
 }

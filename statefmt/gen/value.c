@@ -61,7 +61,8 @@ static const char *integer_read(struct code *buffer, const struct end *end, cons
 		snprintf(buffer->text, sizeof(buffer->text), "upg_bits((uint64_t)%.1500s, %u, %u)", source, end->bits.shift,
 			 end->bits.width);
 	else
-		snprintf(buffer->text, sizeof(buffer->text), "upg_bits(%.1500s, %u, %u)", source, end->bits.shift, end->bits.width);
+		snprintf(buffer->text, sizeof(buffer->text), "upg_bits(%.1500s, %u, %u)", source, end->bits.shift,
+			 end->bits.width);
 	return buffer->text;
 }
 
@@ -81,7 +82,8 @@ static void integer_write(const struct route *route, const struct end *end, cons
 	else if (!value_is_signed(end->field) && is_64)
 		fprintf(route->out, "%s%s |= (uint64_t)%s%s;\n", indent, target, value, shift);
 	else
-		fprintf(route->out, "%s%s = (%s)((%s)%s | (%s)%s%s);\n", indent, target, type, is_64 ? "uint64_t" : "uint32_t",
+		fprintf(route->out, "%s%s = (%s)((%s)%s | (%s)%s%s);\n", indent, target, type,
+			is_64 ? "uint64_t" : "uint32_t",
 			target, is_64 ? "uint64_t" : "uint32_t", value, shift);
 }
 
@@ -131,7 +133,8 @@ static void integer_convert(const struct route *route, const struct succession_l
 			 roundings[link->rounding]);
 	fprintf(route->out, "%s%s fitting;\n\n", indent, want.is_signed ? "int64_t" : "uint64_t");
 	if (want.is_signed)
-		fprintf(route->out, "%src = upg_to_signed(step, &place, %s,\n%s\t\t   %s, %s, %s, &fitting);\n", indent, number.text,
+		fprintf(route->out, "%src = upg_to_signed(step, &place, %s,\n%s\t\t   %s, %s, %s, &fitting);\n",
+			indent, number.text,
 			indent, min_of(want), max_of(&max, want), overflow_name(link));
 	else
 		fprintf(route->out, "%src = upg_to_unsigned(step, &place, %s,\n%s\t\t     %s, %s, &fitting);\n", indent,
@@ -163,10 +166,12 @@ static void enum_convert(const struct route *route, const struct succession_link
 		some = true;
 	}
 	if (some && link->overflow == UPGRADE__OVERFLOW__SATURATE)
-		fprintf(route->out, ")\n%s\t%s = (%s)0;\n%selse\n%s\t%s = (%s)%s;\n", indent, target, type.text, indent, indent, target,
+		fprintf(route->out, ")\n%s\t%s = (%s)0;\n%selse\n%s\t%s = (%s)%s;\n", indent, target, type.text,
+		indent, indent, target,
 			type.text, source);
 	else if (some)
-		fprintf(route->out, ")\n%s\treturn upg_misfit(step, &(const struct upg_place){ \"%s\", \"%s\", upg_signed(%s) },\n"
+		fprintf(route->out,
+			")\n%s\treturn upg_misfit(step, &(const struct upg_place){ \"%s\", \"%s\", upg_signed(%s) },\n"
 			"%s\t\t\t  \"is not known to %s\");\n%s%s = (%s)%s;\n", indent, route_source(route)->name,
 			place_name(route, link), source, indent, want->name, indent, target, type.text, source);
 	else
@@ -197,7 +202,8 @@ static void real_convert(const struct route *route, const struct succession_link
 		return;
 	}
 	/* A product is rounded anyway; of a float that only changed its unit nobody expects every bit back. */
-	fprintf(route->out, "%src = upg_to_float(step, \"%s\", \"%s\", %s, %s, &%s);\n%sif (rc < 0)\n%s\treturn rc;\n", indent,
+	fprintf(route->out,
+		"%src = upg_to_float(step, \"%s\", \"%s\", %s, %s, &%s);\n%sif (rc < 0)\n%s\treturn rc;\n", indent,
 		route_source(route)->name, place_name(route, link), value.text,
 		from.field->type == SCHEMA_FLOAT ? "UPG_SATURATE" : overflow_name(link), target, indent, indent);
 }
@@ -237,7 +243,8 @@ void value_write(const struct route *route, const struct succession_link *link, 
 		real_convert(route, link, source, target, indent);
 		return;
 	case VALUE_TEXT:
-		fprintf(route->out, "%src = upg_to_string(step, \"%s\", \"%s\", %s, &%s);\n%sif (rc < 0)\n%s\treturn rc;\n", indent,
+		fprintf(route->out,
+			"%src = upg_to_string(step, \"%s\", \"%s\", %s, &%s);\n%sif (rc < 0)\n%s\treturn rc;\n", indent,
 			route_source(route)->name, place_name(route, link), source, target, indent, indent);
 		return;
 	case VALUE_BYTES:
@@ -298,7 +305,8 @@ static int integer_default(struct code *buffer, const struct schema_field *field
 	if (negative && magnitude)
 		snprintf(buffer->text, sizeof(buffer->text), "-INT64_C(%" PRIu64 ") - 1", magnitude - 1);
 	else
-		snprintf(buffer->text, sizeof(buffer->text), "%s(%" PRIu64 ")", is_signed ? "INT64_C" : "UINT64_C", magnitude);
+		snprintf(buffer->text, sizeof(buffer->text), "%s(%" PRIu64 ")", is_signed ? "INT64_C" : "UINT64_C",
+			 magnitude);
 	return 0;
 }
 

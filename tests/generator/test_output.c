@@ -56,7 +56,8 @@ Test(output, is_golden)
 /* ---- schemas that make no sense ---- */
 
 #define HEAD "syntax = \"proto3\"; package p; import \"upgrade/options.proto\"; "
-#define OLD "message Old { option (upgrade.type) = { name: \"p.T\" version: 1 }; int32 a = 1; uint64 b = 2; string s = 3; Sub sub = 4; } " \
+#define OLD "message Old { option (upgrade.type) = { name: \"p.T\" version: 1 }; int32 a = 1; uint64 b = 2; string s = 3; " \
+	"Sub sub = 4; } " \
 	"message Sub { int32 x = 1; } "
 #define NEW "message New { option (upgrade.type) = { name: \"p.T\" version: 2 from: \"p.Old\" }; "
 
@@ -72,15 +73,21 @@ static void complains(const char *schema, const char *words)
 Test(output, names_the_message_and_field_of_what_makes_no_sense)
 {
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).from = \"nope\"]; }", "p.New.c: p.Old has no field \"nope\"");
-	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).from = \"sub.nope\"]; }", "p.New.c: p.Sub has no field \"nope\"");
-	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).from = \"a.x\"]; }", "p.New.c: p.Old.a is not a single nested message");
-	complains(HEAD OLD NEW "string s = 1 [(upgrade.field).unit.times = 2]; }", "p.New.s: units and bits are of numbers, and it is string");
+	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).from = \"sub.nope\"]; }",
+		  "p.New.c: p.Sub has no field \"nope\"");
+	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).from = \"a.x\"]; }",
+		  "p.New.c: p.Old.a is not a single nested message");
+	complains(HEAD OLD NEW "string s = 1 [(upgrade.field).unit.times = 2]; }",
+		  "p.New.s: units and bits are of numbers, and it is string");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"b\" bits: { shift: 60 width: 5 } }]; }",
 		  "p.New.c: b has 64 bits, not bit 60 to 64");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"a\" }]; int32 d = 2 [(upgrade.field) = { from: \"a\" }]; }",
+		 
 		  "p.New.d: c has taken the same of a");
-	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"a\" added: true }]; }", "exclude each other");
-	complains(HEAD OLD NEW "uint64 c = 1 [(upgrade.field) = { merged: { from: \"a\" } }]; }", "say into which bits a is merged");
+	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"a\" added: true }]; }",
+		  "exclude each other");
+	complains(HEAD OLD NEW "uint64 c = 1 [(upgrade.field) = { merged: { from: \"a\" } }]; }",
+		  "say into which bits a is merged");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).by_hand = \"a b\"]; }", "cannot be part of a function's name");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).group = true]; }", "only a single nested message can group fields");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).default = \"many\"]; }", "p.New.c: default: \"many\" is no int32");
