@@ -146,9 +146,10 @@ static int grow_entries(struct refs *refs, uint64_t id)
 	while (n <= id)
 		n *= 2;
 	if (refs->entries)
-		entries = mremap(refs->entries, refs->n_entries * sizeof(*refs->entries), n * sizeof(*refs->entries), MREMAP_MAYMOVE);
+		entries = mremap(refs->entries, refs->n_entries * sizeof(struct ref_entry), n * sizeof(struct ref_entry),
+				 MREMAP_MAYMOVE);
 	else
-		entries = mmap(NULL, n * sizeof(*refs->entries), protection, flags, -1, 0);
+		entries = mmap(NULL, n * sizeof(struct ref_entry), protection, flags, -1, 0);
 	if (entries == MAP_FAILED)
 		return -errno;
 	refs->entries = entries;
@@ -228,7 +229,8 @@ int refs_define(struct refs *refs, const struct upg_type *types, uint64_t id, si
 	int r = 0;
 
 	if (id == 0 || !object)
-		return why_set(why, -EINVAL, "a %s has %s", types[type].name, object ? "no id: 0 stands for no object" : "no object");
+		return why_set(why, -EINVAL, "a %s has %s", types[type].name,
+			       object ? "no id: 0 stands for no object" : "no object");
 	entry = entry_at(refs, id, &r, why);
 	if (!entry)
 		return r;
