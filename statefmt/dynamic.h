@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Records read by a schema set instead of generated code. Nothing is built in memory: a cursor steps over a packed message from
- * field to field. It takes what protobuf-c takes, and refuses what protobuf-c refuses.
+ * field to field. It takes what protobuf-c takes, and refuses what protobuf-c refuses; but parts of one message, which
+ * no packer makes, are always taken.
  */
 #pragma once
 
