@@ -118,7 +118,7 @@ static bool is_part(const struct schema_set *set, const struct schema_message *m
 		for (size_t j = 0; j < set->messages[i].n_fields; j++)
 			if (set->messages[i].fields[j].message == message && &set->messages[i] != message)
 				return true;
-	return message->parent != NULL;
+	return false;
 }
 
 static int records_annotated(struct succession_book *book, const struct compat_side *side, struct records *records,
@@ -138,6 +138,19 @@ static int records_annotated(struct succession_book *book, const struct compat_s
 	return 0;
 }
 
+/* Without annotations: what nothing else is made of. Where everything is part of something, all that is not nested. */
+static void records_outermost(const struct compat_side *side, struct records *records, bool parts)
+{
+	for (size_t i = 0; i < side->set->n_messages; i++) {
+		struct record record = { .message = &side->set->messages[i] };
+
+		if (!is_of_side(side, record.message) || record.message->parent || (!parts && is_part(side->set, record.message)))
+			continue;
+		record.type = bare_name(record.message);
+		record_put(records, &record);
+	}
+}
+
 static int records_collect(struct succession_book *book, const struct compat_side *side, struct records *records,
 			   struct why *why)
 {
@@ -149,14 +162,9 @@ static int records_collect(struct succession_book *book, const struct compat_sid
 	r = records_annotated(book, side, records, why);
 	if (r < 0 || records->annotated)
 		return r;
-	for (size_t i = 0; i < side->set->n_messages; i++) {
-		struct record record = { .message = &side->set->messages[i] };
-
-		if (!is_of_side(side, record.message) || is_part(side->set, record.message))
-			continue;
-		record.type = bare_name(record.message);
-		record_put(records, &record);
-	}
+	records_outermost(side, records, false);
+	if (!records->n)
+		records_outermost(side, records, true);
 	return 0;
 }
 

@@ -341,6 +341,14 @@ static int said_link(struct work *work, const struct schema_field *field, const 
 		return parts_link(work, field, said, link);
 	if (*said->from)
 		return from_link(work, field, said, link);
+	/* What a person makes is made of the field of the same name, where nothing else is said. */
+	if (link->kind == SUCCESSION_BY_HAND && !said->added && !said->group && !is_claimed(work, field->name)) {
+		const char *reason = NULL;
+		int found = work_path(work, field->name, &link->from, &reason);
+
+		if (found < 0)
+			return found;
+	}
 	if (said->group) {
 		link->kind = SUCCESSION_GROUPS;
 		int r = group_check(work, field);

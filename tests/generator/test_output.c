@@ -81,8 +81,8 @@ Test(output, names_the_message_and_field_of_what_makes_no_sense)
 		  "p.New.s: units and bits are of numbers, and it is string");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"b\" bits: { shift: 60 width: 5 } }]; }",
 		  "p.New.c: b has 64 bits, not bit 60 to 64");
-	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"a\" }]; int32 d = 2 [(upgrade.field) = { from: \"a\" }]; }",
-		 
+	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field).from = \"a\"]; int32 d = 2 [(upgrade.field).from = \"a\"]; }",
+
 		  "p.New.d: c has taken the same of a");
 	complains(HEAD OLD NEW "int32 c = 1 [(upgrade.field) = { from: \"a\" added: true }]; }",
 		  "exclude each other");

@@ -124,7 +124,8 @@ Test(rules, convert_units_and_round_as_told)
 	static const struct {
 		int64_t ns, s;
 	} cases[] = {
-		{ 0, 0 }, { 1, 1 }, { 1000000000, 1 }, { 1000000001, 2 }, { -1, 0 }, { -1000000001, -1 }, { INT64_MIN, -9223372036 },
+		{ 0, 0 }, { 1, 1 }, { 1000000000, 1 }, { 1000000001, 2 }, { -1, 0 }, { -1000000001, -1 },
+		{ INT64_MIN, -9223372036 },
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
