@@ -54,16 +54,23 @@ static void send_resumed(struct upg *upg, uint64_t at_us)
 	channel_send(upg, &message, NULL, 0, 0);
 }
 
+/* Undo what on_prepare() did, then let the threads go. Return: the moment just before. */
+static uint64_t release(struct upg *upg)
+{
+	uint64_t at_us;
+
+	if (upg->config->on_abort)
+		upg->config->on_abort(upg->config->userdata);
+	at_us = clock_now_us();
+	threads_release(&upg->threads);
+	return at_us;
+}
+
 /* This process serves on, and nothing has changed for it. */
 static int go_on(struct upg *upg)
 {
-	uint64_t at_us = clock_now_us();
-
 	commit_unmap(&upg->word);
-	threads_release(&upg->threads);
-	if (upg->config->on_abort)
-		upg->config->on_abort(upg->config->userdata);
-	send_resumed(upg, at_us);
+	send_resumed(upg, release(upg));
 	return UPG_OK;
 }
 
@@ -211,9 +218,8 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
 	int r = transfer_save(upg, state_fd, prepare, &totals);
-	uint64_t at_us = clock_now_us();
+	uint64_t at_us = release(upg);
 
-	threads_release(&upg->threads);
 	if (r < 0) {
 		send_refused(upg);
 		return UPG_OK;

@@ -94,7 +94,8 @@ struct upg_config {
 	int nudge_signal;
 	/* Optional. All registered threads are at update points. Return UPG_OK, UPG_NOT_YET or UPG_REFUSE. */
 	int (*on_prepare)(enum upg_level level, void *userdata);
-	/* Optional: the roll was called off before it committed; this process goes on as if nothing had been. */
+	/* Optional: what was prepared for is over, and this process goes on as if nothing had been: the roll was called off
+	 * before it committed, or the state was saved to a file. The threads still stand. */
 	void (*on_abort)(void *userdata);
 	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
 	 * epoll registrations back; those of @lost were reset, hold /dev/null, and are to be closed with upg_close(). */

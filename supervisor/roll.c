@@ -399,7 +399,9 @@ struct instance *roll_take_serving(struct roll *roll)
 
 struct image *roll_take_image(struct roll *roll)
 {
-	struct image *image = roll->state == ROLL_DONE ? roll->image : NULL;
+	/* After a way back that failed the image is kept, too: it may be the last that is left of the state. */
+	bool kept = roll->state == ROLL_DONE || roll->state == ROLL_COLD_STARTED || roll->state == ROLL_FAILED;
+	struct image *image = kept ? roll->image : NULL;
 
 	if (image)
 		roll->image = NULL;

@@ -131,7 +131,8 @@ void roll_cancel(struct roll *roll);
 
 /** roll_take_serving() - Who serves after the end; the caller owns it now. NULL if nobody does. */
 struct instance *roll_take_serving(struct roll *roll);
-/** roll_take_image() - The previous version's image after a roll that is done, or NULL; the caller owns it. */
+/** roll_take_image() - The previous version's image after a roll that is done, or whose way back failed; NULL: none. The caller
+ * owns it. */
 struct image *roll_take_image(struct roll *roll);
 /** roll_free() - Whatever was not taken is ended or dropped. Return: NULL. */
 struct roll *roll_free(struct roll *roll);

@@ -172,6 +172,8 @@ void roll_do_cold_start(struct roll *roll)
 	struct why why = { 0 };
 
 	roll->result.lines = roll->new->lines;
+	if (roll->image)
+		roll_say(roll, "cold", 0, "the image that could not be restored stays in %s", roll->image->path);
 	roll_say(roll, "cold", 0, "no way back is left; version %s starts empty", roll->result.from);
 	roll->new = graveyard_bury(roll->site->graveyard, roll->new);
 	roll_end_custody(roll);

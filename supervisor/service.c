@@ -388,6 +388,16 @@ static void take_over_serving(struct service *service, struct roll *roll)
 	set_version(service, service->instance->version);
 }
 
+/* One image at a time: the last one taken, or after a way back that failed the one that may be the last of the state. */
+static void keep_image(struct service *service, struct image *image, bool forget_earlier)
+{
+	if (!image && !forget_earlier)
+		return;
+	if (service->image)
+		image_drop(service->image);
+	service->image = image;
+}
+
 static void on_roll_end(struct roll *roll)
 {
 	struct service *service = roll->owner;
@@ -399,12 +409,9 @@ static void on_roll_end(struct roll *roll)
 	take_over_serving(service, roll);
 	if (roll->result.outcome == ROLL_IS_COLD)
 		service->previous[0] = 0;
-	if (roll->result.outcome == ROLL_IS_DONE) {
+	if (roll->result.outcome == ROLL_IS_DONE)
 		snprintf(service->previous, sizeof(service->previous), "%s", roll->result.from);
-		if (service->image)
-			image_drop(service->image);
-		service->image = roll_take_image(roll);
-	}
+	keep_image(service, roll_take_image(roll), roll->result.outcome == ROLL_IS_DONE);
 	roll_free(roll);
 	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
 		 roll_outcome_name(service->last.outcome));

@@ -205,10 +205,10 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 					 "version ", " failed after it had taken over; the version before came back from its image",
 					 "what was written in between is lost; mend the cause before you roll again" },
 		[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED,
-				   "version ", " failed and no way back was left; the version before was started empty",
+				   "the roll to ", " failed and no way back was left; the version before was started empty",
 				   "its state and connections are lost; see the log for why the way back failed" },
 		[ROLL_IS_FAILED] = { WIRE_EXIT_WAY_BACK_FAILED,
-				     "version ", " failed, no way back was left, and the version before does not start",
+				     "the roll to ", " failed, no way back was left, and the version before does not start",
 				     "start it by hand: upgradectl start SERVICE VERSION" },
 	};
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
