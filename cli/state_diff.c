@@ -6,18 +6,11 @@
  * paired as changed as far as they go; the rest were added or removed. What is printed of a record is read from its place
  * again. Hashes have a seed of this run, so no file can be made to match another.
  */
-#include "cli/state.h"
+#include "cli/state_diff.h"
 
-#include "cli/format.h"
-#include "cli/sorter.h"
-#include "cli/state_input.h"
-#include "cli/state_json.h"
-#include "cli/state_record.h"
-#include "cli/state_text.h"
 #include "wire/wire.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -26,53 +19,7 @@
 #define ENTRIES_IN_MEMORY ((size_t)32 << 10) /* 1 MiB for each file */
 #define PAIRS_MAX 32u /* leftovers of one key that are looked at one by one; all are counted */
 
-struct tally {
-	uint64_t added, removed, changed, same;
-};
-
-/* One of the two files. */
-struct side {
-	struct state_input input;
-	struct sorter *sorter;
-	size_t *types;          /* of the header -> of struct diff */
-	struct sort_entry head; /* the next in order */
-	bool more;
-	struct state_record record; /* the one that is being told of */
-};
-
-struct type {
-	const char *name;
-	struct tally tally;
-};
-
-struct diff {
-	const struct state_call *call;
-	const struct term *out;
-	struct side a, b;
-	struct type *types; /* of either file, by name */
-	size_t n_types;
-	uint64_t seed;
-	uint64_t printed;
-	struct why why;
-};
-
 /* ---- reading ---- */
-
-static uint64_t key_number(const struct diff *diff, const struct schema_message *message)
-{
-	const struct schema_field *field = NULL;
-	const char *key = diff->call->key;
-	char *end;
-	uint64_t number = key ? strtoull(key, &end, 10) : 0;
-
-	if (key && *key >= '0' && *key <= '9' && !*end)
-		return number;
-	if (key && message)
-		field = schema_field_by_name(message, key);
-	if (!field && message && message->n_fields)
-		field = &message->fields[0];
-	return field ? field->number : 1;
-}
 
 static XXH128_hash_t key_hash(const struct diff *diff, const struct side *side, const struct sf_record *record)
 {
@@ -80,7 +27,7 @@ static XXH128_hash_t key_hash(const struct diff *diff, const struct side *side, 
 	struct dyn_field field;
 
 	/* Absent and zero are one: that is how the wire says zero. */
-	if (!state_record_field(message, record->data, record->size_bytes, key_number(diff, message), &field))
+	if (!state_record_field(message, record->data, record->size_bytes, diff_key_number(diff, message), &field))
 		return XXH3_128bits_withSeed("", 0, diff->seed);
 	if (field.wire == DYN_BYTES)
 		return XXH3_128bits_withSeed(field.data, field.size_bytes, diff->seed);
@@ -157,106 +104,6 @@ static int side_read(struct diff *diff, struct side *side, const struct term *er
 	return WIRE_EXIT_DONE;
 }
 
-/* ---- telling ---- */
-
-static size_t entry_type(const struct sort_entry *entry)
-{
-	return (size_t)(entry->group[0] >> 48);
-}
-
-static void key_print(struct diff *diff, struct side *side)
-{
-	const struct state_record *record = &side->record;
-	const struct schema_message *message = record->message;
-	struct dyn_field field;
-
-	if (!record->data || !state_record_field(message, record->data, record->size_bytes, key_number(diff, message), &field)) {
-		if (diff->call->json)
-			fputs("null", diff->out->out);
-		return;
-	}
-	if (diff->call->json) {
-		json_field(diff->out->out, &field);
-	} else {
-		fputc(' ', diff->out->out);
-		text_field(diff->out, &field);
-	}
-}
-
-static void fields_print(struct diff *diff)
-{
-	struct state_changes changes;
-	const char *separator = "";
-
-	state_record_compare(&diff->a.record, &diff->b.record, &changes);
-	if (!diff->call->json && changes.n)
-		fputs(" in ", diff->out->out);
-	for (size_t i = 0; i < changes.n; i++) {
-		fputs(separator, diff->out->out);
-		if (!changes.names[i])
-			fprintf(diff->out->out, diff->call->json ? "\"%u\"" : "field %u", changes.numbers[i]);
-		else
-			fprintf(diff->out->out, diff->call->json ? "\"%s\"" : "%s", changes.names[i]);
-		separator = diff->call->json ? "," : ", ";
-	}
-}
-
-static void change_text(struct diff *diff, const struct sort_entry *a, const struct sort_entry *b)
-{
-	const struct term *out = diff->out;
-
-	term_style(out, a && b ? STYLE_YELLOW : a ? STYLE_RED : STYLE_GREEN);
-	fputs(a && b ? "~ " : a ? "- " : "+ ", out->out);
-	term_plain(out);
-	term_text(out, diff->types[entry_type(a ? a : b)].name, TERM_WHOLE);
-	key_print(diff, a ? &diff->a : &diff->b);
-	if (a && b)
-		fields_print(diff);
-	term_style(out, STYLE_DIM);
-	if (a && b)
-		fprintf(out->out, " (bytes %" PRIu64 ", %" PRIu64 ")", a->place, b->place);
-	else
-		fprintf(out->out, " (byte %" PRIu64 ")", a ? a->place : b->place);
-	term_plain(out);
-	fputc('\n', out->out);
-}
-
-static void change_json(struct diff *diff, const struct sort_entry *a, const struct sort_entry *b)
-{
-	FILE *out = diff->out->out;
-
-	fprintf(out, "{\"change\":\"%s\",\"type\":", a && b ? "changed" : a ? "removed" : "added");
-	json_name(out, diff->types[entry_type(a ? a : b)].name);
-	fputs(",\"key\":", out);
-	key_print(diff, a ? &diff->a : &diff->b);
-	if (a)
-		fprintf(out, ",\"a_offset\":%" PRIu64, a->place);
-	if (b)
-		fprintf(out, ",\"b_offset\":%" PRIu64, b->place);
-	if (a && b) {
-		fputs(",\"fields\":[", out);
-		fields_print(diff);
-		fputc(']', out);
-	}
-	fputs("}\n", out);
-}
-
-/* NULL: that side has none. */
-static void change_print(struct diff *diff, const struct sort_entry *a, const struct sort_entry *b)
-{
-	if (diff->call->quiet || diff->printed >= diff->call->limit)
-		return;
-	diff->printed++;
-	if (a)
-		state_record_load(&diff->a.record, &diff->a.input, a->place);
-	if (b)
-		state_record_load(&diff->b.record, &diff->b.input, b->place);
-	if (diff->call->json)
-		change_json(diff, a, b);
-	else
-		change_text(diff, a, b);
-}
-
 /* ---- comparing ---- */
 
 /* What one side has of a key and the other has not. */
@@ -312,7 +159,7 @@ static int key_walk(struct diff *diff, const struct sort_entry *key, struct left
 static int key_compare(struct diff *diff, const struct sort_entry *key)
 {
 	struct leftovers a = { .n = 0 }, b = { .n = 0 };
-	struct tally *tally = &diff->types[entry_type(key)].tally;
+	struct tally *tally = &diff->types[diff_entry_type(key)].tally;
 	uint64_t pairs;
 	int r = key_walk(diff, key, &a, &b, &tally->same);
 
@@ -321,7 +168,7 @@ static int key_compare(struct diff *diff, const struct sort_entry *key)
 	tally->removed += a.n - pairs;
 	tally->added += b.n - pairs;
 	for (uint64_t i = 0; i < PAIRS_MAX && (i < a.n || i < b.n); i++)
-		change_print(diff, i < a.n ? &a.kept[i] : NULL, i < b.n ? &b.kept[i] : NULL);
+		diff_tell_change(diff, i < a.n ? &a.kept[i] : NULL, i < b.n ? &b.kept[i] : NULL);
 	return r;
 }
 
@@ -340,40 +187,7 @@ static int sides_compare(struct diff *diff)
 	return r;
 }
 
-/* ---- the sum ---- */
-
-static bool summary_print(struct diff *diff)
-{
-	FILE *out = diff->out->out;
-	bool differs = false, quiet = diff->call->quiet;
-	const char *separator = "";
-	char added[FORMAT_MAX], removed[FORMAT_MAX], changed[FORMAT_MAX], same[FORMAT_MAX];
-
-	if (!quiet && diff->call->json)
-		fputs("{\"summary\":[", out);
-	for (size_t i = 0; i < diff->n_types; i++) {
-		const struct tally *tally = &diff->types[i].tally;
-
-		differs = differs || tally->added || tally->removed || tally->changed;
-		if (quiet || (diff->call->type && strcmp(diff->call->type, diff->types[i].name) != 0))
-			continue;
-		if (diff->call->json) {
-			fprintf(out, "%s{\"type\":", separator);
-			json_name(out, diff->types[i].name);
-			fprintf(out, ",\"added\":%" PRIu64 ",\"removed\":%" PRIu64 ",\"changed\":%" PRIu64 ",\"same\":%" PRIu64
-				"}", tally->added, tally->removed, tally->changed, tally->same);
-			separator = ",";
-			continue;
-		}
-		term_text(diff->out, diff->types[i].name, TERM_WHOLE);
-		fprintf(out, ": %s added, %s removed, %s changed, %s the same\n",
-			format_count(added, sizeof(added), tally->added), format_count(removed, sizeof(removed), tally->removed),
-			format_count(changed, sizeof(changed), tally->changed), format_count(same, sizeof(same), tally->same));
-	}
-	if (!quiet && diff->call->json)
-		fputs("]}\n", out);
-	return differs;
-}
+/* ---- all of it ---- */
 
 static bool key_is_known(const struct diff *diff, const struct side *side)
 {
@@ -426,7 +240,7 @@ static int diff_run(struct diff *diff, const struct term *err)
 		return status;
 	if (sides_compare(diff) < 0)
 		return side_complain(diff, err, call->files[0], WIRE_EXIT_USAGE);
-	return summary_print(diff) ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE;
+	return diff_tell_summary(diff) ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE;
 }
 
 static void side_close(struct side *side)

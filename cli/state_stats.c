@@ -57,9 +57,11 @@ static void header_text(const struct term *out, const struct state_input *input)
 	term_text(out, input->header->service, TERM_WHOLE);
 	fputs(", version ", out->out);
 	term_text(out, input->header->app_version, TERM_WHOLE);
-	fprintf(out->out, "\n  format    %u, types %s\n  records   %s (%s)\n  file      %s in %s frames\n  digest    %016" PRIx64 "%016"
-		PRIx64 "\n", SF_FORMAT_VERSION, input->schemas ? "described" : "not described",
-		format_count(records, sizeof(records), totals->records), format_bytes(bytes, sizeof(bytes), totals->payload_bytes),
+	fprintf(out->out, "\n  format    %u, types %s\n  records   %s (%s)\n  file      %s in %s frames\n"
+		"  digest    %016" PRIx64 "%016" PRIx64 "\n",
+		SF_FORMAT_VERSION, input->schemas ? "described" : "not described",
+		format_count(records, sizeof(records), totals->records),
+		format_bytes(bytes, sizeof(bytes), totals->payload_bytes),
 		format_bytes(whole, sizeof(whole), position.read_bytes),
 		format_count(frames, sizeof(frames), position.whole_frames), totals->digest[1], totals->digest[0]);
 }

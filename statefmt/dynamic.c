@@ -104,7 +104,7 @@ int dyn_next(struct dyn_cursor *cursor, struct dyn_field *ret_field)
 
 	if (cursor->at == cursor->end)
 		return 0;
-	/* Numbers above those that fields can have are unknown fields to protobuf-c, and so they are here: five bytes make 32 bits. */
+	/* Numbers above those that fields can have are unknown fields to protobuf-c, and so they are here. */
 	if (!varint_read(cursor, 5, &tag) || tag >> 3 == 0)
 		return -EBADMSG;
 	field.number = (uint32_t)(tag >> 3);

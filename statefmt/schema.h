@@ -10,8 +10,7 @@
  */
 #pragma once
 
-#include "google/protobuf/descriptor.pb-c.h"
-
+#include <google/protobuf/descriptor.pb-c.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -174,8 +173,8 @@ uint64_t schema_fingerprint(const struct schema_message *message);
  * @max_bytes: the most it may take.
  * @ret_data:  the caller frees.
  *
- * What generated code has not kept is not in it: options, reserved numbers, the names of oneofs (which become "oneof_1", "oneof_2", ...).
- * Types of one package come in one file per syntax, nested as their names say; an outer message that is not referred to stands
+ * What generated code has not kept is not in it: options, reserved numbers, and the names of oneofs, which become
+ * "oneof_1" and so on. Types of one package come in one file per syntax, nested as their names say; an outer message that is not referred to stands
  * there empty.
  *
  * Return: 0; -EMSGSIZE; -ENOMEM.
