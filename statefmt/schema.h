@@ -174,8 +174,8 @@ uint64_t schema_fingerprint(const struct schema_message *message);
  * @ret_data:  the caller frees.
  *
  * What generated code has not kept is not in it: options, reserved numbers, and the names of oneofs, which become
- * "oneof_1" and so on. Types of one package come in one file per syntax, nested as their names say; an outer message that is not referred to stands
- * there empty.
+ * "oneof_1" and so on. Types of one package come in one file per syntax, nested as their names say; an outer message
+ * that is not referred to stands there empty.
  *
  * Return: 0; -EMSGSIZE; -ENOMEM.
  */
