@@ -14,6 +14,7 @@ Test(state, is_saved_under_load_and_a_cold_start_has_all_of_it)
 {
 	const json_t *answer;
 	struct stat st;
+	int64_t records;
 	int client;
 
 	stage_serve(&(struct rig_cached){ .lines = SHORT_BAKE }, NULL);
@@ -27,6 +28,12 @@ Test(state, is_saved_under_load_and_a_cold_start_has_all_of_it)
 	cr_assert_eq(stat(stage_path("saved.upg"), &st), 0);
 	cr_assert_gt(st.st_size, 1000);
 	cr_assert_eq(st.st_mode & 0777, 0600);
+	/* It explains itself: nobody needs to ask the application. */
+	records = rig_number(answer, "save.records");
+	answer = ctl(0, "state", "verify", stage_path("saved.upg"));
+	cr_assert(json_is_true(json_object_get(answer, "whole")) && json_is_true(json_object_get(answer, "described")));
+	cr_assert_eq(rig_number(answer, "records"), records);
+	ctl(0, "state", "diff", stage_path("saved.upg"), stage_path("saved.upg"));
 	stage_load_spotless();
 	close(client);
 	ctl(0, "stop", "cached");
