@@ -8,9 +8,9 @@
 
 #define SHORT_BAKE "Bake=200ms\nRollback=parked\n"
 
-TestSuite(state, .init = stage_open, .fini = stage_close, .timeout = 90);
+STAGE(state, 90);
 
-Test(state, is_saved_under_load_and_a_cold_start_has_all_of_it)
+SCENE(state, is_saved_under_load_and_a_cold_start_has_all_of_it)
 {
 	const json_t *answer;
 	struct stat st;
@@ -46,7 +46,7 @@ Test(state, is_saved_under_load_and_a_cold_start_has_all_of_it)
 	ctl(0, "roll", "cached", "v2");
 }
 
-Test(state, of_a_newer_version_is_refused_by_an_older_one_with_the_reason)
+SCENE(state, of_a_newer_version_is_refused_by_an_older_one_with_the_reason)
 {
 	const json_t *answer;
 
@@ -59,7 +59,7 @@ Test(state, of_a_newer_version_is_refused_by_an_older_one_with_the_reason)
 	must_say(answer, "version 3 to 2");
 }
 
-Test(state, that_is_none_starts_nothing)
+SCENE(state, that_is_none_starts_nothing)
 {
 	const json_t *answer;
 
@@ -72,7 +72,7 @@ Test(state, that_is_none_starts_nothing)
 	ctl(0, "start", "cached");
 }
 
-Test(state, is_not_left_half_written)
+SCENE(state, is_not_left_half_written)
 {
 	struct stat st;
 
@@ -84,7 +84,7 @@ Test(state, is_not_left_half_written)
 	cr_assert_neq(stat(stage_path("saved.upg"), &st), 0);
 }
 
-Test(state, makes_the_round_trip_under_load_in_both_directions)
+SCENE(state, makes_the_round_trip_under_load_in_both_directions)
 {
 	const json_t *answer;
 
@@ -97,7 +97,7 @@ Test(state, makes_the_round_trip_under_load_in_both_directions)
 	stage_load_spotless();
 }
 
-Test(state, that_would_not_survive_the_way_back_stops_the_roll_and_is_named)
+SCENE(state, that_would_not_survive_the_way_back_stops_the_roll_and_is_named)
 {
 	const json_t *answer;
 	int client;
