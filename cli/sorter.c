@@ -268,7 +268,7 @@ static int merge_pass(struct sorter *sorter, struct why *why)
 {
 	size_t fan = sorter->capacity / WINDOW_ENTRIES, joined = 0;
 	uint64_t at = 0;
-	int fd, r = file_open(&fd, why);
+	int fd = -1, r = file_open(&fd, why);
 
 	for (size_t first = 0; first < sorter->n_runs && r == 0; first += fan) {
 		size_t n = sorter->n_runs - first < fan ? sorter->n_runs - first : fan;

@@ -39,8 +39,9 @@ void state_usage(FILE *out)
 	fputs("Usage: upgradectl state VERB [OPTION...] FILE...\n"
 	      "\n"
 	      "Look at state that \"upgradectl save\" wrote. FILE may be \"-\", the standard input. A file of any size takes\n"
-	      "little memory; neither its application nor upgraded is needed. For compat, OLD and NEW are .proto files, descriptor sets\n"
-	      "(protoc --include_imports -o FILE), or programs with what protoc-gen-upgrade(1) made of their .proto files.\n"
+	      "little memory; neither its application nor upgraded is needed. For compat, OLD and NEW are .proto files,\n"
+	      "descriptor sets (protoc --include_imports -o FILE), or programs with what protoc-gen-upgrade(1) made of their\n"
+	      ".proto files.\n"
 	      "\n"
 	      "Verbs:\n", out);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)

@@ -111,9 +111,9 @@ static int type_meet(struct describer *d, const ProtobufCMessageDescriptor *mess
 	const void *descriptor = message ? (const void *)message : (const void *)enumeration;
 	struct node node = { .message = message, .enumeration = enumeration };
 	size_t slot;
-	int r = seen_grow(d);
+	int r = descriptor ? seen_grow(d) : 0;
 
-	if (r < 0)
+	if (r < 0 || !descriptor)
 		return r;
 	slot = seen_slot(d, descriptor);
 	if (d->seen[slot])

@@ -25,7 +25,7 @@ static bool reads_back(const char *text, double value, bool is_float)
 {
 	double read = is_float ? (double)strtof(text, NULL) : strtod(text, NULL);
 
-	return memcmp(&read, &value, sizeof(read)) == 0;
+	return read >= value && read <= value;
 }
 
 const char *sf_real_text(char text[SF_REAL_BYTES], double value, bool is_float)
