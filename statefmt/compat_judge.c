@@ -32,6 +32,7 @@ int judgement_add(struct judgement *judgement, const struct compat_finding *find
 	return 0;
 }
 
+static void say(char *text, size_t size, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
 static void say(char *text, size_t size, const char *fmt, va_list args)
 {
 	size_t at = strlen(text);
@@ -182,6 +183,8 @@ static void presence_judge(const struct succession_link *link, struct opinion *o
 		changes(opinion, "cannot be absent now");
 		objects(opinion, lost(link), "up: absent and zero become one");
 	}
+	if (!older->oneof != !newer->oneof)
+		changes(opinion, "%s %s", newer->oneof ? "in" : "no more in", newer->oneof ? newer->oneof : older->oneof);
 	if (older->oneof && !newer->oneof)
 		objects(opinion, COMPAT_CHECKED, "down: where another field of %s is set too, the roll stops", older->oneof);
 	if (newer->oneof && !older->oneof)

@@ -167,8 +167,11 @@ static int removed_link(struct work *work, const char *name, const struct schema
 	char *hand;
 	int r = work_path(work, name, &link.from, &unused_reason);
 
-	if (r != 0)
-		return r < 0 ? r : -EINVAL;
+	if (r > 0)
+		return why_set(work->why, -EMSGSIZE, "%s: the names of fields nested in one another are too long",
+			       work->pair->older->name);
+	if (r < 0)
+		return r;
 	if (!is_dropped(work, name)) {
 		link.kind = SUCCESSION_UNDECIDED;
 		link.reason = removed_reason(work, name, field);
