@@ -118,7 +118,7 @@ void shed_done(struct shed *shed);
 
 int transfer_save(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *prepare,
 		  Upgraded__Wire__Totals *ret_totals);
-int transfer_load(struct upg *upg, int state_fd, uint64_t deadline_us);
+int transfer_load(struct upg *upg, int state_fd, const Upgraded__Wire__Receive *receive);
 /** transfer_check() - Does the application hold as many objects as were loaded? */
 int transfer_check(struct upg *upg);
 

@@ -206,7 +206,21 @@ static int schema_to_write(const struct upg_config *config, const struct upg_typ
 	return why_set(why, -ENOENT, "the new version does not know the type %s", type->name);
 }
 
-static int save_types(struct upg_saver *saver, const struct sf_schema *schemas, bool for_file,
+/* What the supervisor allows; it need not say. */
+static struct sf_limits limits_of(const Upgraded__Wire__Limits *limits)
+{
+	struct sf_limits allowed = sf_limits_default;
+
+	if (limits && limits->record_bytes)
+		allowed.record_bytes = limits->record_bytes;
+	if (limits && limits->types)
+		allowed.types = limits->types;
+	if (limits)
+		allowed.stream_bytes = limits->stream_bytes;
+	return allowed;
+}
+
+static int save_types(struct upg_saver *saver, const struct sf_schema *schemas, const Upgraded__Wire__Prepare *prepare,
 		      Upgraded__Wire__Totals *ret_totals)
 {
 	struct upg *upg = saver->upg;
@@ -214,13 +228,14 @@ static int save_types(struct upg_saver *saver, const struct sf_schema *schemas, 
 	struct sf_header header = {
 		.service = config->service, .app_version = config->version, .schemas = schemas, .n_schemas = config->n_types
 	};
+	struct sf_limits limits = limits_of(prepare->limits);
 	struct sf_totals totals;
 	int r;
 
-	r = sf_writer_new(&header, &sf_limits_default, write_state, saver, &saver->writer, &upg->why);
+	r = sf_writer_new(&header, &limits, write_state, saver, &saver->writer, &upg->why);
 	for (size_t i = 0; r == 0 && i < config->n_types; i++) {
 		saver->type = saver->stream_type = i;
-		if (config->types[i].save && !(for_file && config->types[i].process_only))
+		if (config->types[i].save && !(prepare->save_only && config->types[i].process_only))
 			r = config->types[i].save(saver, config->userdata);
 		if (r < 0)
 			why_prefix(&upg->why, r, "saving %s", config->types[i].name);
@@ -256,7 +271,7 @@ int transfer_save(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *
 	if (r == 0)
 		r = fd_nonblock(state_fd, 1);
 	if (r == 0)
-		r = save_types(&saver, want, prepare->save_only, ret_totals);
+		r = save_types(&saver, want, prepare, ret_totals);
 	refs_done(&upg->refs);
 	sf_plan_free(saver.plan);
 	free(migrations);
@@ -376,9 +391,10 @@ static int finish_refs(struct upg *upg)
 	return r;
 }
 
-int transfer_load(struct upg *upg, int state_fd, uint64_t deadline_us)
+int transfer_load(struct upg *upg, int state_fd, const Upgraded__Wire__Receive *receive)
 {
-	struct upg_loader loader = { .upg = upg, .state_fd = state_fd, .deadline_us = deadline_us };
+	struct upg_loader loader = { .upg = upg, .state_fd = state_fd, .deadline_us = receive->deadline_us };
+	struct sf_limits limits = limits_of(receive->limits);
 	struct sf_reader *reader = NULL;
 	int r;
 
@@ -387,7 +403,7 @@ int transfer_load(struct upg *upg, int state_fd, uint64_t deadline_us)
 		return why_errno(&upg->why, -ENOMEM, "loading");
 	r = fd_nonblock(state_fd, 1);
 	if (r == 0)
-		r = sf_reader_new(&sf_limits_default, read_state, &loader, &reader, &upg->why);
+		r = sf_reader_new(&limits, read_state, &loader, &reader, &upg->why);
 	if (r == 0)
 		r = load_all(&loader, reader);
 	if (r == 0)

@@ -204,7 +204,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 			r = fds_receive(upg, receive->deadline_us, take_handed_fd);
 	}
 	if (r == 0)
-		r = transfer_load(upg, state_fd, receive->deadline_us);
+		r = transfer_load(upg, state_fd, receive);
 	return r;
 }
 

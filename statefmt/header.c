@@ -82,7 +82,8 @@ int sf_header_check(const struct sf_header *header, const struct sf_limits *limi
 	if (header->n_schemas == 0)
 		return why_set(why, bad, "header: it names no type; a stream has at least one");
 	if (header->n_schemas > limits->types)
-		return why_set(why, -EMSGSIZE, "header: %zu types, over the limit of %u", header->n_schemas, limits->types);
+		return why_set(why, -EMSGSIZE, "header: %zu types, over the limit of %u; " SF_RAISE_TYPES,
+			       header->n_schemas, limits->types);
 	r = text_check(header->service, "service name", 0, bad, why);
 	if (r == 0)
 		r = text_check(header->app_version, "application version", 0, bad, why);

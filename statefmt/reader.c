@@ -143,6 +143,9 @@ static int head_check(struct sf_reader *reader, const uint8_t *head)
 									      : "a second header");
 	if (length > frame_cap(reader))
 		return frame_fail(reader, -EMSGSIZE, "%u bytes, over the limit of %u", length, frame_cap(reader));
+	if (reader->limits.stream_bytes && reader->offset + length > reader->limits.stream_bytes)
+		return frame_fail(reader, -EMSGSIZE, "the state is over the limit of %" PRIu64 " bytes; " SF_RAISE_STREAM,
+				  reader->limits.stream_bytes);
 	return 0;
 }
 
@@ -221,7 +224,7 @@ static int schemas_take(struct sf_reader *reader, const Upgraded__State__StateHe
 	size_t n = message->n_schemas;
 
 	if (n > reader->limits.types)
-		return frame_fail(reader, -EMSGSIZE, "%zu types, over the limit of %u", n, reader->limits.types);
+		return frame_fail(reader, -EMSGSIZE, "%zu types, over the limit of %u; " SF_RAISE_TYPES, n, reader->limits.types);
 	reader->schemas = calloc(n + 1, sizeof(*reader->schemas)); /* n may be 0 until it was checked */
 	reader->messages = calloc(n + 1, sizeof(*reader->messages));
 	reader->seeds = calloc(n + 1, sizeof(*reader->seeds));
@@ -317,8 +320,8 @@ static int record_take(struct sf_reader *reader, struct sf_record *ret_record)
 		return frame_fail(reader, -EBADMSG, "record at byte %" PRIu64 ": version %u of \"%s\", but the header says "
 				  "%u", offset, version, reader->schemas[type].name, reader->schemas[type].version);
 	if (size > reader->limits.record_bytes)
-		return frame_fail(reader, -EMSGSIZE, "record at byte %" PRIu64 ": %u bytes of \"%s\", over the limit of %u",
-				  offset, size, reader->schemas[type].name, reader->limits.record_bytes);
+		return frame_fail(reader, -EMSGSIZE, "record at byte %" PRIu64 ": %u bytes of \"%s\", over the limit of %u; "
+				  SF_RAISE_RECORD, offset, size, reader->schemas[type].name, reader->limits.record_bytes);
 	if (size > left - SF_RECORD_HEAD_BYTES)
 		return frame_fail(reader, -EBADMSG, "record at byte %" PRIu64 ": %u bytes of \"%s\", but the batch ends "
 				  "after %zu", offset, size, reader->schemas[type].name, left - SF_RECORD_HEAD_BYTES);

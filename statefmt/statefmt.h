@@ -33,8 +33,14 @@ struct sf_limits {
 	uint32_t batch_bytes;  /* a batch is closed when it would pass this; a larger single record travels alone */
 	uint32_t header_bytes; /* the header or trailer frame */
 	uint32_t types;
+	uint64_t stream_bytes; /* all of it; 0: no cap */
 };
-extern const struct sf_limits sf_limits_default; /* 16 MiB, 256 KiB, 4 MiB, 256 */
+extern const struct sf_limits sf_limits_default; /* 16 MiB, 256 KiB, 4 MiB, 256, none */
+
+/* What an operator raises, as messages about a cap name it. */
+#define SF_RAISE_RECORD "StateRecordMax= of the service raises it"
+#define SF_RAISE_TYPES "StateTypesMax= of the service raises it"
+#define SF_RAISE_STREAM "StateMax= of the service raises it"
 
 /* One type at one version. @descriptor may be NULL where only names are known (the supervisor's view). */
 struct sf_schema {

@@ -56,7 +56,12 @@ static int frame_grow(struct sf_writer *writer, size_t size_bytes)
 
 static int bytes_write(struct sf_writer *writer, const uint8_t *data, size_t size_bytes)
 {
-	int r = writer->write(writer->arg, data, size_bytes, &writer->why);
+	int r;
+
+	if (writer->limits.stream_bytes && writer->offset + size_bytes > writer->limits.stream_bytes)
+		return why_set(&writer->why, -EMSGSIZE, "the state is over the limit of %" PRIu64 " bytes; " SF_RAISE_STREAM,
+			       writer->limits.stream_bytes);
+	r = writer->write(writer->arg, data, size_bytes, &writer->why);
 
 	if (r < 0 && writer->why.text[0])
 		return why_prefix(&writer->why, r, "writing state at byte %" PRIu64, writer->offset);
@@ -283,7 +288,7 @@ static int record_check(struct sf_writer *writer, size_t type, const ProtobufCMe
 			       entry->schema.descriptor->name);
 	*ret_size_bytes = protobuf_c_message_get_packed_size(message);
 	if (*ret_size_bytes > writer->limits.record_bytes)
-		return why_set(&writer->why, -EMSGSIZE, "\"%s\" version %u: a record of %zu bytes is over the limit of %u",
+		return why_set(&writer->why, -EMSGSIZE, "\"%s\" version %u: a record of %zu bytes is over the limit of %u; " SF_RAISE_RECORD,
 			       entry->schema.name, entry->schema.version, *ret_size_bytes, writer->limits.record_bytes);
 	return 0;
 }

@@ -407,6 +407,16 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
 	return child_adopt(instance->loop, &instance->child, pid, on_child_exit, why);
 }
 
+Upgraded__Wire__Limits instance_limits(const struct unit *unit)
+{
+	Upgraded__Wire__Limits limits = UPGRADED__WIRE__LIMITS__INIT;
+
+	limits.record_bytes = (uint32_t)unit->state_record_max;
+	limits.types = (uint32_t)unit->state_types_max;
+	limits.stream_bytes = unit->state_max;
+	return limits;
+}
+
 void instance_kill(struct instance *instance, int signal)
 {
 	if (!instance->exited)

@@ -76,6 +76,9 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why);
 /** instance_send() - Send or queue. A peer that is gone is no error here: its exit will be heard. */
 void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
 
+/** instance_limits() - The caps that @unit sets, for a Prepare or a Receive. */
+Upgraded__Wire__Limits instance_limits(const struct unit *unit);
+
 /** instance_kill() - SIGKILL or gentler. */
 void instance_kill(struct instance *instance, int signal);
 

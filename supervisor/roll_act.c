@@ -83,8 +83,10 @@ static void send_prepare(struct roll *roll)
 	const Upgraded__Wire__Hello *new = roll->new->hello->hello;
 	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
+	Upgraded__Wire__Limits limits = instance_limits(roll->unit);
 	int fds[] = { roll->word_fd, roll->state_out };
 
+	prepare.limits = &limits;
 	prepare.generation = roll->options.generation;
 	prepare.level = roll->unit->level;
 	prepare.quiesce_deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us;
@@ -100,8 +102,10 @@ static void send_receive(struct roll *roll)
 {
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	Upgraded__Wire__Limits limits = instance_limits(roll->unit);
 	int fds[] = { roll->word_fd, roll->state_in };
 
+	receive.limits = &limits;
 	receive.generation = roll->options.generation;
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
 	receive.deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;

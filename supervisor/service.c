@@ -172,8 +172,10 @@ static void send_state_file(struct service *service)
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	uint64_t due = clock_now_us() + service->unit->transfer_timeout_us;
+	Upgraded__Wire__Limits limits = instance_limits(service->unit);
 
 	receive.from_file = true;
+	receive.limits = &limits;
 	receive.deadline_us = due;
 	/* Its own deadline ends it sooner, and says why. */
 	timer_arm(service->host->site.loop, &service->deadline, due + USEC_PER_SEC, on_start_deadline);

@@ -34,10 +34,12 @@ static void on_save_deadline(struct timer *timer)
 
 static void ask(struct service *service)
 {
+	Upgraded__Wire__Limits limits = instance_limits(service->unit);
 	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
 
 	prepare.save_only = true;
+	prepare.limits = &limits;
 	prepare.level = service->unit->level;
 	prepare.quiesce_deadline_us = service->save_began_us + service->unit->quiesce_timeout_us;
 	prepare.commit_deadline_us = prepare.quiesce_deadline_us + service->unit->transfer_timeout_us;

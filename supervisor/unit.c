@@ -175,6 +175,43 @@ static int set_restart(struct unit *unit, const struct key *key, const char *val
 	return strcmp(value, "no") == 0 || strcmp(value, "on-failure") == 0 ? 0 : -EINVAL;
 }
 
+int unit_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char suffixes[] = "KMGT";
+	unsigned shift = 0;
+	uint64_t n;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (*end && end[1] == 0 && strchr(suffixes, *end))
+		shift = 10 * (unsigned)(strchr(suffixes, *end) - suffixes + 1);
+	else if (*end)
+		return -EINVAL;
+	if (errno || n > UINT64_MAX >> 1 >> shift)
+		return -EINVAL;
+	*ret_bytes = n << shift;
+	return 0;
+}
+
+static int set_size(struct unit *unit, const struct key *key, const char *value)
+{
+	return unit_size(value, field(unit, key));
+}
+
+/* What the format has 32 bits for. */
+static int set_small_size(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t n;
+
+	if (unit_size(value, &n) < 0 || n == 0 || n > UINT32_MAX)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = n;
+	return 0;
+}
+
 static int set_level(struct unit *unit, const struct key *key, const char *value)
 {
 	static const char *const levels[] = { "work", "request", "protocol" };
@@ -243,6 +280,9 @@ static const struct key keys[] = {
 	{ "RestartDelay", DURATION, set_duration, AT(restart_delay_us) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
+	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },
+	{ "StateTypesMax", "a number from 1", set_small_size, AT(state_types_max) },
+	{ "StateMax", "a size such as 20G; 0: no limit", set_size, AT(state_max) },
 	{ "Verify", "none or roundtrip", set_verify, 0 },
 	{ "Restart", "on-failure or no", set_restart, 0 },
 	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },

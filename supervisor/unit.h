@@ -36,6 +36,7 @@ struct unit {
 	enum unit_verify verify;
 	enum unit_restart restart;
 	unsigned level;         /* enum upg_level as a number */
+	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
 };
 
@@ -63,6 +64,8 @@ int unit_command_check(const struct unit *unit, struct why *why);
 
 /** unit_duration() - "300ms", "5s", "2min", "1h", bare seconds. Return: 0 or -EINVAL. */
 int unit_duration(const char *text, uint64_t *ret_us);
+/** unit_size() - "500", "64K", "16M", "2G", in units of 1024. Return: 0 or -EINVAL. */
+int unit_size(const char *text, uint64_t *ret_bytes);
 bool unit_rollback_parse(const char *text, enum unit_rollback *ret);
 bool unit_verify_parse(const char *text, enum unit_verify *ret);
 const char *unit_rollback_name(enum unit_rollback rollback);

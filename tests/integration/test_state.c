@@ -115,3 +115,28 @@ SCENE(state, that_would_not_survive_the_way_back_stops_the_roll_and_is_named)
 	stage_load_spotless();
 	close(client);
 }
+
+Test(state, over_a_cap_stops_the_roll_and_the_message_says_how_to_raise_it)
+{
+	const json_t *answer;
+	int client;
+
+	stage_serve(&(struct rig_cached){ .lines = SHORT_BAKE "StateRecordMax=300\n" }, NULL);
+	client = client_open();
+	client_store(client, "large", "0123456789012345678901234567890123456789012345678901234567890123456789"
+				      "0123456789012345678901234567890123456789012345678901234567890123456789"
+				      "0123456789012345678901234567890123456789012345678901234567890123456789"
+				      "0123456789012345678901234567890123456789012345678901234567890123456789"
+				      "0123456789012345678901234567890123456789012345678901234567890123456789");
+	answer = ctl(6, "roll", "cached", "v2");
+	must_say(answer, "StateRecordMax= of the service raises it");
+	answer = ctl(1, "save", "cached", stage_path("saved.upg"));
+	must_say(answer, "StateRecordMax=");
+	/* The file is read anew at each roll. */
+	stage_unit(&(struct rig_cached){ .lines = SHORT_BAKE "StateMax=100\n" });
+	answer = ctl(6, "roll", "cached", "v2");
+	must_say(answer, "StateMax= of the service raises it");
+	stage_unit(&(struct rig_cached){ .lines = SHORT_BAKE "StateRecordMax=1K\nStateMax=1M\n" });
+	ctl(0, "roll", "cached", "v2");
+	close(client);
+}

@@ -186,7 +186,11 @@ static int load_from_memory(int fd, struct graph *graph, struct why *why)
 {
 	struct upg_config config;
 	struct upg *upg = upg_make(&config, graph);
-	int r = transfer_load(upg, fd, UINT64_MAX);
+	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
+	int r;
+
+	receive.deadline_us = UINT64_MAX;
+	r = transfer_load(upg, fd, &receive);
 
 	*why = upg->why;
 	if (r == 0)

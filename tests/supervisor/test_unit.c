@@ -145,6 +145,8 @@ Test(unit, takes_every_word_of_a_choice, .fini = teardown)
 Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)
 {
 	expect_good(with("Bake=0\nRestartDelay=0"));
+	expect_good(with("StateRecordMax=64M\nStateTypesMax=1K\nStateMax=2T"));
+	expect_good(with("StateMax=0"));
 	cr_assert_eq(unit->bake_us, 0);
 	cr_assert_eq(unit->restart_delay_us, 0);
 }
@@ -170,6 +172,12 @@ static const char *const bad_lines[] = {
 	"HealthInterval=0",
 	"HealthTimeout=soon",
 	"Bake=1.5s",
+	"StateRecordMax=0",
+	"StateRecordMax=4G",
+	"StateTypesMax=many",
+	"StateMax=1X",
+	"StateMax=-1",
+	"StateMax=99999999T",
 	"RestartDelay=99999999999999999999",
 	"Rollback=Image",
 	"Rollback=",
