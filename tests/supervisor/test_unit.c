@@ -145,8 +145,6 @@ Test(unit, takes_every_word_of_a_choice, .fini = teardown)
 Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)
 {
 	expect_good(with("Bake=0\nRestartDelay=0"));
-	expect_good(with("StateRecordMax=64M\nStateTypesMax=1K\nStateMax=2T"));
-	expect_good(with("StateMax=0"));
 	cr_assert_eq(unit->bake_us, 0);
 	cr_assert_eq(unit->restart_delay_us, 0);
 }
