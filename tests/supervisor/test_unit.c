@@ -142,6 +142,14 @@ Test(unit, takes_every_word_of_a_choice, .fini = teardown)
 	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
 }
 
+Test(unit, reads_sizes_in_units_of_1024, .fini = teardown)
+{
+	expect_good(with("StateRecordMax=64M\nStateTypesMax=1K\nStateMax=2T"));
+	cr_assert_eq(unit->state_record_max, 64u << 20);
+	cr_assert_eq(unit->state_types_max, 1024);
+	cr_assert_eq(unit->state_max, UINT64_C(2) << 40);
+}
+
 Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)
 {
 	expect_good(with("Bake=0\nRestartDelay=0"));
