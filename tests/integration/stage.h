@@ -71,8 +71,8 @@ bool stage_said(const json_t *answer, const char *text);
 pid_t stage_pid(const char *state);
 
 /** stage_crash() - Under load, roll to a version that fails after it has taken over. The roll must end as @outcome
-#define must_say(answer, text) \
-	cr_assert(stage_said(answer, text), "\"%s\" is not said in %s", text, json_dumps(answer, 0))
+ * (NULL: whichever way back it took), and exactly what was written since the commit is taken back, on exactly the
+ * connections that were reset. */
 void stage_crash(const char *version, const char *outcome);
 
 /** stage_settle() - The second half of that, for a roll that a test has watched by itself. */
