@@ -4,6 +4,7 @@
  *   main.c    builds the set, runs the scenes, leaves nothing
  *   scenes.c  what is shown, and what must come of it
  *   scene.c   one scene: the roll, what it came to, what the clients saw
+ *   talk.c    the two who talk in chatd
  *   sum.c     the table and the last line
  *   show.c    how it looks
  */
@@ -14,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* ---- what is shown ---- */
 
@@ -63,11 +65,26 @@ struct clients {
 	int64_t requests, wrong, failed, lost;
 };
 
+/* One of those who talk in chatd. */
+struct person {
+	int fd;      /* owned by @lines once that is open */
+	FILE *lines;
+	char line[512];
+};
+
+struct talk {
+	const char *service;
+	uint16_t port;
+	struct person ann, bob;
+	unsigned said; /* sentences of ann's */
+};
+
 #define SCENES_MAX 32
 
 struct demo {
 	struct rig *rig;
 	struct clients main, side; /* of service cached, and of the one beside it */
+	struct talk talk;
 	uint64_t begun_us;
 	struct result results[SCENES_MAX];
 	size_t n_results;
@@ -82,6 +99,14 @@ int scene_run(struct demo *demo, const struct scene *scene);
 
 /** demo_unit_write() - The service file of @service, with @lines added. */
 int demo_unit_write(struct demo *demo, const char *service, const char *lines);
+
+/** talk_start() - Two people come into a room of chatd. Return: 0 or -errno. */
+int talk_start(struct demo *demo);
+/** talk_before() - One begins a sentence. */
+void talk_before(struct demo *demo);
+/** talk_after() - It is finished, and heard, and remembered with all before it. */
+void talk_after(struct demo *demo);
+void talk_stop(struct demo *demo);
 
 /** clients_hear() - Take note of a report of theirs. */
 void clients_hear(struct clients *clients, const json_t *report);

@@ -32,10 +32,25 @@ void demo_broken(struct demo *demo, const char *fmt, ...)
 
 /* ---- the set ---- */
 
+static int chatd_unit_write(struct demo *demo, const char *lines)
+{
+	char *text;
+	int rc;
+
+	if (asprintf(&text, "[Service]\nExec=%s-%%v -p %u\nVersion=v1\n%s", rig_program(demo->rig, "examples/chatd"),
+		     demo->talk.port, lines ? lines : "Bake=1s\n") < 0)
+		return -ENOMEM;
+	rc = rig_unit_write(demo->rig, demo->talk.service, text);
+	free(text);
+	return rc;
+}
+
 int demo_unit_write(struct demo *demo, const char *service, const char *lines)
 {
 	struct rig_cached cached = { .port = demo->main.port, .lines = lines ? lines : "Bake=1s\n" };
 
+	if (strcmp(service, demo->talk.service) == 0)
+		return chatd_unit_write(demo, lines);
 	if (strcmp(service, demo->side.service) == 0)
 		cached = (struct rig_cached){ .port = demo->side.port, .version = "v1-stuck", .lines = "QuiesceTimeout=500ms\n" };
 	return rig_cached_write(demo->rig, service, &cached);
@@ -74,10 +89,13 @@ static int start_all(struct demo *demo)
 
 	demo->main.port = rig_port(demo->rig);
 	demo->side.port = rig_port(demo->rig);
-	show_title(0, "upgraded, and two services under load");
+	demo->talk.port = rig_port(demo->rig);
+	show_title(0, "upgraded, and three services in use");
 	rc = demo_unit_write(demo, demo->main.service, NULL);
 	if (rc == 0)
 		rc = demo_unit_write(demo, demo->side.service, NULL);
+	if (rc == 0)
+		rc = demo_unit_write(demo, demo->talk.service, NULL);
 	if (rc == 0)
 		rc = rig_daemon_start(demo->rig, NULL);
 	if (rc == 0)
@@ -86,6 +104,10 @@ static int start_all(struct demo *demo)
 		rc = start(demo, &demo->main, RATE);
 	if (rc == 0)
 		rc = start(demo, &demo->side, SIDE_RATE);
+	if (rc == 0)
+		rc = must_do(demo, "start", demo->talk.service);
+	if (rc == 0)
+		rc = talk_start(demo);
 	return rc;
 }
 
@@ -116,11 +138,14 @@ static int stop_all(struct demo *demo)
 	int rc;
 
 	show_title(0, "the end");
+	talk_stop(demo);
 	rc = stop_clients(demo, &demo->main);
 	if (rc == 0)
 		rc = stop_clients(demo, &demo->side);
 	if (rc == 0)
 		rc = must_do(demo, "stop", demo->main.service);
+	if (rc == 0)
+		rc = must_do(demo, "stop", demo->talk.service);
 	/* The other one is left to the daemon's own end. */
 	if (rc == 0)
 		rc = rig_daemon_stop(demo->rig);
@@ -148,6 +173,7 @@ int main(void)
 	static struct demo demo = {
 		.main = { .service = "cached", .connections = CONNECTIONS },
 		.side = { .service = "stuck", .connections = SIDE_CONNECTIONS },
+		.talk = { .service = "chatd" },
 	};
 	bool held;
 	int rc;

@@ -20,7 +20,13 @@ static int act(struct demo *demo, const struct scene *scene, int *ret_status)
 
 static struct clients *clients_of(struct demo *demo, const struct scene *scene)
 {
-	return strcmp(scene->service, demo->main.service) == 0 ? &demo->main : &demo->side;
+	/* While chatd is rolled, the clients of cached are watched: nothing of it may concern them. */
+	return strcmp(scene->service, demo->side.service) == 0 ? &demo->side : &demo->main;
+}
+
+static bool talks(const struct demo *demo, const struct scene *scene)
+{
+	return strcmp(scene->service, demo->talk.service) == 0;
 }
 
 /* ---- judging it ---- */
@@ -163,8 +169,12 @@ int scene_run(struct demo *demo, const struct scene *scene)
 		rc = rig_load_ask(clients->load, NULL, "mark");
 	if (rc == 0 && scene->kind == SCENE_BACK)
 		rc = rig_load_ask(clients->load, NULL, "crash");
+	if (talks(demo, scene))
+		talk_before(demo);
 	if (rc == 0)
 		rc = act(demo, scene, &result->status);
+	if (rc == 0 && talks(demo, scene))
+		talk_after(demo);
 	if (rc == 0)
 		rc = look(demo, result, clients);
 	return rc;

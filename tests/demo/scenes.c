@@ -13,6 +13,11 @@
 	  .status = 6, .outcome = "rolled-back-" way, .serves = "v3" }
 
 /* Served requests before a crash: at the load's rate, so many come only after old is parked, or its image is taken. */
+/* Every object of chatd points to others; its migrations are generated, and the way back is proved before each commit. */
+#define TALK(what_kind, of, told, with, to, then) \
+	{ .kind = (what_kind), .title = of, .story = told, .service = "chatd", .verb = with, .version = to, \
+	  .lines = "Bake=1s\nVerify=roundtrip\n", .status = 0, .outcome = "done", .serves = then }
+
 #define AFTER_THE_PARK "Bake=10s\nEnvironment=CACHED_BREAK_AFTER=4000\n"
 #define AFTER_THE_IMAGE "Bake=20s\nEnvironment=CACHED_BREAK_AFTER=24000\n"
 #define SOON_MISSED "HealthInterval=200ms\nHealthTimeout=1s\n"
@@ -39,6 +44,10 @@ const struct scene scenes[] = {
 
 	{ .kind = SCENE_UNDO, .title = "undo: v3 -> v2", .story = "No crash here: v3's state goes down through its migrations into v2.",
 	  .service = "cached", .verb = "undo", .status = 0, .outcome = "done", .serves = "v2" },
+
+	TALK(SCENE_ROLL, "chatd v1 -> v2", "A thread for each client, blocked in read(); users and rooms that point to each other.",
+	     "roll", "v2", "v2"),
+	TALK(SCENE_UNDO, "chatd undo: v2 -> v1", "And back, in the middle of another sentence.", "undo", NULL, "v1"),
 };
 const size_t n_scenes = sizeof(scenes) / sizeof(scenes[0]);
 _Static_assert(sizeof(scenes) / sizeof(scenes[0]) <= SCENES_MAX, "results have room for all scenes");
