@@ -288,7 +288,8 @@ static int record_check(struct sf_writer *writer, size_t type, const ProtobufCMe
 			       entry->schema.descriptor->name);
 	*ret_size_bytes = protobuf_c_message_get_packed_size(message);
 	if (*ret_size_bytes > writer->limits.record_bytes)
-		return why_set(&writer->why, -EMSGSIZE, "\"%s\" version %u: a record of %zu bytes is over the limit of %u; " SF_RAISE_RECORD,
+		return why_set(&writer->why, -EMSGSIZE,
+			       "\"%s\" version %u: a record of %zu bytes is over the limit of %u; " SF_RAISE_RECORD,
 			       entry->schema.name, entry->schema.version, *ret_size_bytes, writer->limits.record_bytes);
 	return 0;
 }

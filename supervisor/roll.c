@@ -50,8 +50,8 @@ void roll_blame(struct roll *roll, const char *fmt, ...)
 
 /* ---- deadlines ---- */
 
-/* Old goes on by itself at the deadline it was given, and until then it may be busy: waiting for a thread, saving. It holds the only
- * copy of the state, so nobody gives it up before it has broken that promise. */
+/* Old goes on by itself at the deadline it was given, and until then it may be busy: waiting for a thread, saving. It holds the
+ * only copy of the state, so nobody gives it up before it has broken that promise. */
 static uint64_t abort_patience_us(const struct roll *roll)
 {
 	uint64_t now = clock_now_us();

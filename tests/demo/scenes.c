@@ -42,7 +42,8 @@ const struct scene scenes[] = {
 	BACK("hang-after", "It takes over, serves, and stops in its tracks after 4,000 requests.", "parked", "memory", false,
 	     AFTER_THE_PARK SOON_MISSED),
 
-	{ .kind = SCENE_UNDO, .title = "undo: v3 -> v2", .story = "No crash here: v3's state goes down through its migrations into v2.",
+	{ .kind = SCENE_UNDO, .title = "undo: v3 -> v2",
+	  .story = "No crash here: v3's state goes down through its migrations into v2.",
 	  .service = "cached", .verb = "undo", .status = 0, .outcome = "done", .serves = "v2" },
 
 	TALK(SCENE_ROLL, "chatd v1 -> v2", "A thread for each client, blocked in read(); users and rooms that point to each other.",

@@ -32,7 +32,8 @@ void sum_show(const struct demo *demo)
 	show(STYLE_DIM, "      %-44s  %-18s  %4s  %9s  %10s  %12s\n", "", "outcome", "exit", "pause", "latency", "kept/reset");
 	for (size_t i = 0; i < demo->n_results; i++)
 		show_row(i + 1, &demo->results[i]);
-	show(STYLE_DIM, "      pause: nobody serves between the old version and the new; latency: the clients' worst in that scene\n");
+	show(STYLE_DIM, "      pause: nobody serves between the old version and the new; "
+			"latency: the clients' worst in that scene\n");
 }
 
 static unsigned count(const struct demo *demo, const char *outcome, enum scene_kind kind)
