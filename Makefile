@@ -228,7 +228,8 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	$(foreach page,$(wildcard */*.[1-8]),install -D -m 644 $(page) \
 		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
-		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
+		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' && \
+		sed -i 's|/usr/local/sbin/|$(SBINDIR)/|' '$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
 	$(foreach file,$(wildcard units/bash-completion/*),install -D -m 644 $(file) \
 		'$(DESTDIR)$(COMPLETIONDIR)/$(notdir $(file))' &&) true
 

@@ -258,6 +258,9 @@ void roll_do_park(struct roll *roll)
 		*roll->result.cause.text = 0;
 		roll->unanswered_us = 0;
 		timer_arm(roll->site->loop, &roll->ping, clock_now_us(), on_ping);
+		/* Not yet, but before anyone can need it. */
+		if (roll->options.rollback != ROLLBACK_NONE && instance_is_alive(roll->old))
+			roll->result.way_back = "parked";
 		roll->on_commit(roll);
 	} else {
 		char how[64];

@@ -267,7 +267,10 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 	if (!service->roll && !service->saving && service->state != SERVICE_STARTING && service->state != SERVICE_STOPPING)
 		return false;
 	service_answer(service, asker, WIRE_EXIT_BUSY, NULL, NULL, NULL,
-		       "wait for it, or watch it with upgradectl status", "%s: another %s is under way (%s)", service->name,
+		       service->roll && service->roll->state == ROLL_BAKE ?
+			       "wait for the end of the bake, or go back with upgradectl undo" :
+			       "wait for it, or watch it with upgradectl status",
+		       "%s: another %s is under way (%s)", service->name,
 		       service->roll ? "roll" : "change", doing);
 	return true;
 }

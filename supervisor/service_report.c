@@ -58,7 +58,9 @@ static void fill_report(const struct roll_result *result, Upgraded__Wire__RollRe
 	upgraded__wire__roll_report__init(report);
 	report->from = text_of(result->from);
 	report->to = text_of(result->to);
-	report->outcome = text_of(result->over ? roll_outcome_name(result->outcome) : "committed");
+	report->outcome = text_of(result->over	     ? roll_outcome_name(result->outcome) :
+				  result->commit_us ? "committed" :
+						      "under way");
 	report->records = result->records;
 	report->state_bytes = result->state_bytes;
 	report->fds = result->fds;
@@ -127,7 +129,9 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	status->state = text_of(state_name(service));
 	status->version = text_of(who ? who->version : service->version);
 	status->restarts = service->restarts;
-	status->previous = text_of(service->previous);
+	/* Once the new version serves, undo goes back to the one it came from. */
+	status->previous = text_of(service->roll && roll_has_committed(service->roll->state) ? service->roll->result.from :
+												    service->previous);
 	status->unit_file = text_of(service->unit ? service->unit->path : "");
 	status->description = text_of(service->state == SERVICE_RUNNING ? "" : service->failure.text);
 	status->instances = scratch->list;
@@ -137,8 +141,8 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status,
 			     scratch);
 	status->connections = service->roll ? (uint32_t)service->roll->custody.n : 0;
-	if (service->has_last) {
-		fill_report(&service->last, &scratch->report, scratch->started, sizeof(scratch->started), scratch->lines);
+	if (service->roll || service->has_last) {
+		fill_report(service->roll ? &service->roll->result : &service->last, &scratch->report, scratch->started, sizeof(scratch->started), scratch->lines);
 		status->last_roll = &scratch->report;
 	}
 }
