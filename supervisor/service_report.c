@@ -130,8 +130,9 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	status->version = text_of(who ? who->version : service->version);
 	status->restarts = service->restarts;
 	/* Once the new version serves, undo goes back to the one it came from. */
-	status->previous = text_of(service->roll && roll_has_committed(service->roll->state) ? service->roll->result.from :
-												    service->previous);
+	status->previous = text_of(service->previous);
+	if (service->roll && roll_has_committed(service->roll->state))
+		status->previous = text_of(service->roll->result.from);
 	status->unit_file = text_of(service->unit ? service->unit->path : "");
 	status->description = text_of(service->state == SERVICE_RUNNING ? "" : service->failure.text);
 	status->instances = scratch->list;
