@@ -143,7 +143,8 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 			     scratch);
 	status->connections = service->roll ? (uint32_t)service->roll->custody.n : 0;
 	if (service->roll || service->has_last) {
-		fill_report(service->roll ? &service->roll->result : &service->last, &scratch->report, scratch->started, sizeof(scratch->started), scratch->lines);
+		fill_report(service->roll ? &service->roll->result : &service->last, &scratch->report,
+			    scratch->started, sizeof(scratch->started), scratch->lines);
 		status->last_roll = &scratch->report;
 	}
 }
