@@ -174,6 +174,16 @@ void upg_refuse(struct upg *upg, const char *fmt, ...)
 	channel_send(upg, &message, NULL, 0, 0);
 }
 
+/* Tell the supervisor what upg_why() tells the application. Return: @rc. */
+static int refuse_because(struct upg *upg, int rc)
+{
+	struct why why = upg->why; /* sending may record a reason of its own */
+
+	upg_refuse(upg, "%s", why.text);
+	upg->why = why;
+	return rc;
+}
+
 /* ---- the new version's side ---- */
 
 static int take_handed_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
@@ -210,15 +220,10 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 
 static int be_received(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
-	struct why why;
 	int r = receive_state(upg, receive);
 
-	if (r < 0) {
-		why = upg->why;
-		upg_refuse(upg, "%s", why.text);
-		upg->why = why;
-		return r;
-	}
+	if (r < 0)
+		return refuse_because(upg, r);
 	upg->received = true;
 	upg->from_file = receive->from_file;
 	return UPG_RECEIVED;
@@ -331,13 +336,8 @@ static int ready_received(struct upg *upg)
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
 	int r = transfer_check(upg);
 
-	if (r < 0) {
-		struct why why = upg->why;
-
-		upg_refuse(upg, "%s", why.text);
-		upg->why = why;
-		return r;
-	}
+	if (r < 0)
+		return refuse_because(upg, r);
 	upg->roundtrip = roundtrip_free(upg->roundtrip);
 	if (upg->from_file)
 		return send_ready(upg);
@@ -387,16 +387,6 @@ static void close_channel(struct upg *upg)
 	pthread_mutex_unlock(&upg->fds.lock);
 }
 
-/* Only the word to prepare comes with descriptors, and nobody shall wait for an answer to it. */
-static int refuse_cut(struct upg *upg, int rc)
-{
-	struct why why = upg->why;
-
-	upg_refuse(upg, "%s", why.text);
-	upg->why = why;
-	return rc;
-}
-
 int upg_dispatch(struct upg *upg)
 {
 	if (upg->fd < 0)
@@ -414,7 +404,7 @@ int upg_dispatch(struct upg *upg)
 			return UPG_OK;
 		}
 		if (r < 0)
-			return upg->message_fds.cut ? refuse_cut(upg, r) : r;
+			return upg->message_fds.cut ? refuse_because(upg, r) : r;
 		r = handle(upg, message);
 		channel_free(upg, message);
 		if (r != UPG_OK)

@@ -12,7 +12,6 @@ struct registry {
 	struct service_host host;
 	struct service *services;
 	const char *criu_path;  /* to be tried; may be unusable */
-	const char *run_dir;
 	const char *work_dir;   /* for probes */
 	bool criu_ok;
 	struct why criu_detail; /* version and times, or why not */

@@ -192,7 +192,6 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.site.graveyard = &supervisor->graveyard;
 	/* Unique over restarts, and below 2^56, as the commit word has no more room. */
 	registry->host.generation = (uint64_t)time(NULL) << 20;
-	registry->run_dir = config->run_dir;
 	registry->work_dir = config->state_dir;
 	registry->criu_path = config->criu_path;
 	/* Whether images work is known before the first roll could need one. */

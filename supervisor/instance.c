@@ -402,7 +402,6 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
 	child_done(&instance->child);
 	child_init(&instance->child);
 	instance->exited = instance->exit_told = false;
-	instance->restored = true;
 	instance->since_us = clock_now_us();
 	return child_adopt(instance->loop, &instance->child, pid, on_child_exit, why);
 }

@@ -41,7 +41,6 @@ struct instance {
 	uint64_t since_us;
 	bool exited;
 	bool exit_told; /* on_exit was called */
-	bool restored; /* from an image */
 
 	int channel; /* -1 once the other end is closed */
 	struct source channel_source;

@@ -251,8 +251,7 @@ void roll_do_park(struct roll *roll)
 	roll->result.resume_us = 0;
 	commit_unmap(&roll->word);
 	roll_say(roll, "commit", roll->new->child.pid, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms",
-		 roll->result.to,
-		 roll->result.pause_us / 1000, roll->result.pause_us % 1000);
+		 roll->result.to, roll->result.pause_us / 1000, roll->result.pause_us % 1000);
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */
 		*roll->result.cause.text = 0;
