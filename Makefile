@@ -162,7 +162,9 @@ BENCHES := $(patsubst tests/bench/%.c,$B/tests/%,$(wildcard tests/bench/bench_*.
 LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
 # Applications that the integration tests start, linked as users link theirs.
 ACTORS := $(patsubst tests/integration/apps/%.c,$B/tests/%,$(wildcard tests/integration/apps/*.c))
-INTEGRATION := $(if $(call sources,tests/integration),$B/tests/integration $(ACTORS))
+# Groups of tests with real processes: each its own program, all on one stage.
+TEST_GROUPS := $(foreach group,integration ways-back,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 
@@ -463,8 +465,9 @@ $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
 	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(STACK_$(room)),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
 RIG := $(call folder_objects,normal,tests/rig)
-$(call rule,$B/tests/integration,normal,$(call folder_objects,normal,tests/integration) $(RIG),base statefmt wire,\
-	$(CRITERION) $$(PACKAGE_LIBS) -lm)
+STAGE := $(call objects,normal,$(filter-out tests/integration/test_%.c,$(call sources,tests/integration)))
+$(foreach group,$(TEST_GROUPS),$(call rule,$B/tests/$(group),normal,\
+	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
 $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/obj/normal/,$(call protos,$(CACHED))) $B/libupgrade.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
