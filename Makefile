@@ -256,7 +256,7 @@ tests: $(JAIL) $(if $(UNIT_SUITE),$B/asan/tests/$(UNIT_SUITE),$(if $(filter fuzz
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
 fuzzers: $(FUZZERS) $(JAIL)
-benches: $(BENCHES) $(JAIL) $(EVERYTHING)
+benches: $(BENCHES) $(JAIL) $(LOAD) $(EVERYTHING)
 
 # ---- generated code ----
 
@@ -487,7 +487,7 @@ $(foreach name,$(FUZZERS:$B/fuzz/%=%),$(call rule,$B/fuzz/$(name),fuzz,\
 	$(call objects,fuzz,tests/fuzz/$(name).c $(FUZZ_SHARED)) \
 	$(addprefix $B/obj/fuzz/,$(call protos,tests/fuzz)),$(ROOMS),$$(PACKAGE_LIBS)))
 $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
-	$(call objects,normal,tests/bench/$(name).c $(BENCH_SHARED)) \
+	$(call objects,normal,tests/bench/$(name).c $(BENCH_SHARED)) $(RIG) \
 	$(addprefix $B/obj/normal/,$(call protos,tests/bench)),$(ROOMS),$$(PACKAGE_LIBS) -lm))
 
 # ---- checks ----

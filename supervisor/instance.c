@@ -227,6 +227,7 @@ static void on_child_exit(struct child *child)
 	struct instance *instance = container_of(child, struct instance, child);
 
 	instance->exited = true;
+	instance->exited_us = clock_now_us();
 	/* Its last words come first: why it refused, that it had committed. The socket holds no more than that. */
 	for (unsigned i = 0; i < LAST_WORDS_MAX && read_channel(instance); i++)
 		;

@@ -39,6 +39,7 @@ struct instance {
 	char version[UNIT_NAME_MAX + 1];
 	struct child child;
 	uint64_t since_us;
+	uint64_t exited_us; /* when its end was heard of */
 	bool exited;
 	bool exit_told; /* on_exit was called */
 

@@ -64,7 +64,7 @@ struct roll_result {
 	char from[UNIT_NAME_MAX + 1], to[UNIT_NAME_MAX + 1];
 	uint64_t records, state_bytes;
 	uint32_t fds, kept, reset, closed;
-	uint64_t pause_us, commit_us, resume_us;
+	uint64_t pause_us, commit_us, died_us, resume_us;
 	uint64_t image_bytes, image_us, restore_us;
 	const char *way_back;    /* a literal */
 	struct why cause;

@@ -291,6 +291,8 @@ static void on_new_exit(struct instance *new)
 	struct roll *roll = new->owner;
 	char how[64];
 
+	if (!roll->result.died_us)
+		roll->result.died_us = new->exited_us;
 	roll_blame(roll, "version %s (pid %d) %s", new->version, new->child.pid, child_describe(&new->child, how, sizeof(how)));
 	roll_happen(roll, ROLL_EV_NEW_GONE);
 }

@@ -66,6 +66,7 @@ static void fill_report(const struct roll_result *result, Upgraded__Wire__RollRe
 	report->fds = result->fds;
 	report->pause_us = result->pause_us;
 	report->commit_us = result->commit_us;
+	report->died_us = result->died_us;
 	report->resume_us = result->resume_us;
 	report->kept = result->kept;
 	report->reset = result->reset;
