@@ -13,6 +13,7 @@
 #include "supervisor/conntable.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/why.h"
 #include "supervisor/sockdiag.h"
 
@@ -40,20 +41,34 @@ struct conntable {
 
 struct reading {
 	struct conn *conn;
-	size_t n;
+	struct inet_diag_req_v2 *requests; /* for those that are not settled yet */
+	size_t *which;                     /* the connection that each request is for */
+	size_t n;                          /* requests */
 	bool counters_missing;
 };
+
+static void no_entry(const void *entry, size_t size, void *userdata)
+{
+	(void)entry;
+	(void)size;
+	(void)userdata;
+}
 
 int conntable_new(struct conntable **ret_table, struct why *why)
 {
 	struct conntable *table = calloc(1, sizeof(*table));
+	/* A list of sockets in no state at all costs nothing, and tells whether the kernel knows of TCP here: asked for a single
+	 * socket, it would only say that there is no such one. */
+	const struct inet_diag_req_v2 none = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP };
 	int r;
 
 	if (!table)
 		return why_errno(why, -ENOMEM, "table of connections");
 	r = sockdiag_new(&table->diag, why);
+	if (r == 0)
+		r = sockdiag_dump(table->diag, &none, sizeof(none), no_entry, NULL, why);
 	if (r < 0) {
-		free(table);
+		conntable_free(table);
 		return r;
 	}
 	*ret_table = table;
@@ -82,28 +97,97 @@ static struct conn *conn_find(struct conn *conn, size_t n, unsigned long long in
 	return n ? bsearch(&key, conn, n, sizeof(*conn), conn_compare) : NULL;
 }
 
-static void peer_print(struct conn *conn, const struct inet_diag_msg *entry)
+/* ---- which connection ---- */
+
+static int address_put(const struct sockaddr_storage *address, __be16 *ret_port, __be32 ret_address[4], __u32 *interface)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+
+	if (address->ss_family == AF_INET) {
+		*ret_port = v4->sin_port;
+		ret_address[0] = v4->sin_addr.s_addr;
+		return 0;
+	}
+	if (address->ss_family != AF_INET6)
+		return -EAFNOSUPPORT;
+	*ret_port = v6->sin6_port;
+	memcpy(ret_address, &v6->sin6_addr, sizeof(v6->sin6_addr));
+	if (v6->sin6_scope_id)
+		*interface = v6->sin6_scope_id;
+	return 0;
+}
+
+static bool is_listener(int fd)
+{
+	int listening = 0;
+	socklen_t size = sizeof(listening);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
+}
+
+int conn_identify(int fd, struct conn_id *ret_id)
+{
+	struct conn_id id = { .addresses = { .idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } } };
+	struct inet_diag_sockid *addresses = &id.addresses;
+	struct sockaddr_storage own, peer;
+	socklen_t size = sizeof(int);
+	int protocol, r = fd_inode(fd, &id.inode);
+
+	if (r < 0)
+		return r;
+	ret_id->inode = id.inode;
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0 || protocol != IPPROTO_TCP)
+		return CONN_NO_TCP;
+	size = sizeof(peer);
+	if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0) {
+		if (is_listener(fd))
+			return CONN_NO_TCP;
+		*ret_id = id; /* it has ended */
+		return 0;
+	}
+	size = sizeof(own);
+	if (getsockname(fd, (struct sockaddr *)&own, &size) < 0)
+		return -errno;
+	if (address_put(&own, &addresses->idiag_sport, addresses->idiag_src, &addresses->idiag_if) < 0 ||
+	    address_put(&peer, &addresses->idiag_dport, addresses->idiag_dst, &addresses->idiag_if) < 0)
+		return CONN_NO_TCP;
+	id.family = (uint8_t)own.ss_family;
+	*ret_id = id;
+	return 0;
+}
+
+uint32_t conn_bound_interface(int fd)
+{
+	int interface = 0;
+	socklen_t size = sizeof(interface);
+
+	return getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &interface, &size) == 0 && interface > 0 ? (uint32_t)interface : 0;
+}
+
+const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX])
 {
 	char address[INET6_ADDRSTRLEN] = "?";
 
-	inet_ntop(entry->idiag_family, entry->id.idiag_dst, address, sizeof(address));
-	snprintf(conn->peer, sizeof(conn->peer), entry->idiag_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
-		 (unsigned)ntohs(entry->id.idiag_dport));
+	inet_ntop(id->family, id->addresses.idiag_dst, address, sizeof(address));
+	snprintf(buf, CONN_PEER_MAX, id->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
+		 (unsigned)ntohs(id->addresses.idiag_dport));
+	return buf;
 }
 
-static void on_entry(const void *data, size_t size, void *userdata)
+/* ---- readings ---- */
+
+static void on_entry(size_t i, const void *data, size_t size, void *userdata)
 {
 	struct reading *reading = userdata;
+	struct conn *conn = &reading->conn[reading->which[i]];
 	const struct inet_diag_msg *entry = data;
 	struct tcp_info info = { 0 };
 	const void *attribute;
-	struct conn *conn;
 	size_t length = 0;
 
-	if (size < sizeof(*entry))
-		return;
-	conn = entry->idiag_inode ? conn_find(reading->conn, reading->n, entry->idiag_inode) : NULL;
-	if (!conn)
+	/* Another one answers in its stead when it has ended: its listener, or a later connection from the same place. */
+	if (size < sizeof(*entry) || entry->idiag_inode != (uint32_t)conn->inode || !(STATES_WANTED & 1u << entry->idiag_state))
 		return;
 	attribute = sockdiag_attribute(data, size, sizeof(*entry), INET_DIAG_INFO, &length);
 	/* The kernel's structure may be older and shorter than ours, or newer and longer. */
@@ -116,19 +200,28 @@ static void on_entry(const void *data, size_t size, void *userdata)
 	conn->state = entry->idiag_state;
 	conn->consumed = info.tcpi_bytes_received - entry->idiag_rqueue;
 	conn->written = info.tcpi_bytes_acked + entry->idiag_wqueue;
-	if (!conn->peer[0])
-		peer_print(conn, entry);
 }
 
-static int read_family(struct conntable *table, uint8_t family, struct reading *reading, struct why *why)
+static void reading_prepare(struct reading *reading, const struct conn_sample *sample)
 {
-	struct inet_diag_req_v2 request = { .sdiag_family = family, .sdiag_protocol = IPPROTO_TCP,
-					    .idiag_ext = 1u << (INET_DIAG_INFO - 1), .idiag_states = STATES_WANTED };
+	reading->n = 0;
+	for (size_t i = 0; i < sample->n; i++) {
+		const struct conn *conn = &sample->conn[i];
 
-	return sockdiag_dump(table->diag, &request, sizeof(request), on_entry, reading, why);
+		reading->conn[i] = (struct conn){ .inode = conn->inode };
+		if (conn->stable || !conn->id.family)
+			continue;
+		reading->requests[reading->n] = (struct inet_diag_req_v2){
+			.sdiag_family = conn->id.family,
+			.sdiag_protocol = IPPROTO_TCP,
+			.idiag_ext = 1u << (INET_DIAG_INFO - 1),
+			.idiag_states = STATES_WANTED,
+			.id = conn->id.addresses,
+		};
+		reading->which[reading->n++] = i;
+	}
 }
 
-/* A list that changed while it was read is fine: what was changed in it is not stable, and is read again. */
 static int read_once(struct conntable *table, struct reading *reading, struct why *why)
 {
 	int r = 0;
@@ -136,10 +229,8 @@ static int read_once(struct conntable *table, struct reading *reading, struct wh
 	if (!table->diag)
 		r = sockdiag_new(&table->diag, why);
 	if (r == 0)
-		r = read_family(table, AF_INET, reading, why);
-	if (r == 0 || r == -EINTR)
-		r = read_family(table, AF_INET6, reading, why);
-	if (r < 0 && r != -EINTR) {
+		r = sockdiag_ask(table->diag, reading->requests, sizeof(*reading->requests), reading->n, on_entry, reading, why);
+	if (r < 0) {
 		table->diag = sockdiag_free(table->diag);
 		return r;
 	}
@@ -171,60 +262,63 @@ static size_t settle(struct conn_sample *sample, const struct conn *fresh)
 		conn->state = fresh[i].state;
 		conn->consumed = fresh[i].consumed;
 		conn->written = fresh[i].written;
-		memcpy(conn->peer, fresh[i].peer, sizeof(conn->peer));
 		open += !conn->stable;
 	}
 	return open;
 }
 
-static void conn_list(struct conn_sample *sample, const unsigned long long *inodes, size_t n)
+static void conn_list(struct conn_sample *sample, const struct conn_id *ids, size_t n)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < n; i++)
-		sample->conn[i].inode = inodes[i];
+	for (size_t i = 0; i < n; i++) {
+		sample->conn[i].inode = ids[i].inode;
+		sample->conn[i].id = ids[i];
+	}
 	qsort(sample->conn, n, sizeof(*sample->conn), conn_compare);
 	for (size_t i = 0; i < n; i++)
 		if (kept == 0 || sample->conn[kept - 1].inode != sample->conn[i].inode)
-			sample->conn[kept++].inode = sample->conn[i].inode;
+			sample->conn[kept++] = sample->conn[i];
 	sample->n = kept;
 }
 
-static int sample_fill(struct conntable *table, struct conn_sample *sample, struct conn *fresh, uint64_t deadline_us,
+static int sample_fill(struct conntable *table, struct conn_sample *sample, struct reading *reading, uint64_t deadline_us,
 		       struct why *why)
 {
-	struct reading reading = { .conn = fresh, .n = sample->n };
 	size_t open;
 	int r;
 
 	do {
-		for (size_t i = 0; i < sample->n; i++)
-			fresh[i] = (struct conn){ .inode = sample->conn[i].inode };
-		r = read_once(table, &reading, why);
+		reading_prepare(reading, sample);
+		r = read_once(table, reading, why);
 		if (r < 0)
 			return r;
 		sample->readings++;
-		open = settle(sample, fresh);
+		open = settle(sample, reading->conn);
 	} while (open > 0 && sample->readings < READINGS_MAX && clock_now_us() < deadline_us);
 	return 0;
 }
 
-int conntable_sample(struct conntable *table, const unsigned long long *inodes, size_t n, uint64_t deadline_us,
+int conntable_sample(struct conntable *table, const struct conn_id *ids, size_t n, uint64_t deadline_us,
 		     struct conn_sample *ret_sample, struct why *why)
 {
-	struct conn_sample sample = { 0 };
-	struct conn *fresh;
+	struct conn_sample sample = { .conn = calloc(n + 1, sizeof(*sample.conn)) };
+	struct reading reading = {
+		.conn = calloc(n + 1, sizeof(*reading.conn)),
+		.requests = calloc(n + 1, sizeof(*reading.requests)),
+		.which = calloc(n + 1, sizeof(*reading.which)),
+	};
 	int r = 0;
 
-	sample.conn = calloc(n + 1, sizeof(*sample.conn));
-	fresh = calloc(n + 1, sizeof(*fresh));
-	if (!sample.conn || !fresh) {
+	if (!sample.conn || !reading.conn || !reading.requests || !reading.which) {
 		r = why_errno(why, -ENOMEM, "table of %zu connections", n);
 	} else if (n > 0) {
-		conn_list(&sample, inodes, n);
-		r = sample_fill(table, &sample, fresh, deadline_us, why);
+		conn_list(&sample, ids, n);
+		r = sample_fill(table, &sample, &reading, deadline_us, why);
 	}
-	free(fresh);
+	free(reading.conn);
+	free(reading.requests);
+	free(reading.which);
 	if (r < 0) {
 		conn_sample_done(&sample);
 		return r;

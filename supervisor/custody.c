@@ -7,7 +7,6 @@
 #include "base/why.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,20 +30,6 @@ static int reserve(struct custody *custody, size_t more)
 	return 0;
 }
 
-static bool is_tcp_connection(int fd)
-{
-	int domain, protocol, listening;
-	socklen_t size = sizeof(int);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || (domain != AF_INET && domain != AF_INET6))
-		return false;
-	size = sizeof(int);
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0 || protocol != IPPROTO_TCP)
-		return false;
-	size = sizeof(int);
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening;
-}
-
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
 {
 	if (message->n_fds != fds->n)
@@ -58,8 +43,7 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 		if (!entry->name)
 			return why_errno(why, -ENOMEM, "descriptors");
 		entry->fd = wire_fds_claim(fds, i);
-		fd_inode(entry->fd, &entry->inode);
-		entry->is_tcp = is_tcp_connection(entry->fd);
+		entry->is_tcp = conn_identify(entry->fd, &entry->id) == 0;
 		custody->n++;
 	}
 	return 0;
@@ -97,17 +81,53 @@ void custody_clear(struct custody *custody)
 	*custody = (struct custody){ .entries = NULL };
 }
 
-void custody_sample(const struct custody *custody, struct conntable *table, struct conn_sample *ret_sample)
+static struct conn_id *ids_of(const struct custody *custody, size_t *ret_n)
 {
-	unsigned long long *inodes = calloc(custody->n + 1, sizeof(*inodes));
+	struct conn_id *ids = calloc(custody->n + 1, sizeof(*ids));
+
+	*ret_n = 0;
+	for (size_t i = 0; ids && i < custody->n; i++)
+		if (custody->entries[i].is_tcp)
+			ids[(*ret_n)++] = custody->entries[i].id;
+	return ids;
+}
+
+/* A socket bound to an interface is found only by that, too: few are, so it is asked for after a first look. Return: whether there
+ * is something new to look with. */
+static bool learn_interfaces(struct custody *custody, const struct conn_sample *sample)
+{
+	bool learned = false;
+
+	for (size_t i = 0; i < custody->n; i++) {
+		struct custody_entry *entry = &custody->entries[i];
+		const struct conn *conn = entry->is_tcp ? conn_sample_find(sample, entry->id.inode) : NULL;
+
+		if (!conn || conn->present || entry->id.addresses.idiag_if)
+			continue;
+		entry->id.addresses.idiag_if = conn_bound_interface(entry->fd);
+		learned |= entry->id.addresses.idiag_if != 0;
+	}
+	return learned;
+}
+
+void custody_sample(struct custody *custody, struct conntable *table, struct conn_sample *ret_sample)
+{
+	uint64_t deadline_us = clock_now_us() + SAMPLE_US;
 	struct why why = { 0 };
-	size_t n = 0;
+	bool again;
 
 	*ret_sample = (struct conn_sample){ .conn = NULL };
-	for (size_t i = 0; inodes && i < custody->n; i++)
-		if (custody->entries[i].is_tcp)
-			inodes[n++] = custody->entries[i].inode;
-	if (n && table && conntable_sample(table, inodes, n, clock_now_us() + SAMPLE_US, ret_sample, &why) < 0)
-		log_warning("connection table: %s", why.text);
-	free(inodes);
+	do {
+		struct conn_id *ids;
+		size_t n;
+
+		again = false;
+		conn_sample_done(ret_sample);
+		ids = ids_of(custody, &n);
+		if (n && table && conntable_sample(table, ids, n, deadline_us, ret_sample, &why) < 0)
+			log_warning("connection table: %s", why.text);
+		else
+			again = learn_interfaces(custody, ret_sample);
+		free(ids);
+	} while (again);
 }

@@ -15,7 +15,7 @@ struct custody_entry {
 	char *name;
 	uint64_t tag;
 	int fd;
-	unsigned long long inode;
+	struct conn_id id;
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 };
 
@@ -37,4 +37,4 @@ void custody_clear(struct custody *custody);
 
 /** custody_sample() - How far each TCP connection has come, for about a tenth of a second at most. @ret_sample stays empty when
  * the kernel does not say: then nothing can be compared, and every connection counts as moved. */
-void custody_sample(const struct custody *custody, struct conntable *table, struct conn_sample *ret_sample);
+void custody_sample(struct custody *custody, struct conntable *table, struct conn_sample *ret_sample);

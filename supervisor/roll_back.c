@@ -53,7 +53,7 @@ static void settle_connections(struct roll *roll)
 
 		if (!entry->is_tcp)
 			continue;
-		if (roll->unit->on_dirty == DIRTY_KEEP || may_go_on(roll, &after, entry->inode)) {
+		if (roll->unit->on_dirty == DIRTY_KEEP || may_go_on(roll, &after, entry->id.inode)) {
 			roll->result.kept++;
 		} else {
 			roll->result.reset++;

@@ -30,6 +30,19 @@ int sockdiag_dump(struct sockdiag *diag, const void *request, size_t size,
 		  void (*each)(const void *entry, size_t size, void *userdata), void *userdata, struct why *why);
 
 /**
+ * sockdiag_ask() - Ask for single sockets, @n of them, and hand each answer to @each.
+ * @requests: the kernel's request structures, @size bytes each, one behind the other.
+ * @each:     @i is which request; called for those only that found a socket, in any order. What was found may still be another
+ *            one: a listener answers for a connection that has ended.
+ *
+ * Costs what is asked for, however many sockets there are. Never waits.
+ *
+ * Return: 0; -errno: free @diag, as answers may still be in it.
+ */
+int sockdiag_ask(struct sockdiag *diag, const void *requests, size_t size, size_t n,
+		 void (*each)(size_t i, const void *entry, size_t size, void *userdata), void *userdata, struct why *why);
+
+/**
  * sockdiag_attribute() - Find one of the attributes behind an entry's structure of @header_size bytes.
  * @ret_size: its real length, which is the kernel's and not that of our headers.
  *

@@ -23,7 +23,7 @@ TestSuite(conntable, .timeout = 60);
 struct pair {
 	int service;
 	int client;
-	unsigned long long inode;
+	struct conn_id id;
 };
 
 static struct conntable *table;
@@ -63,7 +63,7 @@ static struct pair pair_accept(int listener, const struct sockaddr_storage *addr
 	cr_assert(connect(pair.client, (const struct sockaddr *)address, length) == 0);
 	pair.service = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	cr_assert(pair.service >= 0);
-	cr_assert(fd_inode(pair.service, &pair.inode) == 0);
+	cr_assert(conn_identify(pair.service, &pair.id) == 0);
 	return pair;
 }
 
@@ -89,7 +89,7 @@ static struct conn_sample sample(const struct pair *pair)
 	struct conn_sample taken;
 	struct why why;
 
-	cr_assert(conntable_sample(table, &pair->inode, 1, clock_now_us() + USEC_PER_SEC, &taken, &why) == 0, "%s",
+	cr_assert(conntable_sample(table, &pair->id, 1, clock_now_us() + USEC_PER_SEC, &taken, &why) == 0, "%s",
 		  why.text);
 	cr_assert(taken.n == 1 && taken.conn[0].stable && taken.readings >= 2);
 	return taken;
@@ -127,7 +127,7 @@ static enum conn_change change_by(struct pair *pair, void (*act)(struct pair *pa
 
 	act(pair);
 	after = sample(pair);
-	change = conntable_compare(&before, &after, pair->inode);
+	change = conntable_compare(&before, &after, pair->id.inode);
 	conn_sample_done(&before);
 	conn_sample_done(&after);
 	return change;
@@ -225,7 +225,7 @@ Test(conntable, counts_what_is_written_although_the_peer_does_not_read, .init = 
 	for (int i = 0; i < 200; i++)
 		hear(pair.client, 512);
 	after = sample(&pair);
-	cr_assert(conntable_compare(&before, &after, pair.inode) == CONN_SAME);
+	cr_assert(conntable_compare(&before, &after, pair.id.inode) == CONN_SAME);
 	conn_sample_done(&before);
 	conn_sample_done(&after);
 	pair_close(&pair);
@@ -289,20 +289,82 @@ Test(conntable, connection_that_was_reset_is_gone, .init = set_up, .fini = tear_
 	pair_close(&pair);
 }
 
+Test(conntable, listener_does_not_answer_for_a_connection_that_is_gone, .init = set_up, .fini = tear_down)
+{
+	struct sockaddr_storage address;
+	socklen_t length;
+	int listener = listener_open(AF_INET, &address, &length);
+	struct pair pair = pair_accept(listener, &address, length);
+	struct conn_id id;
+
+	cr_assert(conn_identify(listener, &id) == CONN_NO_TCP);
+	cr_assert(change_by(&pair, client_resets) == CONN_GONE);
+	/* Looked at only now, it has no peer any more. */
+	cr_assert(conn_identify(pair.service, &id) == 0 && id.family == 0);
+	pair_close(&pair);
+	fd_close(listener);
+}
+
+Test(conntable, later_connection_from_the_same_place_is_another, .init = set_up, .fini = tear_down)
+{
+	struct sockaddr_storage address, place;
+	socklen_t length, place_length = sizeof(place);
+	int listener = listener_open(AF_INET, &address, &length), one = 1;
+	struct pair pair = pair_accept(listener, &address, length);
+	struct conn_sample before = sample(&pair), after;
+	int again, accepted;
+
+	cr_assert(getsockname(pair.client, (struct sockaddr *)&place, &place_length) == 0);
+	client_resets(&pair);
+	again = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert(setsockopt(again, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0);
+	cr_assert(bind(again, (struct sockaddr *)&place, place_length) == 0, "%s", strerror(errno));
+	cr_assert(connect(again, (struct sockaddr *)&address, length) == 0, "%s", strerror(errno));
+	accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	cr_assert(accepted >= 0);
+	after = sample(&pair);
+	cr_assert(conntable_compare(&before, &after, pair.id.inode) == CONN_GONE);
+	conn_sample_done(&before);
+	conn_sample_done(&after);
+	fd_close(accepted);
+	fd_close(again);
+	fd_close(listener);
+	pair_close(&pair);
+}
+
+Test(conntable, finds_ipv4_behind_an_ipv6_socket, .init = set_up, .fini = tear_down)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_addr = in6addr_any };
+	struct sockaddr_in target = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(any);
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pair pair;
+
+	cr_assert(bind(listener, (struct sockaddr *)&any, length) == 0 && listen(listener, 1) == 0);
+	cr_assert(getsockname(listener, (struct sockaddr *)&any, &length) == 0);
+	target.sin_port = any.sin6_port;
+	pair = pair_accept(listener, (struct sockaddr_storage *)(void *)&target, sizeof(target));
+	cr_assert(pair.id.family == AF_INET6);
+	cr_assert(change_by(&pair, client_sends) == CONN_SAME);
+	cr_assert(change_by(&pair, service_reads) == CONN_MOVED);
+	pair_close(&pair);
+	fd_close(listener);
+}
+
 Test(conntable, knows_ipv6_and_names_the_peer, .init = set_up, .fini = tear_down)
 {
 	struct pair pair = pair_open(AF_INET6);
 	struct conn_sample now;
 	struct sockaddr_in6 address;
 	socklen_t length = sizeof(address);
-	char peer[64];
+	char peer[64], named[CONN_PEER_MAX];
 
 	cr_assert(change_by(&pair, client_sends) == CONN_SAME);
 	cr_assert(change_by(&pair, service_reads) == CONN_MOVED);
 	cr_assert(getsockname(pair.client, (struct sockaddr *)&address, &length) == 0);
 	snprintf(peer, sizeof(peer), "[::1]:%d", ntohs(address.sin6_port));
 	now = sample(&pair);
-	cr_assert_str_eq(now.conn[0].peer, peer);
+	cr_assert_str_eq(conn_peer(&now.conn[0].id, named), peer);
 	cr_assert(now.conn[0].state == TCP_ESTABLISHED);
 	conn_sample_done(&now);
 	pair_close(&pair);
@@ -315,10 +377,10 @@ Test(conntable, what_it_could_not_look_at_twice_is_not_trusted, .init = set_up, 
 	struct why why;
 
 	/* A deadline in the past leaves one reading. */
-	cr_assert(conntable_sample(table, &pair.inode, 1, 0, &hasty, &why) == 0, "%s", why.text);
+	cr_assert(conntable_sample(table, &pair.id, 1, 0, &hasty, &why) == 0, "%s", why.text);
 	cr_assert(hasty.readings == 1 && !hasty.conn[0].stable && hasty.conn[0].present);
-	cr_assert(conntable_compare(&hasty, &sound, pair.inode) == CONN_UNKNOWN);
-	cr_assert(conntable_compare(&sound, &hasty, pair.inode) == CONN_MOVED);
+	cr_assert(conntable_compare(&hasty, &sound, pair.id.inode) == CONN_UNKNOWN);
+	cr_assert(conntable_compare(&sound, &hasty, pair.id.inode) == CONN_MOVED);
 	conn_sample_done(&hasty);
 	conn_sample_done(&sound);
 	pair_close(&pair);
@@ -327,7 +389,7 @@ Test(conntable, what_it_could_not_look_at_twice_is_not_trusted, .init = set_up, 
 Test(conntable, answers_for_exactly_what_was_asked, .init = set_up, .fini = tear_down)
 {
 	struct pair a = pair_open(AF_INET), b = pair_open(AF_INET6);
-	unsigned long long wanted[] = { b.inode, 1, a.inode, b.inode };
+	struct conn_id wanted[] = { b.id, { .inode = 1 }, a.id, b.id };
 	struct conn_sample now;
 	struct why why;
 
@@ -335,7 +397,7 @@ Test(conntable, answers_for_exactly_what_was_asked, .init = set_up, .fini = tear
 	cr_assert(now.n == 3);
 	for (size_t i = 1; i < now.n; i++)
 		cr_assert(now.conn[i - 1].inode < now.conn[i].inode);
-	cr_assert(conn_sample_find(&now, a.inode)->present && conn_sample_find(&now, b.inode)->present);
+	cr_assert(conn_sample_find(&now, a.id.inode)->present && conn_sample_find(&now, b.id.inode)->present);
 	cr_assert(!conn_sample_find(&now, 1)->present && conn_sample_find(&now, 1)->stable);
 	cr_assert(conn_sample_find(&now, 2) == NULL);
 	cr_assert(conntable_compare(&now, &now, 2) == CONN_UNKNOWN);
@@ -352,7 +414,7 @@ Test(conntable, answers_for_exactly_what_was_asked, .init = set_up, .fini = tear
 Test(conntable, looks_at_a_thousand_connections_in_milliseconds, .init = set_up, .fini = tear_down)
 {
 	static struct pair pairs[MANY];
-	static unsigned long long inodes[MANY];
+	static struct conn_id ids[MANY];
 	struct sockaddr_storage address;
 	socklen_t length;
 	struct conn_sample before, after;
@@ -364,19 +426,19 @@ Test(conntable, looks_at_a_thousand_connections_in_milliseconds, .init = set_up,
 	listener = listener_open(AF_INET, &address, &length);
 	for (size_t i = 0; i < MANY; i++) {
 		pairs[i] = pair_accept(listener, &address, length);
-		inodes[i] = pairs[i].inode;
+		ids[i] = pairs[i].id;
 	}
 	start_us = clock_now_us();
-	cr_assert(conntable_sample(table, inodes, MANY, clock_now_us() + 5 * USEC_PER_SEC, &before, &why) == 0, "%s",
+	cr_assert(conntable_sample(table, ids, MANY, clock_now_us() + 5 * USEC_PER_SEC, &before, &why) == 0, "%s",
 		  why.text);
 	fprintf(stderr, "%d connections (%d sockets): %.1f ms for %u readings\n", MANY, 2 * MANY,
 		(double)(clock_now_us() - start_us) / 1e3, before.readings);
 	cr_assert(before.n == MANY && before.readings == 2);
 	for (size_t i = 0; i < MANY; i += 10)
 		say(pairs[i].service, 1);
-	cr_assert(conntable_sample(table, inodes, MANY, clock_now_us() + 5 * USEC_PER_SEC, &after, &why) == 0);
+	cr_assert(conntable_sample(table, ids, MANY, clock_now_us() + 5 * USEC_PER_SEC, &after, &why) == 0);
 	for (size_t i = 0; i < MANY; i++) {
-		enum conn_change change = conntable_compare(&before, &after, inodes[i]);
+		enum conn_change change = conntable_compare(&before, &after, ids[i].inode);
 
 		cr_assert(change == (i % 10 == 0 ? CONN_MOVED : CONN_SAME));
 		moved += change == CONN_MOVED;

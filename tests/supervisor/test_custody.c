@@ -119,7 +119,7 @@ Test(custody, takes_descriptors_with_name_and_tag, .fini = teardown)
 		cr_assert_eq(custody.entries[i].tag, 7 + i);
 		cr_assert_eq(custody.entries[i].fd, fds[i]);
 		cr_assert_eq(fd_inode(fds[i], &inode), 0);
-		cr_assert_eq(custody.entries[i].inode, inode);
+		cr_assert_eq(custody.entries[i].id.inode, inode);
 	}
 }
 
@@ -248,6 +248,24 @@ Test(custody, moves_the_last_entry_into_the_gap, .fini = teardown)
 	cr_assert_eq(custody.entries[0].tag, 2);
 }
 
+Test(custody, finds_a_connection_that_is_bound_to_an_interface, .fini = teardown)
+{
+	struct conntable *table;
+	struct conn_sample sample;
+	int ends[2];
+
+	connection_open(ends);
+	cr_assert_eq(setsockopt(ends[0], SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
+	cr_assert_eq(conntable_new(&table, &why), 0, "%s", why.text);
+	cr_assert_eq(take("client", 0, ends, 1, 1), 0);
+	custody_sample(&custody, table, &sample);
+	cr_assert_eq(sample.n, 1);
+	cr_assert(sample.conn[0].present && sample.conn[0].stable);
+	conn_sample_done(&sample);
+	fd_close(ends[1]);
+	conntable_free(table);
+}
+
 Test(custody, samples_connections_and_nothing_else, .fini = teardown)
 {
 	struct conntable *table;
@@ -262,7 +280,7 @@ Test(custody, samples_connections_and_nothing_else, .fini = teardown)
 	fds[1] = ends[0];
 	fds[2] = listener_open(&address);
 	cr_assert_eq(take("x", 0, fds, 3, 3), 0);
-	inode = custody.entries[1].inode;
+	inode = custody.entries[1].id.inode;
 	custody_sample(&custody, table, &before);
 	cr_assert_eq(before.n, 1);
 	cr_assert_eq(before.conn[0].inode, inode);
