@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two ways to ask. A list (NLM_F_DUMP) is made while it is read, and the kernel walks all the sockets it has for it. A single socket,
- * named by its addresses, is looked up as a packet's would be. Such questions can lie many in one datagram; the kernel answers
- * all of them before the send returns, each with a datagram of its own, and recvmmsg(2) fetches those together. For 1,000
- * of 2,000 sockets that is a quarter of what the list takes, and it does not grow with what others have open.
+ * Two ways to ask. A list (NLM_F_DUMP) is made while it is read, and the kernel walks all the sockets it has for it. A single
+ * socket, named by its addresses, is looked up as a packet's would be. Such questions can lie many in one datagram; the
+ * kernel answers all of them before the send returns, each with a datagram of its own, and recvmmsg(2) fetches those
+ * together. For 1,000 of 2,000 sockets that is a quarter of what the list takes, and it does not grow with what others have open.
  */
 #include "supervisor/sockdiag.h"
 
@@ -176,8 +176,8 @@ static int ask_send(struct sockdiag *diag, const uint8_t *requests, size_t size,
 	return r < 0 ? why_set(why, -EIO, "cannot ask the kernel for sockets (sock_diag): %s", nl_geterror(r)) : 0;
 }
 
-static int answer_take(const void *data, int size, size_t n, void (*each)(size_t i, const void *entry, size_t size, void *userdata),
-		       void *userdata, struct why *why)
+static int answer_take(const void *data, int size, size_t n,
+		       void (*each)(size_t i, const void *entry, size_t size, void *userdata), void *userdata, struct why *why)
 {
 	const struct nlmsghdr *header = data;
 
