@@ -51,7 +51,12 @@ int channel_receive(struct upg *upg, uint64_t deadline_us, Upgraded__Wire__AppMe
 				 &upg->why);
 		if (r == WIRE_OK) {
 			*ret = (Upgraded__Wire__AppMessage *)message;
-			return CHANNEL_MESSAGE;
+			if ((*ret)->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
+				return CHANNEL_MESSAGE;
+			channel_free(upg, *ret);
+			/* What this wait is for is worth more than the answer. */
+			fds_tell_inventory(upg);
+			continue;
 		}
 		if (r == WIRE_CLOSED)
 			return CHANNEL_CLOSED;

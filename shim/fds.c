@@ -162,6 +162,28 @@ int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag,
 	return r;
 }
 
+int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed)
+{
+	struct fd_entry *entry;
+	int r = 0;
+
+	if (fd < 0)
+		return -EBADF;
+	if (!*name || strlen(name) > NAME_MAX_BYTES)
+		return -EINVAL;
+	pthread_mutex_lock(&table->lock);
+	entry = *find_link(table, name, tag);
+	*ret_claimed = entry != NULL;
+	if (entry && (entry->fd != fd || !entry->claimed || entry->conn))
+		r = -EEXIST;
+	else if (!entry)
+		r = put_locked(table, fd, name, tag, true, false);
+	if (r == 0)
+		table->by_fd[fd]->conn = conn;
+	pthread_mutex_unlock(&table->lock);
+	return r;
+}
+
 size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example)
 {
 	size_t n = 0;
@@ -290,6 +312,40 @@ void upg_close(struct upg *upg, int fd, int epoll_fd)
 	/* Under the lock, or another thread could register the number again before it is gone here. */
 	fd_close(fd);
 	pthread_mutex_unlock(&table->lock);
+}
+
+#define NUMBERS_AT_ONCE 4096u
+
+/* The next registered numbers from *@at on. Return: whether these were the last. */
+static bool list_numbers(struct fd_table *table, size_t *at, uint32_t *numbers, size_t *ret_n)
+{
+	bool last;
+
+	*ret_n = 0;
+	pthread_mutex_lock(&table->lock);
+	for (; *at < table->n_by_fd && *ret_n < NUMBERS_AT_ONCE; ++*at)
+		if (table->by_fd[*at])
+			numbers[(*ret_n)++] = (uint32_t)*at;
+	last = *at >= table->n_by_fd;
+	pthread_mutex_unlock(&table->lock);
+	return last;
+}
+
+int fds_tell_inventory(struct upg *upg)
+{
+	Upgraded__Wire__Inventory inventory = UPGRADED__WIRE__INVENTORY__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY, .inventory = &inventory);
+	uint32_t numbers[NUMBERS_AT_ONCE];
+	size_t at = 0;
+	int r;
+
+	inventory.fds = numbers;
+	do {
+		inventory.last = list_numbers(&upg->fds, &at, numbers, &inventory.n_fds);
+		r = channel_send(upg, &message, NULL, 0, 0);
+	} while (r == 0 && !inventory.last);
+	return r;
 }
 
 static int send_batch(struct upg *upg, Upgraded__Wire__FdInfo **infos, const int *numbers, size_t n, bool last,

@@ -59,6 +59,7 @@ struct fd_entry {
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
 	bool shed;    /* parked: /dev/null stands at its number */
+	struct upg_conn *conn; /* what buffers it, or NULL */
 	struct fd_entry *next; /* in its hash bucket */
 };
 
@@ -88,6 +89,11 @@ void fd_table_tell_closed(struct upg *upg);
 
 /** fds_send() - Hand duplicates of all registered descriptors to the supervisor. */
 int fds_send(struct upg *upg, uint64_t deadline_us, uint32_t *ret_n);
+/** fds_tell_inventory() - Answer AskInventory. */
+int fds_tell_inventory(struct upg *upg);
+/** fd_table_put_conn() - Register @fd for @conn, unless it was claimed under this name and tag. @ret_claimed: whether it was.
+ * Return: as fd_table_put(). */
+int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
 /** fds_receive() - Take descriptors in until the last batch; @take gets each and owns the fd. */
 int fds_receive(struct upg *upg, uint64_t deadline_us,
 		int (*take)(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd));
@@ -199,7 +205,7 @@ struct upg {
 
 /** channel_send() - Send one body, waiting for room until @deadline_us (0: a second). Return: 0 or -errno. */
 int channel_send(struct upg *upg, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n, uint64_t deadline_us);
-/** channel_receive() - Wait for one message. Return: enum channel_wait or -errno. *@ret is freed by the caller. */
+/** channel_receive() - Wait for one message; AskInventory is answered on the way. Return: enum channel_wait or -errno. *@ret is freed by the caller. */
 int channel_receive(struct upg *upg, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret);
 void channel_free(struct upg *upg, Upgraded__Wire__AppMessage *message);
 

@@ -69,6 +69,8 @@ static int send_hello(struct upg *upg)
 	hello.schemas = schema_list;
 	hello.n_migrations = n_edges;
 	hello.migrations = edge_list;
+	for (size_t i = 0; i < n_types; i++)
+		hello.journals |= config->types[i].change != NULL;
 	r = channel_send(upg, &message, NULL, 0, 0);
 out:
 	free(edge_list);

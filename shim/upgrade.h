@@ -18,14 +18,16 @@
  *
  * Errors: negative errno, with upg_why() in words; positive values are outcomes to handle. The library never logs, never exits,
  * and installs one signal handler only if the application names the signal.
- * Thread-safety: upg_point(), upg_fd_register(), upg_close() and upg_thread_*() may be called from any thread; the rest
- * belongs to the one thread that calls upg_open().
+ * Thread-safety: upg_point(), upg_fd_register(), upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from
+ * any thread; so may upg_conn_*(), but one thread at a time for one connection. The rest belongs to the one thread that calls
+ * upg_open().
  */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,6 +40,7 @@ struct upg_saver;
 struct upg_loader;
 struct upg_step;
 struct upg_thread;
+struct upg_conn;
 
 enum upg_outcome {
 	UPG_OK = 0,
@@ -56,6 +59,11 @@ enum upg_level {
 	UPG_PROTOCOL_FREE = 3, /* and no conversation open (for protocols whose state cannot travel) */
 };
 
+enum upg_change {
+	UPG_PUT = 1,    /* the object is new, or is now as the message says */
+	UPG_REMOVE = 2, /* it is gone; of the message only what identifies it counts */
+};
+
 /* One type of record in the application's state. Types are saved and loaded in the order of the array. */
 struct upg_type {
 	const char *name;    /* stable over all versions, e.g. "cached.Item" */
@@ -71,6 +79,10 @@ struct upg_type {
 	/* Records that mean nothing outside this machine's present, such as connections: they travel to a successor, but
 	 * not into a file (upgradectl save). */
 	int process_only;
+	/* Optional: apply one change that a newer version made (upg_changed()) before it failed; what is held of the object is as it
+	 * was at the roll, with all earlier changes applied. Called before on_resume(), all registered threads stand. @message is
+	 * borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, for its state is neither old nor new. */
+	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
 };
 
 /* One step of one type, up or down. Fill @to, which is initialised and empty, from @from; sharing @from's memory is fine, and
@@ -98,9 +110,15 @@ struct upg_config {
 	 * before it committed, or the state was saved to a file. The threads still stand. */
 	void (*on_abort)(void *userdata);
 	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
-	 * epoll registrations back; those of @lost were reset, hold /dev/null, and are to be closed with upg_close(). */
+	 * epoll registrations back; those of @lost were reset, hold /dev/null, and are to be closed with upg_close() or
+	 * upg_conn_close(). After a journal was applied, every upg_conn may hold input that its descriptor says nothing of any more,
+	 * and output: handle and send what there is. */
 	void (*on_resume)(const int *lost, size_t n_lost, void *userdata);
 	void *userdata;
+	/* Optional: a connection that a newer version had accepted before it failed. It is registered, and its input and output are
+	 * where that version had come to. Called after all changes and before on_resume(). Owned by the application from here on.
+	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
+	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
 };
 
 /** upg_open() - Announce this process to its supervisor, if there is one. @config and what it points to must outlive
@@ -153,6 +171,86 @@ UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
 /** upg_close() - Unregister and close, so that the peer notices although the supervisor may hold a duplicate: removes it from
  * @epoll_fd (-1: none), shuts the connection down, closes, and tells the supervisor. Also fine for unregistered fds. */
 UPG_API void upg_close(struct upg *upg, int fd, int epoll_fd);
+
+/* ---- nothing is lost even when the new version dies (Journal=yes) ----
+ *
+ * From the commit of a roll until its bake is over, the new version writes down each change of its state, and what it has received
+ * and not answered, in memory that outlives it. If it dies, the version before applies the changes to the state it still holds, goes on
+ * with the connections at the very byte, and nobody notices. Types with a change() take part.
+ *
+ * The rule on which all rests: a change is published before anybody else can see its effect. So call upg_conn_done() (or
+ * upg_changed() without a connection) while you still hold the lock under which you changed the state. Otherwise another request
+ * could build on an effect whose own request is handled once more after a crash.
+ */
+
+/** upg_journal_on() - Is anything written down now? One relaxed load; saves making messages for nobody. */
+UPG_API int upg_journal_on(const struct upg *upg);
+
+/**
+ * upg_changed() - Something of the state has changed.
+ * @conn:    goes with its next upg_conn_done(), together or not at all. NULL: published at once.
+ * @type:    the name of a type of this application's. One that the version before does not have is left out.
+ * @message: of the type's current version; borrowed. It is migrated down here and now. Ids of upg_ref() mean nothing in it.
+ *
+ * Does nothing while the journal is off. When the journal is full, memory is out, or the change cannot be migrated down, the
+ * supervisor is told, and from then on the way back is as without a journal: the application goes on undisturbed.
+ * Return: 0; -EINVAL: there is no such type, or @message is of another one.
+ */
+UPG_API int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,
+			const ProtobufCMessage *message);
+
+/* A connection whose input and output the library buffers: in ordinary memory, and in the journal's while there is one. For stream
+ * sockets, blocking or not. Of TCP sockets the kernel counts what was read and written, so they are exact down to the byte. Of
+ * others (AF_UNIX) the library's own notes are used: what was received or sent in the very moment of a crash is lost or
+ * repeated. Out-of-band data and kernel TLS are not for these.
+ *
+ * A request's way: upg_conn_receive(), look at upg_conn_input(), handle what is whole, upg_conn_put() the answer,
+ * upg_conn_done() with the bytes that the request took, upg_conn_send(). What a connection is beyond its bytes ("in the middle of a
+ * transfer") is state like other state: a type of its own, saved, and changed with the request.
+ */
+
+/**
+ * upg_conn_open() - Buffer what comes and goes by @fd, and let it move: as upg_fd_register(), unless it was claimed under @name and
+ * @tag. Owns @fd on success. A tag is not to be used again for another connection.
+ * Return: 0; -EEXIST: (@name, @tag) is taken, or there is a connection on @fd; -ENOMEM; -EINVAL: the name is too long; -EBADF.
+ */
+UPG_API int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn);
+
+/** upg_conn_restore() - What a predecessor had saved of upg_conn_input() and upg_conn_output(); right after upg_conn_open().
+ * Return: 0 or -ENOMEM. */
+UPG_API int upg_conn_restore(struct upg_conn *conn, const void *input, size_t input_bytes, const void *output,
+			     size_t output_bytes);
+UPG_API int upg_conn_fd(const struct upg_conn *conn);
+
+/** upg_conn_receive() - One recv() of up to @room_bytes, behind the input there is. Return: bytes; 0: end of stream; -EAGAIN;
+ * -EINTR; -ENOMEM; -errno. */
+UPG_API ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes);
+
+/** upg_conn_input() - What was received and is not done with, in one piece. Lives until the next upg_conn_receive(). */
+UPG_API const void *upg_conn_input(const struct upg_conn *conn, size_t *ret_bytes);
+
+/** upg_conn_put() - Output of the request in hand: not sent, and nowhere to be seen, before upg_conn_done(). Return: 0 or -ENOMEM
+ * (what was put for this request is kept). */
+UPG_API int upg_conn_put(struct upg_conn *conn, const void *data, size_t size_bytes);
+
+/**
+ * upg_conn_done() - A request is handled. In effect from this moment, all of it or nothing: its changes, its output, and that the
+ * first @input_bytes of the input are done with.
+ * @input_bytes: 0 for a part of an answer.
+ *
+ * Return: 0; -EINVAL: there is not so much input.
+ */
+UPG_API int upg_conn_done(struct upg_conn *conn, size_t input_bytes);
+
+/** upg_conn_send() - Send as much of the output as the socket takes. Return: 0 all is sent; 1 some is left (no room, or a signal came);
+ * -errno. Never raises SIGPIPE. */
+UPG_API int upg_conn_send(struct upg_conn *conn);
+
+/** upg_conn_output() - Done and not sent: what save() writes. Lives until the next call on @conn. */
+UPG_API const void *upg_conn_output(const struct upg_conn *conn, size_t *ret_bytes);
+
+/** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_resume() names as lost. */
+UPG_API void upg_conn_close(struct upg_conn *conn, int epoll_fd);
 
 /* ---- inside the callbacks ---- */
 

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* A buffered connection, as the library knows it.
+ *
+ * Places in the two streams are counted in bytes from where they stood at upg_conn_open(). They only grow, so what is where can be
+ * said in a few numbers, and of two sets of them it is plain which is the later.
+ */
+#pragma once
+
+#include "shim/upgrade.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A piece of a stream in memory. */
+struct conn_buffer {
+	uint8_t *data; /* NULL: none yet */
+	size_t size_bytes;
+	uint64_t base; /* where in the stream data[0] is */
+};
+
+struct upg_conn {
+	struct upg *upg;
+	int fd;
+	struct conn_buffer input, output;
+	uint64_t in_done, in_end;            /* between them: received, and not done with */
+	uint64_t out_sent, out_done, out_end; /* between them: to be sent, and of the request in hand */
+};
