@@ -79,9 +79,10 @@ struct upg_type {
 	/* Records that mean nothing outside this machine's present, such as connections: they travel to a successor, but
 	 * not into a file (upgradectl save). */
 	int process_only;
-	/* Optional: apply one change that a newer version made (upg_changed()) before it failed; what is held of the object is as it
-	 * was at the roll, with all earlier changes applied. Called before on_resume(), all registered threads stand. @message is
-	 * borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, for its state is neither old nor new. */
+	/* Optional: apply one change that a newer version made (upg_changed()) before it failed. What is held of the object is as
+	 * it was at the roll, with all earlier changes applied. Called before on_resume(); all registered threads stand.
+	 * @message is borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, as its state is neither
+	 * old nor new. */
 	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
 };
 
@@ -111,8 +112,8 @@ struct upg_config {
 	void (*on_abort)(void *userdata);
 	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
 	 * epoll registrations back; those of @lost were reset, hold /dev/null, and are to be closed with upg_close() or
-	 * upg_conn_close(). After a journal was applied, every upg_conn may hold input that its descriptor says nothing of any more,
-	 * and output: handle and send what there is. */
+	 * upg_conn_close(). After a journal was applied, every upg_conn may hold input that its descriptor says nothing of any
+	 * more, and output: handle and send what there is. */
 	void (*on_resume)(const int *lost, size_t n_lost, void *userdata);
 	void *userdata;
 	/* Optional: a connection that a newer version had accepted before it failed. It is registered, and its input and output are
@@ -174,9 +175,9 @@ UPG_API void upg_close(struct upg *upg, int fd, int epoll_fd);
 
 /* ---- nothing is lost even when the new version dies (Journal=yes) ----
  *
- * From the commit of a roll until its bake is over, the new version writes down each change of its state, and what it has received
- * and not answered, in memory that outlives it. If it dies, the version before applies the changes to the state it still holds, goes on
- * with the connections at the very byte, and nobody notices. Types with a change() take part.
+ * From the commit of a roll until its bake is over, the new version writes down each change of its state, and what it has
+ * received and not answered, in memory that outlives it. If it dies, the version before applies the changes to the state it still
+ * holds, goes on with the connections at the very byte, and nobody notices. Types with a change() take part.
  *
  * The rule on which all rests: a change is published before anybody else can see its effect. So call upg_conn_done() (or
  * upg_changed() without a connection) while you still hold the lock under which you changed the state. Otherwise another request
@@ -242,8 +243,8 @@ UPG_API int upg_conn_put(struct upg_conn *conn, const void *data, size_t size_by
  */
 UPG_API int upg_conn_done(struct upg_conn *conn, size_t input_bytes);
 
-/** upg_conn_send() - Send as much of the output as the socket takes. Return: 0 all is sent; 1 some is left (no room, or a signal came);
- * -errno. Never raises SIGPIPE. */
+/** upg_conn_send() - Send as much of the output as the socket takes. Never raises SIGPIPE. Return: 0 all is sent; 1 some is left
+ * (no room, or a signal came); -errno. */
 UPG_API int upg_conn_send(struct upg_conn *conn);
 
 /** upg_conn_output() - Done and not sent: what save() writes. Lives until the next call on @conn. */
