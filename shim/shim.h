@@ -205,8 +205,8 @@ struct upg {
 
 /** channel_send() - Send one body, waiting for room until @deadline_us (0: a second). Return: 0 or -errno. */
 int channel_send(struct upg *upg, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n, uint64_t deadline_us);
-/** channel_receive() - Wait for one message; AskInventory is answered on the way. Return: enum channel_wait or -errno. *@ret is freed
- * by the caller. */
+/** channel_receive() - Wait for one message; AskInventory is answered on the way. Return: enum channel_wait or
+ * -errno. *@ret is freed by the caller. */
 int channel_receive(struct upg *upg, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret);
 void channel_free(struct upg *upg, Upgraded__Wire__AppMessage *message);
 
