@@ -2,8 +2,8 @@
 /* The actions on the way forward, and of calling off. */
 #include "supervisor/roll.h"
 
-#include "statefmt/statefmt.h"
 #include "supervisor/imageable.h"
+#include "supervisor/schema_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,64 +16,18 @@
 #define ASK_AGAIN_US (10 * USEC_PER_MSEC)
 #define STATE_PIPE_BYTES (1 << 20)
 #define COMMIT_GRACE_US (5 * USEC_PER_SEC)
-#define PATH_STEPS_MAX 64u
 
 /* ---- is there a way for every type? ---- */
 
-static int type_compatible(const struct roll *roll, const Upgraded__Wire__Schema *have, struct why *why)
-{
-	const Upgraded__Wire__Hello *new = roll->new->hello->hello, *knows = new;
-	const Upgraded__Wire__Schema *want = NULL;
-	struct sf_migration *edges;
-	size_t steps[PATH_STEPS_MAX], n_steps;
-	int r;
-
-	for (size_t i = 0; i < new->n_schemas; i++)
-		if (strcmp(new->schemas[i]->name, have->name) == 0)
-			want = new->schemas[i];
-	if (!want)
-		return why_set(why, -ENOENT, "version %s does not know the type %s of version %s: its records would be lost",
-			       roll->result.to, have->name, roll->result.from);
-	if (want->version == have->version) {
-		if (want->fingerprint == have->fingerprint)
-			return 0;
-		return why_set(why, -EPROTO, "%s has version %u in %s and in %s, but not the same fields: raise the version of one",
-			       have->name, have->version, roll->result.from, roll->result.to);
-	}
-	/* Whoever is newer knows the way. */
-	if (want->version < have->version)
-		knows = roll->old->hello->hello;
-	edges = calloc(knows->n_migrations + 1, sizeof(*edges));
-	if (!edges)
-		return why_errno(why, -ENOMEM, "migrations");
-	for (size_t i = 0; i < knows->n_migrations; i++)
-		edges[i] = (struct sf_migration){ .type = knows->migrations[i]->type,
-						  .from = knows->migrations[i]->from,
-						  .to = knows->migrations[i]->to };
-	r = sf_path_find(edges, knows->n_migrations, have->name, have->version, want->version, steps, PATH_STEPS_MAX, &n_steps,
-			 why);
-	free(edges);
-	if (r == SF_PATH_FOUND)
-		return 0;
-	return why_prefix(why, -ENOENT, "no migration of %s from version %u (%s) to %u (%s) in %s", have->name, have->version,
-			  roll->result.from, want->version, roll->result.to,
-			  want->version < have->version ? roll->result.from : roll->result.to);
-}
-
 int roll_compatible(const struct roll *roll, struct why *why)
 {
-	const Upgraded__Wire__Hello *old;
+	struct schema_holder old = { .version = roll->result.from }, new = { .version = roll->result.to };
 
 	if (!roll->old->hello)
 		return why_set(why, -EPROTO, "version %s (pid %d) never said hello", roll->result.from, roll->old->child.pid);
-	old = roll->old->hello->hello;
-	for (size_t i = 0; i < old->n_schemas; i++) {
-		int r = type_compatible(roll, old->schemas[i], why);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	old.hello = roll->old->hello->hello;
+	new.hello = roll->new->hello->hello;
+	return schema_path_check_all(&old, &new, why);
 }
 
 /* ---- prepare ---- */
