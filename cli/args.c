@@ -15,6 +15,7 @@ enum option_id {
 	OPTION_ROLLBACK,
 	OPTION_BAKE,
 	OPTION_VERIFY,
+	OPTION_REQUIRE_IMAGE,
 	OPTION_FROM,
 	OPTION_COLOR,
 	OPTION_VERSION,
@@ -38,6 +39,8 @@ static const struct verb verbs[] = {
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
 	{ "save", UPGRADED__WIRE__VERB__VERB_SAVE, 2, 2, false, "SERVICE FILE",
 	  "Write the running state to FILE (-: standard output); it serves on" },
+	{ "plan", UPGRADED__WIRE__VERB__VERB_PLAN, 2, 2, false, "SERVICE VERSION",
+	  "Say what a roll would meet and what each way back would cost; touches nothing" },
 	{ "status", UPGRADED__WIRE__VERB__VERB_STATUS, 0, 1, false, "[SERVICE]", "Show one service, or all, in detail" },
 	{ "list", UPGRADED__WIRE__VERB__VERB_LIST, 0, 0, false, "", "List the services" },
 	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
@@ -51,6 +54,7 @@ static const struct option long_options[] = {
 	{ "rollback", required_argument, NULL, OPTION_ROLLBACK },
 	{ "bake", required_argument, NULL, OPTION_BAKE },
 	{ "verify", required_argument, NULL, OPTION_VERIFY },
+	{ "require-image", no_argument, NULL, OPTION_REQUIRE_IMAGE },
 	{ "from", required_argument, NULL, OPTION_FROM },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "color", required_argument, NULL, OPTION_COLOR },
@@ -61,7 +65,8 @@ static const struct option long_options[] = {
 
 /* What was seen on the way, until the verb is known and says whether it may stand there. */
 struct seen {
-	const char *roll_option; /* the first option that only rolls take */
+	const char *roll_option; /* an option that only rolls take */
+	const char *way_option;  /* one that plans take, too */
 	bool from;
 };
 
@@ -82,7 +87,8 @@ void args_usage(FILE *out)
 	      "      --timeout=DURATION    Give up waiting, with status 9; what was asked for goes on\n"
 	      "      --wait=commit|done    roll, undo: return when the new version serves, or when all is over (default done)\n"
 	      "      --rollback=auto|parked|image|none\n"
-	      "                            roll, undo: the way back to keep (default: as configured)\n"
+	      "                            roll, undo, plan: the way back to keep (default: as configured)\n"
+	      "      --require-image       roll, undo, plan: refuse what could not go back by an image\n"
 	      "      --verify=none|roundtrip\n"
 	      "                            roll, undo: prove before the commit that going back would lose nothing\n"
 	      "      --from=FILE           start: with the state that save wrote\n"
@@ -200,11 +206,15 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 		seen->roll_option = "--wait";
 		return take_choice(args, id, value, why);
 	case OPTION_ROLLBACK:
-		seen->roll_option = "--rollback";
+		seen->way_option = "--rollback";
 		return take_choice(args, id, value, why);
 	case OPTION_VERIFY:
 		seen->roll_option = "--verify";
 		return take_choice(args, id, value, why);
+	case OPTION_REQUIRE_IMAGE:
+		seen->way_option = "--require-image";
+		args->require_image = true;
+		return 0;
 	case OPTION_FROM:
 		seen->from = true;
 		if (!*value)
@@ -235,10 +245,11 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	int rc = 0;
 
 	if (n == 0)
-		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, save, status, list, check or state");
+		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, plan, save, status, list, check or state");
 	verb = verb_find(operands[0]);
 	if (!verb)
-		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: start, stop, roll, undo, save, status, list, check or state",
+		return why_set(why, -EINVAL,
+			       "\"%.80s\" is not a verb: start, stop, roll, undo, plan, save, status, list, check or state",
 			       operands[0]);
 	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
@@ -246,6 +257,9 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 			       *verb->operands ? " " : "", verb->operands);
 	if (seen->roll_option && !verb->rolls)
 		return why_set(why, -EINVAL, "%s has a meaning for roll and undo only, not for %s", seen->roll_option,
+			       verb->name);
+	if (seen->way_option && !verb->rolls && verb->verb != UPGRADED__WIRE__VERB__VERB_PLAN)
+		return why_set(why, -EINVAL, "%s has a meaning for roll, undo and plan only, not for %s", seen->way_option,
 			       verb->name);
 	if (seen->from && verb->verb != UPGRADED__WIRE__VERB__VERB_START)
 		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);

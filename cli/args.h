@@ -35,6 +35,7 @@ struct args {
 	const char *rollback;    /* NULL: as configured */
 	uint64_t bake_us;        /* 0: as configured */
 	const char *verify;      /* NULL: as configured */
+	bool require_image;      /* roll, undo, plan: refuse without one */
 	const char *file;        /* save: to write; start --from: to read; NULL: none */
 	bool quiet;
 	enum color_choice color;

@@ -7,6 +7,7 @@
 #include "cli/file.h"
 #include "cli/progress.h"
 #include "cli/render_json.h"
+#include "cli/render_plan.h"
 #include "cli/render_text.h"
 
 #include <errno.h>
@@ -44,7 +45,7 @@ static void watch_end(struct watch *watch, int outcome, int code)
 static bool is_query(const struct args *args)
 {
 	return args->verb == UPGRADED__WIRE__VERB__VERB_STATUS || args->verb == UPGRADED__WIRE__VERB__VERB_LIST ||
-	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK;
+	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN;
 }
 
 /* A Result's strings are not const: they belong to whoever unpacked it. Here nobody frees them. */
@@ -106,6 +107,17 @@ static bool writes_to_output(const struct args *args)
 	return args->verb == UPGRADED__WIRE__VERB__VERB_SAVE && !strcmp(args->file, "-");
 }
 
+static void show_plan(const struct args *args, const Upgraded__Wire__Plan *plan, const struct term *out)
+{
+	struct plan_loss loss;
+
+	if (args->quiet)
+		return;
+	plan_loss_find(plan, &loss);
+	render_plan(out, plan, &loss);
+	plan_loss_done(&loss);
+}
+
 static void show_text(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out,
 		      const struct term *err)
 {
@@ -118,6 +130,8 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 		render_list(out, result);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
 		render_checks(out, result);
+	else if (result->plan)
+		show_plan(args, result->plan, out);
 	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE && !writes_to_output(args))
 		render_summary(out, args, result);
 	fflush(out->out);
@@ -130,7 +144,15 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 static int show_json(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out)
 {
 	json_t *json = json_result(args, result);
-	int rc = json ? json_print(out->out, json) : -1;
+	struct plan_loss loss;
+	int rc;
+
+	if (json && result->plan) {
+		plan_loss_find(result->plan, &loss);
+		json_object_set_new(json_object_get(json, "plan"), "loss", plan_loss_json(&loss));
+		plan_loss_done(&loss);
+	}
+	rc = json ? json_print(out->out, json) : -1;
 
 	json_decref(json);
 	return rc;
@@ -161,6 +183,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->wait_commit = args->wait_commit;
 	request->rollback = borrow(args->rollback ? args->rollback : "");
 	request->bake_us = args->bake_us;
+	request->require_image = args->require_image;
 	request->verify = borrow(args->verify ? args->verify : "");
 	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;
 }

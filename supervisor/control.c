@@ -289,6 +289,9 @@ static void handle_service_verb(struct client *client, const Upgraded__Wire__Req
 	case UPGRADED__WIRE__VERB__VERB_UNDO:
 		service_undo(service, request, &client->asker);
 		break;
+	case UPGRADED__WIRE__VERB__VERB_PLAN:
+		service_plan(service, request, &client->asker);
+		break;
 	default:
 		answer_statuses(client, service);
 	}
@@ -298,9 +301,9 @@ static bool version_is_fit(const Upgraded__Wire__Request *request, struct why *w
 {
 	if (*request->version)
 		return unit_name_check("version", request->version, why) == 0;
-	if (request->verb != UPGRADED__WIRE__VERB__VERB_ROLL)
+	if (request->verb != UPGRADED__WIRE__VERB__VERB_ROLL && request->verb != UPGRADED__WIRE__VERB__VERB_PLAN)
 		return true;
-	why_set(why, 0, "roll needs a version");
+	why_set(why, 0, "roll and plan need a version");
 	return false;
 }
 
@@ -341,6 +344,7 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 	case UPGRADED__WIRE__VERB__VERB_ROLL:
 	case UPGRADED__WIRE__VERB__VERB_UNDO:
 	case UPGRADED__WIRE__VERB__VERB_SAVE:
+	case UPGRADED__WIRE__VERB__VERB_PLAN:
 		handle_service_verb(client, request, fds);
 		break;
 	default:

@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +18,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-void look_note(struct look *look, enum obstacle_level level, int fd, const char *fmt, ...)
+void look_note(struct look *look, enum obstacle_level level, int fd, const char *kind, const char *fmt, ...)
 {
 	struct imageable_report *report = look->report;
-	struct obstacle obstacle = { .level = level, .fd = fd };
+	struct obstacle obstacle = { .level = level, .fd = fd, .kind = kind };
 	va_list args;
 
 	va_start(args, fmt);
@@ -32,8 +31,17 @@ void look_note(struct look *look, enum obstacle_level level, int fd, const char 
 		report->n_fatal++;
 	else
 		report->n_warnings++;
-	if (report->n < OBSTACLES_MAX)
+	if (report->n < OBSTACLES_MAX) {
 		report->obstacle[report->n++] = obstacle;
+		return;
+	}
+	/* What decides must not be hidden behind a thousand connections. */
+	for (size_t i = 0; level == OBSTACLE_FATAL && i < OBSTACLES_MAX; i++) {
+		if (report->obstacle[i].level != OBSTACLE_FATAL) {
+			report->obstacle[i] = obstacle;
+			return;
+		}
+	}
 }
 
 bool look_knows(const struct look *look, unsigned long long inode)
@@ -75,7 +83,7 @@ static bool starts(const char *text, const char *with)
 	return strncmp(text, with, strlen(with)) == 0;
 }
 
-static bool is_deleted(const char *path)
+bool look_is_deleted(const char *path)
 {
 	static const char deleted[] = " (deleted)";
 	size_t length = strlen(path);
@@ -160,7 +168,8 @@ static void check_epoll(struct look *look, const struct open_fd *fd)
 			int watched = (int)strtol(at + 4, NULL, 10);
 
 			if (!is_open(look, watched))
-				look_note(look, OBSTACLE_FATAL, fd->fd, "descriptor %d: this epoll still watches descriptor %d, "
+				look_note(look, OBSTACLE_FATAL, fd->fd, "epoll",
+					  "descriptor %d: this epoll still watches descriptor %d, "
 					  "which was closed without EPOLL_CTL_DEL while a duplicate is open elsewhere",
 					  fd->fd, watched);
 		}
@@ -179,8 +188,13 @@ static void check_pidfd(struct look *look, const struct open_fd *fd)
 		return;
 	pid = strtol(line + 4, NULL, 10);
 	if (pid > 0 && pid != look->spec->pid)
-		look_note(look, OBSTACLE_FATAL, fd->fd, "descriptor %d: a pidfd of process %ld, which is not in the image",
-			  fd->fd, pid);
+		look_note(look, OBSTACLE_FATAL, fd->fd, "pidfd",
+			  "descriptor %d: a pidfd of process %ld, which is not in the image", fd->fd, pid);
+}
+
+static const char *anonymous_kind(const char *link)
+{
+	return starts(link, "[io_uring") ? "io_uring" : starts(link, "[perf_event") ? "perf event" : "anonymous inode";
 }
 
 static void check_anonymous(struct look *look, const struct open_fd *fd)
@@ -199,32 +213,38 @@ static void check_anonymous(struct look *look, const struct open_fd *fd)
 	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++)
 		if (starts(kind, fine[i]))
 			return;
-	look_note(look, OBSTACLE_FATAL, fd->fd, "descriptor %d: %s is nothing that CRIU can image", fd->fd, kind);
+	look_note(look, OBSTACLE_FATAL, fd->fd, anonymous_kind(kind),
+		  "descriptor %d: %s is nothing that CRIU can image", fd->fd, kind);
 }
 
 static void check_device(struct look *look, const struct open_fd *fd)
 {
 	unsigned class = major(fd->rdev), number = minor(fd->rdev);
+	const char *kind;
 
 	/* null, zero, full, random, urandom; a pseudo terminal's master, which brings its slaves along */
 	if (S_ISCHR(fd->mode) && class == 1 && (number == 3 || number == 5 || (number >= 7 && number <= 9)))
 		return;
 	if (S_ISCHR(fd->mode) && class == 5 && number == 2)
 		return;
-	look_note(look, OBSTACLE_FATAL, fd->fd, "descriptor %d: %s %s cannot be imaged", fd->fd,
-		  S_ISCHR(fd->mode) && (class == 5 || (class >= 136 && class <= 143)) ? "terminal" : "device", fd->link);
+	kind = S_ISCHR(fd->mode) && (class == 5 || (class >= 136 && class <= 143)) ? "terminal" : "device";
+	look_note(look, OBSTACLE_FATAL, fd->fd, kind, "descriptor %d: %s %s cannot be imaged", fd->fd, kind, fd->link);
 }
 
 static void check_file(struct look *look, const struct open_fd *fd)
 {
-	if (starts(fd->link, "/memfd:") || !is_deleted(fd->link))
+	if (starts(fd->link, "/memfd:") || !look_is_deleted(fd->link))
 		return;
 	if (fd->n_links > 0)
-		look_note(look, OBSTACLE_FATAL, fd->fd, "descriptor %d: %s was removed under this name but has others, which "
-			  "CRIU does not find", fd->fd, fd->link);
+		look_note(look, OBSTACLE_FATAL, fd->fd, "removed file",
+			  "descriptor %d: %s was removed under this name but has others, which "
+			  "CRIU does not find",
+			  fd->fd, fd->link);
 	else if (fd->size_bytes > CRIU_GHOST_LIMIT_BYTES)
-		look_note(look, OBSTACLE_FATAL, fd->fd, "descriptor %d: %s takes %llu bytes on disk, and a removed file "
-			  "goes into the image only up to %u", fd->fd, fd->link, fd->size_bytes, CRIU_GHOST_LIMIT_BYTES);
+		look_note(look, OBSTACLE_FATAL, fd->fd, "removed file",
+			  "descriptor %d: %s takes %llu bytes on disk, and a removed file "
+			  "goes into the image only up to %u",
+			  fd->fd, fd->link, fd->size_bytes, CRIU_GHOST_LIMIT_BYTES);
 }
 
 static void check_pipe(struct look *look, const struct open_fd *fd)
@@ -236,8 +256,10 @@ static void check_pipe(struct look *look, const struct open_fd *fd)
 	for (size_t i = 0; i < look->n_fds; i++)
 		if (look->fds[i].inode == fd->inode && (look->fds[i].flags & O_ACCMODE) != mine)
 			return; /* both ends are here */
-	look_note(look, OBSTACLE_WARNING, fd->fd, "descriptor %d: the other end of this pipe is in another process and will "
-		  "not be there after a restore", fd->fd);
+	look_note(look, OBSTACLE_WARNING, fd->fd, "pipe",
+		  "descriptor %d: the other end of this pipe is in another process and will "
+		  "not be there after a restore",
+		  fd->fd);
 }
 
 static void check_fds(struct look *look)
@@ -258,76 +280,6 @@ static void check_fds(struct look *look)
 	}
 }
 
-/* ---- the process itself ---- */
-
-static void check_exe(struct look *look)
-{
-	const char *next = look->spec->next_exe;
-	char exe[PATH_MAX];
-	struct stat ours, theirs;
-	ssize_t n = readlinkat(look->proc, "exe", exe, sizeof(exe) - 1);
-
-	if (n < 0)
-		return;
-	exe[n] = '\0';
-	if (is_deleted(exe)) {
-		look_note(look, OBSTACLE_FATAL, -1, "its executable %.100s: it was replaced or removed while it ran; give each "
-			  "version a path of its own", exe);
-		return;
-	}
-	if (next && fstatat(look->proc, "exe", &ours, 0) == 0 && stat(next, &theirs) == 0 &&
-	    ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino)
-		look_note(look, OBSTACLE_WARNING, -1, "both versions are the file %.100s: when it is replaced, the image cannot "
-			  "be restored", next);
-}
-
-static void check_session(struct look *look)
-{
-	char text[512];
-	const char *rest;
-	long session = 0;
-
-	if (look_read(look, "stat", text, sizeof(text)) <= 0 || !(rest = strrchr(text, ')')))
-		return;
-	if (sscanf(rest, ") %*c %*d %*d %ld", &session) == 1 && session != look->spec->pid)
-		look_note(look, OBSTACLE_FATAL, -1, "it is in the session of process %ld, not in one of its own (setsid)",
-			  session);
-}
-
-static void check_tracer(struct look *look)
-{
-	char text[4096];
-	const char *line;
-	long tracer;
-
-	if (look_read(look, "status", text, sizeof(text)) <= 0 || !(line = strstr(text, "TracerPid:")))
-		return;
-	tracer = strtol(line + 10, NULL, 10);
-	if (tracer > 0)
-		look_note(look, OBSTACLE_FATAL, -1, "it is being traced by process %ld (a debugger, strace?)", tracer);
-}
-
-static void check_children(struct look *look)
-{
-	int dir = openat(look->proc, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = dir < 0 ? NULL : fdopendir(dir);
-	struct dirent *entry;
-	char name[300], text[256];
-
-	while (stream && (entry = readdir(stream))) {
-		snprintf(name, sizeof(name), "task/%s/children", entry->d_name);
-		if (entry->d_name[0] == '.' || look_read(look, name, text, sizeof(text)) <= 0)
-			continue;
-		look_note(look, OBSTACLE_WARNING, -1, "it has child processes (%.60s): they go into the image with all they have "
-			  "open, and must have ended before it is restored", text);
-		break;
-	}
-	if (stream)
-		closedir(stream);
-	else
-		fd_close(dir);
-}
-
 int imageable_check(const struct imageable_spec *spec, struct imageable_report *ret_report, struct why *why)
 {
 	struct imageable_report *report = calloc(1, sizeof(*report));
@@ -346,10 +298,7 @@ int imageable_check(const struct imageable_spec *spec, struct imageable_report *
 		r = look_sockets(&look, why);
 	if (r == 0) {
 		check_fds(&look);
-		check_exe(&look);
-		check_session(&look);
-		check_tracer(&look);
-		check_children(&look);
+		look_process(&look);
 		look_maps(&look);
 		*ret_report = *report;
 	}

@@ -2,6 +2,7 @@
 /* What would keep a process from being imaged, said before a roll instead of after it. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -17,6 +18,7 @@ enum obstacle_level {
 struct obstacle {
 	enum obstacle_level level;
 	int fd;           /* -1: not a descriptor */
+	const char *kind; /* a literal: "io_uring", "unix socket", "device", ... */
 	char text[192];   /* names the descriptor, mapping or process, and says what is the matter */
 };
 
@@ -44,3 +46,6 @@ struct imageable_spec {
  * Return: 0, with what was found in @ret_report; -errno if the process could not be looked at.
  */
 int imageable_check(const struct imageable_spec *spec, struct imageable_report *ret_report, struct why *why);
+
+/** imageable_may_restore_users() - May this process have CRIU restore processes of other users than root? */
+bool imageable_may_restore_users(void);

@@ -43,15 +43,20 @@ static void mapping_check(struct look *look, const struct mapping *mapping)
 	bool shared = mapping->perms[3] == 's';
 
 	if (starts(mapping->path, "anon_inode:"))
-		look_note(look, OBSTACLE_FATAL, -1, "it maps %s, which CRIU cannot image", mapping->path + 11);
+		look_note(look, OBSTACLE_FATAL, -1, "mapping", "it maps %s, which CRIU cannot image",
+			  mapping->path + 11);
 	else if (starts(mapping->path, "/SYSV"))
-		look_note(look, OBSTACLE_FATAL, -1, "it maps a System V shared memory segment (%.40s), which CRIU takes only with "
-			  "the whole IPC namespace", mapping->path);
+		look_note(look, OBSTACLE_FATAL, -1, "mapping",
+			  "it maps a System V shared memory segment (%.40s), which CRIU takes only with "
+			  "the whole IPC namespace",
+			  mapping->path);
 	else if (is_device(mapping->path))
-		look_note(look, OBSTACLE_FATAL, -1, "it maps device %.100s", mapping->path);
+		look_note(look, OBSTACLE_FATAL, -1, "device", "it maps device %.100s", mapping->path);
 	else if (shared && starts(mapping->path, "/memfd:") && !look_knows(look, mapping->inode))
-		look_note(look, OBSTACLE_WARNING, -1, "it maps %.60s shared: after a restore that is a copy of its own, which "
-			  "nobody else sees", mapping->path);
+		look_note(look, OBSTACLE_WARNING, -1, "shared mapping",
+			  "it maps %.60s shared: after a restore that is a copy of its own, which "
+			  "nobody else sees",
+			  mapping->path);
 }
 
 void look_maps(struct look *look)

@@ -26,8 +26,8 @@ struct look {
 	size_t n_fds;
 };
 
-void look_note(struct look *look, enum obstacle_level level, int fd, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+void look_note(struct look *look, enum obstacle_level level, int fd, const char *kind, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 
 /** look_knows() - Is this socket or pipe taken care of? */
 bool look_knows(const struct look *look, unsigned long long inode);
@@ -41,4 +41,8 @@ ssize_t look_read(const struct look *look, const char *name, char *buf, size_t s
 /** look_sockets() - Return: 0 or -errno. */
 int look_sockets(struct look *look, struct why *why);
 
+/** look_is_deleted() - Does what /proc says of a file end with " (deleted)"? */
+bool look_is_deleted(const char *path);
+
+void look_process(struct look *look);
 void look_maps(struct look *look);

@@ -134,19 +134,23 @@ static void check_inet(struct look *look, int number, int fd)
 	char address[64];
 
 	if (type == SOCK_STREAM && protocol == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 1)
-		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: listens on %s and is not registered: nobody listens "
-			  "there while the process is an image", number,
-			  address_print(fd, socket_own, address, sizeof(address)));
+		look_note(look, OBSTACLE_WARNING, number, "internet socket",
+			  "descriptor %d: listens on %s and is not registered: nobody listens "
+			  "there while the process is an image",
+			  number, address_print(fd, socket_own, address, sizeof(address)));
 	else if (type == SOCK_STREAM && protocol == IPPROTO_TCP)
-		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: a TCP connection to %s that is not registered: it will "
-			  "be closed after a restore", number, address_print(fd, socket_peer, address, sizeof(address)));
+		look_note(look, OBSTACLE_WARNING, number, "internet socket",
+			  "descriptor %d: a TCP connection to %s that is not registered: it will "
+			  "be closed after a restore",
+			  number, address_print(fd, socket_peer, address, sizeof(address)));
 	else if (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE))
-		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: a UDP socket at %s that is not registered: what is sent "
-			  "to it while the process is an image is lost", number,
-			  address_print(fd, socket_own, address, sizeof(address)));
+		look_note(look, OBSTACLE_WARNING, number, "internet socket",
+			  "descriptor %d: a UDP socket at %s that is not registered: what is sent "
+			  "to it while the process is an image is lost",
+			  number, address_print(fd, socket_own, address, sizeof(address)));
 	else if (type != SOCK_RAW)
-		look_note(look, OBSTACLE_FATAL, number, "descriptor %d: an internet socket of protocol %d cannot be imaged",
-			  number, protocol);
+		look_note(look, OBSTACLE_FATAL, number, "internet socket",
+			  "descriptor %d: an internet socket of protocol %d cannot be imaged", number, protocol);
 }
 
 static void check_unix(struct look *look, int number, int fd, unsigned long long inode, const struct unix_list *list)
@@ -154,8 +158,10 @@ static void check_unix(struct look *look, int number, int fd, unsigned long long
 	const struct unix_socket *own = unix_find(list, inode), *peer;
 
 	if (option(fd, SO_ACCEPTCONN) == 1) {
-		look_note(look, OBSTACLE_WARNING, number, "descriptor %d: a unix socket that listens and is not registered: nobody "
-			  "listens there while the process is an image", number);
+		look_note(look, OBSTACLE_WARNING, number, "unix listener",
+			  "descriptor %d: a unix socket that listens and is not registered: nobody "
+			  "listens there while the process is an image",
+			  number);
 		return;
 	}
 	if (!own || own->peer == 0 || look_owns(look, own->peer) > 0)
@@ -163,8 +169,10 @@ static void check_unix(struct look *look, int number, int fd, unsigned long long
 	peer = unix_find(list, own->peer);
 	if (option(fd, SO_TYPE) == SOCK_DGRAM && peer && peer->named)
 		return; /* like a log's socket: connected again after a restore */
-	look_note(look, OBSTACLE_FATAL, number, "descriptor %d: a unix socket connected to another process (its socket %u), and "
-		  "not registered: CRIU does not take half of a connection", number, own->peer);
+	look_note(look, OBSTACLE_FATAL, number, "unix peer",
+		  "descriptor %d: a unix socket connected to another process (its socket %u), and "
+		  "not registered: CRIU does not take half of a connection",
+		  number, own->peer);
 }
 
 static void check_socket(struct look *look, const struct open_fd *open_fd, int pidfd, const struct unix_list *list)
@@ -180,8 +188,9 @@ static void check_socket(struct look *look, const struct open_fd *open_fd, int p
 	case AF_INET: case AF_INET6: check_inet(look, open_fd->fd, fd); break;
 	case AF_NETLINK: case AF_PACKET: break;
 	default:
-		look_note(look, OBSTACLE_FATAL, open_fd->fd, "descriptor %d: a socket of address family %d cannot be imaged",
-			  open_fd->fd, option(fd, SO_DOMAIN));
+		look_note(look, OBSTACLE_FATAL, open_fd->fd, "socket",
+			  "descriptor %d: a socket of address family %d cannot be imaged", open_fd->fd,
+			  option(fd, SO_DOMAIN));
 	}
 }
 

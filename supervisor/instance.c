@@ -172,6 +172,8 @@ static void handle_datagram(struct instance *instance, Upgraded__Wire__AppMessag
 	} else if (check_hello(instance, message->hello, &why) == 0) {
 		instance->hello = message;
 		message = NULL;
+		if (instance->events->on_hello)
+			instance->events->on_hello(instance);
 	} else {
 		instance->events->on_garbage(instance, why.text);
 	}

@@ -17,6 +17,8 @@ struct instance;
 
 /* What an owner hears. Called from the loop. Only on_exit may free the instance, as its last act; elsewhere bury it. */
 struct instance_events {
+	/* It said hello, which is in @instance->hello. Optional. */
+	void (*on_hello)(struct instance *instance);
 	/* @fds belongs to the message: claim what is wanted. Hello was checked and is kept in @instance->hello. */
 	void (*on_message)(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 	/* Something came that is no message of the protocol; it was dropped. */

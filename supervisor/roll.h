@@ -44,6 +44,7 @@ struct roll_options {
 	enum unit_verify verify;
 	uint64_t bake_us;
 	uint64_t generation;
+	bool require_image; /* it was looked for before anything was touched; what happens after the commit is only told */
 };
 
 enum roll_outcome {
@@ -68,6 +69,7 @@ struct roll_result {
 	uint64_t image_bytes, image_us, restore_us;
 	const char *way_back;    /* a literal */
 	struct why cause;
+	struct why image_missed; /* why there is none, although one was required */
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
 	bool over;               /* the outcome is known */

@@ -273,6 +273,11 @@ static void no_image(struct roll *roll, const char *reason)
 	roll->result.way_back = roll->old_unusable ? "none" : "parked";
 	roll_say(roll, "image", 0, "no image (%s); the way back is %s", reason,
 		 roll->old_unusable ? "gone" : "the parked process alone");
+	if (roll->options.require_image) {
+		why_set(&roll->result.image_missed, 0, "%s", reason);
+		roll_say(roll, "image", 0,
+			 "an image was required, and nothing spoke against it before the roll, which has committed by now");
+	}
 	roll_happen(roll, ROLL_EV_IMAGE_FAILED);
 }
 

@@ -124,6 +124,7 @@ static void on_exit_of(struct instance *instance)
 	timer_disarm(&service->deadline);
 	set_state_file(service, -1);
 	service_save_fail(service, "it ended meanwhile");
+	service_plan_end(service, "the process ended meanwhile");
 	switch (service->state) {
 	case SERVICE_STARTING:
 		if (!*service->failure.text)
@@ -204,7 +205,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 	struct service *service = instance->owner;
 
 	(void)fds;
-	if (service_save_hear(service, message))
+	if (service_save_hear(service, message) || service_plan_hear(service, message))
 		return;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
@@ -261,10 +262,13 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 {
 	const char *doing = service->roll			 ? roll_state_name(service->roll->state) :
 			    service->saving			 ? "saving" :
+			    service_plan_is_gate(service)	 ? "preflight" :
 			    service->state == SERVICE_STARTING ? "starting" :
 								   "stopping";
 
-	if (!service->roll && !service->saving && service->state != SERVICE_STARTING && service->state != SERVICE_STOPPING)
+	service_plan_give_way(service);
+	if (!service->roll && !service->saving && !service->plan && service->state != SERVICE_STARTING &&
+	    service->state != SERVICE_STOPPING)
 		return false;
 	service_answer(service, asker, WIRE_EXIT_BUSY, NULL, NULL, NULL,
 		       service->roll && service->roll->state == ROLL_BAKE ?
@@ -411,6 +415,8 @@ static void on_roll_end(struct roll *roll)
 	service->last = roll->result;
 	service->has_last = true;
 	service->roll = NULL;
+	if (roll->result.commit_us)
+		plan_pauses_note(&service->pauses, roll->result.pause_us, roll->result.records);
 	take_over_serving(service, roll);
 	if (roll->result.outcome == ROLL_IS_COLD)
 		service->previous[0] = 0;
@@ -433,6 +439,7 @@ static int roll_options(const struct service *service, const Upgraded__Wire__Req
 		.version = version,
 		.rollback = service->unit->rollback,
 		.verify = service->unit->verify,
+		.require_image = request->require_image || service->unit->require_image,
 		.bake_us = request->bake_us ? request->bake_us : service->unit->bake_us,
 	};
 	if (*request->rollback && !unit_rollback_parse(request->rollback, &ret->rollback))
@@ -442,8 +449,8 @@ static int roll_options(const struct service *service, const Upgraded__Wire__Req
 	return 0;
 }
 
-static void begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		       struct asker *asker)
+void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+			struct asker *asker)
 {
 	struct roll callbacks = {
 		.owner = service, .on_progress = on_roll_progress, .on_commit = on_roll_commit, .on_end = on_roll_end
@@ -458,13 +465,23 @@ static void begin_roll(struct service *service, const char *version, const Upgra
 	}
 	options.generation = ++service->host->generation;
 	service->asker = asker;
-	asker->service = service;
+	if (asker)
+		asker->service = service;
 	if (roll_start(&service->host->site, service->unit, &options, service->instance, &callbacks, &service->roll, &why) < 0) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, why.text,
 			       "nothing was touched", "%s: the roll to %s was refused", service->name, version);
 		return;
 	}
 	service->instance = NULL;
+}
+
+static void begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+		       struct asker *asker)
+{
+	if (request->require_image || service->unit->require_image)
+		service_plan_gate(service, version, request, asker);
+	else
+		service_begin_roll(service, version, request, asker);
 }
 
 bool service_refuse_not_running(struct service *service, struct asker *asker)
@@ -532,6 +549,7 @@ struct service *service_free(struct service *service)
 	timer_disarm(&service->save_deadline);
 	fd_close(service->state_file);
 	fd_close(service->save_file);
+	service_plan_end(service, "upgraded ends");
 	if (service->asker)
 		service_forget(service->asker);
 	roll_free(service->roll);
@@ -547,6 +565,8 @@ void service_forget(struct asker *asker)
 {
 	if (asker->service && asker->service->asker == asker)
 		asker->service->asker = NULL;
+	if (asker->service)
+		service_plan_forget(asker->service, asker);
 	asker->service = NULL;
 }
 

@@ -2,6 +2,7 @@
 /* A service: its file, the process that serves, the roll that is under way, and who waits for an answer. */
 #pragma once
 
+#include "supervisor/plan.h"
 #include "supervisor/roll.h"
 #include "wire/wire.h"
 
@@ -27,6 +28,7 @@ struct service_host {
 	struct roll_site site;
 	const char *config_dir;
 	uint64_t generation; /* of the last roll */
+	const struct why *images; /* what was found out about CRIU here */
 };
 
 struct service {
@@ -55,6 +57,8 @@ struct service {
 	struct why failure;      /* why it is FAILED or WAITING */
 	struct roll_result last;
 	bool has_last;
+	struct service_plan *plan; /* a look ahead is under way */
+	struct plan_pauses pauses;
 };
 
 /** service_new() - Return: NULL if memory is out. @name was checked. */
@@ -71,6 +75,9 @@ void service_roll(struct service *service, const Upgraded__Wire__Request *reques
 void service_save(struct service *service, int file_consume, struct asker *asker);
 void service_undo(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
 
+/** service_plan() - What a roll would meet, and what each way back would cost. Changes nothing. */
+void service_plan(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
+
 /** service_forget() - @asker went away; what it asked for goes on. */
 void service_forget(struct asker *asker);
 
@@ -84,6 +91,23 @@ bool service_refuse_busy(struct service *service, struct asker *asker);
 bool service_refuse_not_running(struct service *service, struct asker *asker);
 /** service_save_hear() - Return: true if @message was about a save. */
 bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
+/* service_plan.c */
+/** service_plan_gate() - Look whether a roll to @version could go back by an image, then service_begin_roll(), or refuse it. */
+void service_plan_gate(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+		       struct asker *asker);
+/** service_plan_is_gate() - Does a roll wait for what a plan finds? */
+bool service_plan_is_gate(const struct service *service);
+/** service_plan_give_way() - Something else is asked of the service: a plan that only tells ends. */
+void service_plan_give_way(struct service *service);
+/** service_plan_end() - If a plan is under way, it ends so. */
+void service_plan_end(struct service *service, const char *reason);
+/** service_plan_hear() - Return: true if @message was about a plan. */
+bool service_plan_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
+/** service_plan_forget() - @asker does not want to know any more. */
+void service_plan_forget(struct service *service, const struct asker *asker);
+/** service_begin_roll() - @asker: NULL if nobody waits. */
+void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+			struct asker *asker);
 /** service_save_fail() - If a save is under way, it ends so. */
 void service_save_fail(struct service *service, const char *reason);
 

@@ -221,6 +221,13 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
 	enum roll_outcome outcome = service->roll ? ROLL_IS_DONE : roll->outcome;
 
+	if (outcome == ROLL_IS_DONE && *roll->image_missed.text) {
+		service_answer(service, asker, WIRE_EXIT_DONE, NULL, roll, roll->image_missed.text,
+			       "a failure of it would be answered from memory, within the bake",
+			       "%s: version %s serves, but the image that was required could not be taken; the way back is %s",
+			       service->name, roll->to, roll->way_back);
+		return;
+	}
 	service_answer(service, asker, answers[outcome].code, NULL, roll, roll->cause.text, answers[outcome].next,
 		       "%s: %s%s%s", service->name, answers[outcome].before, roll->to, answers[outcome].after);
 }

@@ -212,6 +212,12 @@ static int set_small_size(struct unit *unit, const struct key *key, const char *
 	return 0;
 }
 
+static int set_bool(struct unit *unit, const struct key *key, const char *value)
+{
+	*(bool *)field(unit, key) = strcmp(value, "yes") == 0;
+	return strcmp(value, "yes") == 0 || strcmp(value, "no") == 0 ? 0 : -EINVAL;
+}
+
 static int set_level(struct unit *unit, const struct key *key, const char *value)
 {
 	static const char *const levels[] = { "work", "request", "protocol" };
@@ -284,6 +290,7 @@ static const struct key keys[] = {
 	{ "StateTypesMax", "a number from 1", set_small_size, AT(state_types_max) },
 	{ "StateMax", "a size such as 20G; 0: no limit", set_size, AT(state_max) },
 	{ "Verify", "none or roundtrip", set_verify, 0 },
+	{ "RequireImage", "yes or no", set_bool, AT(require_image) },
 	{ "Restart", "on-failure or no", set_restart, 0 },
 	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },
 	{ "LimitNOFILE", "a number from 16", set_nofile, 0 },

@@ -35,6 +35,7 @@ struct unit {
 	enum unit_dirty on_dirty;
 	enum unit_verify verify;
 	enum unit_restart restart;
+	bool require_image;     /* no roll that could not go back by an image */
 	unsigned level;         /* enum upg_level as a number */
 	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
 	unsigned limit_nofile;  /* 0: the supervisor's own */

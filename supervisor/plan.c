@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INVENTORY_US (2 * USEC_PER_SEC)
+#define REGISTERED_MAX (1u << 20) /* what it says is not believed beyond this */
+
+void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, uint64_t records)
+{
+	pauses->last[pauses->next].pause_us = pause_us;
+	pauses->last[pauses->next].records = records;
+	pauses->next = (pauses->next + 1) % PLAN_PAUSES;
+	if (pauses->n < PLAN_PAUSES)
+		pauses->n++;
+}
+
+static void on_done(struct timer *timer)
+{
+	struct plan *plan = container_of(timer, struct plan, done);
+
+	plan_look(plan);
+	plan->on_done(plan);
+}
+
+/* From the loop and not from within whatever was the last to come: it may free what is still being read from. */
+static void check_complete(struct plan *plan)
+{
+	if (!plan->inventory_waits && !plan->trial)
+		timer_arm(plan->site->loop, &plan->done, clock_now_us(), on_done);
+}
+
+/* ---- what the running version has registered ---- */
+
+static void on_inventory_due(struct timer *timer)
+{
+	struct plan *plan = container_of(timer, struct plan, inventory_due);
+
+	plan->inventory_waits = false;
+	check_complete(plan);
+}
+
+static void ask_inventory(struct plan *plan)
+{
+	Upgraded__Wire__AskInventory ask = UPGRADED__WIRE__ASK_INVENTORY__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY, .ask_inventory = &ask);
+
+	plan->inventory_waits = true;
+	timer_arm(plan->site->loop, &plan->inventory_due, clock_now_us() + INVENTORY_US, on_inventory_due);
+	instance_send(plan->running, &message, NULL, 0);
+}
+
+static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
+{
+	uint32_t *more = NULL;
+
+	if (plan->n_registered + inventory->n_fds <= REGISTERED_MAX)
+		more = reallocarray(plan->registered, plan->n_registered + inventory->n_fds + 1, sizeof(*more));
+	if (more) {
+		memcpy(more + plan->n_registered, inventory->fds, inventory->n_fds * sizeof(*more));
+		plan->registered = more;
+		plan->n_registered += inventory->n_fds;
+	}
+	if (more && !inventory->last)
+		return;
+	plan->inventory = more != NULL;
+	plan->inventory_waits = false;
+	timer_disarm(&plan->inventory_due);
+	check_complete(plan);
+}
+
+bool plan_hear(struct plan *plan, const Upgraded__Wire__AppMessage *message)
+{
+	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY)
+		return false;
+	if (plan->inventory_waits)
+		take_inventory(plan, message->inventory);
+	return true;
+}
+
+/* ---- what the other version says of itself ---- */
+
+static void end_trial(struct plan *plan)
+{
+	timer_disarm(&plan->trial_due);
+	if (!plan->hello)
+		plan->lines = plan->trial->lines;
+	plan->trial = graveyard_bury(plan->site->graveyard, plan->trial);
+	check_complete(plan);
+}
+
+static void on_trial_hello(struct instance *trial)
+{
+	struct plan *plan = trial->owner;
+
+	plan->hello = trial->hello;
+	trial->hello = NULL;
+	end_trial(plan);
+}
+
+static void on_trial_message(struct instance *trial, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	struct plan *plan = trial->owner;
+
+	(void)fds;
+	why_set(&plan->trial_cause, 0, "version %s (pid %d) spoke before it said hello (%s)", plan->version,
+		trial->child.pid, wire_app_name(message));
+	end_trial(plan);
+}
+
+static void on_trial_garbage(struct instance *trial, const char *reason)
+{
+	struct plan *plan = trial->owner;
+
+	why_set(&plan->trial_cause, 0, "version %s (pid %d): %s", plan->version, trial->child.pid, reason);
+	end_trial(plan);
+}
+
+static void on_trial_exit(struct instance *trial)
+{
+	struct plan *plan = trial->owner;
+	char how[64];
+
+	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s before it said hello", plan->version, trial->child.pid,
+		child_describe(&trial->child, how, sizeof(how)));
+	end_trial(plan);
+}
+
+static void on_trial_due(struct timer *timer)
+{
+	struct plan *plan = container_of(timer, struct plan, trial_due);
+
+	why_set(&plan->trial_cause, 0,
+		"version %s (pid %d) did not say hello within %" PRIu64
+		" ms (StartTimeout=): is it linked with libupgrade, and does it call upg_open()?",
+		plan->version, plan->trial->child.pid, plan->unit->start_timeout_us / 1000);
+	end_trial(plan);
+}
+
+static const struct instance_events trial_events = {
+	.on_hello = on_trial_hello,
+	.on_message = on_trial_message,
+	.on_garbage = on_trial_garbage,
+	.on_exit = on_trial_exit,
+};
+
+static void start_trial(struct plan *plan)
+{
+	plan->tried = true;
+	if (instance_start(plan->site->loop, plan->unit, plan->version, &trial_events, plan, &plan->trial,
+			   &plan->trial_cause) < 0)
+		return;
+	log_info("%s: plan: version %s is started as pid %d to hear what it reads", plan->unit->name, plan->version,
+		 plan->trial->child.pid);
+	timer_arm(plan->site->loop, &plan->trial_due, clock_now_us() + plan->unit->start_timeout_us, on_trial_due);
+}
+
+/* ---- life ---- */
+
+int plan_start(const struct plan_spec *spec, struct plan **ret_plan, struct why *why)
+{
+	struct plan *plan = calloc(1, sizeof(*plan));
+
+	if (!plan) {
+		unit_free(spec->unit_consume);
+		return why_errno(why, -ENOMEM, "plan");
+	}
+	plan->owner = spec->owner;
+	plan->on_done = spec->on_done;
+	plan->site = spec->site;
+	plan->images = spec->images;
+	plan->running = spec->running;
+	plan->unit = spec->unit_consume;
+	plan->rollback = spec->rollback;
+	plan->require_image = spec->require_image;
+	plan->pauses = *spec->pauses;
+	snprintf(plan->version, sizeof(plan->version), "%s", spec->version);
+	ask_inventory(plan);
+	if (spec->try_version)
+		start_trial(plan);
+	*ret_plan = plan;
+	return 0;
+}
+
+struct plan *plan_free(struct plan *plan)
+{
+	if (!plan)
+		return NULL;
+	timer_disarm(&plan->inventory_due);
+	timer_disarm(&plan->trial_due);
+	timer_disarm(&plan->done);
+	graveyard_bury(plan->site->graveyard, plan->trial);
+	if (plan->hello)
+		upgraded__wire__app_message__free_unpacked(plan->hello, NULL);
+	unit_free(plan->unit);
+	free(plan->registered);
+	free(plan);
+	return NULL;
+}

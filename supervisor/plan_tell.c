@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* The answer to `plan`. Whether fields would be lost on the way back is for upgradectl to say: it reads the schemas that the two
+ * programs carry, and this room never reads state. */
+#include "supervisor/plan.h"
+
+#include "supervisor/schema_path.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The answer is one datagram of at most 64 KiB. */
+#define PATHS_MAX 60u
+#define NAME_BYTES 128
+#define CAUSE_BYTES 200
+
+static char *copy(const char *text, int bytes)
+{
+	char *made = NULL;
+
+	return asprintf(&made, "%.*s", bytes, text) < 0 ? NULL : made;
+}
+
+static void set_text(char **at, const char *text)
+{
+	char *made = *text ? copy(text, CAUSE_BYTES * 2) : NULL;
+
+	if (made)
+		*at = made;
+}
+
+/* ---- paths of types ---- */
+
+static void add_path(Upgraded__Wire__PlanPath ***list, size_t *n, const Upgraded__Wire__Schema *have,
+		     const Upgraded__Wire__Schema *want, const char *cause)
+{
+	Upgraded__Wire__PlanPath *path = malloc(sizeof(*path));
+
+	if (!path)
+		return;
+	upgraded__wire__plan_path__init(path);
+	path->type = copy(have->name, NAME_BYTES);
+	path->from = have->version;
+	path->to = want ? want->version : 0;
+	path->ok = !cause;
+	path->cause = copy(cause ? cause : "", CAUSE_BYTES);
+	(*list)[(*n)++] = path;
+}
+
+/* Those without a way first, as the list may be cut. Return: how many there are of those, the first with its reason in @why. */
+static size_t tell_paths(const struct schema_holder *from, const struct schema_holder *to,
+			 Upgraded__Wire__PlanPath ***list, size_t *ret_n, struct why *why)
+{
+	size_t n_bad = 0;
+
+	*list = calloc(PATHS_MAX, sizeof(Upgraded__Wire__PlanPath *));
+	for (int good = 0; *list && good < 2; good++) {
+		for (size_t i = 0; i < from->hello->n_schemas; i++) {
+			const Upgraded__Wire__Schema *have = from->hello->schemas[i];
+			struct why cause = { 0 };
+			bool bad = schema_path_check(from, to, have, &cause) < 0;
+
+			if (bad == (good == 1))
+				continue;
+			if (bad && n_bad++ == 0)
+				*why = cause;
+			if (*ret_n < PATHS_MAX)
+				add_path(list, ret_n, have, schema_known(to, have->name), bad ? cause.text : NULL);
+		}
+	}
+	return n_bad;
+}
+
+/* ---- obstacles ---- */
+
+static void tell_obstacles(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	const struct imageable_report *report = &plan->obstacles;
+
+	answer->fatal = (uint32_t)report->n_fatal;
+	answer->warnings = (uint32_t)report->n_warnings;
+	answer->obstacles = calloc(report->n + 1, sizeof(*answer->obstacles));
+	for (int level = OBSTACLE_FATAL; answer->obstacles && level >= OBSTACLE_WARNING; level--) {
+		for (size_t i = 0; i < report->n; i++) {
+			const struct obstacle *obstacle = &report->obstacle[i];
+			Upgraded__Wire__PlanObstacle *told;
+
+			if ((int)obstacle->level != level || !(told = malloc(sizeof(*told))))
+				continue;
+			upgraded__wire__plan_obstacle__init(told);
+			told->fd = obstacle->fd;
+			told->kind = copy(obstacle->kind, NAME_BYTES);
+			told->fatal = level == OBSTACLE_FATAL;
+			told->text = copy(obstacle->text, CAUSE_BYTES);
+			answer->obstacles[answer->n_obstacles++] = told;
+		}
+	}
+}
+
+/* ---- pauses ---- */
+
+static int compare_pauses(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void tell_pauses(const struct plan_pauses *pauses, Upgraded__Wire__Plan *answer)
+{
+	uint64_t sorted[PLAN_PAUSES];
+
+	for (unsigned i = 0; i < pauses->n; i++)
+		sorted[i] = pauses->last[i].pause_us;
+	qsort(sorted, pauses->n, sizeof(*sorted), compare_pauses);
+	answer->rolls = pauses->n;
+	if (!pauses->n)
+		return;
+	answer->pause_min_us = sorted[0];
+	answer->pause_median_us = sorted[pauses->n / 2];
+	answer->pause_max_us = sorted[pauses->n - 1];
+	answer->pause_records = pauses->last[(pauses->next + PLAN_PAUSES - 1) % PLAN_PAUSES].records;
+}
+
+/* ---- ways back ---- */
+
+static void add_way(Upgraded__Wire__Plan *answer, const char *name, bool wanted, const char *cause, const char *cost)
+{
+	Upgraded__Wire__PlanWay *way = malloc(sizeof(*way));
+
+	if (!way)
+		return;
+	upgraded__wire__plan_way__init(way);
+	way->name = copy(name, NAME_BYTES);
+	way->wanted = wanted;
+	way->there = !*cause;
+	way->cause = copy(cause, CAUSE_BYTES);
+	way->cost = copy(cost, CAUSE_BYTES);
+	answer->ways[answer->n_ways++] = way;
+}
+
+static void tell_live(const struct plan *plan, const struct why *down, Upgraded__Wire__Plan *answer)
+{
+	char cost[CAUSE_BYTES];
+
+	if (plan->pauses.n)
+		snprintf(cost, sizeof(cost),
+			 "a roll backwards, at any time while the new version lives: a pause of about %" PRIu64
+			 ".%" PRIu64 " ms; what was written is carried back",
+			 answer->pause_median_us / 1000, answer->pause_median_us / 100 % 10);
+	else
+		snprintf(cost, sizeof(cost),
+			 "a roll backwards, at any time while the new version lives: a pause like the roll's; "
+			 "what was written is carried back");
+	add_way(answer, "live", plan->rollback != ROLLBACK_NONE, down->text, cost);
+}
+
+static void tell_parked(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	bool wanted = plan->rollback == ROLLBACK_AUTO || plan->rollback == ROLLBACK_PARKED;
+	char cost[CAUSE_BYTES], cause[64] = "";
+
+	if (!wanted)
+		snprintf(cause, sizeof(cause), "Rollback=%s does not keep the process",
+			 unit_rollback_name(plan->rollback));
+	else if (!plan->unit->bake_us)
+		snprintf(cause, sizeof(cause), "Bake=0: the new version is accepted at once");
+	snprintf(cost, sizeof(cost),
+		 "%" PRIu64 " MiB of memory for the bake of %" PRIu64 " ms; back in milliseconds; what was written "
+		 "since the commit is lost",
+		 plan->room.memory >> 20, plan->unit->bake_us / 1000);
+	add_way(answer, "parked", wanted, cause, cost);
+}
+
+static void tell_image(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	bool wanted = plan->rollback == ROLLBACK_AUTO || plan->rollback == ROLLBACK_IMAGE;
+	struct why cause = { 0 };
+	char cost[CAUSE_BYTES];
+
+	plan_image_there(plan, &cause);
+	snprintf(cost, sizeof(cost),
+		 "about %" PRIu64 " MiB on disk; back by a restore with the same pid; what was written since the "
+		 "commit is lost",
+		 (plan->room.image >> 20) + 1);
+	add_way(answer, "image", wanted, cause.text, cost);
+}
+
+static void tell_ways(const struct plan *plan, const struct why *down, Upgraded__Wire__Plan *answer)
+{
+	answer->ways = calloc(4, sizeof(*answer->ways));
+	if (!answer->ways)
+		return;
+	tell_live(plan, down, answer);
+	tell_parked(plan, answer);
+	tell_image(plan, answer);
+	add_way(answer, "cold", true, "",
+		"the last resort: the version before starts empty; all state and every connection is lost");
+}
+
+/* ---- all of it ---- */
+
+static void tell_schemas(const struct plan *plan, Upgraded__Wire__Plan *answer, struct why *up, struct why *down)
+{
+	struct schema_holder old = { .version = plan->running->version }, new = { .version = plan->version };
+
+	if (!plan->tried)
+		return;
+	if (!plan->running->hello)
+		why_set(up, 0, "version %s never said hello", old.version);
+	else if (!plan->hello)
+		*up = plan->trial_cause;
+	if (*up->text) {
+		why_set(down, 0, "nobody knows what version %s can migrate", new.version);
+		return;
+	}
+	old.hello = plan->running->hello->hello;
+	new.hello = plan->hello->hello;
+	tell_paths(&old, &new, &answer->up, &answer->n_up, up);
+	tell_paths(&new, &old, &answer->down, &answer->n_down, down);
+}
+
+static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	set_text(&answer->from, plan->running->version);
+	set_text(&answer->to, plan->version);
+	answer->pid = plan->running->child.pid;
+	set_text(&answer->from_program, plan->from_program);
+	set_text(&answer->to_program, plan->to_program);
+	answer->inventory = plan->inventory;
+	answer->registered = (uint32_t)plan->n_registered;
+	answer->image_bytes = plan->room.image;
+	answer->image_free_bytes = plan->room.image_free;
+	answer->memory_bytes = plan->room.memory;
+	answer->memory_free_bytes = plan->room.memory_free;
+	set_text(&answer->images, plan->images);
+	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
+	answer->bake_us = plan->unit->bake_us;
+	tell_obstacles(plan, answer);
+	tell_pauses(&plan->pauses, answer);
+}
+
+/* One sentence, and what upgradectl ends with. */
+static enum wire_exit judge(const Upgraded__Wire__Plan *answer, const char *service, struct why *text)
+{
+	char missing[64] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < answer->n_ways; i++)
+		if (answer->ways[i]->wanted && !answer->ways[i]->there)
+			used += (size_t)snprintf(missing + used, sizeof(missing) - used, "%s%s", used ? ", " : "",
+						 answer->ways[i]->name);
+	if (!answer->possible) {
+		why_set(text, 0, "%s: the roll from %s to %s would be refused", service, answer->from, answer->to);
+		return WIRE_EXIT_REFUSED;
+	}
+	if (used) {
+		why_set(text, 0, "%s: the roll from %s to %s can be done, but not every way back would be there (%s)",
+			service, answer->from, answer->to, missing);
+		return WIRE_EXIT_ERROR;
+	}
+	if (answer->memory_bytes > answer->memory_free_bytes) {
+		why_set(text, 0,
+			"%s: the roll from %s to %s may run out of memory: both versions hold the state at once",
+			service, answer->from, answer->to);
+		return WIRE_EXIT_ERROR;
+	}
+	why_set(text, 0, "%s: the roll from %s to %s can be done, and every way back would be there", service,
+		answer->from, answer->to);
+	return WIRE_EXIT_DONE;
+}
+
+enum wire_exit plan_tell(const struct plan *plan, Upgraded__Wire__Plan **ret_plan, struct why *text)
+{
+	Upgraded__Wire__Plan *answer = malloc(sizeof(*answer));
+	struct why up = { 0 }, down = { 0 };
+
+	*ret_plan = answer;
+	if (!answer) {
+		why_set(text, 0, "out of memory");
+		return WIRE_EXIT_ERROR;
+	}
+	upgraded__wire__plan__init(answer);
+	tell_facts(plan, answer);
+	tell_schemas(plan, answer, &up, &down);
+	tell_ways(plan, &down, answer);
+	if (!*up.text && plan->require_image && plan_image_there(plan, &up) < 0)
+		why_prefix(&up, 0, "an image is required, and there would be none");
+	answer->possible = !*up.text;
+	set_text(&answer->cause, up.text);
+	return judge(answer, plan->unit->name, text);
+}
