@@ -46,7 +46,7 @@ HARDENING := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fst
 HARDENING += $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-PACKAGES := libprotobuf-c libnl-3.0 libnl-idiag-3.0 libsystemd inih jansson libisal libxxhash libelf
+PACKAGES := libprotobuf-c libnl-3.0 libnl-idiag-3.0 libsystemd inih jansson libisal libxxhash libelf libcurl
 # Recursive on purpose: expanded when a recipe runs, by when units/setup has brought what is asked for. System headers
 # (-isystem) are not ours to warn about.
 PACKAGE_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PACKAGES)))

@@ -179,6 +179,16 @@ void child_done(struct child *child)
 	child_init(child);
 }
 
+void child_abandon(struct child *child)
+{
+	if (child->pidfd >= 0) {
+		child_end_group(child);
+		(void)pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0);
+		child_forget_pidfd(child);
+	}
+	child_init(child);
+}
+
 const char *child_describe(const struct child *child, char *buf, size_t size)
 {
 	const char *name;

@@ -228,6 +228,24 @@ static void status_instance(const struct term *term, const Upgraded__Wire__Insta
 	fputc('\n', term->out);
 }
 
+static void status_health(const struct term *term, const Upgraded__Wire__HealthCheck *check)
+{
+	bool well = !strcmp(check->state, "ok");
+
+	label(term, "health");
+	styled(term, well ? STYLE_GREEN : check->failures || !strcmp(check->state, "silent") ? STYLE_RED : STYLE_YELLOW,
+	       check->state);
+	fputs("  ", term->out);
+	term_text(term, check->check, TERM_WHOLE);
+	if (check->failures)
+		fprintf(term->out, ", %" PRIu32 " in a row", check->failures);
+	if (*check->detail) {
+		fputs(": ", term->out);
+		term_text(term, check->detail, TERM_WHOLE);
+	}
+	fputc('\n', term->out);
+}
+
 static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
 	label(term, "last roll");
@@ -259,6 +277,8 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 	field_text(term, "version", service->version);
 	for (size_t i = 0; i < service->n_instances; i++)
 		status_instance(term, service->instances[i], now);
+	for (size_t i = 0; i < service->n_health; i++)
+		status_health(term, service->health[i]);
 	field(term, "connections", "%" PRIu32, service->connections);
 	field(term, "restarts", "%" PRIu32, service->restarts);
 	if (*service->previous) {

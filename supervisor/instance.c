@@ -9,8 +9,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,6 +165,8 @@ static void handle_datagram(struct instance *instance, Upgraded__Wire__AppMessag
 
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
 		tame_text(message->refused->reason);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS)
+		tame_text(message->start_progress->text);
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (check_hello(instance, message->hello, &why) == 0) {
@@ -274,54 +274,6 @@ static int open_log(struct instance *instance, int *ret_theirs, unsigned long lo
 	return r < 0 ? why_errno(why, r, "log pipe") : 0;
 }
 
-/* What every service gets, then Environment=; later entries of the same name win in getenv() of no libc, so earlier ones go. */
-static char **make_environment(const struct unit *unit)
-{
-	static const char *const passed[] = { "PATH", "LANG", "TZ", "HOME" };
-	const struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
-	char **env = calloc(unit->n_environment + 8, sizeof(char *));
-	size_t n = 0;
-
-	if (!env)
-		return NULL;
-	for (size_t i = 0; i < unit->n_environment; i++)
-		env[n++] = strdup(unit->environment[i]);
-	for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
-		bool home = user && strcmp(passed[i], "HOME") == 0;
-		const char *value = home ? user->pw_dir : getenv(passed[i]);
-		size_t length = strlen(passed[i]);
-		bool set = false;
-
-		for (size_t j = 0; j < unit->n_environment; j++)
-			set |= strncmp(unit->environment[j], passed[i], length) == 0 && unit->environment[j][length] == '=';
-		if (value && !set && asprintf(&env[n], "%s=%s", passed[i], value) >= 0)
-			n++;
-	}
-	if (asprintf(&env[n], WIRE_FD_ENV "=%d", APP_CHANNEL_FD) < 0)
-		env[n] = NULL;
-	return env;
-}
-
-static int find_user(const struct unit *unit, struct child_spec *spec, struct why *why)
-{
-	struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
-	struct group *group = *unit->group ? getgrnam(unit->group) : NULL;
-
-	spec->uid = (uid_t)-1;
-	spec->gid = (gid_t)-1;
-	if ((*unit->user && !user) || (*unit->group && !group))
-		return why_set(why, -EINVAL, "%s: User=%s Group=%s: no longer known to this machine", unit->path, unit->user,
-			       unit->group);
-	if (user) {
-		spec->uid = user->pw_uid;
-		spec->gid = user->pw_gid;
-		spec->user = unit->user;
-	}
-	if (group)
-		spec->gid = group->gr_gid;
-	return 0;
-}
-
 static int spawn(struct instance *instance, const struct unit *unit, char **argv, int channel, int log, struct why *why)
 {
 	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
@@ -333,9 +285,14 @@ static int spawn(struct instance *instance, const struct unit *unit, char **argv
 		.n_fds = sizeof(fds) / sizeof(fds[0]),
 		.nofile = unit->limit_nofile,
 	};
-	char **env = make_environment(unit);
-	int r = env ? find_user(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
+	char channel_number[32];
+	const char *more[] = { channel_number };
+	char **env;
+	int r;
 
+	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
+	env = unit_environment(unit, more, 1);
+	r = env ? unit_identity(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
 	spec.envp = env;
 	if (r == 0)
 		r = child_spawn(instance->loop, &instance->child, &spec, on_child_exit, why);

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define SOON_US (5 * USEC_PER_SEC) /* for steps that involve no work of the application's */
+#define TELL_PROGRESS_US USEC_PER_SEC
 #define RESUME_US (10 * USEC_PER_SEC)
 
 const char *roll_outcome_name(enum roll_outcome outcome)
@@ -126,8 +127,9 @@ static void blame_timeout(struct roll *roll)
 				   "is it linked with libupgrade, and does it call upg_open()?",
 				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000);
 		else
-			roll_blame(roll, "version %s (pid %d) did not become ready to receive within %llu ms (StartTimeout=)",
-				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000);
+			roll_blame(roll, "version %s (pid %d) did not become ready to receive within %llu ms (StartTimeout=)%s",
+				   roll->result.to, roll->new->child.pid, (unsigned long long)roll->unit->start_timeout_us / 1000,
+				   roll->told_progress_us ? " of its last word of progress" : "");
 		break;
 	case ROLL_QUIESCE:
 		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", roll->result.from,
@@ -161,6 +163,19 @@ void roll_expect_soon(struct roll *roll)
 	timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + USEC_PER_SEC, on_deadline);
 }
 
+void roll_start_progresses(struct roll *roll, const char *text)
+{
+	uint64_t now = clock_now_us();
+
+	if (roll->state != ROLL_STANDBY && roll->state != ROLL_COLD)
+		return;
+	timer_arm(roll->site->loop, &roll->deadline, now + roll->unit->start_timeout_us, on_deadline);
+	if (now - roll->told_progress_us < TELL_PROGRESS_US)
+		return;
+	roll->told_progress_us = now;
+	roll_say(roll, roll_state_name(roll->state), roll->new->child.pid, "version %s gets on: %s", roll->new->version, text);
+}
+
 static void enter(struct roll *roll, enum roll_state next)
 {
 	uint64_t patience;
@@ -178,7 +193,7 @@ static void enter(struct roll *roll, enum roll_state next)
 	if (patience)
 		timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + patience, on_deadline);
 	if (next != ROLL_BAKE && next != ROLL_PARK && next != ROLL_IMAGE) {
-		timer_disarm(&roll->ping);
+		health_stop(&roll->health);
 		timer_disarm(&roll->bake);
 	}
 }
@@ -333,7 +348,9 @@ int roll_start(const struct roll_site *site, const struct unit *unit, const stru
 	snprintf(roll->result.from, sizeof(roll->result.from), "%s", old->version);
 	snprintf(roll->result.to, sizeof(roll->result.to), "%s", options->version);
 	roll->options.version = roll->result.to;
-	r = instance_start(site->loop, unit, roll->result.to, &roll_new_events, roll, &roll->new, why);
+	r = unit_checks_usable(unit, roll->result.to, why);
+	if (r == 0)
+		r = instance_start(site->loop, unit, roll->result.to, &roll_new_events, roll, &roll->new, why);
 	if (r < 0) {
 		free(roll);
 		return r;
@@ -415,7 +432,7 @@ struct roll *roll_free(struct roll *roll)
 	timer_disarm(&roll->deadline);
 	timer_disarm(&roll->bake);
 	timer_disarm(&roll->ask);
-	timer_disarm(&roll->ping);
+	health_stop(&roll->health);
 	image_job_done(&roll->image_job);
 	roll->lent_channel = fd_close(roll->lent_channel);
 	roll->lent_log = fd_close(roll->lent_log);

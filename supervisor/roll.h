@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "supervisor/conntable.h"
 #include "supervisor/custody.h"
+#include "supervisor/health.h"
 #include "supervisor/image.h"
 #include "supervisor/instance.h"
 #include "supervisor/rollstate.h"
@@ -89,7 +90,9 @@ struct roll {
 	void (*on_end)(struct roll *roll);
 
 	struct instance *old, *new; /* owned while the roll lasts; new is also the cold start */
-	struct timer deadline, bake, ask, ping;
+	struct timer deadline, bake, ask;
+	struct health health;      /* of new, from the commit to the end of the bake */
+	uint64_t told_progress_us; /* when its progress was last passed on */
 	uint64_t begun_us, prepared_us;
 	uint64_t settles_us; /* past this, old calls the roll off by itself */
 
@@ -111,8 +114,6 @@ struct roll {
 	struct image_job image_job;
 	struct image *image;
 	const char *criu_path; /* that took the image */
-	uint64_t nonce;
-	uint64_t unanswered_us; /* when the oldest ping without an answer was sent; 0: none */
 
 	enum roll_event queue[8];
 	unsigned n_queue;
@@ -146,6 +147,8 @@ void roll_happen(struct roll *roll, enum roll_event event);
 void roll_say(struct roll *roll, const char *phase, pid_t pid, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /** roll_expect_soon() - Shorten the state's deadline to a second: something is known to have happened. */
 void roll_expect_soon(struct roll *roll);
+/** roll_start_progresses() - New is slow, and gets on: its time to start begins anew. */
+void roll_start_progresses(struct roll *roll, const char *text);
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_act() - Perform one action; events it causes are queued. */

@@ -171,29 +171,23 @@ static void send_baked(struct roll *roll)
 	instance_send(roll->new, &message, NULL, 0);
 }
 
-static void on_ping(struct timer *timer)
+static void on_verdict(struct health *health, enum health_verdict verdict)
 {
-	struct roll *roll = container_of(timer, struct roll, ping);
-	Upgraded__Wire__Ping ping = UPGRADED__WIRE__PING__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
-	uint64_t now = clock_now_us();
+	struct roll *roll = container_of(health, struct roll, health);
 
-	/* Time in which this process itself did not run is nobody's silence: the answer may lie unread. */
-	if (roll->unanswered_us)
-		roll->unanswered_us += now - timer->due_us;
-	if (roll->unanswered_us && now - roll->unanswered_us > roll->unit->health_timeout_us) {
-		roll_blame(roll,
-			   "version %s (pid %d) has not answered for %" PRIu64
-			   " ms: not every thread passes its update point",
-			   roll->result.to, roll->new->child.pid, (now - roll->unanswered_us) / 1000);
-		roll_happen(roll, ROLL_EV_UNHEALTHY);
+	if (verdict == HEALTH_SETTLED) {
+		roll_happen(roll, ROLL_EV_BAKED);
 		return;
 	}
-	ping.nonce = ++roll->nonce;
-	instance_send(roll->new, &message, NULL, 0);
-	if (!roll->unanswered_us)
-		roll->unanswered_us = now;
-	timer_arm(roll->site->loop, &roll->ping, now + roll->unit->health_interval_us, on_ping);
+	roll_blame(roll, "%s", health->why.text);
+	roll_happen(roll, verdict == HEALTH_LOST ? ROLL_EV_UNHEALTHY : ROLL_EV_SICK);
+}
+
+static void on_note(struct health *health, const char *text)
+{
+	struct roll *roll = container_of(health, struct roll, health);
+
+	roll_say(roll, "health", roll->new->child.pid, "%s", text);
 }
 
 void roll_do_park(struct roll *roll)
@@ -209,8 +203,7 @@ void roll_do_park(struct roll *roll)
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */
 		*roll->result.cause.text = 0;
-		roll->unanswered_us = 0;
-		timer_arm(roll->site->loop, &roll->ping, clock_now_us(), on_ping);
+		health_start(&roll->health, roll->site->loop, roll->unit, roll->new, on_verdict, on_note);
 		/* Not yet, but before anyone can need it. */
 		if (roll->options.rollback != ROLLBACK_NONE && instance_is_alive(roll->old))
 			roll->result.way_back = "parked";
@@ -338,7 +331,10 @@ void roll_do_image(struct roll *roll)
 
 static void on_baked(struct timer *timer)
 {
-	roll_happen(container_of(timer, struct roll, bake), ROLL_EV_BAKED);
+	struct roll *roll = container_of(timer, struct roll, bake);
+
+	if (health_conclude(&roll->health))
+		roll_happen(roll, ROLL_EV_BAKED);
 }
 
 void roll_do_bake(struct roll *roll)

@@ -262,7 +262,11 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		hear_committed(roll, message->committed->at_us);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PONG:
-		roll->unanswered_us = 0;
+		health_pong(&roll->health);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
+		roll_start_progresses(roll, message->start_progress->text);
+		health_progress(&roll->health, message->start_progress->text);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
 		hear_closed(roll, message->closed);

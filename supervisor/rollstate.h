@@ -57,6 +57,7 @@ enum roll_event {
 	ROLL_EV_IMAGED,         /* the image is taken, or none is wanted */
 	ROLL_EV_IMAGE_FAILED,
 	ROLL_EV_UNHEALTHY,      /* new does not answer */
+	ROLL_EV_SICK,           /* new is alive and able, but not healthy: a check of its service file says so */
 	ROLL_EV_BAKED,          /* the bake is over */
 	ROLL_EV_RUNG_PARKED,    /* the way back: old is parked in memory */
 	ROLL_EV_RUNG_IMAGE,     /* ... old has an image */

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #define STABLE_US (10 * USEC_PER_SEC) /* having served this long, a failure counts as the first again */
+#define TELL_PROGRESS_US USEC_PER_SEC
 #define BACKOFF_MAX 5u                /* doublings of RestartDelay= */
 
 static const struct instance_events service_events;
@@ -24,6 +25,20 @@ static void set_state_file(struct service *service, int file_consume)
 {
 	fd_close(service->state_file);
 	service->state_file = file_consume;
+}
+
+static void tell_progress(struct service *service, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+{
+	Upgraded__Wire__Progress progress = UPGRADED__WIRE__PROGRESS__INIT;
+
+	if (!service->asker)
+		return;
+	progress.at_us = clock_now_us();
+	progress.phase = (char *)(uintptr_t)phase;
+	progress.text = (char *)(uintptr_t)text;
+	progress.pid = pid;
+	progress.elapsed_us = progress.at_us - since_us;
+	service->asker->on_progress(service->asker, &progress);
 }
 
 /* ---- starting and stopping ---- */
@@ -43,8 +58,9 @@ static void on_start_deadline(struct timer *timer)
 	const struct instance *instance = service->instance;
 
 	if (instance->hello)
-		why_set(&service->failure, 0, "pid %d did not become ready within %" PRIu64 " ms (StartTimeout=)",
-			instance->child.pid, service->unit->start_timeout_us / 1000);
+		why_set(&service->failure, 0, "pid %d did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
+			instance->child.pid, service->unit->start_timeout_us / 1000,
+			service->told_progress_us ? " of its last word of progress" : "");
 	else
 		why_set(&service->failure, 0,
 			"pid %d did not say hello within %" PRIu64
@@ -65,6 +81,7 @@ static int spawn(struct service *service)
 		return r;
 	}
 	*service->failure.text = 0;
+	service->told_progress_us = 0;
 	service->state = SERVICE_STARTING;
 	timer_arm(service->host->site.loop, &service->deadline, clock_now_us() + service->unit->start_timeout_us,
 		  on_start_deadline);
@@ -168,6 +185,22 @@ static void hear_ready(struct service *service)
 		       "%s version %s serves (pid %d)", service->name, service->version, service->instance->child.pid);
 }
 
+/* Its time begins anew; where it had more already, it keeps that. */
+static void hear_progress(struct service *service, const char *text)
+{
+	uint64_t now = clock_now_us(), due = now + service->unit->start_timeout_us;
+
+	if (service->state != SERVICE_STARTING || !service->deadline.loop)
+		return;
+	if (due > service->deadline.due_us)
+		timer_arm(service->host->site.loop, &service->deadline, due, on_start_deadline);
+	if (now - service->told_progress_us < TELL_PROGRESS_US)
+		return;
+	service->told_progress_us = now;
+	log_info("%s: version %s (pid %d) gets on: %s", service->name, service->version, service->instance->child.pid, text);
+	tell_progress(service, "start", service->instance->child.pid, text, service->instance->since_us);
+}
+
 static void send_state_file(struct service *service)
 {
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
@@ -213,6 +246,9 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
 		hear_ready(service);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
+		hear_progress(service, message->start_progress->text);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		if (service->state == SERVICE_STARTING)
@@ -359,17 +395,7 @@ void service_stop(struct service *service, struct asker *asker)
 
 static void on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
 {
-	struct service *service = roll->owner;
-	Upgraded__Wire__Progress progress = UPGRADED__WIRE__PROGRESS__INIT;
-
-	if (!service->asker)
-		return;
-	progress.at_us = clock_now_us();
-	progress.phase = (char *)(uintptr_t)phase;
-	progress.text = (char *)(uintptr_t)text;
-	progress.pid = pid;
-	progress.elapsed_us = progress.at_us - roll->begun_us;
-	service->asker->on_progress(service->asker, &progress);
+	tell_progress(roll->owner, phase, pid, text, roll->begun_us);
 }
 
 static void on_roll_commit(struct roll *roll)

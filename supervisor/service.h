@@ -52,6 +52,7 @@ struct service {
 	uint64_t save_began_us, save_records, save_bytes;
 	struct timer save_timer, save_deadline;
 
+	uint64_t told_progress_us; /* of a start */
 	unsigned restarts;       /* since it was started by hand */
 	unsigned failures;       /* in a row, for the delay */
 	struct why failure;      /* why it is FAILED or WAITING */
@@ -118,6 +119,8 @@ struct status_scratch {
 	Upgraded__Wire__Instance instances[2], *list[2];
 	Upgraded__Wire__RollReport report;
 	char *lines[INSTANCE_LINES];
+	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];
+	char checks[UNIT_CHECKS_MAX][HEALTH_DETAIL_BYTES], heartbeat[HEALTH_DETAIL_BYTES];
 	char started[32];
 };
 void service_status(const struct service *service, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch);

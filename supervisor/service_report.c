@@ -121,6 +121,36 @@ static void add_roll_instances(const struct roll *roll, const struct instance *w
 		add_instance(roll->old, "imaged", status, scratch);
 }
 
+static Upgraded__Wire__HealthCheck *add_health(Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
+{
+	Upgraded__Wire__HealthCheck *entry = &scratch->health[status->n_health];
+
+	upgraded__wire__health_check__init(entry);
+	scratch->health_list[status->n_health++] = entry;
+	return entry;
+}
+
+static void fill_health(const struct health *health, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
+{
+	Upgraded__Wire__HealthCheck *entry = add_health(status, scratch);
+
+	entry->check = text_of("heartbeat");
+	entry->state = text_of(health_heartbeat(health, scratch->heartbeat, sizeof(scratch->heartbeat)));
+	entry->detail = scratch->heartbeat;
+	for (size_t i = 0; i < health->n_checks; i++) {
+		const struct health_check *check = &health->checks[i];
+
+		snprintf(scratch->checks[i], sizeof(scratch->checks[i]), "%s=%s", unit_check_key(check->unit->kind),
+			 check->value);
+		entry = add_health(status, scratch);
+		entry->check = scratch->checks[i];
+		entry->state = text_of(health_state(check));
+		entry->detail = text_of(check->detail);
+		entry->failures = check->failures;
+		entry->runs = check->runs;
+	}
+}
+
 void service_status(const struct service *service, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
 {
 	const struct instance *who = serving(service);
@@ -142,6 +172,9 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	else if (service->instance && instance_is_alive(service->instance))
 		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status,
 			     scratch);
+	status->health = scratch->health_list;
+	if (service->roll && service->roll->health.loop)
+		fill_health(&service->roll->health, status, scratch);
 	status->connections = service->roll ? (uint32_t)service->roll->custody.n : 0;
 	if (service->roll || service->has_last) {
 		fill_report(service->roll ? &service->roll->result : &service->last, &scratch->report,

@@ -232,6 +232,17 @@ static int set_level(struct unit *unit, const struct key *key, const char *value
 	return -EINVAL;
 }
 
+static int set_failures(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t n;
+
+	(void)key;
+	if (unit_size(value, &n) < 0 || n < 1 || n > 1000)
+		return -EINVAL;
+	unit->health_failures = (unsigned)n;
+	return 0;
+}
+
 static int set_nofile(struct unit *unit, const struct key *key, const char *value)
 {
 	char *end;
@@ -282,6 +293,8 @@ static const struct key keys[] = {
 	{ "ImageTimeout", DURATION ", not 0", set_positive_duration, AT(image_timeout_us) },
 	{ "HealthInterval", DURATION ", not 0", set_positive_duration, AT(health_interval_us) },
 	{ "HealthTimeout", DURATION ", not 0", set_positive_duration, AT(health_timeout_us) },
+	{ "HealthCheckTimeout", DURATION ", not 0", set_positive_duration, AT(health_check_timeout_us) },
+	{ "HealthFailures", "a number from 1 to 1000", set_failures, 0 },
 	{ "Bake", DURATION, set_duration, AT(bake_us) },
 	{ "RestartDelay", DURATION, set_duration, AT(restart_delay_us) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
@@ -327,6 +340,18 @@ static char *next_line(char *buffer, int size, void *user)
 	return buffer;
 }
 
+/* Keys whose values say by themselves what is wrong with them. Return: true if @line is of one of them. */
+static bool take_check(struct parse *parse, const struct unit_line *line)
+{
+	for (int kind = CHECK_COMMAND; kind <= CHECK_TCP; kind++) {
+		if (strcmp(line->key, unit_check_key((enum unit_check_kind)kind)) != 0)
+			continue;
+		parse->rc = unit_check_add(parse->unit, (enum unit_check_kind)kind, line, parse->why);
+		return true;
+	}
+	return false;
+}
+
 static int on_value(void *user, const char *section, const char *name, const char *value)
 {
 	struct parse *parse = user;
@@ -341,6 +366,8 @@ static int on_value(void *user, const char *section, const char *name, const cha
 				    line, name, section);
 		return 0;
 	}
+	if (take_check(parse, &(struct unit_line){ .key = name, .value = value, .number = (unsigned)line }))
+		return parse->rc == 0;
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		if (strcmp(name, keys[i].name) != 0)
 			continue;
@@ -377,6 +404,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.image_timeout_us = 60 * USEC_PER_SEC,
 		.health_interval_us = USEC_PER_SEC,
 		.health_timeout_us = 5 * USEC_PER_SEC,
+		.health_check_timeout_us = 2 * USEC_PER_SEC,
+		.health_failures = 3,
 		.bake_us = 30 * USEC_PER_SEC,
 		.restart_delay_us = USEC_PER_SEC,
 		.level = 1,
@@ -395,6 +424,8 @@ struct unit *unit_free(struct unit *unit)
 	for (size_t i = 0; i < unit->n_environment; i++)
 		free(unit->environment[i]);
 	free(unit->environment);
+	for (size_t i = 0; i < unit->n_checks; i++)
+		free(unit->checks[i].value);
 	free(unit->working_directory);
 	free(unit->group);
 	free(unit->user);

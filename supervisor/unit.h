@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct child_spec;
 struct why;
 
 #define UNIT_SUFFIX ".conf"
@@ -17,6 +18,16 @@ enum unit_rollback { ROLLBACK_AUTO, ROLLBACK_PARKED, ROLLBACK_IMAGE, ROLLBACK_NO
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
 enum unit_verify { VERIFY_NONE, VERIFY_ROUNDTRIP };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
+
+enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
+#define UNIT_CHECKS_MAX 8u
+
+/* One HealthCommand=, HealthHTTP= or HealthTCP=. */
+struct unit_check {
+	enum unit_check_kind kind;
+	unsigned line;
+	char *value;            /* with %v, %n, %% unexpanded */
+};
 
 struct unit {
 	char name[UNIT_NAME_MAX + 1];
@@ -30,7 +41,10 @@ struct unit {
 	size_t n_environment;
 	uint64_t start_timeout_us, quiesce_timeout_us, transfer_timeout_us, stop_timeout_us;
 	uint64_t bake_us, restart_delay_us, image_timeout_us;
-	uint64_t health_interval_us, health_timeout_us;
+	uint64_t health_interval_us, health_timeout_us, health_check_timeout_us;
+	unsigned health_failures; /* of a check, in a row, before it counts */
+	struct unit_check checks[UNIT_CHECKS_MAX];
+	size_t n_checks;
 	enum unit_rollback rollback;
 	enum unit_dirty on_dirty;
 	enum unit_verify verify;
@@ -62,6 +76,45 @@ char **unit_command_free(char **argv);
 
 /** unit_command_check() - Can Exec= be read, and is each version's program another file? Return: 0 or -EINVAL. */
 int unit_command_check(const struct unit *unit, struct why *why);
+
+/* A value as it stands in the file, for what is said about it. */
+struct unit_line {
+	const char *key, *value;
+	unsigned number;
+};
+
+/** unit_words() - Any key's command: split and expanded as Exec= is; its program is an absolute path. @ret_argv: as
+ * unit_command()'s. Return: 0 or -EINVAL. */
+int unit_words(const struct unit *unit, const struct unit_line *line, const char *version, char ***ret_argv, struct why *why);
+
+/** unit_expand() - A value that is no command, with %v, %n and %% expanded. @ret_text: the caller's, to be freed. */
+int unit_expand(const struct unit *unit, const struct unit_line *line, const char *version, char **ret_text, struct why *why);
+
+/* ---- unit_health.c ---- */
+
+/** unit_check_key() - "HealthCommand", ... */
+const char *unit_check_key(enum unit_check_kind kind);
+
+/** unit_check_add() - Take the check that @line states. Return: 0; -EINVAL with file and line in @why; -ENOMEM. */
+int unit_check_add(struct unit *unit, enum unit_check_kind kind, const struct unit_line *line, struct why *why);
+
+/** unit_checks_usable() - Can each check be made of this version? Return: 0; -EINVAL with file and line; -ENOMEM. */
+int unit_checks_usable(const struct unit *unit, const char *version, struct why *why);
+
+/** unit_check_command(), unit_check_url() - What a check runs or asks for one version; the caller's, as unit_words()' and
+ * unit_expand()'s. */
+int unit_check_command(const struct unit *unit, const struct unit_check *check, const char *version, char ***ret_argv,
+		       struct why *why);
+int unit_check_url(const struct unit *unit, const struct unit_check *check, const char *version, char **ret_url, struct why *why);
+
+/* ---- unit_process.c: as whom and with what a process of the service runs ---- */
+
+/** unit_environment() - Environment=, what every service gets, and @more (NAME=value). Return: release with
+ * unit_command_free(); NULL if memory is out. */
+char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
+
+/** unit_identity() - User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
+int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);
 
 /** unit_duration() - "300ms", "5s", "2min", "1h", bare seconds. Return: 0 or -EINVAL. */
 int unit_duration(const char *text, uint64_t *ret_us);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Exec=: a command line for each version. Words and quotes as in a shell, without any of its expansions. */
+/* Values that name a version: Exec= and the checks' commands, in words and quotes as in a shell without any of its expansions, and
+ * the checks' addresses. */
 #include "supervisor/unit.h"
 
 #include "base/why.h"
@@ -32,8 +33,22 @@ static const char *expand(const struct unit *unit, const char *version, char c)
 	}
 }
 
+/* The character at @*at, which is a percent sign, and the one behind it. */
+static int put_expanded(const struct unit *unit, const struct unit_line *line, const char *version, const char **at, FILE *out,
+			struct why *why)
+{
+	const char *value = expand(unit, version, *++*at);
+
+	if (!value)
+		return why_set(why, -EINVAL, "%s:%u: %s=: %%v, %%n and %%%% are known, not %%%.1s", unit->path, line->number,
+			       line->key, *at);
+	fputs(value, out);
+	return 0;
+}
+
 /* One word, unquoted and expanded, at @*at, which is moved behind it. */
-static int next_word(const struct unit *unit, const char *version, const char **at, FILE *out, struct why *why)
+static int next_word(const struct unit *unit, const struct unit_line *line, const char *version, const char **at, FILE *out,
+		     struct why *why)
 {
 	char quote = 0;
 
@@ -49,21 +64,18 @@ static int next_word(const struct unit *unit, const char *version, const char **
 		} else if (c != '%') {
 			fputc(c, out);
 		} else {
-			const char *value = expand(unit, version, *++*at);
+			int r = put_expanded(unit, line, version, at, out, why);
 
-			if (!value)
-				return why_set(why, -EINVAL, "%s:%u: Exec=: %%v, %%n and %%%% are known, not %%%.1s",
-					       unit->path, unit->exec_line, *at);
-			fputs(value, out);
+			if (r < 0)
+				return r;
 		}
 	}
-	return quote ? why_set(why, -EINVAL, "%s:%u: Exec=: a %c is not closed", unit->path, unit->exec_line, quote)
-		     : 0;
+	return quote ? why_set(why, -EINVAL, "%s:%u: %s=: a %c is not closed", unit->path, line->number, line->key, quote) : 0;
 }
 
-static int split_words(const struct unit *unit, const char *version, char **argv, struct why *why)
+static int split_words(const struct unit *unit, const struct unit_line *line, const char *version, char **argv, struct why *why)
 {
-	const char *at = unit->exec;
+	const char *at = line->value;
 	int r = 0;
 
 	for (size_t n = 0; r == 0; n++) {
@@ -76,22 +88,22 @@ static int split_words(const struct unit *unit, const char *version, char **argv
 			break;
 		out = open_memstream(&argv[n], &size);
 		if (!out)
-			return why_errno(why, -ENOMEM, "Exec=");
-		r = next_word(unit, version, &at, out, why);
+			return why_errno(why, -ENOMEM, "%s=", line->key);
+		r = next_word(unit, line, version, &at, out, why);
 		if (fclose(out) != 0 && r == 0)
-			r = why_errno(why, -ENOMEM, "Exec=");
+			r = why_errno(why, -ENOMEM, "%s=", line->key);
 	}
 	return r;
 }
 
-static int split_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
+int unit_words(const struct unit *unit, const struct unit_line *line, const char *version, char ***ret_argv, struct why *why)
 {
 	/* A word takes a character, and a blank lies between two of them. */
-	char **argv = calloc(strlen(unit->exec) / 2 + 2, sizeof(char *));
-	int r = argv ? split_words(unit, version, argv, why) : why_errno(why, -ENOMEM, "Exec=");
+	char **argv = calloc(strlen(line->value) / 2 + 2, sizeof(char *));
+	int r = argv ? split_words(unit, line, version, argv, why) : why_errno(why, -ENOMEM, "%s=", line->key);
 
 	if (r == 0 && (!argv[0] || argv[0][0] != '/'))
-		r = why_set(why, -EINVAL, "%s:%u: Exec=: %s is not an absolute path", unit->path, unit->exec_line,
+		r = why_set(why, -EINVAL, "%s:%u: %s=: %s is not an absolute path", unit->path, line->number, line->key,
 			    argv[0] && *argv[0] ? argv[0] : "nothing");
 	if (r < 0) {
 		unit_command_free(argv);
@@ -101,13 +113,44 @@ static int split_command(const struct unit *unit, const char *version, char ***r
 	return 0;
 }
 
+int unit_expand(const struct unit *unit, const struct unit_line *line, const char *version, char **ret_text, struct why *why)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int r = 0;
+
+	if (!out)
+		return why_errno(why, -ENOMEM, "%s=", line->key);
+	for (const char *at = line->value; *at && r == 0; at++) {
+		if (*at == '%')
+			r = put_expanded(unit, line, version, &at, out, why);
+		else
+			fputc(*at, out);
+	}
+	if (fclose(out) != 0 && r == 0)
+		r = why_errno(why, -ENOMEM, "%s=", line->key);
+	if (r < 0) {
+		free(text);
+		return r;
+	}
+	*ret_text = text;
+	return 0;
+}
+
+static struct unit_line exec_line(const struct unit *unit)
+{
+	return (struct unit_line){ .key = "Exec", .value = unit->exec, .number = unit->exec_line };
+}
+
 int unit_command_check(const struct unit *unit, struct why *why)
 {
+	struct unit_line line = exec_line(unit);
 	char **one = NULL, **other = NULL;
-	int r = split_command(unit, "1", &one, why);
+	int r = unit_words(unit, &line, "1", &one, why);
 
 	if (r == 0)
-		r = split_command(unit, "2", &other, why);
+		r = unit_words(unit, &line, "2", &other, why);
 	if (r == 0 && strcmp(one[0], other[0]) == 0)
 		r = why_set(why, -EINVAL,
 			    "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or "
@@ -120,9 +163,10 @@ int unit_command_check(const struct unit *unit, struct why *why)
 
 int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
 {
+	struct unit_line line = exec_line(unit);
 	char **argv;
 	struct stat st;
-	int r = split_command(unit, version, &argv, why);
+	int r = unit_words(unit, &line, version, &argv, why);
 
 	if (r < 0)
 		return r;

@@ -96,7 +96,8 @@ Test(render_json, a_roll_has_every_field_under_its_protocol_name)
 		    " \"outcome\": \"rolled-back-parked\", \"records\": 5000000000, \"state_bytes\": 6000000000, \"fds\": 14,"
 		    " \"pause_us\": 3210, \"commit_us\": 7, \"resume_us\": 8, \"kept\": 12, \"reset\": 1, \"image_bytes\": 9,"
 		    " \"image_us\": 10, \"restore_us\": 11, \"way_back\": \"parked+image\", \"cause\": \"SIGSEGV\","
-		    " \"log_lines\": [], \"started\": \"\", \"verified\": false}}");
+		    " \"log_lines\": [], \"started\": \"\", \"verified\": false, \"lost_us\": 0,"
+		    " \"journal\": false, \"replayed\": 0, \"adopted\": 0, \"journal_note\": \"\"}}");
 }
 
 Test(render_json, without_a_roll_there_is_null)
@@ -121,7 +122,7 @@ Test(render_json, list_and_status_are_services)
 		"{\"services\": [{\"name\": \"web\", \"state\": \"running\", \"version\": \"2.0\", \"restarts\": 0,"
 		" \"instances\": [{\"pid\": 4242, \"version\": \"2.0\", \"state\": \"serving\", \"since_us\": 99}],"
 		" \"previous\": \"\", \"unit_file\": \"\", \"description\": \"\", \"last_roll\": null,"
-		" \"connections\": 4294967295}]}";
+		" \"connections\": 4294967295, \"history\": [], \"health\": []}]}";
 
 	upgraded__wire__result__init(&result);
 	upgraded__wire__service_status__init(&service);

@@ -283,3 +283,39 @@ Test(render_text, colours_end_on_the_line_they_began)
 	expect_page(&term, "\033[1mSERVICE  STATE   VERSION  PID  CONNECTIONS  RESTARTS  PREVIOUS\033[0m\n"
 			   "web      \033[31mfailed  \033[0m-        -    0            0         -\n");
 }
+
+Test(render_text, status_tells_of_each_check_within_a_bake)
+{
+	struct term term = page(true);
+	struct moment now = { 0 };
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__ServiceStatus web, *services[] = { &web };
+	Upgraded__Wire__HealthCheck heartbeat, ready, port, *checks[] = { &heartbeat, &ready, &port };
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__service_status__init(&web);
+	upgraded__wire__health_check__init(&heartbeat);
+	upgraded__wire__health_check__init(&ready);
+	upgraded__wire__health_check__init(&port);
+	heartbeat.check = TEXT("heartbeat");
+	heartbeat.state = TEXT("ok");
+	ready.check = TEXT("HealthHTTP=http://127.0.0.1:8080/ready");
+	ready.state = TEXT("failing");
+	ready.failures = 2;
+	ready.detail = TEXT("HTTP status 503: \033[1mbusy");
+	port.check = TEXT("HealthTCP=127.0.0.1:8080");
+	port.state = TEXT("running");
+	web.name = TEXT("web");
+	web.state = TEXT("baking");
+	web.health = checks;
+	web.n_health = 3;
+	result.services = services;
+	result.n_services = 1;
+	render_status(&term, &result, now);
+	expect_page(&term, "● web - baking\n"
+			   "      health  ok  heartbeat\n"
+			   "      health  failing  HealthHTTP=http://127.0.0.1:8080/ready, 2 in a row: HTTP status 503: \\x1b[1mbusy\n"
+			   "      health  running  HealthTCP=127.0.0.1:8080\n"
+			   " connections  0\n"
+			   "    restarts  0\n");
+}

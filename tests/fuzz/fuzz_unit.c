@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -46,6 +47,25 @@ static void commands_make(const struct unit *unit)
 	}
 }
 
+/* A check that was accepted can be made, whatever the version. */
+static void checks_make(const struct unit *unit)
+{
+	for (size_t i = 0; i < unit->n_checks; i++) {
+		const struct unit_check *check = &unit->checks[i];
+		char **argv = NULL, *url = NULL;
+		struct why why = { 0 };
+		int r = check->kind == CHECK_COMMAND ? unit_check_command(unit, check, "v1", &argv, &why) :
+						       unit_check_url(unit, check, "v1", &url, &why);
+
+		if (!check->line || (r < 0 && !*why.text))
+			abort();
+		if (r == 0 && (argv ? argv[0][0] != '/' : strncasecmp(url, "http://", 7) != 0))
+			abort();
+		unit_command_free(argv);
+		free(url);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct unit *unit = NULL;
@@ -63,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (unit_parse("fuzzed", "/etc/upgraded/fuzzed.conf", text, &unit, &why) == 0) {
 		unit_visit(unit);
 		commands_make(unit);
+		checks_make(unit);
 	} else if (unit || strncmp(why.text, "/etc/upgraded/fuzzed.conf:", 26) != 0) {
 		abort();
 	}

@@ -83,6 +83,9 @@ Test(unit, has_a_default_for_all_but_exec, .fini = teardown)
 	cr_assert(unit->start_timeout_us && unit->quiesce_timeout_us && unit->transfer_timeout_us &&
 		  unit->stop_timeout_us);
 	cr_assert(unit->image_timeout_us && unit->health_interval_us && unit->health_timeout_us);
+	cr_assert(unit->health_check_timeout_us);
+	cr_assert_eq(unit->health_failures, 3);
+	cr_assert_eq(unit->n_checks, 0);
 }
 
 Test(unit, takes_every_key, .fini = teardown)
@@ -92,7 +95,7 @@ Test(unit, takes_every_key, .fini = teardown)
 		    "Version=v1.2_3@x-4\nUser=root\nGroup=root\nWorkingDirectory=/var/tmp\n"
 		    "Environment=A=1\nEnvironment=B=two words=and more\nEnvironment=C=\n"
 		    "StartTimeout=1s\nQuiesceTimeout=2s\nTransferTimeout=3s\nStopTimeout=4s\nImageTimeout=5s\n"
-		    "HealthInterval=6s\nHealthTimeout=7s\nBake=8s\nRestartDelay=9s\n"
+		    "HealthInterval=6s\nHealthTimeout=7s\nHealthCheckTimeout=10s\nHealthFailures=4\nBake=8s\nRestartDelay=9s\n"
 		    "Rollback=image\nOnDirtyConnection=keep\nRestart=no\nQuiesceLevel=protocol\nLimitNOFILE=4096\n");
 	cr_assert_str_eq(unit->exec, "/opt/%v/app --name %n");
 	cr_assert_eq(unit->exec_line, 5);
@@ -112,6 +115,8 @@ Test(unit, takes_every_key, .fini = teardown)
 	cr_assert_eq(unit->image_timeout_us, 5 * SECOND);
 	cr_assert_eq(unit->health_interval_us, 6 * SECOND);
 	cr_assert_eq(unit->health_timeout_us, 7 * SECOND);
+	cr_assert_eq(unit->health_check_timeout_us, 10 * SECOND);
+	cr_assert_eq(unit->health_failures, 4);
 	cr_assert_eq(unit->bake_us, 8 * SECOND);
 	cr_assert_eq(unit->restart_delay_us, 9 * SECOND);
 	cr_assert_eq(unit->rollback, ROLLBACK_IMAGE);
@@ -595,4 +600,88 @@ Test(unit, names_the_program_that_cannot_be_run, .init = folder_setup, .fini = f
 	program_make("file");
 	cr_assert_eq(command("file/app-%v", "v2", &argv), -ENOTDIR);
 	cr_assert_null(argv);
+}
+
+/* ---- checks ---- */
+
+static char *url_of(size_t i, const char *version)
+{
+	char *url;
+
+	cr_assert_eq(unit_check_url(unit, &unit->checks[i], version, &url, &why), 0, "%s", why.text);
+	return url;
+}
+
+Test(unit, takes_checks_of_all_kinds_each_as_often_as_it_stands_there, .fini = teardown)
+{
+	char *url, **argv;
+
+	expect_good(HEAD "HealthHTTP=http://127.0.0.1:8080/%v/ready?for=%n&at=100%%25\n"
+			 "HealthCommand=/usr/lib/%n/check --version %v \"two words\"\n"
+			 "HealthTCP=[::1]:11211\nHealthTCP=localhost:11211\nHealthHTTP=http://web.internal\n");
+	cr_assert_eq(unit->n_checks, 5);
+	cr_assert_eq(unit->checks[0].kind, CHECK_HTTP);
+	cr_assert_eq(unit->checks[0].line, 3);
+	url = url_of(0, "v9");
+	cr_assert_str_eq(url, "http://127.0.0.1:8080/v9/ready?for=cache&at=100%25");
+	free(url);
+	cr_assert_eq(unit->checks[1].kind, CHECK_COMMAND);
+	cr_assert_eq(unit_check_command(unit, &unit->checks[1], "v9", &argv, &why), 0, "%s", why.text);
+	cr_assert_str_eq(argv[0], "/usr/lib/cache/check");
+	cr_assert_str_eq(argv[2], "v9");
+	cr_assert_str_eq(argv[3], "two words");
+	cr_assert_null(argv[4]);
+	unit_command_free(argv);
+	cr_assert_eq(unit->checks[2].kind, CHECK_TCP);
+	url = url_of(2, "v9");
+	cr_assert_str_eq(url, "http://[::1]:11211");
+	free(url);
+	cr_assert_str_eq(unit->checks[3].value, "localhost:11211");
+	cr_assert_eq(unit_checks_usable(unit, "v9", &why), 0);
+}
+
+Test(unit, refuses_checks_that_could_never_be_made, .fini = teardown)
+{
+	expect_bad(with("HealthHTTP=127.0.0.1:8080/ready"), 3, "HealthHTTP=127.0.0.1:8080/ready: ");
+	expect_bad(with("HealthHTTP=https://127.0.0.1/ready"), 3, "not http://");
+	expect_bad(with("HealthHTTP=ftp://127.0.0.1/ready"), 3, "not http://");
+	expect_bad(with("HealthHTTP=file:///etc/passwd"), 3, "HealthHTTP=");
+	expect_bad(with("HealthHTTP=http://"), 3, "expected http://host:port/path");
+	expect_bad(with("HealthHTTP=http://127.0.0.1:99999/"), 3, "expected http://host:port/path");
+	expect_bad(with("HealthHTTP=http://127.0.0.1:0/"), 3, "port 0");
+	expect_bad(with("HealthHTTP=http://me:secret@127.0.0.1/"), 3, "a user name is not taken");
+	expect_bad(with("HealthHTTP=http://127.0.0.1/%20"), 3, "%v, %n and %% are known, not %2");
+	expect_bad(with("HealthHTTP="), 3, "HealthHTTP=");
+	expect_bad(with("HealthTCP=127.0.0.1"), 3, "the port is missing");
+	expect_bad(with("HealthTCP=:80"), 3, "expected host:port");
+	expect_bad(with("HealthTCP=127.0.0.1:http"), 3, "expected host:port");
+	expect_bad(with("HealthTCP=127.0.0.1:80/path"), 3, "expected host:port");
+	expect_bad(with("HealthTCP=127.0.0.1:65536"), 3, "expected host:port");
+	expect_bad(with("HealthTCP="), 3, "expected host:port");
+	expect_bad(with("HealthCommand=check"), 3, "HealthCommand=: check is not an absolute path");
+	expect_bad(with("HealthCommand="), 3, "nothing is not an absolute path");
+	expect_bad(with("HealthCommand=/bin/sh -c 'true"), 3, "HealthCommand=: a ' is not closed");
+	expect_bad(with("HealthCommand=/bin/%x"), 3, "not %x");
+	expect_bad(with("HealthFailures=0"), 3, "a number from 1 to 1000");
+	expect_bad(with("HealthFailures=many"), 3, "a number from 1 to 1000");
+	expect_bad(with("HealthCheckTimeout=0"), 3, "a duration");
+}
+
+Test(unit, refuses_a_check_that_this_version_s_name_spoils, .fini = teardown)
+{
+	expect_good(HEAD "HealthHTTP=http://%v.internal/\n");
+	cr_assert_eq(unit_checks_usable(unit, "v1", &why), 0);
+	cr_assert_eq(unit_checks_usable(unit, "me@v1", &why), -EINVAL);
+	cr_assert(strstr(why.text, "cache.conf:3: HealthHTTP="), "%s", why.text);
+}
+
+Test(unit, refuses_more_checks_than_it_runs, .fini = teardown)
+{
+	char text[1024] = HEAD;
+
+	for (unsigned i = 0; i < UNIT_CHECKS_MAX; i++)
+		strcat(text, "HealthTCP=localhost:1\n");
+	expect_good(text);
+	strcat(text, "HealthTCP=localhost:1\n");
+	expect_bad(text, 11, "more than 8 checks");
 }

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/* Signs of life, progress, and what the checks' results amount to.
+ *
+ * A single failure says little: a probe that met a busy moment must not undo a roll. So a check counts when it has failed
+ * HealthFailures= times in a row. And a version that warms up is not sick as long as it says that it gets on: failures of a
+ * check that has never succeeded are excused by progress heard within the last HealthInterval=. That is bounded by the bake,
+ * which ends only when each check has succeeded once, and excuses nothing after its time.
+ *
+ * A verdict is told from a timer of its own, never from within a check's callback: who hears it may end the watch.
+ */
+#include "supervisor/health.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the verdict ---- */
+
+static void on_tell(struct timer *timer)
+{
+	struct health *health = container_of(timer, struct health, tell);
+
+	health->on_verdict(health, health->verdict); /* may free it */
+}
+
+/* A version that is lost is lost, whatever the checks say; beyond that the first verdict stands. */
+static void decide(struct health *health, enum health_verdict verdict)
+{
+	if (health->verdict)
+		return;
+	health->verdict = verdict;
+	timer_arm(health->loop, &health->tell, clock_now_us(), on_tell);
+}
+
+static void note(struct health *health, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void note(struct health *health, const char *fmt, ...)
+{
+	char text[sizeof(health->why.text)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	health->on_note(health, text);
+}
+
+/* ---- signs of life ---- */
+
+static void on_ping(struct timer *timer)
+{
+	struct health *health = container_of(timer, struct health, ping);
+	Upgraded__Wire__Ping ping = UPGRADED__WIRE__PING__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
+	uint64_t now = clock_now_us();
+
+	/* Time in which this process itself did not run is nobody's silence: the answer may lie unread. */
+	if (health->unanswered_us)
+		health->unanswered_us += now - timer->due_us;
+	if (health->unanswered_us && now - health->unanswered_us > health->unit->health_timeout_us) {
+		why_set(&health->why, 0,
+			"version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
+			health->instance->version, health->instance->child.pid, (now - health->unanswered_us) / 1000);
+		health->verdict = HEALTH_NONE;
+		decide(health, HEALTH_LOST);
+		return;
+	}
+	ping.nonce = ++health->nonce;
+	instance_send(health->instance, &message, NULL, 0);
+	if (!health->unanswered_us)
+		health->unanswered_us = now;
+	timer_arm(health->loop, &health->ping, now + health->unit->health_interval_us, on_ping);
+}
+
+void health_pong(struct health *health)
+{
+	if (!health->loop)
+		return;
+	health->unanswered_us = 0;
+	health->answered_us = clock_now_us();
+}
+
+/* While it owes an answer for longer than it had the last one asked of it, whether it lives is another question's to say. */
+static bool heart_beats(const struct health *health)
+{
+	return !health->unanswered_us || clock_now_us() - health->unanswered_us <= health->unit->health_interval_us;
+}
+
+void health_progress(struct health *health, const char *text)
+{
+	if (!health->loop)
+		return;
+	health->progress_us = clock_now_us();
+	snprintf(health->progress, sizeof(health->progress), "%s", text);
+	/* One that warms up before it looks at its channel for the first time says so in the place of an answer. */
+	if (!health->answered_us && health->unanswered_us)
+		health->unanswered_us = health->progress_us;
+}
+
+/* ---- checks ---- */
+
+static void on_due(struct timer *timer);
+
+static bool is_excused(const struct health_check *check)
+{
+	const struct health *health = check->health;
+
+	return !check->succeeded && !health->concluding && health->progress_us &&
+	       clock_now_us() - health->progress_us <= health->unit->health_interval_us;
+}
+
+static void count_success(struct health_check *check)
+{
+	if (check->failures)
+		note(check->health, "%s=%s succeeds again", unit_check_key(check->unit->kind), check->value);
+	check->failures = 0;
+	check->succeeded = true;
+}
+
+static void count_failure(struct health_check *check)
+{
+	struct health *health = check->health;
+	const char *key = unit_check_key(check->unit->kind);
+
+	if (is_excused(check)) {
+		check->failures = 0;
+		if (!health->excused)
+			note(health, "%s=%s does not succeed yet: %s; excused, as it makes progress: %s", key, check->value,
+			     check->detail, health->progress);
+		health->excused = true;
+		return;
+	}
+	health->excused = false;
+	check->failures++;
+	if (check->failures <= health->unit->health_failures)
+		note(health, "%s=%s failed, %u of %u in a row: %s", key, check->value, check->failures,
+		     health->unit->health_failures, check->detail);
+	if (check->failures < health->unit->health_failures || !heart_beats(health) || health->verdict)
+		return;
+	if (check->failures > 1)
+		why_set(&health->why, 0, "version %s (pid %d): %s=%s failed %u times in a row: %s", health->instance->version,
+			health->instance->child.pid, key, check->value, check->failures, check->detail);
+	else
+		why_set(&health->why, 0, "version %s (pid %d): %s=%s failed: %s", health->instance->version,
+			health->instance->child.pid, key, check->value, check->detail);
+	decide(health, HEALTH_SICK);
+}
+
+static bool all_succeeded(const struct health *health)
+{
+	for (size_t i = 0; i < health->n_checks; i++)
+		if (!health->checks[i].succeeded)
+			return false;
+	return true;
+}
+
+/* The next run is an interval after this one began, or now if this one took longer. */
+static void run_again(struct health_check *check)
+{
+	struct health *health = check->health;
+	uint64_t now = clock_now_us(), due = check->begun_us + health->unit->health_interval_us;
+
+	timer_arm(health->loop, &check->timer, due > now ? due : now, on_due);
+}
+
+void health_check_done(struct health_check *check, bool healthy, const char *fmt, ...)
+{
+	struct health *health = check->health;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(check->detail, sizeof(check->detail), fmt, args);
+	va_end(args);
+	check->running = false;
+	check->runs++;
+	if (healthy)
+		count_success(check);
+	else
+		count_failure(check);
+	if (health->concluding && all_succeeded(health))
+		decide(health, HEALTH_SETTLED);
+	run_again(check);
+}
+
+static void cancel(struct health_check *check)
+{
+	if (check->unit->kind == CHECK_COMMAND)
+		health_command_cancel(check);
+	else
+		health_net_cancel(check);
+	check->running = false;
+}
+
+static void on_timeout(struct timer *timer)
+{
+	struct health_check *check = container_of(timer, struct health_check, timer);
+	const char *line;
+
+	cancel(check);
+	line = last_line_get(&check->line);
+	health_check_done(check, false, "no result within %" PRIu64 " ms (HealthCheckTimeout=)%s%s",
+			  check->health->unit->health_check_timeout_us / 1000, *line ? "; it said: " : "", line);
+}
+
+static void on_due(struct timer *timer)
+{
+	struct health_check *check = container_of(timer, struct health_check, timer);
+	struct health *health = check->health;
+	struct why why = { 0 };
+	int r;
+
+	check->begun_us = clock_now_us();
+	memset(&check->line, 0, sizeof(check->line));
+	r = check->unit->kind == CHECK_COMMAND ? health_command_start(check, &why) : health_net_start(check, &why);
+	if (r < 0) {
+		health_check_done(check, false, "%s", why.text);
+		return;
+	}
+	check->running = true;
+	timer_arm(health->loop, timer, check->begun_us + health->unit->health_check_timeout_us, on_timeout);
+}
+
+/* ---- begin and end ---- */
+
+static int prepare_check(struct health_check *check, struct health *health, const struct unit_check *unit, struct why *why)
+{
+	struct unit_line line = { .key = unit_check_key(unit->kind), .value = unit->value, .number = unit->line };
+	int r;
+
+	check->health = health;
+	check->unit = unit;
+	check->output = -1;
+	child_init(&check->child);
+	r = unit_expand(health->unit, &line, health->instance->version, &check->value, why);
+	if (r == 0 && unit->kind != CHECK_COMMAND)
+		r = unit_check_url(health->unit, unit, health->instance->version, &check->url, why);
+	return r;
+}
+
+void health_start(struct health *health, struct loop *loop, const struct unit *unit, struct instance *instance,
+		  void (*on_verdict)(struct health *health, enum health_verdict verdict),
+		  void (*on_note)(struct health *health, const char *text))
+{
+	struct why why = { 0 };
+
+	health_stop(health);
+	*health = (struct health){
+		.loop = loop, .unit = unit, .instance = instance, .on_verdict = on_verdict, .on_note = on_note
+	};
+	timer_arm(loop, &health->ping, clock_now_us(), on_ping);
+	health->checks = unit->n_checks ? calloc(unit->n_checks, sizeof(*health->checks)) : NULL;
+	for (size_t i = 0; health->checks && i < unit->n_checks; i++) {
+		struct health_check *check = &health->checks[health->n_checks++];
+
+		if (prepare_check(check, health, &unit->checks[i], &why) < 0) {
+			/* The version was tried before the roll, so memory is out: what is not checked is not sick. */
+			log_warning("%s: %s; this check is left out", unit->name, why.text);
+			free(check->value);
+			free(check->url);
+			memset(check, 0, sizeof(*check));
+			health->n_checks--;
+			continue;
+		}
+		timer_arm(loop, &check->timer, clock_now_us(), on_due);
+	}
+}
+
+void health_stop(struct health *health)
+{
+	if (!health->loop)
+		return;
+	timer_disarm(&health->ping);
+	timer_disarm(&health->tell);
+	for (size_t i = 0; i < health->n_checks; i++) {
+		struct health_check *check = &health->checks[i];
+
+		timer_disarm(&check->timer);
+		cancel(check);
+		free(check->value);
+		free(check->url);
+	}
+	health_net_done(health);
+	free(health->checks);
+	*health = (struct health){ 0 };
+}
+
+bool health_conclude(struct health *health)
+{
+	if (all_succeeded(health))
+		return true;
+	health->concluding = true;
+	for (size_t i = 0; i < health->n_checks; i++)
+		if (!health->checks[i].succeeded)
+			note(health, "the time to bake is over, but %s=%s has not succeeded yet: waiting for it",
+			     unit_check_key(health->checks[i].unit->kind), health->checks[i].value);
+	return false;
+}
+
+/* ---- told ---- */
+
+const char *health_state(const struct health_check *check)
+{
+	if (check->failures)
+		return "failing";
+	if (check->succeeded)
+		return "ok";
+	return check->runs ? "warming up" : "running";
+}
+
+const char *health_heartbeat(const struct health *health, char *buf, size_t size)
+{
+	uint64_t now = clock_now_us();
+
+	if (!heart_beats(health)) {
+		snprintf(buf, size, "no answer for %" PRIu64 " ms", (now - health->unanswered_us) / 1000);
+		return "silent";
+	}
+	snprintf(buf, size, "every thread passes its update point");
+	if (health->answered_us)
+		return "ok";
+	*buf = 0;
+	return "waiting";
+}
+
+/* ---- the last line of an output ---- */
+
+static void line_complete(struct last_line *line)
+{
+	while (line->n_partial && line->partial[line->n_partial - 1] == ' ')
+		line->n_partial--;
+	line->partial[line->n_partial] = 0;
+	if (line->n_partial)
+		memcpy(line->text, line->partial, line->n_partial + 1);
+	line->n_partial = 0;
+}
+
+void last_line_put(struct last_line *line, const char *data, size_t size_bytes)
+{
+	for (size_t i = 0; i < size_bytes; i++) {
+		char c = data[i];
+
+		if (c == '\n') {
+			line_complete(line);
+			continue;
+		}
+		/* What a check says must not drive the operator's terminal, nor break a message's UTF-8. */
+		if (c == '\t' || c == '\r')
+			c = ' ';
+		else if (!isprint((unsigned char)c) || (unsigned char)c >= 0x7f)
+			c = '?';
+		if (line->n_partial < sizeof(line->partial) - 1)
+			line->partial[line->n_partial++] = c;
+	}
+}
+
+const char *last_line_get(struct last_line *line)
+{
+	line_complete(line);
+	return line->text;
+}

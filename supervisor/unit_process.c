@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* As whom and with what a process of a service runs: the service itself, and the commands that check it. */
+#include "supervisor/unit.h"
+
+#include "base/child.h"
+#include "base/why.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool names(const char *entry, const char *name, size_t length)
+{
+	return strncmp(entry, name, length) == 0 && entry[length] == '=';
+}
+
+/* What is passed on, unless Environment= says otherwise: of two entries with one name getenv() finds the first. */
+static bool is_set(const struct unit *unit, const char *name, size_t length)
+{
+	for (size_t i = 0; i < unit->n_environment; i++)
+		if (names(unit->environment[i], name, length))
+			return true;
+	return false;
+}
+
+static size_t add_more(char **env, const char *const *more, size_t n_more)
+{
+	for (size_t i = 0; i < n_more; i++)
+		if (!(env[i] = strdup(more[i])))
+			return i;
+	return n_more;
+}
+
+char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more)
+{
+	static const char *const passed[] = { "PATH", "LANG", "TZ", "HOME" };
+	const struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
+	size_t n_passed = sizeof(passed) / sizeof(passed[0]);
+	char **env = calloc(unit->n_environment + n_more + n_passed + 1, sizeof(char *));
+	size_t n = 0;
+
+	if (!env)
+		return NULL;
+	/* First, so that nothing of the service file's stands in for it. */
+	n = add_more(env, more, n_more);
+	if (n < n_more)
+		return unit_command_free(env);
+	for (size_t i = 0; i < unit->n_environment; i++)
+		if (!(env[n++] = strdup(unit->environment[i])))
+			return unit_command_free(env);
+	for (size_t i = 0; i < n_passed; i++) {
+		bool home = user && strcmp(passed[i], "HOME") == 0;
+		const char *value = home ? user->pw_dir : getenv(passed[i]);
+
+		if (!value || is_set(unit, passed[i], strlen(passed[i])))
+			continue;
+		if (asprintf(&env[n], "%s=%s", passed[i], value) < 0) {
+			env[n] = NULL;
+			return unit_command_free(env);
+		}
+		n++;
+	}
+	return env;
+}
+
+int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why)
+{
+	struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
+	struct group *group = *unit->group ? getgrnam(unit->group) : NULL;
+
+	spec->uid = (uid_t)-1;
+	spec->gid = (gid_t)-1;
+	if ((*unit->user && !user) || (*unit->group && !group))
+		return why_set(why, -EINVAL, "%s: User=%s Group=%s: no longer known to this machine", unit->path, unit->user,
+			       unit->group);
+	if (user) {
+		spec->uid = user->pw_uid;
+		spec->gid = user->pw_gid;
+		spec->user = unit->user;
+	}
+	if (group)
+		spec->gid = group->gr_gid;
+	return 0;
+}
