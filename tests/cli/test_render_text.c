@@ -314,7 +314,8 @@ Test(render_text, status_tells_of_each_check_within_a_bake)
 	render_status(&term, &result, now);
 	expect_page(&term, "● web - baking\n"
 			   "      health  ok  heartbeat\n"
-			   "      health  failing  HealthHTTP=http://127.0.0.1:8080/ready, 2 in a row: HTTP status 503: \\x1b[1mbusy\n"
+			   "      health  failing  HealthHTTP=http://127.0.0.1:8080/ready, 2 in a row: "
+			   "HTTP status 503: \\x1b[1mbusy\n"
 			   "      health  running  HealthTCP=127.0.0.1:8080\n"
 			   " connections  0\n"
 			   "    restarts  0\n");
