@@ -145,8 +145,8 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 		r = why_errno(why, -ENOMEM, "paths");
 	if (r == 0)
 		r = make_dir(supervisor->images_root, 0700, why);
-	if (r == 0 && (r = image_gc_all(supervisor->images_root, why)) > 0) {
-		log_info("removed %d images that an earlier run left behind", r);
+	if (r == 0 && (r = image_gc_partial(supervisor->images_root, why)) > 0) {
+		log_info("removed %d half images that an earlier run left behind", r);
 		r = 0;
 	}
 	return r;

@@ -6,19 +6,30 @@
  */
 #pragma once
 
+#include "supervisor/checksum_job.h"
 #include "supervisor/criu.h"
+#include "supervisor/image_pins.h"
 
 #include <stdint.h>
+
+/* One of the files that CRIU wrote. */
+struct image_file {
+	char *name;
+	uint64_t size_bytes;
+	struct checksum sum;
+	bool is_summed;             /* no, when there was no time for it and the process had ended already */
+};
 
 struct image {
 	char *path;
 	char *service_dir;
+	char *service;
 	uint64_t generation;
 	pid_t pid;
 	char *version;              /* of the application */
-	char *exe;                  /* what CRIU will open again: must still be there and unchanged */
-	uint64_t exe_size_bytes;
-	int64_t exe_mtime_ns;
+	struct image_file *files;
+	size_t n_files;
+	struct image_pins pins;     /* what CRIU will open again: must still be there and unchanged */
 	/* Inodes of the process's own ends when the image was taken; 0: it had none. */
 	unsigned long long control_inode;
 	unsigned long long stdout_inode;
@@ -58,8 +69,19 @@ struct image_job {
 	enum criu_target target;    /* after a take: what became of the process */
 	uint64_t elapsed_us;
 
-	/* image.c only. */
+	/* image_take.c and image_restore.c only. */
+	struct loop *loop;
 	struct criu_job criu;
+	struct checksum_job sums;
+	struct child remnant;       /* restored from an image that turned out to be bad */
+	bool taking;
+	bool hurried;
+	uint64_t started_us, timeout_us;
+	size_t *late;               /* files that are summed up beside the restore */
+	size_t n_late;
+	bool criu_over, sums_over;
+	int criu_rc, sums_rc;
+	struct why criu_why, sums_why;
 	void (*on_done)(struct image_job *job, int rc, const struct why *why);
 };
 
@@ -71,19 +93,28 @@ void image_job_init(struct image_job *job, void *owner);
  * @on_done: called once from the loop. With 0 the image is whole, published, and in @job->image. With -errno there is none,
  *           and @job->target says what became of the process. May start @job again.
  *
- * If CRIU was stopped at the deadline after it had written everything and ended the process, the image counts as taken: it
- * is then the only way back.
+ * Refuses at once if a file that the process uses was replaced already, or if the disk has no room for what it would take.
  *
- * Return: 0; -EEXIST: that generation has an image; -errno; then on_done is not called and nothing is left on disk.
+ * If CRIU was stopped at the deadline after it had written everything and ended the process, the image counts as taken: it
+ * is then the only way back. So does one without checksums, if they could not be made.
+ *
+ * Return: 0; -EEXIST: that generation has an image; -ESTALE, -ENOSPC; -errno; then on_done is not called and nothing is left on
+ * disk.
  */
 int image_take_start(struct loop *loop, struct image_job *job, const struct image_take_spec *spec,
 		     void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
+
+/** image_take_hurry() - The image is needed now: what is left to do besides CRIU's part is left out. Otherwise nothing happens.
+ * Calls on_done at once if CRIU's part is over. */
+void image_take_hurry(struct image_job *job);
 
 /**
  * image_restore_start() - Bring the process back with new descriptors in place of the old ones.
  * @image: borrowed until on_done; stays, so that a failed restore can be tried again.
  *
- * Refuses at once, with the reason, if the executable is gone or changed or the pid is taken: image_check().
+ * Refuses at once, with the reason, if something that it needs is gone or changed, the pid is taken (image_check()), or a small
+ * file of it is damaged. Large ones are read while CRIU restores. The process runs then, but waits in its library: if one of
+ * them is bad it is killed and reaped, and the restore has failed (-EBADMSG).
  *
  * Return: 0; -errno, then on_done is not called.
  */
@@ -91,8 +122,12 @@ int image_restore_start(struct loop *loop, struct image_job *job, struct image *
 			const struct image_restore_spec *spec,
 			void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
 
-/** image_check() - Could @image be restored now, as far as can be seen? Return: 0; -errno with the obstacle in @why. */
+/** image_check() - Could @image be restored now, as far as can be seen without reading it? Return: 0; -errno with the obstacle. */
 int image_check(const struct image *image, struct why *why);
+
+/** image_check_pids() - The part of it about pids: those of the process, of its threads and of its children must be free.
+ * @but_pid: this one may be taken: whoever asks will end it. Return: 0; -EBUSY. */
+int image_check_pids(const struct image *image, pid_t but_pid, struct why *why);
 
 /** image_job_busy() - Is a run under way? */
 bool image_job_busy(const struct image_job *job);
@@ -112,7 +147,3 @@ struct image *image_drop(struct image *image);
 
 /** image_gc_partial() - Remove what interrupted runs left under @images_root. Return: how many, or -errno. */
 int image_gc_partial(const char *images_root, struct why *why);
-
-/** image_gc_all() - Remove the finished ones, too: a supervisor does not know the images of its predecessor, whose services it does
- * not know either. Return: how many, or -errno. */
-int image_gc_all(const char *images_root, struct why *why);

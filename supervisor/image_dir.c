@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "base/why.h"
+#include "supervisor/image.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -102,6 +104,40 @@ int image_dir_size(const char *path, uint64_t *ret_size_bytes, struct why *why)
 	return 0;
 }
 
+static int file_add(struct image *image, const char *name, uint64_t size_bytes, struct why *why)
+{
+	struct image_file *more;
+
+	if (image->n_files == IMAGE_FILES_MAX)
+		return why_set(why, -E2BIG, "more than %u files", IMAGE_FILES_MAX);
+	more = reallocarray(image->files, image->n_files + 1, sizeof(*more));
+	if (!more)
+		return why_errno(why, -ENOMEM, "files of an image");
+	image->files = more;
+	more[image->n_files] = (struct image_file){ .name = strdup(name), .size_bytes = size_bytes };
+	if (!more[image->n_files].name)
+		return why_errno(why, -ENOMEM, "files of an image");
+	image->n_files++;
+	return 0;
+}
+
+int image_dir_list(const char *path, struct image *image, struct why *why)
+{
+	DIR *stream = opendir(path);
+	struct dirent *entry;
+	struct stat st;
+	int r = 0;
+
+	if (!stream)
+		return why_errno(why, -errno, "folder %s", path);
+	while (r == 0 && (entry = readdir(stream)))
+		if (fstatat(dirfd(stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    strcmp(entry->d_name, MANIFEST_NAME) != 0)
+			r = file_add(image, entry->d_name, (uint64_t)st.st_size, why);
+	closedir(stream);
+	return r;
+}
+
 int image_dir_has(const char *path, const char *name)
 {
 	char file[PATH_MAX];
@@ -119,12 +155,22 @@ static bool is_unfinished(const char *name)
 	return length >= sizeof(suffix) && strcmp(name + length - (sizeof(suffix) - 1), suffix) == 0;
 }
 
-static bool is_generation(const char *name)
+bool image_dir_is_generation(const char *name, uint64_t *ret_generation)
 {
-	return *name && name[strspn(name, "0123456789")] == 0;
+	char *end;
+	unsigned long long number;
+
+	if (*name < '1' || *name > '9')
+		return false;
+	errno = 0;
+	number = strtoull(name, &end, 10);
+	if (errno || *end)
+		return false;
+	*ret_generation = number;
+	return true;
 }
 
-static int gc_service(int root, const char *service, bool whole)
+static int gc_service(int root, const char *service)
 {
 	int dir = openat(root, service, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct dirent *entry;
@@ -142,7 +188,7 @@ static int gc_service(int root, const char *service, bool whole)
 	while (n >= 0 && (entry = readdir(stream))) {
 		int r;
 
-		if (!is_unfinished(entry->d_name) && !(whole && is_generation(entry->d_name)))
+		if (!is_unfinished(entry->d_name))
 			continue;
 		r = remove_at(dirfd(stream), entry->d_name, DEPTH_MAX);
 		n = r < 0 ? r : n + 1;
@@ -151,7 +197,7 @@ static int gc_service(int root, const char *service, bool whole)
 	return n;
 }
 
-int image_dir_gc(const char *parent, bool whole, struct why *why)
+int image_dir_gc(const char *parent, struct why *why)
 {
 	DIR *stream = opendir(parent);
 	struct dirent *entry;
@@ -164,7 +210,7 @@ int image_dir_gc(const char *parent, bool whole, struct why *why)
 
 		if (is_dot(entry->d_name))
 			continue;
-		n = gc_service(dirfd(stream), entry->d_name, whole);
+		n = gc_service(dirfd(stream), entry->d_name);
 		total = n < 0 ? why_errno(why, n, "left-over images in %s/%s", parent, entry->d_name) : total + n;
 	}
 	closedir(stream);

@@ -192,6 +192,8 @@ static void enter(struct roll *roll, enum roll_state next)
 	patience = patience_us(roll, next);
 	if (patience)
 		timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + patience, on_deadline);
+	if (next == ROLL_RETREAT_IMAGING)
+		image_take_hurry(&roll->image_job); /* what it causes waits until this step is done */
 	if (next != ROLL_BAKE && next != ROLL_PARK && next != ROLL_IMAGE) {
 		health_stop(&roll->health);
 		timer_disarm(&roll->bake);

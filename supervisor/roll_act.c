@@ -2,6 +2,7 @@
 /* The actions on the way forward, and of calling off. */
 #include "supervisor/roll.h"
 
+#include "supervisor/image_store.h"
 #include "supervisor/imageable.h"
 #include "supervisor/schema_path.h"
 
@@ -274,6 +275,17 @@ static void no_image(struct roll *roll, const char *reason)
 	roll_happen(roll, ROLL_EV_IMAGE_FAILED);
 }
 
+/* The earlier images that a new one puts beyond the limits; the new one is in use. */
+static void make_room(const struct roll *roll)
+{
+	struct image_limits limits = { .keep = roll->unit->images_keep, .max_age_us = roll->unit->images_max_age_us,
+				       .max_size_bytes = roll->unit->images_max_size };
+	struct why why = { 0 };
+
+	if (image_store_gc(roll->site->images_root, roll->unit->name, &limits, roll->image->generation, NULL, &why) < 0)
+		log_warning("%s: images: %s", roll->unit->name, why.text);
+}
+
 static void on_imaged(struct image_job *job, int rc, const struct why *why)
 {
 	struct roll *roll = job->owner;
@@ -286,6 +298,7 @@ static void on_imaged(struct image_job *job, int rc, const struct why *why)
 	}
 	roll->image = job->image;
 	job->image = NULL;
+	make_room(roll);
 	roll->result.image_bytes = roll->image->size_bytes;
 	roll->result.image_us = job->elapsed_us;
 	if (roll->options.rollback == ROLLBACK_IMAGE || !instance_is_alive(roll->old))

@@ -423,16 +423,6 @@ static void take_over_serving(struct service *service, struct roll *roll)
 	set_version(service, service->instance->version);
 }
 
-/* One image at a time: the last one taken, or after a way back that failed the one that may be the last of the state. */
-static void keep_image(struct service *service, struct image *image, bool forget_earlier)
-{
-	if (!image && !forget_earlier)
-		return;
-	if (service->image)
-		image_drop(service->image);
-	service->image = image;
-}
-
 static void on_roll_end(struct roll *roll)
 {
 	struct service *service = roll->owner;
@@ -448,7 +438,7 @@ static void on_roll_end(struct roll *roll)
 		service->previous[0] = 0;
 	if (roll->result.outcome == ROLL_IS_DONE)
 		snprintf(service->previous, sizeof(service->previous), "%s", roll->result.from);
-	keep_image(service, roll_take_image(roll), roll->result.outcome == ROLL_IS_DONE);
+	service_images_settle(service, roll_take_image(roll), roll->result.outcome);
 	roll_free(roll);
 	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
 		 roll_outcome_name(service->last.outcome));
@@ -580,8 +570,6 @@ struct service *service_free(struct service *service)
 		service_forget(service->asker);
 	roll_free(service->roll);
 	graveyard_bury(service->host->site.graveyard, service->instance);
-	if (service->image)
-		image_drop(service->image);
 	unit_free(service->unit);
 	free(service);
 	return NULL;

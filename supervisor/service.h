@@ -2,6 +2,7 @@
 /* A service: its file, the process that serves, the roll that is under way, and who waits for an answer. */
 #pragma once
 
+#include "supervisor/image_store.h"
 #include "supervisor/plan.h"
 #include "supervisor/roll.h"
 #include "wire/wire.h"
@@ -41,7 +42,6 @@ struct service {
 	char previous[UNIT_NAME_MAX + 1]; /* what undo goes back to; "" if nothing */
 	struct instance *instance; /* who serves; NULL during a roll, which owns it then */
 	struct roll *roll;
-	struct image *image;     /* of the version before, kept for a way back */
 	struct asker *asker;
 	struct timer deadline, restart;
 	int state_file;          /* a start from it is under way; -1 */
@@ -111,6 +111,17 @@ void service_begin_roll(struct service *service, const char *version, const Upgr
 			struct asker *asker);
 /** service_save_fail() - If a save is under way, it ends so. */
 void service_save_fail(struct service *service, const char *reason);
+
+/* ---- service_images.c ---- */
+
+/** service_images_busy() - The generation of the image that the roll under way may need; 0: none. */
+uint64_t service_images_busy(const struct service *service);
+/** service_images_limits() - Of its file. @service: NULL: one that has none any more. */
+struct image_limits service_images_limits(const struct service *service);
+/** service_images_gc() - Remove what is beyond them. */
+void service_images_gc(const struct service *service);
+/** service_images_settle() - At a roll's end. @image_consume: what it leaves behind; NULL: nothing. */
+void service_images_settle(const struct service *service, struct image *image_consume, enum roll_outcome outcome);
 
 /* ---- service_report.c: what people and programs are told ---- */
 

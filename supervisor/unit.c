@@ -39,7 +39,8 @@ int unit_duration(const char *text, uint64_t *ret_us)
 		const char *suffix;
 		uint64_t us;
 	} suffixes[] = { { "", USEC_PER_SEC },	    { "us", 1 },		   { "ms", USEC_PER_MSEC },
-			 { "s", USEC_PER_SEC },	    { "min", 60 * USEC_PER_SEC }, { "h", 3600 * USEC_PER_SEC } };
+			 { "s", USEC_PER_SEC },	    { "min", 60 * USEC_PER_SEC }, { "h", 3600 * USEC_PER_SEC },
+			 { "d", 24 * 3600 * USEC_PER_SEC } };
 	char *end;
 	uint64_t n;
 
@@ -257,6 +258,19 @@ static int set_nofile(struct unit *unit, const struct key *key, const char *valu
 	return 0;
 }
 
+static int set_count(struct unit *unit, const struct key *key, const char *value)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (errno || *value < '0' || *value > '9' || *end || n > 1000)
+		return -EINVAL;
+	*(unsigned *)field(unit, key) = (unsigned)n;
+	return 0;
+}
+
 static int set_environment(struct unit *unit, const struct key *key, const char *value)
 {
 	char **grown, *copy;
@@ -297,6 +311,9 @@ static const struct key keys[] = {
 	{ "HealthFailures", "a number from 1 to 1000", set_failures, 0 },
 	{ "Bake", DURATION, set_duration, AT(bake_us) },
 	{ "RestartDelay", DURATION, set_duration, AT(restart_delay_us) },
+	{ "ImagesKeep", "a number up to 1000", set_count, AT(images_keep) },
+	{ "ImagesMaxAge", "a duration such as 12h, 7d; 0: no limit", set_duration, AT(images_max_age_us) },
+	{ "ImagesMaxSize", "a size such as 20G; 0: no limit", set_size, AT(images_max_size) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
 	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },
@@ -408,6 +425,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.health_failures = 3,
 		.bake_us = 30 * USEC_PER_SEC,
 		.restart_delay_us = USEC_PER_SEC,
+		.images_keep = UNIT_IMAGES_KEEP,
+		.images_max_age_us = UNIT_IMAGES_MAX_AGE_US,
 		.level = 1,
 	};
 	snprintf(unit->name, sizeof(unit->name), "%s", name);

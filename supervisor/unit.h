@@ -14,6 +14,10 @@ struct why;
 #define UNIT_NAME_MAX 64u
 #define UNIT_FILE_MAX (64u << 10) /* bytes; a larger one is refused */
 
+/* Also of a service whose file is gone. */
+#define UNIT_IMAGES_KEEP 1u
+#define UNIT_IMAGES_MAX_AGE_US UINT64_C(604800000000) /* 7 days */
+
 enum unit_rollback { ROLLBACK_AUTO, ROLLBACK_PARKED, ROLLBACK_IMAGE, ROLLBACK_NONE };
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
 enum unit_verify { VERIFY_NONE, VERIFY_ROUNDTRIP };
@@ -45,6 +49,8 @@ struct unit {
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];
 	size_t n_checks;
+	unsigned images_keep;
+	uint64_t images_max_age_us, images_max_size; /* 0: no limit */
 	enum unit_rollback rollback;
 	enum unit_dirty on_dirty;
 	enum unit_verify verify;

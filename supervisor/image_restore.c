@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Nothing of an image is used before it was looked at, and nobody waits for that: the small files, which say what is to be made,
+ * are summed up before CRIU sees them. The pages are read at the same time as CRIU reads them, by a process of ours on another
+ * processor. What CRIU makes of them runs by then, but it waits in its library for the word to resume, which it gets when both
+ * are done.
+ */
+#include "supervisor/image_private.h"
+
+#include "base/fd.h"
+#include "supervisor/image_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SMALL_BYTES (256u << 10)  /* of one file */
+#define SMALL_ALL_BYTES (8u << 20) /* of all that is read at once: milliseconds */
+
+int image_file_compare(const struct image *image, size_t i, const struct checksum_entry *entry, struct why *why)
+{
+	const struct image_file *file = &image->files[i];
+
+	if (entry->rc < 0)
+		return why_set(why, -EBADMSG, "%s/%s cannot be read: %s", image->path, file->name, strerror(-entry->rc));
+	if (entry->size_bytes != file->size_bytes)
+		return why_set(why, -EBADMSG, "%s/%s is damaged: it has %" PRIu64 " bytes and was written with %" PRIu64, image->path,
+			       file->name, entry->size_bytes, file->size_bytes);
+	if (file->is_summed && memcmp(&file->sum, &entry->sum, sizeof(file->sum)) != 0)
+		return why_set(why, -EBADMSG, "%s/%s is damaged: its checksum is not the one it was written with", image->path,
+			       file->name);
+	return 0;
+}
+
+static int size_check(const struct image *image, size_t i, int dir, struct why *why)
+{
+	const struct image_file *file = &image->files[i];
+	struct checksum_entry entry = { 0 };
+	struct stat st;
+
+	if (fstatat(dir, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		entry.rc = -errno;
+	else
+		entry.size_bytes = (uint64_t)st.st_size;
+	entry.sum = file->sum;
+	return image_file_compare(image, i, &entry, why);
+}
+
+/* The rest, to be summed up beside the restore, goes into @job->late. */
+static int small_files_check(struct image_job *job, const struct image *image, struct why *why)
+{
+	FD_CLEANUP int dir = open(image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t read_bytes = 0;
+	int r = dir < 0 ? why_errno(why, -errno, "%s", image->path) : 0;
+
+	job->n_late = 0;
+	job->late = calloc(image->n_files + 1, sizeof(*job->late));
+	if (!job->late)
+		return why_errno(why, -ENOMEM, "image of %s", image->version);
+	for (size_t i = 0; r == 0 && i < image->n_files; i++)
+		r = size_check(image, i, dir, why);
+	for (size_t i = 0; r == 0 && i < image->n_files; i++) {
+		const struct image_file *file = &image->files[i];
+		struct checksum_entry entry;
+
+		if (!file->is_summed)
+			continue;
+		if (file->size_bytes > SMALL_BYTES || read_bytes + file->size_bytes > SMALL_ALL_BYTES) {
+			job->late[job->n_late++] = i;
+			continue;
+		}
+		read_bytes += file->size_bytes;
+		(void)checksum_file(dir, file->name, &entry);
+		r = image_file_compare(image, i, &entry, why);
+	}
+	return r;
+}
+
+/* ---- the end ---- */
+
+static void restore_end(struct image_job *job)
+{
+	/* A bad file is the reason for whatever CRIU made of it. */
+	if (job->sums_rc < 0)
+		image_job_finish(job, job->sums_rc, &job->sums_why);
+	else
+		image_job_finish(job, job->criu_rc, &job->criu_why);
+}
+
+static void remnant_on_exit(struct child *child)
+{
+	struct image_job *job = container_of(child, struct image_job, remnant);
+
+	job->restored_pid = 0;
+	restore_end(job);
+}
+
+static void restore_look(struct image_job *job)
+{
+	if (!job->criu_over || !job->sums_over)
+		return;
+	checksum_job_done(&job->sums);
+	if (job->criu_rc < 0 || job->sums_rc == 0) {
+		restore_end(job);
+		return;
+	}
+	if (child_adopt(job->loop, &job->remnant, job->restored_pid, remnant_on_exit, NULL) < 0) {
+		remnant_on_exit(&job->remnant); /* it is gone already */
+		return;
+	}
+	child_kill(&job->remnant, SIGKILL);
+}
+
+static void restore_on_done(struct criu_job *criu, int rc, const struct why *why)
+{
+	struct image_job *job = container_of(criu, struct image_job, criu);
+
+	job->criu_over = true;
+	job->criu_rc = rc;
+	job->criu_why = *why;
+	job->restored_pid = criu->restored_pid;
+	restore_look(job);
+}
+
+static void sums_on_done(struct checksum_job *sums, int rc, const struct why *why)
+{
+	struct image_job *job = container_of(sums, struct image_job, sums);
+
+	job->sums_over = true;
+	job->sums_why = *why;
+	for (size_t i = 0; rc == 0 && i < job->n_late; i++)
+		rc = image_file_compare(job->image, job->late[i], &sums->entries[i], &job->sums_why);
+	job->sums_rc = rc;
+	restore_look(job);
+}
+
+/* ---- the start ---- */
+
+static int sums_begin(struct image_job *job, const struct image *image, struct why *why)
+{
+	struct checksum_spec spec = { .dir = image->path, .n = job->n_late, .timeout_us = job->timeout_us };
+	const char **names;
+	int r;
+
+	job->sums_over = job->n_late == 0;
+	if (job->sums_over)
+		return 0;
+	names = calloc(job->n_late, sizeof(*names));
+	if (!names)
+		return why_errno(why, -ENOMEM, "checksums");
+	for (size_t i = 0; i < job->n_late; i++)
+		names[i] = image->files[job->late[i]].name;
+	spec.names = names;
+	r = checksum_start(job->loop, &job->sums, &spec, sums_on_done, why);
+	free(names);
+	return r;
+}
+
+struct stand_in {
+	const char *kind;
+	const char *name;
+	unsigned long long inode;
+	int fd;
+};
+
+static int stand_ins_collect(const struct image *image, const struct image_restore_spec *spec,
+			     struct criu_inherit *inherits, char (*keys)[48], size_t *ret_n, struct why *why)
+{
+	const struct stand_in all[] = {
+		{ "socket", "control socket", image->control_inode, spec->control },
+		{ "pipe", "stdout", image->stdout_inode, spec->stdout_fd },
+		{ "pipe", "stderr", image->stderr_inode, spec->stderr_fd },
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (all[i].inode == 0 || (i == 2 && all[i].inode == all[1].inode))
+			continue; /* none, or stdout and stderr are one pipe */
+		if (all[i].fd < 0)
+			return why_set(why, -EBADF, "image of %s (pid %d): it needs a new %s, and none is given",
+				       image->version, (int)image->pid, all[i].name);
+		snprintf(keys[n], sizeof(keys[n]), "%s:[%llu]", all[i].kind, all[i].inode);
+		inherits[n] = (struct criu_inherit){ .key = keys[n], .fd = all[i].fd };
+		n++;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+int image_restore_start(struct loop *loop, struct image_job *job, struct image *image,
+			const struct image_restore_spec *spec,
+			void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why)
+{
+	struct criu_inherit inherits[3];
+	char keys[3][48];
+	struct criu_restore_spec restore = { .criu_path = spec->criu_path, .images_dir = image->path,
+					     .work_dir = image->service_dir, .pid = image->pid, .inherits = inherits,
+					     .timeout_us = spec->timeout_us };
+	int r;
+
+	r = image_job_begin(job, loop, false, spec->timeout_us, why);
+	if (r < 0)
+		return r;
+	r = image_check(image, why);
+	if (r == 0)
+		r = stand_ins_collect(image, spec, inherits, keys, &restore.n_inherits, why);
+	if (r == 0)
+		r = small_files_check(job, image, why);
+	if (r == 0)
+		r = criu_restore_start(loop, &job->criu, &restore, restore_on_done, why);
+	if (r == 0 && (r = sums_begin(job, image, why)) < 0)
+		criu_job_done(&job->criu);
+	if (r < 0) {
+		free(job->late);
+		job->late = NULL;
+		return r;
+	}
+	job->image = image;
+	job->on_done = on_done;
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/image_space.h"
+
+#include "base/fd.h"
+#include "base/why.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define BESIDES_PAGES (4u << 20) /* registers, mappings, descriptors, the manifest, CRIU's log */
+
+static uint64_t kib_of(const char *status, const char *key)
+{
+	const char *line = strstr(status, key);
+
+	return line ? strtoull(line + strlen(key), NULL, 10) << 10 : 0;
+}
+
+int image_space_needed(pid_t pid, uint64_t *ret_bytes, struct why *why)
+{
+	char path[32], text[8192];
+	FD_CLEANUP int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return why_errno(why, -errno, "%s", path);
+	text[n] = '\0';
+	*ret_bytes = kib_of(text, "\nRssAnon:") + kib_of(text, "\nRssShmem:") + kib_of(text, "\nVmSwap:") + BESIDES_PAGES;
+	return 0;
+}
+
+int image_space_free(const char *dir, uint64_t *ret_bytes, struct why *why)
+{
+	char path[PATH_MAX];
+	struct statvfs fs;
+
+	if (strlen(dir) >= sizeof(path))
+		return why_errno(why, -ENAMETOOLONG, "%s", dir);
+	strcpy(path, dir);
+	/* A folder that is still to be made will lie where the one above it does. */
+	while (statvfs(path, &fs) < 0) {
+		char *slash = strrchr(path, '/');
+
+		if (errno != ENOENT || !slash || slash == path)
+			return why_errno(why, -errno, "%s", path);
+		*slash = '\0';
+	}
+	*ret_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return 0;
+}
+
+int image_space_check(const char *dir, pid_t pid, struct why *why)
+{
+	uint64_t needed, available;
+	int r = image_space_needed(pid, &needed, why);
+
+	if (r == 0)
+		r = image_space_free(dir, &available, why);
+	if (r == 0 && available < needed)
+		r = why_set(why, -ENOSPC, "an image of process %d takes up to %" PRIu64 " MiB, and %s has %" PRIu64 " MiB free",
+			    (int)pid, (needed + (1u << 20) - 1) >> 20, dir, available >> 20);
+	return r;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* The images of one service: which one a roll needs, and how many stay. */
+#include "supervisor/service.h"
+
+#include <stdio.h>
+
+uint64_t service_images_busy(const struct service *service)
+{
+	return service && service->roll && service->roll->image ? service->roll->image->generation : 0;
+}
+
+struct image_limits service_images_limits(const struct service *service)
+{
+	struct image_limits limits = { .keep = UNIT_IMAGES_KEEP, .max_age_us = UNIT_IMAGES_MAX_AGE_US };
+	const struct unit *unit = service ? service->unit : NULL;
+	struct unit *loaded = NULL;
+
+	/* One that was not started yet has its file only on disk. */
+	if (service && !unit && unit_load(service->host->config_dir, service->name, &loaded, NULL) == 0)
+		unit = loaded;
+	if (unit)
+		limits = (struct image_limits){ .keep = unit->images_keep, .max_age_us = unit->images_max_age_us,
+						.max_size_bytes = unit->images_max_size };
+	unit_free(loaded);
+	return limits;
+}
+
+void service_images_gc(const struct service *service)
+{
+	struct image_limits limits = service_images_limits(service);
+	struct why why = { 0 };
+
+	if (image_store_gc(service->host->site.images_root, service->name, &limits, service_images_busy(service), NULL, &why) < 0)
+		log_warning("%s: images: %s", service->name, why.text);
+}
+
+void service_images_settle(const struct service *service, struct image *image_consume, enum roll_outcome outcome)
+{
+	struct why why = { 0 };
+
+	/* After a way back that failed it may be the last that is left of the state. */
+	if (image_consume && (outcome == ROLL_IS_COLD || outcome == ROLL_IS_FAILED)) {
+		if (image_keep(image_consume, "the way back failed, and this may be the last of the state", &why) < 0)
+			log_warning("%s: %s", service->name, why.text);
+	}
+	image_free(image_consume);
+	service_images_gc(service);
+}
