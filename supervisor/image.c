@@ -40,7 +40,8 @@ static int service_check(const char *service, struct why *why)
 	return 0;
 }
 
-int image_new(const char *images_root, const char *service, uint64_t generation, struct image **ret_image, struct why *why)
+int image_new(const char *images_root, const char *service, uint64_t generation, struct image **ret_image,
+	      struct why *why)
 {
 	struct image *image;
 	int r = service_check(service, why);
@@ -153,12 +154,12 @@ static int pid_check(const struct image *image, pid_t pid, struct why *why)
 	if (kill(pid, 0) < 0 && errno == ESRCH) {
 		if (kill(-pid, 0) < 0 && errno == ESRCH)
 			return 0;
-		return why_set(why, -EBUSY, "image of %s cannot be restored: %s %d is still the number of a group of processes that "
-			       "are there", image->version, whose, (int)pid);
+		return why_set(why, -EBUSY, "image of %s cannot be restored: %s %d is still the number of a group of "
+			       "processes that are there", image->version, whose, (int)pid);
 	}
 	if (process_is_zombie(pid))
-		return why_set(why, -EBUSY, "image of %s cannot be restored yet: %s %d has ended, but nobody has waited for it",
-			       image->version, whose, (int)pid);
+		return why_set(why, -EBUSY, "image of %s cannot be restored yet: %s %d has ended, but nobody has waited "
+			       "for it", image->version, whose, (int)pid);
 	comm_read(pid, comm, sizeof(comm));
 	return why_set(why, -EBUSY, "image of %s cannot be restored: %s %d is taken by a running process: '%s'", image->version,
 		       whose, (int)pid, comm);

@@ -155,16 +155,16 @@ static int use_take(const struct taking *taking, const struct use *use)
 	if (stat(path, &named) == 0 && named.st_dev == own.st_dev && named.st_ino == own.st_ino)
 		return use_note(taking, use, path, &own);
 	if (use->kind == PIN_EXE)
-		return why_set(taking->why, -ESTALE, "process %d: its executable %s was replaced or removed while it runs; a version "
-			       "has to keep a path of its own while it may be needed", (int)taking->pid, path);
+		return why_set(taking->why, -ESTALE, "process %d: its executable %s was replaced or removed while it runs; a "
+			       "version has to keep a path of its own while it may be needed", (int)taking->pid, path);
 	if (own.st_nlink == 0 && (uint64_t)own.st_blocks * 512 <= CRIU_GHOST_LIMIT_BYTES)
 		return 0; /* it lies in the image */
 	if (own.st_nlink == 0)
-		return why_set(taking->why, -ESTALE, "process %d: its %s %s takes %lld bytes on disk, and a removed file goes into an "
-			       "image only up to %u", (int)taking->pid, spoken(use->kind), path, (long long)own.st_blocks * 512,
-			       CRIU_GHOST_LIMIT_BYTES);
-	return why_set(taking->why, -ESTALE, "process %d: its %s %s is not what is found under this name: it was renamed, replaced or "
-		       "hidden by a mount", (int)taking->pid, spoken(use->kind), path);
+		return why_set(taking->why, -ESTALE, "process %d: its %s %s takes %lld bytes on disk, and a removed file goes "
+			       "into an image only up to %u", (int)taking->pid, spoken(use->kind), path,
+			       (long long)own.st_blocks * 512, CRIU_GHOST_LIMIT_BYTES);
+	return why_set(taking->why, -ESTALE, "process %d: its %s %s is not what is found under this name: it was renamed, "
+		       "replaced or hidden by a mount", (int)taking->pid, spoken(use->kind), path);
 }
 
 static int maps_take(const struct taking *taking)

@@ -30,8 +30,8 @@ int image_file_compare(const struct image *image, size_t i, const struct checksu
 	if (entry->rc < 0)
 		return why_set(why, -EBADMSG, "%s/%s cannot be read: %s", image->path, file->name, strerror(-entry->rc));
 	if (entry->size_bytes != file->size_bytes)
-		return why_set(why, -EBADMSG, "%s/%s is damaged: it has %" PRIu64 " bytes and was written with %" PRIu64, image->path,
-			       file->name, entry->size_bytes, file->size_bytes);
+		return why_set(why, -EBADMSG, "%s/%s is damaged: it has %" PRIu64 " bytes and was written with %" PRIu64,
+			       image->path, file->name, entry->size_bytes, file->size_bytes);
 	if (file->is_summed && memcmp(&file->sum, &entry->sum, sizeof(file->sum)) != 0)
 		return why_set(why, -EBADMSG, "%s/%s is damaged: its checksum is not the one it was written with", image->path,
 			       file->name);

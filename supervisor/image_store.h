@@ -53,7 +53,8 @@ void image_list_done(struct image_list *list);
 /** image_store_newest() - Of @service, that can be used; of @version, if that is not NULL. Return: 0; -ENOENT; -errno. */
 int image_store_newest(const char *root, const char *service, const char *version, struct image **ret_image, struct why *why);
 
-/** image_store_judge() - Give each image of one service its verdict. @busy: the generation in use; 0: none. @now_s: CLOCK_REALTIME. */
+/** image_store_judge() - Give each image of one service its verdict. @busy: the generation in use; 0: none. @now_s:
+ * CLOCK_REALTIME. */
 void image_store_judge(struct image_list *list, const struct image_limits *limits, uint64_t busy, int64_t now_s);
 
 /**

@@ -223,12 +223,13 @@ int image_take_start(struct loop *loop, struct image_job *job, const struct imag
 				       .n_external_sockets = spec->control_inode ? 1 : 0,
 				       .leave_running = spec->leave_running };
 	char tmp[PATH_MAX];
-	struct image *image = NULL;
+	struct image *image;
 	int r;
 
 	r = image_job_begin(job, loop, true, spec->timeout_us, why);
-	if (r == 0)
-		r = take_prepare(spec, &image, why);
+	if (r < 0)
+		return r;
+	r = take_prepare(spec, &image, why);
 	if (r < 0)
 		return r;
 	image_tmp_path(image, tmp, sizeof(tmp));

@@ -3,6 +3,8 @@
  * process's memory, as the loop must not wait for that. */
 #include "supervisor/plan.h"
 
+#include "supervisor/image_space.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,10 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
-
-#define IMAGE_OVERHEAD (1u << 20) /* what CRIU notes besides memory, generously */
 
 /* ---- descriptors ---- */
 
@@ -93,18 +92,14 @@ static void look_room(struct plan *plan)
 {
 	struct plan_room *room = &plan->room;
 	char path[64], text[8192];
-	struct statvfs disk;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", plan->running->child.pid);
 	read_text(path, text, sizeof(text));
-	/* What is mapped from files and was not written to is not in an image. */
-	room->image =
-		IMAGE_OVERHEAD + kilobytes(text, "RssAnon") + kilobytes(text, "RssShmem") + kilobytes(text, "VmSwap");
+	(void)image_space_needed(plan->running->child.pid, &room->image, NULL);
 	room->memory = kilobytes(text, "VmRSS") + kilobytes(text, "VmSwap");
 	read_text("/proc/meminfo", text, sizeof(text));
 	room->memory_free = kilobytes(text, "MemAvailable");
-	if (statvfs(plan->site->images_root, &disk) == 0)
-		room->image_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+	(void)image_space_free(plan->site->images_root, &room->image_free, NULL);
 }
 
 void plan_look(struct plan *plan)

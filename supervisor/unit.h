@@ -122,7 +122,7 @@ char **unit_environment(const struct unit *unit, const char *const *more, size_t
 /** unit_identity() - User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);
 
-/** unit_duration() - "300ms", "5s", "2min", "1h", bare seconds. Return: 0 or -EINVAL. */
+/** unit_duration() - "300ms", "5s", "2min", "1h", "7d", bare seconds. Return: 0 or -EINVAL. */
 int unit_duration(const char *text, uint64_t *ret_us);
 /** unit_size() - "500", "64K", "16M", "2G", in units of 1024. Return: 0 or -EINVAL. */
 int unit_size(const char *text, uint64_t *ret_bytes);

@@ -139,7 +139,9 @@ SCENE(life, the_end_of_the_daemon_ends_everything)
 	ctl(0, "roll", "cached", "v2");
 	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
 	cr_assert_eq(rig_processes(), 0);
-	cr_assert_eq(stage_images(""), 0);
+	/* The image of the version before stays, and nothing half done. */
+	cr_assert_eq(stage_images(""), 1);
+	cr_assert_eq(stage_images(".tmp"), 0);
 	cr_assert_neq(access(rig_control_path(stage.rig), F_OK), 0);
 }
 
@@ -149,7 +151,9 @@ SCENE(life, the_end_of_the_daemon_ends_a_roll_that_bakes)
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
 	cr_assert_eq(rig_processes(), 0);
-	cr_assert_eq(stage_images(""), 0);
+	/* The image of the version before stays, and nothing half done. */
+	cr_assert_eq(stage_images(""), 1);
+	cr_assert_eq(stage_images(".tmp"), 0);
 }
 
 SCENE(life, the_end_of_the_daemon_ends_a_roll_under_way)

@@ -176,7 +176,7 @@ SCENE(rollback, one_that_came_back_from_its_image_is_restarted_when_it_dies)
 {
 	json_t *entry;
 
-	serve("Bake=20s\nRollback=image\nRestartDelay=50ms\n" LATE);
+	serve("Bake=20s\nRollback=image\nRestartDelay=2s\n" LATE);
 	stage_crash("v3-crash-after", "rolled-back-image");
 	stage_load_spotless();
 	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);

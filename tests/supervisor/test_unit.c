@@ -223,6 +223,8 @@ Test(unit, takes_durations_in_every_unit)
 		     { "15us", 15 },
 		     { "2min", 120 * SECOND },
 		     { "1h", 3600 * SECOND },
+		     { "7d", 7 * 24 * 3600 * SECOND },
+		     { "366d", 8784 * 3600 * SECOND },
 		     { "007s", 7 * SECOND },
 		     { "8784h", 8784 * 3600 * SECOND } };
 	static const char *const bad[] = { "",
@@ -237,6 +239,7 @@ Test(unit, takes_durations_in_every_unit)
 					   "0x10",
 					   "1e3",
 					   "8785h",
+					   "367d",
 					   "1 2s",
 					   "18446744073709551615us",
 					   "99999999999999999999us",
@@ -252,6 +255,24 @@ Test(unit, takes_durations_in_every_unit)
 		cr_assert_eq(unit_duration(bad[i], &us), -EINVAL, "%s", bad[i]);
 		cr_assert_eq(us, 42);
 	}
+}
+
+Test(unit, limits_images, .fini = teardown)
+{
+	struct unit *limited = NULL;
+	struct why reason = { 0 };
+
+	cr_assert(unit_parse("web", "web.conf", "[Service]\nExec=/bin/%v\n", &limited, &reason) == 0, "%s", reason.text);
+	cr_assert(limited->images_keep == 1 && limited->images_max_age_us == 7 * 24 * 3600 * SECOND && !limited->images_max_size);
+	unit_free(limited);
+	cr_assert(unit_parse("web", "web.conf", "[Service]\nExec=/bin/%v\nImagesKeep=0\nImagesMaxAge=0\nImagesMaxSize=2G\n",
+			     &limited, &reason) == 0, "%s", reason.text);
+	cr_assert(limited->images_keep == 0 && limited->images_max_age_us == 0 && limited->images_max_size == UINT64_C(2) << 30);
+	unit_free(limited);
+	expect_bad(with("ImagesKeep=-1"), 3, "ImagesKeep=-1");
+	expect_bad(with("ImagesKeep=1001"), 3, "a number up to 1000");
+	expect_bad(with("ImagesMaxAge=7days"), 3, "ImagesMaxAge=7days");
+	expect_bad(with("ImagesMaxSize=lots"), 3, "ImagesMaxSize=lots");
 }
 
 /* ---- the file ---- */
