@@ -17,6 +17,8 @@ enum option_id {
 	OPTION_VERIFY,
 	OPTION_REQUIRE_IMAGE,
 	OPTION_FROM,
+	OPTION_TO,
+	OPTION_WAY,
 	OPTION_COLOR,
 	OPTION_VERSION,
 };
@@ -37,6 +39,8 @@ static const struct verb verbs[] = {
 	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 2, 2, true, "SERVICE VERSION",
 	  "Replace the running version by VERSION; no connection drops" },
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
+	{ "pack", UPGRADED__WIRE__VERB__VERB_PACK, 1, 1, false, "SERVICE",
+	  "Within a bake: move the version before out of memory, into its image" },
 	{ "save", UPGRADED__WIRE__VERB__VERB_SAVE, 2, 2, false, "SERVICE FILE",
 	  "Write the running state to FILE (-: standard output); it serves on" },
 	{ "plan", UPGRADED__WIRE__VERB__VERB_PLAN, 2, 2, false, "SERVICE VERSION",
@@ -56,6 +60,8 @@ static const struct option long_options[] = {
 	{ "verify", required_argument, NULL, OPTION_VERIFY },
 	{ "require-image", no_argument, NULL, OPTION_REQUIRE_IMAGE },
 	{ "from", required_argument, NULL, OPTION_FROM },
+	{ "to", required_argument, NULL, OPTION_TO },
+	{ "way", required_argument, NULL, OPTION_WAY },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "color", required_argument, NULL, OPTION_COLOR },
 	{ "help", no_argument, NULL, 'h' },
@@ -68,6 +74,7 @@ struct seen {
 	const char *roll_option; /* an option that only rolls take */
 	const char *way_option;  /* one that plans take, too */
 	bool from;
+	const char *undo_option; /* the first one that only undo takes */
 };
 
 void args_usage(FILE *out)
@@ -92,6 +99,10 @@ void args_usage(FILE *out)
 	      "      --verify=none|roundtrip\n"
 	      "                            roll, undo: prove before the commit that going back would lose nothing\n"
 	      "      --from=FILE           start: with the state that save wrote\n"
+	      "      --to=VERSION          undo: not to the version before, but to an earlier one (see status)\n"
+	      "      --way=live|parked|image\n"
+	      "                            undo: with all state (default), or within a bake without what was written since the\n"
+	      "                            commit: the process that lies parked, or its image\n"
 	      "      --bake=DURATION       roll, undo: how long the new version is watched (default: as configured)\n"
 	      "  -q, --quiet               No progress and no summary; errors are still told\n"
 	      "      --color=auto|always|never\n"
@@ -168,6 +179,7 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 	static const char *const waits[] = { "done", "commit", NULL };
 	static const char *const rollbacks[] = { "auto", "parked", "image", "none", NULL };
 	static const char *const verifies[] = { "none", "roundtrip", NULL };
+	static const char *const ways[] = { "live", "parked", "image", NULL };
 	static const char *const colors[] = { "auto", "always", "never", NULL };
 	int chosen;
 
@@ -184,6 +196,11 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 		chosen = choose("--rollback", value, rollbacks, why);
 		if (chosen >= 0)
 			args->rollback = rollbacks[chosen];
+		break;
+	case OPTION_WAY:
+		chosen = choose("--way", value, ways, why);
+		if (chosen >= 0)
+			args->way = ways[chosen];
 		break;
 	case OPTION_VERIFY:
 		chosen = choose("--verify", value, verifies, why);
@@ -221,6 +238,13 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 			return why_set(why, -EINVAL, "--from needs a file");
 		args->file = value;
 		return 0;
+	case OPTION_TO:
+		seen->undo_option = "--to";
+		args->version = value;
+		return name_check("version", value, why);
+	case OPTION_WAY:
+		seen->undo_option = "--way";
+		return take_choice(args, id, value, why);
 	case OPTION_BAKE:
 		seen->roll_option = "--bake";
 		return positive_duration("--bake", value, &args->bake_us, why);
@@ -245,11 +269,11 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	int rc = 0;
 
 	if (n == 0)
-		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, plan, save, status, list, check or state");
+		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, pack, plan, save, status, list, check or state");
 	verb = verb_find(operands[0]);
 	if (!verb)
 		return why_set(why, -EINVAL,
-			       "\"%.80s\" is not a verb: start, stop, roll, undo, plan, save, status, list, check or state",
+			       "\"%.80s\" is not a verb: start, stop, roll, undo, pack, plan, save, status, list, check or state",
 			       operands[0]);
 	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
@@ -261,6 +285,8 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	if (seen->way_option && !verb->rolls && verb->verb != UPGRADED__WIRE__VERB__VERB_PLAN)
 		return why_set(why, -EINVAL, "%s has a meaning for roll, undo and plan only, not for %s", seen->way_option,
 			       verb->name);
+	if (seen->undo_option && verb->verb != UPGRADED__WIRE__VERB__VERB_UNDO)
+		return why_set(why, -EINVAL, "%s has a meaning for undo only, not for %s", seen->undo_option, verb->name);
 	if (seen->from && verb->verb != UPGRADED__WIRE__VERB__VERB_START)
 		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);
 	if (n > 1)
@@ -274,8 +300,8 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	args->service = n > 1 ? operands[1] : NULL;
 	if (verb->verb == UPGRADED__WIRE__VERB__VERB_SAVE)
 		args->file = operands[2];
-	else
-		args->version = n > 2 ? operands[2] : NULL;
+	else if (n > 2)
+		args->version = operands[2];
 	return 0;
 }
 

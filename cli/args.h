@@ -34,6 +34,7 @@ struct args {
 	bool wait_commit;
 	const char *rollback;    /* NULL: as configured */
 	uint64_t bake_us;        /* 0: as configured */
+	const char *way;         /* undo: NULL: the one that loses nothing */
 	const char *verify;      /* NULL: as configured */
 	bool require_image;      /* roll, undo, plan: refuse without one */
 	const char *file;        /* save: to write; start --from: to read; NULL: none */

@@ -185,6 +185,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->bake_us = args->bake_us;
 	request->require_image = args->require_image;
 	request->verify = borrow(args->verify ? args->verify : "");
+	request->way = borrow(args->way ? args->way : "");
 	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;
 }
 

@@ -73,6 +73,14 @@ static void way_back(const struct term *term, const Upgraded__Wire__RollReport *
 	fputc('\n', term->out);
 }
 
+static void state_lost(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	char lost[FORMAT_MAX];
+
+	if (roll->lost_us)
+		field(term, "lost", "what was written in the %s since the commit", format_pause(lost, sizeof(lost), roll->lost_us));
+}
+
 /* The numbers of a roll, one to a line. */
 static void roll_numbers(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
@@ -89,6 +97,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 	way_back(term, roll);
 	if (went_back(roll) || roll->kept || roll->reset)
 		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+	state_lost(term, roll);
 }
 
 static void save_numbers(const struct term *term, const struct args *args, const Upgraded__Wire__SaveReport *save)
@@ -183,8 +192,10 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 		term_text(term, roll->outcome, TERM_WHOLE);
 		fputc('\n', term->out);
 	}
-	if (roll && went_back(roll))
+	if (roll && went_back(roll)) {
 		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+		state_lost(term, roll);
+	}
 	field_text(term, "serving now", result->serving);
 	field_text(term, "next", result->next);
 }
@@ -287,6 +298,13 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		fputs(" (upgradectl undo ", term->out);
 		term_text(term, service->name, TERM_WHOLE);
 		fputs(")\n", term->out);
+	}
+	if (service->n_history > 1) {
+		label(term, "before that");
+		for (size_t i = service->n_history - 1; i-- > 0;) {
+			term_text(term, service->history[i], TERM_WHOLE);
+			fputs(i ? ", " : " (undo --to)\n", term->out);
+		}
 	}
 	if (service->last_roll)
 		status_roll(term, service->last_roll);

@@ -292,6 +292,9 @@ static void handle_service_verb(struct client *client, const Upgraded__Wire__Req
 	case UPGRADED__WIRE__VERB__VERB_PLAN:
 		service_plan(service, request, &client->asker);
 		break;
+	case UPGRADED__WIRE__VERB__VERB_PACK:
+		service_pack(service, &client->asker);
+		break;
 	default:
 		answer_statuses(client, service);
 	}
@@ -345,6 +348,7 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 	case UPGRADED__WIRE__VERB__VERB_UNDO:
 	case UPGRADED__WIRE__VERB__VERB_SAVE:
 	case UPGRADED__WIRE__VERB__VERB_PLAN:
+	case UPGRADED__WIRE__VERB__VERB_PACK:
 		handle_service_verb(client, request, fds);
 		break;
 	default:

@@ -56,8 +56,7 @@ static void end_services(struct timer *timer)
 
 	for (struct service *s = supervisor->registry.services; s; s = s->next) {
 		if (s->state == SERVICE_WAITING || s->state == SERVICE_RUNNING) {
-			if (s->roll)
-				roll_cancel(s->roll);
+			service_cancel_roll(s);
 			if (!s->roll)
 				service_stop(s, &supervisor->asker);
 		}

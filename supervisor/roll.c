@@ -18,6 +18,7 @@ const char *roll_outcome_name(enum roll_outcome outcome)
 		[ROLL_IS_DONE] = "done",
 		[ROLL_IS_REFUSED] = "refused",
 		[ROLL_IS_ABORTED] = "aborted",
+		[ROLL_IS_BACK_LIVE] = "rolled-back-live",
 		[ROLL_IS_BACK_PARKED] = "rolled-back-parked",
 		[ROLL_IS_BACK_IMAGE] = "rolled-back-image",
 		[ROLL_IS_COLD] = "cold-start",
@@ -106,6 +107,8 @@ static uint64_t patience_us(const struct roll *roll, enum roll_state state)
 	case ROLL_IMAGE:   /* CRIU has a deadline of its own */
 	case ROLL_RESTORE:
 	case ROLL_BAKE:    /* the bake's timer */
+	case ROLL_BACKWARD: /* the roll in the other direction has its own */
+	case ROLL_TURNED:
 	case ROLL_DONE:
 	case ROLL_REFUSED:
 	case ROLL_ABORTED:
@@ -198,6 +201,8 @@ static void enter(struct roll *roll, enum roll_state next)
 		health_stop(&roll->health);
 		timer_disarm(&roll->bake);
 	}
+	if (next != ROLL_BAKE)
+		timer_disarm(&roll->memory);
 }
 
 /* ---- events ---- */
@@ -213,6 +218,9 @@ static void set_outcome(struct roll *roll)
 		break;
 	case ROLL_ABORTED:
 		roll->result.outcome = ROLL_IS_ABORTED;
+		break;
+	case ROLL_TURNED:
+		roll->result.outcome = ROLL_IS_BACK_LIVE;
 		break;
 	case ROLL_ROLLED_BACK:
 		roll->result.outcome = roll->from_image ? ROLL_IS_BACK_IMAGE : ROLL_IS_BACK_PARKED;
@@ -297,8 +305,14 @@ void roll_act(struct roll *roll, enum roll_action action)
 	case ROLL_DO_IMAGE:
 		roll_do_image(roll);
 		break;
+	case ROLL_DO_PACK:
+		roll_do_pack(roll);
+		break;
 	case ROLL_DO_BAKE:
 		roll_do_bake(roll);
+		break;
+	case ROLL_DO_BACKWARD:
+		roll_do_backward(roll);
 		break;
 	case ROLL_DO_DROP_OLD:
 		roll_do_drop_old(roll);
@@ -340,6 +354,9 @@ int roll_start(const struct roll_site *site, const struct unit *unit, const stru
 	roll->owner = callbacks->owner;
 	roll->on_progress = callbacks->on_progress;
 	roll->on_commit = callbacks->on_commit;
+	roll->on_backward = callbacks->on_backward;
+	roll->on_aside = callbacks->on_aside;
+	roll->on_packed = callbacks->on_packed;
 	roll->on_end = callbacks->on_end;
 	roll->word_fd = roll->state_in = roll->state_out = -1;
 	roll->lent_channel = roll->lent_log = -1;
@@ -391,6 +408,40 @@ void roll_end_custody(struct roll *roll)
 	custody_clear(&roll->custody);
 }
 
+const struct instance *roll_serving(const struct roll *roll)
+{
+	switch (roll->state) {
+	case ROLL_STANDBY:
+	case ROLL_DISMISS:
+	case ROLL_ABORT:
+	case ROLL_REFUSED:
+	case ROLL_ABORTED:
+	case ROLL_ROLLED_BACK:
+		return roll->old;
+	case ROLL_PARK:
+	case ROLL_IMAGE:
+	case ROLL_BAKE:
+	case ROLL_DONE:
+	case ROLL_COLD_STARTED:
+		return roll->new;
+	case ROLL_BACKWARD: /* it was lent: the roll in the other direction knows */
+	case ROLL_TURNED:
+	case ROLL_QUIESCE: /* between two versions, or two lives, nobody serves */
+	case ROLL_TRANSFER:
+	case ROLL_COMMIT:
+	case ROLL_SETTLE:
+	case ROLL_RETREAT:
+	case ROLL_RETREAT_IMAGING:
+	case ROLL_RESUME:
+	case ROLL_RESTORE:
+	case ROLL_COLD:
+	case ROLL_FAILED:
+	case ROLL_STATES:
+		break;
+	}
+	return NULL;
+}
+
 struct instance *roll_take_serving(struct roll *roll)
 {
 	struct instance **slot = NULL, *instance;
@@ -435,6 +486,7 @@ struct roll *roll_free(struct roll *roll)
 	timer_disarm(&roll->bake);
 	timer_disarm(&roll->ask);
 	health_stop(&roll->health);
+	timer_disarm(&roll->memory);
 	image_job_done(&roll->image_job);
 	roll->lent_channel = fd_close(roll->lent_channel);
 	roll->lent_log = fd_close(roll->lent_log);

@@ -5,6 +5,7 @@
  *   roll_hear.c  what the two processes say becomes events
  *   roll_act.c   the actions on the way forward and of calling off
  *   roll_back.c  the actions of the way back
+ *   roll_turn.c  what may become of a bake: a roll backward, a retreat by order, a parked version that leaves memory
  */
 #pragma once
 
@@ -46,13 +47,16 @@ struct roll_options {
 	uint64_t bake_us;
 	uint64_t generation;
 	bool require_image; /* it was looked for before anything was touched; what happens after the commit is only told */
+	bool backward;           /* within another roll's bake: that one has the rungs, so there is no cold start here */
+	bool retreats;           /* ... because the version it leaves did not do well: undo does not go back to that */
 };
 
 enum roll_outcome {
 	ROLL_IS_DONE,
 	ROLL_IS_REFUSED,     /* nothing was touched */
 	ROLL_IS_ABORTED,     /* before the commit */
-	ROLL_IS_BACK_PARKED, /* after it: old resumed in memory */
+	ROLL_IS_BACK_LIVE,   /* after it: new was rolled back to old's version, with all its state */
+	ROLL_IS_BACK_PARKED, /* ... old resumed in memory */
 	ROLL_IS_BACK_IMAGE,  /* ... from its image */
 	ROLL_IS_COLD,        /* ... or started empty */
 	ROLL_IS_FAILED,      /* nothing serves */
@@ -66,7 +70,9 @@ struct roll_result {
 	char from[UNIT_NAME_MAX + 1], to[UNIT_NAME_MAX + 1];
 	uint64_t records, state_bytes;
 	uint32_t fds, kept, reset, closed;
-	uint64_t pause_us, commit_us, died_us, resume_us;
+	uint64_t pause_us, commit_us, resume_us;
+	uint64_t died_us;        /* when the end of new, or of whatever retreated, was heard; 0: it lives */
+	uint64_t lost_us;        /* state of this long is gone */
 	uint64_t image_bytes, image_us, restore_us;
 	const char *way_back;    /* a literal */
 	struct why cause;
@@ -86,11 +92,17 @@ struct roll {
 	void *owner;
 	void (*on_progress)(struct roll *roll, const char *phase, pid_t pid, const char *text);
 	void (*on_commit)(struct roll *roll); /* new serves; the bake begins */
+	/* Begin the roll in the other direction, with what roll_lend_new() gives; ends in roll_turned(), roll_return_new() or
+	 * roll_lose_new(). */
+	void (*on_backward)(struct roll *roll);
+	/* What the version that is being left says besides; NULL: nobody wants to know. It serves still, in another roll's bake. */
+	void (*on_aside)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+	void (*on_packed)(struct roll *roll, const char *failure); /* roll_pack() has come to its end; NULL: it went well */
 	/* The last call: takes the instances (see roll_take_*), then frees the roll. */
 	void (*on_end)(struct roll *roll);
 
 	struct instance *old, *new; /* owned while the roll lasts; new is also the cold start */
-	struct timer deadline, bake, ask;
+	struct timer deadline, bake, ask, memory;
 	struct health health;      /* of new, from the commit to the end of the bake */
 	uint64_t told_progress_us; /* when its progress was last passed on */
 	uint64_t begun_us, prepared_us;
@@ -111,6 +123,11 @@ struct roll {
 	bool old_unusable;      /* parked, but no way back any more */
 	bool from_image;        /* old runs again because it was restored in this roll */
 	bool image_bad;
+	bool sick, undone;      /* new is to be rolled back, as soon as the bake is on: it does not do well; by order */
+	bool turned_down;       /* that was tried and called off */
+	bool by_image;          /* by order: even if the parked version is there */
+	bool packing;           /* old is leaving memory */
+	bool memory_told;       /* that it is short; once is enough */
 	struct image_job image_job;
 	struct image *image;
 	const char *criu_path; /* that took the image */
@@ -131,6 +148,37 @@ int roll_start(const struct roll_site *site, const struct unit *unit, const stru
 
 /** roll_cancel() - During the bake: accept the new version now. Before the commit: call it off. Ends may come at once. */
 void roll_cancel(struct roll *roll);
+
+/** roll_sicken() - New answers but does not do well, as @fmt says: it is rolled back with all its state; if that cannot be, it is
+ * ended and what is left of old comes back. */
+void roll_sicken(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/** roll_undo() - The same by order; but if it cannot be, new serves on. While the image is under way it waits for it. */
+void roll_undo(struct roll *roll);
+
+enum roll_rung { ROLL_RUNG_NONE, ROLL_RUNG_PARKED, ROLL_RUNG_IMAGE };
+
+/** roll_give_up() - By order: end new and bring old back by this rung, with the state as of the commit.
+ * Return: false if that rung is not there (or the bake is not on): nothing was done. */
+bool roll_give_up(struct roll *roll, enum roll_rung rung);
+
+/** roll_pack() - Old leaves memory and is an image from here on; on_packed says how it went. Return: 0; -errno with the reason:
+ * nothing was done. */
+int roll_pack(struct roll *roll, struct why *why);
+
+/** roll_lend_new() - In on_backward: the instance that serves; the caller owns it until one of these three. */
+struct instance *roll_lend_new(struct roll *roll);
+/** roll_turned() - The roll backward has committed: this one ends. */
+void roll_turned(struct roll *roll);
+/** roll_return_new() - It was called off, as @why says; @new serves on. */
+void roll_return_new(struct roll *roll, struct instance *new, const struct why *why);
+/** roll_lose_new() - Nothing of it serves any more: the rungs here are what is left. */
+void roll_lose_new(struct roll *roll, const struct why *why);
+/** roll_hear_aside() - A message of the instance that was lent. */
+void roll_hear_aside(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+
+/** roll_serving() - Who serves; NULL: nobody at the moment. */
+const struct instance *roll_serving(const struct roll *roll);
 
 /** roll_take_serving() - Who serves after the end; the caller owns it now. NULL if nobody does. */
 struct instance *roll_take_serving(struct roll *roll);
@@ -165,7 +213,19 @@ void roll_do_settle(struct roll *roll);
 void roll_do_abort(struct roll *roll);
 void roll_do_park(struct roll *roll);
 void roll_do_image(struct roll *roll);
+void roll_do_pack(struct roll *roll);
 void roll_do_bake(struct roll *roll);
+void roll_do_backward(struct roll *roll);
+/** roll_turn_if_due() - In a bake that was just entered: does something wait for it? */
+void roll_turn_if_due(struct roll *roll);
+/** roll_packed() - Tell whoever waits. */
+void roll_packed(struct roll *roll, const char *failure);
+/** roll_take_image_of_old() - Begin the dump. Return: 0, and then on_imaged() hears of it; -errno. */
+int roll_take_image_of_old(struct roll *roll, bool leave_running, struct why *why);
+void roll_watch_memory(struct roll *roll);
+void roll_watch_health(struct roll *roll);
+/** roll_hear_new() - As if new had said it just now. */
+void roll_hear_new(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 void roll_do_drop_old(struct roll *roll);
 void roll_do_finish(struct roll *roll);
 void roll_do_choose(struct roll *roll);

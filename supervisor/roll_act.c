@@ -180,8 +180,12 @@ static void on_verdict(struct health *health, enum health_verdict verdict)
 		roll_happen(roll, ROLL_EV_BAKED);
 		return;
 	}
+	if (verdict == HEALTH_SICK) {
+		roll_sicken(roll, "%s", health->why.text);
+		return;
+	}
 	roll_blame(roll, "%s", health->why.text);
-	roll_happen(roll, verdict == HEALTH_LOST ? ROLL_EV_UNHEALTHY : ROLL_EV_SICK);
+	roll_happen(roll, ROLL_EV_UNHEALTHY);
 }
 
 static void on_note(struct health *health, const char *text)
@@ -189,6 +193,11 @@ static void on_note(struct health *health, const char *text)
 	struct roll *roll = container_of(health, struct roll, health);
 
 	roll_say(roll, "health", roll->new->child.pid, "%s", text);
+}
+
+void roll_watch_health(struct roll *roll)
+{
+	health_start(&roll->health, roll->site->loop, roll->unit, roll->new, on_verdict, on_note);
 }
 
 void roll_do_park(struct roll *roll)
@@ -204,7 +213,7 @@ void roll_do_park(struct roll *roll)
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */
 		*roll->result.cause.text = 0;
-		health_start(&roll->health, roll->site->loop, roll->unit, roll->new, on_verdict, on_note);
+		roll_watch_health(roll);
 		/* Not yet, but before anyone can need it. */
 		if (roll->options.rollback != ROLLBACK_NONE && instance_is_alive(roll->old))
 			roll->result.way_back = "parked";
@@ -293,6 +302,7 @@ static void on_imaged(struct image_job *job, int rc, const struct why *why)
 	if (rc < 0) {
 		if (job->target != CRIU_TARGET_RUNNING)
 			roll->old_unusable = true;
+		roll_packed(roll, why->text);
 		no_image(roll, why->text);
 		return;
 	}
@@ -301,15 +311,16 @@ static void on_imaged(struct image_job *job, int rc, const struct why *why)
 	make_room(roll);
 	roll->result.image_bytes = roll->image->size_bytes;
 	roll->result.image_us = job->elapsed_us;
-	if (roll->options.rollback == ROLLBACK_IMAGE || !instance_is_alive(roll->old))
+	if (!job->criu.leave_running || !instance_is_alive(roll->old))
 		roll->old_unusable = true; /* CRIU has ended it, or something else has */
 	roll->result.way_back = roll->old_unusable ? "image" : "parked+image";
 	roll_say(roll, "image", roll->image->pid, "version %s has an image of %" PRIu64 " KiB, taken in %" PRIu64 " ms",
 		 roll->result.from, roll->image->size_bytes >> 10, job->elapsed_us / 1000);
+	roll_packed(roll, NULL);
 	roll_happen(roll, ROLL_EV_IMAGED);
 }
 
-void roll_do_image(struct roll *roll)
+int roll_take_image_of_old(struct roll *roll, bool leave_running, struct why *why)
 {
 	const struct instance *old = roll->old;
 	struct image_take_spec spec = {
@@ -322,9 +333,21 @@ void roll_do_image(struct roll *roll)
 		.control_inode = old->channel_inode,
 		.stdout_inode = old->log_inode,
 		.stderr_inode = old->log_inode,
-		.leave_running = roll->options.rollback == ROLLBACK_AUTO,
+		.leave_running = leave_running,
 		.timeout_us = roll->unit->image_timeout_us,
 	};
+
+	roll->criu_path = roll->site->criu_path;
+	if (!roll->criu_path)
+		return why_set(why, -ENOENT, "no usable CRIU, see upgradectl check");
+	if (!may_be_imaged(roll, why))
+		return -EINVAL;
+	return image_take_start(roll->site->loop, &roll->image_job, &spec, on_imaged, why);
+}
+
+void roll_do_image(struct roll *roll)
+{
+	const struct instance *old = roll->old;
 	struct why why = { 0 };
 
 	roll->result.way_back = "parked";
@@ -333,12 +356,7 @@ void roll_do_image(struct roll *roll)
 		roll_happen(roll, ROLL_EV_IMAGED);
 		return;
 	}
-	roll->criu_path = roll->site->criu_path;
-	if (!roll->criu_path) {
-		no_image(roll, "no usable CRIU, see upgradectl check");
-		return;
-	}
-	if (!may_be_imaged(roll, &why) || image_take_start(roll->site->loop, &roll->image_job, &spec, on_imaged, &why) < 0)
+	if (roll_take_image_of_old(roll, roll->options.rollback == ROLLBACK_AUTO, &why) < 0)
 		no_image(roll, why.text);
 }
 
@@ -357,6 +375,10 @@ void roll_do_bake(struct roll *roll)
 	roll_say(roll, "bake", roll->new->child.pid, "watching version %s for %" PRIu64 " ms; way back: %s", roll->result.to,
 		 roll->options.bake_us / 1000, roll->result.way_back);
 	timer_arm(roll->site->loop, &roll->bake, roll->result.commit_us + roll->options.bake_us, on_baked);
+	if (!roll->health.loop) /* it came back from another roll */
+		roll_watch_health(roll);
+	roll_watch_memory(roll);
+	roll_turn_if_due(roll);
 }
 
 void roll_do_finish(struct roll *roll)

@@ -22,7 +22,7 @@ void roll_do_choose(struct roll *roll)
 
 	if (instance_is_alive(roll->new))
 		return; /* its end comes first */
-	if (old_lives && !roll->old_unusable) {
+	if (old_lives && !roll->old_unusable && !(roll->by_image && roll->image)) {
 		roll_happen(roll, ROLL_EV_RUNG_PARKED);
 		return;
 	}
@@ -95,9 +95,15 @@ void roll_do_resume(struct roll *roll)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
 
 	settle_connections(roll);
+	if (roll->result.died_us > roll->result.commit_us && roll->result.commit_us)
+		roll->result.lost_us = roll->result.died_us - roll->result.commit_us;
 	roll_say(roll, "resume", roll->old->child.pid, "%s; version %s comes back %s: %u connections go on, %u are reset",
 		 roll->result.cause.text, roll->result.from, roll->from_image ? "from its image" : "from memory",
 		 roll->result.kept, roll->result.reset);
+	if (roll->result.lost_us)
+		roll_say(roll, "resume", roll->old->child.pid, "what was written in the %" PRIu64 ".%03" PRIu64
+			 " s since the commit is lost", roll->result.lost_us / USEC_PER_SEC,
+			 roll->result.lost_us % USEC_PER_SEC / 1000);
 	roll->old_goes_on = false;
 	instance_send(roll->old, &message, NULL, 0);
 	send_custody(roll);
@@ -171,7 +177,12 @@ void roll_do_cold_start(struct roll *roll)
 {
 	struct why why = { 0 };
 
-	roll->result.lines = roll->new->lines;
+	if (roll->options.backward) { /* whoever began this roll has a ladder of its own */
+		roll_happen(roll, ROLL_EV_NEW_GONE);
+		return;
+	}
+	if (roll->new)
+		roll->result.lines = roll->new->lines;
 	if (roll->image)
 		roll_say(roll, "cold", 0, "the image that could not be restored stays in %s", roll->image->path);
 	roll_say(roll, "cold", 0, "no way back is left; version %s starts empty", roll->result.from);

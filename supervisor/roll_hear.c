@@ -138,7 +138,9 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
 		hear_resumed(roll, message->resumed->at_us);
 		break;
-	default: /* a pong or a close from before the roll: old news */
+	default: /* a pong or a close from before the roll: old news, unless another roll's bake is on */
+		if (roll->on_aside)
+			roll->on_aside(roll, message, fds);
 		break;
 	}
 }
@@ -227,11 +229,23 @@ static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 	roll->result.closed += (uint32_t)closed->n_fds;
 }
 
+void roll_hear_new(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	(void)fds;
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
+		hear_closed(roll, message->closed);
+		break;
+	default:
+		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),
+			    roll->result.to);
+	}
+}
+
 static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct roll *roll = new->owner;
 
-	(void)fds;
 	if (!new->hello) {
 		roll_blame(roll, "version %s (pid %d) spoke before it said hello", roll->result.to, new->child.pid);
 		roll_happen(roll, ROLL_EV_NEW_REFUSED);
@@ -268,12 +282,8 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		roll_start_progresses(roll, message->start_progress->text);
 		health_progress(&roll->health, message->start_progress->text);
 		break;
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
-		hear_closed(roll, message->closed);
-		break;
 	default:
-		log_warning("%s[%s %d]: %s does not belong here; ignored", new->service, new->version, new->child.pid,
-			    wire_app_name(message));
+		roll_hear_new(roll, message, fds);
 	}
 }
 

@@ -82,7 +82,8 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
 		[ROLL_EV_NEW_REFUSED] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_UNHEALTHY] = TO(RETREAT, KILL_NEW),
-		[ROLL_EV_SICK] = TO(RETREAT, KILL_NEW),
+		[ROLL_EV_SICK] = STAY(PARK), /* remembered until the bake */
+		[ROLL_EV_UNDO] = STAY(PARK),
 		[ROLL_EV_CANCEL] = STAY(PARK),
 	},
 	[ROLL_IMAGE] = {
@@ -93,7 +94,8 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_NEW_GONE] = TO(RETREAT_IMAGING, NOTHING),
 		[ROLL_EV_NEW_REFUSED] = TO(RETREAT_IMAGING, KILL_NEW),
 		[ROLL_EV_UNHEALTHY] = TO(RETREAT_IMAGING, KILL_NEW),
-		[ROLL_EV_SICK] = TO(RETREAT_IMAGING, KILL_NEW),
+		[ROLL_EV_SICK] = STAY(IMAGE),
+		[ROLL_EV_UNDO] = STAY(IMAGE),
 		[ROLL_EV_CANCEL] = STAY(IMAGE),
 	},
 	[ROLL_BAKE] = {
@@ -102,9 +104,20 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
 		[ROLL_EV_NEW_REFUSED] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_UNHEALTHY] = TO(RETREAT, KILL_NEW),
-		[ROLL_EV_SICK] = TO(RETREAT, KILL_NEW),
+		[ROLL_EV_SICK] = TO(BACKWARD, BACKWARD),
+		[ROLL_EV_UNDO] = TO(BACKWARD, BACKWARD),
+		[ROLL_EV_GIVE_UP] = TO(RETREAT, KILL_NEW),
+		[ROLL_EV_PACK] = TO(IMAGE, PACK),
 		[ROLL_EV_OLD_GONE] = STAY(BAKE), /* a way back less */
 		[ROLL_EV_OLD_REFUSED] = STAY(BAKE),
+	},
+	[ROLL_BACKWARD] = {
+		[ROLL_EV_TURNED] = TO(TURNED, END),
+		[ROLL_EV_BACKWARD_OFF] = TO(BAKE, BAKE),
+		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
+		[ROLL_EV_OLD_GONE] = STAY(BACKWARD),
+		[ROLL_EV_OLD_REFUSED] = STAY(BACKWARD),
+		[ROLL_EV_CANCEL] = STAY(BACKWARD), /* the roll under way is what can be called off */
 	},
 	[ROLL_RETREAT] = {
 		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
@@ -178,6 +191,7 @@ bool roll_has_committed(enum roll_state state)
 		[ROLL_PARK] = true,	   [ROLL_IMAGE] = true, [ROLL_BAKE] = true,    [ROLL_RETREAT] = true,
 		[ROLL_RETREAT_IMAGING] = true, [ROLL_RESUME] = true, [ROLL_RESTORE] = true, [ROLL_COLD] = true,
 		[ROLL_DONE] = true,	   [ROLL_ROLLED_BACK] = true, [ROLL_COLD_STARTED] = true, [ROLL_FAILED] = true,
+		[ROLL_BACKWARD] = true,	   [ROLL_TURNED] = true,
 	};
 	return (unsigned)state < ROLL_STATES && committed[state];
 }
@@ -195,6 +209,7 @@ const char *roll_state_name(enum roll_state state)
 		[ROLL_PARK] = "park",
 		[ROLL_IMAGE] = "image",
 		[ROLL_BAKE] = "bake",
+		[ROLL_BACKWARD] = "backward",
 		[ROLL_RETREAT] = "retreat",
 		[ROLL_RETREAT_IMAGING] = "retreat-imaging",
 		[ROLL_RESUME] = "resume",
@@ -204,6 +219,7 @@ const char *roll_state_name(enum roll_state state)
 		[ROLL_REFUSED] = "refused",
 		[ROLL_ABORTED] = "aborted",
 		[ROLL_ROLLED_BACK] = "rolled-back",
+		[ROLL_TURNED] = "turned",
 		[ROLL_COLD_STARTED] = "cold-started",
 		[ROLL_FAILED] = "failed",
 	};
@@ -233,6 +249,11 @@ const char *roll_event_name(enum roll_event event)
 		[ROLL_EV_UNHEALTHY] = "unhealthy",
 		[ROLL_EV_SICK] = "sick",
 		[ROLL_EV_BAKED] = "baked",
+		[ROLL_EV_UNDO] = "undo",
+		[ROLL_EV_GIVE_UP] = "give-up",
+		[ROLL_EV_PACK] = "pack",
+		[ROLL_EV_TURNED] = "turned",
+		[ROLL_EV_BACKWARD_OFF] = "backward-off",
 		[ROLL_EV_RUNG_PARKED] = "rung-parked",
 		[ROLL_EV_RUNG_IMAGE] = "rung-image",
 		[ROLL_EV_RUNG_COLD] = "rung-cold",

@@ -7,6 +7,9 @@
  *      |               SETTLE (the word)         |       |        |
  *   REFUSED          |           `-- COMMITTED --^       `--------+--> RETREAT --> RESUME / RESTORE / COLD
  *                  ABORT -> ABORTED                                       `--> ROLLED_BACK / COLD_STARTED / FAILED
+ *
+ *   From BAKE a new version that is able to, but not wanted, leaves by a roll of its own in the other direction: BACKWARD, and then
+ *   TURNED, or BAKE again if that roll was called off. From BAKE to IMAGE and back: the parked version leaves memory (PACK).
  */
 #pragma once
 
@@ -23,6 +26,7 @@ enum roll_state {
 	ROLL_PARK,     /* new serves; old sheds its sockets */
 	ROLL_IMAGE,    /* new serves; old's image is being taken */
 	ROLL_BAKE,     /* new serves on probation */
+	ROLL_BACKWARD, /* new is being rolled back to old's version, with all its state; old lies where it lay */
 	ROLL_RETREAT,  /* new failed after the commit and is being ended; then the way back is chosen */
 	ROLL_RETREAT_IMAGING, /* the same, but first the image under way must be finished */
 	ROLL_RESUME,   /* old was given its descriptors back */
@@ -33,6 +37,7 @@ enum roll_state {
 	ROLL_REFUSED,
 	ROLL_ABORTED,
 	ROLL_ROLLED_BACK,
+	ROLL_TURNED,   /* the roll in the other direction has committed, and goes on by itself */
 	ROLL_COLD_STARTED,
 	ROLL_FAILED,
 	ROLL_STATES,
@@ -59,6 +64,11 @@ enum roll_event {
 	ROLL_EV_UNHEALTHY,      /* new does not answer */
 	ROLL_EV_SICK,           /* new is alive and able, but not healthy: a check of its service file says so */
 	ROLL_EV_BAKED,          /* the bake is over */
+	ROLL_EV_UNDO,           /* the operator wants old's version back, with new's state */
+	ROLL_EV_GIVE_UP,        /* ... or without it: new is to be ended */
+	ROLL_EV_PACK,           /* old is to leave memory */
+	ROLL_EV_TURNED,         /* the roll backward has committed */
+	ROLL_EV_BACKWARD_OFF,   /* it was called off: new serves on */
 	ROLL_EV_RUNG_PARKED,    /* the way back: old is parked in memory */
 	ROLL_EV_RUNG_IMAGE,     /* ... old has an image */
 	ROLL_EV_RUNG_COLD,      /* ... neither */
@@ -82,7 +92,9 @@ enum roll_action {
 	ROLL_DO_CHECK_ABORTED, /* has both happened? */
 	ROLL_DO_PARK,         /* tell old to shed */
 	ROLL_DO_IMAGE,        /* take the image, if one is wanted */
+	ROLL_DO_PACK,         /* the image instead of the process */
 	ROLL_DO_BAKE,
+	ROLL_DO_BACKWARD,     /* begin the roll in the other direction */
 	ROLL_DO_DROP_OLD,     /* old is of no use any more: end it */
 	ROLL_DO_FINISH,       /* the roll is good */
 	ROLL_DO_CHOOSE,       /* which way back is there? */

@@ -27,18 +27,18 @@ static void set_state_file(struct service *service, int file_consume)
 	service->state_file = file_consume;
 }
 
-static void tell_progress(struct service *service, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+static void tell_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
 {
 	Upgraded__Wire__Progress progress = UPGRADED__WIRE__PROGRESS__INIT;
 
-	if (!service->asker)
+	if (!asker)
 		return;
 	progress.at_us = clock_now_us();
 	progress.phase = (char *)(uintptr_t)phase;
 	progress.text = (char *)(uintptr_t)text;
 	progress.pid = pid;
 	progress.elapsed_us = progress.at_us - since_us;
-	service->asker->on_progress(service->asker, &progress);
+	asker->on_progress(asker, &progress);
 }
 
 /* ---- starting and stopping ---- */
@@ -157,7 +157,7 @@ static void on_exit_of(struct instance *instance)
 		break;
 	case SERVICE_STOPPING:
 		service->state = SERVICE_STOPPED;
-		service->previous[0] = 0; /* its state is gone: there is nothing to go back with */
+		history_clear(&service->history); /* its state is gone: there is nothing to go back with */
 		log_info("%s: stopped", service->name);
 		service_answer(service, service->asker, WIRE_EXIT_DONE, NULL, NULL, NULL, NULL,
 			       "%s is stopped", service->name);
@@ -198,7 +198,7 @@ static void hear_progress(struct service *service, const char *text)
 		return;
 	service->told_progress_us = now;
 	log_info("%s: version %s (pid %d) gets on: %s", service->name, service->version, service->instance->child.pid, text);
-	tell_progress(service, "start", service->instance->child.pid, text, service->instance->since_us);
+	tell_progress(service->asker, "start", service->instance->child.pid, text, service->instance->since_us);
 }
 
 static void send_state_file(struct service *service)
@@ -269,7 +269,7 @@ static const struct instance_events service_events = {
 };
 
 /* The service file anew, as the operator may have changed it. On failure the old one stays in force. */
-static int reload_unit(struct service *service, struct asker *asker)
+int service_reload_unit(struct service *service, struct asker *asker)
 {
 	struct unit *unit;
 	struct why why = { 0 };
@@ -326,7 +326,7 @@ static bool may_start(struct service *service, const char *version, struct asker
 			       service->instance->child.pid);
 		return false;
 	}
-	if (reload_unit(service, asker) < 0)
+	if (service_reload_unit(service, asker) < 0)
 		return false;
 	if (!*version)
 		version = *service->version ? service->version : service->unit->version;
@@ -349,7 +349,7 @@ void service_start(struct service *service, const char *version, int state_file_
 	set_state_file(service, state_file_consume);
 	timer_disarm(&service->restart);
 	service->restarts = service->failures = 0;
-	service->previous[0] = 0;
+	history_clear(&service->history);
 	service->asker = asker;
 	asker->service = service;
 	if (spawn(service) < 0) {
@@ -393,12 +393,15 @@ void service_stop(struct service *service, struct asker *asker)
 
 /* ---- rolling ---- */
 
-static void on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
+void service_on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
 {
-	tell_progress(roll->owner, phase, pid, text, roll->begun_us);
+	struct service *service = roll->owner;
+
+	tell_progress(roll == service->back && service->visitor ? service->visitor : service->asker, phase, pid, text,
+		      roll->begun_us);
 }
 
-static void on_roll_commit(struct roll *roll)
+void service_on_roll_commit(struct roll *roll)
 {
 	struct service *service = roll->owner;
 
@@ -423,32 +426,56 @@ static void take_over_serving(struct service *service, struct roll *roll)
 	set_version(service, service->instance->version);
 }
 
-static void on_roll_end(struct roll *roll)
+static void note_history(struct service *service, const struct roll *roll)
+{
+	if (roll->result.outcome == ROLL_IS_COLD)
+		history_clear(&service->history);
+	if (roll->result.outcome != ROLL_IS_DONE)
+		return;
+	history_move(&service->history, roll->result.from, roll->result.to);
+	if (roll->options.retreats)
+		history_forget(&service->history, roll->result.from);
+}
+
+/* The roll backward, in whose favour it ended, goes on as the service's roll: that one has who serves. */
+static void on_turned(struct service *service, struct roll *roll)
+{
+	roll_free(roll);
+	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
+		 roll_outcome_name(service->last.outcome));
+	service_answer_roll(service, service->asker, &service->last);
+	service->asker = service->visitor;
+	service->visitor = NULL;
+}
+
+void service_on_roll_end(struct roll *roll)
 {
 	struct service *service = roll->owner;
 
 	roll->result.over = true;
 	service->last = roll->result;
 	service->has_last = true;
+	if (roll->state == ROLL_TURNED) {
+		on_turned(service, roll);
+		return;
+	}
 	service->roll = NULL;
 	if (roll->result.commit_us)
 		plan_pauses_note(&service->pauses, roll->result.pause_us, roll->result.records);
 	take_over_serving(service, roll);
-	if (roll->result.outcome == ROLL_IS_COLD)
-		service->previous[0] = 0;
-	if (roll->result.outcome == ROLL_IS_DONE)
-		snprintf(service->previous, sizeof(service->previous), "%s", roll->result.from);
+	note_history(service, roll);
 	service_images_settle(service, roll_take_image(roll), roll->result.outcome);
 	roll_free(roll);
 	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
 		 roll_outcome_name(service->last.outcome));
 	service_answer_roll(service, service->asker, &service->last);
+	service_tell_visitor(service, &service->last);
 	/* It may have ended while the roll was on, before anything was done to it. */
 	if (service->instance && service->instance->exit_told)
 		on_exit_of(service->instance);
 }
 
-static int roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
+int service_roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
 			struct roll_options *ret)
 {
 	*ret = (struct roll_options){
@@ -469,12 +496,13 @@ void service_begin_roll(struct service *service, const char *version, const Upgr
 			struct asker *asker)
 {
 	struct roll callbacks = {
-		.owner = service, .on_progress = on_roll_progress, .on_commit = on_roll_commit, .on_end = on_roll_end
+		.owner = service, .on_progress = service_on_roll_progress, .on_commit = service_on_roll_commit,
+		.on_backward = service_on_backward, .on_packed = service_on_packed, .on_end = service_on_roll_end
 	};
 	struct roll_options options;
 	struct why why = { 0 };
 
-	if (roll_options(service, request, version, &options) < 0) {
+	if (service_roll_options(service, request, version, &options) < 0) {
 		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, NULL,
 			       "rollback is one of auto, parked, image, none; verify is none or roundtrip");
 		return;
@@ -511,7 +539,8 @@ bool service_refuse_not_running(struct service *service, struct asker *asker)
 
 void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
 {
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
+	    service_reload_unit(service, asker) < 0)
 		return;
 	if (strcmp(request->version, service->version) == 0) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
@@ -519,26 +548,7 @@ void service_roll(struct service *service, const Upgraded__Wire__Request *reques
 			       "%s runs version %s already", service->name, service->version);
 		return;
 	}
-	begin_roll(service, request->version, request, asker);
-}
-
-void service_undo(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
-{
-	char version[UNIT_NAME_MAX + 1];
-
-	/* Undo during the bake: the new version is well, so it is left by a roll of its own, which loses nothing. */
-	if (service->roll && service->roll->state == ROLL_BAKE)
-		roll_cancel(service->roll);
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) || reload_unit(service, asker) < 0)
-		return;
-	if (!*service->previous) {
-		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
-			       "to go to a certain version use upgradectl roll",
-			       "%s: there is nothing to undo: version %s was not rolled to", service->name, service->version);
-		return;
-	}
-	snprintf(version, sizeof(version), "%s", service->previous);
-	begin_roll(service, version, request, asker);
+	service_begin_roll(service, request->version, request, asker);
 }
 
 /* ---- life ---- */
@@ -568,6 +578,9 @@ struct service *service_free(struct service *service)
 	service_plan_end(service, "upgraded ends");
 	if (service->asker)
 		service_forget(service->asker);
+	if (service->visitor)
+		service_forget(service->visitor);
+	roll_free(service->back);
 	roll_free(service->roll);
 	graveyard_bury(service->host->site.graveyard, service->instance);
 	unit_free(service->unit);
@@ -581,6 +594,8 @@ void service_forget(struct asker *asker)
 		asker->service->asker = NULL;
 	if (asker->service)
 		service_plan_forget(asker->service, asker);
+	if (asker->service && asker->service->visitor == asker)
+		asker->service->visitor = NULL;
 	asker->service = NULL;
 }
 

@@ -2,6 +2,7 @@
 /* A service: its file, the process that serves, the roll that is under way, and who waits for an answer. */
 #pragma once
 
+#include "supervisor/history.h"
 #include "supervisor/image_store.h"
 #include "supervisor/plan.h"
 #include "supervisor/roll.h"
@@ -39,10 +40,13 @@ struct service {
 	enum service_state state;
 	struct unit *unit;       /* as of the last start or roll; NULL before the first */
 	char version[UNIT_NAME_MAX + 1];
-	char previous[UNIT_NAME_MAX + 1]; /* what undo goes back to; "" if nothing */
+	struct history history;  /* what undo goes back to */
 	struct instance *instance; /* who serves; NULL during a roll, which owns it then */
 	struct roll *roll;
+	struct roll *back;       /* within @roll's bake: from its new version to a fresh process of its old one */
 	struct asker *asker;
+	uint64_t undo_bake_us;   /* what @visitor wants the bake after its undo to be; 0: as configured */
+	struct asker *visitor;   /* asked something of @roll's bake while @asker, who asked for the roll, may still wait */
 	struct timer deadline, restart;
 	int state_file;          /* a start from it is under way; -1 */
 
@@ -75,6 +79,10 @@ void service_stop(struct service *service, struct asker *asker);
 void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
 void service_save(struct service *service, int file_consume, struct asker *asker);
 void service_undo(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
+/** service_pack() - The parked version leaves memory. */
+void service_pack(struct service *service, struct asker *asker);
+/** service_cancel_roll() - As roll_cancel(), for whichever roll is under way. */
+void service_cancel_roll(struct service *service);
 
 /** service_plan() - What a roll would meet, and what each way back would cost. Changes nothing. */
 void service_plan(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker);
@@ -86,6 +94,23 @@ void service_forget(struct asker *asker);
 bool service_is_idle(const struct service *service);
 
 /* ---- between the service_*.c files ---- */
+
+/** service_begin_roll() - With options from @request, the service file and @options' flags. Answers @asker if it cannot begin. */
+void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+			struct asker *asker);
+int service_roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
+			 struct roll_options *ret);
+/** service_reload_unit() - Read the service file anew; on failure the old one stays in force and @asker was told. */
+int service_reload_unit(struct service *service, struct asker *asker);
+/** service_on_roll_end(), service_on_roll_progress() - What every roll of a service ends in, and says. */
+void service_on_roll_end(struct roll *roll);
+void service_on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text);
+void service_on_roll_commit(struct roll *roll);
+/** service_on_backward(), service_on_packed() - Callbacks of a roll's bake. service_undo.c. */
+void service_on_backward(struct roll *roll);
+void service_on_packed(struct roll *roll, const char *failure);
+/** service_tell_visitor() - A roll is over that somebody asked something of. */
+void service_tell_visitor(struct service *service, const struct roll_result *result);
 
 /** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
 bool service_refuse_busy(struct service *service, struct asker *asker);
@@ -127,7 +152,8 @@ void service_images_settle(const struct service *service, struct image *image_co
 
 /** service_status() - Fill @status; strings point into @service and @scratch. */
 struct status_scratch {
-	Upgraded__Wire__Instance instances[2], *list[2];
+	Upgraded__Wire__Instance instances[4], *list[4];
+	char *history[HISTORY_MAX];
 	Upgraded__Wire__RollReport report;
 	char *lines[INSTANCE_LINES];
 	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];

@@ -15,38 +15,9 @@ static char *text_of(const char *text)
 
 static const struct instance *serving(const struct service *service)
 {
-	const struct roll *roll = service->roll;
-
-	if (!roll)
-		return service->instance;
-	switch (roll->state) {
-	case ROLL_STANDBY:
-	case ROLL_DISMISS:
-	case ROLL_ABORT:
-	case ROLL_REFUSED:
-	case ROLL_ABORTED:
-	case ROLL_ROLLED_BACK:
-		return roll->old;
-	case ROLL_PARK:
-	case ROLL_IMAGE:
-	case ROLL_BAKE:
-	case ROLL_DONE:
-	case ROLL_COLD_STARTED:
-		return roll->new;
-	case ROLL_QUIESCE: /* between two versions, or two lives, nobody serves */
-	case ROLL_TRANSFER:
-	case ROLL_COMMIT:
-	case ROLL_SETTLE:
-	case ROLL_RETREAT:
-	case ROLL_RETREAT_IMAGING:
-	case ROLL_RESUME:
-	case ROLL_RESTORE:
-	case ROLL_COLD:
-	case ROLL_FAILED:
-	case ROLL_STATES:
-		break;
-	}
-	return NULL;
+	if (service->back)
+		return roll_serving(service->back);
+	return service->roll ? roll_serving(service->roll) : service->instance;
 }
 
 static void fill_report(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
@@ -74,6 +45,7 @@ static void fill_report(const struct roll_result *result, Upgraded__Wire__RollRe
 	report->image_us = result->image_us;
 	report->restore_us = result->restore_us;
 	report->verified = result->verified;
+	report->lost_us = result->lost_us;
 	report->way_back = text_of(result->way_back);
 	report->cause = text_of(result->cause.text);
 	for (unsigned i = 0; i < result->lines.n; i++)
@@ -92,6 +64,8 @@ static const char *state_name(const struct service *service)
 	};
 	if (!service->roll)
 		return names[service->state];
+	if (service->back)
+		return "rolling";
 	return service->roll->state == ROLL_BAKE ? "baking" : "rolling";
 }
 
@@ -161,12 +135,18 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 	status->version = text_of(who ? who->version : service->version);
 	status->restarts = service->restarts;
 	/* Once the new version serves, undo goes back to the one it came from. */
-	status->previous = text_of(service->previous);
+	status->previous = text_of(history_latest(&service->history));
+	for (size_t i = 0; i < service->history.n; i++)
+		scratch->history[i] = text_of(service->history.versions[i]);
+	status->n_history = service->history.n;
+	status->history = scratch->history;
 	if (service->roll && roll_has_committed(service->roll->state))
 		status->previous = text_of(service->roll->result.from);
 	status->unit_file = text_of(service->unit ? service->unit->path : "");
 	status->description = text_of(service->state == SERVICE_RUNNING ? "" : service->failure.text);
 	status->instances = scratch->list;
+	if (service->back)
+		add_roll_instances(service->back, who, status, scratch);
 	if (service->roll)
 		add_roll_instances(service->roll, who, status, scratch);
 	else if (service->instance && instance_is_alive(service->instance))
@@ -238,6 +218,9 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 		[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK,
 				      "the roll to ", " was called off before it committed; nothing was lost",
 				      "mend the cause and roll again" },
+		[ROLL_IS_BACK_LIVE] = { WIRE_EXIT_ROLLED_BACK,
+					"version ", " was left again with all its state: the version before serves",
+					"mend the cause before you roll again" },
 		[ROLL_IS_BACK_PARKED] = { WIRE_EXIT_ROLLED_BACK,
 					  "version ", " failed after it had taken over; the version before came back from memory",
 					  "what was written in between is lost; mend the cause before you roll again" },
@@ -252,7 +235,7 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 				     "start it by hand: upgradectl start SERVICE VERSION" },
 	};
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
-	enum roll_outcome outcome = service->roll ? ROLL_IS_DONE : roll->outcome;
+	enum roll_outcome outcome = roll->over ? roll->outcome : ROLL_IS_DONE;
 
 	if (outcome == ROLL_IS_DONE && *roll->image_missed.text) {
 		service_answer(service, asker, WIRE_EXIT_DONE, NULL, roll, roll->image_missed.text,

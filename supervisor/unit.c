@@ -290,6 +290,22 @@ static int set_environment(struct unit *unit, const struct key *key, const char 
 	return 0;
 }
 
+static int set_percent(struct unit *unit, const struct key *key, const char *value)
+{
+	char *end;
+	unsigned long n;
+
+	if (!isdigit((unsigned char)*value))
+		return -EINVAL;
+	n = strtoul(value, &end, 10);
+	if (*end == '%')
+		end++;
+	if (*end || n > 100)
+		return -EINVAL;
+	*(unsigned *)field(unit, key) = (unsigned)n;
+	return 0;
+}
+
 #define DURATION "a duration such as 300ms, 5s, 2min"
 #define AT(member) __builtin_offsetof(struct unit, member)
 
@@ -319,6 +335,8 @@ static const struct key keys[] = {
 	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },
 	{ "StateTypesMax", "a number from 1", set_small_size, AT(state_types_max) },
 	{ "StateMax", "a size such as 20G; 0: no limit", set_size, AT(state_max) },
+	{ "MemoryLow", "a size such as 512M; 0: never", set_size, AT(memory_low_bytes) },
+	{ "MemoryPressure", "a percentage from 0 to 100; 0: never", set_percent, AT(memory_pressure_percent) },
 	{ "Verify", "none or roundtrip", set_verify, 0 },
 	{ "RequireImage", "yes or no", set_bool, AT(require_image) },
 	{ "Restart", "on-failure or no", set_restart, 0 },
@@ -428,6 +446,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.images_keep = UNIT_IMAGES_KEEP,
 		.images_max_age_us = UNIT_IMAGES_MAX_AGE_US,
 		.level = 1,
+		.memory_low_bytes = UINT64_C(256) << 20,
+		.memory_pressure_percent = 40,
 	};
 	snprintf(unit->name, sizeof(unit->name), "%s", name);
 	if (!unit->path || !unit->exec || !unit->version || !unit->user || !unit->group || !unit->working_directory ||

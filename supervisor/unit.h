@@ -58,6 +58,8 @@ struct unit {
 	bool require_image;     /* no roll that could not go back by an image */
 	unsigned level;         /* enum upg_level as a number */
 	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
+	uint64_t memory_low_bytes;        /* a parked version leaves memory when less is available; 0: never for that */
+	unsigned memory_pressure_percent; /* ... when tasks wait for memory for more of the time; 0: never for that */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
 };
 

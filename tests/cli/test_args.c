@@ -62,6 +62,8 @@ Test(args, takes_every_verb)
 		{ "stop web", VERB(STOP), "web", NULL },
 		{ "roll web 2.0.0-rc1", VERB(ROLL), "web", "2.0.0-rc1" },
 		{ "undo web@eu_1", VERB(UNDO), "web@eu_1", NULL },
+		{ "undo web --to=1.0", VERB(UNDO), "web", "1.0" },
+		{ "pack web", VERB(PACK), "web", NULL },
 		{ "status", VERB(STATUS), NULL, NULL },
 		{ "status web", VERB(STATUS), "web", NULL },
 		{ "list", VERB(LIST), NULL, NULL },
@@ -172,8 +174,18 @@ Test(args, refuses_options_of_a_roll_elsewhere)
 	refused("stop web --rollback=none", "--rollback has a meaning");
 }
 
+Test(args, refuses_options_of_an_undo_elsewhere)
+{
+	cr_expect_str_eq(parsed("undo web --way=parked").way, "parked");
+	cr_expect_null(parsed("undo web").way);
+	refused("roll web 2 --to=1", "--to has a meaning for undo only, not for roll");
+	refused("pack web --way=image", "--way has a meaning for undo only, not for pack");
+	refused("undo web --way=up", "--way is one of live, parked, image");
+}
+
 Test(args, names_cannot_leave_their_folder)
 {
+	refused("undo web --to=../1", "version name \"../1\" starts with a '.'");
 	refused("roll ../etc 2", "service name \"../etc\" starts with a '.'");
 	refused("roll web ..", "version name \"..\" starts with a '.'");
 	refused("roll web 1/2", "version name \"1/2\" contains '/'");

@@ -36,9 +36,11 @@ static void reach(enum roll_state state, const bool *not, bool reached[ROLL_STAT
 
 Test(rollstate, ends_every_state_by_a_timeout_unless_another_clock_does)
 {
-	/* An image and a restore end by ImageTimeout=, a bake by its own timer, and settling takes no time. */
+	/* An image and a restore end by ImageTimeout=, a bake by its own timer, the roll backward by its own
+	 * deadlines, and settling takes no time. */
 	static const bool own_clock[ROLL_STATES] = {
-		[ROLL_SETTLE] = true, [ROLL_IMAGE] = true, [ROLL_RESTORE] = true, [ROLL_BAKE] = true
+		[ROLL_SETTLE] = true, [ROLL_IMAGE] = true, [ROLL_RESTORE] = true, [ROLL_BAKE] = true,
+		[ROLL_BACKWARD] = true
 	};
 
 	for EACH_STATE (state)
@@ -51,6 +53,8 @@ Test(rollstate, ends_the_states_with_a_clock_of_their_own_by_that_clock)
 	cr_assert(can(ROLL_RETREAT_IMAGING, ROLL_EV_IMAGED) && can(ROLL_RETREAT_IMAGING, ROLL_EV_IMAGE_FAILED));
 	cr_assert(can(ROLL_RESTORE, ROLL_EV_RESTORED) && can(ROLL_RESTORE, ROLL_EV_RESTORE_FAILED));
 	cr_assert(can(ROLL_BAKE, ROLL_EV_BAKED));
+	cr_assert(can(ROLL_BACKWARD, ROLL_EV_TURNED) && can(ROLL_BACKWARD, ROLL_EV_BACKWARD_OFF) &&
+		  can(ROLL_BACKWARD, ROLL_EV_NEW_GONE));
 	cr_assert(can(ROLL_SETTLE, ROLL_EV_COMMITTED) && can(ROLL_SETTLE, ROLL_EV_ABORT_WON));
 }
 
@@ -314,7 +318,9 @@ static const char *action_name(enum roll_action action)
 		[ROLL_DO_CHECK_ABORTED] = "check aborted",
 		[ROLL_DO_PARK] = "park",
 		[ROLL_DO_IMAGE] = "image",
+		[ROLL_DO_PACK] = "pack",
 		[ROLL_DO_BAKE] = "bake",
+		[ROLL_DO_BACKWARD] = "backward",
 		[ROLL_DO_DROP_OLD] = "drop old",
 		[ROLL_DO_FINISH] = "finish",
 		[ROLL_DO_CHOOSE] = "choose",

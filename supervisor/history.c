@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/history.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static size_t find(const struct history *history, const char *version)
+{
+	size_t i = 0;
+
+	while (i < history->n && strcmp(history->versions[i], version) != 0)
+		i++;
+	return i;
+}
+
+static void remove_at(struct history *history, size_t at)
+{
+	memmove(history->versions[at], history->versions[at + 1], (history->n - at - 1) * sizeof(history->versions[0]));
+	history->n--;
+}
+
+void history_forget(struct history *history, const char *version)
+{
+	size_t at = find(history, version);
+
+	if (at < history->n)
+		remove_at(history, at);
+}
+
+void history_move(struct history *history, const char *from, const char *to)
+{
+	history_forget(history, to);
+	history_forget(history, from);
+	if (history->n == HISTORY_MAX)
+		remove_at(history, 0);
+	snprintf(history->versions[history->n++], sizeof(history->versions[0]), "%s", from);
+}
+
+const char *history_latest(const struct history *history)
+{
+	return history->n ? history->versions[history->n - 1] : "";
+}
+
+bool history_has(const struct history *history, const char *version)
+{
+	return find(history, version) < history->n;
+}
+
+void history_clear(struct history *history)
+{
+	history->n = 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The versions of a service that undo can go back to: those that were accepted before the one that serves. */
+#pragma once
+
+#include "supervisor/unit.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HISTORY_MAX 16u /* beyond it the oldest is forgotten */
+
+struct history {
+	char versions[HISTORY_MAX][UNIT_NAME_MAX + 1]; /* the latest last, each once */
+	size_t n;
+};
+
+/** history_move() - @from was left for @to. So an undo can be undone. */
+void history_move(struct history *history, const char *from, const char *to);
+
+/** history_forget() - @version is nothing to go back to. */
+void history_forget(struct history *history, const char *version);
+
+/** history_latest() - Return: borrowed; "" if there is none. */
+const char *history_latest(const struct history *history);
+bool history_has(const struct history *history, const char *version);
+void history_clear(struct history *history);
