@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Buffered connections. */
+/* Buffered connections.
+ *
+ * Without a journal these are two ordinary buffers. With one, they lie in its arena, and a record says at each moment where the bytes
+ * are that nobody has dealt with. A buffer changes its place in three steps: what is still needed is copied to where nothing is needed, the
+ * other one of the record's two descriptions is written, and one store makes it the one that counts. Bytes are received to where the
+ * count of those before them says, so however a crash falls, the kernel's count and the description find them.
+ */
 #include "shim/conn.h"
 
+#include "shim/counters.h"
 #include "shim/shim.h"
 
 #include <errno.h>
@@ -11,6 +18,37 @@
 
 #define BUFFER_MIN_BYTES 1024u
 #define BUFFER_KEEP_BYTES ((size_t)64 << 10) /* an idle connection keeps no larger one */
+
+/* ---- what the record says ---- */
+
+static bool is_covered(const struct upg_conn *conn)
+{
+	return conn->record && !(atomic_load_explicit(&conn->record->flags, memory_order_relaxed) & JOURNAL_UNCOVERED);
+}
+
+/* Where @buffer, one of the two, is from now on. */
+static void describe(struct upg_conn *conn, const struct conn_buffer *buffer)
+{
+	struct journal_record *record = conn->record;
+	bool is_input = buffer == &conn->input;
+	_Atomic uint32_t *which = is_input ? &record->input_at : &record->output_at;
+	struct journal_place *places = is_input ? record->input : record->output;
+	uint32_t other = !atomic_load_explicit(which, memory_order_relaxed);
+
+	places[other] = (struct journal_place){
+		.at = buffer->at, .size_bytes = buffer->at ? buffer->size_bytes : 0, .base = buffer->base
+	};
+	/* Sequentially consistent: what is written next, perhaps where the bytes lay before, must not be seen earlier. */
+	atomic_store(which, other);
+}
+
+static void move_cursor(struct journal_record *record, struct journal_cursor cursor)
+{
+	uint32_t other = !atomic_load_explicit(&record->cursor_at, memory_order_relaxed);
+
+	record->cursor[other] = cursor;
+	atomic_store_explicit(&record->cursor_at, other, memory_order_release);
+}
 
 /* ---- memory ---- */
 
@@ -23,28 +61,70 @@ static size_t size_for(size_t bytes)
 	return size;
 }
 
-static void buffer_drop(struct conn_buffer *buffer)
+static void buffer_free(struct upg_conn *conn, const struct conn_buffer *buffer)
 {
-	free(buffer->data);
-	*buffer = (struct conn_buffer){ .base = buffer->base };
+	if (buffer->at)
+		journal_unblock(&conn->upg->journal, buffer->at, buffer->size_bytes);
+	else
+		free(buffer->data);
+}
+
+/* Nothing is in it. */
+static void buffer_drop(struct upg_conn *conn, struct conn_buffer *buffer)
+{
+	struct conn_buffer before = *buffer;
+
+	*buffer = (struct conn_buffer){ .base = before.base };
+	if (is_covered(conn))
+		describe(conn, buffer);
+	buffer_free(conn, &before);
+}
+
+static bool buffer_is_idle(struct upg_conn *conn, const struct conn_buffer *buffer)
+{
+	return buffer->size_bytes > BUFFER_KEEP_BYTES || (buffer->at && journal_is_tight(&conn->upg->journal));
 }
 
 /* What lies from @from to @end moves into a block of its own. */
-static int buffer_move(struct conn_buffer *buffer, uint64_t from, uint64_t end, size_t size_bytes)
+static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end, size_t size_bytes)
 {
-	uint8_t *data = malloc(size_bytes);
+	struct conn_buffer before = *buffer, after = { .size_bytes = size_bytes, .base = from };
 
-	if (!data)
+	if (is_covered(conn)) {
+		after.at = journal_block(&conn->upg->journal, size_bytes);
+		if (after.at)
+			after.data = conn->upg->journal.map + after.at;
+		else
+			atomic_fetch_or(&conn->record->flags, JOURNAL_UNCOVERED);
+	}
+	if (!after.data && !(after.data = malloc(size_bytes)))
 		return -ENOMEM;
 	if (end > from)
-		memcpy(data, buffer->data + (from - buffer->base), end - from);
-	free(buffer->data);
-	*buffer = (struct conn_buffer){ data, size_bytes, from };
+		memcpy(after.data, before.data + (from - before.base), end - from);
+	*buffer = after;
+	if (is_covered(conn))
+		describe(conn, buffer);
+	buffer_free(conn, &before);
 	return 0;
 }
 
+/* What lies from @from to @end moves to the front. Return: false: it is in its own way. */
+static bool buffer_shift(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end)
+{
+	size_t used = end - from, before = from - buffer->base;
+
+	if (is_covered(conn) && used > before)
+		return false;
+	memmove(buffer->data, buffer->data + before, used);
+	buffer->base = from;
+	if (is_covered(conn))
+		describe(conn, buffer);
+	return true;
+}
+
 /* Room for @room_bytes behind @end; nothing before @from is needed any more. Return: where, or NULL when memory is out. */
-static uint8_t *buffer_room(struct conn_buffer *buffer, uint64_t from, uint64_t end, size_t room_bytes)
+static uint8_t *buffer_room(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end,
+			    size_t room_bytes)
 {
 	size_t used = end - from;
 
@@ -53,16 +133,78 @@ static uint8_t *buffer_room(struct conn_buffer *buffer, uint64_t from, uint64_t 
 	if (room_bytes > SIZE_MAX / 4)
 		return NULL;
 	/* To the front, unless there is so much of it that this would happen again and again. */
-	if (buffer->data && used + room_bytes <= buffer->size_bytes && used <= buffer->size_bytes / 2) {
-		memmove(buffer->data, buffer->data + (from - buffer->base), used);
-		buffer->base = from;
-	} else if (buffer_move(buffer, from, end, size_for(used + used / 2 + room_bytes)) < 0) {
+	if (buffer->data && used + room_bytes <= buffer->size_bytes && used <= buffer->size_bytes / 2 &&
+	    buffer_shift(conn, buffer, from, end))
+		return buffer->data + used;
+	if (buffer_move(conn, buffer, from, end, size_for(used + used / 2 + room_bytes)) < 0)
 		return NULL;
-	}
 	return buffer->data + used;
 }
 
+static int buffer_leave(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end)
+{
+	struct conn_buffer before = *buffer;
+	uint8_t *data = NULL;
+
+	if (!before.at)
+		return 0;
+	if (end > from) {
+		data = malloc(before.size_bytes);
+		if (!data)
+			return -ENOMEM;
+		memcpy(data, before.data + (from - before.base), end - from);
+	}
+	*buffer = (struct conn_buffer){ .data = data, .size_bytes = data ? before.size_bytes : 0, .base = from };
+	buffer_free(conn, &before);
+	return 0;
+}
+
+int conn_leave_journal(struct upg_conn *conn)
+{
+	int r = buffer_leave(conn, &conn->input, conn->in_done, conn->in_end);
+
+	if (r == 0)
+		r = buffer_leave(conn, &conn->output, conn->out_sent, conn->out_end);
+	if (r < 0)
+		return r;
+	journal_record_give(conn->upg, conn->record);
+	conn->record = NULL;
+	return 0;
+}
+
+/* The journal is over, or void: nobody will look for these bytes any more. */
+static void leave_if_over(struct upg_conn *conn)
+{
+	if (conn->record && !atomic_load_explicit(&conn->upg->journal.usable, memory_order_relaxed))
+		conn_leave_journal(conn);
+}
+
 /* ---- open and close ---- */
+
+/* Write down who this is and where the kernel's counting stands. */
+static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag, bool claimed)
+{
+	struct counters counters = { 0 };
+	struct journal_record *record;
+	uint32_t flags = claimed ? 0 : JOURNAL_FRESH;
+	uint64_t serial;
+	int r = counters_read(conn->fd, &counters);
+
+	record = journal_record_take(conn->upg, &serial);
+	if (!record)
+		return;
+	if (r == 0)
+		flags |= JOURNAL_COUNTED;
+	else if (r != -EOPNOTSUPP)
+		flags |= JOURNAL_UNCOVERED;
+	strncpy(record->name, name, sizeof(record->name));
+	record->tag = tag;
+	record->read_base = counters.read;
+	record->written_base = counters.written;
+	atomic_store(&record->flags, flags);
+	atomic_store_explicit(&record->serial, serial, memory_order_release);
+	conn->record = record;
+}
 
 int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn)
 {
@@ -79,6 +221,10 @@ int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struc
 		free(conn);
 		return r;
 	}
+	if (atomic_load_explicit(&upg->journal.usable, memory_order_relaxed))
+		enter_journal(conn, name, tag, claimed);
+	if (!claimed && upg_journal_on(upg))
+		fd_table_announce(upg, fd);
 	*ret_conn = conn;
 	return 0;
 }
@@ -88,19 +234,25 @@ int upg_conn_restore(struct upg_conn *conn, const void *input, size_t input_byte
 	uint8_t *room;
 
 	if (input_bytes) {
-		room = buffer_room(&conn->input, conn->in_done, conn->in_end, input_bytes);
+		room = buffer_room(conn, &conn->input, conn->in_done, conn->in_end, input_bytes);
 		if (!room)
 			return -ENOMEM;
 		memcpy(room, input, input_bytes);
 		conn->in_end += input_bytes;
 	}
 	if (output_bytes) {
-		room = buffer_room(&conn->output, conn->out_sent, conn->out_end, output_bytes);
+		room = buffer_room(conn, &conn->output, conn->out_sent, conn->out_end, output_bytes);
 		if (!room)
 			return -ENOMEM;
 		memcpy(room, output, output_bytes);
 		conn->out_end += output_bytes;
 		conn->out_done = conn->out_end;
+	}
+	if (conn->record) {
+		conn->record->read_base -= input_bytes;
+		atomic_store(&conn->record->received, conn->in_end);
+		conn->record->start_output += output_bytes;
+		move_cursor(conn->record, (struct journal_cursor){ conn->in_done, conn->out_done });
 	}
 	return 0;
 }
@@ -114,9 +266,14 @@ void upg_conn_close(struct upg_conn *conn, int epoll_fd)
 {
 	if (!conn)
 		return;
+	if (conn->record)
+		atomic_fetch_or(&conn->record->flags, JOURNAL_CLOSED);
 	upg_close(conn->upg, conn->fd, epoll_fd);
-	buffer_drop(&conn->input);
-	buffer_drop(&conn->output);
+	buffer_free(conn, &conn->input);
+	buffer_free(conn, &conn->output);
+	if (conn->record)
+		journal_record_give(conn->upg, conn->record);
+	journal_pending_done(&conn->pending);
 	free(conn);
 }
 
@@ -130,19 +287,25 @@ ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes)
 	/* It would look like the end of the stream. */
 	if (!room_bytes)
 		return -EINVAL;
-	room = buffer_room(&conn->input, conn->in_done, conn->in_end, room_bytes);
+	if (conn->record)
+		leave_if_over(conn);
+	if (atomic_load_explicit(&conn->upg->fds.n_fresh, memory_order_relaxed))
+		fd_table_tell(conn->upg);
+	room = buffer_room(conn, &conn->input, conn->in_done, conn->in_end, room_bytes);
 	if (!room)
 		return -ENOMEM;
 	n = recv(conn->fd, room, room_bytes, 0);
-	if (n > 0)
-		conn->in_end += (size_t)n;
-	if (n >= 0)
-		return n;
-	if (errno == EAGAIN && conn->in_done == conn->in_end && conn->input.size_bytes > BUFFER_KEEP_BYTES) {
-		buffer_drop(&conn->input);
-		return -EAGAIN;
+	if (n < 0) {
+		int error = -errno;
+
+		if (conn->in_done == conn->in_end && buffer_is_idle(conn, &conn->input))
+			buffer_drop(conn, &conn->input);
+		return error;
 	}
-	return -errno;
+	conn->in_end += (size_t)n;
+	if (conn->record)
+		atomic_store_explicit(&conn->record->received, conn->in_end, memory_order_release);
+	return n;
 }
 
 const void *upg_conn_input(const struct upg_conn *conn, size_t *ret_bytes)
@@ -155,7 +318,7 @@ const void *upg_conn_input(const struct upg_conn *conn, size_t *ret_bytes)
 
 int upg_conn_put(struct upg_conn *conn, const void *data, size_t size_bytes)
 {
-	uint8_t *room = buffer_room(&conn->output, conn->out_sent, conn->out_end, size_bytes);
+	uint8_t *room = buffer_room(conn, &conn->output, conn->out_sent, conn->out_end, size_bytes);
 
 	if (!room)
 		return -ENOMEM;
@@ -171,6 +334,11 @@ int upg_conn_done(struct upg_conn *conn, size_t input_bytes)
 		return -EINVAL;
 	conn->in_done += input_bytes;
 	conn->out_done = conn->out_end;
+	if (conn->pending.used)
+		journal_publish(conn->upg, &conn->pending, conn->record,
+				(struct journal_cursor){ conn->in_done, conn->out_done });
+	else if (conn->record)
+		move_cursor(conn->record, (struct journal_cursor){ conn->in_done, conn->out_done });
 	return 0;
 }
 
@@ -183,9 +351,11 @@ int upg_conn_send(struct upg_conn *conn)
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 1 : -errno;
 		conn->out_sent += (size_t)n;
+		if (conn->record)
+			atomic_store_explicit(&conn->record->sent, conn->out_sent, memory_order_release);
 	}
-	if (conn->out_sent == conn->out_end && conn->output.size_bytes > BUFFER_KEEP_BYTES)
-		buffer_drop(&conn->output);
+	if (conn->out_sent == conn->out_end && buffer_is_idle(conn, &conn->output))
+		buffer_drop(conn, &conn->output);
 	return 0;
 }
 
@@ -193,19 +363,4 @@ const void *upg_conn_output(const struct upg_conn *conn, size_t *ret_bytes)
 {
 	*ret_bytes = conn->out_done - conn->out_sent;
 	return *ret_bytes ? (const void *)(conn->output.data + (conn->out_sent - conn->output.base)) : "";
-}
-
-/* ---- changes ---- */
-
-int upg_journal_on(const struct upg *upg)
-{
-	(void)upg;
-	return 0;
-}
-
-int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,
-		const ProtobufCMessage *message)
-{
-	(void)upg, (void)conn, (void)type, (void)change, (void)message;
-	return 0;
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "shim/journal.h"
 #include "shim/upgrade.h"
 
 #include <stddef.h>
@@ -16,6 +17,7 @@ struct conn_buffer {
 	uint8_t *data; /* NULL: none yet */
 	size_t size_bytes;
 	uint64_t base; /* where in the stream data[0] is */
+	uint64_t at;   /* in the journal; 0: it is ordinary memory */
 };
 
 struct upg_conn {
@@ -24,4 +26,9 @@ struct upg_conn {
 	struct conn_buffer input, output;
 	uint64_t in_done, in_end;            /* between them: received, and not done with */
 	uint64_t out_sent, out_done, out_end; /* between them: to be sent, and of the request in hand */
+	struct journal_record *record;  /* NULL: no journal, or no room in it */
+	struct journal_pending pending; /* changes of the request in hand */
 };
+
+/** conn_leave_journal() - Its buffers go to ordinary memory. Return: 0; -ENOMEM: it stays. */
+int conn_leave_journal(struct upg_conn *conn);

@@ -56,6 +56,7 @@ void fd_table_done(struct fd_table *table)
 	for (size_t i = 0; i < table->n_closed; i++)
 		free(table->closed[i].name);
 	free(table->closed);
+	free(table->fresh);
 	free(table->buckets);
 	free(table->by_fd);
 	pthread_mutex_destroy(&table->lock);
@@ -205,7 +206,8 @@ void fd_table_end_custody(struct fd_table *table)
 	pthread_mutex_lock(&table->lock);
 	for (size_t i = 0; i < table->n_by_fd; i++)
 		if (table->by_fd[i])
-			table->by_fd[i]->custody = false;
+			table->by_fd[i]->custody = table->by_fd[i]->fresh = false;
+	atomic_store(&table->n_fresh, 0);
 	for (size_t i = 0; i < table->n_closed; i++)
 		free(table->closed[i].name);
 	table->n_closed = 0;
@@ -253,10 +255,86 @@ static void tell_closed_locked(struct upg *upg)
 	}
 }
 
-void fd_table_tell_closed(struct upg *upg)
+/* Lock held. A close goes first: the descriptor that is announced may have the number and the name of one that was closed. */
+static void announce_locked(struct upg *upg)
+{
+	struct fd_table *table = &upg->fds;
+	size_t n_fresh = atomic_load(&table->n_fresh);
+
+	tell_closed_locked(upg);
+	while (n_fresh && !table->n_closed) {
+		Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
+		Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+		Upgraded__Wire__FdInfo infos[WIRE_FDS_MAX], *pointers[WIRE_FDS_MAX];
+		const int *numbers = table->fresh + n_fresh;
+		int r;
+
+		for (; fds.n_fds < n_fresh && fds.n_fds < WIRE_FDS_MAX; fds.n_fds++) {
+			const struct fd_entry *entry = table->by_fd[*--numbers];
+
+			upgraded__wire__fd_info__init(&infos[fds.n_fds]);
+			infos[fds.n_fds].name = entry->name;
+			infos[fds.n_fds].tag = entry->tag;
+		}
+		for (size_t i = 0; i < fds.n_fds; i++)
+			pointers[i] = &infos[fds.n_fds - 1 - i];
+		fds.fds = pointers;
+		fds.last = true;
+		r = wire_send(upg->fd, &message.base, numbers, fds.n_fds, NULL);
+		if (r != WIRE_OK && r != WIRE_CLOSED)
+			return;
+		for (size_t i = 0; i < fds.n_fds; i++) {
+			table->by_fd[numbers[i]]->fresh = false;
+			table->by_fd[numbers[i]]->custody = r == WIRE_OK;
+		}
+		n_fresh -= fds.n_fds;
+		atomic_store(&table->n_fresh, n_fresh);
+	}
+}
+
+void fd_table_announce(struct upg *upg, int fd)
+{
+	struct fd_table *table = &upg->fds;
+	size_t n;
+
+	pthread_mutex_lock(&table->lock);
+	n = atomic_load(&table->n_fresh);
+	if (n == table->cap_fresh) {
+		size_t cap = n ? n * 2 : 16;
+		int *fresh = realloc(table->fresh, cap * sizeof(*fresh));
+
+		/* Out of memory: this one ends with us. */
+		if (!fresh)
+			goto out;
+		table->fresh = fresh;
+		table->cap_fresh = cap;
+	}
+	table->fresh[n] = fd;
+	table->by_fd[fd]->fresh = true;
+	atomic_store(&table->n_fresh, n + 1);
+	announce_locked(upg);
+out:
+	pthread_mutex_unlock(&table->lock);
+}
+
+/* Lock held. It closes before anybody heard of it. */
+static void forget_fresh(struct fd_table *table, int fd)
+{
+	size_t n = atomic_load(&table->n_fresh);
+
+	for (size_t i = 0; i < n; i++) {
+		if (table->fresh[i] != fd)
+			continue;
+		table->fresh[i] = table->fresh[n - 1];
+		atomic_store(&table->n_fresh, n - 1);
+		return;
+	}
+}
+
+void fd_table_tell(struct upg *upg)
 {
 	pthread_mutex_lock(&upg->fds.lock);
-	tell_closed_locked(upg);
+	announce_locked(upg);
 	pthread_mutex_unlock(&upg->fds.lock);
 }
 
@@ -306,6 +384,8 @@ void upg_close(struct upg *upg, int fd, int epoll_fd)
 				shutdown(fd, SHUT_RDWR);
 			queue_closed(table, entry);
 			tell_closed_locked(upg);
+		} else if (entry->fresh) {
+			forget_fresh(table, fd);
 		}
 		entry_free(entry);
 	}

@@ -44,14 +44,20 @@ static void send_refused(struct upg *upg)
 	channel_send(upg, &message, NULL, 0, 0);
 }
 
-/* @at_us: before the first thread was let go, so that nothing this process answers is older. */
-static void send_resumed(struct upg *upg, uint64_t at_us)
+/* Its at_us: before the first thread was let go, so that nothing this process answers is older. */
+static void send_resumed(struct upg *upg, Upgraded__Wire__Resumed *resumed)
+{
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = resumed);
+
+	channel_send(upg, &message, NULL, 0, 0);
+}
+
+static void send_resumed_at(struct upg *upg, uint64_t at_us)
 {
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = &resumed);
 
 	resumed.at_us = at_us;
-	channel_send(upg, &message, NULL, 0, 0);
+	send_resumed(upg, &resumed);
 }
 
 /* Undo what on_prepare() did, then let the threads go. Return: the moment just before. */
@@ -70,36 +76,59 @@ static uint64_t release(struct upg *upg)
 static int go_on(struct upg *upg)
 {
 	commit_unmap(&upg->word);
-	send_resumed(upg, release(upg));
+	send_resumed_at(upg, release(upg));
 	return UPG_OK;
 }
 
 /* ---- parked ---- */
 
-static int resume(struct upg *upg)
+/* Descriptors back at their numbers, and what the successor left. Return: 0; -errno: this process is of no use any more. */
+static int take_back(struct upg *upg, const Upgraded__Wire__Resume *resume)
 {
-	int *lost = NULL, r;
-	size_t n_lost = 0;
-	uint64_t at_us;
+	int r;
 
 	/* After an image the channel is a new one, with flags of its own. */
 	r = fd_nonblock(upg->fd, 1);
+	if (r == 0 && resume->journal) {
+		FD_CLEANUP int journal_fd = wire_fds_claim(&upg->message_fds, 0);
+
+		r = replay_new(upg, journal_fd, &upg->replay);
+	}
+	wire_fds_close(&upg->message_fds);
 	if (r == 0)
-		r = fds_receive(upg, UINT64_MAX, shed_restore);
+		r = fds_receive(upg, UINT64_MAX, upg->replay ? replay_take_fd : shed_restore);
+	if (r == 0 && upg->replay)
+		r = replay_apply(upg);
+	return r;
+}
+
+static int resume(struct upg *upg, const Upgraded__Wire__Resume *message)
+{
+	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
+	int *lost = NULL, r;
+	size_t n_lost = 0;
+
+	r = take_back(upg, message);
 	if (r == 0)
 		r = shed_undo(upg, &lost, &n_lost);
 	if (r < 0) {
-		/* Without its sockets this process is of no use; the supervisor learns of it by our end. */
+		/* Without its sockets or with half a state this process is of no use; the supervisor learns of it by our end. */
 		send_refused(upg);
+		upg->replay = replay_free(upg->replay);
 		return UPG_LEAVE;
 	}
 	/* The supervisor's duplicates of what came back live until its bake ends. */
 	if (upg->config->on_resume)
 		upg->config->on_resume(lost, n_lost, upg->config->userdata);
 	free(lost);
-	at_us = clock_now_us();
+	if (upg->replay) {
+		replay_counts(upg->replay, &resumed.replayed, &resumed.adopted, &resumed.reset);
+		resumed.journal_unused = (char *)(uintptr_t)replay_unused(upg->replay);
+	}
+	resumed.at_us = clock_now_us();
 	threads_release(&upg->threads);
-	send_resumed(upg, at_us);
+	send_resumed(upg, &resumed);
+	upg->replay = replay_free(upg->replay);
 	return UPG_OK;
 }
 
@@ -108,15 +137,19 @@ static int stay_parked(struct upg *upg)
 {
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
-		bool resumes;
 		int r = channel_receive(upg, UINT64_MAX, &message);
 
 		if (r != CHANNEL_MESSAGE)
 			return UPG_LEAVE;
-		resumes = message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME;
+		if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME) {
+			Upgraded__Wire__Resume how = UPGRADED__WIRE__RESUME__INIT;
+
+			how.journal = message->resume->journal;
+			/* Its descriptor is claimed before the next message comes. */
+			upgraded__wire__app_message__free_unpacked(message, NULL);
+			return resume(upg, &how);
+		}
 		channel_free(upg, message);
-		if (resumes)
-			return resume(upg);
 	}
 }
 
@@ -128,6 +161,7 @@ static int park(struct upg *upg)
 
 	/* A shared mapping would come back from an image as a private copy. */
 	commit_unmap(&upg->word);
+	journal_leave_all(upg);
 	r = shed_sockets(upg, &parked.fds);
 	if (r == 0)
 		r = channel_send(upg, &message, NULL, 0, 0);
@@ -226,7 +260,7 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 	}
 	saved.totals = &totals;
 	channel_send(upg, &message, NULL, 0, 0);
-	send_resumed(upg, at_us);
+	send_resumed_at(upg, at_us);
 	return UPG_OK;
 }
 

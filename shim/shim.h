@@ -5,7 +5,9 @@
 #include "shim/upgrade.h"
 
 #include "base/why.h"
+#include "shim/journal.h"
 #include "shim/refs.h"
+#include "shim/replay.h"
 #include "statefmt/statefmt.h"
 #include "wire/commit.h"
 #include "wire/wire.h"
@@ -58,6 +60,7 @@ struct fd_entry {
 	int fd;
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
+	bool fresh;   /* new since the commit, and the supervisor has no duplicate yet */
 	bool shed;    /* parked: /dev/null stands at its number */
 	struct upg_conn *conn; /* what buffers it, or NULL */
 	struct fd_entry *next; /* in its hash bucket */
@@ -72,6 +75,10 @@ struct fd_table {
 	/* Closes the supervisor has not been told of yet, because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;
 	size_t n_closed, cap_closed;
+	/* Descriptors it is to have duplicates of, likewise. */
+	int *fresh;
+	size_t cap_fresh;
+	atomic_size_t n_fresh;
 };
 
 int fd_table_init(struct fd_table *table);
@@ -84,8 +91,10 @@ struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_
 size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
 /** fd_table_end_custody() - The supervisor dropped its duplicates. */
 void fd_table_end_custody(struct fd_table *table);
-/** fd_table_tell_closed() - Send what is queued, as far as the channel takes it. */
-void fd_table_tell_closed(struct upg *upg);
+/** fd_table_announce() - Send the supervisor a duplicate of @fd, now or when the channel has room. */
+void fd_table_announce(struct upg *upg, int fd);
+/** fd_table_tell() - Send what is queued, as far as the channel takes it. */
+void fd_table_tell(struct upg *upg);
 
 /** fds_send() - Hand duplicates of all registered descriptors to the supervisor. */
 int fds_send(struct upg *upg, uint64_t deadline_us, uint32_t *ret_n);
@@ -188,6 +197,8 @@ struct upg {
 	struct threads threads;
 	struct fd_table fds;
 	struct shed shed;
+	struct journal journal;
+	struct replay *replay; /* during a resume with a journal */
 	struct commit_word word;
 	bool received;  /* state came from a predecessor, the commit is still to be done */
 	bool from_file; /* it came from a file: nobody served before */

@@ -364,6 +364,8 @@ static int load_all(struct upg_loader *loader, struct sf_reader *reader)
 				&plan, &upg->why);
 	if (r == 0 && upg->roundtrip)
 		r = roundtrip_begin(upg, header);
+	if (r == 0)
+		journal_bind(upg, header);
 	while (r == 0) {
 		struct sf_record record;
 		int next = sf_reader_next(reader, &record, &upg->why);

@@ -110,6 +110,7 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	upg->config = config;
 	upg->fd = -1;
 	upgraded__wire__totals__init(&upg->totals);
+	journal_init(&upg->journal);
 	upg->buffer = malloc(WIRE_MESSAGE_MAX);
 	r = threads_init(&upg->threads, config->nudge_signal, &upg->why);
 	if (r == 0)
@@ -138,6 +139,7 @@ struct upg *upg_free(struct upg *upg)
 	fd_close(upg->fd);
 	commit_unmap(&upg->word);
 	shed_done(&upg->shed);
+	journal_done(upg);
 	if (upg->fds.buckets)
 		fd_table_done(&upg->fds);
 	threads_done(&upg->threads);
@@ -210,6 +212,11 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 		return why_set(&upg->why, -EPROTO, "Receive came without its descriptors");
 	if (receive->verify_roundtrip && !(upg->roundtrip = roundtrip_new()))
 		return why_errno(&upg->why, -ENOMEM, "round trip");
+	if (receive->journal && !receive->from_file) {
+		FD_CLEANUP int journal_fd = wire_fds_claim(&upg->message_fds, 2);
+
+		journal_attach(upg, journal_fd);
+	}
 	if (!receive->from_file) {
 		r = commit_map(&upg->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
@@ -288,6 +295,8 @@ static int take_over(struct upg *upg)
 		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_COMMITTED, .committed = &committed);
 	bool ours;
 
+	/* Whoever serves writes: from before the first moment in which it may. */
+	journal_begin(upg);
 	committed.at_us = clock_now_us();
 	ours = commit_take(&upg->word, COMMIT_NEW);
 	commit_unmap(&upg->word);
@@ -371,6 +380,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 		threads_beat(upg, message->ping->nonce);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
+		journal_end(upg);
 		fd_table_end_custody(&upg->fds);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
@@ -393,7 +403,9 @@ int upg_dispatch(struct upg *upg)
 {
 	if (upg->fd < 0)
 		return UPG_OK;
-	fd_table_tell_closed(upg);
+	fd_table_tell(upg);
+	if (upg->journal.full_untold)
+		journal_tell(upg);
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
 		int r = channel_receive(upg, 0, &message);

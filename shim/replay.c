@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/* Taking over from a successor that failed.
+ *
+ * First everything is looked at that can be: the journal's structure and checksums, whether there is a way from each type in it to one
+ * of ours and somebody to apply its changes. Whatever is wrong then, this process resumes as without a journal, and connections that
+ * have moved are reset. Then come the descriptors, then the changes, in the order of their effects, and last the connections that the
+ * successor had accepted, which may rely on the changes.
+ */
+#include "shim/replay.h"
+
+#include "shim/conn.h"
+#include "shim/counters.h"
+#include "shim/shim.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A connection that the successor had accepted. */
+struct newcomer {
+	const struct journal_view_record *record;
+	int fd;
+};
+
+struct replay {
+	struct upg *upg;
+	void *map; /* NULL: none */
+	size_t size_bytes;
+	struct journal_view view;
+	struct sf_plan *plan;
+	struct sf_migration *migrations;
+	struct sf_schema *own;
+	struct why unused;
+	struct newcomer *newcomers;
+	size_t n_newcomers, cap_newcomers;
+	uint64_t n_applied, n_adopted, n_reset;
+};
+
+/* ---- looking ---- */
+
+/* Whoever could shorten it could end us by a read behind its end. */
+static int map_journal(struct replay *replay, int fd, struct why *why)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+	void *map;
+
+	if (fd < 0)
+		return why_set(why, -EBADMSG, "it did not come");
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0)
+		return why_set(why, -EBADMSG, "it is no sealed memory");
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return why_errno(why, -errno, "mapping it");
+	replay->map = map;
+	replay->size_bytes = (size_t)st.st_size;
+	return 0;
+}
+
+static int plan_types(struct replay *replay, struct why *why)
+{
+	const struct upg_config *config = replay->upg->config;
+	const struct journal_view *view = &replay->view;
+	struct sf_schema *have = calloc(view->n_types + 1, sizeof(*have));
+	int r = 0;
+
+	replay->own = transfer_schemas(config);
+	replay->migrations = transfer_migrations(config);
+	if (!have || !replay->own || !replay->migrations)
+		r = why_errno(why, -ENOMEM, "journal");
+	for (size_t i = 0; r == 0 && i < view->n_types; i++) {
+		have[i].name = view->types[i].name;
+		have[i].version = view->types[i].version;
+		have[i].fingerprint = view->types[i].fingerprint;
+	}
+	if (r == 0)
+		r = sf_plan_new(have, view->n_types, replay->own, config->n_types, replay->migrations, config->n_migrations,
+				&replay->plan, why);
+	free(have);
+	return r;
+}
+
+/* Somebody must be there for each type that has changed. */
+static int check_appliers(const struct replay *replay, struct why *why)
+{
+	const struct upg_config *config = replay->upg->config;
+	struct journal_view_place place = { 0 };
+	struct journal_view_change change;
+
+	while (journal_view_next(&replay->view, &place, &change)) {
+		for (size_t i = 0; i < config->n_types; i++)
+			if (strcmp(config->types[i].name, replay->view.types[change.type].name) == 0 && !config->types[i].change)
+				return why_set(why, -ENOENT, "changes of %s are in it, which this version cannot apply",
+					       config->types[i].name);
+	}
+	return 0;
+}
+
+int replay_new(struct upg *upg, int fd, struct replay **ret_replay)
+{
+	struct replay *replay = calloc(1, sizeof(*replay));
+	struct why why = { 0 };
+	int r;
+
+	if (!replay)
+		return why_errno(&upg->why, -ENOMEM, "resume");
+	replay->upg = upg;
+	r = map_journal(replay, fd, &why);
+	if (r == 0)
+		r = journal_view_open(&replay->view, replay->map, replay->size_bytes, &why);
+	if (r == 0)
+		r = plan_types(replay, &why);
+	if (r == 0)
+		r = check_appliers(replay, &why);
+	if (r != 0)
+		replay->unused = why;
+	*ret_replay = replay;
+	return 0;
+}
+
+struct replay *replay_free(struct replay *replay)
+{
+	if (!replay)
+		return NULL;
+	for (size_t i = 0; i < replay->n_newcomers; i++)
+		fd_close(replay->newcomers[i].fd);
+	free(replay->newcomers);
+	sf_plan_free(replay->plan);
+	free(replay->migrations);
+	free(replay->own);
+	journal_view_done(&replay->view);
+	if (replay->map)
+		munmap(replay->map, replay->size_bytes);
+	free(replay);
+	return NULL;
+}
+
+const char *replay_unused(const struct replay *replay)
+{
+	return replay->unused.text;
+}
+
+void replay_counts(const struct replay *replay, uint64_t *ret_changes, uint64_t *ret_adopted, uint64_t *ret_reset)
+{
+	*ret_changes = replay->n_applied;
+	*ret_adopted = replay->n_adopted;
+	*ret_reset = replay->n_reset;
+}
+
+/* ---- descriptors ---- */
+
+/* Its peer learns of it at once, although others hold duplicates. Owns @fd. */
+static void reset(struct replay *replay, int fd)
+{
+	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+	struct linger linger = { .l_onoff = 1 };
+	int listening = 0;
+	socklen_t size = sizeof(listening);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening) {
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+		if (connect(fd, &nowhere, sizeof(nowhere)) < 0)
+			shutdown(fd, SHUT_RDWR);
+	}
+	fd_close(fd);
+	replay->n_reset++;
+}
+
+/* The successor was about to close it. Owns @fd. */
+static void end(int fd)
+{
+	shutdown(fd, SHUT_RDWR);
+	fd_close(fd);
+}
+
+/* The bytes of a connection that nobody has dealt with. Return: 0; -EBADMSG: the journal does not have them. */
+static int recover(const struct replay *replay, const struct journal_view_record *record, int fd, const uint8_t **ret_input,
+		   size_t *ret_input_bytes, const uint8_t **ret_output, size_t *ret_output_bytes)
+{
+	uint64_t received = record->received, sent = record->sent;
+	struct counters counters = { .is_over = true };
+
+	if (record->flags & JOURNAL_UNCOVERED)
+		return -EBADMSG;
+	if ((record->flags & JOURNAL_COUNTED) && counters_read(fd, &counters) < 0)
+		return -EBADMSG;
+	/* Nobody is there any more who could be answered: what is known for certain will do. */
+	if (!counters.is_over) {
+		received = counters.read - record->read_base;
+		sent = counters.written - record->written_base;
+		if (received < record->received)
+			return -EBADMSG;
+		if (counters.is_shut && sent == record->cursor.output + 1)
+			sent--;
+	}
+	return journal_view_pieces(&replay->view, record, received, sent, ret_input, ret_input_bytes, ret_output,
+				   ret_output_bytes);
+}
+
+static int fill(struct upg_conn *conn, const uint8_t *input, size_t input_bytes, const uint8_t *output, size_t output_bytes)
+{
+	/* What lies there is forgotten, also of a request that was in hand. */
+	conn->in_done = conn->in_end;
+	conn->out_sent = conn->out_done = conn->out_end;
+	return upg_conn_restore(conn, input, input_bytes, output, output_bytes);
+}
+
+/* Whether the successor has handled anything of it. */
+static bool was_handled(const struct journal_view_record *record)
+{
+	return record->cursor.input || record->cursor.output != record->start_output;
+}
+
+/* One that is known here, and buffered. */
+static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgraded__Wire__FdInfo *info, int fd)
+{
+	const struct journal_view_record *record = journal_view_find(&replay->view, info->name, info->tag);
+	const uint8_t *input, *output;
+	size_t input_bytes, output_bytes;
+
+	if (record && (record->flags & JOURNAL_CLOSED)) {
+		end(fd);
+		return 0;
+	}
+	/* The tag was used again for another one, which is nothing that this version's connection could be. */
+	if (record && (record->flags & JOURNAL_FRESH)) {
+		reset(replay, fd);
+		return 0;
+	}
+	if (!record || recover(replay, record, fd, &input, &input_bytes, &output, &output_bytes) < 0) {
+		if (info->moved || (record && was_handled(record))) {
+			reset(replay, fd);
+			return 0;
+		}
+		return shed_restore(replay->upg, info, fd);
+	}
+	if (fill(entry->conn, input, input_bytes, output, output_bytes) < 0) {
+		fd_close(fd);
+		return why_errno(&replay->upg->why, -ENOMEM, "resume");
+	}
+	return shed_restore(replay->upg, info, fd);
+}
+
+static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd)
+{
+	const struct journal_view_record *record = NULL;
+
+	if (!*replay_unused(replay))
+		record = journal_view_find(&replay->view, info->name, info->tag);
+	if (record && (record->flags & JOURNAL_CLOSED)) {
+		end(fd);
+		return 0;
+	}
+	if (!record || !replay->upg->config->on_conn) {
+		reset(replay, fd);
+		return 0;
+	}
+	if (replay->n_newcomers == replay->cap_newcomers) {
+		size_t cap = replay->cap_newcomers ? replay->cap_newcomers * 2 : 16;
+		struct newcomer *grown = realloc(replay->newcomers, cap * sizeof(*grown));
+
+		if (!grown) {
+			fd_close(fd);
+			return why_errno(&replay->upg->why, -ENOMEM, "resume");
+		}
+		replay->newcomers = grown;
+		replay->cap_newcomers = cap;
+	}
+	replay->newcomers[replay->n_newcomers++] = (struct newcomer){ record, fd };
+	return 0;
+}
+
+int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
+{
+	struct replay *replay = upg->replay;
+	struct fd_entry *entry = fd_table_find(&upg->fds, info->name, info->tag);
+
+	if (!entry)
+		return take_newcomer(replay, info, fd);
+	if (entry->shed && entry->conn && !*replay_unused(replay))
+		return take_conn(replay, entry, info, fd);
+	if (entry->shed && info->moved) {
+		reset(replay, fd);
+		return 0;
+	}
+	return shed_restore(upg, info, fd);
+}
+
+/* ---- changes ---- */
+
+static int apply_change(struct replay *replay, struct upg_loader *loader, const struct journal_view_change *change)
+{
+	struct upg *upg = replay->upg;
+	const ProtobufCMessage *message;
+	const struct upg_type *type;
+	int r;
+
+	r = sf_plan_unpack(replay->plan, change->type, change->data, change->size_bytes, &loader->type, &message, &upg->why);
+	if (r < 0)
+		return r;
+	type = &upg->config->types[loader->type];
+	loader->failed = false;
+	r = type->change(loader, change->change, message, upg->config->userdata);
+	if (r < 0 && !loader->failed)
+		why_errno(&upg->why, r, "the application's change()");
+	return r < 0 ? why_prefix(&upg->why, r, "change %" PRIu64 " of a %s", replay->n_applied + 1, type->name) : 0;
+}
+
+static int apply_changes(struct replay *replay)
+{
+	struct upg_loader loader = { .upg = replay->upg, .state_fd = -1 };
+	struct journal_view_place place = { 0 };
+	struct journal_view_change change;
+
+	while (journal_view_next(&replay->view, &place, &change)) {
+		int r = apply_change(replay, &loader, &change);
+
+		if (r < 0)
+			return why_prefix(&replay->upg->why, r, "applying the journal");
+		replay->n_applied++;
+	}
+	return 0;
+}
+
+/* ---- newcomers ---- */
+
+/* Return: 0: it was taken or reset; -ENOMEM. Owns the descriptor. */
+static int adopt(struct replay *replay, const struct newcomer *newcomer)
+{
+	const struct journal_view_record *record = newcomer->record;
+	const struct upg_config *config = replay->upg->config;
+	const uint8_t *input, *output;
+	size_t input_bytes, output_bytes;
+	struct upg_conn *conn;
+	int r;
+
+	if (recover(replay, record, newcomer->fd, &input, &input_bytes, &output, &output_bytes) < 0) {
+		reset(replay, newcomer->fd);
+		return 0;
+	}
+	r = upg_conn_open(replay->upg, newcomer->fd, record->name, record->tag, &conn);
+	if (r < 0) {
+		reset(replay, newcomer->fd);
+		return r == -ENOMEM ? r : 0;
+	}
+	r = fill(conn, input, input_bytes, output, output_bytes);
+	if (r == 0 && config->on_conn(conn, record->name, record->tag, config->userdata) == 0) {
+		replay->n_adopted++;
+		return 0;
+	}
+	/* A duplicate for the reset, as closing the connection takes its descriptor along. */
+	reset(replay, fcntl(newcomer->fd, F_DUPFD_CLOEXEC, 0));
+	upg_conn_close(conn, -1);
+	return r;
+}
+
+static int adopt_all(struct replay *replay)
+{
+	while (replay->n_newcomers) {
+		int r = adopt(replay, &replay->newcomers[--replay->n_newcomers]);
+
+		if (r < 0)
+			return why_errno(&replay->upg->why, r, "resume");
+	}
+	return 0;
+}
+
+int replay_apply(struct upg *upg)
+{
+	struct replay *replay = upg->replay;
+	int r;
+
+	if (*replay_unused(replay))
+		return 0;
+	r = apply_changes(replay);
+	return r < 0 ? r : adopt_all(replay);
+}

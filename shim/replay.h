@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The journal of a successor that failed, taken over by the version that resumes. */
+#pragma once
+
+#include "shim/upgrade.h"
+#include "wire/wire.h"
+
+#include <stdint.h>
+
+struct replay;
+struct upg;
+struct why;
+
+/** replay_new() - Look at the journal @fd (borrowed) before anything is touched. One that is of no use is no failure: then *@ret_replay
+ * resumes without it, and replay_unused() says why. Return: 0 or -errno. */
+int replay_new(struct upg *upg, int fd, struct replay **ret_replay);
+struct replay *replay_free(struct replay *replay); /* NULL allowed; returns NULL */
+
+/** replay_unused() - Why nothing is taken from the journal; "": it is used. */
+const char *replay_unused(const struct replay *replay);
+
+/** replay_take_fd() - One descriptor of the Resume, into @replay's own hands or back at its number. Owns @fd. Return: 0 or -errno. */
+int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
+
+/** replay_apply() - Every descriptor has come: apply the changes, give the connections their bytes, hand over those that are new.
+ * Return: 0; -errno: the application's state is of no use any more. */
+int replay_apply(struct upg *upg);
+
+/** replay_counts() - For the report. */
+void replay_counts(const struct replay *replay, uint64_t *ret_changes, uint64_t *ret_adopted, uint64_t *ret_reset);
