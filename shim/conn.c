@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffered connections.
  *
- * Without a journal these are two ordinary buffers. With one, they lie in its arena, and a record says at each moment where the bytes
- * are that nobody has dealt with. A buffer changes its place in three steps: what is still needed is copied to where nothing is needed, the
- * other one of the record's two descriptions is written, and one store makes it the one that counts. Bytes are received to where the
- * count of those before them says, so however a crash falls, the kernel's count and the description find them.
+ * Without a journal these are two ordinary buffers. With one, they lie in its arena, and a record says at each moment
+ * where the bytes are that nobody has dealt with. A buffer changes its place in three steps: what is still needed is
+ * copied to where nothing is needed, the other one of the record's two descriptions is written, and one store makes it
+ * the one that counts. Bytes are received to where the count of those before them says, so however a crash falls, the
+ * kernel's count and the description find them.
  */
 #include "shim/conn.h"
 

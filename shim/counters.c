@@ -3,9 +3,9 @@
  *     read    = tcpi_bytes_received - SIOCINQ     all that came in order, less what still lies unread
  *     written = tcpi_bytes_acked + SIOCOUTQ       all that the peer has, plus what still lies unsent or unacknowledged
  *
- * What the peer sends moves both halves alike, so only this side's calls move the sums. The peer's FIN is a byte for bytes_received, and
- * SIOCINQ leaves it out whether it was read or not: so from the moment it has come, which the state tells, `read` is one too large.
- * The kernel is asked before and after, as packets come between the calls.
+ * What the peer sends moves both halves alike, so only this side's calls move the sums. The peer's FIN is a byte for
+ * bytes_received, and SIOCINQ leaves it out whether it was read or not: so from the moment it has come, which the state
+ * tells, `read` is one too large. The kernel is asked before and after, as packets come between the calls.
  */
 #include "shim/counters.h"
 
@@ -65,8 +65,8 @@ int counters_read(int fd, struct counters *ret)
 		if (r < 0 || before.tcpi_state != after.tcpi_state || before.tcpi_bytes_received != after.tcpi_bytes_received ||
 		    before.tcpi_bytes_acked != after.tcpi_bytes_acked)
 			continue;
-		ret->read = after.tcpi_bytes_received - (uint64_t)unread;
-		ret->written = after.tcpi_bytes_acked + (uint64_t)unsent;
+		ret->read = after.tcpi_bytes_received - (unsigned)unread;
+		ret->written = after.tcpi_bytes_acked + (unsigned)unsent;
 		ret->is_over = after.tcpi_state == CLOSED || after.tcpi_state == TIME_WAIT;
 		ret->is_shut = after.tcpi_state == FIN_WAIT1 || after.tcpi_state == FIN_WAIT2 || after.tcpi_state == CLOSING ||
 			       after.tcpi_state == LAST_ACK;

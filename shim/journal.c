@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The journal's memory: mapped and divided, blocks for buffers, records for connections.
  *
- * Only the process that writes gives memory out, so who has what is kept in its own memory and dies with it. Fresh pages are asked for
- * in larger pieces just before they are written: a page fault costs ten times as much.
+ * Only the process that writes gives memory out, so who has what is kept in its own memory and dies with it. Fresh pages
+ * are asked for in larger pieces just before they are written: a page fault costs ten times as much.
  */
 #include "shim/journal.h"
 

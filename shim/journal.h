@@ -5,18 +5,19 @@
  *
  *     header | types | records of connections | arena, for their buffers | log
  *
- * The process may be killed between any two instructions, the machine is not: so nothing tears, nothing need be flushed, and the order
- * of stores is all that counts. What is in effect is said by single words, stored last with release:
+ * The process may be killed between any two instructions, the machine is not: so nothing tears, nothing need be flushed,
+ * and the order of stores is all that counts. What is in effect is said by single words, stored last with release:
  *
  *   - log_head: how much of the log counts. A transaction holds a request's changes and how far the request took its connection.
  *   - cursor_at, input_at, output_at of a record: which one of two descriptions counts. The other one is written, then this.
  *   - serial of a record: it stands for a connection; 0: for none.
  *
- * How far a connection has come is the further one of its cursor and its last transaction, for both only grow. How much was received
- * and sent is not noted but computed from the kernel's counters: a crash can come between recv() and any note of it.
+ * How far a connection has come is the further one of its cursor and its last transaction, for both only grow. How much
+ * was received and sent is not noted but computed from the kernel's counters: a crash can come between recv() and any
+ * note of it.
  *
- * Changes are stored in the versions that the predecessor holds, migrated down by who wrote them: a program that crashed is not
- * needed to read them. Who reads believes nothing of all this: see journal_view.c.
+ * Changes are stored in the versions that the predecessor holds, migrated down by who wrote them: a program that crashed
+ * is not needed to read them. Who reads believes nothing of all this: see journal_view.c.
  */
 #pragma once
 
@@ -140,7 +141,7 @@ struct journal {
 	} blocks[JOURNAL_ORDERS];
 	/* The log. */
 	uint64_t log_head, log_touched;
-	/* By type of the application: where it is in the journal (-1: the predecessor has none), and the way down (NULL: as it is). */
+	/* By type of the application: where it is in the journal (-1: the predecessor has none), the way down (NULL: as it is). */
 	int *types;
 	struct sf_plan **plans;
 	struct sf_migration *migrations;
@@ -182,7 +183,7 @@ static inline bool journal_is_tight(struct journal *journal)
 	return atomic_load_explicit(&journal->arena_left, memory_order_relaxed) < journal->header->arena_bytes / 2;
 }
 
-/** journal_record_take() - A record, not in effect until *@ret_serial is stored in it. Return: NULL: there is no journal, or no room. */
+/** journal_record_take() - A record, not in effect until *@ret_serial is stored in it. Return: NULL: no journal, or no room. */
 struct journal_record *journal_record_take(struct upg *upg, uint64_t *ret_serial);
 /** journal_record_give() - And the journal's memory, when it was the last one and nothing counts any more. */
 void journal_record_give(struct upg *upg, struct journal_record *record);

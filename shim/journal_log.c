@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The journal's log: changes on their way into it.
  *
- * Changes of a request are packed and migrated as they are marked, into memory of the connection's own. When the request is done,
- * they are copied behind the log's head in one piece, and one store of the head puts them into effect.
+ * Changes of a request are packed and migrated as they are marked, into memory of the connection's own. When the request
+ * is done, they are copied behind the log's head in one piece, and one store of the head puts them into effect.
  */
 #include "shim/journal.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading a journal that a program has left which crashed, perhaps because it wrote where it should not.
  *
- * Nothing is believed. Each number is checked against the size of the memory before it is used, and each transaction against its
- * checksum: a damaged journal is found out before a single change is applied. Records have no checksums, as they change with every
- * request; what they say must fit the kernel's counters and their own buffers.
+ * Nothing is believed. Each number is checked against the size of the memory before it is used, and each transaction
+ * against its checksum: a damaged journal is found out before a single change is applied. Records have no checksums, as
+ * they change with every request; what they say must fit the kernel's counters and their own buffers.
  */
 #include "shim/journal.h"
 
@@ -227,7 +227,7 @@ int journal_view_open(struct journal_view *ret_view, const void *map, size_t siz
 	if (atomic_load(&header->magic) != JOURNAL_MAGIC)
 		return why_set(why, -EBADMSG, "this is no journal");
 	if (atomic_load(&header->is_void))
-		return why_set(why, JOURNAL_VIEW_VOID, "%.*s", (int)strnlen(header->reason, sizeof(header->reason)), header->reason);
+		return why_set(why, JOURNAL_VIEW_VOID, "%.*s", (int)sizeof(header->reason), header->reason);
 	if (header->format != JOURNAL_FORMAT)
 		return why_set(why, -EBADMSG, "its format is %u", header->format);
 	if (header->size_bytes != size_bytes)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking over from a successor that failed.
  *
- * First everything is looked at that can be: the journal's structure and checksums, whether there is a way from each type in it to one
- * of ours and somebody to apply its changes. Whatever is wrong then, this process resumes as without a journal, and connections that
- * have moved are reset. Then come the descriptors, then the changes, in the order of their effects, and last the connections that the
- * successor had accepted, which may rely on the changes.
+ * First everything is looked at that can be: the journal's structure and checksums, whether there is a way from each
+ * type in it to one of ours and somebody to apply its changes. Whatever is wrong then, this process resumes as without a
+ * journal, and connections that have moved are reset. Then come the descriptors, then the changes, in the order of their
+ * effects, and last the connections that the successor had accepted, which may rely on the changes.
  */
 #include "shim/replay.h"
 

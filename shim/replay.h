@@ -11,15 +11,15 @@ struct replay;
 struct upg;
 struct why;
 
-/** replay_new() - Look at the journal @fd (borrowed) before anything is touched. One that is of no use is no failure: then *@ret_replay
- * resumes without it, and replay_unused() says why. Return: 0 or -errno. */
+/** replay_new() - Look at the journal @fd (borrowed) before anything is touched. One that is of no use is no failure: then
+ * *@ret_replay resumes without it, and replay_unused() says why. Return: 0 or -errno. */
 int replay_new(struct upg *upg, int fd, struct replay **ret_replay);
 struct replay *replay_free(struct replay *replay); /* NULL allowed; returns NULL */
 
 /** replay_unused() - Why nothing is taken from the journal; "": it is used. */
 const char *replay_unused(const struct replay *replay);
 
-/** replay_take_fd() - One descriptor of the Resume, into @replay's own hands or back at its number. Owns @fd. Return: 0 or -errno. */
+/** replay_take_fd() - One descriptor of the Resume, kept for now or back at its number. Owns @fd. Return: 0 or -errno. */
 int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
 
 /** replay_apply() - Every descriptor has come: apply the changes, give the connections their bytes, hand over those that are new.
