@@ -198,7 +198,7 @@ static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag,
 		flags |= JOURNAL_COUNTED;
 	else if (r != -EOPNOTSUPP)
 		flags |= JOURNAL_UNCOVERED;
-	strncpy(record->name, name, sizeof(record->name));
+	memcpy(record->name, name, strnlen(name, sizeof(record->name)));
 	record->tag = tag;
 	record->read_base = counters.read;
 	record->written_base = counters.written;
