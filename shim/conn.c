@@ -198,7 +198,8 @@ static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag,
 		flags |= JOURNAL_COUNTED;
 	else if (r != -EOPNOTSUPP)
 		flags |= JOURNAL_UNCOVERED;
-	memcpy(record->name, name, strnlen(name, sizeof(record->name)));
+	/* It fits: it was registered. */
+	memcpy(record->name, name, strlen(name));
 	record->tag = tag;
 	record->read_base = counters.read;
 	record->written_base = counters.written;
