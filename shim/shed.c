@@ -115,6 +115,8 @@ int shed_sockets(struct upg *upg, uint32_t *ret_n)
 		return why_errno(&upg->why, -errno, "/dev/null");
 	upg->shed.n = 0;
 	r = note_all_epolls(upg);
+	if (r == 0)
+		r = timers_note(upg);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < upg->shed.n; i++)
@@ -174,6 +176,7 @@ int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost)
 	size_t n = 0;
 	int *lost = NULL, r = restore_epolls(upg);
 
+	timers_restore(upg);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < upg->fds.n_by_fd; i++)
@@ -199,4 +202,5 @@ int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost)
 void shed_done(struct shed *shed)
 {
 	free(shed->entries);
+	free(shed->timers);
 }

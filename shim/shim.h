@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 /* ---- threads.c: who touches state, and how they are brought to stand still ---- */
 
@@ -115,9 +116,16 @@ struct epoll_entry {
 	struct epoll_event event;
 };
 
+struct timer_entry {
+	int fd;
+	struct timespec interval;
+};
+
 struct shed {
 	struct epoll_entry *entries; /* registrations to put back */
 	size_t n, cap;
+	struct timer_entry *timers; /* that tick */
+	size_t n_timers;
 };
 
 /** shed_sockets() - Remove the registered sockets from every epoll set, put /dev/null at their numbers. */
@@ -128,6 +136,13 @@ int shed_restore(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
  * by the caller, plain free()). */
 int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost);
 void shed_done(struct shed *shed);
+
+/* timers.c: ... and keeps its timers running */
+
+/** timers_note() - Which periodic timerfds run. Return: 0 or -errno. */
+int timers_note(struct upg *upg);
+/** timers_restore() - Those that do not run any more are started again. */
+void timers_restore(struct upg *upg);
 
 /* ---- transfer.c: state out and in ---- */
 

@@ -195,6 +195,29 @@ static bool check_services(struct registry *registry, struct why *detail)
 	return true;
 }
 
+/* Images of root's processes are what the probe tries; of another user's they need more. */
+static bool check_users(struct registry *registry, struct why *detail)
+{
+	const char *whose = NULL;
+
+	for (const struct service *s = registry->services; s && !whose; s = s->next) {
+		struct unit *unit;
+
+		if (unit_load(registry->host.config_dir, s->name, &unit, NULL) < 0)
+			continue;
+		if (*unit->user && strcmp(unit->user, "root") != 0)
+			whose = s->name;
+		unit_free(unit);
+	}
+	if (imageable_may_restore_users()) {
+		why_set(detail, 0, "processes of any user can be restored");
+		return true;
+	}
+	why_set(detail, 0, "without CAP_SYS_RESOURCE only root's processes can be restored%s%s%s", whose ? "; " : "",
+		whose ? whose : "", whose ? " sets User= and has no image as way back" : ", and no service sets User=");
+	return !whose;
+}
+
 static bool check_sock_diag(const struct registry *registry, struct why *detail)
 {
 	if (!registry->host.site.conntable) {
@@ -221,6 +244,7 @@ static void answer_checks(struct client *client, bool criu_ok, const struct why 
 	check_add(&checks, "service files", services_ok, &detail);
 	check_add(&checks, "connection table", check_sock_diag(registry, &detail), &detail);
 	check_add(&checks, "images", criu_ok, criu_detail);
+	check_add(&checks, "images of users", check_users(registry, &detail), &detail);
 	result.n_checks = checks.n;
 	result.checks = checks.list;
 	result.code = criu_ok && services_ok ? WIRE_EXIT_DONE : WIRE_EXIT_ERROR;

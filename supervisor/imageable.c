@@ -231,10 +231,26 @@ static void check_device(struct look *look, const struct open_fd *fd)
 	look_note(look, OBSTACLE_FATAL, fd->fd, kind, "descriptor %d: %s %s cannot be imaged", fd->fd, kind, fd->link);
 }
 
+/* CRIU notes the size of a file and refuses to restore when it has another one; not of a log, that is only appended to. */
+static void check_size(struct look *look, const struct open_fd *fd)
+{
+	unsigned mode = fd->flags & O_ACCMODE;
+
+	if (mode == O_RDONLY || (mode == O_WRONLY && (fd->flags & O_APPEND)))
+		return;
+	look_note(look, OBSTACLE_WARNING, fd->fd, "file",
+		  "descriptor %d: the size of %.90s must not change after the image was taken: with another size it cannot be "
+		  "restored", fd->fd, fd->link);
+}
+
 static void check_file(struct look *look, const struct open_fd *fd)
 {
-	if (starts(fd->link, "/memfd:") || !look_is_deleted(fd->link))
+	if (starts(fd->link, "/memfd:"))
 		return;
+	if (!look_is_deleted(fd->link)) {
+		check_size(look, fd);
+		return;
+	}
 	if (fd->n_links > 0)
 		look_note(look, OBSTACLE_FATAL, fd->fd, "removed file",
 			  "descriptor %d: %s was removed under this name but has others, which "

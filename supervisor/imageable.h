@@ -19,7 +19,7 @@ struct obstacle {
 	enum obstacle_level level;
 	int fd;           /* -1: not a descriptor */
 	const char *kind; /* a literal: "io_uring", "unix socket", "device", ... */
-	char text[192];   /* names the descriptor, mapping or process, and says what is the matter */
+	char text[224];   /* names the descriptor, mapping or process, and says what is the matter */
 };
 
 struct imageable_report {

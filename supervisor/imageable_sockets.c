@@ -159,8 +159,8 @@ static void check_unix(struct look *look, int number, int fd, unsigned long long
 
 	if (option(fd, SO_ACCEPTCONN) == 1) {
 		look_note(look, OBSTACLE_WARNING, number, "unix listener",
-			  "descriptor %d: a unix socket that listens and is not registered: nobody "
-			  "listens there while the process is an image",
+			  "descriptor %d: a unix socket that listens and is not registered: nobody listens there while "
+			  "the process is an image; if the next version takes its path, it is not found there any more",
 			  number);
 		return;
 	}

@@ -13,7 +13,7 @@
 /* The answer is one datagram of at most 64 KiB. */
 #define PATHS_MAX 60u
 #define NAME_BYTES 128
-#define CAUSE_BYTES 200
+#define CAUSE_BYTES 224
 
 static char *copy(const char *text, int bytes)
 {
@@ -48,28 +48,21 @@ static void add_path(Upgraded__Wire__PlanPath ***list, size_t *n, const Upgraded
 	(*list)[(*n)++] = path;
 }
 
-/* Those without a way first, as the list may be cut. Return: how many there are of those, the first with its reason in @why. */
-static size_t tell_paths(const struct schema_holder *from, const struct schema_holder *to,
-			 Upgraded__Wire__PlanPath ***list, size_t *ret_n, struct why *why)
+/* Those without a way first, as the list may be cut. */
+static void tell_paths(const struct schema_holder *from, const struct schema_holder *to, Upgraded__Wire__PlanPath ***list,
+		       size_t *ret_n)
 {
-	size_t n_bad = 0;
-
 	*list = calloc(PATHS_MAX, sizeof(Upgraded__Wire__PlanPath *));
 	for (int good = 0; *list && good < 2; good++) {
-		for (size_t i = 0; i < from->hello->n_schemas; i++) {
+		for (size_t i = 0; i < from->hello->n_schemas && *ret_n < PATHS_MAX; i++) {
 			const Upgraded__Wire__Schema *have = from->hello->schemas[i];
 			struct why cause = { 0 };
 			bool bad = schema_path_check(from, to, have, &cause) < 0;
 
-			if (bad == (good == 1))
-				continue;
-			if (bad && n_bad++ == 0)
-				*why = cause;
-			if (*ret_n < PATHS_MAX)
+			if (bad != (good == 1))
 				add_path(list, ret_n, have, schema_known(to, have->name), bad ? cause.text : NULL);
 		}
 	}
-	return n_bad;
 }
 
 /* ---- obstacles ---- */
@@ -217,8 +210,10 @@ static void tell_schemas(const struct plan *plan, Upgraded__Wire__Plan *answer, 
 	}
 	old.hello = plan->running->hello->hello;
 	new.hello = plan->hello->hello;
-	tell_paths(&old, &new, &answer->up, &answer->n_up, up);
-	tell_paths(&new, &old, &answer->down, &answer->n_down, down);
+	tell_paths(&old, &new, &answer->up, &answer->n_up);
+	tell_paths(&new, &old, &answer->down, &answer->n_down);
+	schema_path_check_all(&old, &new, up);
+	schema_path_check_all(&new, &old, down);
 }
 
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)

@@ -63,6 +63,9 @@ int schema_path_check(const struct schema_holder *from, const struct schema_hold
 
 int schema_path_check_all(const struct schema_holder *from, const struct schema_holder *to, struct why *why)
 {
+	if (!from->hello->n_schemas)
+		return why_set(why, -ENOENT, "version %s names no type of record, and a state stream has at least one",
+			       from->version);
 	for (size_t i = 0; i < from->hello->n_schemas; i++) {
 		int r = schema_path_check(from, to, from->hello->schemas[i], why);
 

@@ -27,5 +27,6 @@ const Upgraded__Wire__Schema *schema_known(const struct schema_holder *holder, c
 int schema_path_check(const struct schema_holder *from, const struct schema_holder *to, const Upgraded__Wire__Schema *have,
 		      struct why *why);
 
-/** schema_path_check_all() - The same of every type that @from has; the first that has no way is told. */
+/** schema_path_check_all() - The same of every type that @from has, of which there must be one; the first that has no way is
+ * told. */
 int schema_path_check_all(const struct schema_holder *from, const struct schema_holder *to, struct why *why);

@@ -223,6 +223,22 @@ static int make_large_removed_file(void)
 	return fd;
 }
 
+static int make_log(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/log-file", folder);
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static int make_file(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/file", folder);
+	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
 static int make_renamed_link(void)
 {
 	char path[128], other[128];
@@ -254,6 +270,8 @@ static const struct {
 	{ "a timerfd", make_timer, FINE, NULL },
 	{ "a memfd", make_memfd, FINE, NULL },
 	{ "a removed file", make_removed_file, FINE, NULL },
+	{ "a log", make_log, FINE, NULL },
+	{ "a file to write in", make_file, WARNED, "must not change after the image" },
 	{ "a socket to the log", make_log_socket, FINE, NULL },
 	{ "a netlink socket", make_netlink, FINE, NULL },
 	{ "a terminal's master", make_terminal_master, FINE, NULL },

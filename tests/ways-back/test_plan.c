@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 STAGE(plan, 60);
@@ -49,6 +50,10 @@ SCENE(plan, tells_all_of_a_roll_that_can_go_back_every_way)
 	cr_assert_str_eq(rig_text(plan, "from"), "v1");
 	cr_assert_str_eq(rig_text(plan, "to"), "v2");
 	cr_assert_eq(rig_number(plan, "pid"), (int64_t)pid);
+	cr_assert(is(plan, "inventory"));
+	/* Its listener and the clients'. */
+	cr_assert_eq(rig_number(plan, "registered"), 101);
+	cr_assert_eq(rig_number(plan, "warnings"), 0, "%s", json_dumps(plan, 0));
 	cr_assert_eq(rig_number(plan, "fatal"), 0, "%s", json_dumps(plan, 0));
 	cr_assert_gt(rig_number(plan, "image_bytes"), 1 << 20);
 	cr_assert_gt(rig_number(plan, "memory_bytes"), 1 << 20);
@@ -191,4 +196,33 @@ SCENE(plan, a_roll_that_needs_an_image_and_takes_none_is_refused)
 	serve("Bake=300ms\nRollback=parked\n");
 	must_say(ctl(5, "roll", "cached", "v2", "--require-image"), "Rollback=parked takes none");
 	ctl(0, "roll", "cached", "v2", "--require-image", "--rollback=image");
+}
+
+/* A CRIU that works until it is told to be bad. */
+static const char *bad_later(void)
+{
+	const char *path = stage_path("criu"), *real = getenv("UPG_CRIU");
+	FILE *file = fopen(path, "we");
+
+	cr_assert_not_null(file);
+	fprintf(file, "#!/bin/sh\n[ -e '%s' ] && exit 1\nexec %s \"$@\"\n", stage_path("bad"), real ? real : "criu");
+	cr_assert_eq(fclose(file), 0);
+	cr_assert_eq(chmod(path, 0700), 0);
+	return path;
+}
+
+SCENE(plan, an_image_that_fails_although_it_was_required_is_told)
+{
+	const char *criu = bad_later();
+	const json_t *answer;
+	FILE *file;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=300ms\nRequireImage=yes\n" }, criu);
+	file = fopen(stage_path("bad"), "we");
+	cr_assert_not_null(file);
+	cr_assert_eq(fclose(file), 0);
+	answer = ctl(0, "roll", "cached", "v2");
+	must_say(answer, "version v2 serves, but the image that was required could not be taken");
+	cr_assert_str_eq(rig_text(answer, "roll.way_back"), "parked");
+	cr_assert_str_eq(rig_text(answer, "roll.outcome"), "done");
 }
