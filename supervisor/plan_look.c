@@ -93,13 +93,13 @@ static void look_room(struct plan *plan)
 	struct plan_room *room = &plan->room;
 	char path[64], text[8192];
 
+	(void)image_space_needed(plan->running->child.pid, &room->image, NULL);
+	(void)image_space_free(plan->site->images_root, &room->image_free, NULL);
 	snprintf(path, sizeof(path), "/proc/%d/status", plan->running->child.pid);
 	read_text(path, text, sizeof(text));
-	(void)image_space_needed(plan->running->child.pid, &room->image, NULL);
 	room->memory = kilobytes(text, "VmRSS") + kilobytes(text, "VmSwap");
 	read_text("/proc/meminfo", text, sizeof(text));
 	room->memory_free = kilobytes(text, "MemAvailable");
-	(void)image_space_free(plan->site->images_root, &room->image_free, NULL);
 }
 
 void plan_look(struct plan *plan)

@@ -492,8 +492,8 @@ int service_roll_options(const struct service *service, const Upgraded__Wire__Re
 	return 0;
 }
 
-void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-			struct asker *asker)
+void service_roll_now(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+		      struct asker *asker)
 {
 	struct roll callbacks = {
 		.owner = service, .on_progress = service_on_roll_progress, .on_commit = service_on_roll_commit,
@@ -519,13 +519,13 @@ void service_begin_roll(struct service *service, const char *version, const Upgr
 	service->instance = NULL;
 }
 
-static void begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		       struct asker *asker)
+void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+			struct asker *asker)
 {
 	if (request->require_image || service->unit->require_image)
 		service_plan_gate(service, version, request, asker);
 	else
-		service_begin_roll(service, version, request, asker);
+		service_roll_now(service, version, request, asker);
 }
 
 bool service_refuse_not_running(struct service *service, struct asker *asker)

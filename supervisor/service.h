@@ -95,7 +95,7 @@ bool service_is_idle(const struct service *service);
 
 /* ---- between the service_*.c files ---- */
 
-/** service_begin_roll() - With options from @request, the service file and @options' flags. Answers @asker if it cannot begin. */
+/** service_begin_roll() - service_roll_now(), or first look whether it could go back by an image, where that is required. */
 void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
 			struct asker *asker);
 int service_roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
@@ -118,7 +118,7 @@ bool service_refuse_not_running(struct service *service, struct asker *asker);
 /** service_save_hear() - Return: true if @message was about a save. */
 bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
 /* service_plan.c */
-/** service_plan_gate() - Look whether a roll to @version could go back by an image, then service_begin_roll(), or refuse it. */
+/** service_plan_gate() - Look whether a roll to @version could go back by an image, then service_roll_now(), or refuse it. */
 void service_plan_gate(struct service *service, const char *version, const Upgraded__Wire__Request *request,
 		       struct asker *asker);
 /** service_plan_is_gate() - Does a roll wait for what a plan finds? */
@@ -131,9 +131,9 @@ void service_plan_end(struct service *service, const char *reason);
 bool service_plan_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
 /** service_plan_forget() - @asker does not want to know any more. */
 void service_plan_forget(struct service *service, const struct asker *asker);
-/** service_begin_roll() - @asker: NULL if nobody waits. */
-void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-			struct asker *asker);
+/** service_roll_now() - With options from @request and the service file. Answers @asker (NULL: nobody waits) if it cannot begin. */
+void service_roll_now(struct service *service, const char *version, const Upgraded__Wire__Request *request,
+		      struct asker *asker);
 /** service_save_fail() - If a save is under way, it ends so. */
 void service_save_fail(struct service *service, const char *reason);
 

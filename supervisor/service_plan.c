@@ -73,7 +73,7 @@ static void roll_on(struct service *service)
 			       version);
 	} else {
 		end_plan(service);
-		service_begin_roll(service, version, request, service->asker);
+		service_roll_now(service, version, request, service->asker);
 	}
 	if (request)
 		upgraded__wire__request__free_unpacked(request, NULL);

@@ -314,7 +314,7 @@ SCENE(processes, cannot_come_back_to_a_file_that_grew)
 	ask("die\n");
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
 	cr_assert_str_eq(rig_text(ctl(0, "status", "cached"), "services.0.last_roll.outcome"), "cold-start");
-	stage_wait_log("bad size");
+	stage_wait_log("was changed since the image was taken: it has 10 bytes and had 5");
 }
 
 /* ---- what cannot be imaged: plan says so, --require-image refuses ---- */
