@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum option_id {
@@ -50,6 +51,18 @@ static const struct verb verbs[] = {
 	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
 };
 
+/* Verbs of two words. */
+#define IMAGES "images "
+static const struct verb image_verbs[] = {
+	{ IMAGES "list", UPGRADED__WIRE__VERB__VERB_IMAGES_LIST, 0, 1, false, "[SERVICE]", "List the images of earlier versions" },
+	{ IMAGES "show", UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW, 1, 2, false, "SERVICE [GENERATION]",
+	  "Show one, the newest if none is named, with the files it needs" },
+	{ IMAGES "verify", UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY, 1, 2, false, "SERVICE [GENERATION]",
+	  "Could it be restored now? Reads all of it" },
+	{ IMAGES "gc", UPGRADED__WIRE__VERB__VERB_IMAGES_GC, 0, 2, false, "[SERVICE [GENERATION]]",
+	  "Remove those beyond the limits, or the one that is named" },
+};
+
 static const struct option long_options[] = {
 	{ "output", required_argument, NULL, 'o' },
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
@@ -86,6 +99,8 @@ void args_usage(FILE *out)
 	      "Verbs:\n", out);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
+	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
+		fprintf(out, "  %s %s\n  %-25s %s\n", image_verbs[i].name, image_verbs[i].operands, "", image_verbs[i].does);
 	fprintf(out, "  %-6s %-18s %s\n", "state", "VERB FILE...", "Look at saved state: see \"upgradectl state --help\"");
 	fputs("\n"
 	      "Options:\n"
@@ -135,6 +150,19 @@ int name_check(const char *what, const char *name, struct why *why)
 		return why_set(why, -EINVAL, "%s name \"%.80s\" has %zu characters, more than %u", what, name, length,
 			       ARGS_NAME_MAX);
 	return 0;
+}
+
+static const struct verb *image_verb_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
+		if (!strcmp(image_verbs[i].name + strlen(IMAGES), name))
+			return &image_verbs[i];
+	return NULL;
+}
+
+static bool is_images(const char *name)
+{
+	return strlen(name) == strlen(IMAGES) - 1 && !strncmp(name, IMAGES, strlen(name));
 }
 
 static const struct verb *verb_find(const char *name)
@@ -263,17 +291,40 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 	}
 }
 
+static int generation_take(const char *text, uint64_t *ret, struct why *why)
+{
+	char *end;
+	unsigned long long number;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (errno || *text < '1' || *text > '9' || *end)
+		return why_set(why, -EINVAL, "\"%.80s\" is not the generation of an image: a number, as images list shows it",
+			       text);
+	*ret = number;
+	return 0;
+}
+
+#define VERBS "start, stop, roll, undo, pack, plan, save, status, list, images, check or state"
+
 static int take_operands(struct args *args, const struct seen *seen, int n, char *const *operands, struct why *why)
 {
 	const struct verb *verb;
+	bool images = n > 0 && is_images(operands[0]);
 	int rc = 0;
 
+	if (images) {
+		n--;
+		operands++;
+		if (n == 0 || !image_verb_find(operands[0]))
+			return why_set(why, -EINVAL, "images what? list, show, verify or gc");
+	}
+
 	if (n == 0)
-		return why_set(why, -EINVAL, "which verb? start, stop, roll, undo, pack, plan, save, status, list, check or state");
-	verb = verb_find(operands[0]);
+		return why_set(why, -EINVAL, "which verb? " VERBS);
+	verb = images ? image_verb_find(operands[0]) : verb_find(operands[0]);
 	if (!verb)
-		return why_set(why, -EINVAL,
-			       "\"%.80s\" is not a verb: start, stop, roll, undo, pack, plan, save, status, list, check or state",
+		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: " VERBS,
 			       operands[0]);
 	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
@@ -291,7 +342,9 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);
 	if (n > 1)
 		rc = name_check("service", operands[1], why);
-	if (rc == 0 && n > 2 && verb->verb != UPGRADED__WIRE__VERB__VERB_SAVE)
+	if (rc == 0 && n > 2 && images)
+		rc = generation_take(operands[2], &args->generation, why);
+	else if (rc == 0 && n > 2 && verb->verb != UPGRADED__WIRE__VERB__VERB_SAVE)
 		rc = name_check("version", operands[2], why);
 	if (rc < 0)
 		return rc;
@@ -300,7 +353,7 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	args->service = n > 1 ? operands[1] : NULL;
 	if (verb->verb == UPGRADED__WIRE__VERB__VERB_SAVE)
 		args->file = operands[2];
-	else if (n > 2)
+	else if (n > 2 && !images)
 		args->version = operands[2];
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "cli/client.h"
 #include "cli/file.h"
 #include "cli/progress.h"
+#include "cli/render_images.h"
 #include "cli/render_json.h"
 #include "cli/render_plan.h"
 #include "cli/render_text.h"
@@ -42,10 +43,16 @@ static void watch_end(struct watch *watch, int outcome, int code)
 		     watch->progress.elapsed_us + (clock_now_us() - watch->shown_at_us));
 }
 
+static bool is_about_images(const struct args *args)
+{
+	return args->verb >= UPGRADED__WIRE__VERB__VERB_IMAGES_LIST && args->verb <= UPGRADED__WIRE__VERB__VERB_IMAGES_GC;
+}
+
 static bool is_query(const struct args *args)
 {
 	return args->verb == UPGRADED__WIRE__VERB__VERB_STATUS || args->verb == UPGRADED__WIRE__VERB__VERB_LIST ||
-	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN;
+	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN ||
+	       is_about_images(args);
 }
 
 /* A Result's strings are not const: they belong to whoever unpacked it. Here nobody frees them. */
@@ -130,6 +137,8 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 		render_list(out, result);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
 		render_checks(out, result);
+	else if (is_about_images(args) && !args->quiet && (result->n_images || result->code == (uint32_t)DONE))
+		render_images(out, args, result);
 	else if (result->plan)
 		show_plan(args, result->plan, out);
 	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE && !writes_to_output(args))
@@ -184,6 +193,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->rollback = borrow(args->rollback ? args->rollback : "");
 	request->bake_us = args->bake_us;
 	request->require_image = args->require_image;
+	request->generation = args->generation;
 	request->verify = borrow(args->verify ? args->verify : "");
 	request->way = borrow(args->way ? args->way : "");
 	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;

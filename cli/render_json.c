@@ -140,13 +140,14 @@ static json_t *message_to_json(const ProtobufCMessage *message, const char *cons
 
 json_t *json_result(const struct args *args, const Upgraded__Wire__Result *result)
 {
-	static const char *const acting[] = { "services", "checks", "save", "plan", NULL };
-	static const char *const saving[] = { "services", "checks", "roll", "plan", NULL };
-	static const char *const planning[] = { "services", "checks", "roll", "save", NULL };
+	static const char *const acting[] = { "services", "checks", "save", "plan", "images", NULL };
+	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", NULL };
+	static const char *const planning[] = { "services", "checks", "roll", "save", "images", NULL };
 	static const char *const listing[] = { "code",  "text",   "cause", "serving", "next",
-					       "roll",  "checks", "log_lines", "save", "plan", NULL };
+					       "roll",  "checks", "log_lines", "save", "plan", "images", NULL };
 	static const char *const checking[] = { "text", "cause", "serving", "next",
-						"roll", "services", "log_lines", "save", "plan", NULL };
+						"roll", "services", "log_lines", "save", "plan", "images", NULL };
+	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "log_lines", "serving", NULL };
 	bool well = result->code == WIRE_EXIT_DONE;
 	bool lists = args->verb == UPGRADED__WIRE__VERB__VERB_LIST || args->verb == UPGRADED__WIRE__VERB__VERB_STATUS;
 
@@ -156,6 +157,8 @@ json_t *json_result(const struct args *args, const Upgraded__Wire__Result *resul
 		return message_to_json(&result->base, checking);
 	if (args->verb == UPGRADED__WIRE__VERB__VERB_PLAN)
 		return message_to_json(&result->base, planning);
+	if (args->verb >= UPGRADED__WIRE__VERB__VERB_IMAGES_LIST && args->verb <= UPGRADED__WIRE__VERB__VERB_IMAGES_GC)
+		return message_to_json(&result->base, imaging);
 	return message_to_json(&result->base, args->verb == UPGRADED__WIRE__VERB__VERB_SAVE ? saving : acting);
 }
 

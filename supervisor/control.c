@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/control.h"
 
+#include "supervisor/control_images.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@ struct client {
 	struct asker asker;
 	struct probe probe;
 	bool probing;
+	struct images_call *images;
 	bool asked;   /* its one request is being worked on */
 	bool closing; /* the result is sent or queued: nothing more will come */
 };
@@ -51,6 +54,7 @@ static void client_free(struct client *client)
 	service_forget(&client->asker);
 	if (client->probing)
 		probe_done(&client->probe);
+	images_call_free(client->images);
 	source_del(&client->source);
 	outbox_clear(&client->outbox);
 	fd_close(client->fd);
@@ -365,6 +369,12 @@ static void handle_request(struct client *client, const Upgraded__Wire__Request 
 		break;
 	case UPGRADED__WIRE__VERB__VERB_CHECK:
 		start_check(client);
+		break;
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_LIST:
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW:
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY:
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_GC:
+		client->images = images_call_start(registry, request, &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_START:
 	case UPGRADED__WIRE__VERB__VERB_STOP:

@@ -2,6 +2,7 @@
 #include "supervisor/daemon.h"
 
 #include "supervisor/control.h"
+#include "supervisor/control_images.h"
 #include "supervisor/strays.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ struct supervisor {
 	struct source signal_source;
 	char *control_path, *images_root;
 	struct asker asker; /* asks for the services' end when the daemon ends */
-	struct timer look_again;
+	struct timer look_again, images_gc;
 	struct why why;
 	bool ending;
 };
@@ -44,6 +45,17 @@ static void on_ended(struct asker *asker, const Upgraded__Wire__Result *result)
 {
 	(void)asker;
 	(void)result;
+}
+
+#define IMAGES_GC_US (3600 * USEC_PER_SEC)
+
+/* Images grow old without anything happening to their services. */
+static void on_images_gc(struct timer *timer)
+{
+	struct supervisor *supervisor = container_of(timer, struct supervisor, images_gc);
+
+	images_gc_all(&supervisor->registry);
+	timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + IMAGES_GC_US, on_images_gc);
 }
 
 #define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
@@ -192,6 +204,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	/* Unique over restarts, and below 2^56, as the commit word has no more room. */
 	registry->host.generation = (uint64_t)time(NULL) << 20;
 	registry->work_dir = config->state_dir;
+	(void)registry_scan(registry, &detail);
+	on_images_gc(&supervisor->images_gc);
 	registry->criu_path = config->criu_path;
 	/* Whether images work is known before the first roll could need one. */
 	probe_init(&supervisor->probe, supervisor);
@@ -210,6 +224,7 @@ static void end(struct supervisor *supervisor)
 	control_close(supervisor->control);
 	probe_done(&supervisor->probe);
 	timer_disarm(&supervisor->look_again);
+	timer_disarm(&supervisor->images_gc);
 	strays_done(&supervisor->strays);
 	while (registry->services) {
 		struct service *service = registry->services;

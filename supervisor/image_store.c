@@ -48,6 +48,17 @@ void image_list_done(struct image_list *list)
 	*list = (struct image_list){ 0 };
 }
 
+void image_list_only(struct image_list *list, size_t i)
+{
+	struct image_entry only = list->entries[i];
+
+	for (size_t other = 0; other < list->n; other++)
+		if (other != i)
+			entry_done(&list->entries[other]);
+	list->entries[0] = only;
+	list->n = 1;
+}
+
 static void kept_read(struct image_entry *entry)
 {
 	char path[PATH_MAX];

@@ -49,6 +49,8 @@ struct image_list {
  * Return: 0 or -errno. */
 int image_store_list(const char *root, const char *service, struct image_list *ret, struct why *why);
 void image_list_done(struct image_list *list);
+/** image_list_only() - Forget all but the one at @i. */
+void image_list_only(struct image_list *list, size_t i);
 
 /** image_store_newest() - Of @service, that can be used; of @version, if that is not NULL. Return: 0; -ENOENT; -errno. */
 int image_store_newest(const char *root, const char *service, const char *version, struct image **ret_image, struct why *why);

@@ -255,3 +255,25 @@ Test(args, usage_names_every_verb_and_option)
 		cr_expect(strstr(text, words[i]), "%s", words[i]);
 	free(text);
 }
+
+Test(args, verbs_about_images_have_two_words)
+{
+	struct args args = parsed("images list");
+
+	cr_assert(args.verb == VERB(IMAGES_LIST) && !args.service && !args.generation);
+	cr_assert_str_eq(args.verb_name, "images list");
+	args = parsed("images show web 18446744073709551615 -o json");
+	cr_assert(args.verb == VERB(IMAGES_SHOW) && args.generation == UINT64_MAX && args.json && !args.version);
+	cr_assert_str_eq(args.service, "web");
+	cr_assert(parsed("images verify web").verb == VERB(IMAGES_VERIFY));
+	cr_assert(parsed("images gc").verb == VERB(IMAGES_GC));
+	refused("images", "images what? list, show, verify or gc");
+	refused("images burn", "images what?");
+	refused("images show", "write \"upgradectl images show SERVICE [GENERATION]\"");
+	refused("images list web 5", "too many arguments");
+	refused("images show web 0", "is not the generation of an image");
+	refused("images show web 1x", "is not the generation of an image");
+	refused("images show web 18446744073709551616", "is not the generation of an image");
+	refused("images show ../web", "service name");
+	refused("image web list", "is not a verb");
+}

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An answer is made of what lies on disk at that moment. Only verify takes time: images are gone through one by one, each read by
+ * a child process, and the client may leave at any moment.
+ */
+#include "supervisor/control_images.h"
+
+#include "supervisor/image_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ANSWER_BYTES (WIRE_MESSAGE_MAX - 8192u) /* for images; the rest of the answer needs little */
+#define VERIFY_TIMEOUT_US (600 * USEC_PER_SEC)
+#define CHECKS 5u
+
+/* One image as it is told. Strings point into the list's entry and in here. */
+struct told {
+	Upgraded__Wire__ImageInfo info;
+	Upgraded__Wire__ImageFile *files, **file_list;
+	char (*sums)[CHECKSUM_TEXT];
+	Upgraded__Wire__ImagePin *pins, **pin_list;
+	Upgraded__Wire__Check checks[CHECKS], *check_list[CHECKS];
+	struct why details[CHECKS];
+	char taken[32];
+};
+
+struct images_call {
+	struct registry *registry;
+	struct asker *asker;
+	Upgraded__Wire__Verb verb;
+	char service[UNIT_NAME_MAX + 1]; /* "": all */
+	uint64_t generation;             /* 0: all, or the newest */
+	struct image_list list;
+	struct told *told;               /* as many as the list has */
+	size_t n_told;
+	size_t at;                       /* verify: the one that is read */
+	struct checksum_job sums;
+};
+
+static char *text_of(const char *text)
+{
+	return (char *)(uintptr_t)(text ? text : "");
+}
+
+static const struct service *service_of(const struct images_call *call, const char *name)
+{
+	for (const struct service *s = call->registry->services; s; s = s->next)
+		if (strcmp(s->name, name) == 0)
+			return s;
+	return NULL;
+}
+
+/* ---- answers ---- */
+
+static void told_done(struct told *told)
+{
+	free(told->files);
+	free(told->file_list);
+	free(told->sums);
+	free(told->pins);
+	free(told->pin_list);
+}
+
+/* As much as goes into one message: what files there are is the first that can be missed. */
+static size_t fit(struct told *told, size_t used)
+{
+	size_t size = upgraded__wire__image_info__get_packed_size(&told->info) + 8;
+
+	if (used + size > ANSWER_BYTES && told->info.n_files) {
+		told->info.n_files = 0;
+		size = upgraded__wire__image_info__get_packed_size(&told->info) + 8;
+	}
+	while (used + size > ANSWER_BYTES && told->info.n_pins) {
+		told->info.n_pins /= 2;
+		size = upgraded__wire__image_info__get_packed_size(&told->info) + 8;
+	}
+	return used + size > ANSWER_BYTES ? 0 : size;
+}
+
+static void answer(struct images_call *call, enum wire_exit code, const char *cause, const char *next, const char *text)
+{
+	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+	Upgraded__Wire__ImageInfo **list = calloc(call->n_told + 1, sizeof(*list));
+	size_t used = 0, size = 1;
+	char more[256];
+
+	result.code = (uint32_t)code;
+	result.text = text_of(text);
+	result.cause = text_of(cause);
+	result.next = text_of(next);
+	for (size_t i = 0; list && size && i < call->n_told; i++) {
+		size = fit(&call->told[i], used);
+		if (size)
+			list[result.n_images++] = &call->told[i].info;
+		used += size;
+	}
+	if (result.n_images < call->n_told) {
+		snprintf(more, sizeof(more), "%.150s (%zu more have no room in this answer: name a service)", text_of(text),
+			 call->n_told - result.n_images);
+		result.text = more;
+	}
+	result.images = list;
+	call->asker->on_result(call->asker, &result);
+	free(list);
+}
+
+static void tell_state(struct told *told, const struct image_entry *entry, uint64_t busy)
+{
+	const char *state = !entry->image ? "damaged" : *entry->kept.text ? "kept" : "whole";
+
+	told->info.detail = text_of(!entry->image ? entry->why.text : entry->kept.text);
+	if (busy && busy == entry->generation) {
+		state = "in use";
+		told->info.detail = text_of("by the roll that is under way");
+	}
+	if (entry->removed) {
+		state = "removed";
+		told->info.detail = text_of(entry->verdict >= IMAGE_TOO_MANY ? image_verdict_name(entry->verdict) : "");
+	}
+	told->info.state = text_of(state);
+}
+
+static void tell_image(struct images_call *call, const struct image_entry *entry)
+{
+	struct told *told = &call->told[call->n_told++];
+	struct tm tm;
+	time_t taken = (time_t)entry->taken_at_s;
+
+	upgraded__wire__image_info__init(&told->info);
+	told->info.service = entry->service;
+	told->info.generation = entry->generation;
+	told->info.size_bytes = entry->size_bytes;
+	told->info.taken_at_s = entry->taken_at_s;
+	told->info.path = entry->path;
+	if (gmtime_r(&taken, &tm) && strftime(told->taken, sizeof(told->taken), "%Y-%m-%dT%H:%M:%SZ", &tm))
+		told->info.taken = told->taken;
+	tell_state(told, entry, service_images_busy(service_of(call, entry->service)));
+	if (!entry->image)
+		return;
+	told->info.version = entry->image->version;
+	told->info.pid = entry->image->pid;
+	told->info.taken_us = entry->image->taken_in_us;
+	told->info.file_count = (uint32_t)entry->image->n_files;
+	told->info.pin_count = (uint32_t)entry->image->pins.n;
+}
+
+static void tell_files(struct told *told, const struct image *image)
+{
+	told->files = calloc(image->n_files + 1, sizeof(*told->files));
+	told->file_list = calloc(image->n_files + 1, sizeof(*told->file_list));
+	told->sums = calloc(image->n_files + 1, sizeof(*told->sums));
+	if (!told->files || !told->file_list || !told->sums)
+		return;
+	for (size_t i = 0; i < image->n_files; i++) {
+		upgraded__wire__image_file__init(&told->files[i]);
+		told->files[i].name = image->files[i].name;
+		told->files[i].size_bytes = image->files[i].size_bytes;
+		if (image->files[i].is_summed)
+			told->files[i].xxh3 = text_of(checksum_text(&image->files[i].sum, told->sums[i]));
+		told->file_list[i] = &told->files[i];
+	}
+	told->info.n_files = image->n_files;
+	told->info.files = told->file_list;
+}
+
+static void tell_pins(struct told *told, const struct image_pins *pins)
+{
+	told->pins = calloc(pins->n + 1, sizeof(*told->pins));
+	told->pin_list = calloc(pins->n + 1, sizeof(*told->pin_list));
+	if (!told->pins || !told->pin_list)
+		return;
+	for (size_t i = 0; i < pins->n; i++) {
+		upgraded__wire__image_pin__init(&told->pins[i]);
+		told->pins[i].path = pins->pins[i].path;
+		told->pins[i].kind = text_of(pin_kind_name(pins->pins[i].kind));
+		told->pins[i].size_bytes = pins->pins[i].size_bytes;
+		told->pins[i].size_matters = pins->pins[i].size_matters;
+		told->pins[i].time_matters = pins->pins[i].time_matters;
+		told->pin_list[i] = &told->pins[i];
+	}
+	told->info.n_pins = pins->n;
+	told->info.pins = told->pin_list;
+}
+
+/* ---- list, show ---- */
+
+static void list(struct images_call *call)
+{
+	uint64_t bytes = 0;
+	char text[128];
+
+	for (size_t i = 0; i < call->list.n; i++) {
+		tell_image(call, &call->list.entries[i]);
+		bytes += call->list.entries[i].size_bytes;
+	}
+	snprintf(text, sizeof(text), "%zu images, %" PRIu64 " KiB", call->list.n, bytes >> 10);
+	answer(call, WIRE_EXIT_DONE, NULL, NULL, text);
+}
+
+static void show(struct images_call *call)
+{
+	const struct image_entry *entry = &call->list.entries[0];
+
+	tell_image(call, entry);
+	if (entry->image) {
+		tell_files(&call->told[0], entry->image);
+		tell_pins(&call->told[0], &entry->image->pins);
+	}
+	answer(call, WIRE_EXIT_DONE, NULL, NULL, "");
+}
+
+/* ---- verify ---- */
+
+static bool check_add(struct told *told, const char *name, int rc, const struct why *bad, const char *good)
+{
+	size_t n = told->info.n_checks++;
+	Upgraded__Wire__Check *check = &told->checks[n];
+
+	upgraded__wire__check__init(check);
+	told->details[n] = *bad;
+	check->name = text_of(name);
+	check->ok = rc == 0;
+	check->detail = rc == 0 ? text_of(good) : told->details[n].text;
+	told->check_list[n] = check;
+	told->info.checks = told->check_list;
+	told->info.restorable &= rc == 0;
+	return rc == 0;
+}
+
+static void verify_next(struct images_call *call);
+
+static void check_files(struct told *told, const struct images_call *call, const struct image *image, int rc, struct why *why)
+{
+	bool summed = image->n_files > 0;
+
+	for (size_t i = 0; rc == 0 && i < image->n_files; i++) {
+		rc = image_file_compare(image, i, &call->sums.entries[i], why);
+		summed &= image->files[i].is_summed;
+	}
+	check_add(told, "files", rc, why,
+		  summed ? "every checksum is right" : "every size is right; there was no time for checksums");
+}
+
+/* The parked process that an image was taken of has its pid, and is ended before the image is used. */
+static pid_t parked_pid(const struct images_call *call, const struct image_entry *entry)
+{
+	const struct service *service = service_of(call, entry->service);
+	uint64_t busy = service_images_busy(service);
+
+	if (!busy || busy != entry->generation || !service->roll->old || !instance_is_alive(service->roll->old))
+		return 0;
+	return service->roll->old->child.pid;
+}
+
+static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_why)
+{
+	struct images_call *call = sums->owner;
+	const struct image_entry *entry = &call->list.entries[call->at];
+	const struct image *image = entry->image;
+	struct told *told = &call->told[call->at];
+	pid_t parked = parked_pid(call, entry);
+	struct why why = *sums_why;
+
+	check_files(told, call, image, rc, &why);
+	check_add(told, "needed files", pins_check(&image->pins, &why), &why, "executable, libraries and open files are unchanged");
+	check_add(told, "pid", image_check_pids(image, parked, &why), &why,
+		  parked ? "it is the parked process's, which is ended first" : "it is free");
+	call->at++;
+	verify_next(call);
+}
+
+static int sums_begin(struct images_call *call, const struct image *image, struct why *why)
+{
+	const char **names = calloc(image->n_files + 1, sizeof(*names));
+	struct checksum_spec spec = { .dir = image->path, .n = image->n_files, .background = true,
+				      .timeout_us = VERIFY_TIMEOUT_US };
+	int r;
+
+	if (!names)
+		return why_errno(why, -ENOMEM, "checksums");
+	for (size_t i = 0; i < image->n_files; i++)
+		names[i] = image->files[i].name;
+	spec.names = names;
+	r = checksum_start(call->registry->host.site.loop, &call->sums, &spec, on_summed, why);
+	free(names);
+	return r;
+}
+
+static void verify_end(struct images_call *call)
+{
+	size_t bad = 0;
+	char text[128];
+
+	for (size_t i = 0; i < call->n_told; i++)
+		bad += !call->told[i].info.restorable;
+	if (bad)
+		snprintf(text, sizeof(text), "%zu of %zu images could not be restored now", bad, call->n_told);
+	else
+		snprintf(text, sizeof(text), "%zu images, all could be restored now", call->n_told);
+	answer(call, bad ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, NULL, NULL, text);
+}
+
+static void verify_next(struct images_call *call)
+{
+	const struct registry *registry = call->registry;
+
+	for (; call->at < call->list.n; call->at++) {
+		const struct image_entry *entry = &call->list.entries[call->at];
+		struct told *told = &call->told[call->at];
+		struct why why = entry->why;
+
+		tell_image(call, entry);
+		told->info.restorable = true;
+		if (!check_add(told, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read"))
+			continue;
+		check_add(told, "criu", registry->criu_ok ? 0 : -ENOENT, &registry->criu_detail, "it works here");
+		if (sums_begin(call, entry->image, &why) == 0)
+			return;
+		check_add(told, "files", -EIO, &why, "");
+	}
+	verify_end(call);
+}
+
+/* ---- gc ---- */
+
+struct removed {
+	size_t n, stay;
+	uint64_t bytes;
+};
+
+static void gc_answer(struct images_call *call, const struct removed *removed, int r, const struct why *why)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "%zu images were removed, %" PRIu64 " bytes; %zu stay", removed->n, removed->bytes,
+		 removed->stay);
+	answer(call, r < 0 ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, why->text, NULL, text);
+}
+
+/* One that was named goes whatever the limits say, unless a roll may need it. */
+static void gc_one(struct images_call *call)
+{
+	struct image_entry *entry = &call->list.entries[0];
+	struct removed removed = { 0 };
+	struct why why = { 0 };
+	int r;
+
+	if (service_images_busy(service_of(call, entry->service)) == entry->generation) {
+		answer(call, WIRE_EXIT_BUSY, "the roll that is under way may go back to it", "wait for the end of the roll",
+		       "the image is in use; nothing was removed");
+		return;
+	}
+	r = image_entry_remove(entry, &why);
+	if (r == 0)
+		removed = (struct removed){ .n = 1, .bytes = entry->size_bytes };
+	tell_image(call, entry);
+	gc_answer(call, &removed, r, &why);
+}
+
+static void gc(struct images_call *call)
+{
+	struct removed removed = { 0 };
+	struct why why = { 0 };
+	time_t now = time(NULL);
+	int r = 0;
+
+	/* Judged service by service: the list is in the order of their names. */
+	for (size_t i = 0, next; i < call->list.n; i = next) {
+		struct image_list part = { .entries = &call->list.entries[i] };
+		const struct service *service = service_of(call, part.entries->service);
+		struct image_limits limits = service_images_limits(service);
+
+		for (next = i; next < call->list.n && strcmp(call->list.entries[next].service, part.entries->service) == 0; next++)
+			part.n++;
+		image_store_judge(&part, &limits, service_images_busy(service), (int64_t)now);
+		for (size_t k = part.n; r == 0 && k > 0; k--) {
+			struct image_entry *entry = &part.entries[k - 1];
+
+			if (entry->verdict < IMAGE_TOO_MANY || (r = image_entry_remove(entry, &why)) < 0) {
+				removed.stay++;
+				continue;
+			}
+			removed.n++;
+			removed.bytes += entry->size_bytes;
+			tell_image(call, entry);
+		}
+	}
+	gc_answer(call, &removed, r, &why);
+}
+
+void images_gc_all(struct registry *registry)
+{
+	struct images_call call = { .registry = registry };
+	struct why why = { 0 };
+
+	if (image_store_list(registry->host.site.images_root, NULL, &call.list, &why) < 0)
+		log_warning("images: %s", why.text);
+	for (size_t i = 0; i < call.list.n; i++) {
+		const char *name = call.list.entries[i].service;
+		const struct service *service = service_of(&call, name);
+		struct image_limits limits = service_images_limits(service);
+
+		if (i > 0 && strcmp(call.list.entries[i - 1].service, name) == 0)
+			continue;
+		if (image_store_gc(registry->host.site.images_root, name, &limits, service_images_busy(service), NULL, &why) < 0)
+			log_warning("images: %s", why.text);
+	}
+	image_list_done(&call.list);
+}
+
+/* ---- calls ---- */
+
+/* Return: false if @asker was told that there is nothing of the kind. */
+static bool choose(struct images_call *call)
+{
+	struct why why = { 0 };
+	char text[160];
+	size_t i = 0;
+
+	if (*call->service && !call->list.n && !registry_find(call->registry, call->service, &why)) {
+		snprintf(text, sizeof(text), "there is no service %s, and no image of one", call->service);
+		answer(call, WIRE_EXIT_NO_SUCH_SERVICE, why.text, "upgradectl images list shows the images", text);
+		return false;
+	}
+	while (i < call->list.n && call->generation && call->list.entries[i].generation != call->generation)
+		i++;
+	if ((call->generation || call->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW) && i == call->list.n) {
+		if (call->generation)
+			snprintf(text, sizeof(text), "there is no image %" PRIu64 " of %s", call->generation, call->service);
+		else
+			snprintf(text, sizeof(text), "there is no image of %s", call->service);
+		answer(call, WIRE_EXIT_ERROR, NULL, "upgradectl images list shows the images", text);
+		return false;
+	}
+	if (call->generation || call->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW)
+		image_list_only(&call->list, i);
+	return true;
+}
+
+static void run(struct images_call *call)
+{
+	switch ((int)call->verb) {
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW:
+		show(call);
+		break;
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY:
+		verify_next(call);
+		break;
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_GC:
+		if (call->generation)
+			gc_one(call);
+		else
+			gc(call);
+		break;
+	default:
+		list(call);
+	}
+}
+
+static bool is_fit(struct images_call *call, const Upgraded__Wire__Request *request)
+{
+	bool needs_one = request->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW ||
+			 request->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY || request->generation;
+	struct why why = { 0 };
+
+	if ((*request->service || needs_one) && unit_name_check("service", request->service, &why) < 0) {
+		answer(call, WIRE_EXIT_USAGE, why.text, NULL, "that is no service name");
+		return false;
+	}
+	snprintf(call->service, sizeof(call->service), "%s", request->service);
+	call->verb = request->verb;
+	call->generation = request->generation;
+	return true;
+}
+
+struct images_call *images_call_start(struct registry *registry, const Upgraded__Wire__Request *request, struct asker *asker)
+{
+	struct images_call *call = calloc(1, sizeof(*call)), out_of_memory = { .registry = registry, .asker = asker };
+	struct why why = { 0 };
+	int r;
+
+	if (!call) {
+		answer(&out_of_memory, WIRE_EXIT_ERROR, NULL, NULL, "out of memory");
+		return NULL;
+	}
+	call->registry = registry;
+	call->asker = asker;
+	checksum_job_init(&call->sums, call);
+	if (!is_fit(call, request))
+		return images_call_free(call);
+	/* So that limits are those of the service files as they are now. */
+	(void)registry_scan(registry, NULL);
+	r = image_store_list(registry->host.site.images_root, *call->service ? call->service : NULL, &call->list, &why);
+	call->told = calloc(call->list.n + 1, sizeof(*call->told));
+	if (r < 0 || !call->told) {
+		answer(call, WIRE_EXIT_ERROR, why.text, NULL, "the images cannot be listed");
+		return images_call_free(call);
+	}
+	if (choose(call))
+		run(call);
+	return call;
+}
+
+struct images_call *images_call_free(struct images_call *call)
+{
+	if (!call)
+		return NULL;
+	checksum_job_done(&call->sums);
+	for (size_t i = 0; i < call->n_told; i++)
+		told_done(&call->told[i]);
+	free(call->told);
+	image_list_done(&call->list);
+	free(call);
+	return NULL;
+}
