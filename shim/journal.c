@@ -266,6 +266,7 @@ void journal_end(struct upg *upg)
 	pthread_mutex_lock(&journal->lock);
 	atomic_store(&journal->on, 0);
 	journal->usable = false;
+	journal->is_over = true;
 	if (journal->header && journal->header->log_bytes)
 		madvise(journal->map + journal->header->log_at, journal->header->log_bytes, MADV_REMOVE);
 	unmap_if_unused(journal);
@@ -292,9 +293,11 @@ void journal_tell(struct upg *upg)
 /* Lock held; the caller tells. */
 void journal_fail_locked(struct journal *journal, const char *text)
 {
-	if (atomic_exchange(&journal->on, 0) || journal->usable || !journal->map)
-		journal->full_untold = true;
+	atomic_store(&journal->on, 0);
 	journal->usable = false;
+	if (journal->is_over)
+		return;
+	journal->full_untold = journal->is_over = true;
 	if (!journal->map)
 		return;
 	snprintf(journal->header->reason, sizeof(journal->header->reason), "%s", text);

@@ -123,6 +123,7 @@ struct journal {
 	/* What upg_journal_on() looks at. */
 	atomic_int on;
 	atomic_bool usable; /* mapped, laid out, not void, not over */
+	bool is_over; /* it ended, or failed: which is told once */
 	pthread_mutex_t lock;
 	uint8_t *map;
 	size_t size_bytes;

@@ -25,6 +25,7 @@
 TestSuite(shim_journal, .timeout = 240);
 
 #define JOURNAL_BYTES ((size_t)64 << 20)
+#define JOURNAL_LEAST_BYTES ((size_t)64 << 10)
 
 static struct ledger *old_ledger, *new_ledger;
 static struct fake old, new;
@@ -95,6 +96,8 @@ static void roll_over(size_t journal_bytes)
 	fake_take_fds(&old, &roll);
 	fake_give_fds(&new, &roll, NULL);
 	FAKE_TAKE(&old, SAVED);
+	if (journal_bytes < JOURNAL_LEAST_BYTES)
+		FAKE_TAKE(&new, JOURNAL_FULL);
 	FAKE_TAKE(&new, LOADED);
 	fake_say_commit(&new);
 	FAKE_TAKE(&new, COMMITTED);
@@ -430,6 +433,21 @@ Test(shim_journal, resets_what_came_by_a_crash_where_the_log_is_full, .init = st
 	fd = call();
 	ask(fd, LEDGER_GET, 1, 1, 0);
 	answered(fd, 1, 1);
+}
+
+Test(shim_journal, is_done_without_where_it_is_too_small, .init = start, .fini = finish)
+{
+	int fd = call();
+
+	ask(fd, LEDGER_ADD, 1, 1, 0);
+	answered(fd, 1, 1);
+	roll_over(16384);
+	ask(fd, LEDGER_ADD, 2, 1, 0);
+	answered(fd, 2, 2);
+	kill_new();
+	cr_assert_neq(strstr(resume_old()->journal_unused, "not begun"), NULL, "%s", old.message->resumed->journal_unused);
+	was_reset(fd);
+	cr_assert_eq(old_ledger->values[1], 1);
 }
 
 /* Output of one connection that nobody takes: it finds no room any more, the others do. */
