@@ -81,6 +81,20 @@ static void state_lost(const struct term *term, const Upgraded__Wire__RollReport
 		field(term, "lost", "what was written in the %s since the commit", format_pause(lost, sizeof(lost), roll->lost_us));
 }
 
+static void journal(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	char count[FORMAT_MAX];
+
+	field_text(term, "journal", roll->journal_note);
+	if (!roll->journal)
+		return;
+	if (went_back(roll))
+		field(term, "journal", "%s changes were taken over, and %" PRIu64 " connections of the failed version",
+		      format_count(count, sizeof(count), roll->replayed), roll->adopted);
+	else if (strcmp(roll->outcome, "committed") == 0)
+		field(term, "journal", "kept: a failure now would lose nothing");
+}
+
 /* The numbers of a roll, one to a line. */
 static void roll_numbers(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
@@ -95,6 +109,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 	if (roll->verified)
 		field(term, "round trip", "going back would lose nothing");
 	way_back(term, roll);
+	journal(term, roll);
 	if (went_back(roll) || roll->kept || roll->reset)
 		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
 	state_lost(term, roll);
@@ -192,6 +207,8 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 		term_text(term, roll->outcome, TERM_WHOLE);
 		fputc('\n', term->out);
 	}
+	if (roll)
+		journal(term, roll);
 	if (roll && went_back(roll)) {
 		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
 		state_lost(term, roll);

@@ -17,6 +17,8 @@ struct custody_entry {
 	int fd;
 	struct conn_id id;
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
+	bool since_commit; /* the new version opened it: the old one never knew it */
+	bool moved;        /* for a resume with a journal: something was read or written since the commit, or nobody can tell */
 };
 
 struct custody {

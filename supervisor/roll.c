@@ -359,7 +359,7 @@ int roll_start(const struct roll_site *site, const struct unit *unit, const stru
 	roll->on_packed = callbacks->on_packed;
 	roll->on_end = callbacks->on_end;
 	roll->word_fd = roll->state_in = roll->state_out = -1;
-	roll->lent_channel = roll->lent_log = -1;
+	roll->lent_channel = roll->lent_log = roll->journal_fd = -1;
 	roll->begun_us = clock_now_us();
 	roll->result.started_s = time(NULL);
 	roll->result.way_back = "none";
@@ -406,6 +406,7 @@ void roll_end_custody(struct roll *roll)
 	if (roll->new)
 		outbox_clear(&roll->new->outbox);
 	custody_clear(&roll->custody);
+	roll->journal_fd = fd_close(roll->journal_fd);
 }
 
 const struct instance *roll_serving(const struct roll *roll)

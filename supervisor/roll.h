@@ -6,6 +6,7 @@
  *   roll_act.c   the actions on the way forward and of calling off
  *   roll_back.c  the actions of the way back
  *   roll_turn.c  what may become of a bake: a roll backward, a retreat by order, a parked version that leaves memory
+ *   roll_journal.c  with Journal=yes, what makes that way cost nothing
  */
 #pragma once
 
@@ -81,6 +82,9 @@ struct roll_result {
 	int64_t started_s;       /* CLOCK_REALTIME */
 	bool over;               /* the outcome is known */
 	bool verified;           /* the round trip lost nothing */
+	bool journal;            /* changes are, or were, written down without a gap */
+	uint64_t replayed, adopted; /* changes applied, connections of the failed version's that went on */
+	struct why journal_note; /* why @journal is not true although it was asked for */
 };
 
 struct roll {
@@ -113,6 +117,8 @@ struct roll {
 	int lent_channel, lent_log;       /* to a restore under way */
 	struct custody custody;
 	struct conn_sample before; /* at the commit */
+	int journal_fd;            /* -1: none */
+	bool resumed_with_journal; /* old was given it, and has not answered yet */
 
 	Upgraded__Wire__Totals saved, loaded;
 	uint32_t saved_fds, loaded_fds;
@@ -233,3 +239,14 @@ void roll_do_resume(struct roll *roll);
 void roll_do_restore(struct roll *roll);
 void roll_do_cold_start(struct roll *roll);
 void roll_check_aborted(struct roll *roll);
+
+/** roll_journal_begin() - Before Receive: create it, or say why there is none. */
+void roll_journal_begin(struct roll *roll);
+/** roll_journal_usable() - Would a way back now lose nothing? */
+bool roll_journal_usable(const struct roll *roll);
+/** roll_journal_resume() - Return: the journal for old to resume with, borrowed; -1: there is none, or it is of no use. */
+int roll_journal_resume(struct roll *roll);
+void roll_journal_hear_full(struct roll *roll, uint64_t bytes);
+void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds);
+void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed);
+void roll_journal_hear_refused(struct roll *roll, const char *reason);

@@ -58,13 +58,14 @@ static void send_receive(struct roll *roll)
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	Upgraded__Wire__Limits limits = instance_limits(roll->unit);
-	int fds[] = { roll->word_fd, roll->state_in };
+	int fds[] = { roll->word_fd, roll->state_in, roll->journal_fd };
 
 	receive.limits = &limits;
 	receive.generation = roll->options.generation;
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
 	receive.deadline_us = roll->prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
-	instance_send(roll->new, &message, fds, 2);
+	receive.journal = roll->journal_fd >= 0;
+	instance_send(roll->new, &message, fds, receive.journal ? 3 : 2);
 }
 
 void roll_do_prepare(struct roll *roll)
@@ -90,6 +91,7 @@ void roll_do_prepare(struct roll *roll)
 	roll->settles_us =
 		roll->prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us + COMMIT_GRACE_US;
 	roll_say(roll, "quiesce", roll->old->child.pid, "version %s was asked to quiesce", roll->result.from);
+	roll_journal_begin(roll);
 	send_receive(roll);
 	send_prepare(roll);
 }
@@ -372,8 +374,8 @@ void roll_do_bake(struct roll *roll)
 {
 	if (!roll->old)
 		roll_end_custody(roll), send_baked(roll);
-	roll_say(roll, "bake", roll->new->child.pid, "watching version %s for %" PRIu64 " ms; way back: %s", roll->result.to,
-		 roll->options.bake_us / 1000, roll->result.way_back);
+	roll_say(roll, "bake", roll->new->child.pid, "watching version %s for %" PRIu64 " ms; way back: %s%s", roll->result.to,
+		 roll->options.bake_us / 1000, roll->result.way_back, roll_journal_usable(roll) ? ", with a journal" : "");
 	timer_arm(roll->site->loop, &roll->bake, roll->result.commit_us + roll->options.bake_us, on_baked);
 	if (!roll->health.loop) /* it came back from another roll */
 		roll_watch_health(roll);

@@ -53,7 +53,7 @@ static void settle_connections(struct roll *roll)
 
 		if (!entry->is_tcp)
 			continue;
-		if (roll->unit->on_dirty == DIRTY_KEEP || may_go_on(roll, &after, entry->id.inode)) {
+		if ((roll->unit->on_dirty == DIRTY_KEEP && !entry->since_commit) || may_go_on(roll, &after, entry->id.inode)) {
 			roll->result.kept++;
 		} else {
 			roll->result.reset++;
@@ -79,6 +79,7 @@ static void send_custody(struct roll *roll)
 			upgraded__wire__fd_info__init(&infos[i]);
 			infos[i].name = roll->custody.entries[sent + i].name;
 			infos[i].tag = roll->custody.entries[sent + i].tag;
+			infos[i].moved = roll->custody.entries[sent + i].moved;
 			pointers[i] = &infos[i];
 			numbers[i] = roll->custody.entries[sent + i].fd;
 		}
@@ -94,18 +95,23 @@ void roll_do_resume(struct roll *roll)
 	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
 
-	settle_connections(roll);
-	if (roll->result.died_us > roll->result.commit_us && roll->result.commit_us)
-		roll->result.lost_us = roll->result.died_us - roll->result.commit_us;
-	roll_say(roll, "resume", roll->old->child.pid, "%s; version %s comes back %s: %u connections go on, %u are reset",
-		 roll->result.cause.text, roll->result.from, roll->from_image ? "from its image" : "from memory",
-		 roll->result.kept, roll->result.reset);
-	if (roll->result.lost_us)
-		roll_say(roll, "resume", roll->old->child.pid, "what was written in the %" PRIu64 ".%03" PRIu64
-			 " s since the commit is lost", roll->result.lost_us / USEC_PER_SEC,
-			 roll->result.lost_us % USEC_PER_SEC / 1000);
+	int journal = roll_journal_resume(roll);
+
+	resume.journal = journal >= 0;
+	if (!resume.journal) {
+		settle_connections(roll);
+		if (roll->result.died_us > roll->result.commit_us && roll->result.commit_us)
+			roll->result.lost_us = roll->result.died_us - roll->result.commit_us;
+		roll_say(roll, "resume", roll->old->child.pid, "%s; version %s comes back %s: %u connections go on, %u are reset",
+			 roll->result.cause.text, roll->result.from, roll->from_image ? "from its image" : "from memory",
+			 roll->result.kept, roll->result.reset);
+		if (roll->result.lost_us)
+			roll_say(roll, "resume", roll->old->child.pid, "what was written in the %" PRIu64 ".%03" PRIu64
+				 " s since the commit is lost", roll->result.lost_us / USEC_PER_SEC,
+				 roll->result.lost_us % USEC_PER_SEC / 1000);
+	}
 	roll->old_goes_on = false;
-	instance_send(roll->old, &message, NULL, 0);
+	instance_send(roll->old, &message, &journal, resume.journal ? 1 : 0);
 	send_custody(roll);
 }
 

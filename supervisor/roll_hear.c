@@ -87,17 +87,19 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 			    reason_of(reason));
 	else
 		roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, reason_of(reason));
+	roll_journal_hear_refused(roll, reason_of(reason));
 	/* Before it stood, a refusal means that it never stopped serving. */
 	if (!roll->old_stands)
 		roll->old_goes_on = true;
 	roll_happen(roll, ROLL_EV_OLD_REFUSED);
 }
 
-static void hear_resumed(struct roll *roll, uint64_t at_us)
+static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed)
 {
 	roll->old_goes_on = true;
 	roll->old_stands = false;
-	roll->result.resume_us = at_us;
+	roll->result.resume_us = resumed->at_us;
+	roll_journal_hear_resumed(roll, resumed);
 	if (roll->state == ROLL_TRANSFER || roll->state == ROLL_COMMIT)
 		roll_blame(roll, "version %s (pid %d) went on by itself: the roll took too long", roll->result.from,
 			   roll->old->child.pid);
@@ -136,7 +138,7 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 		roll_happen(roll, ROLL_EV_PARKED);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
-		hear_resumed(roll, message->resumed->at_us);
+		hear_resumed(roll, message->resumed);
 		break;
 	default: /* a pong or a close from before the roll: old news, unless another roll's bake is on */
 		if (roll->on_aside)
@@ -281,6 +283,12 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
 		roll_start_progresses(roll, message->start_progress->text);
 		health_progress(&roll->health, message->start_progress->text);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
+		roll_journal_hear_fds(roll, message->fds, fds);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL:
+		roll_journal_hear_full(roll, message->journal_full->bytes);
 		break;
 	default:
 		roll_hear_new(roll, message, fds);

@@ -46,6 +46,10 @@ static void fill_report(const struct roll_result *result, Upgraded__Wire__RollRe
 	report->restore_us = result->restore_us;
 	report->verified = result->verified;
 	report->lost_us = result->lost_us;
+	report->journal = result->journal;
+	report->replayed = result->replayed;
+	report->adopted = result->adopted;
+	report->journal_note = text_of(result->journal_note.text);
 	report->way_back = text_of(result->way_back);
 	report->cause = text_of(result->cause.text);
 	for (unsigned i = 0; i < result->lines.n; i++)
@@ -236,6 +240,7 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 	};
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
 	enum roll_outcome outcome = roll->over ? roll->outcome : ROLL_IS_DONE;
+	const char *next = answers[outcome].next;
 
 	if (outcome == ROLL_IS_DONE && *roll->image_missed.text) {
 		service_answer(service, asker, WIRE_EXIT_DONE, NULL, roll, roll->image_missed.text,
@@ -244,6 +249,8 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 			       service->name, roll->to, roll->way_back);
 		return;
 	}
-	service_answer(service, asker, answers[outcome].code, NULL, roll, roll->cause.text, answers[outcome].next,
+	if (roll->journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
+		next = "its journal made up for it: nothing is lost; mend the cause before you roll again";
+	service_answer(service, asker, answers[outcome].code, NULL, roll, roll->cause.text, next,
 		       "%s: %s%s%s", service->name, answers[outcome].before, roll->to, answers[outcome].after);
 }

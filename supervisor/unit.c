@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
+#include "supervisor/journal_file.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -213,6 +214,16 @@ static int set_small_size(struct unit *unit, const struct key *key, const char *
 	return 0;
 }
 
+static int set_journal_size(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t n;
+
+	if (unit_size(value, &n) < 0 || n < JOURNAL_BYTES_MIN)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = n;
+	return 0;
+}
+
 static int set_bool(struct unit *unit, const struct key *key, const char *value)
 {
 	*(bool *)field(unit, key) = strcmp(value, "yes") == 0;
@@ -332,6 +343,8 @@ static const struct key keys[] = {
 	{ "ImagesMaxSize", "a size such as 20G; 0: no limit", set_size, AT(images_max_size) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
+	{ "Journal", "yes or no", set_bool, AT(journal) },
+	{ "JournalSize", "a size from 64K, such as 256M", set_journal_size, AT(journal_bytes) },
 	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },
 	{ "StateTypesMax", "a number from 1", set_small_size, AT(state_types_max) },
 	{ "StateMax", "a size such as 20G; 0: no limit", set_size, AT(state_max) },
@@ -445,6 +458,7 @@ static struct unit *unit_new(const char *name, const char *path)
 		.restart_delay_us = USEC_PER_SEC,
 		.images_keep = UNIT_IMAGES_KEEP,
 		.images_max_age_us = UNIT_IMAGES_MAX_AGE_US,
+		.journal_bytes = JOURNAL_BYTES_DEFAULT,
 		.level = 1,
 		.memory_low_bytes = UINT64_C(256) << 20,
 		.memory_pressure_percent = 40,

@@ -56,6 +56,8 @@ struct unit {
 	enum unit_verify verify;
 	enum unit_restart restart;
 	bool require_image;     /* no roll that could not go back by an image */
+	bool journal;
+	uint64_t journal_bytes;
 	unsigned level;         /* enum upg_level as a number */
 	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
 	uint64_t memory_low_bytes;        /* a parked version leaves memory when less is available; 0: never for that */

@@ -75,6 +75,38 @@ Test(render_text, summary_of_a_roll)
 			   "     serving  2.0 (pid 4242)\n");
 }
 
+Test(render_text, a_journal_says_what_it_saved_and_what_it_could_not)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.outcome = TEXT("rolled-back-parked");
+	roll.kept = 12;
+	roll.journal = true;
+	roll.replayed = 1234;
+	roll.adopted = 2;
+	result.code = 6;
+	result.text = TEXT("2.0 died, 1.0 serves again");
+	result.roll = &roll;
+	render_failure(&term, &args, &result);
+	expect_page(&term, "upgradectl: roll web 2.0: 2.0 died, 1.0 serves again\n"
+			   "        roll  1.0 -> 2.0, rolled-back-parked\n"
+			   "     journal  1,234 changes were taken over, and 2 connections of the failed version\n"
+			   " connections  12 kept, 0 reset\n");
+	roll.journal = false;
+	roll.journal_note = TEXT("it was full");
+	term = page(true);
+	render_failure(&term, &args, &result);
+	expect_page(&term, "upgradectl: roll web 2.0: 2.0 died, 1.0 serves again\n"
+			   "        roll  1.0 -> 2.0, rolled-back-parked\n"
+			   "     journal  it was full\n"
+			   " connections  12 kept, 0 reset\n");
+}
+
 Test(render_text, summary_of_a_start)
 {
 	struct args args = { .verb = VERB(START), .verb_name = "start", .service = "web" };

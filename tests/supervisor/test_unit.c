@@ -78,6 +78,8 @@ Test(unit, has_a_default_for_all_but_exec, .fini = teardown)
 	cr_assert_eq(unit->rollback, ROLLBACK_AUTO);
 	cr_assert_eq(unit->on_dirty, DIRTY_RESET);
 	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
+	cr_assert_not(unit->journal);
+	cr_assert_eq(unit->journal_bytes, 256u << 20);
 	cr_assert_eq(unit->level, 1);
 	cr_assert_eq(unit->limit_nofile, 0);
 	cr_assert(unit->start_timeout_us && unit->quiesce_timeout_us && unit->transfer_timeout_us &&
@@ -155,6 +157,15 @@ Test(unit, reads_sizes_in_units_of_1024, .fini = teardown)
 	cr_assert_eq(unit->state_max, UINT64_C(2) << 40);
 }
 
+Test(unit, takes_a_journal_and_its_size, .fini = teardown)
+{
+	expect_good(with("Journal=yes\nJournalSize=64K"));
+	cr_assert(unit->journal);
+	cr_assert_eq(unit->journal_bytes, 64u << 10);
+	expect_good(with("Journal=yes\nJournal=no"));
+	cr_assert_not(unit->journal);
+}
+
 Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)
 {
 	expect_good(with("Bake=0\nRestartDelay=0"));
@@ -163,6 +174,11 @@ Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)
 }
 
 static const char *const bad_lines[] = {
+	"Journal=",
+	"Journal=maybe",
+	"JournalSize=",
+	"JournalSize=65535",
+	"JournalSize=1X",
 	"Version=",
 	"Version=../v1",
 	"Version=v 1",
