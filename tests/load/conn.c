@@ -108,6 +108,9 @@ static size_t conn_leave(struct conn *conn, enum conn_state state)
 		load->surveying--;
 	else if (!conn->filled)
 		load->opening--;
+	if (conn->reopening)
+		load->reopening--;
+	conn->reopening = conn->reopen_due = false;
 	stream_close(conn);
 	conn->state = state;
 	return in_flight;
@@ -215,6 +218,20 @@ fail:
 	conn_ended(conn, detail);
 }
 
+void conn_reopen(struct conn *conn)
+{
+	conn->load->live--;
+	conn->load->reopening++;
+	conn->load->stats.total.reopened++;
+	op_queue_trim(&conn->ops);
+	stream_close(conn);
+	conn->reopen_due = false;
+	conn->reopening = true;
+	conn_open(conn);
+	/* How long that takes is not what a request's latency says. */
+	conn->disturbed = true;
+}
+
 static void conn_connected(struct conn *conn)
 {
 	char detail[160];
@@ -229,6 +246,9 @@ static void conn_connected(struct conn *conn)
 	}
 	conn->state = CONN_LIVE;
 	conn->load->live++;
+	if (conn->reopening)
+		conn->load->reopening--;
+	conn->reopening = false;
 	conn->next_key = 0;
 	conn_pump(conn);
 	if (conn->state == CONN_LIVE)

@@ -51,6 +51,8 @@ struct conn {
 	bool narrow;     /* small buffers, so that the server is left with output it cannot send; not measured */
 	bool surveyed;   /* reopened after a reset, to be read back before anything else */
 	bool filled;     /* all keys have been set once */
+	bool reopen_due; /* to be closed and opened again when nothing is in flight */
+	bool reopening;  /* that is going on */
 	struct model model;
 	struct mix mix;
 	struct parser parser;
@@ -78,6 +80,9 @@ void conn_done(struct conn *conn);
 
 /** conn_open() - Begin to connect. Failure ends the connection as any other would. */
 void conn_open(struct conn *conn);
+
+/** conn_reopen() - Close a connection with nothing in flight, as a client may at any time, and open it again. */
+void conn_reopen(struct conn *conn);
 
 /** conn_ready() - Handle what epoll reported. */
 void conn_ready(struct conn *conn, uint32_t events);

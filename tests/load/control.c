@@ -213,7 +213,7 @@ static bool work_advance(struct control *control)
 
 	switch (control->work) {
 	case CONTROL_PAUSE:
-		if (load->outstanding)
+		if (load->outstanding || load->reopening)
 			return false;
 		line_print_consume(answer_new("pause"));
 		break;
@@ -234,7 +234,7 @@ static bool work_advance(struct control *control)
 		settle_answer(control);
 		break;
 	case CONTROL_STOP_PAUSE:
-		if (load->outstanding)
+		if (load->outstanding || load->reopening)
 			return false;
 		window_abandon(load);
 		load_audit(load);

@@ -49,7 +49,7 @@ int load_open(struct load *load, const struct load_config *config, struct why *w
 	size_t limit;
 	int rc;
 
-	*load = (struct load){ .config = config, .epoll_fd = -1 };
+	*load = (struct load){ .config = config, .epoll_fd = -1, .reopen_us = UINT64_MAX };
 	limit = fd_raise_limit();
 	if (limit < (size_t)config->connections + 16)
 		return why_set(why, -EMFILE,
@@ -117,6 +117,7 @@ static void pace_begin(struct load *load)
 {
 	load->base_us = clock_now_us();
 	load->tick = 0;
+	load->reopen_us = load->config->reopen_rate ? load->base_us : UINT64_MAX;
 	for (unsigned i = 0; i < load->config->connections; i++) {
 		struct conn *conn = &load->conns[i];
 
@@ -143,9 +144,24 @@ static void pace_follow(struct load *load, uint64_t now_us)
 	}
 }
 
+static void reopen_follow(struct load *load, uint64_t now_us)
+{
+	for (; load->reopen_us <= now_us; load->reopen_us += USEC_PER_SEC / load->config->reopen_rate) {
+		struct conn *conn = &load->conns[load->reopen_next++ % load->config->connections];
+
+		if (conn->state != CONN_LIVE || load->window_open)
+			continue;
+		conn->reopen_due = true;
+		conn_ready(conn, 0);
+	}
+}
+
 void load_pause(struct load *load)
 {
 	load->paused = true;
+	load->reopen_us = UINT64_MAX;
+	for (unsigned i = 0; i < load->config->connections; i++)
+		load->conns[i].reopen_due = false;
 }
 
 void load_continue(struct load *load)
@@ -200,7 +216,8 @@ int load_turn(struct load *load, uint64_t until_us, struct why *why)
 	int rc;
 
 	connections_open(load);
-	until_us = min_us(min_us(until_us, load->scan_us), min_us(tick_due_us(load), alarms_next_us(&load->alarms)));
+	until_us = min_us(until_us, min_us(load->scan_us, load->reopen_us));
+	until_us = min_us(until_us, min_us(tick_due_us(load), alarms_next_us(&load->alarms)));
 	rc = events_wait(load, until_us, why);
 	if (rc < 0)
 		return rc;
@@ -208,6 +225,7 @@ int load_turn(struct load *load, uint64_t until_us, struct why *why)
 	while ((alarm = alarms_due(&load->alarms, now_us)))
 		conn_alarm((struct conn *)(void *)((char *)alarm - offsetof(struct conn, alarm)));
 	pace_follow(load, now_us);
+	reopen_follow(load, now_us);
 	overdue_scan(load, now_us);
 	if (!load->ready && load->opened == load->config->connections && load->opening == 0) {
 		load->ready = true;

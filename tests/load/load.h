@@ -16,6 +16,7 @@ struct load_config {
 	unsigned connections;
 	unsigned keys;       /* of each connection */
 	uint64_t rate;       /* requests per second over all connections; 0: as fast as possible */
+	uint64_t reopen_rate; /* connections closed and opened again per second; 0: none */
 	uint64_t duration_us; /* 0: until told */
 	size_t value_min, value_max;
 	unsigned pipeline;   /* most requests in flight on a connection */
@@ -47,6 +48,7 @@ struct load {
 	unsigned opened;  /* connections begun */
 	unsigned opening; /* ... and not through with their first keys */
 	unsigned live;
+	unsigned reopening;   /* closed by us and not open again */
 	unsigned auditing;    /* connections that have keys yet to ask for or to hear of in an audit */
 	unsigned surveying;   /* reset connections being read back */
 	uint64_t outstanding; /* requests without an answer, on all connections */
@@ -54,6 +56,8 @@ struct load {
 	struct settlement settlement;
 
 	uint64_t base_us, tick; /* the pace: request number tick is due at base + tick / rate */
+	uint64_t reopen_us;     /* when the next connection is to be closed and opened again */
+	unsigned reopen_next;   /* which one */
 	uint64_t scan_us;       /* when to look for overdue answers next */
 };
 

@@ -13,7 +13,8 @@ static const char usage_text[] =
 	"Usage: upg-load [OPTION]... HOST:PORT\n"
 	"\n"
 	"Keep many memcached connections busy, know what every answer must be, and count each one that is not.\n"
-	"No connection is opened twice: run it while the server is replaced.\n"
+	"A connection is opened once (but see --reopen), and never again when it has ended by itself: run this while\n"
+	"the server is replaced.\n"
 	"\n"
 	"  -c, --connections N     connections (1000)\n"
 	"  -k, --keys N            keys of each connection (8)\n"
@@ -22,6 +23,8 @@ static const char usage_text[] =
 	"      --value-bytes MIN-MAX\n"
 	"                          sizes of values (32-1500)\n"
 	"      --pipeline N        most requests in flight on a connection (4)\n"
+	"      --reopen N          connections that this client closes and opens again per second, between requests; what it\n"
+	"                          had stored must still be there (0)\n"
 	"      --seed N            of everything that is random (1)\n"
 	"      --timeout SECONDS   a request without an answer for so long has failed (30)\n"
 	"      --control           read commands from standard input, answer in JSON lines:\n"
@@ -67,7 +70,7 @@ static bool range_parse(const char *text, struct load_config *config)
 	return true;
 }
 
-enum { OPTION_VALUE_BYTES = 256, OPTION_PIPELINE, OPTION_SEED, OPTION_TIMEOUT, OPTION_CONTROL };
+enum { OPTION_VALUE_BYTES = 256, OPTION_PIPELINE, OPTION_REOPEN, OPTION_SEED, OPTION_TIMEOUT, OPTION_CONTROL };
 
 static bool option_take(int option, const char *text, struct load_config *config)
 {
@@ -95,6 +98,8 @@ static bool option_take(int option, const char *text, struct load_config *config
 		ok = number_parse(text, 1, 1000, &n);
 		config->pipeline = (unsigned)n;
 		return ok;
+	case OPTION_REOPEN:
+		return number_parse(text, 0, 100000, &config->reopen_rate);
 	case OPTION_SEED:
 		return number_parse(text, 0, UINT64_MAX, &config->seed);
 	case OPTION_TIMEOUT:
@@ -119,6 +124,7 @@ static int options_parse(int argc, char **argv, struct load_config *config)
 		{ "duration", required_argument, NULL, 'd' },
 		{ "value-bytes", required_argument, NULL, OPTION_VALUE_BYTES },
 		{ "pipeline", required_argument, NULL, OPTION_PIPELINE },
+		{ "reopen", required_argument, NULL, OPTION_REOPEN },
 		{ "seed", required_argument, NULL, OPTION_SEED },
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 		{ "control", no_argument, NULL, OPTION_CONTROL },

@@ -111,7 +111,7 @@ static bool burst_due(const struct conn *conn)
 {
 	const struct load *load = conn->load;
 
-	if (!load->ready || load->paused || !conn->filled || conn->surveyed)
+	if (!load->ready || load->paused || !conn->filled || conn->surveyed || conn->reopen_due)
 		return false;
 	if (load->config->rate)
 		return conn->allowed > conn->issued;
@@ -166,8 +166,19 @@ static void burst_issue(struct conn *conn)
 	}
 }
 
+static bool may_reopen(const struct conn *conn)
+{
+	return conn->reopen_due && conn->state == CONN_LIVE && conn->filled && !conn->surveyed && !conn->auditing &&
+	       !conn->load->paused && !conn->load->window_open && conn->hold_pos == POS_NONE && !conn->unread &&
+	       op_queue_in_flight(&conn->ops) == 0;
+}
+
 void conn_pump(struct conn *conn)
 {
+	if (may_reopen(conn)) {
+		conn_reopen(conn);
+		return;
+	}
 	while (conn->state == CONN_LIVE && conn->hold_pos == POS_NONE && !conn->unread &&
 	       op_queue_in_flight(&conn->ops) < conn->load->config->pipeline) {
 		if (housekeeping_due(conn))

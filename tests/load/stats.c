@@ -103,6 +103,7 @@ static void counts_json(const struct counts *now, const struct counts *since, js
 	number_set(object, "lost_connections", now->lost - since->lost);
 	number_set(object, "cut", now->cuts - since->cuts);
 	number_set(object, "left_unread", now->unread - since->unread);
+	number_set(object, "reopened", now->reopened - since->reopened);
 }
 
 static json_t *histogram_json(const struct histogram *histogram)

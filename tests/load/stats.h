@@ -29,6 +29,7 @@ struct counts {
 	uint64_t lost;     /* connections that ended and should not have */
 	uint64_t cuts;     /* requests sent in two parts with a pause between */
 	uint64_t unread;   /* times that answers were left unread for a while */
+	uint64_t reopened; /* connections that we closed, and opened again */
 };
 
 struct stats {

@@ -62,9 +62,10 @@ static struct rig_load *load_free(struct rig_load *load)
 
 static int begin(struct rig *rig, uint16_t port, const struct rig_load_options *options, struct rig_load *load)
 {
-	char program[PATH_MAX], connections[16], keys[16], rate[16], pipeline[16], seed[16], address[32];
+	char program[PATH_MAX], connections[16], keys[16], rate[16], pipeline[16], seed[16], reopen[16], address[32];
 	const char *argv[] = { program, "--control", "-c", connections, "-k", keys, "-r", rate, "--pipeline", pipeline,
-			       "--seed", seed, "--value-bytes", options->values ? options->values : "32-1500", address, NULL };
+			       "--seed", seed, "--reopen", reopen, "--value-bytes",
+			       options->values ? options->values : "32-1500", address, NULL };
 	struct rig_run run = { .argv = argv };
 	struct program_spec spec = { .run = &run, .log = "upg-load.log", .log_error_only = true, .input = true };
 	int rc;
@@ -75,6 +76,7 @@ static int begin(struct rig *rig, uint16_t port, const struct rig_load_options *
 	snprintf(rate, sizeof(rate), "%u", options->rate ? options->rate : 5000);
 	snprintf(pipeline, sizeof(pipeline), "%u", options->pipeline ? options->pipeline : 4);
 	snprintf(seed, sizeof(seed), "%u", options->seed ? options->seed : 1);
+	snprintf(reopen, sizeof(reopen), "%u", options->reopen);
 	snprintf(address, sizeof(address), "127.0.0.1:%u", port);
 	rc = program_begin(rig, &spec, &load->child);
 	if (rc < 0)

@@ -145,6 +145,7 @@ struct rig_load_options {
 	const char *values;    /* MIN-MAX bytes; NULL: 32-1500 */
 	unsigned pipeline;     /* 0: 4 */
 	unsigned seed;         /* 0: 1 */
+	unsigned reopen;       /* connections closed and opened again per second */
 };
 
 /** rig_load_start() - Start upg-load against 127.0.0.1:@port and wait until all connections have their keys. @options: NULL:
