@@ -1,37 +1,89 @@
 /* SPDX-License-Identifier: MIT */
-/* A connection between its two buffers; no socket is involved. */
+/* A connection and its client, who never makes it wait. */
+#include "base/fd.h"
 #include "shim/examples/cached/connection.h"
 #include "shim/examples/cached/server.h"
+#include "shim/examples/cached/upgrade.h"
+#include "shim/upgrade.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #define NOW (INT64_C(1800000000) * NSEC_PER_SEC)
 
 static struct server server;
 static struct connection *client;
+static int peer; /* the client's end */
+
+static struct connection *connection_open(uint64_t id, int *ret_peer)
+{
+	struct connection *connection;
+	struct upg_conn *conn;
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	cr_assert_eq(upg_conn_open(server.upg, pair[0], "client", id, &conn), 0);
+	connection = connection_new(conn, id);
+	cr_assert_not_null(connection);
+	*ret_peer = pair[1];
+	return connection;
+}
+
+static void connection_end(struct connection *connection, int *end)
+{
+	upg_conn_close(connection->conn, -1);
+	connection_free(connection);
+	*end = fd_close(*end);
+}
 
 static void set_up(void)
 {
 	server = (struct server){ .options = { .address = "127.0.0.1", .n_workers = 1, .bytes_max = 64 << 20 } };
 	cr_assert_eq(store_init(&server.store, server.options.bytes_max), 0);
-	client = connection_new(-1, 1);
-	cr_assert_not_null(client);
+	cr_assert_eq(upgrade_open(&server), 0);
+	client = connection_open(1, &peer);
 }
 
 static void tear_down(void)
 {
-	client = connection_free(client);
+	connection_end(client, &peer);
+	upg_free(server.upg);
 	store_done(&server.store);
 }
 
 TestSuite(connection, .timeout = 60, .init = set_up, .fini = tear_down);
 
+/* Past connection_receive(), which takes no more than it wants. */
+static void feed_to(struct connection *connection, int end, const void *data, size_t size)
+{
+	while (size) {
+		ssize_t n = send(end, data, size, MSG_NOSIGNAL);
+
+		cr_assert_gt(n, 0);
+		data = (const char *)data + n;
+		size -= (size_t)n;
+		while (n > 0)
+			n -= upg_conn_receive(connection->conn, (size_t)n);
+	}
+}
+
 static void feed(const void *data, size_t size)
 {
-	buffer_put(&client->input, data, size);
+	feed_to(client, peer, data, size);
+}
+
+static void take(void)
+{
+	char sink[65536];
+
+	do {
+		cr_assert_eq(connection_send(client), 0);
+		while (recv(peer, sink, sizeof sink, 0) > 0)
+			;
+	} while (connection_output(client));
 }
 
 static int handle(void)
@@ -50,12 +102,13 @@ static int handle_all(void)
 
 static bool answered(const char *expected)
 {
-	bool same = buffer_size(&client->output) == strlen(expected) &&
-		    memcmp(buffer_front(&client->output), expected, strlen(expected)) == 0;
+	size_t size;
+	const char *output = upg_conn_output(client->conn, &size);
+	bool same = size == strlen(expected) && memcmp(output, expected, size) == 0;
 
 	if (!same)
-		cr_log_warn("answered: %.*s", (int)buffer_size(&client->output), buffer_front(&client->output));
-	buffer_consume(&client->output, buffer_size(&client->output));
+		cr_log_warn("answered: %.*s", (int)size, output);
+	take();
 	return same;
 }
 
@@ -87,7 +140,7 @@ Test(connection, answers_the_same_wherever_the_bytes_are_split)
 		feed(after, sizeof after - 1);
 		cr_assert_eq(handle_all(), CONNECTION_IDLE);
 		cr_assert(answered(replies), "split at %zu", split);
-		cr_assert_eq(buffer_size(&client->input), 0);
+		cr_assert_eq(connection_input(client), 0);
 	}
 }
 
@@ -115,7 +168,7 @@ Test(connection, bounds_the_requests_of_one_turn)
 	for (int i = 0; i < 200; i++)
 		feed("version\r\n", 9);
 	cr_expect_eq(handle(), CONNECTION_MORE);
-	cr_expect_eq(buffer_size(&client->input), (200 - REQUESTS_PER_TURN) * 9);
+	cr_expect_eq(connection_input(client), (200 - REQUESTS_PER_TURN) * 9);
 	cr_expect_eq(handle_all(), CONNECTION_IDLE);
 }
 
@@ -129,11 +182,11 @@ Test(connection, bounds_the_keys_of_one_retrieval_and_goes_on_where_it_was)
 		feed(" a", 2);
 	feed("\r\n", 2);
 	cr_expect_eq(handle(), CONNECTION_MORE);
-	cr_expect_eq(buffer_size(&client->output), REQUESTS_PER_TURN * strlen("VALUE a 0 1\r\nx\r\n"));
-	cr_expect_eq(client->answered, 3 + REQUESTS_PER_TURN * 2);
+	cr_expect_eq(connection_output(client), REQUESTS_PER_TURN * strlen("VALUE a 0 1\r\nx\r\n"));
+	cr_expect_eq(client->now.answered, 3 + REQUESTS_PER_TURN * 2);
 	cr_expect_eq(handle(), CONNECTION_IDLE);
-	cr_expect_eq(buffer_size(&client->output), 100 * strlen("VALUE a 0 1\r\nx\r\n") + strlen("END\r\n"));
-	cr_expect_eq(client->answered, 0);
+	cr_expect_eq(connection_output(client), 100 * strlen("VALUE a 0 1\r\nx\r\n") + strlen("END\r\n"));
+	cr_expect_eq(client->now.answered, 0);
 }
 
 Test(connection, stops_handling_and_receiving_while_its_output_is_not_taken)
@@ -149,13 +202,13 @@ Test(connection, stops_handling_and_receiving_while_its_output_is_not_taken)
 	feed("get a a a a\r\nget a\r\n", 20);
 	cr_expect_eq(handle(), CONNECTION_FULL);
 	cr_expect_eq(connection_events(client), EPOLLOUT);
-	cr_expect(buffer_size(&client->output) < 2 * VALUE_MAX);
+	cr_expect(connection_output(client) < 2 * VALUE_MAX);
 	size_t sent = 0;
 	do {
-		sent += buffer_size(&client->output);
-		buffer_consume(&client->output, buffer_size(&client->output));
+		sent += connection_output(client);
+		take();
 	} while (handle() != CONNECTION_IDLE);
-	sent += buffer_size(&client->output);
+	sent += connection_output(client);
 	cr_expect_eq(sent, 5 * (VALUE_MAX + strlen("VALUE a 0 1048576\r\n\r\n")) + 2 * strlen("END\r\n"));
 	free(value);
 }
@@ -165,7 +218,7 @@ Test(connection, handles_what_came_before_the_client_stopped_sending)
 	feed("version\r\nversion\r\nvers", 22);
 	client->eof = true;
 	cr_expect_eq(handle_all(), CONNECTION_ENDED);
-	cr_expect_eq(buffer_size(&client->output), 2 * strlen("VERSION 1.6.0-cached-v3\r\n"));
+	cr_expect_eq(connection_output(client), 2 * strlen("VERSION 1.6.0-cached-v3\r\n"));
 	cr_expect_eq(connection_events(client), EPOLLOUT);
 }
 
@@ -176,12 +229,13 @@ Test(connection, ends_with_quit_and_with_a_line_without_end)
 	cr_expect(answered("VERSION 1.6.0-cached-v3\r\n"));
 	cr_expect_eq(connection_events(client), 0);
 
-	struct connection *other = connection_new(-1, 2);
+	int other_peer;
+	struct connection *other = connection_open(2, &other_peer);
 	for (unsigned i = 0; i < LINE_MAX_BYTES; i++)
-		buffer_put(&other->input, "x", 1);
+		feed_to(other, other_peer, "x", 1);
 	cr_expect_eq(connection_handle(other, &server, NOW), CONNECTION_ENDED);
-	cr_expect(other->quit);
-	connection_free(other);
+	cr_expect(other->now.quit);
+	connection_end(other, &other_peer);
 }
 
 Test(connection, goes_on_from_saved_fields_at_every_split)
@@ -191,15 +245,16 @@ Test(connection, goes_on_from_saved_fields_at_every_split)
 		static char block[2000000];
 		feed(conversation, split);
 		handle_all();
-		struct connection *successor = connection_new(-1, client->id);
-		buffer_put(&successor->input, buffer_front(&client->input), buffer_size(&client->input));
-		buffer_put(&successor->output, buffer_front(&client->output), buffer_size(&client->output));
-		successor->swallow_bytes = client->swallow_bytes;
-		successor->swallow_line = client->swallow_line;
-		successor->answered = client->answered;
-		successor->quit = client->quit;
-		connection_free(client);
+		int successor_peer;
+		struct connection *successor = connection_open(client->id + 1, &successor_peer);
+		size_t input_size, output_size;
+		const void *input = upg_conn_input(client->conn, &input_size);
+		const void *output = upg_conn_output(client->conn, &output_size);
+		cr_assert_eq(upg_conn_restore(successor->conn, input, input_size, output, output_size), 0);
+		successor->now = client->now;
+		connection_end(client, &peer);
 		client = successor;
+		peer = successor_peer;
 		feed(conversation + split, sizeof conversation - 1 - split);
 		feed(block, sizeof block);
 		feed(after, sizeof after - 1);

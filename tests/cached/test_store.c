@@ -29,7 +29,18 @@ static enum store_outcome put(enum store_mode mode, const char *key, const char 
 
 	cr_assert_not_null(item);
 	item_state_expire(item, item_expiry_ns(exptime, now));
-	return store_put_consume(&store, mode, item, 0, now);
+	store_lock(&store, NULL, now);
+	enum store_outcome outcome = store_put_consume(&store, mode, item, 0, now);
+	store_unlock(&store);
+	return outcome;
+}
+
+static struct item *get(const char *key, int64_t now)
+{
+	store_lock(&store, NULL, now);
+	struct item *item = store_get(&store, key, strlen(key), now);
+	store_unlock(&store);
+	return item;
 }
 
 static enum store_outcome set(const char *key, const char *value)
@@ -39,7 +50,7 @@ static enum store_outcome set(const char *key, const char *value)
 
 static bool has(const char *key, const char *value, int64_t now)
 {
-	struct item *item = store_get(&store, key, strlen(key), now);
+	struct item *item = get(key, now);
 	bool same = item && item->value_size == strlen(value) && memcmp(item_value(item), value, item->value_size) == 0;
 
 	item_put(item);
@@ -48,7 +59,7 @@ static bool has(const char *key, const char *value, int64_t now)
 
 static bool lacks(const char *key, int64_t now)
 {
-	struct item *item = store_get(&store, key, strlen(key), now);
+	struct item *item = get(key, now);
 
 	item_put(item);
 	return !item;
@@ -119,7 +130,7 @@ Test(store, refuses_what_is_larger_than_all_its_memory)
 Test(store, keeps_a_value_that_is_being_sent_although_it_was_replaced)
 {
 	set("a", "old");
-	struct item *item = store_get(&store, "a", 1, NOW);
+	struct item *item = get("a", NOW);
 	set("a", "new");
 	store_flush(&store, 0, NOW);
 	set("b", "x");
@@ -145,7 +156,7 @@ Test(store, obeys_each_mode)
 Test(store, lets_only_the_holder_of_the_current_cas_through)
 {
 	set("a", "1");
-	struct item *item = store_get(&store, "a", 1, NOW);
+	struct item *item = get("a", NOW);
 	uint64_t cas = item->cas;
 	item_put(item);
 	cr_expect_eq(store_put_consume(&store, STORE_CAS, item_new("a", 1, "2", 1, 0), cas, NOW), STORE_DONE);
@@ -161,7 +172,7 @@ Test(store, keeps_flags_and_expiry_through_append_and_incr)
 	cr_expect_eq(put(STORE_APPEND, "n", "0", 0, NOW), STORE_DONE);
 	cr_expect_eq(store_add_number(&store, "n", 1, true, 5, NOW, &number), STORE_DONE);
 	cr_expect_eq(number, 15);
-	struct item *item = store_get(&store, "n", 1, NOW);
+	struct item *item = get("n", NOW);
 	cr_expect_eq(item->flags, 7);
 	item_put(item);
 	cr_expect(lacks("n", NOW + 10 * NSEC_PER_SEC));
@@ -280,4 +291,109 @@ Test(store, loads_in_order_with_cas_and_without_evicting)
 	set("x", "1");
 	cr_expect(store.bytes <= store.bytes_max, "the next request brings it down");
 	cr_expect(lacks("f", NOW));
+}
+
+/* ---- another store that follows ---- */
+
+static struct store other;
+
+static void follow(void *userdata, void *for_whom, enum store_change change, const struct item *item)
+{
+	struct item *copy;
+
+	(void)userdata, (void)for_whom;
+	switch (change) {
+	case STORE_ITEM_PUT:
+		copy = item_new(item_key(item), item->key_size, item_value(item), item->value_size, item->flags);
+		copy->cas = item->cas;
+		copy->state = item->state;
+		store_replay_put_consume(&other, copy);
+		return;
+	case STORE_ITEM_REMOVED:
+		store_replay_remove(&other, item_key(item), item->key_size);
+		return;
+	case STORE_EMPTIED:
+		store_replay_empty(&other);
+		return;
+	case STORE_NUMBERS:
+		other.flush_due_ns = store.flush_due_ns;
+		other.counters = store.counters;
+		return;
+	}
+}
+
+static int in_other(const struct item *item, void *arg)
+{
+	const struct item *twin = table_find(&other.table, table_hash(&other.table, item_key(item), item->key_size),
+					     item_key(item), item->key_size);
+
+	(void)arg;
+	cr_assert_not_null(twin);
+	cr_assert_eq(twin->value_size, item->value_size);
+	cr_assert_eq(memcmp(item_value(twin), item_value(item), item->value_size), 0);
+	cr_assert_eq(twin->cas, item->cas);
+	cr_assert_eq(twin->flags, item->flags);
+	cr_assert_eq(twin->state.expires_ns, item->state.expires_ns);
+	return 0;
+}
+
+Test(store, tells_all_that_another_one_needs_to_follow)
+{
+	static char value[20 * 1024];
+	unsigned rng = 12345;
+	uint64_t number;
+
+	cr_assert_eq(store_init(&other, SIZE_MAX), 0);
+	store.on_change = follow;
+	memset(value, '1', sizeof value - 1);
+	for (int i = 0; i < 20000; i++) {
+		int64_t now = NOW + i * NSEC_PER_SEC / 100;
+		char key[16];
+
+		rng = rng * 1103515245 + 12345;
+		snprintf(key, sizeof key, "k%u", rng >> 8 & 127);
+		value[rng >> 16 & 4095] = '1';
+		switch (rng >> 20 & 15) {
+		case 0:
+			store_lock(&store, NULL, now);
+			store_delete(&store, key, strlen(key), now);
+			store_unlock(&store);
+			break;
+		case 1:
+			store_lock(&store, NULL, now);
+			item_put(store_touch(&store, key, strlen(key), now + 60 * NSEC_PER_SEC, now));
+			store_unlock(&store);
+			break;
+		case 2:
+			store_lock(&store, NULL, now);
+			store_add_number(&store, key, strlen(key), true, 3, now, &number);
+			store_unlock(&store);
+			break;
+		case 3:
+			if ((rng >> 24 & 31) == 0) {
+				store_lock(&store, NULL, now);
+				store_flush(&store, rng >> 30 ? now + NSEC_PER_SEC : 0, now);
+				store_unlock(&store);
+			}
+			break;
+		case 4:
+			put(STORE_APPEND, key, "1", 0, now);
+			break;
+		case 5:
+			put(STORE_SET, key, "7", 30, now);
+			break;
+		default:
+			put(STORE_SET, key, value + (rng >> 17 & 16383), 0, now);
+		}
+		if (i % 1000 == 0)
+			store_walk(&store, in_other, NULL);
+	}
+	store_walk(&store, in_other, NULL);
+	cr_expect_gt(store.counters.evictions, 0);
+	cr_expect_gt(store.counters.cmd_flush, 0);
+	/* What has expired here unseen may be there still, and is found to be expired there as well. */
+	cr_expect_geq(other.table.count, store.table.count);
+	cr_expect_eq(other.cas, store.cas);
+	cr_expect_eq(other.flush_due_ns, store.flush_due_ns);
+	store_done(&other);
 }

@@ -2,6 +2,7 @@
 #include "shim/examples/cached/command.h"
 
 #include "shim/examples/cached/breakage.h"
+#include "shim/examples/cached/connection.h"
 #include "shim/examples/cached/server.h"
 
 #include <string.h>
@@ -9,98 +10,107 @@
 
 static const char out_of_memory[] = "SERVER_ERROR out of memory storing object";
 
-static void answer(const struct request *request, struct buffer *output, const char *text)
+static void reply(const struct request *request, struct answer *output, const char *text)
 {
 	if (request->noreply)
 		return;
-	buffer_put_text(output, text);
-	buffer_put_text(output, "\r\n");
+	answer_put_text(output, text);
+	answer_put_text(output, "\r\n");
 }
 
 /* @done: what this request calls success. */
-static void answer_outcome(const struct request *request, struct buffer *output, enum store_outcome outcome, const char *done)
+static void reply_outcome(const struct request *request, struct answer *output, enum store_outcome outcome, const char *done)
 {
 	switch (outcome) {
 	case STORE_DONE:
-		answer(request, output, done);
+		reply(request, output, done);
 		return;
 	case STORE_NOT_STORED:
-		answer(request, output, "NOT_STORED");
+		reply(request, output, "NOT_STORED");
 		return;
 	case STORE_EXISTS:
-		answer(request, output, "EXISTS");
+		reply(request, output, "EXISTS");
 		return;
 	case STORE_NOT_FOUND:
-		answer(request, output, "NOT_FOUND");
+		reply(request, output, "NOT_FOUND");
 		return;
 	case STORE_TOO_LARGE:
-		answer(request, output, "SERVER_ERROR object too large for cache");
+		reply(request, output, "SERVER_ERROR object too large for cache");
 		return;
 	case STORE_NO_MEMORY:
-		answer(request, output, out_of_memory);
+		reply(request, output, out_of_memory);
 		return;
 	case STORE_NOT_A_NUMBER:
-		answer(request, output, "CLIENT_ERROR cannot increment or decrement non-numeric value");
+		reply(request, output, "CLIENT_ERROR cannot increment or decrement non-numeric value");
 		return;
 	}
 }
 
-static void command_store(struct server *server, const struct request *request, enum store_mode mode, struct buffer *output,
-			  int64_t now)
+/* Before the lock is taken: it is the most work of all. Return: NULL for other requests, and when memory is out. */
+static struct item *item_of(const struct request *request, int64_t now)
 {
-	const struct token *key = &request->key, *value = &request->value;
-	struct item *item = item_new(key->text, key->size, value->text, value->size, request->flags);
+	struct item *item;
 
-	if (!item) {
-		answer(request, output, out_of_memory);
-		return;
-	}
-	item_state_expire(item, item_expiry_ns(request->exptime, now));
-	answer_outcome(request, output, store_put_consume(&server->store, mode, item, request->number, now), "STORED");
+	if (!request->value.text)
+		return NULL;
+	item = item_new(request->key.text, request->key.size, request->value.text, request->value.size, request->flags);
+	if (item)
+		item_state_expire(item, item_expiry_ns(request->exptime, now));
+	return item;
 }
 
-static void command_number(struct server *server, const struct request *request, struct buffer *output, int64_t now)
+static void command_store(struct server *server, const struct request *request, enum store_mode mode, struct item *item,
+			  struct answer *output, int64_t now)
+{
+	if (!item) {
+		reply(request, output, out_of_memory);
+		return;
+	}
+	reply_outcome(request, output, store_put_consume(&server->store, mode, item, request->number, now), "STORED");
+}
+
+static void command_number(struct server *server, const struct request *request, struct answer *output, int64_t now)
 {
 	uint64_t number;
 	enum store_outcome outcome = store_add_number(&server->store, request->key.text, request->key.size,
 						      request->verb == VERB_INCR, request->number, now, &number);
 
 	if (outcome != STORE_DONE) {
-		answer_outcome(request, output, outcome, "");
+		reply_outcome(request, output, outcome, "");
 	} else if (!request->noreply) {
-		buffer_put_number(output, number);
-		buffer_put_text(output, "\r\n");
+		answer_put_number(output, number);
+		answer_put_text(output, "\r\n");
 	}
 }
 
-static void command_touch(struct server *server, const struct request *request, struct buffer *output, int64_t now)
+static void command_touch(struct server *server, const struct request *request, struct answer *output, int64_t now)
 {
 	struct item *item = store_touch(&server->store, request->key.text, request->key.size,
 					item_expiry_ns(request->exptime, now), now);
 
-	answer(request, output, item ? "TOUCHED" : "NOT_FOUND");
+	reply(request, output, item ? "TOUCHED" : "NOT_FOUND");
 	item_put(item);
 }
 
-static void stat_text(struct buffer *output, const char *name, const char *value)
+static void stat_text(struct answer *output, const char *name, const char *value)
 {
-	buffer_put_text(output, "STAT ");
-	buffer_put_text(output, name);
-	buffer_put_text(output, " ");
-	buffer_put_text(output, value);
-	buffer_put_text(output, "\r\n");
+	answer_put_text(output, "STAT ");
+	answer_put_text(output, name);
+	answer_put_text(output, " ");
+	answer_put_text(output, value);
+	answer_put_text(output, "\r\n");
 }
 
-static void stat_number(struct buffer *output, const char *name, uint64_t value)
+static void stat_number(struct answer *output, const char *name, uint64_t value)
 {
-	buffer_put_text(output, "STAT ");
-	buffer_put_text(output, name);
-	buffer_put_text(output, " ");
-	buffer_put_number(output, value);
-	buffer_put_text(output, "\r\n");
+	answer_put_text(output, "STAT ");
+	answer_put_text(output, name);
+	answer_put_text(output, " ");
+	answer_put_number(output, value);
+	answer_put_text(output, "\r\n");
 }
 
-static void stats_general(struct server *server, struct buffer *output, int64_t now)
+static void stats_general(struct server *server, struct answer *output, int64_t now)
 {
 	struct store_numbers numbers;
 
@@ -134,11 +144,11 @@ static bool argument_is(const struct request *request, const char *text)
 	return request->argument.size == strlen(text) && memcmp(request->argument.text, text, request->argument.size) == 0;
 }
 
-static void command_stats(struct server *server, const struct request *request, struct buffer *output, int64_t now)
+static void command_stats(struct server *server, const struct request *request, struct answer *output, int64_t now)
 {
 	if (argument_is(request, "reset")) {
 		store_reset_counters(&server->store);
-		buffer_put_text(output, "RESET\r\n");
+		answer_put_text(output, "RESET\r\n");
 		return;
 	}
 	if (argument_is(request, "settings")) {
@@ -151,45 +161,45 @@ static void command_stats(struct server *server, const struct request *request, 
 	} else if (request->argument.size == 0) {
 		stats_general(server, output, now);
 	} else if (!argument_is(request, "items") && !argument_is(request, "slabs") && !argument_is(request, "sizes")) {
-		buffer_put_text(output, "ERROR\r\n");
+		answer_put_text(output, "ERROR\r\n");
 		return;
 	} /* this cache has no slabs to tell about */
-	buffer_put_text(output, "END\r\n");
+	answer_put_text(output, "END\r\n");
 }
 
-static void command_flush(struct server *server, const struct request *request, struct buffer *output, int64_t now)
+static void command_flush(struct server *server, const struct request *request, struct answer *output, int64_t now)
 {
 	/* The delay reads as an exptime does: relative, or absolute where it is large. */
 	int64_t due = request->exptime > 0 ? item_expiry_ns(request->exptime, now) : 0;
 
 	store_flush(&server->store, due, now);
-	answer(request, output, "OK");
+	reply(request, output, "OK");
 }
 
-void command_run(struct server *server, const struct request *request, struct buffer *output, int64_t now)
+/* Context: the store's lock. @item is taken by who stores it. */
+static void execute(struct server *server, const struct request *request, struct item *item, struct answer *output, int64_t now)
 {
-	break_on_request();
 	switch (request->verb) {
 	case VERB_SET:
-		command_store(server, request, STORE_SET, output, now);
+		command_store(server, request, STORE_SET, item, output, now);
 		return;
 	case VERB_ADD:
-		command_store(server, request, STORE_ADD, output, now);
+		command_store(server, request, STORE_ADD, item, output, now);
 		return;
 	case VERB_REPLACE:
-		command_store(server, request, STORE_REPLACE, output, now);
+		command_store(server, request, STORE_REPLACE, item, output, now);
 		return;
 	case VERB_APPEND:
-		command_store(server, request, STORE_APPEND, output, now);
+		command_store(server, request, STORE_APPEND, item, output, now);
 		return;
 	case VERB_PREPEND:
-		command_store(server, request, STORE_PREPEND, output, now);
+		command_store(server, request, STORE_PREPEND, item, output, now);
 		return;
 	case VERB_CAS:
-		command_store(server, request, STORE_CAS, output, now);
+		command_store(server, request, STORE_CAS, item, output, now);
 		return;
 	case VERB_DELETE:
-		answer_outcome(request, output,
+		reply_outcome(request, output,
 			       store_delete(&server->store, request->key.text, request->key.size, now), "DELETED");
 		return;
 	case VERB_INCR:
@@ -207,10 +217,10 @@ void command_run(struct server *server, const struct request *request, struct bu
 		return;
 	case VERB_VERSION:
 		/* Clients use "version noreply" to get back in step, so it is answered. */
-		buffer_put_text(output, "VERSION 1.6.0-cached-" CACHED_NAME "\r\n");
+		answer_put_text(output, "VERSION 1.6.0-cached-" CACHED_NAME "\r\n");
 		return;
 	case VERB_VERBOSITY:
-		answer(request, output, "OK"); /* no request is logged at any level */
+		reply(request, output, "OK"); /* no request is logged at any level */
 		return;
 	case VERB_GET:
 	case VERB_GETS:
@@ -221,32 +231,55 @@ void command_run(struct server *server, const struct request *request, struct bu
 	}
 }
 
-void command_retrieve(struct server *server, const struct request *request, const struct token *key, struct buffer *output,
-		      int64_t now)
+void command_run(struct server *server, const struct request *request, struct connection *connection, int64_t now)
 {
-	struct store *store = &server->store;
+	struct item *item = item_of(request, now);
+
+	break_on_request();
+	store_lock(&server->store, connection->conn, now);
+	execute(server, request, item, &connection->answer, now);
+	/* Before anybody else can see what was changed, it stands in the journal. */
+	connection_done(connection, server, request->size);
+	store_unlock(&server->store);
+}
+
+static void put_value(const struct request *request, const struct token *key, const struct item *item, struct answer *output)
+{
+	if (!item)
+		return;
+	answer_put_text(output, "VALUE ");
+	answer_put(output, key->text, key->size);
+	answer_put_text(output, " ");
+	answer_put_number(output, item->flags);
+	answer_put_text(output, " ");
+	answer_put_number(output, item->value_size);
+	if (request->verb == VERB_GETS || request->verb == VERB_GATS) {
+		answer_put_text(output, " ");
+		answer_put_number(output, item->cas);
+	}
+	answer_put_text(output, "\r\n");
+	answer_put(output, item_value(item), item->value_size);
+	answer_put_text(output, "\r\n");
+}
+
+void command_retrieve(struct server *server, const struct request *request, const struct token *key,
+		      struct connection *connection, int64_t now)
+{
 	bool touch = request->verb == VERB_GAT || request->verb == VERB_GATS;
+	struct store *store = &server->store;
 	struct item *item;
 
 	break_on_request();
-	if (touch)
+	store_lock(store, connection->conn, now);
+	if (touch) {
 		item = store_touch(store, key->text, key->size, item_expiry_ns(request->exptime, now), now);
-	else
+		put_value(request, key, item, &connection->answer);
+		connection_done(connection, server, 0);
+		store_unlock(store);
+	} else {
 		item = store_get(store, key->text, key->size, now);
-	if (!item)
-		return;
-	buffer_put_text(output, "VALUE ");
-	buffer_put(output, key->text, key->size);
-	buffer_put_text(output, " ");
-	buffer_put_number(output, item->flags);
-	buffer_put_text(output, " ");
-	buffer_put_number(output, item->value_size);
-	if (request->verb == VERB_GETS || request->verb == VERB_GATS) {
-		buffer_put_text(output, " ");
-		buffer_put_number(output, item->cas);
+		store_unlock(store);
+		put_value(request, key, item, &connection->answer);
 	}
-	buffer_put_text(output, "\r\n");
-	buffer_put(output, item_value(item), item->value_size);
-	buffer_put_text(output, "\r\n");
 	item_put(item);
 }

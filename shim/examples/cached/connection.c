@@ -3,21 +3,22 @@
 
 #include "shim/examples/cached/command.h"
 #include "shim/examples/cached/server.h"
+#include "shim/examples/cached/upgrade.h"
+#include "shim/upgrade.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #define RECEIVE_BYTES (16u * 1024u)
 
-struct connection *connection_new(int fd, uint64_t id)
+struct connection *connection_new(struct upg_conn *conn, uint64_t id)
 {
 	struct connection *connection = calloc(1, sizeof *connection);
 
 	if (connection) {
-		connection->fd = fd;
+		connection->conn = connection->answer.conn = conn;
 		connection->id = id;
 	}
 	return connection;
@@ -25,65 +26,98 @@ struct connection *connection_new(int fd, uint64_t id)
 
 struct connection *connection_free(struct connection *connection)
 {
-	if (connection) {
-		buffer_done(&connection->input);
-		buffer_done(&connection->output);
-		free(connection);
-	}
+	free(connection);
 	return NULL;
 }
 
-/* Drop what belongs to a rejected request. Return: whether input is left that does not. */
-static bool swallow(struct connection *connection)
+size_t connection_input(const struct connection *connection)
 {
-	struct buffer *input = &connection->input;
+	size_t size;
 
-	if (connection->swallow_bytes) {
-		size_t size = buffer_size(input);
-		if (size > connection->swallow_bytes)
-			size = (size_t)connection->swallow_bytes;
-		buffer_consume(input, size);
-		connection->swallow_bytes -= size;
+	upg_conn_input(connection->conn, &size);
+	return size;
+}
+
+size_t connection_output(const struct connection *connection)
+{
+	size_t size;
+
+	upg_conn_output(connection->conn, &size);
+	return size + connection->answer.size;
+}
+
+static bool conversation_is(const struct conversation *a, const struct conversation *b)
+{
+	return a->swallow_bytes == b->swallow_bytes && a->answered == b->answered && a->swallow_line == b->swallow_line &&
+	       a->quit == b->quit;
+}
+
+void connection_done(struct connection *connection, struct server *server, size_t size)
+{
+	if (!conversation_is(&connection->now, &connection->noted))
+		upgrade_connection_changed(server, connection);
+	connection->noted = connection->now;
+	upg_conn_done(connection->conn, size);
+	connection->answer.size = 0;
+}
+
+/* Drop what belongs to a rejected request. Return: whether input is left that does not. */
+static bool swallow(struct connection *connection, struct server *server)
+{
+	struct conversation *now = &connection->now;
+	size_t size, used = 0;
+	const char *front = upg_conn_input(connection->conn, &size);
+
+	if (now->swallow_bytes) {
+		used = size < now->swallow_bytes ? size : (size_t)now->swallow_bytes;
+		now->swallow_bytes -= used;
 	}
-	if (connection->swallow_line && buffer_size(input)) {
-		const char *front = buffer_front(input);
-		const char *newline = memchr(front, '\n', buffer_size(input));
-		connection->swallow_line = !newline;
-		buffer_consume(input, newline ? (size_t)(newline - front) + 1 : buffer_size(input));
+	if (now->swallow_line && used < size) {
+		const char *newline = memchr(front + used, '\n', size - used);
+		now->swallow_line = !newline;
+		used = newline ? (size_t)(newline - front) + 1 : size;
 	}
-	return buffer_size(input) > 0;
+	if (used)
+		connection_done(connection, server, used);
+	return size > used;
 }
 
 static void reject(struct connection *connection, struct server *server, const struct request *request, int64_t now)
 {
+	store_lock(&server->store, connection->conn, now);
 	if (request->drop_key)
 		store_delete(&server->store, request->key.text, request->key.size, now);
 	if (!request->noreply) {
-		buffer_put_text(&connection->output, request->error);
-		buffer_put_text(&connection->output, "\r\n");
+		answer_put_text(&connection->answer, request->error);
+		answer_put_text(&connection->answer, "\r\n");
 	}
-	connection->swallow_bytes = request->swallow_bytes;
-	connection->swallow_line = request->swallow_line;
-	buffer_consume(&connection->input, request->size);
+	connection->now.swallow_bytes = request->swallow_bytes;
+	connection->now.swallow_line = request->swallow_line;
+	connection_done(connection, server, request->size);
+	store_unlock(&server->store);
 }
 
 /* A retrieval of many keys is handled key by key and may stop in between. Return: whether it is done. */
 static bool retrieve(struct connection *connection, struct server *server, const struct request *request, unsigned *budget,
 		     int64_t now)
 {
-	const char *line = buffer_front(&connection->input);
-	size_t at = connection->answered ? connection->answered : request->keys;
+	size_t size;
+	const char *line = upg_conn_input(connection->conn, &size);
+	size_t at = connection->now.answered ? connection->now.answered : request->keys;
 	struct token key;
 
 	while ((at = request_next_key(request, line, at, &key)) != 0) {
-		command_retrieve(server, request, &key, &connection->output, now);
-		connection->answered = at;
+		connection->now.answered = at;
+		command_retrieve(server, request, &key, connection, now);
 		*budget -= 1;
-		if (*budget == 0 || buffer_size(&connection->output) > OUTPUT_LIMIT)
+		if (*budget == 0 || connection_output(connection) > OUTPUT_LIMIT) {
+			connection_done(connection, server, 0);
 			return false;
+		}
 	}
-	buffer_put_text(&connection->output, "END\r\n");
-	connection->answered = 0;
+	answer_put_text(&connection->answer, "END\r\n");
+	connection->now.answered = 0;
+	connection_done(connection, server, request->size);
 	return true;
 }
 
@@ -96,11 +130,10 @@ static bool run(struct connection *connection, struct server *server, const stru
 	case VERB_GETS:
 	case VERB_GAT:
 	case VERB_GATS:
-		if (!retrieve(connection, server, request, budget, now))
-			return false;
-		break;
+		return retrieve(connection, server, request, budget, now);
 	case VERB_QUIT:
-		connection->quit = true;
+		connection->now.quit = true;
+		connection_done(connection, server, request->size);
 		break;
 	case VERB_SET:
 	case VERB_ADD:
@@ -116,28 +149,30 @@ static bool run(struct connection *connection, struct server *server, const stru
 	case VERB_STATS:
 	case VERB_VERSION:
 	case VERB_VERBOSITY:
-		command_run(server, request, &connection->output, now);
+		command_run(server, request, connection, now);
 		break;
 	}
-	buffer_consume(&connection->input, request->size);
 	return true;
 }
 
 static int handle_one(struct connection *connection, struct server *server, unsigned *budget, int64_t now)
 {
 	struct request request;
+	const char *front;
+	size_t size;
 
-	if (connection->quit)
+	if (connection->now.quit)
 		return CONNECTION_ENDED;
-	if (buffer_size(&connection->output) > OUTPUT_LIMIT)
+	if (connection_output(connection) > OUTPUT_LIMIT)
 		return CONNECTION_FULL;
 	if (*budget == 0)
 		return CONNECTION_MORE;
-	if (!swallow(connection) || buffer_size(&connection->input) < connection->wanted)
+	if (!swallow(connection, server) || connection_input(connection) < connection->wanted)
 		return connection->eof ? CONNECTION_ENDED : CONNECTION_IDLE;
 
 	connection->wanted = 0;
-	switch (request_parse(buffer_front(&connection->input), buffer_size(&connection->input), &request)) {
+	front = upg_conn_input(connection->conn, &size);
+	switch (request_parse(front, size, &request)) {
 	case REQUEST_WHOLE:
 		if (run(connection, server, &request, budget, now))
 			*budget -= *budget > 0;
@@ -150,8 +185,8 @@ static int handle_one(struct connection *connection, struct server *server, unsi
 		*budget -= 1;
 		return CONNECTION_MORE;
 	case REQUEST_HOPELESS:
+		connection->now.quit = true;
 		reject(connection, server, &request, now);
-		connection->quit = true;
 		return CONNECTION_ENDED;
 	}
 	return CONNECTION_ENDED;
@@ -165,45 +200,36 @@ int connection_handle(struct connection *connection, struct server *server, int6
 	do
 		outcome = handle_one(connection, server, &budget, now);
 	while (outcome == CONNECTION_MORE && budget > 0);
-	return connection->output.failed ? -ENOMEM : outcome;
+	return connection->answer.failed ? -ENOMEM : outcome;
 }
 
 static bool wants_input(const struct connection *connection)
 {
-	return !connection->quit && !connection->eof && buffer_size(&connection->output) <= OUTPUT_LIMIT;
+	return !connection->now.quit && !connection->eof && connection_output(connection) <= OUTPUT_LIMIT;
 }
 
 int connection_receive(struct connection *connection)
 {
-	size_t size = RECEIVE_BYTES, have = buffer_size(&connection->input);
+	size_t size = RECEIVE_BYTES, have = connection_input(connection);
+	ssize_t n;
 
 	if (!wants_input(connection))
 		return 0;
 	/* A large data block goes straight to where it will be parsed. */
 	if (connection->wanted > have + size)
 		size = connection->wanted - have;
-	char *room = buffer_reserve(&connection->input, size);
-	if (!room)
-		return -ENOMEM;
-	ssize_t n = recv(connection->fd, room, size, 0);
+	n = upg_conn_receive(connection->conn, size);
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		return n == -EAGAIN || n == -EINTR ? 0 : (int)n;
 	connection->eof = n == 0;
-	buffer_grow(&connection->input, (size_t)n);
 	return 0;
 }
 
 int connection_send(struct connection *connection)
 {
-	struct buffer *output = &connection->output;
+	int rc = upg_conn_send(connection->conn);
 
-	while (buffer_size(output)) {
-		ssize_t n = send(connection->fd, buffer_front(output), buffer_size(output), MSG_NOSIGNAL);
-		if (n < 0)
-			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-		buffer_consume(output, (size_t)n);
-	}
-	return 0;
+	return rc < 0 ? rc : 0;
 }
 
 uint32_t connection_events(const struct connection *connection)
@@ -212,7 +238,7 @@ uint32_t connection_events(const struct connection *connection)
 
 	if (wants_input(connection))
 		events |= EPOLLIN;
-	if (buffer_size(&connection->output))
+	if (connection_output(connection))
 		events |= EPOLLOUT;
 	return events;
 }

@@ -49,20 +49,22 @@ int listener_open(const struct options *options)
 	return fd;
 }
 
-static int take(struct server *server, int fd)
+static void take(struct server *server, int fd)
 {
 	const int on = 1;
-	struct connection *connection = connection_new(fd, ++server->next_id);
+	struct upg_conn *conn;
 
-	if (!connection)
-		return -ENOMEM;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	int rc = upg_fd_register(server->upg, fd, "client", connection->id);
-	if (rc == 0)
-		rc = worker_add(server, connection);
-	if (rc < 0)
-		connection_free(connection);
-	return rc;
+	int rc = upg_conn_open(server->upg, fd, "client", ++server->next_id, &conn);
+	if (rc < 0) {
+		close(fd);
+		return;
+	}
+	struct connection *connection = connection_new(conn, server->next_id);
+	if (connection && worker_add(server, connection) == 0)
+		return;
+	connection_free(connection);
+	upg_conn_close(conn, -1);
 }
 
 /* Descriptors have run out: without this the client waits for ever and the listener stays readable. */
@@ -94,7 +96,6 @@ void listener_accept(struct server *server)
 			continue;
 		}
 		atomic_fetch_add(&server->total_connections, 1);
-		if (take(server, fd) < 0)
-			upg_close(server->upg, fd, -1);
+		take(server, fd);
 	}
 }

@@ -52,6 +52,8 @@ static int server_init(struct server *server)
 
 	if (rc < 0)
 		return rc;
+	server->store.on_change = upgrade_store_changed;
+	server->store.userdata = server;
 	raise_descriptor_limit(server->options.connections_max);
 	server->started_ns = unix_now_ns();
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -72,6 +72,9 @@ void workers_stop(struct server *server);
  * Return: 0, or -errno; then @connection is still the caller's. */
 int worker_add(struct server *server, struct connection *connection);
 
+/** worker_revisit() - Each of its connections gets a turn: what they hold may be other than they remember. Context: as below. */
+void worker_revisit(struct worker *worker);
+
 /** worker_close() - Context: the worker's thread, or any while the worker stands at an update point. */
 void worker_close(struct worker *worker, struct connection *connection);
 

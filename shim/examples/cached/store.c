@@ -102,15 +102,29 @@ static void flush_now(struct store *store)
 	drop_all(store);
 }
 
-/* What every request does first. */
-static void store_enter(struct store *store, int64_t now_ns)
+static void tell(const struct store *store, enum store_change change, const struct item *item)
+{
+	if (store->on_change)
+		store->on_change(store->userdata, store->for_whom, change, item);
+}
+
+void store_lock(struct store *store, void *for_whom, int64_t now_ns)
 {
 	pthread_mutex_lock(&store->lock);
 	if (store->flush_due_ns && now_ns >= store->flush_due_ns) {
 		store->flush_due_ns = 0;
 		flush_now(store);
+		store->for_whom = NULL;
+		tell(store, STORE_EMPTIED, NULL);
+		tell(store, STORE_NUMBERS, NULL);
 	}
+	store->for_whom = for_whom;
 	free_flushed(store, FREE_PER_REQUEST);
+}
+
+void store_unlock(struct store *store)
+{
+	pthread_mutex_unlock(&store->lock);
 }
 
 static struct item *find_live(struct store *store, uint64_t hash, const char *key, size_t key_size, int64_t now_ns)
@@ -142,6 +156,7 @@ static void store_use(struct store *store, struct item *item, int64_t now_ns)
 static void evict(struct store *store)
 {
 	for (unsigned i = 0; i < EVICT_PER_REQUEST && store->bytes > store->bytes_max; i++) {
+		tell(store, STORE_ITEM_REMOVED, store->oldest);
 		store_remove(store, store->oldest);
 		store->counters.evictions++;
 	}
@@ -160,6 +175,7 @@ static enum store_outcome store_replace(struct store *store, struct item *old, s
 	item->cas = ++store->cas;
 	store_insert(store, item);
 	store->counters.total_items++;
+	tell(store, STORE_ITEM_PUT, item);
 	evict(store);
 	return STORE_DONE;
 }
@@ -168,19 +184,19 @@ static enum store_outcome store_replace(struct store *store, struct item *old, s
 
 static struct item *retrieve(struct store *store, const char *key, size_t key_size, const int64_t *expires_ns, int64_t now_ns)
 {
-	store_enter(store, now_ns);
 	struct item *item = find(store, key, key_size, now_ns);
 	if (item) {
 		store->counters.get_hits++;
 		store_use(store, item_ref(item), now_ns);
-		if (expires_ns)
+		if (expires_ns) {
 			item_state_expire(item, *expires_ns);
+			tell(store, STORE_ITEM_PUT, item);
+		}
 	} else {
 		store->counters.get_misses++;
 	}
 	if (expires_ns)
 		store->counters.cmd_touch++;
-	pthread_mutex_unlock(&store->lock);
 	return item;
 }
 
@@ -230,7 +246,6 @@ static struct item *join(const struct item *old, const struct item *item, bool a
 enum store_outcome store_put_consume(struct store *store, enum store_mode mode, struct item *item, uint64_t cas,
 				     int64_t now_ns)
 {
-	store_enter(store, now_ns);
 	struct item *old = find(store, item_key(item), item->key_size, now_ns);
 	enum store_outcome outcome = may_put(mode, old, cas);
 	store->counters.cmd_set++;
@@ -245,7 +260,6 @@ enum store_outcome store_put_consume(struct store *store, enum store_mode mode, 
 		outcome = STORE_NO_MEMORY;
 	else if (outcome == STORE_DONE)
 		outcome = store_replace(store, old, item);
-	pthread_mutex_unlock(&store->lock);
 	item_put(item);
 	return outcome;
 }
@@ -284,7 +298,6 @@ enum store_outcome store_add_number(struct store *store, const char *key, size_t
 	enum store_outcome outcome;
 	uint64_t number;
 
-	store_enter(store, now_ns);
 	struct item *old = find(store, key, key_size, now_ns);
 	if (!old) {
 		outcome = STORE_NOT_FOUND;
@@ -300,42 +313,40 @@ enum store_outcome store_add_number(struct store *store, const char *key, size_t
 		if (outcome == STORE_DONE)
 			*ret_number = number;
 	}
-	pthread_mutex_unlock(&store->lock);
 	return outcome;
 }
 
 enum store_outcome store_delete(struct store *store, const char *key, size_t key_size, int64_t now_ns)
 {
-	store_enter(store, now_ns);
 	struct item *item = find(store, key, key_size, now_ns);
-	if (item)
+	if (item) {
+		tell(store, STORE_ITEM_REMOVED, item);
 		store_remove(store, item);
-	pthread_mutex_unlock(&store->lock);
+	}
 	return item ? STORE_DONE : STORE_NOT_FOUND;
 }
 
 void store_flush(struct store *store, int64_t due_ns, int64_t now_ns)
 {
-	store_enter(store, now_ns);
 	store->counters.cmd_flush++;
 	store->flush_due_ns = 0;
-	if (due_ns > now_ns)
+	if (due_ns > now_ns) {
 		store->flush_due_ns = due_ns;
-	else
+	} else {
 		flush_now(store);
-	pthread_mutex_unlock(&store->lock);
+		tell(store, STORE_EMPTIED, NULL);
+	}
+	tell(store, STORE_NUMBERS, NULL);
 }
 
 void store_reset_counters(struct store *store)
 {
-	pthread_mutex_lock(&store->lock);
 	store->counters = (struct counters){ 0 };
-	pthread_mutex_unlock(&store->lock);
+	tell(store, STORE_NUMBERS, NULL);
 }
 
 void store_numbers(struct store *store, struct store_numbers *ret)
 {
-	pthread_mutex_lock(&store->lock);
 	*ret = (struct store_numbers){
 		.counters = store->counters,
 		.items = store->table.count,
@@ -343,7 +354,6 @@ void store_numbers(struct store *store, struct store_numbers *ret)
 		.bytes_max = store->bytes_max,
 		.buckets = store->table.mask + 1,
 	};
-	pthread_mutex_unlock(&store->lock);
 }
 
 int store_walk(struct store *store, int (*visit)(const struct item *item, void *arg), void *arg)
@@ -368,4 +378,25 @@ int store_load_consume(struct store *store, struct item *item)
 	store_insert(store, item);
 	item_put(item);
 	return 0;
+}
+
+/* ---- what another store had told ---- */
+
+void store_replay_remove(struct store *store, const char *key, size_t key_size)
+{
+	struct item *item = table_find(&store->table, table_hash(&store->table, key, key_size), key, key_size);
+
+	if (item)
+		store_remove(store, item);
+}
+
+void store_replay_put_consume(struct store *store, struct item *item)
+{
+	store_replay_remove(store, item_key(item), item->key_size);
+	store_load_consume(store, item);
+}
+
+void store_replay_empty(struct store *store)
+{
+	flush_now(store);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The items: found by key, evicted by age of use. One lock, held for no longer than a lookup and a few pointers (append and
- * incr copy a value under it); what a caller gets is a reference that stays good without the lock.
+/* The items: found by key, evicted by age of use. One lock, held for no longer than a request that changes something; what a
+ * caller gets is a reference that stays good without the lock.
  * Time is always the caller's: unix time in nanoseconds. */
 #pragma once
 
@@ -20,6 +20,14 @@ enum store_outcome {
 
 enum store_mode { STORE_SET, STORE_ADD, STORE_REPLACE, STORE_APPEND, STORE_PREPEND, STORE_CAS };
 
+/* What a listener is told of. Items that expire are not: everybody finds that out by himself. */
+enum store_change {
+	STORE_ITEM_PUT,     /* new, or in the place of the one with its key, or with another expiry */
+	STORE_ITEM_REMOVED,
+	STORE_EMPTIED,
+	STORE_NUMBERS,      /* counters or @flush_due_ns were set */
+};
+
 struct counters {
 	uint64_t get_hits, get_misses;
 	uint64_t cmd_set, cmd_touch, cmd_flush;
@@ -35,11 +43,20 @@ struct store {
 	uint64_t cas;          /* the last one given out */
 	int64_t flush_due_ns;  /* 0: none */
 	struct counters counters;
+	/* Optional, under the lock. @for_whom: see store_lock(); NULL: in nobody's name, and to be made known at once. @item is
+	 * NULL for what concerns all. */
+	void (*on_change)(void *userdata, void *for_whom, enum store_change change, const struct item *item);
+	void *userdata;
+	void *for_whom;
 };
 
 /** store_init() - Return: 0 or -ENOMEM. */
 int store_init(struct store *store, size_t bytes_max);
 void store_done(struct store *store);
+
+/** store_lock() - All functions from here on to store_walk() are called between these two. @for_whom is told to the listener. */
+void store_lock(struct store *store, void *for_whom, int64_t now_ns);
+void store_unlock(struct store *store);
 
 /** store_get() - Return: a reference for the caller to item_put(), or NULL. */
 struct item *store_get(struct store *store, const char *key, size_t key_size, int64_t now_ns);
@@ -75,3 +92,9 @@ int store_walk(struct store *store, int (*visit)(const struct item *item, void *
 /** store_load_consume() - Append as the most recently used, with its cas and whatever the memory limit. What is too much is
  * evicted by later requests, so that a load never loses items. Return: 0 or -EEXIST. */
 int store_load_consume(struct store *store, struct item *item);
+
+/** store_replay_put_consume(), store_replay_remove(), store_replay_empty() - What a store that is not there any more had told
+ * its listener. The cas goes on where that one was. Context: as store_walk(). */
+void store_replay_put_consume(struct store *store, struct item *item);
+void store_replay_remove(struct store *store, const char *key, size_t key_size);
+void store_replay_empty(struct store *store);

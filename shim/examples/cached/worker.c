@@ -65,6 +65,15 @@ static void pending_remove(struct worker *worker, struct connection *connection)
 	connection->pending = false;
 }
 
+void worker_revisit(struct worker *worker)
+{
+	for (struct connection *connection = worker->connections; connection; connection = connection->next) {
+		connection->eof = false;
+		connection->wanted = 0;
+		pending_add(worker, connection);
+	}
+}
+
 int worker_add(struct server *server, struct connection *connection)
 {
 	struct worker *worker = &server->workers[server->next_worker++ % server->options.n_workers];
@@ -76,9 +85,9 @@ int worker_add(struct server *server, struct connection *connection)
 	list_add(worker, connection);
 	/* One that came from another process may have requests in its input that no event will announce. It is the main thread
 	 * that adds here, but then no worker runs yet. */
-	if (buffer_size(&connection->input) || connection->quit)
+	if (connection_input(connection) || connection->now.quit)
 		pending_add(worker, connection);
-	if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) < 0) {
+	if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, upg_conn_fd(connection->conn), &event) < 0) {
 		rc = -errno;
 		pending_remove(worker, connection);
 		list_remove(worker, connection);
@@ -95,7 +104,7 @@ void worker_close(struct worker *worker, struct connection *connection)
 	list_remove(worker, connection);
 	pthread_mutex_unlock(&worker->lock);
 	pending_remove(worker, connection);
-	upg_close(worker->server->upg, connection->fd, worker->epoll_fd);
+	upg_conn_close(connection->conn, worker->epoll_fd);
 	connection_free(connection);
 	atomic_fetch_sub(&worker->server->curr_connections, 1);
 }
@@ -107,7 +116,7 @@ static int update_events(struct worker *worker, struct connection *connection)
 	if (event.events == connection->events)
 		return 0;
 	connection->events = event.events;
-	return epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, upg_conn_fd(connection->conn), &event) < 0 ? -errno : 0;
 }
 
 /* Handle what there is, send what can be sent, and see to it that the connection is heard of again. Return: negative: close. */
@@ -120,10 +129,10 @@ static int serve(struct worker *worker, struct connection *connection, int64_t n
 	int rc = connection_send(connection);
 	if (rc < 0)
 		return rc;
-	if (outcome == CONNECTION_ENDED && buffer_size(&connection->output) == 0)
+	if (outcome == CONNECTION_ENDED && connection_output(connection) == 0)
 		return -EPIPE;
 	if (outcome == CONNECTION_MORE ||
-	    (outcome == CONNECTION_FULL && buffer_size(&connection->output) <= OUTPUT_LIMIT))
+	    (outcome == CONNECTION_FULL && connection_output(connection) <= OUTPUT_LIMIT))
 		pending_add(worker, connection);
 	return update_events(worker, connection);
 }
