@@ -240,6 +240,8 @@ void roll_do_restore(struct roll *roll);
 void roll_do_cold_start(struct roll *roll);
 void roll_check_aborted(struct roll *roll);
 
+/** roll_note_loss() - What new wrote since the commit is gone with it. */
+void roll_note_loss(struct roll *roll);
 /** roll_journal_begin() - Before Receive: create it, or say why there is none. */
 void roll_journal_begin(struct roll *roll);
 /** roll_journal_usable() - Would a way back now lose nothing? */

@@ -90,18 +90,22 @@ static void send_custody(struct roll *roll)
 	} while (sent < roll->custody.n);
 }
 
+void roll_note_loss(struct roll *roll)
+{
+	if (roll->result.died_us > roll->result.commit_us && roll->result.commit_us)
+		roll->result.lost_us = roll->result.died_us - roll->result.commit_us;
+}
+
 void roll_do_resume(struct roll *roll)
 {
 	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
-
 	int journal = roll_journal_resume(roll);
 
 	resume.journal = journal >= 0;
 	if (!resume.journal) {
 		settle_connections(roll);
-		if (roll->result.died_us > roll->result.commit_us && roll->result.commit_us)
-			roll->result.lost_us = roll->result.died_us - roll->result.commit_us;
+		roll_note_loss(roll);
 		roll_say(roll, "resume", roll->old->child.pid, "%s; version %s comes back %s: %u connections go on, %u are reset",
 			 roll->result.cause.text, roll->result.from, roll->from_image ? "from its image" : "from memory",
 			 roll->result.kept, roll->result.reset);

@@ -126,6 +126,7 @@ void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed 
 	roll->result.reset = resumed->reset < n ? (uint32_t)resumed->reset : n;
 	roll->result.kept = n - roll->result.reset;
 	if (*resumed->journal_unused) {
+		roll_note_loss(roll);
 		give_up(roll, "the journal of version %s could not be used: %.150s", roll->result.to, resumed->journal_unused);
 		roll_say(roll, "resume", roll->old->child.pid, "%s; %u connections go on, %u are reset",
 			 roll->result.journal_note.text, roll->result.kept, roll->result.reset);
