@@ -4,7 +4,9 @@
 
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,6 +111,77 @@ SCENE(backwards, undo_goes_several_versions_back_at_once)
 	must_say(answer, "did not serve before");
 	ctl(0, "undo", "cached", "--to=v1");
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	stage_load_spotless();
+}
+
+/* A check that is well until the new version serves; a file tells it when to fail. */
+static const char *sick_check(const char *more)
+{
+	static char lines[1024];
+
+	snprintf(lines, sizeof(lines),
+		 "Bake=1min\nHealthInterval=50ms\nHealthFailures=2\n"
+		 "HealthCommand=/bin/sh -c \"test $UPGRADE_VERSION != v2 || ! test -e %s\"\n%s", stage_path("sick"), more);
+	return lines;
+}
+
+static void make_sick(void)
+{
+	int fd = open(stage_path("sick"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	cr_assert_geq(fd, 0);
+	close(fd);
+}
+
+SCENE(backwards, a_version_that_does_not_do_well_is_left_with_all_its_state)
+{
+	struct rig_child *roll;
+	struct rig_answer answer = { 0 };
+
+	stage_serve(&(struct rig_cached){ .lines = sick_check("") }, NULL);
+	stage_load(200);
+	roll = bake("v2");
+	make_sick();
+	cr_assert_eq(rig_run_wait(roll, 2 * SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 6, "%s", answer.out);
+	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "rolled-back-live");
+	cr_assert_eq(rig_number(answer.json, "roll.lost_us"), 0);
+	must_say(answer.json, "HealthCommand=");
+	rig_answer_done(&answer);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", "v1", SHOWN_US), 0);
+	stage_load_spotless();
+}
+
+SCENE(backwards, a_version_that_is_sick_and_cannot_save_is_left_without)
+{
+	struct rig_child *roll;
+
+	/* The version before cannot load, and so there is no way back but the parked one. */
+	stage_serve(&(struct rig_cached){ .version = "v3-crash-loading", .lines = sick_check("") }, NULL);
+	stage_load(100);
+	cr_assert_eq(rig_load_ask(stage.load, NULL, "crash"), 0);
+	roll = bake("v2");
+	make_sick();
+	roll_settled(roll, "rolled-back-parked");
+	stage_load_spotless();
+}
+
+SCENE(backwards, a_check_that_is_broken_itself_sends_nobody_round_in_circles)
+{
+	struct rig_child *roll;
+	char lines[512];
+
+	snprintf(lines, sizeof(lines), "Bake=2s\nHealthInterval=50ms\nHealthFailures=2\nHealthCommand=/bin/sh -c \"! test -e %s\"\n",
+		 stage_path("sick"));
+	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
+	stage_load(100);
+	roll = bake("v2");
+	make_sick();
+	roll_ended(roll, 6, "rolled-back-live");
+	stage_wait_log("it is kept, as it is what was gone back to");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", 2 * SHOWN_US), 0);
+	/* And undo does not lead to what was left for cause. */
+	must_say(ctl(5, "undo", "cached"), "nothing to undo");
 	stage_load_spotless();
 }
 
