@@ -131,7 +131,7 @@ void service_plan_end(struct service *service, const char *reason);
 bool service_plan_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
 /** service_plan_forget() - @asker does not want to know any more. */
 void service_plan_forget(struct service *service, const struct asker *asker);
-/** service_roll_now() - With options from @request and the service file. Answers @asker (NULL: nobody waits) if it cannot begin. */
+/** service_roll_now() - With options from @request and the service file. @asker: NULL if nobody waits; told if it cannot begin. */
 void service_roll_now(struct service *service, const char *version, const Upgraded__Wire__Request *request,
 		      struct asker *asker);
 /** service_save_fail() - If a save is under way, it ends so. */

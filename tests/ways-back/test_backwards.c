@@ -171,7 +171,8 @@ SCENE(backwards, a_check_that_is_broken_itself_sends_nobody_round_in_circles)
 	struct rig_child *roll;
 	char lines[512];
 
-	snprintf(lines, sizeof(lines), "Bake=2s\nHealthInterval=50ms\nHealthFailures=2\nHealthCommand=/bin/sh -c \"! test -e %s\"\n",
+	snprintf(lines, sizeof(lines),
+		 "Bake=2s\nHealthInterval=50ms\nHealthFailures=2\nHealthCommand=/bin/sh -c \"! test -e %s\"\n",
 		 stage_path("sick"));
 	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
 	stage_load(100);
