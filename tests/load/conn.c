@@ -110,7 +110,9 @@ static size_t conn_leave(struct conn *conn, enum conn_state state)
 		load->opening--;
 	if (conn->reopening)
 		load->reopening--;
-	conn->reopening = conn->reopen_due = false;
+	if (conn->fresh)
+		load->fresh--;
+	conn->reopening = conn->reopen_due = conn->fresh = false;
 	stream_close(conn);
 	conn->state = state;
 	return in_flight;
@@ -222,11 +224,12 @@ void conn_reopen(struct conn *conn)
 {
 	conn->load->live--;
 	conn->load->reopening++;
+	conn->load->fresh += !conn->fresh;
 	conn->load->stats.total.reopened++;
 	op_queue_trim(&conn->ops);
 	stream_close(conn);
 	conn->reopen_due = false;
-	conn->reopening = true;
+	conn->reopening = conn->fresh = true;
 	conn_open(conn);
 	/* How long that takes is not what a request's latency says. */
 	conn->disturbed = true;

@@ -53,6 +53,7 @@ struct conn {
 	bool filled;     /* all keys have been set once */
 	bool reopen_due; /* to be closed and opened again when nothing is in flight */
 	bool reopening;  /* that is going on */
+	bool fresh;      /* it was opened again, and nothing was heard since */
 	struct model model;
 	struct mix mix;
 	struct parser parser;

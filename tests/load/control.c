@@ -99,6 +99,19 @@ static void settle_begin(struct control *control, const char *args)
 	control->work = CONTROL_DRAIN;
 }
 
+static void reopen_begin(struct control *control, const char *args)
+{
+	uint64_t rate;
+	int used = 0;
+
+	if (sscanf(args, "%" SCNu64 " %n", &rate, &used) < 1 || args[used] || rate > 100000) {
+		answer_error("reopen", "usage: reopen N, connections per second, up to 100000");
+		return;
+	}
+	load_reopen(control->load, rate);
+	control->work = CONTROL_REOPEN;
+}
+
 static void pause_begin(struct control *control)
 {
 	load_pause(control->load);
@@ -133,6 +146,8 @@ static void command_begin(struct control *control, char *line)
 		*args++ = '\0';
 	if (strcmp(line, "settle") == 0)
 		settle_begin(control, args);
+	else if (strcmp(line, "reopen") == 0)
+		reopen_begin(control, args);
 	else if (*args)
 		answer_error(line, "this command takes no arguments");
 	else if (strcmp(line, "report") == 0)
@@ -151,7 +166,7 @@ static void command_begin(struct control *control, char *line)
 		control->by_command = true;
 		stop_begin(control);
 	} else {
-		answer_error(line, "no such command; there are report, mark, crash, settle, pause, continue, audit, stop");
+		answer_error(line, "no such command; there are report, mark, crash, settle, reopen, pause, continue, audit, stop");
 	}
 }
 
@@ -212,6 +227,11 @@ static bool work_advance(struct control *control)
 	struct load *load = control->load;
 
 	switch (control->work) {
+	case CONTROL_REOPEN:
+		if (!load->reopen_rate && !load->paused && load->fresh)
+			return false;
+		line_print_consume(answer_new("reopen"));
+		break;
 	case CONTROL_PAUSE:
 		if (load->outstanding || load->reopening)
 			return false;

@@ -7,6 +7,7 @@
 
 enum control_work {
 	CONTROL_NOTHING,
+	CONTROL_REOPEN,      /* when none is to be opened again any more: until each that was has had an answer */
 	CONTROL_PAUSE,       /* until no request is outstanding */
 	CONTROL_AUDIT,       /* until all keys have been read */
 	CONTROL_DRAIN,       /* until all that the sockets had to say before the settlement has been heard */

@@ -49,7 +49,8 @@ int load_open(struct load *load, const struct load_config *config, struct why *w
 	size_t limit;
 	int rc;
 
-	*load = (struct load){ .config = config, .epoll_fd = -1, .reopen_us = UINT64_MAX };
+	*load = (struct load){ .config = config, .epoll_fd = -1, .reopen_us = UINT64_MAX,
+			       .reopen_rate = config->reopen_rate };
 	limit = fd_raise_limit();
 	if (limit < (size_t)config->connections + 16)
 		return why_set(why, -EMFILE,
@@ -113,11 +114,19 @@ static uint64_t tick_due_us(const struct load *load)
 	return load_due_us(load, (unsigned)(load->tick % n), load->tick / n);
 }
 
+void load_reopen(struct load *load, uint64_t rate)
+{
+	load->reopen_rate = rate;
+	load->reopen_us = rate && !load->paused ? clock_now_us() : UINT64_MAX;
+	for (unsigned i = 0; !rate && i < load->config->connections; i++)
+		load->conns[i].reopen_due = false;
+}
+
 static void pace_begin(struct load *load)
 {
 	load->base_us = clock_now_us();
 	load->tick = 0;
-	load->reopen_us = load->config->reopen_rate ? load->base_us : UINT64_MAX;
+	load_reopen(load, load->reopen_rate);
 	for (unsigned i = 0; i < load->config->connections; i++) {
 		struct conn *conn = &load->conns[i];
 
@@ -146,7 +155,7 @@ static void pace_follow(struct load *load, uint64_t now_us)
 
 static void reopen_follow(struct load *load, uint64_t now_us)
 {
-	for (; load->reopen_us <= now_us; load->reopen_us += USEC_PER_SEC / load->config->reopen_rate) {
+	for (; load->reopen_us <= now_us; load->reopen_us += USEC_PER_SEC / load->reopen_rate) {
 		struct conn *conn = &load->conns[load->reopen_next++ % load->config->connections];
 
 		if (conn->state != CONN_LIVE || load->window_open)

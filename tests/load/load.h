@@ -16,7 +16,7 @@ struct load_config {
 	unsigned connections;
 	unsigned keys;       /* of each connection */
 	uint64_t rate;       /* requests per second over all connections; 0: as fast as possible */
-	uint64_t reopen_rate; /* connections closed and opened again per second; 0: none */
+	uint64_t reopen_rate; /* connections closed and opened again per second, to begin with; 0: none */
 	uint64_t duration_us; /* 0: until told */
 	size_t value_min, value_max;
 	unsigned pipeline;   /* most requests in flight on a connection */
@@ -49,6 +49,7 @@ struct load {
 	unsigned opening; /* ... and not through with their first keys */
 	unsigned live;
 	unsigned reopening;   /* closed by us and not open again */
+	unsigned fresh;       /* opened again, and nothing was heard on them yet */
 	unsigned auditing;    /* connections that have keys yet to ask for or to hear of in an audit */
 	unsigned surveying;   /* reset connections being read back */
 	uint64_t outstanding; /* requests without an answer, on all connections */
@@ -56,6 +57,7 @@ struct load {
 	struct settlement settlement;
 
 	uint64_t base_us, tick; /* the pace: request number tick is due at base + tick / rate */
+	uint64_t reopen_rate;
 	uint64_t reopen_us;     /* when the next connection is to be closed and opened again */
 	unsigned reopen_next;   /* which one */
 	uint64_t scan_us;       /* when to look for overdue answers next */
@@ -76,6 +78,9 @@ uint64_t load_due_us(const struct load *load, unsigned conn, uint64_t n);
 
 void load_pause(struct load *load);
 void load_continue(struct load *load);
+
+/** load_reopen() - So many connections per second from here on. The last ones are through when @load->fresh is 0. */
+void load_reopen(struct load *load, uint64_t rate);
 
 /** load_audit() - Read all keys of all live connections. Done when @load->auditing is 0. */
 void load_audit(struct load *load);

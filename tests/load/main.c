@@ -28,7 +28,8 @@ static const char usage_text[] =
 	"      --seed N            of everything that is random (1)\n"
 	"      --timeout SECONDS   a request without an answer for so long has failed (30)\n"
 	"      --control           read commands from standard input, answer in JSON lines:\n"
-	"                          report, mark, crash, settle COMMIT_US RESUME_US, pause, continue, audit, stop\n"
+	"                          report, mark, crash, settle COMMIT_US RESUME_US, reopen N, pause, continue, audit,\n"
+	"                          stop\n"
 	"  -h, --help\n"
 	"\n"
 	"Exit status: 0 something was requested and nothing was wrong, failed or lost; 1 otherwise; 2 usage.\n";

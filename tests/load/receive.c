@@ -47,6 +47,8 @@ static void op_answered(struct conn *conn, struct op *op, uint64_t now_us)
 	if (op->request.survey)
 		conn_survey_take(conn, &op->request);
 	load->outstanding--;
+	load->fresh -= conn->fresh;
+	conn->fresh = false;
 	load->stats.total.answered++;
 	conn->ops.unanswered++;
 	if (!load->window_open || conn->surveyed)

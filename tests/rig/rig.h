@@ -152,7 +152,7 @@ struct rig_load_options {
  * all by default. Return: 0 or -errno. */
 int rig_load_start(struct rig *rig, uint16_t port, const struct rig_load_options *options, struct rig_load **ret_load);
 
-/** rig_load_ask() - One command ("report", "mark", "crash", "settle C R", "pause", "continue", "audit") and its answer.
+/** rig_load_ask() - One command ("report", "mark", "crash", "settle C R", "reopen N", "pause", "continue", "audit"), its answer.
  * @ret_answer: a new reference; NULL: not wanted. Return: 0; -EPROTO: it answered with an error; -errno. */
 int rig_load_ask(struct rig_load *load, json_t **ret_answer, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
