@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct image *image_free(struct image *image)
@@ -165,19 +166,43 @@ static int pid_check(const struct image *image, pid_t pid, struct why *why)
 		       whose, (int)pid, comm);
 }
 
+/* CRIU writes one of these files for each thread of each process. Return: 0 if this is none, or that of the process itself. */
+static pid_t pid_of_core(const struct image *image, const char *file_name)
+{
+	char end = 0;
+	int pid;
+
+	if (sscanf(file_name, "core-%d.im%c", &pid, &end) != 2 || end != 'g' || pid <= 0 || pid == image->pid)
+		return 0;
+	return pid;
+}
+
 int image_check_pids(const struct image *image, pid_t but_pid, struct why *why)
 {
 	int r = image->pid == but_pid ? 0 : pid_check(image, image->pid, why);
 
-	/* CRIU writes one of these for each thread of each process. A process that is still there has its threads, too. */
+	/* A process that is still there has its threads, too. */
 	for (size_t i = 0; r == 0 && but_pid != image->pid && i < image->n_files; i++) {
-		char end = 0;
-		int pid;
+		pid_t pid = pid_of_core(image, image->files[i].name);
 
-		if (sscanf(image->files[i].name, "core-%d.im%c", &pid, &end) == 2 && end == 'g' && pid > 0 && pid != image->pid)
+		if (pid)
 			r = pid_check(image, pid, why);
 	}
 	return r;
+}
+
+bool image_reap_children(const struct image *image)
+{
+	bool is_dying = false;
+
+	for (size_t i = 0; i < image->n_files; i++) {
+		pid_t pid = pid_of_core(image, image->files[i].name);
+		siginfo_t info = { 0 };
+
+		if (pid && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL) == 0)
+			is_dying |= info.si_pid == 0;
+	}
+	return is_dying;
 }
 
 int image_check(const struct image *image, struct why *why)

@@ -110,6 +110,7 @@ struct roll {
 	struct health health;      /* of new, from the commit to the end of the bake */
 	uint64_t told_progress_us; /* when its progress was last passed on */
 	uint64_t begun_us, prepared_us;
+	uint64_t pids_due_us; /* until then the pids of old's children may still be taken by these */
 	uint64_t settles_us; /* past this, old calls the roll off by itself */
 
 	struct commit_word word;

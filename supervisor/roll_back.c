@@ -16,6 +16,9 @@
 /* In one message: old has its numbers taken still, so each batch is on top of what it may have open. */
 #define RESUME_FDS 16u
 
+#define LOOK_AGAIN_US (5 * USEC_PER_MSEC)
+#define DYING_US USEC_PER_SEC /* for children of old to be dead once it is */
+
 void roll_do_choose(struct roll *roll)
 {
 	bool old_lives = instance_is_alive(roll->old);
@@ -161,14 +164,19 @@ static void on_restored(struct image_job *job, int rc, const struct why *why)
 	roll_happen(roll, ROLL_EV_RESTORED);
 }
 
-void roll_do_restore(struct roll *roll)
+static void on_pids(struct timer *timer);
+
+static void restore(struct roll *roll)
 {
 	struct image_restore_spec spec = { .criu_path = roll->criu_path, .timeout_us = roll->unit->image_timeout_us };
 	struct why why = { 0 };
 	int r;
 
-	roll_say(roll, "restore", roll->image->pid, "%s; restoring version %s from its image", roll->result.cause.text,
-		 roll->result.from);
+	/* Its children were killed with it, and are ours to reap. */
+	if (image_reap_children(roll->image) && clock_now_us() < roll->pids_due_us) {
+		timer_arm(roll->site->loop, &roll->ask, clock_now_us() + LOOK_AGAIN_US, on_pids);
+		return;
+	}
 	r = instance_reconnect(roll->old, &roll->lent_channel, &roll->lent_log, &why);
 	if (r < 0) {
 		restore_failed(roll, why.text);
@@ -179,6 +187,19 @@ void roll_do_restore(struct roll *roll)
 	r = image_restore_start(roll->site->loop, &roll->image_job, roll->image, &spec, on_restored, &why);
 	if (r < 0)
 		restore_failed(roll, why.text);
+}
+
+static void on_pids(struct timer *timer)
+{
+	restore(container_of(timer, struct roll, ask));
+}
+
+void roll_do_restore(struct roll *roll)
+{
+	roll_say(roll, "restore", roll->image->pid, "%s; restoring version %s from its image", roll->result.cause.text,
+		 roll->result.from);
+	roll->pids_due_us = clock_now_us() + DYING_US;
+	restore(roll);
 }
 
 /* ---- empty ---- */
