@@ -193,8 +193,15 @@ struct upg_loader {
 	size_t type; /* being loaded: an index into the application's */
 	int state_fd;
 	uint64_t deadline_us;
+	bool tells;  /* its progress: nobody waits for it but the supervisor */
+	uint64_t records;
 	bool failed; /* upg_load_fail() said why */
 };
+
+/* ---- progress.c ---- */
+
+/** progress_is_due() - Would upg_progress() say anything now? */
+bool progress_is_due(struct upg *upg);
 
 /* ---- roll.c: the old version's side of a roll ---- */
 
@@ -215,6 +222,7 @@ struct upg {
 	struct journal journal;
 	struct replay *replay; /* during a resume with a journal */
 	struct commit_word word;
+	_Atomic(uint64_t) progress_us; /* when progress was last told */
 	bool received;  /* state came from a predecessor, the commit is still to be done */
 	bool from_file; /* it came from a file: nobody served before */
 	bool refused;

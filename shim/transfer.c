@@ -349,6 +349,17 @@ static int load_record(struct upg_loader *loader, struct sf_plan *plan, const st
 		       0;
 }
 
+static void tell_progress(struct upg_loader *loader)
+{
+	char text[64];
+
+	loader->records++;
+	if (!loader->tells || !progress_is_due(loader->upg))
+		return;
+	snprintf(text, sizeof(text), "%llu records loaded", (unsigned long long)loader->records);
+	upg_progress(loader->upg, text);
+}
+
 static int load_all(struct upg_loader *loader, struct sf_reader *reader)
 {
 	struct upg *upg = loader->upg;
@@ -375,6 +386,7 @@ static int load_all(struct upg_loader *loader, struct sf_reader *reader)
 			break;
 		}
 		r = load_record(loader, plan, &record);
+		tell_progress(loader);
 	}
 	sf_plan_free(plan);
 	free(migrations);
@@ -400,6 +412,8 @@ int transfer_load(struct upg *upg, int state_fd, const Upgraded__Wire__Receive *
 	struct sf_reader *reader = NULL;
 	int r;
 
+	/* Within a roll clients wait for this load: no progress makes TransferTimeout= longer for them. */
+	loader.tells = receive->from_file;
 	upg->loaded = calloc(upg->config->n_types + 1, sizeof(*upg->loaded));
 	if (!upg->loaded)
 		return why_errno(&upg->why, -ENOMEM, "loading");

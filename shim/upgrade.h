@@ -18,9 +18,9 @@
  *
  * Errors: negative errno, with upg_why() in words; positive values are outcomes to handle. The library never logs, never exits,
  * and installs one signal handler only if the application names the signal.
- * Thread-safety: upg_point(), upg_fd_register(), upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from
- * any thread; so may upg_conn_*(), but one thread at a time for one connection. The rest belongs to the one thread that calls
- * upg_open().
+ * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_close(), upg_thread_*(), upg_journal_on() and upg_changed()
+ * may be called from any thread; so may upg_conn_*(), but one thread at a time for one connection. The rest belongs to the one
+ * thread that calls upg_open().
  */
 #pragma once
 
@@ -139,6 +139,15 @@ UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((fo
 
 /** upg_ready() - Everything is loaded, claimed and checked. Return: UPG_SERVE, UPG_LEAVE, or -errno (leave, too). */
 UPG_API int upg_ready(struct upg *upg);
+
+/**
+ * upg_progress() - A slow start gets on, with @text: "40 of 100 segments". While this process starts, the supervisor waits for it
+ * anew with each word, another StartTimeout= long; loading a state file says so by itself. Within a roll's pause, from
+ * upg_receive() to upg_ready(), it changes nothing, because clients wait. While this version serves on probation, it
+ * excuses checks of health that have not succeeded yet. Thread-safe; at most one word in 100 ms is passed on, the others
+ * are dropped.
+ */
+UPG_API void upg_progress(struct upg *upg, const char *text);
 
 /** upg_fd() - Watch this for input and call upg_dispatch(). -1 without a supervisor. */
 UPG_API int upg_fd(const struct upg *upg);

@@ -6,6 +6,7 @@
 #include "shim/examples/cached/cached_v2.pb-c.h"
 #include "shim/upgrade.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -14,11 +15,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOTES 1000u
 #define LARGE_BYTES 8192u
 #define SLOW_SECONDS 1u
+#define SLOW_NAPS 125u /* of 20 ms: 2.5 s */
 #define CHANNEL_VARIABLE "UPGRADE_FD"
 
 static const char *character;
@@ -28,6 +31,11 @@ static volatile sig_atomic_t noise_wanted;
 static bool is(const char *what)
 {
 	return strcmp(character, what) == 0;
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 }
 
 static void make_noise(void)
@@ -78,6 +86,8 @@ static int load_note(struct upg_loader *loader, const ProtobufCMessage *message,
 	(void)userdata;
 	if (is("noise-later"))
 		make_noise();
+	if (is("loads-slowly") && notes % (NOTES / SLOW_NAPS) == 0)
+		nap();
 	if (is("hangs-reading"))
 		for (;;)
 			pause();
@@ -121,6 +131,35 @@ static struct upg_type pretended[] = {
 	PRETENDED("cached.Item", cached__v1__item__descriptor),
 	PRETENDED("cached.Connection", cached__v1__connection__descriptor),
 };
+
+/* ---- getting on slowly ---- */
+
+/* Longer than it has to start. */
+static void start_slowly(struct upg *upg, bool silently)
+{
+	for (unsigned i = 0; i < SLOW_NAPS; i++) {
+		nap();
+		if (!silently)
+			upg_progress(upg, "reading the catalogue");
+	}
+}
+
+/* After it has taken over: well only when it has made the file that the check looks for. */
+static void warm_up(struct upg *upg)
+{
+	const char *path = getenv("ACTOR_WARM");
+
+	for (unsigned i = 0; i < SLOW_NAPS; i++) {
+		struct pollfd fd = { .fd = upg_fd(upg), .events = POLLIN };
+
+		if (poll(&fd, 1, 20) > 0 && upg_dispatch(upg) == UPG_LEAVE)
+			_exit(0);
+		if (is("warms"))
+			upg_progress(upg, "warming the caches");
+	}
+	if (path)
+		close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
 
 /* ---- the application ---- */
 
@@ -223,6 +262,8 @@ int main(int argc, char **argv)
 	signal(SIGUSR2, on_noise);
 	if (open_as(&upg) < 0)
 		return 1;
+	if (is("starts-slowly") || is("starts-silently"))
+		start_slowly(upg, is("starts-silently"));
 	rc = upg_receive(upg);
 	if (rc == UPG_FRESH)
 		notes = NOTES;
@@ -232,5 +273,9 @@ int main(int argc, char **argv)
 		before_commit(upg);
 	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
 		return 0;
-	return upg_ready(upg) == UPG_SERVE ? serve(upg) : 0;
+	if (upg_ready(upg) != UPG_SERVE)
+		return 0;
+	if (is("warms") || is("warms-silently"))
+		warm_up(upg);
+	return serve(upg);
 }
