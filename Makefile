@@ -139,7 +139,7 @@ LIBRARY_ASAN := $(if $(call sources,shim),$B/asan/libupgrade.a)
 CACHED := shim/examples/cached
 CACHED_SOUND := v1 v2 v3
 CACHED_BROKEN := v1-stuck v3-exit-at-start v3-crash-loading v3-never-ready v3-refuse v3-misload v3-crash-after v3-hang-after \
-	v3-lossy
+	v3-exit-after v3-lossy
 HAVE_CACHED := $(if $(call sources,$(CACHED)),$(if $(LIBRARY),yes))
 EXAMPLES_normal := $(if $(HAVE_CACHED),$(patsubst %,$B/examples/cached-%,$(CACHED_SOUND) $(CACHED_BROKEN)))
 # The example with threads that block, and a version that crashes when it is told to.

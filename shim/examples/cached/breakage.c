@@ -5,7 +5,7 @@
 
 #if CACHED_BREAK_EXIT_AT_START || CACHED_BREAK_CRASH_LOADING || CACHED_BREAK_NEVER_READY || CACHED_BREAK_REFUSE || \
 	CACHED_BREAK_MISLOAD || CACHED_BREAK_CRASH_AFTER || CACHED_BREAK_HANG_AFTER || CACHED_BREAK_STUCK || \
-	CACHED_BREAK_LOSSY
+	CACHED_BREAK_LOSSY || CACHED_BREAK_EXIT_AFTER
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -26,6 +26,7 @@ enum breakage {
 	BREAK_HANG_AFTER,
 	BREAK_STUCK,
 	BREAK_LOSSY,
+	BREAK_EXIT_AFTER,
 };
 
 #if CACHED_BREAK_EXIT_AT_START
@@ -42,6 +43,8 @@ static const enum breakage breakage = BREAK_MISLOAD;
 static const enum breakage breakage = BREAK_CRASH_AFTER;
 #elif CACHED_BREAK_HANG_AFTER
 static const enum breakage breakage = BREAK_HANG_AFTER;
+#elif CACHED_BREAK_EXIT_AFTER
+static const enum breakage breakage = BREAK_EXIT_AFTER;
 #elif CACHED_BREAK_LOSSY
 static const enum breakage breakage = BREAK_LOSSY;
 #else
@@ -126,7 +129,7 @@ void break_serving(struct upg *upg)
 
 void break_on_request(void)
 {
-	if (!serving || (breakage != BREAK_CRASH_AFTER && breakage != BREAK_HANG_AFTER))
+	if (!serving || (breakage != BREAK_CRASH_AFTER && breakage != BREAK_HANG_AFTER && breakage != BREAK_EXIT_AFTER))
 		return;
 	unsigned long count = atomic_fetch_add(&requests, 1) + 1;
 	if (count < requests_before_break)
@@ -134,6 +137,10 @@ void break_on_request(void)
 	if (breakage == BREAK_CRASH_AFTER) {
 		say("crashes after it has served");
 		abort();
+	}
+	if (breakage == BREAK_EXIT_AFTER) {
+		say("exits after it has served");
+		_exit(3);
 	}
 	if (!atomic_exchange(&hanging, true))
 		say("hangs after it has served");

@@ -10,7 +10,7 @@ struct upg;
 
 #if CACHED_BREAK_EXIT_AT_START || CACHED_BREAK_CRASH_LOADING || CACHED_BREAK_NEVER_READY || CACHED_BREAK_REFUSE || \
 	CACHED_BREAK_MISLOAD || CACHED_BREAK_CRASH_AFTER || CACHED_BREAK_HANG_AFTER || CACHED_BREAK_STUCK || \
-	CACHED_BREAK_LOSSY
+	CACHED_BREAK_LOSSY || CACHED_BREAK_EXIT_AFTER
 
 /** break_at_start() - EXIT_AT_START: status 3 before anybody heard of this process. */
 void break_at_start(void);
@@ -24,7 +24,7 @@ uint32_t break_flags(uint32_t flags);
 bool break_refuses(struct upg *upg);
 /** break_serving() - From here on requests count. STUCK: a thread that never comes to an update point. */
 void break_serving(struct upg *upg);
-/** break_on_request() - CRASH_AFTER: abort() at the 200th request; HANG_AFTER: each thread stops from then on at its next
+/** break_on_request() - CRASH_AFTER: abort() at the 200th request; EXIT_AFTER: status 3 there; HANG_AFTER: each thread stops from then on at its next
  * step. The environment's CACHED_BREAK_AFTER is another number than 200. */
 void break_on_request(void);
 /** break_on_turn() - HANG_AFTER: for threads that handle no requests. */
