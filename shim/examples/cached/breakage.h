@@ -24,8 +24,8 @@ uint32_t break_flags(uint32_t flags);
 bool break_refuses(struct upg *upg);
 /** break_serving() - From here on requests count. STUCK: a thread that never comes to an update point. */
 void break_serving(struct upg *upg);
-/** break_on_request() - CRASH_AFTER: abort() at the 200th request; EXIT_AFTER: status 3 there; HANG_AFTER: each thread stops from then on at its next
- * step. The environment's CACHED_BREAK_AFTER is another number than 200. */
+/** break_on_request() - CRASH_AFTER: abort() at the 200th request; EXIT_AFTER: status 3 there; HANG_AFTER: each thread stops
+ * from then on at its next step. The environment's CACHED_BREAK_AFTER is another number than 200. */
 void break_on_request(void);
 /** break_on_turn() - HANG_AFTER: for threads that handle no requests. */
 void break_on_turn(void);
