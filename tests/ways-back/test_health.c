@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Health during the bake: whatever is found wrong with a version that has taken over, the one before comes back, and the report
- * says in words what it was; and what only looks wrong for a moment, or takes its time, is left alone. */
+/* Health during the bake: whatever is found wrong with a version that has taken over, the one before comes back, with all state
+ * if it lives and answers, and the report says in words what it was; and what only looks wrong for a moment, or takes its
+ * time, is left alone. */
 #include "tests/integration/stage.h"
 
 #include "base/clock.h"
@@ -95,10 +96,16 @@ static struct rig_child *bake(void)
 {
 	struct rig_child *roll;
 
-	cr_assert_eq(rig_load_ask(stage.load, NULL, "crash"), 0);
 	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v3", NULL), 0);
 	stage_wait_bake("v3");
 	return roll;
+}
+
+/* The same, when it is going to fail at once and not to be asked for its state. */
+static struct rig_child *bake_for_a_crash(void)
+{
+	cr_assert_eq(rig_load_ask(stage.load, NULL, "crash"), 0);
+	return bake();
 }
 
 /* Until the @i-th check, of which 0 is the heartbeat, is in @state; it is @name. */
@@ -121,20 +128,36 @@ static void wait_check(unsigned i, const char *name, const char *state)
 	cr_assert_fail("%s is %s, not %s", name, text, state);
 }
 
-/* The roll ends by @cause, and exactly what was written since the commit is taken back. */
-static void goes_back(struct rig_child *roll, const char *cause)
+static void ends(struct rig_child *roll, const char *outcome, const char *cause, struct rig_answer *ret_ended)
+{
+	cr_assert_eq(rig_run_wait(roll, 2 * SHOWN_US, ret_ended), 0);
+	cr_assert_eq(ret_ended->status, 6, "%s%s", ret_ended->out, ret_ended->err);
+	cr_assert_str_eq(rig_text(ret_ended->json, "roll.outcome"), outcome);
+	cr_assert(strstr(rig_text(ret_ended->json, "cause"), "version v3 (pid "), "%s", rig_text(ret_ended->json, "cause"));
+	cr_assert(strstr(rig_text(ret_ended->json, "cause"), cause), "not \"%s\": %s", cause, rig_text(ret_ended->json, "cause"));
+}
+
+/* It is dead or hangs: exactly what was written since the commit is taken back. */
+static void is_taken_back(struct rig_child *roll, const char *cause)
 {
 	struct rig_answer ended = { 0 };
 
-	cr_assert_eq(rig_run_wait(roll, 2 * SHOWN_US, &ended), 0);
-	cr_assert_eq(ended.status, 6, "%s%s", ended.out, ended.err);
-	cr_assert_str_eq(rig_text(ended.json, "roll.outcome"), "rolled-back-parked");
-	cr_assert(strstr(rig_text(ended.json, "cause"), "version v3 (pid "), "%s", rig_text(ended.json, "cause"));
-	cr_assert(strstr(rig_text(ended.json, "cause"), cause), "not \"%s\": %s", cause, rig_text(ended.json, "cause"));
+	ends(roll, "rolled-back-parked", cause, &ended);
 	stage_settle(json_object_get(ended.json, "roll"));
 	rig_answer_done(&ended);
 	stage_load_spotless();
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
+}
+
+/* It is alive and able: nothing is lost. The version before has a bake of its own now. */
+static void is_rolled_back(struct rig_child *roll, const char *cause)
+{
+	struct rig_answer ended = { 0 };
+
+	ends(roll, "rolled-back-live", cause, &ended);
+	rig_answer_done(&ended);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", "v2", SHOWN_US), 0);
+	stage_load_spotless();
 }
 
 /* ---- what is wrong with it ---- */
@@ -155,9 +178,9 @@ SCENE(health, a_version_that_a_signal_ends_is_taken_back)
 	struct rig_child *roll;
 
 	serve(" ");
-	roll = bake();
+	roll = bake_for_a_crash();
 	cr_assert_eq(kill(stage_pid("serving"), SIGSEGV), 0);
-	goes_back(roll, "was killed by SIGSEGV");
+	is_taken_back(roll, "was killed by SIGSEGV");
 }
 
 SCENE(health, a_version_that_hangs_is_taken_back_although_its_port_is_listened_on)
@@ -166,10 +189,10 @@ SCENE(health, a_version_that_hangs_is_taken_back_although_its_port_is_listened_o
 
 	stage.port = rig_port(stage.rig);
 	serve("HealthTCP=127.0.0.1:%u\n", stage.port);
-	roll = bake();
+	roll = bake_for_a_crash();
 	wait_check(1, "HealthTCP=", "ok");
 	cr_assert_eq(kill(stage_pid("serving"), SIGSTOP), 0);
-	goes_back(roll, "not every thread passes its update point");
+	is_taken_back(roll, "not every thread passes its update point");
 }
 
 SCENE(health, a_version_whose_command_fails_is_taken_back_with_the_command_s_last_line)
@@ -189,7 +212,7 @@ SCENE(health, a_version_whose_command_fails_is_taken_back_with_the_command_s_las
 	fd = open(stage_path("sick"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	cr_assert_geq(fd, 0);
 	close(fd);
-	goes_back(roll, " failed 3 times in a row: exited with status 9: v3 has a full disk");
+	is_rolled_back(roll, " failed 3 times in a row: exited with status 9: v3 has a full disk");
 }
 
 SCENE(health, a_version_that_answers_503_is_taken_back_with_the_answer)
@@ -204,7 +227,7 @@ SCENE(health, a_version_that_answers_503_is_taken_back_with_the_answer)
 	atomic_store(&site.well, false);
 	snprintf(cause, sizeof(cause),
 		 "HealthHTTP=http://127.0.0.1:%u/ready failed 5 times in a row: HTTP status 503: the database is away", site.port);
-	goes_back(roll, cause);
+	is_rolled_back(roll, cause);
 }
 
 SCENE(health, a_version_whose_port_is_closed_is_taken_back)
@@ -217,7 +240,7 @@ SCENE(health, a_version_whose_port_is_closed_is_taken_back)
 	wait_check(1, "HealthTCP=", "ok");
 	/* Ends the thread's accept(), and refuses from here on. */
 	cr_assert_eq(shutdown(site.listener, SHUT_RDWR), 0);
-	goes_back(roll, " failed 3 times in a row: Connection refused");
+	is_rolled_back(roll, " failed 3 times in a row: Connection refused");
 }
 
 /* ---- what is not ---- */
@@ -357,5 +380,5 @@ SCENE(health, a_version_that_warms_up_and_says_nothing_is)
 {
 	serve_warming();
 	must_say(ctl(6, "roll", "cached", "warms-silently"), " failed 2 times in a row: exited with status 1");
-	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "good", SHOWN_US), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", "good", SHOWN_US), 0);
 }
