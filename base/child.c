@@ -179,14 +179,18 @@ void child_done(struct child *child)
 	child_init(child);
 }
 
-void child_abandon(struct child *child)
+int child_move(struct child *from, struct child *to, void (*on_exit)(struct child *child))
 {
-	if (child->pidfd >= 0) {
-		child_end_group(child);
-		(void)pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0);
-		child_forget_pidfd(child);
-	}
-	child_init(child);
+	struct loop *loop = from->source.loop;
+	int r;
+
+	source_del(&from->source);
+	r = child_watch(loop, to, from->pidfd, from->pid, on_exit, NULL);
+	if (r == 0)
+		child_init(from);
+	else
+		(void)source_add(loop, &from->source, from->pidfd, EPOLLIN, child_on_ready);
+	return r;
 }
 
 const char *child_describe(const struct child *child, char *buf, size_t size)

@@ -58,9 +58,9 @@ int child_kill(struct child *child, int signal);
 /** child_done() - Stop watching and close the pidfd; a child still alive is killed with SIGKILL and reaped (waits). */
 void child_done(struct child *child);
 
-/** child_abandon() - As child_done(), without waiting for its end: it is killed, and reaped by whoever reaps strays. For
- * what may hang in the kernel, where a SIGKILL does not reach it. */
-void child_abandon(struct child *child);
+/** child_move() - @to, which was initialised, watches the running process from here on, with @on_exit; @from is as after
+ * child_init(). Return: 0; -errno: nothing was moved. */
+int child_move(struct child *from, struct child *to, void (*on_exit)(struct child *child));
 
 /** child_describe() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
 const char *child_describe(const struct child *child, char *buf, size_t size);

@@ -59,8 +59,60 @@ struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *in
 	return NULL;
 }
 
+/* ---- other processes ---- */
+
+struct buried_child {
+	struct buried_child *next;
+	struct graveyard *graveyard;
+	struct child child;
+};
+
+static void on_exit_buried_child(struct child *child)
+{
+	struct buried_child *buried = container_of(child, struct buried_child, child);
+
+	for (struct buried_child **link = &buried->graveyard->first_child; *link; link = &(*link)->next) {
+		if (*link == buried) {
+			*link = buried->next;
+			break;
+		}
+	}
+	child_done(child);
+	free(buried);
+}
+
+void graveyard_bury_child(struct graveyard *graveyard, struct child *child)
+{
+	struct buried_child *buried;
+
+	if (child->pidfd < 0) {
+		child_init(child);
+		return;
+	}
+	buried = calloc(1, sizeof(*buried));
+	if (buried)
+		child_init(&buried->child);
+	if (!buried || child_move(child, &buried->child, on_exit_buried_child) < 0) {
+		free(buried);
+		child_done(child); /* then we do wait */
+		return;
+	}
+	buried->graveyard = graveyard;
+	buried->next = graveyard->first_child;
+	graveyard->first_child = buried;
+	/* Its group ends when its own end is heard of. */
+	child_kill(&buried->child, SIGKILL);
+}
+
 void graveyard_done(struct graveyard *graveyard)
 {
+	while (graveyard->first_child) {
+		struct buried_child *buried = graveyard->first_child;
+
+		graveyard->first_child = buried->next;
+		child_done(&buried->child);
+		free(buried);
+	}
 	while (graveyard->first) {
 		struct buried *buried = graveyard->first;
 

@@ -203,7 +203,8 @@ static void on_timeout(struct timer *timer)
 	const char *line;
 
 	cancel(check);
-	line = last_line_get(&check->line);
+	/* What it was in the middle of is less than what it had said to the end. */
+	line = *check->line.text ? check->line.text : last_line_get(&check->line);
 	health_check_done(check, false, "no result within %" PRIu64 " ms (HealthCheckTimeout=)%s%s",
 			  check->health->unit->health_check_timeout_us / 1000, *line ? "; it said: " : "", line);
 }
@@ -243,7 +244,8 @@ static int prepare_check(struct health_check *check, struct health *health, cons
 	return r;
 }
 
-void health_start(struct health *health, struct loop *loop, const struct unit *unit, struct instance *instance,
+void health_start(struct health *health, struct loop *loop, struct graveyard *graveyard, const struct unit *unit,
+		  struct instance *instance,
 		  void (*on_verdict)(struct health *health, enum health_verdict verdict),
 		  void (*on_note)(struct health *health, const char *text))
 {
@@ -251,7 +253,8 @@ void health_start(struct health *health, struct loop *loop, const struct unit *u
 
 	health_stop(health);
 	*health = (struct health){
-		.loop = loop, .unit = unit, .instance = instance, .on_verdict = on_verdict, .on_note = on_note
+		.loop = loop, .graveyard = graveyard, .unit = unit, .instance = instance,
+		.on_verdict = on_verdict, .on_note = on_note
 	};
 	timer_arm(loop, &health->ping, clock_now_us(), on_ping);
 	health->checks = unit->n_checks ? calloc(unit->n_checks, sizeof(*health->checks)) : NULL;

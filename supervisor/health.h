@@ -21,6 +21,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct graveyard;
+
 #define HEALTH_DETAIL_BYTES 200u
 #define HEALTH_LINE_BYTES 120u
 
@@ -60,6 +62,7 @@ struct health_check {
 
 struct health {
 	struct loop *loop;         /* NULL: stopped */
+	struct graveyard *graveyard; /* borrowed: for commands that are broken off */
 	const struct unit *unit;   /* borrowed */
 	struct instance *instance; /* borrowed: the version that is watched */
 	/* Called from the loop, at most once for each start; may stop or restart this, and free what embeds it. */
@@ -86,8 +89,10 @@ struct health {
 	struct timer net_timer;
 };
 
-/** health_start() - Begin to watch. @health was zeroed or stopped; @unit and @instance outlive the watch. */
-void health_start(struct health *health, struct loop *loop, const struct unit *unit, struct instance *instance,
+/** health_start() - Begin to watch. @health was zeroed or stopped; @unit and @instance outlive the watch, @graveyard does so by
+ * far. */
+void health_start(struct health *health, struct loop *loop, struct graveyard *graveyard, const struct unit *unit,
+		  struct instance *instance,
 		  void (*on_verdict)(struct health *health, enum health_verdict verdict),
 		  void (*on_note)(struct health *health, const char *text));
 

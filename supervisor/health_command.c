@@ -4,6 +4,7 @@
 #include "supervisor/health.h"
 
 #include "base/fd.h"
+#include "supervisor/roll.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -124,8 +125,8 @@ int health_command_start(struct health_check *check, struct why *why)
 
 void health_command_cancel(struct health_check *check)
 {
-	while (check->output >= 0 && read_output(check))
+	for (unsigned i = 0; i < LAST_READS_MAX && check->output >= 0 && read_output(check); i++)
 		;
 	close_output(check);
-	child_abandon(&check->child);
+	graveyard_bury_child(check->health->graveyard, &check->child);
 }

@@ -199,7 +199,7 @@ static void on_note(struct health *health, const char *text)
 
 void roll_watch_health(struct roll *roll)
 {
-	health_start(&roll->health, roll->site->loop, roll->unit, roll->new, on_verdict, on_note);
+	health_start(&roll->health, roll->site->loop, roll->site->graveyard, roll->unit, roll->new, on_verdict, on_note);
 }
 
 void roll_do_park(struct roll *roll)

@@ -553,3 +553,27 @@ Test(child, does_not_adopt_what_is_not_ours, .init = setup, .fini = teardown)
 	cr_assert_eq(count_open_fds(), before);
 	cr_assert_eq(child.pidfd, -1);
 }
+
+static void on_exit_unexpected(struct child *ended)
+{
+	cr_assert_fail("pid %d was moved away from here", ended->pid);
+}
+
+Test(child, is_watched_where_it_was_moved_to, .init = setup, .fini = teardown)
+{
+	char *argv[] = { (char[]){ "/bin/sleep" }, (char[]){ "1000" }, NULL };
+	struct child_spec spec = spec_of(argv);
+	struct child from;
+	pid_t pid;
+
+	child_init(&from);
+	cr_assert_eq(child_spawn(loop, &from, &spec, on_exit_unexpected, &why), 0, "%s", why.text);
+	pid = from.pid;
+	cr_assert_eq(child_move(&from, &child, on_exit_count), 0);
+	cr_assert_eq(from.pidfd, -1);
+	cr_assert_null(from.source.loop);
+	cr_assert_eq(child.pid, pid);
+	cr_assert_eq(child_kill(&child, SIGKILL), 0);
+	turn_until_exit();
+	cr_assert_str_eq(described(), "was killed by SIGKILL");
+}

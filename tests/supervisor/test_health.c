@@ -2,6 +2,7 @@
 /* A version's health: signs of life, checks of all three kinds with real sockets and processes, and what their results amount
  * to. Time is the test's: nothing is due before the test says so. */
 #include "supervisor/health.h"
+#include "supervisor/roll.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -31,6 +32,7 @@ static struct unit *unit;
 static struct instance instance;
 static int application = -1; /* the other end of its channel */
 static struct health health;
+static struct graveyard graveyard;
 static enum health_verdict verdict;
 static struct why reason;
 static char notes[16][480];
@@ -79,15 +81,15 @@ static void tear_down(void)
 {
 	health_stop(&health);
 	health_stop(&health);
+	graveyard_done(&graveyard);
+	/* Nothing is left, not even dead. */
+	cr_assert(waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
 	outbox_clear(&instance.outbox);
 	fd_close(instance.channel);
 	fd_close(application);
 	loop_free(loop);
 	unit_free(unit);
 	clock_fake(NULL);
-	/* What was abandoned is ours to reap, and dead. */
-	while (waitpid(-1, NULL, __WALL) > 0)
-		;
 }
 
 TestSuite(health, .init = set_up, .fini = tear_down, .timeout = 60);
@@ -107,7 +109,7 @@ static void watch(const char *lines)
 	snprintf(text, sizeof(text),
 		 "[Service]\nExec=/opt/%%v/app\nHealthInterval=1s\nHealthTimeout=5s\nHealthCheckTimeout=2s\n%s", lines);
 	cr_assert_eq(unit_parse("cache", "/etc/upgraded/cache.conf", text, &unit, &why), 0, "%s", why.text);
-	health_start(&health, loop, unit, &instance, on_verdict, on_note);
+	health_start(&health, loop, &graveyard, unit, &instance, on_verdict, on_note);
 }
 
 /* What is due now happens; then the given time passes. */
