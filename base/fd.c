@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,35 @@ int fd_close(int fd)
 		close(fd);
 	errno = saved_errno;
 	return -1;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const int *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+void fd_close_all(int *fds, size_t n)
+{
+	int saved_errno = errno;
+	size_t i = 0;
+
+	if (n > 1)
+		qsort(fds, n, sizeof(*fds), compare);
+	while (i < n) {
+		size_t first = i++;
+
+		if (fds[first] < 0)
+			continue;
+		while (i < n && fds[i] == fds[i - 1] + 1)
+			i++;
+		/* Before Linux 5.9 there is no such call. */
+		if (i - first == 1 || close_range((unsigned)fds[first], (unsigned)fds[i - 1], 0) < 0)
+			for (size_t j = first; j < i; j++)
+				close(fds[j]);
+	}
+	errno = saved_errno;
 }
 
 void fd_cleanup(int *fd)

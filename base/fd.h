@@ -7,6 +7,10 @@
 /** fd_close() - Close @fd if it is one (>= 0); keeps errno. Return: -1, so that `x = fd_close(x)` forgets it. */
 int fd_close(int fd);
 
+/** fd_close_all() - Close @n descriptors; those below 0 are none. Sorts @fds: neighbours go with one call, so that many cost
+ * little. */
+void fd_close_all(int *fds, size_t n);
+
 /** fd_nonblock() - Set or clear O_NONBLOCK on the open file description. Return: 0 or -errno. */
 int fd_nonblock(int fd, int on);
 

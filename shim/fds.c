@@ -362,13 +362,15 @@ void upg_close(struct upg *upg, int fd, int epoll_fd)
 {
 	struct fd_table *table = &upg->fds;
 	struct fd_entry *entry = NULL;
+	bool lost;
 
-	/* First out of epoll: while someone holds a duplicate, closing would leave the registration behind. */
-	if (epoll_fd >= 0)
-		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	pthread_mutex_lock(&table->lock);
 	if (fd >= 0 && (size_t)fd < table->n_by_fd)
 		entry = table->by_fd[fd];
+	lost = entry && entry->lost;
+	/* First out of epoll: while someone holds a duplicate, closing would leave the registration behind. */
+	if (epoll_fd >= 0 && !lost)
+		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	if (entry) {
 		struct fd_entry **link = find_link(table, entry->name, entry->tag);
 
@@ -390,7 +392,8 @@ void upg_close(struct upg *upg, int fd, int epoll_fd)
 		entry_free(entry);
 	}
 	/* Under the lock, or another thread could register the number again before it is gone here. */
-	fd_close(fd);
+	if (!lost || !shed_spend(&upg->shed, fd))
+		fd_close(fd);
 	pthread_mutex_unlock(&table->lock);
 }
 
@@ -488,10 +491,13 @@ static int take_batch(struct upg *upg, const Upgraded__Wire__AppMessage *message
 	if (fds->n_fds != upg->message_fds.n)
 		return why_set(&upg->why, -EPROTO, "%zu descriptors are named but %zu came", fds->n_fds, upg->message_fds.n);
 	for (size_t i = 0; i < fds->n_fds; i++) {
-		int r = take(upg, fds->fds[i], wire_fds_claim(&upg->message_fds, i));
+		int r = take(upg, fds->fds[i], upg->message_fds.fd[i]);
 
 		if (r < 0)
 			return r;
+		/* What is left is closed with the message, all at once. */
+		if (r != FDS_NOT_KEPT)
+			wire_fds_claim(&upg->message_fds, i);
 	}
 	*ret_last = fds->last;
 	return 0;

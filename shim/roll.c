@@ -129,6 +129,7 @@ static int resume(struct upg *upg, const Upgraded__Wire__Resume *message)
 	threads_release(&upg->threads);
 	send_resumed(upg, &resumed);
 	upg->replay = replay_free(upg->replay);
+	shed_close_spent(upg);
 	return UPG_OK;
 }
 

@@ -126,7 +126,8 @@ int shed_sockets(struct upg *upg, uint32_t *ret_n)
 
 		if (!entry || !is_socket(entry->fd))
 			continue;
-		if (dup3(null, entry->fd, cloexec_of(entry->fd)) < 0)
+		entry->cloexec = cloexec_of(entry->fd);
+		if (dup3(null, entry->fd, entry->cloexec) < 0)
 			return why_errno(&upg->why, -errno, "shedding descriptor %d", entry->fd);
 		entry->shed = true;
 		n++;
@@ -140,19 +141,12 @@ int shed_restore(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
 	struct fd_entry *entry = fd_table_find(&upg->fds, info->name, info->tag);
 
 	/* What was not shed is still here: the duplicate is not needed. */
-	if (!entry || !entry->shed) {
-		fd_close(fd);
-		return 0;
-	}
-	if (dup3(fd, entry->fd, cloexec_of(entry->fd)) < 0) {
-		int error = -errno;
-
-		fd_close(fd);
-		return why_errno(&upg->why, error, "putting descriptor %d back", entry->fd);
-	}
-	fd_close(fd);
+	if (!entry || !entry->shed)
+		return FDS_NOT_KEPT;
+	if (dup3(fd, entry->fd, entry->cloexec) < 0)
+		return why_errno(&upg->why, -errno, "putting descriptor %d back", entry->fd);
 	entry->shed = false;
-	return 0;
+	return FDS_NOT_KEPT;
 }
 
 /* Every socket is back at its number: one pass over what shed_sockets() noted. */
@@ -173,6 +167,7 @@ static int restore_epolls(struct upg *upg)
 
 int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost)
 {
+	struct shed *shed = &upg->shed;
 	size_t n = 0;
 	int *lost = NULL, r = restore_epolls(upg);
 
@@ -183,8 +178,12 @@ int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost)
 		n += upg->fds.by_fd[i] && upg->fds.by_fd[i]->shed;
 	if (n) {
 		lost = malloc(n * sizeof(*lost));
-		if (!lost)
+		shed->spent = malloc(n * sizeof(*shed->spent));
+		if (!lost || !shed->spent) {
+			free(lost);
 			return why_errno(&upg->why, -ENOMEM, "resume");
+		}
+		shed->cap_spent = n;
 	}
 	*ret_n_lost = 0;
 	for (size_t i = 0; i < upg->fds.n_by_fd; i++) {
@@ -193,14 +192,42 @@ int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost)
 		if (!entry || !entry->shed)
 			continue;
 		entry->shed = false;
+		entry->lost = true;
 		lost[(*ret_n_lost)++] = entry->fd;
 	}
 	*ret_lost = lost;
 	return 0;
 }
 
+/* The application closes what was lost while its threads stand, and clients wait: a thousand system calls that can wait instead.
+ * /dev/null keeps each number taken until then. */
+bool shed_spend(struct shed *shed, int fd)
+{
+	if (shed->n_spent == shed->cap_spent)
+		return false;
+	shed->spent[shed->n_spent++] = fd;
+	return true;
+}
+
+void shed_close_spent(struct upg *upg)
+{
+	struct shed *shed = &upg->shed;
+	int *spent;
+	size_t n;
+
+	pthread_mutex_lock(&upg->fds.lock);
+	spent = shed->spent;
+	n = shed->n_spent;
+	shed->spent = NULL;
+	shed->n_spent = shed->cap_spent = 0;
+	pthread_mutex_unlock(&upg->fds.lock);
+	fd_close_all(spent, n);
+	free(spent);
+}
+
 void shed_done(struct shed *shed)
 {
+	free(shed->spent);
 	free(shed->entries);
 	free(shed->timers);
 }

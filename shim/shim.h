@@ -64,6 +64,8 @@ struct fd_entry {
 	bool fresh;   /* new since the commit, and the supervisor has no duplicate yet */
 	bool shed;    /* parked: /dev/null stands at its number */
 	struct upg_conn *conn; /* what buffers it, or NULL */
+	bool lost;    /* ... and still does after a resume: it is in no epoll set */
+	int cloexec;  /* of what was shed: O_CLOEXEC or 0 */
 	struct fd_entry *next; /* in its hash bucket */
 };
 
@@ -104,7 +106,8 @@ int fds_tell_inventory(struct upg *upg);
 /** fd_table_put_conn() - Register @fd for @conn, unless it was claimed under this name and tag. @ret_claimed: whether it was.
  * Return: as fd_table_put(). */
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
-/** fds_receive() - Take descriptors in until the last batch; @take gets each and owns the fd. */
+#define FDS_NOT_KEPT 1
+/** fds_receive() - Take descriptors in until the last batch. @take gets each and keeps it (0), or does not: FDS_NOT_KEPT, -errno. */
 int fds_receive(struct upg *upg, uint64_t deadline_us,
 		int (*take)(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd));
 
@@ -126,15 +129,20 @@ struct shed {
 	size_t n, cap;
 	struct timer_entry *timers; /* that tick */
 	size_t n_timers;
+	int *spent; /* numbers of lost sockets, to be closed when the threads run again */
+	size_t n_spent, cap_spent;
 };
 
 /** shed_sockets() - Remove the registered sockets from every epoll set, put /dev/null at their numbers. */
 int shed_sockets(struct upg *upg, uint32_t *ret_n);
-/** shed_restore() - Put one socket back at its number. Owns @fd. */
+/** shed_restore() - Put one socket back at its number. Keeps no @fd. */
 int shed_restore(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
 /** shed_undo() - After the last shed_restore(): epoll registrations back, and what did not come back into *@ret_lost (owned
  * by the caller, plain free()). */
 int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost);
+/** shed_spend() - Leave the close of a lost one's number to shed_close_spent(). Table's lock held. Return: false: close it now. */
+bool shed_spend(struct shed *shed, int fd);
+void shed_close_spent(struct upg *upg);
 void shed_done(struct shed *shed);
 
 /* timers.c: ... and keeps its timers running */

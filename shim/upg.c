@@ -194,10 +194,8 @@ static int take_handed_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, i
 {
 	int r = fd_table_put(&upg->fds, fd, info->name, info->tag, false, true);
 
-	if (r < 0) {
-		fd_close(fd);
+	if (r < 0)
 		return why_errno(&upg->why, r, "descriptor %s %" PRIu64, info->name, info->tag);
-	}
 	upg->n_received_fds++;
 	return 0;
 }

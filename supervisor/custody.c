@@ -73,10 +73,18 @@ void custody_drop(struct custody *custody, const char *name, uint64_t tag)
 	}
 }
 
+void custody_reset_given_up(struct custody *custody)
+{
+	/* From the end, as dropping one moves the last into its place. */
+	for (size_t i = custody->n; i > 0; i--)
+		if (custody->entries[i - 1].given_up)
+			custody_drop_at(custody, i - 1, true);
+}
+
 void custody_clear(struct custody *custody)
 {
 	while (custody->n)
-		custody_drop_at(custody, custody->n - 1, false);
+		custody_drop_at(custody, custody->n - 1, custody->entries[custody->n - 1].given_up);
 	free(custody->entries);
 	*custody = (struct custody){ .entries = NULL };
 }

@@ -18,6 +18,7 @@ struct custody_entry {
 	struct conn_id id;
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 	bool since_commit; /* the new version opened it: the old one never knew it */
+	bool given_up;     /* not to be handed back: to be reset, when there is time */
 	bool moved;        /* for a resume with a journal: something was read or written since the commit, or nobody can tell */
 };
 
@@ -35,6 +36,9 @@ void custody_drop(struct custody *custody, const char *name, uint64_t tag);
 
 /** custody_drop_at() - Give one up. With @reset its peer gets a RST, provided nobody else holds it. Moves the last entry to @i. */
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
+/** custody_reset_given_up() - Drop what is marked so, with a RST. */
+void custody_reset_given_up(struct custody *custody);
+/** custody_clear() - Drop all; what is marked as given up with a RST. */
 void custody_clear(struct custody *custody);
 
 /** custody_sample() - How far each TCP connection has come, for about a tenth of a second at most. @ret_sample stays empty when

@@ -42,25 +42,26 @@ static bool may_go_on(const struct roll *roll, const struct conn_sample *after, 
 	return roll->before.n && after->n && conntable_compare(&roll->before, after, inode) == CONN_SAME;
 }
 
-/* Connections that the dead version has read from or written to are not old's to continue: what it consumed is gone. */
+/* Connections that the dead version has read from or written to are not old's to continue: what it consumed is gone. They are
+ * marked, and reset when old serves: a thousand resets take longer than all the rest, and nobody waits for them. */
 static void settle_connections(struct roll *roll)
 {
 	struct conn_sample after;
 
 	/* Again for each rung: what came back and failed may have read and written, too. */
-	roll->result.kept = 0;
+	roll->result.kept = roll->result.reset = 0;
 	custody_sample(&roll->custody, roll->site->conntable, &after);
-	/* From the end, as dropping one moves the last into its place. */
-	for (size_t i = roll->custody.n; i > 0; i--) {
-		const struct custody_entry *entry = &roll->custody.entries[i - 1];
+	for (size_t i = 0; i < roll->custody.n; i++) {
+		struct custody_entry *entry = &roll->custody.entries[i];
 
 		if (!entry->is_tcp)
 			continue;
-		if ((roll->unit->on_dirty == DIRTY_KEEP && !entry->since_commit) || may_go_on(roll, &after, entry->id.inode)) {
+		if (!entry->given_up && ((roll->unit->on_dirty == DIRTY_KEEP && !entry->since_commit) ||
+					 may_go_on(roll, &after, entry->id.inode))) {
 			roll->result.kept++;
 		} else {
 			roll->result.reset++;
-			custody_drop_at(&roll->custody, i - 1, true);
+			entry->given_up = true;
 		}
 	}
 	conn_sample_done(&after);
@@ -72,25 +73,28 @@ static void send_custody(struct roll *roll)
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 	int numbers[RESUME_FDS];
-	size_t sent = 0;
+	size_t i = 0;
 
 	fds.fds = pointers;
 	do {
-		size_t n = roll->custody.n - sent < RESUME_FDS ? roll->custody.n - sent : RESUME_FDS;
+		size_t n = 0;
 
-		for (size_t i = 0; i < n; i++) {
-			upgraded__wire__fd_info__init(&infos[i]);
-			infos[i].name = roll->custody.entries[sent + i].name;
-			infos[i].tag = roll->custody.entries[sent + i].tag;
-			infos[i].moved = roll->custody.entries[sent + i].moved;
-			pointers[i] = &infos[i];
-			numbers[i] = roll->custody.entries[sent + i].fd;
+		for (; i < roll->custody.n && n < RESUME_FDS; i++) {
+			const struct custody_entry *entry = &roll->custody.entries[i];
+
+			if (entry->given_up)
+				continue;
+			upgraded__wire__fd_info__init(&infos[n]);
+			infos[n].name = entry->name;
+			infos[n].tag = entry->tag;
+			infos[n].moved = entry->moved;
+			pointers[n] = &infos[n];
+			numbers[n++] = entry->fd;
 		}
-		sent += n;
 		fds.n_fds = n;
-		fds.last = sent == roll->custody.n;
+		fds.last = i == roll->custody.n;
 		instance_send(roll->old, &message, numbers, n);
-	} while (sent < roll->custody.n);
+	} while (!fds.last);
 }
 
 void roll_note_loss(struct roll *roll)

@@ -103,6 +103,8 @@ static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resum
 	if (roll->state == ROLL_TRANSFER || roll->state == ROLL_COMMIT)
 		roll_blame(roll, "version %s (pid %d) went on by itself: the roll took too long", roll->result.from,
 			   roll->old->child.pid);
+	/* Before anybody is told of it: who looks then finds no connection that is neither kept nor reset. */
+	custody_reset_given_up(&roll->custody);
 	roll_happen(roll, ROLL_EV_RESUMED);
 }
 

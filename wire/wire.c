@@ -30,8 +30,7 @@ int wire_fds_claim(struct wire_fds *fds, size_t i)
 
 void wire_fds_close(struct wire_fds *fds)
 {
-	for (size_t i = 0; i < fds->n; i++)
-		fds->fd[i] = fd_close(fds->fd[i]);
+	fd_close_all(fds->fd, fds->n);
 	fds->n = 0;
 }
 
