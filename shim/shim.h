@@ -107,7 +107,7 @@ int fds_tell_inventory(struct upg *upg);
  * Return: as fd_table_put(). */
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
 #define FDS_NOT_KEPT 1
-/** fds_receive() - Take descriptors in until the last batch. @take gets each and keeps it (0), or does not: FDS_NOT_KEPT, -errno. */
+/** fds_receive() - Take descriptors in until the last batch. @take gets each and keeps it (0), or not (FDS_NOT_KEPT, -errno). */
 int fds_receive(struct upg *upg, uint64_t deadline_us,
 		int (*take)(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd));
 

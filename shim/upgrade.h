@@ -111,7 +111,7 @@ struct upg_config {
 	 * before it committed, or the state was saved to a file. The threads still stand. */
 	void (*on_abort)(void *userdata);
 	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
-	 * epoll registrations back; those of @lost were reset, hold /dev/null, and are to be closed with upg_close() or
+	 * epoll registrations back; those of @lost (ascending) are reset, hold /dev/null, and are to be closed with upg_close() or
 	 * upg_conn_close(). After a journal was applied, every upg_conn may hold input that its descriptor says nothing of any
 	 * more, and output: handle and send what there is. */
 	void (*on_resume)(const int *lost, size_t n_lost, void *userdata);

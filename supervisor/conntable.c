@@ -9,6 +9,11 @@
  * the application moves `consumed`; likewise for `written`. SYN and FIN count as a byte in both halves or from the start, so the
  * sums are off by a constant, which does not matter: they are only ever compared. A FIN of our own moves `written`, which
  * is right, as the stream has an end then; reading the peer's end-of-file moves `consumed`, right too.
+ *
+ * The kernel reads the two halves of a sum one after the other, and a packet may come in between; then the sum is wrong by its
+ * length. So each connection is read twice, and a sum is believed when both agree: to deceive, packets of the same length
+ * would have to hit the same instant of both readings. What moves the sums for good, a read or a write of the application, is
+ * not there to be caught: samples are taken while the old version stands still, or the new one is dead.
  */
 #include "supervisor/conntable.h"
 
@@ -27,7 +32,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define READINGS_MAX 16u
+#define ROUNDS_MAX 8u
+#define LOOKS 2u /* at each connection in a round */
 
 /* Of the kernel's TCP states, those that a descriptor can stand behind, without listeners (10). What waits out its time
  * (6) or is still shaking hands (12) belongs to no process yet or any more. */
@@ -35,15 +41,28 @@
 
 #define END_OF(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
 
-struct conntable {
-	struct sockdiag *diag; /* NULL after a failure; opened again by the next sample */
+/* What one question was answered. */
+struct look {
+	uint64_t consumed, written;
+	bool present;
+	uint8_t state;
 };
 
-struct reading {
-	struct conn *conn;
-	struct inet_diag_req_v2 *requests; /* for those that are not settled yet */
-	size_t *which;                     /* the connection that each request is for */
-	size_t n;                          /* requests */
+/* One of those asked for, before they are in order. */
+struct wanted {
+	unsigned long long inode;
+	const struct conn_id *id;
+};
+
+struct conntable {
+	struct sockdiag *diag; /* NULL after a failure; opened again by the next sample */
+	/* Of the sample under way, for @cap connections. Kept for the next one, which is in a hurry: fresh memory is slow. */
+	struct wanted *wanted;
+	struct inet_diag_req_v2 *requests; /* LOOKS for each that is not settled yet */
+	struct look *looks;                /* one for each request */
+	size_t *which;                     /* the connection that LOOKS requests are for */
+	size_t cap, n_which;
+	const struct conn_sample *sample;
 	bool counters_missing;
 };
 
@@ -77,8 +96,13 @@ int conntable_new(struct conntable **ret_table, struct why *why)
 
 struct conntable *conntable_free(struct conntable *table)
 {
-	if (table)
-		sockdiag_free(table->diag);
+	if (!table)
+		return NULL;
+	sockdiag_free(table->diag);
+	free(table->wanted);
+	free(table->requests);
+	free(table->looks);
+	free(table->which);
 	free(table);
 	return NULL;
 }
@@ -177,69 +201,83 @@ const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX])
 
 /* ---- readings ---- */
 
+static uint64_t count_at(const void *info, size_t offset)
+{
+	uint64_t count;
+
+	memcpy(&count, (const char *)info + offset, sizeof(count));
+	return count;
+}
+
 static void on_entry(size_t i, const void *data, size_t size, void *userdata)
 {
-	struct reading *reading = userdata;
-	struct conn *conn = &reading->conn[reading->which[i]];
+	struct conntable *table = userdata;
+	const struct conn *conn = &table->sample->conn[table->which[i / LOOKS]];
 	const struct inet_diag_msg *entry = data;
-	struct tcp_info info = { 0 };
-	const void *attribute;
+	struct look *look = &table->looks[i];
+	const void *info;
 	size_t length = 0;
 
 	/* Another one answers in its stead when it has ended: its listener, or a later connection from the same place. */
 	if (size < sizeof(*entry) || entry->idiag_inode != (uint32_t)conn->inode || !(STATES_WANTED & 1u << entry->idiag_state))
 		return;
-	attribute = sockdiag_attribute(data, size, sizeof(*entry), INET_DIAG_INFO, &length);
+	info = sockdiag_attribute(data, size, sizeof(*entry), INET_DIAG_INFO, &length);
 	/* The kernel's structure may be older and shorter than ours, or newer and longer. */
-	if (!attribute || length < END_OF(struct tcp_info, tcpi_bytes_received)) {
-		reading->counters_missing = true;
+	if (!info || length < END_OF(struct tcp_info, tcpi_bytes_received)) {
+		table->counters_missing = true;
 		return;
 	}
-	memcpy(&info, attribute, length < sizeof(info) ? length : sizeof(info));
-	conn->present = true;
-	conn->state = entry->idiag_state;
-	conn->consumed = info.tcpi_bytes_received - entry->idiag_rqueue;
-	conn->written = info.tcpi_bytes_acked + entry->idiag_wqueue;
+	look->present = true;
+	look->state = entry->idiag_state;
+	look->consumed = count_at(info, offsetof(struct tcp_info, tcpi_bytes_received)) - entry->idiag_rqueue;
+	look->written = count_at(info, offsetof(struct tcp_info, tcpi_bytes_acked)) + entry->idiag_wqueue;
 }
 
-static void reading_prepare(struct reading *reading, const struct conn_sample *sample)
+/* Questions about the same connection follow each other: the second finds the first one's way in the caches. */
+static void round_prepare(struct conntable *table, struct conn_sample *sample)
 {
-	reading->n = 0;
+	table->n_which = 0;
 	for (size_t i = 0; i < sample->n; i++) {
-		const struct conn *conn = &sample->conn[i];
+		const struct conn_id *id = table->wanted[i].id;
+		size_t first = table->n_which * LOOKS;
 
-		reading->conn[i] = (struct conn){ .inode = conn->inode };
-		if (conn->stable || !conn->id.family)
+		if (!id->family)
+			sample->conn[i].stable = true; /* nothing to ask for: it has ended */
+		if (sample->conn[i].stable)
 			continue;
-		reading->requests[reading->n] = (struct inet_diag_req_v2){
-			.sdiag_family = conn->id.family,
-			.sdiag_protocol = IPPROTO_TCP,
-			.idiag_ext = 1u << (INET_DIAG_INFO - 1),
-			.idiag_states = STATES_WANTED,
-			.id = conn->id.addresses,
-		};
-		reading->which[reading->n++] = i;
+		table->which[table->n_which++] = i;
+		for (size_t j = first; j < first + LOOKS; j++) {
+			table->looks[j] = (struct look){ .present = false };
+			table->requests[j] = (struct inet_diag_req_v2){
+				.sdiag_family = id->family,
+				.sdiag_protocol = IPPROTO_TCP,
+				.idiag_ext = 1u << (INET_DIAG_INFO - 1),
+				.idiag_states = STATES_WANTED,
+				.id = id->addresses,
+			};
+		}
 	}
 }
 
-static int read_once(struct conntable *table, struct reading *reading, struct why *why)
+static int round_read(struct conntable *table, struct why *why)
 {
 	int r = 0;
 
 	if (!table->diag)
 		r = sockdiag_new(&table->diag, why);
 	if (r == 0)
-		r = sockdiag_ask(table->diag, reading->requests, sizeof(*reading->requests), reading->n, on_entry, reading, why);
+		r = sockdiag_ask(table->diag, table->requests, sizeof(*table->requests), table->n_which * LOOKS, on_entry, table,
+				 why);
 	if (r < 0) {
 		table->diag = sockdiag_free(table->diag);
 		return r;
 	}
-	if (reading->counters_missing)
+	if (table->counters_missing)
 		return why_set(why, -ENOTSUP, "this kernel does not count the bytes of a connection (Linux 4.1 does)");
 	return 0;
 }
 
-static bool conn_agrees(const struct conn *a, const struct conn *b)
+static bool looks_agree(const struct look *a, const struct look *b)
 {
 	if (!a->present || !b->present)
 		return a->present == b->present;
@@ -248,54 +286,79 @@ static bool conn_agrees(const struct conn *a, const struct conn *b)
 
 /* What agreed once is settled: that the application may go on with it later is not this sample's matter. Return: how many
  * are not settled yet. */
-static size_t settle(struct conn_sample *sample, const struct conn *fresh)
+static size_t settle(const struct conntable *table, struct conn_sample *sample)
 {
 	size_t open = 0;
 
-	for (size_t i = 0; i < sample->n; i++) {
-		struct conn *conn = &sample->conn[i];
+	for (size_t i = 0; i < table->n_which; i++) {
+		struct conn *conn = &sample->conn[table->which[i]];
+		const struct look *look = &table->looks[i * LOOKS];
 
-		if (conn->stable)
-			continue;
-		conn->stable = sample->readings > 1 && conn_agrees(conn, &fresh[i]);
-		conn->present = fresh[i].present;
-		conn->state = fresh[i].state;
-		conn->consumed = fresh[i].consumed;
-		conn->written = fresh[i].written;
+		conn->stable = looks_agree(&look[0], &look[1]);
+		conn->present = look[1].present;
+		conn->state = look[1].state;
+		conn->consumed = look[1].consumed;
+		conn->written = look[1].written;
 		open += !conn->stable;
 	}
 	return open;
 }
 
-static void conn_list(struct conn_sample *sample, const struct conn_id *ids, size_t n)
+static int wanted_compare(const void *a, const void *b)
 {
-	size_t kept = 0;
+	const struct wanted *x = a, *y = b;
 
-	for (size_t i = 0; i < n; i++) {
-		sample->conn[i].inode = ids[i].inode;
-		sample->conn[i].id = ids[i];
-	}
-	qsort(sample->conn, n, sizeof(*sample->conn), conn_compare);
-	for (size_t i = 0; i < n; i++)
-		if (kept == 0 || sample->conn[kept - 1].inode != sample->conn[i].inode)
-			sample->conn[kept++] = sample->conn[i];
-	sample->n = kept;
+	return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
-static int sample_fill(struct conntable *table, struct conn_sample *sample, struct reading *reading, uint64_t deadline_us,
-		       struct why *why)
+static int reserve(struct conntable *table, size_t n, struct why *why)
+{
+	if (n <= table->cap)
+		return 0;
+	free(table->wanted);
+	free(table->requests);
+	free(table->looks);
+	free(table->which);
+	table->cap = 0;
+	table->wanted = calloc(n, sizeof(*table->wanted));
+	table->requests = calloc(n * LOOKS, sizeof(*table->requests));
+	table->looks = calloc(n * LOOKS, sizeof(*table->looks));
+	table->which = calloc(n, sizeof(*table->which));
+	if (!table->wanted || !table->requests || !table->looks || !table->which)
+		return why_errno(why, -ENOMEM, "table of %zu connections", n);
+	table->cap = n;
+	return 0;
+}
+
+/* Sorted, and each once. */
+static void list_wanted(struct conntable *table, struct conn_sample *sample, const struct conn_id *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		table->wanted[i] = (struct wanted){ .inode = ids[i].inode, .id = &ids[i] };
+	qsort(table->wanted, n, sizeof(*table->wanted), wanted_compare);
+	for (size_t i = 0; i < n; i++) {
+		if (sample->n && sample->conn[sample->n - 1].inode == table->wanted[i].inode)
+			continue;
+		table->wanted[sample->n] = table->wanted[i];
+		sample->conn[sample->n++] = (struct conn){ .inode = table->wanted[i].inode };
+	}
+}
+
+static int sample_fill(struct conntable *table, struct conn_sample *sample, uint64_t deadline_us, struct why *why)
 {
 	size_t open;
 	int r;
 
+	table->sample = sample;
+	table->counters_missing = false;
 	do {
-		reading_prepare(reading, sample);
-		r = read_once(table, reading, why);
+		round_prepare(table, sample);
+		r = round_read(table, why);
 		if (r < 0)
 			return r;
-		sample->readings++;
-		open = settle(sample, reading->conn);
-	} while (open > 0 && sample->readings < READINGS_MAX && clock_now_us() < deadline_us);
+		sample->readings += LOOKS;
+		open = settle(table, sample);
+	} while (open > 0 && sample->readings < ROUNDS_MAX * LOOKS && clock_now_us() < deadline_us);
 	return 0;
 }
 
@@ -303,22 +366,14 @@ int conntable_sample(struct conntable *table, const struct conn_id *ids, size_t 
 		     struct conn_sample *ret_sample, struct why *why)
 {
 	struct conn_sample sample = { .conn = calloc(n + 1, sizeof(*sample.conn)) };
-	struct reading reading = {
-		.conn = calloc(n + 1, sizeof(*reading.conn)),
-		.requests = calloc(n + 1, sizeof(*reading.requests)),
-		.which = calloc(n + 1, sizeof(*reading.which)),
-	};
-	int r = 0;
+	int r = reserve(table, n, why);
 
-	if (!sample.conn || !reading.conn || !reading.requests || !reading.which) {
+	if (!sample.conn) {
 		r = why_errno(why, -ENOMEM, "table of %zu connections", n);
-	} else if (n > 0) {
-		conn_list(&sample, ids, n);
-		r = sample_fill(table, &sample, &reading, deadline_us, why);
+	} else if (r == 0 && n > 0) {
+		list_wanted(table, &sample, ids, n);
+		r = sample_fill(table, &sample, deadline_us, why);
 	}
-	free(reading.conn);
-	free(reading.requests);
-	free(reading.which);
 	if (r < 0) {
 		conn_sample_done(&sample);
 		return r;

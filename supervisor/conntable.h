@@ -27,19 +27,18 @@ struct conn_id {
 
 struct conn {
 	unsigned long long inode;
-	struct conn_id id;
+	uint64_t consumed;       /* bytes the application has read, up to a constant */
+	uint64_t written;        /* bytes the application has written, up to a constant */
 	bool present;            /* false: the kernel has no such connection (any more), e.g. after a reset */
 	bool stable;             /* two readings in a row agreed; only then do the numbers mean anything */
 	uint8_t state;           /* TCP_ESTABLISHED, TCP_CLOSE_WAIT, ... of <netinet/tcp.h> */
-	uint64_t consumed;       /* bytes the application has read, up to a constant */
-	uint64_t written;        /* bytes the application has written, up to a constant */
 };
 
 /* One entry for each connection asked for, by ascending inode. */
 struct conn_sample {
 	struct conn *conn;
 	size_t n;
-	unsigned readings;       /* of the kernel's table it took */
+	unsigned readings;       /* of each connection, at most */
 	uint64_t taken_us;       /* CLOCK_MONOTONIC, when it was done */
 };
 
@@ -73,11 +72,11 @@ const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX]);
 /**
  * conntable_sample() - Look at some connections.
  * @ids:         of the sockets, in any order. Twice the same counts once.
- * @deadline_us: monotonic. When it passes, what has not been stable yet is left marked so.
+ * @deadline_us: monotonic. When it passes, what is not stable by then is left marked so.
  * @ret_sample:  release with conn_sample_done().
  *
- * The kernel reads a connection's counters one after the other, and a packet may come between two of them, so the table is read
- * until two readings agree for every connection wanted, within a bound. A connection in motion stays unstable.
+ * The kernel reads a connection's counters one after the other, and a packet may come between two of them, so each is read twice,
+ * and again until two readings agree, within a bound.
  *
  * Sees the network namespace that the calling process was in at conntable_new().
  *

@@ -377,13 +377,11 @@ static int on_prepare(enum upg_level level, void *userdata)
 
 /* ---- back from a failed successor ---- */
 
-static bool contains(const int *fds, size_t n, int fd)
+static int compare_fds(const void *a, const void *b)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (fds[i] == fd)
-			return true;
-	}
-	return false;
+	const int *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
 }
 
 /* A client that the failed version had accepted. */
@@ -411,7 +409,8 @@ static void on_resume(const int *lost, size_t n_lost, void *userdata)
 		struct connection *next = NULL;
 		for (struct connection *connection = worker->connections; connection; connection = next) {
 			next = connection->next;
-			if (contains(lost, n_lost, upg_conn_fd(connection->conn)))
+			int fd = upg_conn_fd(connection->conn);
+			if (n_lost && bsearch(&fd, lost, n_lost, sizeof *lost, compare_fds))
 				worker_close(worker, connection);
 		}
 		worker_revisit(worker);
