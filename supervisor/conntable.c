@@ -11,9 +11,13 @@
  * is right, as the stream has an end then; reading the peer's end-of-file moves `consumed`, right too.
  *
  * The kernel reads the two halves of a sum one after the other, and a packet may come in between; then the sum is wrong by its
- * length. So each connection is read twice, and a sum is believed when both agree: to deceive, packets of the same length
- * would have to hit the same instant of both readings. What moves the sums for good, a read or a write of the application, is
- * not there to be caught: samples are taken while the old version stands still, or the new one is dead.
+ * length. So a connection is read again until two readings agree: to deceive, packets of the same length would have to hit
+ * the same instant of both. One reading is enough where the kernel itself says that there was no packet: it notes when data and when
+ * an acknowledgement came last, in the same step that moves the counters, and tells both together with the later half of
+ * the sums. A connection that was quiet for longer than that clock's grain cannot have been hit.
+ *
+ * What moves the sums for good, a read or a write of the application, is not there to be caught: samples are taken while the old
+ * version stands still, or the new one is dead.
  */
 #include "supervisor/conntable.h"
 
@@ -32,8 +36,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ROUNDS_MAX 8u
-#define LOOKS 2u /* at each connection in a round */
+#define READINGS_MAX 16u
+#define QUIET_MS 30u /* three ticks of the kernel's slowest clock */
 
 /* Of the kernel's TCP states, those that a descriptor can stand behind, without listeners (10). What waits out its time
  * (6) or is still shaking hands (12) belongs to no process yet or any more. */
@@ -45,6 +49,7 @@
 struct look {
 	uint64_t consumed, written;
 	bool present;
+	bool quiet; /* no packet can have come between the two halves of a sum */
 	uint8_t state;
 };
 
@@ -58,9 +63,9 @@ struct conntable {
 	struct sockdiag *diag; /* NULL after a failure; opened again by the next sample */
 	/* Of the sample under way, for @cap connections. Kept for the next one, which is in a hurry: fresh memory is slow. */
 	struct wanted *wanted;
-	struct inet_diag_req_v2 *requests; /* LOOKS for each that is not settled yet */
+	struct inet_diag_req_v2 *requests; /* for those that are not settled yet */
 	struct look *looks;                /* one for each request */
-	size_t *which;                     /* the connection that LOOKS requests are for */
+	size_t *which;                     /* the connection that each request is for */
 	size_t cap, n_which;
 	const struct conn_sample *sample;
 	bool counters_missing;
@@ -201,6 +206,14 @@ const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX])
 
 /* ---- readings ---- */
 
+static uint32_t time_at(const void *info, size_t offset)
+{
+	uint32_t time;
+
+	memcpy(&time, (const char *)info + offset, sizeof(time));
+	return time;
+}
+
 static uint64_t count_at(const void *info, size_t offset)
 {
 	uint64_t count;
@@ -212,7 +225,7 @@ static uint64_t count_at(const void *info, size_t offset)
 static void on_entry(size_t i, const void *data, size_t size, void *userdata)
 {
 	struct conntable *table = userdata;
-	const struct conn *conn = &table->sample->conn[table->which[i / LOOKS]];
+	const struct conn *conn = &table->sample->conn[table->which[i]];
 	const struct inet_diag_msg *entry = data;
 	struct look *look = &table->looks[i];
 	const void *info;
@@ -228,34 +241,32 @@ static void on_entry(size_t i, const void *data, size_t size, void *userdata)
 		return;
 	}
 	look->present = true;
+	look->quiet = time_at(info, offsetof(struct tcp_info, tcpi_last_data_recv)) >= QUIET_MS &&
+		      time_at(info, offsetof(struct tcp_info, tcpi_last_ack_recv)) >= QUIET_MS;
 	look->state = entry->idiag_state;
 	look->consumed = count_at(info, offsetof(struct tcp_info, tcpi_bytes_received)) - entry->idiag_rqueue;
 	look->written = count_at(info, offsetof(struct tcp_info, tcpi_bytes_acked)) + entry->idiag_wqueue;
 }
 
-/* Questions about the same connection follow each other: the second finds the first one's way in the caches. */
 static void round_prepare(struct conntable *table, struct conn_sample *sample)
 {
 	table->n_which = 0;
 	for (size_t i = 0; i < sample->n; i++) {
 		const struct conn_id *id = table->wanted[i].id;
-		size_t first = table->n_which * LOOKS;
 
 		if (!id->family)
 			sample->conn[i].stable = true; /* nothing to ask for: it has ended */
 		if (sample->conn[i].stable)
 			continue;
+		table->looks[table->n_which] = (struct look){ .present = false };
+		table->requests[table->n_which] = (struct inet_diag_req_v2){
+			.sdiag_family = id->family,
+			.sdiag_protocol = IPPROTO_TCP,
+			.idiag_ext = 1u << (INET_DIAG_INFO - 1),
+			.idiag_states = STATES_WANTED,
+			.id = id->addresses,
+		};
 		table->which[table->n_which++] = i;
-		for (size_t j = first; j < first + LOOKS; j++) {
-			table->looks[j] = (struct look){ .present = false };
-			table->requests[j] = (struct inet_diag_req_v2){
-				.sdiag_family = id->family,
-				.sdiag_protocol = IPPROTO_TCP,
-				.idiag_ext = 1u << (INET_DIAG_INFO - 1),
-				.idiag_states = STATES_WANTED,
-				.id = id->addresses,
-			};
-		}
 	}
 }
 
@@ -266,8 +277,7 @@ static int round_read(struct conntable *table, struct why *why)
 	if (!table->diag)
 		r = sockdiag_new(&table->diag, why);
 	if (r == 0)
-		r = sockdiag_ask(table->diag, table->requests, sizeof(*table->requests), table->n_which * LOOKS, on_entry, table,
-				 why);
+		r = sockdiag_ask(table->diag, table->requests, sizeof(*table->requests), table->n_which, on_entry, table, why);
 	if (r < 0) {
 		table->diag = sockdiag_free(table->diag);
 		return r;
@@ -277,14 +287,14 @@ static int round_read(struct conntable *table, struct why *why)
 	return 0;
 }
 
-static bool looks_agree(const struct look *a, const struct look *b)
+static bool agrees(const struct conn *conn, const struct look *look)
 {
-	if (!a->present || !b->present)
-		return a->present == b->present;
-	return a->consumed == b->consumed && a->written == b->written;
+	if (!conn->present || !look->present)
+		return conn->present == look->present;
+	return conn->consumed == look->consumed && conn->written == look->written;
 }
 
-/* What agreed once is settled: that the application may go on with it later is not this sample's matter. Return: how many
+/* What is settled once stays so: that the application may go on with it later is not this sample's matter. Return: how many
  * are not settled yet. */
 static size_t settle(const struct conntable *table, struct conn_sample *sample)
 {
@@ -292,13 +302,13 @@ static size_t settle(const struct conntable *table, struct conn_sample *sample)
 
 	for (size_t i = 0; i < table->n_which; i++) {
 		struct conn *conn = &sample->conn[table->which[i]];
-		const struct look *look = &table->looks[i * LOOKS];
+		const struct look *look = &table->looks[i];
 
-		conn->stable = looks_agree(&look[0], &look[1]);
-		conn->present = look[1].present;
-		conn->state = look[1].state;
-		conn->consumed = look[1].consumed;
-		conn->written = look[1].written;
+		conn->stable = look->quiet || (sample->readings > 1 && agrees(conn, look));
+		conn->present = look->present;
+		conn->state = look->state;
+		conn->consumed = look->consumed;
+		conn->written = look->written;
 		open += !conn->stable;
 	}
 	return open;
@@ -321,8 +331,8 @@ static int reserve(struct conntable *table, size_t n, struct why *why)
 	free(table->which);
 	table->cap = 0;
 	table->wanted = calloc(n, sizeof(*table->wanted));
-	table->requests = calloc(n * LOOKS, sizeof(*table->requests));
-	table->looks = calloc(n * LOOKS, sizeof(*table->looks));
+	table->requests = calloc(n, sizeof(*table->requests));
+	table->looks = calloc(n, sizeof(*table->looks));
 	table->which = calloc(n, sizeof(*table->which));
 	if (!table->wanted || !table->requests || !table->looks || !table->which)
 		return why_errno(why, -ENOMEM, "table of %zu connections", n);
@@ -356,9 +366,9 @@ static int sample_fill(struct conntable *table, struct conn_sample *sample, uint
 		r = round_read(table, why);
 		if (r < 0)
 			return r;
-		sample->readings += LOOKS;
+		sample->readings++;
 		open = settle(table, sample);
-	} while (open > 0 && sample->readings < ROUNDS_MAX * LOOKS && clock_now_us() < deadline_us);
+	} while (open > 0 && sample->readings < READINGS_MAX && clock_now_us() < deadline_us);
 	return 0;
 }
 

@@ -30,7 +30,7 @@ struct conn {
 	uint64_t consumed;       /* bytes the application has read, up to a constant */
 	uint64_t written;        /* bytes the application has written, up to a constant */
 	bool present;            /* false: the kernel has no such connection (any more), e.g. after a reset */
-	bool stable;             /* two readings in a row agreed; only then do the numbers mean anything */
+	bool stable;             /* no packet came between the halves of a sum; only then do the numbers mean anything */
 	uint8_t state;           /* TCP_ESTABLISHED, TCP_CLOSE_WAIT, ... of <netinet/tcp.h> */
 };
 
@@ -75,8 +75,8 @@ const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX]);
  * @deadline_us: monotonic. When it passes, what is not stable by then is left marked so.
  * @ret_sample:  release with conn_sample_done().
  *
- * The kernel reads a connection's counters one after the other, and a packet may come between two of them, so each is read twice,
- * and again until two readings agree, within a bound.
+ * The kernel reads a connection's counters one after the other, and a packet may come between two of them, so each that was not
+ * quiet is read until two readings agree, within a bound.
  *
  * Sees the network namespace that the calling process was in at conntable_new().
  *
