@@ -12,9 +12,9 @@
  *
  * The kernel reads the two halves of a sum one after the other, and a packet may come in between; then the sum is wrong by its
  * length. So a connection is read again until two readings agree: to deceive, packets of the same length would have to hit
- * the same instant of both. One reading is enough where the kernel itself says that there was no packet: it notes when data and when
- * an acknowledgement came last, in the same step that moves the counters, and tells both together with the later half of
- * the sums. A connection that was quiet for longer than that clock's grain cannot have been hit.
+ * the same instant of both. One reading is enough where the kernel itself says that there was no packet: it notes when data
+ * and when an acknowledgement came last, in the same step that moves the counters, and tells both together with the later
+ * half of the sums. A connection that was quiet for longer than that clock's grain cannot have been hit.
  *
  * What moves the sums for good, a read or a write of the application, is not there to be caught: samples are taken while the old
  * version stands still, or the new one is dead.
