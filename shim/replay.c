@@ -242,10 +242,8 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 		}
 		return shed_restore(replay->upg, info, fd);
 	}
-	if (fill(entry->conn, input, input_bytes, output, output_bytes) < 0) {
-		fd_close(fd);
+	if (fill(entry->conn, input, input_bytes, output, output_bytes) < 0)
 		return why_errno(&replay->upg->why, -ENOMEM, "resume");
-	}
 	return shed_restore(replay->upg, info, fd);
 }
 
@@ -267,10 +265,8 @@ static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *in
 		size_t cap = replay->cap_newcomers ? replay->cap_newcomers * 2 : 16;
 		struct newcomer *grown = realloc(replay->newcomers, cap * sizeof(*grown));
 
-		if (!grown) {
-			fd_close(fd);
+		if (!grown)
 			return why_errno(&replay->upg->why, -ENOMEM, "resume");
-		}
 		replay->newcomers = grown;
 		replay->cap_newcomers = cap;
 	}

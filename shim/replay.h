@@ -19,7 +19,8 @@ struct replay *replay_free(struct replay *replay); /* NULL allowed; returns NULL
 /** replay_unused() - Why nothing is taken from the journal; "": it is used. */
 const char *replay_unused(const struct replay *replay);
 
-/** replay_take_fd() - One descriptor of the Resume, kept for now or back at its number. Owns @fd. Return: 0 or -errno. */
+/** replay_take_fd() - One descriptor of the Resume, kept for now or back at its number. Return: 0: @fd is kept or
+ * closed; FDS_NOT_KEPT; -errno. */
 int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
 
 /** replay_apply() - Every descriptor has come: apply the changes, give the connections their bytes, hand over those that are new.
