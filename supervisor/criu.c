@@ -26,6 +26,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@
 #define GRACE_US (5 * USEC_PER_SEC)      /* from SIGALRM to SIGKILL */
 #define LOOK_EVERY_US (10 * USEC_PER_MSEC)
 #define LOOKS_MAX 50u
+#define FULL_BYTES (64u * 1024u)
 
 void criu_job_init(struct criu_job *job, void *owner)
 {
@@ -176,6 +178,14 @@ static void remnant_remove(struct criu_job *job)
 
 /* ---- the end of criu ---- */
 
+/* Then there was no room for the log either, or for the end of it. */
+static bool is_full(int dir)
+{
+	struct statvfs fs;
+
+	return fstatvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_bsize < FULL_BYTES;
+}
+
 static void reason_find(const struct criu_job *job, char *buf, size_t size)
 {
 	buf[0] = '\0';
@@ -183,6 +193,8 @@ static void reason_find(const struct criu_job *job, char *buf, size_t size)
 		snprintf(buf, size, "not done after %.1f s, so it was stopped", (double)job->limit_us / 1e6);
 	if (!*buf && job->log_path)
 		criu_log_reason(job->work, job->kind == CRIU_DUMP ? "dump.log" : "restore.log", buf, size);
+	if (!*buf && job->kind == CRIU_DUMP && is_full(job->images))
+		snprintf(buf, size, "%s", strerror(ENOSPC));
 	if (!*buf)
 		snprintf(buf, size, "%s", job->said);
 	if (!*buf)
@@ -274,6 +286,7 @@ static void criu_on_deadline(struct timer *timer)
 	 * its own time-out uses: the system call it is in fails and it undoes what it did. In the few milliseconds in which
 	 * that code is being put in, even this may cost the process its life (SIGTRAP), so @target is to be looked at. */
 	child_kill(&job->child, SIGALRM);
+	kill(-job->child.pid, SIGCONT); /* one that was stopped hears of it only so */
 	timer_arm(job->loop, timer, clock_now_us() + GRACE_US, criu_on_grace_end);
 }
 

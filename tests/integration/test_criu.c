@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Machines without a usable CRIU, and a CRIU that turns bad while it is needed: everything works with the parked process as the
  * only way back, says so, and nothing of the failed image stays behind. */
+#include "tests/integration/bad_criu.h"
 #include "tests/integration/stage.h"
 
 #include "base/clock.h"
@@ -108,48 +109,21 @@ SCENE(criu, that_works_is_what_check_reports)
 
 /* ---- one that turns bad ---- */
 
-/* Works, so that the daemon counts on it, until the file `bad` is there; then @deed happens instead. Return: its path. */
-static const char *criu_that_may(const char *deed)
-{
-	const char *real = getenv("UPG_CRIU") ? getenv("UPG_CRIU") : "criu";
-	const char *path = stage_path("criu");
-	FILE *file = fopen(path, "we");
-
-	cr_assert_not_null(file);
-	fprintf(file, "#!/bin/sh\nreal=%s\nif [ -e '%s' ]; then\n%s\nfi\nexec $real \"$@\"\n", real, stage_path("bad"), deed);
-	cr_assert_eq(fclose(file), 0);
-	cr_assert_eq(chmod(path, 0755), 0);
-	return path;
-}
-
-static void turns_bad(void)
-{
-	FILE *file = fopen(stage_path("bad"), "we");
-
-	cr_assert_not_null(file);
-	fclose(file);
-}
-
-static void turns_good(void)
-{
-	cr_assert_eq(unlink(stage_path("bad")), 0);
-}
-
 /* A roll with a bad CRIU is done, keeps the parked process, and leaves the next one, with a good CRIU, all it needs. */
 static void rolls_nevertheless(const char *deed)
 {
 	const json_t *answer;
 
-	stage_serve(&(struct rig_cached){ .lines = "Bake=200ms\nImageTimeout=1s\n" }, criu_that_may(deed));
+	stage_serve(&(struct rig_cached){ .lines = "Bake=200ms\nImageTimeout=1s\n" }, bad_criu(deed));
 	stage_load(100);
-	turns_bad();
+	bad_criu_turn();
 	answer = ctl(0, "roll", "cached", "v2");
 	cr_assert_str_eq(rig_text(answer, "roll.outcome"), "done");
 	cr_assert_str_eq(rig_text(answer, "roll.way_back"), "parked");
 	/* The daemon, the service, the load. */
 	stage_wait_processes(3);
 	cr_assert_eq(stage_images(""), 0);
-	turns_good();
+	bad_criu_turn_back();
 	answer = ctl(0, "roll", "cached", "v3");
 	cr_assert_str_eq(rig_text(answer, "roll.way_back"), "parked+image");
 	stage_load_spotless();
@@ -177,9 +151,9 @@ SCENE(criu, that_talks_nonsense_holds_no_roll_up)
 
 static void falls_back_to_memory(const char *lines, const char *deed)
 {
-	stage_serve(&(struct rig_cached){ .version = "v2", .lines = lines }, criu_that_may(deed));
+	stage_serve(&(struct rig_cached){ .version = "v2", .lines = lines }, bad_criu(deed));
 	stage_load(100);
-	turns_bad();
+	bad_criu_turn();
 	stage_crash("v3-crash-after", "rolled-back-parked");
 	stage_wait_processes(3);
 	cr_assert_eq(stage_images(""), 0);
@@ -203,14 +177,14 @@ static void killed_after(const char *seconds)
 	char deed[256];
 
 	snprintf(deed, sizeof(deed), "$real \"$@\" & sleep %s; kill -9 $!; wait; exit 1", seconds);
-	stage_serve(&(struct rig_cached){ .lines = "Bake=1s\nImageTimeout=3s\n" }, criu_that_may(deed));
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1s\nImageTimeout=3s\n" }, bad_criu(deed));
 	stage_load(100);
-	turns_bad();
+	bad_criu_turn();
 	answer = ctl(0, "roll", "cached", "v2");
 	cr_assert_str_eq(rig_text(answer, "roll.outcome"), "done");
 	stage_wait_processes(3);
 	cr_assert_eq(stage_images(".tmp"), 0);
-	turns_good();
+	bad_criu_turn_back();
 	answer = ctl(0, "roll", "cached", "v3");
 	cr_assert_str_eq(rig_text(answer, "roll.way_back"), "parked+image");
 	stage_load_spotless();
@@ -237,8 +211,8 @@ SCENE(criu, that_is_killed_in_the_middle_costs_no_more_than_the_way_back)
 	const json_t *answer;
 
 	stage_serve(&(struct rig_cached){ .version = "v2", .lines = "Bake=1min\nImageTimeout=3s\n" },
-		    criu_that_may("$real \"$@\" & sleep 0.02; kill -9 $!; wait; exit 1"));
-	turns_bad();
+		    bad_criu("$real \"$@\" & sleep 0.02; kill -9 $!; wait; exit 1"));
+	bad_criu_turn();
 	ctl(0, "roll", "cached", "v3", "--wait=commit");
 	stage_wait_bake("v3");
 	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
