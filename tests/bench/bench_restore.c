@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a restore by upgraded costs above what CRIU itself takes: cached with a heap of three sizes, imaged by a roll; the image is
- * restored by hand (`criu restore`, the same image, the same stand-ins), then by the daemon, in turns. By hand it is the command from
- * its start to its end. The daemon's figure is all from hearing of the new version's end to the moment the old one serves: what it
- * verifies, criu, taking the process over, and giving it its sockets. */
+ * restored by hand (`criu restore`, the same image, the same stand-ins), then by the daemon, in turns. By hand it is the
+ * command from its start to its end. The daemon's figure is all from hearing of the new version's end to the moment the old one
+ * serves: what it verifies, criu, taking the process over, and giving it its sockets. */
 #include "base/clock.h"
 #include "base/fd.h"
 #include "tests/bench/bench.h"
@@ -92,7 +92,7 @@ static void fill(uint16_t port, unsigned megabytes)
 
 static void image_find(struct rig *rig, struct image *image)
 {
-	char pattern[PATH_MAX], line[256];
+	char pattern[PATH_MAX + 16], line[256];
 	unsigned long long number;
 	FILE *file;
 

@@ -30,7 +30,10 @@ const char *bad_criu_when(const char *file, const char *text, const char *deed)
 	snprintf(watch, sizeof(watch),
 		 "criu=$$\n"
 		 "( (\n"
-		 "	seen() { for f in %s/%s; do [ -e \"$f\" ] && { [ -z \"$1\" ] || grep -q \"$1\" \"$f\"; } && return; done; false; }\n"
+		 "	seen() {\n"
+		 "		for f in %s/%s; do [ -e \"$f\" ] && { [ -z \"$1\" ] || grep -q \"$1\" \"$f\"; } && return; done\n"
+		 "		false\n"
+		 "	}\n"
 		 "	until seen '%s' 2>/dev/null; do kill -0 $criu 2>/dev/null || exit; done\n"
 		 "	%s\n"
 		 ") </dev/null 3>&- & )",

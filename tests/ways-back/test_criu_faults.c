@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* CRIU fails in every way that it can, at a moment the test chooses, while clients are served. The roll goes on, or, where the way back
- * is under way already, the next rung is taken; what is told of the way back is true; and nothing stays behind: no process
- * that stands still, no rule in the firewall, no half image, no descriptor in the daemon. tests/integration/test_criu.c has those that
- * fail before they did anything. */
+/* CRIU fails in every way that it can, at a moment the test chooses, while clients are served. The roll goes on, or, where the
+ * way back is under way already, the next rung is taken; what is told of the way back is true; and nothing stays behind: no
+ * process that stands still, no rule in the firewall, no half image, no descriptor in the daemon. tests/integration/test_criu.c
+ * has those that fail before they did anything. */
 #include "tests/integration/bad_criu.h"
 #include "tests/integration/stage.h"
 
@@ -167,8 +167,8 @@ static const char *last_roll(const char *what)
 
 /* ---- a dump that fails ---- */
 
-/* A roll with a bad CRIU is done, with the clients served and @left as the way back (NULL: whatever it is, it is true), and leaves the
- * next one, with a good CRIU, all it needs. @told: in the log. */
+/* A roll with a bad CRIU is done, with the clients served and @left as the way back (NULL: whatever it is, it is true), and
+ * leaves the next one, with a good CRIU, all it needs. @told: in the log. */
 static void rolls_on(const char *lines, const char *criu, const char *left, const char *told)
 {
 	const json_t *answer;
@@ -231,7 +231,8 @@ static bool kernel_is_new(void)
 	struct utsname name;
 	int major = 0, minor = 0;
 
-	return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 13));
+	return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 13));
 }
 
 /* Debian 12's, which since Linux 6.13 fails at the vDSO. */
