@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,4 +236,32 @@ Test(fd, write_all_to_a_lost_peer_fails_without_a_signal)
 	cr_assert_eq(fd_write_all(ends[1], "x", 1, 0), -EPIPE);
 	fd_close(ends[1]);
 	cr_assert_eq(fd_write_all(-1, "x", 1, 0), -EBADF);
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+Test(fd, closes_many_and_nothing_else)
+{
+	int fds[9], between, all[8];
+	size_t n = 0;
+
+	for (size_t i = 0; i < 9; i++)
+		cr_assert_geq(fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+	between = fds[4];
+	/* Out of order, with a hole, and one that is none. */
+	for (size_t i = 9; i-- > 0;)
+		if (i != 4 && i != 7)
+			all[n++] = fds[i];
+	all[n++] = -1;
+	errno = EDOM;
+	fd_close_all(all, n);
+	cr_assert_eq(errno, EDOM);
+	for (size_t i = 0; i < 9; i++)
+		cr_assert_eq(is_open(fds[i]), i == 4 || i == 7);
+	fd_close_all(NULL, 0);
+	fd_close(between);
+	fd_close(fds[7]);
 }

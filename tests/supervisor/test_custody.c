@@ -266,6 +266,28 @@ Test(custody, finds_a_connection_that_is_bound_to_an_interface, .fini = teardown
 	conntable_free(table);
 }
 
+Test(custody, resets_what_was_given_up_when_it_is_time_for_it, .fini = teardown)
+{
+	int a[2], b[2], c[2];
+
+	connection_open(a);
+	connection_open(b);
+	connection_open(c);
+	cr_assert_eq(take("client", 0, (int[]){ a[0], b[0], c[0] }, 3, 3), 0);
+	custody.entries[0].given_up = custody.entries[2].given_up = true;
+	custody_reset_given_up(&custody);
+	cr_assert_eq(custody.n, 1);
+	cr_assert_eq(custody.entries[0].tag, 1);
+	cr_assert_eq(client_reads(a[1]), -ECONNRESET);
+	cr_assert_eq(client_reads(c[1]), -ECONNRESET);
+	custody.entries[0].given_up = true;
+	custody_clear(&custody);
+	cr_assert_eq(client_reads(b[1]), -ECONNRESET);
+	fd_close(a[1]);
+	fd_close(b[1]);
+	fd_close(c[1]);
+}
+
 Test(custody, samples_connections_and_nothing_else, .fini = teardown)
 {
 	struct conntable *table;
