@@ -358,6 +358,9 @@ int upg_conn_send(struct upg_conn *conn)
 	}
 	if (conn->out_sent == conn->out_end && buffer_is_idle(conn, &conn->output))
 		buffer_drop(conn, &conn->output);
+	/* And what came: a connection that rests between two requests holds no memory. */
+	if (conn->in_done == conn->in_end && conn->input.data && buffer_is_idle(conn, &conn->input))
+		buffer_drop(conn, &conn->input);
 	return 0;
 }
 

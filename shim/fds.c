@@ -6,6 +6,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +14,8 @@
 
 #define FIRST_BUCKETS 64u
 #define NAME_MAX_BYTES 64u
+#define ANNOUNCE_TRIES 10u
+#define ANNOUNCE_WAIT_MS 10
 #define CLOSED_AT_ONCE 256u
 
 /* FNV-1a; the table needs a spread, not strength: names and tags are the application's own. */
@@ -233,6 +236,13 @@ static void queue_closed(struct fd_table *table, struct fd_entry *entry)
 	entry->name = NULL;
 }
 
+static void forget_closed_locked(struct fd_table *table)
+{
+	for (size_t i = 0; i < table->n_closed; i++)
+		free(table->closed[i].name);
+	table->n_closed = 0;
+}
+
 static void tell_closed_locked(struct upg *upg)
 {
 	struct fd_table *table = &upg->fds;
@@ -240,6 +250,8 @@ static void tell_closed_locked(struct upg *upg)
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED, .closed = &closed);
 	Upgraded__Wire__FdInfo *infos[CLOSED_AT_ONCE];
 
+	if (upg->fd < 0) /* there is nobody to tell */
+		forget_closed_locked(table);
 	while (table->n_closed) {
 		size_t n = table->n_closed < CLOSED_AT_ONCE ? table->n_closed : CLOSED_AT_ONCE;
 
@@ -262,6 +274,12 @@ static void announce_locked(struct upg *upg)
 	size_t n_fresh = atomic_load(&table->n_fresh);
 
 	tell_closed_locked(upg);
+	if (upg->fd < 0) {
+		for (size_t i = 0; i < n_fresh; i++)
+			table->by_fd[table->fresh[i]]->fresh = false;
+		atomic_store(&table->n_fresh, 0);
+		return;
+	}
 	while (n_fresh && !table->n_closed) {
 		Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 		Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
@@ -295,9 +313,13 @@ static void announce_locked(struct upg *upg)
 void fd_table_announce(struct upg *upg, int fd)
 {
 	struct fd_table *table = &upg->fds;
+	struct pollfd room = { .events = POLLOUT };
 	size_t n;
 
 	pthread_mutex_lock(&table->lock);
+	/* The bake may have ended since the caller looked. */
+	if (!upg_journal_on(upg))
+		goto out;
 	n = atomic_load(&table->n_fresh);
 	if (n == table->cap_fresh) {
 		size_t cap = n ? n * 2 : 16;
@@ -313,6 +335,15 @@ void fd_table_announce(struct upg *upg, int fd)
 	table->by_fd[fd]->fresh = true;
 	atomic_store(&table->n_fresh, n + 1);
 	announce_locked(upg);
+	/* A full channel: until this is told, nobody else holds the connection, so it is not served for a moment. */
+	for (unsigned i = 0; i < ANNOUNCE_TRIES && atomic_load(&table->n_fresh) && upg->fd >= 0; i++) {
+		room.fd = upg->fd;
+		pthread_mutex_unlock(&table->lock);
+		(void)poll(&room, 1, ANNOUNCE_WAIT_MS);
+		pthread_mutex_lock(&table->lock);
+		if (upg->fd >= 0)
+			announce_locked(upg);
+	}
 out:
 	pthread_mutex_unlock(&table->lock);
 }

@@ -293,17 +293,18 @@ void journal_tell(struct upg *upg)
 /* Lock held; the caller tells. */
 void journal_fail_locked(struct journal *journal, const char *text)
 {
+	/* The journal first: who finds it off, without this lock, answers requests whose changes are nowhere, and connections move
+	 * to memory that nobody will see. */
+	if (!journal->is_over && journal->map) {
+		snprintf(journal->header->reason, sizeof(journal->header->reason), "%s", text);
+		atomic_store(&journal->header->is_void, 1);
+		atomic_store(&journal->header->magic, JOURNAL_MAGIC);
+	}
+	if (!journal->is_over)
+		journal->full_untold = true;
+	journal->is_over = true;
 	atomic_store(&journal->on, 0);
 	journal->usable = false;
-	if (journal->is_over)
-		return;
-	journal->full_untold = journal->is_over = true;
-	if (!journal->map)
-		return;
-	snprintf(journal->header->reason, sizeof(journal->header->reason), "%s", text);
-	/* Before anything that relies on it: from here on connections move to memory that nobody will see. */
-	atomic_store(&journal->header->is_void, 1);
-	atomic_store(&journal->header->magic, JOURNAL_MAGIC);
 }
 
 void journal_fail(struct upg *upg, const char *fmt, ...)

@@ -216,7 +216,28 @@ static int fill(struct upg_conn *conn, const uint8_t *input, size_t input_bytes,
 /* Whether the successor has handled anything of it. */
 static bool was_handled(const struct journal_view_record *record)
 {
-	return record->cursor.input || record->cursor.output != record->start_output;
+	return record->cursor.input || record->sent || record->cursor.output != record->start_output;
+}
+
+/* Whether it has nothing in hand that the successor could have handled, unseen by the journal. */
+static bool is_at_rest(const struct upg_conn *conn)
+{
+	size_t input_bytes, output_bytes;
+
+	upg_conn_input(conn, &input_bytes);
+	upg_conn_output(conn, &output_bytes);
+	return !input_bytes && !output_bytes;
+}
+
+/* One of which the journal does not know. The successor may have closed it: then what it sent last is still to arrive. */
+static void lose(struct replay *replay, int fd)
+{
+	struct counters counters = { 0 };
+
+	if (counters_read(fd, &counters) == 0 && (counters.is_shut || counters.is_over))
+		end(fd);
+	else
+		reset(replay, fd);
 }
 
 /* One that is known here, and buffered. */
@@ -235,8 +256,14 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 		reset(replay, fd);
 		return 0;
 	}
-	if (!record || recover(replay, record, fd, &input, &input_bytes, &output, &output_bytes) < 0) {
-		if (info->moved || (record && was_handled(record))) {
+	if (!record) {
+		if (!info->moved && is_at_rest(entry->conn))
+			return shed_restore(replay->upg, info, fd);
+		lose(replay, fd);
+		return 0;
+	}
+	if (recover(replay, record, fd, &input, &input_bytes, &output, &output_bytes) < 0) {
+		if (info->moved || was_handled(record)) {
 			reset(replay, fd);
 			return 0;
 		}
@@ -257,7 +284,11 @@ static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *in
 		end(fd);
 		return 0;
 	}
-	if (!record || !replay->upg->config->on_conn) {
+	if (!record) {
+		lose(replay, fd);
+		return 0;
+	}
+	if (!replay->upg->config->on_conn) {
 		reset(replay, fd);
 		return 0;
 	}

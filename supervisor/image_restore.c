@@ -103,7 +103,8 @@ static void remnant_on_exit(struct child *child)
 
 static void restore_look(struct image_job *job)
 {
-	if (!job->criu_over || !job->sums_over)
+	/* Of a restore that failed nobody wants to know whether the files were good. */
+	if (!job->criu_over || (!job->sums_over && job->criu_rc == 0))
 		return;
 	checksum_job_done(&job->sums);
 	if (job->criu_rc < 0 || job->sums_rc == 0) {

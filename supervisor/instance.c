@@ -359,11 +359,16 @@ int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log
 
 int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
 {
+	int r;
+
 	child_done(&instance->child);
 	child_init(&instance->child);
+	r = child_adopt(instance->loop, &instance->child, pid, on_child_exit, why);
+	if (r < 0)
+		return r; /* it stays a process that has ended: nobody may wait for the end of this one */
 	instance->exited = instance->exit_told = false;
 	instance->since_us = clock_now_us();
-	return child_adopt(instance->loop, &instance->child, pid, on_child_exit, why);
+	return 0;
 }
 
 Upgraded__Wire__Limits instance_limits(const struct unit *unit)

@@ -99,9 +99,11 @@ static uint64_t patience_us(const struct roll *roll, enum roll_state state)
 	case ROLL_COMMIT:
 	case ROLL_RETREAT_IMAGING:
 		return SOON_US;
+	case ROLL_RESUME:
+		/* Applying a journal is work of the application's, like loading. */
+		return RESUME_US + (roll_journal_usable(roll) ? roll->unit->transfer_timeout_us : 0);
 	case ROLL_PARK:
 	case ROLL_RETREAT:
-	case ROLL_RESUME:
 		return RESUME_US;
 	case ROLL_SETTLE:  /* decided within the action */
 	case ROLL_IMAGE:   /* CRIU has a deadline of its own */

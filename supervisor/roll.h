@@ -136,6 +136,7 @@ struct roll {
 	bool image_bad;
 	bool sick, undone;      /* new is to be rolled back, as soon as the bake is on: it does not do well; by order */
 	bool turned_down;       /* that was tried and called off */
+	bool kept_sick;         /* ... and it stays, as no way back is left */
 	bool by_image;          /* by order: even if the parked version is there */
 	bool packing;           /* old is leaving memory */
 	bool memory_told;       /* that it is short; once is enough */
@@ -170,8 +171,8 @@ void roll_undo(struct roll *roll);
 enum roll_rung { ROLL_RUNG_NONE, ROLL_RUNG_PARKED, ROLL_RUNG_IMAGE };
 
 /** roll_give_up() - By order: end new and bring old back by this rung, with the state as of the commit.
- * Return: false if that rung is not there (or the bake is not on): nothing was done. */
-bool roll_give_up(struct roll *roll, enum roll_rung rung);
+ * Return: 0; -errno with the reason if that rung is not there or could not be used (or the bake is not on): nothing was done. */
+int roll_give_up(struct roll *roll, enum roll_rung rung, struct why *why);
 
 /** roll_pack() - Old leaves memory and is an image from here on; on_packed says how it went. Return: 0; -errno with the reason:
  * nothing was done. */

@@ -19,7 +19,12 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 	size_t first = roll->custody.n, n = message->fds->n_fds;
 	struct why why = { 0 };
 
-	if (roll->state != ROLL_TRANSFER && roll->state != ROLL_QUIESCE)
+	/* The hand-over follows Quiesced. What came before is of another roll's bake, in which old serves still. */
+	if (!roll->old_stands && roll->on_aside) {
+		roll->on_aside(roll, message, fds);
+		return;
+	}
+	if (roll->state != ROLL_TRANSFER)
 		return;
 	if (custody_take(&roll->custody, message->fds, fds, &why) < 0) {
 		roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, why.text);
@@ -174,7 +179,7 @@ static void on_old_exit(struct instance *old)
 	/* All it had is in new already: as long as that lives, nothing is lost but the way back. */
 	if (roll->state == ROLL_TRANSFER && roll->has_saved)
 		return;
-	if (roll->state == ROLL_BAKE)
+	if (roll->state == ROLL_BAKE || roll->state == ROLL_BACKWARD)
 		roll->result.way_back = roll->image ? "image" : "none";
 	roll_happen(roll, ROLL_EV_OLD_GONE);
 }
@@ -235,10 +240,15 @@ static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 
 void roll_hear_new(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
-	(void)fds;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
 		hear_closed(roll, message->closed);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
+		roll_journal_hear_fds(roll, message->fds, fds);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL:
+		roll_journal_hear_full(roll, message->journal_full->bytes);
 		break;
 	default:
 		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),
@@ -285,12 +295,6 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
 		roll_start_progresses(roll, message->start_progress->text);
 		health_progress(&roll->health, message->start_progress->text);
-		break;
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
-		roll_journal_hear_fds(roll, message->fds, fds);
-		break;
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL:
-		roll_journal_hear_full(roll, message->journal_full->bytes);
 		break;
 	default:
 		roll_hear_new(roll, message, fds);

@@ -59,7 +59,8 @@ void roll_journal_hear_full(struct roll *roll, uint64_t bytes)
 		"version %s could not write on in its journal after %" PRIu64
 		" KiB (JournalSize=): what is written since the commit would be lost",
 		roll->result.to, bytes >> 10);
-	roll_say(roll, "bake", roll->new->child.pid, "%s", roll->result.journal_note.text);
+	/* While it is being rolled back, new is in another roll's hands. */
+	roll_say(roll, "bake", roll->new ? roll->new->child.pid : 0, "%s", roll->result.journal_note.text);
 }
 
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds)
@@ -71,7 +72,7 @@ void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message
 	if (!roll_has_committed(roll->state) || !roll_journal_usable(roll))
 		return;
 	if (custody_take(&roll->custody, message, fds, &why) < 0)
-		give_up(roll, "version %s (pid %d): %s", roll->result.to, roll->new->child.pid, why.text);
+		give_up(roll, "version %s: %s", roll->result.to, why.text);
 	for (size_t i = first; i < roll->custody.n; i++)
 		roll->custody.entries[i].since_commit = true;
 }

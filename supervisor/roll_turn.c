@@ -20,12 +20,40 @@
 
 #define LOOK_AT_MEMORY_US USEC_PER_SEC
 
+/* Is there a rung, as far as can be seen? Nothing may be ended for one that is none. */
+static int rung_check(const struct roll *roll, enum roll_rung rung, struct why *why)
+{
+	bool parked = instance_is_alive(roll->old) && !roll->old_unusable;
+
+	if (rung == ROLL_RUNG_PARKED)
+		return parked ? 0 : why_set(why, -ESRCH, "no version lies parked in memory");
+	if (!roll->image || roll->image_bad)
+		return why_set(why, -ENOENT, "no version is an image");
+	return image_check_beside(roll->image, parked ? roll->image->pid : 0, why);
+}
+
+static bool has_rung(const struct roll *roll)
+{
+	return rung_check(roll, ROLL_RUNG_PARKED, NULL) == 0 || rung_check(roll, ROLL_RUNG_IMAGE, NULL) == 0;
+}
+
 /* ---- backward ---- */
+
+static void keep_sick(struct roll *roll)
+{
+	if (!roll->kept_sick)
+		roll_say(roll, "bake", roll->new->child.pid, "version %s is kept all the same: no way back is left, and it answers",
+			 roll->result.to);
+	roll->kept_sick = true;
+	roll->sick = false;
+}
 
 void roll_turn_if_due(struct roll *roll)
 {
-	/* It was tried and could not be. New is not left in peace for that: it was ordered out for a reason. */
-	if (roll->sick && roll->turned_down)
+	/* It was tried and could not be. New is not left in peace for that, unless the alternative is to lose everything. */
+	if (roll->sick && roll->turned_down && !has_rung(roll))
+		keep_sick(roll);
+	else if (roll->sick && roll->turned_down)
 		roll_happen(roll, ROLL_EV_UNHEALTHY);
 	else if (roll->sick)
 		roll_happen(roll, ROLL_EV_SICK);
@@ -44,10 +72,11 @@ void roll_sicken(struct roll *roll, const char *fmt, ...)
 	if (roll->sick)
 		return;
 	/* A roll that goes back already has its reason to: one that is undone again would go round in circles. */
-	if (roll->options.retreats) {
+	if (roll->options.retreats || roll->kept_sick) {
 		bool was_the_last = roll->health.concluding;
 
-		roll_say(roll, "bake", roll->new->child.pid, "%s; it is kept, as it is what was gone back to", text);
+		roll_say(roll, "bake", roll->new->child.pid, "%s; it is kept, %s", text,
+			 roll->kept_sick ? "as no way back is left" : "as it is what was gone back to");
 		health_stop(&roll->health);
 		if (was_the_last)
 			roll_happen(roll, ROLL_EV_BAKED);
@@ -120,16 +149,17 @@ void roll_hear_aside(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 
 /* ---- by order, without new's state ---- */
 
-bool roll_give_up(struct roll *roll, enum roll_rung rung)
+int roll_give_up(struct roll *roll, enum roll_rung rung, struct why *why)
 {
-	bool parked = instance_is_alive(roll->old) && !roll->old_unusable, imaged = roll->image && !roll->image_bad;
+	int r = roll->state == ROLL_BAKE ? rung_check(roll, rung, why) :
+					   why_set(why, -EBUSY, "no bake is on (%s)", roll_state_name(roll->state));
 
-	if (roll->state != ROLL_BAKE || (rung == ROLL_RUNG_PARKED ? !parked : !imaged))
-		return false;
+	if (r < 0)
+		return r;
 	roll->by_image = rung == ROLL_RUNG_IMAGE;
 	roll_blame(roll, "version %s was given up by order", roll->result.to);
 	roll_happen(roll, ROLL_EV_GIVE_UP);
-	return true;
+	return 0;
 }
 
 /* ---- out of memory ---- */
@@ -159,6 +189,12 @@ void roll_do_pack(struct roll *roll)
 {
 	struct why why = { 0 };
 
+	if (roll->image && !roll->image_bad && image_check_beside(roll->image, roll->image->pid, &why) < 0) {
+		roll_say(roll, "image", roll->old->child.pid, "version %s stays in memory: %s", roll->result.from, why.text);
+		roll_packed(roll, why.text);
+		roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+		return;
+	}
 	if (roll->image && !roll->image_bad) {
 		/* Taken when it was parked, and it has not run since. */
 		roll->old_unusable = true;

@@ -47,6 +47,7 @@ struct service {
 	struct asker *asker;
 	uint64_t undo_bake_us;   /* what @visitor wants the bake after its undo to be; 0: as configured */
 	struct asker *visitor;   /* asked something of @roll's bake while @asker, who asked for the roll, may still wait */
+	bool visitor_packs;      /* it asked for that, and for nothing else */
 	struct timer deadline, restart;
 	int state_file;          /* a start from it is under way; -1 */
 

@@ -31,18 +31,19 @@ static void end_back(struct service *service, struct roll *back)
 	struct instance *new = roll_take_serving(back);
 	struct roll_result result = back->result;
 	struct why why = result.cause;
+	bool serves = new && !new->exit_told;
 
 	result.over = true;
 	service->back = NULL;
 	roll_free(back);
 	log_info("%s: roll %s -> %s: %s", service->name, result.from, result.to, roll_outcome_name(result.outcome));
-	/* If it died meanwhile, what comes of that is what whoever asked wants to know. */
-	if (new && !new->exit_told)
-		service_answer_roll(service, service->visitor, &result);
 	if (new)
 		roll_return_new(service->roll, new, &why);
 	else
 		roll_lose_new(service->roll, &why);
+	/* If it died meanwhile, what comes of that is what whoever asked wants to know. */
+	if (serves)
+		service_answer_roll(service, service->visitor, &result);
 }
 
 static void on_back_end(struct roll *back)
@@ -76,6 +77,7 @@ void service_on_backward(struct roll *roll)
 		.retreats = roll->sick,
 	};
 	struct instance *new = roll_lend_new(roll);
+	char version[UNIT_NAME_MAX + 1];
 	struct why why = { 0 };
 
 	/* What undo was asked with counts for its own bake. */
@@ -83,9 +85,10 @@ void service_on_backward(struct roll *roll)
 		options.bake_us = service->undo_bake_us ? service->undo_bake_us : options.bake_us;
 	if (roll_start(&service->host->site, service->unit, &options, new, &callbacks, &service->back, &why) == 0)
 		return;
-	service_answer(service, service->visitor, WIRE_EXIT_REFUSED, NULL, NULL, why.text, "nothing was touched",
-		       "%s: the roll back to %s was refused", service->name, options.version);
+	snprintf(version, sizeof(version), "%s", options.version);
 	roll_return_new(roll, new, &why);
+	service_answer(service, service->visitor, WIRE_EXIT_REFUSED, NULL, NULL, why.text, "nothing was touched",
+		       "%s: the roll back to %s was refused", service->name, version);
 }
 
 void service_cancel_roll(struct service *service)
@@ -111,6 +114,7 @@ static bool receive_visitor(struct service *service, struct asker *asker)
 		return false;
 	}
 	service->visitor = asker;
+	service->visitor_packs = false;
 	asker->service = service;
 	return true;
 }
@@ -120,18 +124,20 @@ static void undo_by_rung(struct service *service, const char *way, struct asker 
 {
 	enum roll_rung rung = strcmp(way, "parked") == 0 ? ROLL_RUNG_PARKED : ROLL_RUNG_IMAGE;
 
-	if (service->roll && service->roll->state == ROLL_BAKE && receive_visitor(service, asker)) {
-		if (roll_give_up(service->roll, rung))
-			return;
-		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
-			       "nothing was touched; upgradectl status shows which way back there is",
-			       "%s: there is no version before that is %s", service->name,
-			       rung == ROLL_RUNG_PARKED ? "parked in memory" : "an image");
-	} else if (!asker->service) {
+	struct why why = { 0 };
+
+	if (!service->roll || service->roll->state != ROLL_BAKE) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
 			       "nothing was touched; upgradectl undo without --way goes back with all state",
 			       "%s: a version is parked or an image within the bake of its roll only", service->name);
+		return;
 	}
+	if (!receive_visitor(service, asker) || roll_give_up(service->roll, rung, &why) == 0)
+		return;
+	service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, why.text,
+		       "nothing was touched; upgradectl status shows which way back there is",
+		       "%s: there is no version before that is %s", service->name,
+		       rung == ROLL_RUNG_PARKED ? "parked in memory" : "an image that can be used");
 }
 
 static void undo_in_bake(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
@@ -194,6 +200,7 @@ void service_pack(struct service *service, struct asker *asker)
 
 	if (!receive_visitor(service, asker))
 		return;
+	service->visitor_packs = true;
 	if (service->roll && !service->back)
 		r = roll_pack(service->roll, &why);
 	if (r < 0)
@@ -205,7 +212,7 @@ void service_on_packed(struct roll *roll, const char *failure)
 {
 	struct service *service = roll->owner;
 
-	if (!service->visitor)
+	if (!service->visitor || !service->visitor_packs)
 		return;
 	if (failure)
 		service_answer(service, service->visitor, WIRE_EXIT_ERROR, NULL, NULL, failure,
