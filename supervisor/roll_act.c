@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,12 +175,21 @@ static void send_baked(struct roll *roll)
 	instance_send(roll->new, &message, NULL, 0);
 }
 
+/* A bake does not end well with a version that has ended and whose end only was not heard yet. */
+static void end_bake(struct roll *roll)
+{
+	struct pollfd end = { .fd = roll->new->child.pidfd, .events = POLLIN };
+
+	if (poll(&end, 1, 0) == 0)
+		roll_happen(roll, ROLL_EV_BAKED);
+}
+
 static void on_verdict(struct health *health, enum health_verdict verdict)
 {
 	struct roll *roll = container_of(health, struct roll, health);
 
 	if (verdict == HEALTH_SETTLED) {
-		roll_happen(roll, ROLL_EV_BAKED);
+		end_bake(roll);
 		return;
 	}
 	if (verdict == HEALTH_SICK) {
@@ -367,7 +377,7 @@ static void on_baked(struct timer *timer)
 	struct roll *roll = container_of(timer, struct roll, bake);
 
 	if (health_conclude(&roll->health))
-		roll_happen(roll, ROLL_EV_BAKED);
+		end_bake(roll);
 }
 
 void roll_do_bake(struct roll *roll)

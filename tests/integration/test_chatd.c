@@ -322,10 +322,10 @@ static void threads_come_back(const char *lines, const char *rung)
 
 SCENE(chatd, threads_come_back_from_an_image)
 {
-	threads_come_back("Bake=1s\nRollback=image\n", "rolled-back-image");
+	threads_come_back("Bake=20s\nRollback=image\n", "rolled-back-image");
 }
 
 SCENE(chatd, threads_come_back_from_memory)
 {
-	threads_come_back("Bake=1s\nRollback=parked\n", "rolled-back-parked");
+	threads_come_back("Bake=20s\nRollback=parked\n", "rolled-back-parked");
 }
