@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 
 #define SAMPLE_US (100 * USEC_PER_MSEC)
+#define NOTE_MAX 64u
+#define NOTE_US USEC_PER_MSEC
 
 static int reserve(struct custody *custody, size_t more)
 {
@@ -95,7 +97,7 @@ static struct conn_id *ids_of(const struct custody *custody, size_t *ret_n)
 
 	*ret_n = 0;
 	for (size_t i = 0; ids && i < custody->n; i++)
-		if (custody->entries[i].is_tcp)
+		if (custody->entries[i].is_tcp && !custody->entries[i].known_moved)
 			ids[(*ret_n)++] = custody->entries[i].id;
 	return ids;
 }
@@ -138,4 +140,43 @@ void custody_sample(struct custody *custody, struct conntable *table, struct con
 			again = learn_interfaces(custody, ret_sample);
 		free(ids);
 	} while (again);
+}
+
+/* Stricter than where it is decided who may go on: there, doubt is a reason against a connection; here it is none for anything. */
+static bool has_moved(const struct conn_sample *before, const struct conn *now)
+{
+	const struct conn *was = conn_sample_find(before, now->inode);
+
+	return was && was->stable && was->present && now->stable && now->present &&
+	       (was->consumed != now->consumed || was->written != now->written);
+}
+
+bool custody_note_moved(struct custody *custody, struct conntable *table, const struct conn_sample *before, size_t at_most)
+{
+	struct conn_id ids[NOTE_MAX];
+	struct custody_entry *entries[NOTE_MAX];
+	struct conn_sample now = { .conn = NULL };
+	struct why why = { 0 };
+	size_t n = 0;
+
+	at_most = at_most < NOTE_MAX ? at_most : NOTE_MAX;
+	for (size_t i = 0; i < custody->n && n < at_most; i++) {
+		struct custody_entry *entry = &custody->entries[custody->noted++ % custody->n];
+
+		if (!entry->is_tcp || entry->known_moved || entry->since_commit)
+			continue;
+		entries[n] = entry;
+		ids[n++] = entry->id;
+	}
+	/* What is in too much of a motion has its turn again. */
+	if (n == 0 || !before->n || !table ||
+	    conntable_sample(table, ids, n, clock_now_us() + NOTE_US, &now, &why) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		const struct conn *conn = conn_sample_find(&now, entries[i]->id.inode);
+
+		entries[i]->known_moved = conn && has_moved(before, conn);
+	}
+	conn_sample_done(&now);
+	return true;
 }

@@ -19,12 +19,14 @@ struct custody_entry {
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 	bool since_commit; /* the new version opened it: the old one never knew it */
 	bool given_up;     /* not to be handed back: to be reset, when there is time */
+	bool known_moved;  /* custody_note_moved() has seen it: nothing more need be asked */
 	bool moved;        /* for a resume with a journal: something was read or written since the commit, or nobody can tell */
 };
 
 struct custody {
 	struct custody_entry *entries;
 	size_t n, cap;
+	size_t noted; /* where custody_note_moved() goes on */
 };
 
 /** custody_take() - Take the descriptors of one Fds message out of @fds. Return: 0; -EPROTO if names and descriptors do
@@ -44,3 +46,8 @@ void custody_clear(struct custody *custody);
 /** custody_sample() - How far each TCP connection has come, for about a tenth of a second at most. @ret_sample stays empty when
  * the kernel does not say: then nothing can be compared, and every connection counts as moved. */
 void custody_sample(struct custody *custody, struct conntable *table, struct conn_sample *ret_sample);
+
+/** custody_note_moved() - Look at the next @at_most connections of which it is not known that they moved since @before. What moved
+ * once has moved for good: custody_sample() leaves those out, so that a resume has fewer to ask for. Return: false: there is none
+ * left to look at. */
+bool custody_note_moved(struct custody *custody, struct conntable *table, const struct conn_sample *before, size_t at_most);

@@ -486,6 +486,7 @@ struct roll *roll_free(struct roll *roll)
 	if (!roll)
 		return NULL;
 	timer_disarm(&roll->deadline);
+	timer_disarm(&roll->look);
 	timer_disarm(&roll->bake);
 	timer_disarm(&roll->ask);
 	health_stop(&roll->health);

@@ -110,7 +110,7 @@ struct roll {
 	void (*on_end)(struct roll *roll);
 
 	struct instance *old, *new; /* owned while the roll lasts; new is also the cold start */
-	struct timer deadline, bake, ask, memory;
+	struct timer deadline, bake, ask, memory, look;
 	struct health health;      /* of new, from the commit to the end of the bake */
 	uint64_t told_progress_us; /* when its progress was last passed on */
 	uint64_t begun_us, prepared_us;
@@ -240,6 +240,7 @@ void roll_watch_health(struct roll *roll);
 void roll_hear_new(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 void roll_do_drop_old(struct roll *roll);
 void roll_do_finish(struct roll *roll);
+void roll_watch_connections(struct roll *roll);
 void roll_do_choose(struct roll *roll);
 void roll_do_resume(struct roll *roll);
 void roll_do_restore(struct roll *roll);

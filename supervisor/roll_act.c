@@ -241,6 +241,7 @@ void roll_do_park(struct roll *roll)
 		roll_do_drop_old(roll);
 		return;
 	}
+	roll_watch_connections(roll);
 	instance_send(roll->old, &message, NULL, 0);
 }
 

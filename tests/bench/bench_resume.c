@@ -20,7 +20,8 @@
 
 #define CRASHES 20u
 #define CONNECTIONS 1000u
-#define SERVES_MS 150 /* how long the new version serves before it is killed: reads and writes on a part of the connections */
+#define SERVES_MS 1500 /* how long the new version serves before it is killed */
+#define AT_ONCE_MS 100 /* ... and before the daemon could look at its connections in passing */
 #define TARGET_MS 5.0
 #define WAIT_US (20 * USEC_PER_SEC)
 
@@ -78,9 +79,9 @@ static uint64_t answered_us(uint16_t port)
 	exit(EXIT_FAILURE);
 }
 
-static void crash(struct rig *rig, uint16_t port, struct rig_load *load, struct figures *figures)
+static void crash(struct rig *rig, uint16_t port, struct rig_load *load, long serves_ms, struct figures *figures)
 {
-	struct timespec serves = { .tv_nsec = SERVES_MS * 1000000L };
+	struct timespec serves = { .tv_sec = serves_ms / 1000, .tv_nsec = serves_ms % 1000 * 1000000L };
 	uint64_t killed_us;
 	json_t *status, *settled = NULL;
 	const char *outcome;
@@ -111,10 +112,30 @@ static void crash(struct rig *rig, uint16_t port, struct rig_load *load, struct 
 	json_decref(status);
 }
 
+static void bench_after(struct bench *bench, struct rig *rig, uint16_t port, struct rig_load *load, long serves_ms,
+			const char *name)
+{
+	struct figures figures = { .n = 0 };
+	unsigned within = 0;
+	char text[96];
+
+	while (figures.n < CRASHES)
+		crash(rig, port, load, serves_ms, &figures);
+	snprintf(text, sizeof(text), "resume from parked after %s: median of 20", name);
+	bench_row(bench, text, bench_median(figures.resume_ms, figures.n), "ms", TARGET_MS, false);
+	for (size_t i = 0; i < figures.n; i++)
+		within += figures.resume_ms[i] <= TARGET_MS;
+	bench_note("  worst", bench_worst(figures.resume_ms, figures.n), "ms");
+	bench_note("  within the target, of 20", within, "");
+	bench_note("  connections of 1,000 that went on: median", bench_median(figures.kept, figures.n), "");
+	bench_note("  from SIGKILL to a client's first answer: median", bench_median(figures.answer_ms, figures.n), "ms");
+	bench_note("  from SIGKILL to a client's first answer: worst", bench_worst(figures.answer_ms, figures.n), "ms");
+	bench_note("  pause of the rolls forward: median", bench_median(figures.pause_ms, figures.n), "ms");
+}
+
 int main(void)
 {
 	struct bench bench = { 0 };
-	struct figures figures = { .n = 0 };
 	struct rig_load *load;
 	struct rig *rig;
 	uint16_t port;
@@ -126,16 +147,8 @@ int main(void)
 	must(rig_daemon_start(rig, RIG_NO_CRIU));
 	ctl_must(rig, "start", NULL, NULL);
 	must(rig_load_start(rig, port, &(struct rig_load_options){ .connections = CONNECTIONS }, &load));
-	while (figures.n < CRASHES)
-		crash(rig, port, load, &figures);
-	bench_row(&bench, "resume from parked, 1,000 connections: median of 20",
-		  bench_median(figures.resume_ms, figures.n), "ms", TARGET_MS, false);
-	bench_row(&bench, "resume from parked, 1,000 connections: worst of 20", bench_worst(figures.resume_ms, figures.n), "ms",
-		  TARGET_MS, false);
-	bench_note("  connections that went on: median", bench_median(figures.kept, figures.n), "");
-	bench_note("  from SIGKILL to a client's first answer: median", bench_median(figures.answer_ms, figures.n), "ms");
-	bench_note("  from SIGKILL to a client's first answer: worst", bench_worst(figures.answer_ms, figures.n), "ms");
-	bench_note("  pause of the rolls forward: median", bench_median(figures.pause_ms, figures.n), "ms");
+	bench_after(&bench, rig, port, load, SERVES_MS, "1.5 s");
+	bench_after(&bench, rig, port, load, AT_ONCE_MS, "100 ms");
 	must(rig_load_stop(load, NULL, NULL));
 	must(rig_daemon_stop(rig));
 	rig_free(rig);

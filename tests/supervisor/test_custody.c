@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
 #include "supervisor/custody.h"
@@ -286,6 +287,39 @@ Test(custody, resets_what_was_given_up_when_it_is_time_for_it, .fini = teardown)
 	fd_close(a[1]);
 	fd_close(b[1]);
 	fd_close(c[1]);
+}
+
+Test(custody, does_not_ask_again_for_what_is_known_to_have_moved, .fini = teardown)
+{
+	struct conntable *table;
+	struct conn_sample before, after;
+	uint64_t until_us = clock_now_us() + 10 * USEC_PER_SEC;
+	int a[2], b[2];
+	char byte = 0;
+
+	connection_open(a);
+	connection_open(b);
+	cr_assert_eq(conntable_new(&table, &why), 0, "%s", why.text);
+	cr_assert_eq(take("client", 0, (int[]){ a[0], b[0] }, 2, 2), 0);
+	custody_sample(&custody, table, &before);
+	cr_assert(custody_note_moved(&custody, table, &before, 64));
+	cr_assert_not(custody.entries[0].known_moved || custody.entries[1].known_moved);
+	cr_assert_eq(send(a[0], &byte, 1, MSG_NOSIGNAL), 1);
+	while (!custody.entries[0].known_moved && clock_now_us() < until_us)
+		cr_assert(custody_note_moved(&custody, table, &before, 1));
+	cr_assert(custody.entries[0].known_moved);
+	cr_assert_not(custody.entries[1].known_moved);
+	custody_sample(&custody, table, &after);
+	cr_assert_eq(after.n, 1);
+	cr_assert_eq(conntable_compare(&before, &after, custody.entries[0].id.inode), CONN_UNKNOWN);
+	cr_assert_eq(conntable_compare(&before, &after, custody.entries[1].id.inode), CONN_SAME);
+	custody.entries[1].known_moved = true;
+	cr_assert_not(custody_note_moved(&custody, table, &before, 64));
+	conn_sample_done(&before);
+	conn_sample_done(&after);
+	fd_close(a[1]);
+	fd_close(b[1]);
+	conntable_free(table);
 }
 
 Test(custody, samples_connections_and_nothing_else, .fini = teardown)
