@@ -149,6 +149,13 @@ static void tell_live(const struct plan *plan, const struct why *down, Upgraded_
 	add_way(answer, "live", plan->rollback != ROLLBACK_NONE, down->text, cost);
 }
 
+/* What becomes of what new has written. Whether both versions can keep a journal is known when they meet. */
+static const char *loss(const struct plan *plan)
+{
+	return plan->unit->journal ? "what was written since the commit is in the journal, if both versions can keep one" :
+				     "what was written since the commit is lost";
+}
+
 static void tell_parked(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	bool wanted = plan->rollback == ROLLBACK_AUTO || plan->rollback == ROLLBACK_PARKED;
@@ -160,9 +167,8 @@ static void tell_parked(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	else if (!plan->unit->bake_us)
 		snprintf(cause, sizeof(cause), "Bake=0: the new version is accepted at once");
 	snprintf(cost, sizeof(cost),
-		 "%" PRIu64 " MiB of memory for the bake of %" PRIu64 " ms; back in milliseconds; what was written "
-		 "since the commit is lost",
-		 plan->room.memory >> 20, plan->unit->bake_us / 1000);
+		 "%" PRIu64 " MiB of memory for the bake of %" PRIu64 " ms; back in milliseconds; %s",
+		 plan->room.memory >> 20, plan->unit->bake_us / 1000, loss(plan));
 	add_way(answer, "parked", wanted, cause, cost);
 }
 
@@ -174,9 +180,8 @@ static void tell_image(const struct plan *plan, Upgraded__Wire__Plan *answer)
 
 	plan_image_there(plan, &cause);
 	snprintf(cost, sizeof(cost),
-		 "about %" PRIu64 " MiB on disk; back by a restore with the same pid; what was written since the "
-		 "commit is lost",
-		 (plan->room.image >> 20) + 1);
+		 "about %" PRIu64 " MiB on disk; back by a restore with the same pid; %s", (plan->room.image >> 20) + 1,
+		 loss(plan));
 	add_way(answer, "image", wanted, cause.text, cost);
 }
 
