@@ -188,6 +188,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 {
 	struct registry *registry = &supervisor->registry;
 	struct why detail = { 0 };
+	struct timespec now;
 	int r;
 
 	r = loop_new(&registry->host.site.loop, why);
@@ -202,8 +203,9 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.config_dir = config->config_dir;
 	registry->host.site.images_root = supervisor->images_root;
 	registry->host.site.graveyard = &supervisor->graveyard;
-	/* Unique over restarts, and below 2^56, as the commit word has no more room. */
-	registry->host.generation = (uint64_t)time(NULL) << 20;
+	/* Unique over restarts, which may be several in a second, and below 2^56, as the commit word has no more room. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	registry->host.generation = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
 	registry->work_dir = config->state_dir;
 	(void)registry_scan(registry, &detail);
 	on_images_gc(&supervisor->images_gc);
