@@ -83,7 +83,8 @@ static int note_epoll(struct upg *upg, int epoll_fd)
 	return r < 0 ? why_errno(&upg->why, r, "epoll registrations") : 0;
 }
 
-static int note_all_epolls(struct upg *upg)
+/* One pass over what is open: epoll sets, and timers. */
+static int note_descriptors(struct upg *upg)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *d;
@@ -100,6 +101,8 @@ static int note_all_epolls(struct upg *upg)
 		target[n] = 0;
 		if (strcmp(target, "anon_inode:[eventpoll]") == 0)
 			r = note_epoll(upg, atoi(d->d_name));
+		else if (strcmp(target, "anon_inode:[timerfd]") == 0)
+			r = timers_note(upg, atoi(d->d_name));
 	}
 	closedir(dir);
 	return r;
@@ -113,10 +116,8 @@ int shed_sockets(struct upg *upg, uint32_t *ret_n)
 
 	if (null < 0)
 		return why_errno(&upg->why, -errno, "/dev/null");
-	upg->shed.n = 0;
-	r = note_all_epolls(upg);
-	if (r == 0)
-		r = timers_note(upg);
+	upg->shed.n = upg->shed.n_timers = 0;
+	r = note_descriptors(upg);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < upg->shed.n; i++)

@@ -147,8 +147,8 @@ void shed_done(struct shed *shed);
 
 /* timers.c: ... and keeps its timers running */
 
-/** timers_note() - Which periodic timerfds run. Return: 0 or -errno. */
-int timers_note(struct upg *upg);
+/** timers_note() - Note the timerfd @fd if it is periodic and runs. Return: 0 or -errno. */
+int timers_note(struct upg *upg, int fd);
 /** timers_restore() - Those that do not run any more are started again. */
 void timers_restore(struct upg *upg);
 

@@ -4,20 +4,18 @@
  * before is started again if it does not run after. */
 #include "shim/shim.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/timerfd.h>
-#include <unistd.h>
 
 static bool is_set(const struct timespec *time)
 {
 	return time->tv_sec || time->tv_nsec;
 }
 
-static int note(struct shed *shed, int fd)
+int timers_note(struct upg *upg, int fd)
 {
+	struct shed *shed = &upg->shed;
 	struct itimerspec now;
 	struct timer_entry *more;
 
@@ -26,33 +24,10 @@ static int note(struct shed *shed, int fd)
 		return 0;
 	more = reallocarray(shed->timers, shed->n_timers + 1, sizeof(*more));
 	if (!more)
-		return -ENOMEM;
+		return why_errno(&upg->why, -ENOMEM, "timers");
 	shed->timers = more;
 	shed->timers[shed->n_timers++] = (struct timer_entry){ .fd = fd, .interval = now.it_interval };
 	return 0;
-}
-
-int timers_note(struct upg *upg)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	struct dirent *d;
-	int r = 0;
-
-	if (!dir)
-		return why_errno(&upg->why, -errno, "/proc/self/fd");
-	upg->shed.n_timers = 0;
-	while (r == 0 && (d = readdir(dir))) {
-		char target[64];
-		ssize_t n = readlinkat(dirfd(dir), d->d_name, target, sizeof(target) - 1);
-
-		if (n < 0)
-			continue;
-		target[n] = 0;
-		if (strcmp(target, "anon_inode:[timerfd]") == 0)
-			r = note(&upg->shed, atoi(d->d_name));
-	}
-	closedir(dir);
-	return r < 0 ? why_errno(&upg->why, r, "timers") : 0;
 }
 
 void timers_restore(struct upg *upg)
