@@ -59,7 +59,6 @@ static void on_images_gc(struct timer *timer)
 }
 
 #define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
-#define DYING_US (200 * USEC_PER_MSEC) /* for what was killed to be dead */
 
 /* A roll under way goes to its end first, whichever that is: it is bounded, and ends with one version that is whole. */
 static void end_services(struct timer *timer)
@@ -236,7 +235,6 @@ static void end(struct supervisor *supervisor)
 		service_free(service);
 	}
 	graveyard_done(&supervisor->graveyard);
-	strays_end(DYING_US);
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);
 	source_del(&supervisor->signal_source);

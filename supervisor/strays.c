@@ -8,9 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define LOOK_AGAIN_US (100 * USEC_PER_MSEC)
 
@@ -39,29 +37,6 @@ void strays_look(struct strays *strays)
 {
 	if (!strays->timer.loop)
 		timer_arm(strays->loop, &strays->timer, clock_now_us() + LOOK_AGAIN_US, look_on_due);
-}
-
-void strays_end(uint64_t timeout_us)
-{
-	uint64_t due_us = clock_now_us() + timeout_us, now_us;
-	sigset_t child_died;
-	siginfo_t info;
-
-	sigemptyset(&child_died);
-	sigaddset(&child_died, SIGCHLD);
-	for (;;) {
-		do
-			info = (siginfo_t){ 0 };
-		while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) == 0 && info.si_pid);
-		now_us = clock_now_us();
-		if (info.si_pid == 0 && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
-			return; /* there is none */
-		if (now_us >= due_us)
-			return;
-		(void)sigtimedwait(&child_died, NULL,
-				   &(struct timespec){ .tv_sec = (time_t)((due_us - now_us) / USEC_PER_SEC),
-						       .tv_nsec = (long)((due_us - now_us) % USEC_PER_SEC) * 1000 });
-	}
 }
 
 void strays_done(struct strays *strays)

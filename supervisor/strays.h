@@ -5,7 +5,6 @@
 
 #include "base/loop.h"
 
-#include <stdint.h>
 #include <sys/types.h>
 
 struct strays {
@@ -17,7 +16,3 @@ struct strays {
 /** strays_look() - Somebody died (SIGCHLD). */
 void strays_look(struct strays *strays);
 void strays_done(struct strays *strays);
-
-/** strays_end() - At the daemon's end, when nobody watches a child any more: reap all that is dead, and wait up to @timeout_us for
- * those that were killed a moment ago. SIGCHLD must be blocked. */
-void strays_end(uint64_t timeout_us);
