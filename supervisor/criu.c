@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "supervisor/criu_log.h"
 #include "supervisor/criu_request.h"
+#include "supervisor/procfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,26 +99,9 @@ static void job_finish(struct criu_job *job)
 
 /* ---- the state of the process that was to be dumped ---- */
 
-static char process_state(pid_t pid)
-{
-	char path[64], text[512];
-	FD_CLEANUP int fd = -1;
-	const char *end;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
-		return '\0';
-	text[n] = '\0';
-	end = strrchr(text, ')'); /* the name before it may hold anything */
-	return end && end[1] == ' ' ? end[2] : '\0';
-}
-
 static enum criu_target target_look(pid_t pid)
 {
-	switch (process_state(pid)) {
+	switch (procfs_state(pid)) {
 	case '\0': case 'Z': case 'X': return CRIU_TARGET_GONE;
 	case 'T': case 't': return CRIU_TARGET_STOPPED;
 	default: return CRIU_TARGET_RUNNING;

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "supervisor/image_dir.h"
 #include "supervisor/image_private.h"
+#include "supervisor/procfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,32 +118,12 @@ int image_gc_partial(const char *images_root, struct why *why)
 
 /* ---- can it be restored? ---- */
 
-/* A process that ended and nobody waited for still holds its pid. */
-static bool process_is_zombie(pid_t pid)
-{
-	char path[64], text[512];
-	FD_CLEANUP int fd = -1;
-	const char *end;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	text[n > 0 ? n : 0] = '\0';
-	end = strrchr(text, ')');
-	return end && strncmp(end, ") Z", 3) == 0;
-}
-
 static void comm_read(pid_t pid, char *buf, size_t size)
 {
 	char path[64];
-	FD_CLEANUP int fd = -1;
-	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, buf, size - 1);
-	buf[n > 0 ? n : 0] = '\0';
+	(void)procfs_read(path, buf, size);
 	buf[strcspn(buf, "\n")] = '\0';
 }
 
@@ -158,7 +139,8 @@ static int pid_check(const struct image *image, pid_t pid, struct why *why)
 		return why_set(why, -EBUSY, "image of %s cannot be restored: %s %d is still the number of a group of "
 			       "processes that are there", image->version, whose, (int)pid);
 	}
-	if (process_is_zombie(pid))
+	/* A process that ended and nobody waited for still holds its pid. */
+	if (procfs_state(pid) == 'Z')
 		return why_set(why, -EBUSY, "image of %s cannot be restored yet: %s %d has ended, but nobody has waited "
 			       "for it", image->version, whose, (int)pid);
 	comm_read(pid, comm, sizeof(comm));

@@ -1,41 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/image_space.h"
 
-#include "base/fd.h"
 #include "base/why.h"
+#include "supervisor/procfs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #define BESIDES_PAGES (4u << 20) /* registers, mappings, descriptors, the manifest, CRIU's log */
 
-static uint64_t kib_of(const char *status, const char *key)
-{
-	const char *line = strstr(status, key);
-
-	return line ? strtoull(line + strlen(key), NULL, 10) << 10 : 0;
-}
-
 int image_space_needed(pid_t pid, uint64_t *ret_bytes, struct why *why)
 {
+	static const char *const kinds[] = { "RssAnon", "RssShmem", "VmSwap" };
+	uint64_t total = BESIDES_PAGES, bytes;
 	char path[32], text[8192];
-	FD_CLEANUP int fd = -1;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	n = procfs_read(path, text, sizeof(text));
 	if (n < 0)
-		return why_errno(why, -errno, "%s", path);
-	text[n] = '\0';
-	*ret_bytes = kib_of(text, "\nRssAnon:") + kib_of(text, "\nRssShmem:") + kib_of(text, "\nVmSwap:") + BESIDES_PAGES;
+		return why_errno(why, (int)n, "%s", path);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (procfs_bytes(text, kinds[i], &bytes) == 0)
+			total += bytes;
+	*ret_bytes = total;
 	return 0;
 }
 

@@ -4,9 +4,9 @@
 #include "supervisor/plan.h"
 
 #include "supervisor/image_space.h"
+#include "supervisor/procfs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -69,23 +69,13 @@ static void look_programs(struct plan *plan)
 
 /* ---- space and memory ---- */
 
-/* "Name:   1234 kB" in a file of /proc; what is not there counts as 0. */
-static uint64_t kilobytes(const char *text, const char *name)
+/* What is not there counts as 0. */
+static uint64_t bytes_of(const char *text, const char *name)
 {
-	size_t length = strlen(name);
+	uint64_t bytes = 0;
 
-	for (const char *line = text; line && *line; line = strchr(line, '\n'), line += line != NULL)
-		if (strncmp(line, name, length) == 0 && line[length] == ':')
-			return strtoull(line + length + 1, NULL, 10) << 10;
-	return 0;
-}
-
-static void read_text(const char *path, char *text, size_t size)
-{
-	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
-
-	text[n < 0 ? 0 : n] = 0;
+	(void)procfs_bytes(text, name, &bytes);
+	return bytes;
 }
 
 static void look_room(struct plan *plan)
@@ -96,10 +86,10 @@ static void look_room(struct plan *plan)
 	(void)image_space_needed(plan->running->child.pid, &room->image, NULL);
 	(void)image_space_free(plan->site->images_root, &room->image_free, NULL);
 	snprintf(path, sizeof(path), "/proc/%d/status", plan->running->child.pid);
-	read_text(path, text, sizeof(text));
-	room->memory = kilobytes(text, "VmRSS") + kilobytes(text, "VmSwap");
-	read_text("/proc/meminfo", text, sizeof(text));
-	room->memory_free = kilobytes(text, "MemAvailable");
+	(void)procfs_read(path, text, sizeof(text));
+	room->memory = bytes_of(text, "VmRSS") + bytes_of(text, "VmSwap");
+	(void)procfs_read("/proc/meminfo", text, sizeof(text));
+	room->memory_free = bytes_of(text, "MemAvailable");
 }
 
 void plan_look(struct plan *plan)

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/procfs.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+ssize_t procfs_read(const char *path, char *buf, size_t size)
+{
+	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+
+	if (n < 0)
+		n = -errno;
+	buf[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes)
+{
+	size_t length = strlen(name);
+	uint64_t kib;
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, name, length) != 0 || line[length] != ':')
+			continue;
+		if (sscanf(line + length + 1, "%" SCNu64 " kB", &kib) != 1 || kib > UINT64_MAX >> 10)
+			return -ENODATA;
+		*ret_bytes = kib << 10;
+		return 0;
+	}
+	return -ENODATA;
+}
+
+char procfs_state(pid_t pid)
+{
+	char path[64], text[512];
+	const char *end;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (procfs_read(path, text, sizeof(text)) <= 0)
+		return '\0';
+	end = strrchr(text, ')'); /* the name before it may hold anything */
+	return end && end[1] == ' ' ? end[2] : '\0';
+}
