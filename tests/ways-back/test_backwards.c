@@ -188,6 +188,16 @@ SCENE(backwards, a_check_that_is_broken_itself_sends_nobody_round_in_circles)
 
 /* ---- when that cannot be ---- */
 
+/* As if undo had never been asked for: @serving serves, and the rungs of its bake are there as before. */
+static void is_untouched(struct rig_child *roll, pid_t serving)
+{
+	cr_assert_eq(stage_pid("serving"), serving);
+	cr_assert_gt(stage_pid("parked"), 0);
+	cr_assert_eq(kill(serving, SIGKILL), 0);
+	roll_settled(roll, "rolled-back-parked");
+	stage_load_spotless();
+}
+
 SCENE(backwards, when_the_version_before_is_gone_the_new_one_serves_on)
 {
 	struct rig_child *roll;
@@ -204,12 +214,7 @@ SCENE(backwards, when_the_version_before_is_gone_the_new_one_serves_on)
 	cr_assert_eq(unlink(stage_path("cached-v1")), 0);
 	answer = ctl(5, "undo", "cached");
 	must_say(answer, "cached-v1");
-	cr_assert_eq(stage_pid("serving"), serving);
-	/* And the rungs of its bake are there as before. */
-	cr_assert_gt(stage_pid("parked"), 0);
-	cr_assert_eq(kill(serving, SIGKILL), 0);
-	roll_settled(roll, "rolled-back-parked");
-	stage_load_spotless();
+	is_untouched(roll, serving);
 }
 
 SCENE(backwards, when_the_version_before_cannot_load_the_new_one_serves_on)
@@ -225,11 +230,7 @@ SCENE(backwards, when_the_version_before_cannot_load_the_new_one_serves_on)
 	serving = stage_pid("serving");
 	answer = ctl(6, "undo", "cached");
 	must_say(answer, "called off before it committed");
-	cr_assert_eq(stage_pid("serving"), serving);
-	cr_assert_gt(stage_pid("parked"), 0);
-	cr_assert_eq(kill(serving, SIGKILL), 0);
-	roll_settled(roll, "rolled-back-parked");
-	stage_load_spotless();
+	is_untouched(roll, serving);
 }
 
 SCENE(backwards, when_the_new_one_dies_on_the_way_the_parked_one_comes_back)
