@@ -276,19 +276,9 @@ static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_
 
 static int sums_begin(struct images_call *call, const struct image *image, struct why *why)
 {
-	const char **names = calloc(image->n_files + 1, sizeof(*names));
-	struct checksum_spec spec = { .dir = image->path, .n = image->n_files, .background = true,
-				      .timeout_us = VERIFY_TIMEOUT_US };
-	int r;
+	struct checksum_spec spec = { .dir = image->path, .background = true, .timeout_us = VERIFY_TIMEOUT_US };
 
-	if (!names)
-		return why_errno(why, -ENOMEM, "checksums");
-	for (size_t i = 0; i < image->n_files; i++)
-		names[i] = image->files[i].name;
-	spec.names = names;
-	r = checksum_start(call->registry->host.site.loop, &call->sums, &spec, on_summed, why);
-	free(names);
-	return r;
+	return image_sums_start(image, call->registry->host.site.loop, &call->sums, spec, NULL, image->n_files, on_summed, why);
 }
 
 static void verify_end(struct images_call *call)

@@ -242,6 +242,24 @@ void image_job_finish(struct image_job *job, int rc, const struct why *why)
 	on_done(job, rc, &copy); /* may start @job again, or free it */
 }
 
+int image_sums_start(const struct image *image, struct loop *loop, struct checksum_job *sums, struct checksum_spec spec,
+		     const size_t *which, size_t n,
+		     void (*on_done)(struct checksum_job *sums, int rc, const struct why *why), struct why *why)
+{
+	const char **names = calloc(n + 1, sizeof(*names));
+	int r;
+
+	if (!names)
+		return why_errno(why, -ENOMEM, "checksums");
+	for (size_t i = 0; i < n; i++)
+		names[i] = image->files[which ? which[i] : i].name;
+	spec.names = names;
+	spec.n = n;
+	r = checksum_start(loop, sums, &spec, on_done, why);
+	free(names);
+	return r;
+}
+
 void image_job_done(struct image_job *job)
 {
 	bool restored = image_job_busy(job) && !job->taking && job->criu_over && job->criu_rc == 0;

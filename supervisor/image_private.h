@@ -18,5 +18,14 @@ int image_job_begin(struct image_job *job, struct loop *loop, bool taking, uint6
 /** image_job_finish() - Tell the owner. @job may be gone when this returns. */
 void image_job_finish(struct image_job *job, int rc, const struct why *why);
 
+/**
+ * image_sums_start() - checksum_start() for files of @image.
+ * @spec:  dir, background and timeout are set; the names are filled in.
+ * @which: indices into the image's files, @n of them; NULL: the first @n.
+ */
+int image_sums_start(const struct image *image, struct loop *loop, struct checksum_job *sums, struct checksum_spec spec,
+		     const size_t *which, size_t n,
+		     void (*on_done)(struct checksum_job *sums, int rc, const struct why *why), struct why *why);
+
 /** image_file_compare() - Is what was read of a file what was written? Return: 0; -EBADMSG. */
 int image_file_compare(const struct image *image, size_t i, const struct checksum_entry *entry, struct why *why);

@@ -145,22 +145,12 @@ static void sums_on_done(struct checksum_job *sums, int rc, const struct why *wh
 
 static int sums_begin(struct image_job *job, const struct image *image, struct why *why)
 {
-	struct checksum_spec spec = { .dir = image->path, .n = job->n_late, .timeout_us = job->timeout_us };
-	const char **names;
-	int r;
+	struct checksum_spec spec = { .dir = image->path, .timeout_us = job->timeout_us };
 
 	job->sums_over = job->n_late == 0;
 	if (job->sums_over)
 		return 0;
-	names = calloc(job->n_late, sizeof(*names));
-	if (!names)
-		return why_errno(why, -ENOMEM, "checksums");
-	for (size_t i = 0; i < job->n_late; i++)
-		names[i] = image->files[job->late[i]].name;
-	spec.names = names;
-	r = checksum_start(job->loop, &job->sums, &spec, sums_on_done, why);
-	free(names);
-	return r;
+	return image_sums_start(image, job->loop, &job->sums, spec, job->late, job->n_late, sums_on_done, why);
 }
 
 struct stand_in {

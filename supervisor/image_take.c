@@ -128,19 +128,9 @@ static void sums_on_done(struct checksum_job *sums, int rc, const struct why *su
 
 static int sums_begin(struct image_job *job, const char *tmp, struct why *why)
 {
-	const struct image *image = job->image;
-	struct checksum_spec spec = { .dir = tmp, .n = image->n_files, .background = true, .timeout_us = job->timeout_us };
-	const char **names = calloc(image->n_files + 1, sizeof(*names));
-	int r;
+	struct checksum_spec spec = { .dir = tmp, .background = true, .timeout_us = job->timeout_us };
 
-	if (!names)
-		return why_errno(why, -ENOMEM, "checksums");
-	for (size_t i = 0; i < image->n_files; i++)
-		names[i] = image->files[i].name;
-	spec.names = names;
-	r = checksum_start(job->loop, &job->sums, &spec, sums_on_done, why);
-	free(names);
-	return r;
+	return image_sums_start(job->image, job->loop, &job->sums, spec, NULL, job->image->n_files, sums_on_done, why);
 }
 
 static void take_on_done(struct criu_job *criu, int rc, const struct why *criu_why)
