@@ -4,17 +4,11 @@
 
 #include "base/why.h"
 #include "supervisor/image.h"
+#include "supervisor/unit.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* For each service. */
-struct image_limits {
-	unsigned keep;           /* how many stay, besides one in use */
-	uint64_t max_age_us;     /* 0: no limit */
-	uint64_t max_size_bytes; /* of all together; 0: no limit */
-};
 
 enum image_verdict {
 	IMAGE_STAYS,

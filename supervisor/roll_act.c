@@ -300,11 +300,9 @@ static void no_image(struct roll *roll, const char *reason)
 /* The earlier images that a new one puts beyond the limits; the new one is in use. */
 static void make_room(const struct roll *roll)
 {
-	struct image_limits limits = { .keep = roll->unit->images_keep, .max_age_us = roll->unit->images_max_age_us,
-				       .max_size_bytes = roll->unit->images_max_size };
 	struct why why = { 0 };
 
-	if (image_store_gc(roll->site->images_root, roll->unit->name, &limits, roll->image->generation, NULL, &why) < 0)
+	if (image_store_gc(roll->site->images_root, roll->unit->name, &roll->unit->images, roll->image->generation, NULL, &why) < 0)
 		log_warning("%s: images: %s", roll->unit->name, why.text);
 }
 

@@ -19,8 +19,7 @@ struct image_limits service_images_limits(const struct service *service)
 	if (service && !unit && unit_load(service->host->config_dir, service->name, &loaded, NULL) == 0)
 		unit = loaded;
 	if (unit)
-		limits = (struct image_limits){ .keep = unit->images_keep, .max_age_us = unit->images_max_age_us,
-						.max_size_bytes = unit->images_max_size };
+		limits = unit->images;
 	unit_free(loaded);
 	return limits;
 }

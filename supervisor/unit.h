@@ -33,6 +33,13 @@ struct unit_check {
 	char *value;            /* with %v, %n, %% unexpanded */
 };
 
+/* Of a service's images. */
+struct image_limits {
+	unsigned keep;           /* how many stay, besides one in use */
+	uint64_t max_age_us;     /* 0: no limit */
+	uint64_t max_size_bytes; /* of all together; 0: no limit */
+};
+
 struct unit {
 	char name[UNIT_NAME_MAX + 1];
 	char *path;             /* of the file */
@@ -49,8 +56,7 @@ struct unit {
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];
 	size_t n_checks;
-	unsigned images_keep;
-	uint64_t images_max_age_us, images_max_size; /* 0: no limit */
+	struct image_limits images;
 	enum unit_rollback rollback;
 	enum unit_dirty on_dirty;
 	enum unit_verify verify;
