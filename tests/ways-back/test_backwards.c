@@ -166,6 +166,24 @@ SCENE(backwards, a_version_that_is_sick_and_cannot_save_is_left_without)
 	stage_load_spotless();
 }
 
+SCENE(backwards, a_version_that_is_sick_is_kept_where_no_way_back_is_left)
+{
+	struct rig_child *roll;
+	pid_t serving;
+
+	/* Nothing is kept of the version before, and it cannot load. */
+	stage_serve(&(struct rig_cached){ .version = "v3-crash-loading", .lines = sick_check("Rollback=none\n") }, NULL);
+	stage_load(100);
+	roll = bake("v2");
+	serving = stage_pid("serving");
+	make_sick();
+	stage_wait_log("is kept all the same");
+	cr_assert_eq(stage_pid("serving"), serving);
+	stage_load_spotless();
+	ctl(0, "stop", "cached");
+	roll_ended(roll, 0, "done");
+}
+
 SCENE(backwards, a_check_that_is_broken_itself_sends_nobody_round_in_circles)
 {
 	struct rig_child *roll;
