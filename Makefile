@@ -87,7 +87,7 @@ PROTOS := $(wildcard statefmt/*.proto statefmt/gen/*.proto wire/*.proto shim/exa
 # protoc's own description of types: a state file carries its schema in these terms.
 DESCRIPTOR_PROTO = $(firstword $(wildcard /usr/include/google/protobuf/descriptor.proto \
 	/usr/local/include/google/protobuf/descriptor.proto) no-descriptor.proto)
-GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/rpc.pb-c.h $B/gen/google/protobuf/descriptor.pb-c.h \
+GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/criu/rpc.pb-c.h $B/gen/google/protobuf/descriptor.pb-c.h \
 	$B/gen/upgrade/options.pb-c.h
 
 # Schemas that say what they follow: for these protoc-gen-upgrade writes migrations.
@@ -95,19 +95,23 @@ SUCCESSORS := $(if $(PROTOS),$(shell grep -l '(upgrade\.type)' $(PROTOS)))
 UPGRADE_H := $(SUCCESSORS:%.proto=$B/gen/%.upgrade.h)
 
 # sources,DIR        every source of a folder
+# room_sources,ROOM  every source of a room, those in its inner folders included
 # protos,DIR         the generated code that belongs to it, as names below $B/obj/VARIANT
 # main_of,FILES      those that are programs: they never go into a room's archive
 # mainless,FILES     the others
 # objects,VARIANT,FILES
 sources = $(wildcard $(1)/*.c)
-protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/rpc.pb-c.o) \
+# A room's inner folders are part of it, except those that are programs, or an application's.
+INNER := $(filter-out shim/examples shim/upgrade statefmt/gen,$(patsubst %/,%,$(wildcard $(ROOMS:%=%/*/))))
+room_sources = $(foreach folder,$(1) $(filter $(1)/%,$(INNER)),$(call sources,$(folder)))
+protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/criu/rpc.pb-c.o) \
 	$(if $(filter statefmt,$(1)),gen/google/protobuf/descriptor.pb-c.o gen/upgrade/options.pb-c.o)
 main_of = $(if $(1),$(shell grep -lE '^int main\b' $(1) /dev/null))
 mainless = $(filter-out $(call main_of,$(1)),$(1))
 objects = $(patsubst %.c,$B/obj/$(1)/%.o,$(2))
 archives = $(foreach room,$(2),$B/obj/$(1)/$(room).a)
 
-MAINS := $(call main_of,$(foreach room,$(ROOMS),$(call sources,$(room))))
+MAINS := $(call main_of,$(foreach room,$(ROOMS),$(call room_sources,$(room))))
 SUPERVISOR_MAIN := $(filter supervisor/%,$(MAINS))
 CLI_MAIN := $(filter cli/%,$(MAINS))
 # What each room stands on, itself included; the arrows that tests/lint checks.
@@ -130,10 +134,10 @@ PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/a
 
 # What compares schemas is for the tools: applications do not carry it.
 TOOLS_ONLY := $(wildcard statefmt/annotation.c statefmt/succession*.c statefmt/compat*.c) gen/upgrade/options.pb-c.o
-SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call sources,$(room)))) \
+SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call room_sources,$(room)))) \
 	$(addprefix $B/obj/$(1)/,$(filter-out $(TOOLS_ONLY),$(call protos,$(room)))))
-LIBRARY := $(if $(call sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
-LIBRARY_ASAN := $(if $(call sources,shim),$B/asan/libupgrade.a)
+LIBRARY := $(if $(call room_sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
+LIBRARY_ASAN := $(if $(call room_sources,shim),$B/asan/libupgrade.a)
 
 # The example service, once per version and once per way of being broken.
 CACHED := shim/examples/cached
@@ -271,7 +275,7 @@ $B/gen/%.pb-c.c $B/gen/%.pb-c.h: %.proto
 	$(Q)mkdir -p $(@D)
 	$(Q)$(call generate,. --proto_path=shim,$<)
 
-$B/gen/supervisor/rpc.proto: $(RPC_PROTO)
+$B/gen/supervisor/criu/rpc.proto: $(RPC_PROTO)
 	$(Q)mkdir -p $(@D)
 	$(Q)cp $< $@
 
@@ -335,16 +339,17 @@ $(1).list: FORCE
 	@echo '$(strip $(2))' | cmp -s - $$@ || echo '$(strip $(2))' >$$@
 endef
 
-# An empty room is an empty archive, so that the rest builds before its first source is there.
+# An empty room is an empty archive, so that the rest builds before its first source is there. Members are appended (q), not
+# replaced by name: two folders may have a file of one name.
 define room_rules
 $B/obj/$(1)/$(2).a: $(call room_objects,$(1),$(2)) $B/obj/$(1)/$(2).a.list
 	@rm -f $$@
-	$(Q)ar rcs $$@ $$(filter %.o,$$^)
+	$(Q)ar qcs $$@ $$(filter %.o,$$^)
 
 $(call list,$B/obj/$(1)/$(2).a,$(call room_objects,$(1),$(2)))
 
 endef
-room_objects = $(call objects,$(1),$(filter-out $(MAINS),$(call sources,$(2)))) $(addprefix $B/obj/$(1)/,$(call protos,$(2)))
+room_objects = $(call objects,$(1),$(filter-out $(MAINS),$(call room_sources,$(2)))) $(addprefix $B/obj/$(1)/,$(call protos,$(2)))
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
 
 # program,TARGET,VARIANT,OBJECTS,ROOMS,LIBRARIES
@@ -492,7 +497,7 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
 objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
@@ -504,7 +509,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
 TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2)
-$B/analysis/%.done: %.c $(wildcard */*.h shim/examples/*/*.h) | $(GEN_H)
+$B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)
 	$(Q)gcc $(STANDARD) $(INCLUDES) $(PACKAGE_CFLAGS) $(TIDY_DEFINES) -O2 $(GCC_ANALYZER) -Werror -c -o /dev/null $<
