@@ -15,7 +15,7 @@
 #include "base/fd.h"
 #include "supervisor/criu_log.h"
 #include "supervisor/criu_request.h"
-#include "supervisor/procfs.h"
+#include "supervisor/machine/procfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

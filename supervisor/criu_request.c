@@ -2,7 +2,7 @@
 #include "supervisor/criu_request.h"
 
 #include "base/clock.h"
-#include "supervisor/rpc.pb-c.h"
+#include "supervisor/criu/rpc.pb-c.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "base/fd.h"
 #include "supervisor/image_dir.h"
 #include "supervisor/image_private.h"
-#include "supervisor/procfs.h"
+#include "supervisor/machine/procfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

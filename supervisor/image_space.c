@@ -2,7 +2,7 @@
 #include "supervisor/image_space.h"
 
 #include "base/why.h"
-#include "supervisor/procfs.h"
+#include "supervisor/machine/procfs.h"
 
 #include <errno.h>
 #include <inttypes.h>

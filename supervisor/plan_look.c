@@ -4,7 +4,7 @@
 #include "supervisor/plan.h"
 
 #include "supervisor/image_space.h"
-#include "supervisor/procfs.h"
+#include "supervisor/machine/procfs.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -10,7 +10,7 @@
  */
 #include "supervisor/roll.h"
 
-#include "supervisor/pressure.h"
+#include "supervisor/machine/pressure.h"
 
 #include <errno.h>
 #include <inttypes.h>

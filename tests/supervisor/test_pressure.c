@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/pressure.h"
+#include "supervisor/machine/pressure.h"
 
 #include "base/why.h"
 

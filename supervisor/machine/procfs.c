@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/procfs.h"
+#include "supervisor/machine/procfs.h"
 
 #include "base/fd.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/pressure.h"
+#include "supervisor/machine/pressure.h"
 
 #include "base/why.h"
-#include "supervisor/procfs.h"
+#include "supervisor/machine/procfs.h"
 
 #include <errno.h>
 #include <inttypes.h>
