@@ -16,7 +16,7 @@
 #include "base/loop.h"
 #include "base/why.h"
 #include "supervisor/instance.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 /* The versions of a service that undo can go back to: those that were accepted before the one that serves. */
 #pragma once
 
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
 #include <stddef.h>

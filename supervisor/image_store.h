@@ -4,7 +4,7 @@
 
 #include "base/why.h"
 #include "supervisor/image.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #include "base/child.h"
 #include "base/loop.h"
 #include "supervisor/outbox.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>

@@ -14,7 +14,7 @@
 #include "supervisor/imageable.h"
 #include "supervisor/instance.h"
 #include "supervisor/roll.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -17,7 +17,7 @@
 #include "supervisor/image.h"
 #include "supervisor/instance.h"
 #include "supervisor/rollstate.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 #include "wire/commit.h"
 
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Any text as a service file, and what it makes of a command. */
 #include "base/why.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* HealthCommand=, HealthHTTP= and HealthTCP=: read and checked when the file is, so that a roll never finds one it cannot use.
  * libcurl, which is to ask for an address later, says whether it is one. */
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include "base/why.h"
 

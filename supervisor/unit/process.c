@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* As whom and with what a process of a service runs: the service itself, and the commands that check it. */
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include "base/child.h"
 #include "base/why.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Values that name a version: Exec= and the checks' commands, in words and quotes as in a shell without any of its expansions, and
  * the checks' addresses. */
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include "base/why.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading a service file. libinih reads the INI; here is what the keys mean and what is wrong with a value, with its line. */
-#include "supervisor/unit.h"
+#include "supervisor/unit/unit.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
