@@ -7,7 +7,7 @@
 
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/sockdiag.h"
+#include "supervisor/custody/sockdiag.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

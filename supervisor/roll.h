@@ -11,8 +11,8 @@
 #pragma once
 
 #include "base/base.h"
-#include "supervisor/conntable.h"
-#include "supervisor/custody.h"
+#include "supervisor/custody/conntable.h"
+#include "supervisor/custody/custody.h"
 #include "supervisor/health.h"
 #include "supervisor/image.h"
 #include "supervisor/instance.h"

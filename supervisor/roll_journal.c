@@ -6,7 +6,7 @@
  */
 #include "supervisor/roll.h"
 
-#include "supervisor/journal_file.h"
+#include "supervisor/custody/journal_memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/conntable.h"
+#include "supervisor/custody/conntable.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>

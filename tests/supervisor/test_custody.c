@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/custody.h"
+#include "supervisor/custody/custody.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>

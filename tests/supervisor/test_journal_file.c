@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/journal_file.h"
+#include "supervisor/custody/journal_memory.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

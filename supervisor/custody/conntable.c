@@ -19,12 +19,12 @@
  * What moves the sums for good, a read or a write of the application, is not there to be caught: samples are taken while the old
  * version stands still, or the new one is dead.
  */
-#include "supervisor/conntable.h"
+#include "supervisor/custody/conntable.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/sockdiag.h"
+#include "supervisor/custody/sockdiag.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 /* The duplicates the supervisor keeps of a service's descriptors while a roll may still go back. */
 #pragma once
 
-#include "supervisor/conntable.h"
+#include "supervisor/custody/conntable.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>

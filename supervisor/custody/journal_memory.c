@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/journal_file.h"
+#include "supervisor/custody/journal_memory.h"
 
 #include "base/fd.h"
 #include "base/why.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/custody.h"
+#include "supervisor/custody/custody.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -5,7 +5,7 @@
  * kernel answers all of them before the send returns, each with a datagram of its own, and recvmmsg(2) fetches those
  * together. For 1,000 of 2,000 sockets that is a quarter of what the list takes, and it does not grow with what others have open.
  */
-#include "supervisor/sockdiag.h"
+#include "supervisor/custody/sockdiag.h"
 
 #include "base/why.h"
 
