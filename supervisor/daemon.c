@@ -3,7 +3,7 @@
 
 #include "supervisor/control.h"
 #include "supervisor/control_images.h"
-#include "supervisor/strays.h"
+#include "supervisor/process/strays.h"
 
 #include <errno.h>
 #include <fcntl.h>

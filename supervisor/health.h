@@ -15,7 +15,7 @@
 #include "base/child.h"
 #include "base/loop.h"
 #include "base/why.h"
-#include "supervisor/instance.h"
+#include "supervisor/process/instance.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>

@@ -12,7 +12,7 @@
 
 #include "base/base.h"
 #include "supervisor/imageable.h"
-#include "supervisor/instance.h"
+#include "supervisor/process/instance.h"
 #include "supervisor/roll.h"
 #include "supervisor/unit/unit.h"
 

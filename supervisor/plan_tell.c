@@ -3,7 +3,7 @@
  * programs carry, and this room never reads state. */
 #include "supervisor/plan.h"
 
-#include "supervisor/schema_path.h"
+#include "supervisor/process/schema_path.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -15,7 +15,7 @@
 #include "supervisor/custody/custody.h"
 #include "supervisor/health.h"
 #include "supervisor/image.h"
-#include "supervisor/instance.h"
+#include "supervisor/process/instance.h"
 #include "supervisor/rollstate.h"
 #include "supervisor/unit/unit.h"
 #include "wire/commit.h"

@@ -4,7 +4,7 @@
 
 #include "supervisor/image_store.h"
 #include "supervisor/imageable.h"
-#include "supervisor/schema_path.h"
+#include "supervisor/process/schema_path.h"
 
 #include <errno.h>
 #include <fcntl.h>

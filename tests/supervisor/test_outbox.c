@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/outbox.h"
+#include "supervisor/process/outbox.h"
 #include "wire/wire.h"
 
 #include <criterion/criterion.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/instance.h"
+#include "supervisor/process/instance.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/schema_path.h"
+#include "supervisor/process/schema_path.h"
 
 #include "base/why.h"
 #include "statefmt/statefmt.h"

@@ -4,7 +4,7 @@
 
 #include "base/child.h"
 #include "base/loop.h"
-#include "supervisor/outbox.h"
+#include "supervisor/process/outbox.h"
 #include "supervisor/unit/unit.h"
 #include "wire/wire.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/outbox.h"
+#include "supervisor/process/outbox.h"
 
 #include "base/why.h"
 #include "wire/wire.h"

@@ -3,7 +3,7 @@
  * wait(2) cannot be asked for children that no one watches, only for any. But whoever is watched is reaped by the loop in the
  * turn after its death: who is dead at one look and still there at the next, turns later, is a stray.
  */
-#include "supervisor/strays.h"
+#include "supervisor/process/strays.h"
 
 #include "base/clock.h"
 #include "base/log.h"
