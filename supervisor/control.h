@@ -2,7 +2,7 @@
 /* The control socket: upgradectl's requests, and the answers. */
 #pragma once
 
-#include "supervisor/probe.h"
+#include "supervisor/criu/probe.h"
 #include "supervisor/service.h"
 
 struct control;

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "supervisor/checksum_job.h"
-#include "supervisor/criu.h"
+#include "supervisor/criu/criu.h"
 #include "supervisor/image_pins.h"
 
 #include <stdint.h>

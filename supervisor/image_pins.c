@@ -12,7 +12,7 @@
 
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/criu.h"
+#include "supervisor/criu/criu.h"
 
 #include <ctype.h>
 #include <dirent.h>

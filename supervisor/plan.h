@@ -11,7 +11,7 @@
 #pragma once
 
 #include "base/base.h"
-#include "supervisor/imageable.h"
+#include "supervisor/criu/obstacles.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll.h"
 #include "supervisor/unit/unit.h"

@@ -3,7 +3,7 @@
 #include "supervisor/roll.h"
 
 #include "supervisor/image_store.h"
-#include "supervisor/imageable.h"
+#include "supervisor/criu/obstacles.h"
 #include "supervisor/process/schema_path.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/criu.h"
-#include "supervisor/criu_log.h"
+#include "supervisor/criu/criu.h"
+#include "supervisor/criu/log.h"
 #include "supervisor/image_dir.h"
-#include "supervisor/probe.h"
+#include "supervisor/criu/probe.h"
 #include "tests/supervisor/imaged.h"
 
 #include <errno.h>

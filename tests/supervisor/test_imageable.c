@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/criu.h"
+#include "supervisor/criu/criu.h"
 #include "supervisor/image_dir.h"
-#include "supervisor/imageable.h"
+#include "supervisor/criu/obstacles.h"
 #include "tests/supervisor/imaged.h"
 
 #include <arpa/inet.h>

@@ -2,7 +2,7 @@
 /* Of criu.c alone: what is said to CRIU and what it answers, as bytes. */
 #pragma once
 
-#include "supervisor/criu.h"
+#include "supervisor/criu/criu.h"
 
 #define CRIU_MESSAGE_MAX (64u * 1024u)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/imageable_private.h"
+#include "supervisor/criu/obstacles_private.h"
 
 #include "base/fd.h"
 

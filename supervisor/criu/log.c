@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/criu_log.h"
+#include "supervisor/criu/log.h"
 
 #include "base/fd.h"
 

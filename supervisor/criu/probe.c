@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/probe.h"
+#include "supervisor/criu/probe.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

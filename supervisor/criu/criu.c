@@ -9,12 +9,12 @@
  * - restore: the half restored process. As our child (rst_sibling) nobody else can kill it and reap it, and as long as it is
  *   there its pid is taken and no second attempt can succeed.
  */
-#include "supervisor/criu.h"
+#include "supervisor/criu/criu.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/criu_log.h"
-#include "supervisor/criu_request.h"
+#include "supervisor/criu/log.h"
+#include "supervisor/criu/request.h"
 #include "supervisor/machine/procfs.h"
 
 #include <errno.h>

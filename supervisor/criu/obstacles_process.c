@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What is the matter with the process as such, whatever it has open. */
-#include "supervisor/imageable_private.h"
+#include "supervisor/criu/obstacles_private.h"
 
 #include "base/fd.h"
 

@@ -3,7 +3,7 @@
  * What a socket is, only the socket itself tells, so each is borrowed from the process for a moment with pidfd_getfd(2); no
  * byte and no setting of it is touched. Who is at the other end of a unix socket is in the kernel's list alone.
  */
-#include "supervisor/imageable_private.h"
+#include "supervisor/criu/obstacles_private.h"
 
 #include "base/fd.h"
 #include "base/why.h"

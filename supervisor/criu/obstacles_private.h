@@ -2,7 +2,7 @@
 /* Shared by imageable*.c alone. */
 #pragma once
 
-#include "supervisor/imageable.h"
+#include "supervisor/criu/obstacles.h"
 
 #include <stdbool.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/imageable.h"
+#include "supervisor/criu/obstacles.h"
 
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/criu.h"
-#include "supervisor/imageable_private.h"
+#include "supervisor/criu/criu.h"
+#include "supervisor/criu/obstacles_private.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -2,7 +2,7 @@
 /* Does CRIU work here? Tried, not asked: `criu check` passes where a dump or a restore fails. */
 #pragma once
 
-#include "supervisor/criu.h"
+#include "supervisor/criu/criu.h"
 
 #include <stdint.h>
 

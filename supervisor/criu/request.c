@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/criu_request.h"
+#include "supervisor/criu/request.h"
 
 #include "base/clock.h"
 #include "supervisor/criu/rpc.pb-c.h"
