@@ -13,7 +13,7 @@
 #include "base/base.h"
 #include "supervisor/custody/conntable.h"
 #include "supervisor/custody/custody.h"
-#include "supervisor/health.h"
+#include "supervisor/health/health.h"
 #include "supervisor/image.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/rollstate.h"

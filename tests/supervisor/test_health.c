@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A version's health: signs of life, checks of all three kinds with real sockets and processes, and what their results amount
  * to. Time is the test's: nothing is due before the test says so. */
-#include "supervisor/health.h"
+#include "supervisor/health/health.h"
 #include "supervisor/roll.h"
 
 #include "base/clock.h"

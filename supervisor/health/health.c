@@ -8,7 +8,7 @@
  *
  * A verdict is told from a timer of its own, never from within a check's callback: who hears it may end the watch.
  */
-#include "supervisor/health.h"
+#include "supervisor/health/health.h"
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -2,7 +2,7 @@
 /* HealthHTTP= and HealthTCP=: libcurl asks, on our loop. It says which sockets and which time it waits for, and is told when
  * they are due; it never waits itself. Our own timer bounds a run, so that what arrived in time is not late because the loop
  * was. */
-#include "supervisor/health.h"
+#include "supervisor/health/health.h"
 
 #include "base/clock.h"
 

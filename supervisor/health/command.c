@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* HealthCommand=: a program of the operator's, run as the service is. Its exit status is the answer, and the last line of its
  * output says why. It leads a process group that ends with it, and is killed with that group when its time is over. */
-#include "supervisor/health.h"
+#include "supervisor/health/health.h"
 
 #include "base/fd.h"
 #include "supervisor/roll.h"
