@@ -5,7 +5,7 @@
  */
 #include "supervisor/control_images.h"
 
-#include "supervisor/image_private.h"
+#include "supervisor/image/private.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
  * process's memory, as the loop must not wait for that. */
 #include "supervisor/plan.h"
 
-#include "supervisor/image_space.h"
+#include "supervisor/image/space.h"
 #include "supervisor/machine/procfs.h"
 
 #include <errno.h>

@@ -14,7 +14,7 @@
 #include "supervisor/custody/conntable.h"
 #include "supervisor/custody/custody.h"
 #include "supervisor/health/health.h"
-#include "supervisor/image.h"
+#include "supervisor/image/image.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/rollstate.h"
 #include "supervisor/unit/unit.h"

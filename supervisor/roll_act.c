@@ -2,7 +2,7 @@
 /* The actions on the way forward, and of calling off. */
 #include "supervisor/roll.h"
 
-#include "supervisor/image_store.h"
+#include "supervisor/image/store.h"
 #include "supervisor/criu/obstacles.h"
 #include "supervisor/process/schema_path.h"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "supervisor/history.h"
-#include "supervisor/image_store.h"
+#include "supervisor/image/store.h"
 #include "supervisor/plan.h"
 #include "supervisor/roll.h"
 #include "wire/wire.h"

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/checksum_job.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/checksum_job.h"
+#include "supervisor/image/dir.h"
 #include "tests/supervisor/imaged.h"
 
 #include <errno.h>

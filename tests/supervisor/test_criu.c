@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/criu/criu.h"
 #include "supervisor/criu/log.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 #include "supervisor/criu/probe.h"
 #include "tests/supervisor/imaged.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/image.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/image.h"
+#include "supervisor/image/dir.h"
 #include "tests/supervisor/imaged.h"
 
 #include <dirent.h>

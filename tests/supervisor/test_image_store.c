@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/image_store.h"
+#include "supervisor/image/store.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 #include "tests/supervisor/imaged.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/criu/criu.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 #include "supervisor/criu/obstacles.h"
 #include "tests/supervisor/imaged.h"
 

@@ -5,10 +5,10 @@
  * processor. What CRIU makes of them runs by then, but it waits in its library for the word to resume, which it gets when both
  * are done.
  */
-#include "supervisor/image_private.h"
+#include "supervisor/image/private.h"
 
 #include "base/fd.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 
 #include <errno.h>
 #include <fcntl.h>

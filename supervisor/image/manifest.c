@@ -11,11 +11,11 @@
  *
  * In names and paths a backslash and what could end a line is written \ooo. Keys that are not known are passed over.
  */
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/image.h"
+#include "supervisor/image/image.h"
 
 #include <errno.h>
 #include <fcntl.h>

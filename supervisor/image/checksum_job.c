@@ -4,7 +4,7 @@
  * the child fills them in and ends, and what it had done when it was killed is there, too. This process has one thread, so a
  * fork may do anything that the process may.
  */
-#include "supervisor/checksum_job.h"
+#include "supervisor/image/checksum_job.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/image_space.h"
+#include "supervisor/image/space.h"
 
 #include "base/why.h"
 #include "supervisor/machine/procfs.h"

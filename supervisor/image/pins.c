@@ -8,7 +8,7 @@
  *          matters only together with another inode: then it is another file.
  *   inode  not by itself: a file that was put back with its time is as good as the one before.
  */
-#include "supervisor/image_pins.h"
+#include "supervisor/image/pins.h"
 
 #include "base/fd.h"
 #include "base/why.h"

@@ -8,12 +8,12 @@
  * which the page cache survives; after a crash of the machine there is no connection left to go back to, and flushing a
  * gigabyte would hold up the loop for seconds. What the machine lost of them, the checksums show.
  */
-#include "supervisor/image_private.h"
+#include "supervisor/image/private.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/image_dir.h"
-#include "supervisor/image_space.h"
+#include "supervisor/image/dir.h"
+#include "supervisor/image/space.h"
 
 #include <errno.h>
 #include <fcntl.h>

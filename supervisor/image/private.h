@@ -2,7 +2,7 @@
 /* Shared by image*.c alone. */
 #pragma once
 
-#include "supervisor/image.h"
+#include "supervisor/image/image.h"
 
 #include <stddef.h>
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/why.h"
-#include "supervisor/image.h"
+#include "supervisor/image/image.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>

@@ -6,9 +6,9 @@
  */
 #pragma once
 
-#include "supervisor/checksum_job.h"
+#include "supervisor/image/checksum_job.h"
 #include "supervisor/criu/criu.h"
-#include "supervisor/image_pins.h"
+#include "supervisor/image/pins.h"
 
 #include <stdint.h>
 

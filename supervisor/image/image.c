@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/image.h"
+#include "supervisor/image/image.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/image_dir.h"
-#include "supervisor/image_private.h"
+#include "supervisor/image/dir.h"
+#include "supervisor/image/private.h"
 #include "supervisor/machine/procfs.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/image_store.h"
+#include "supervisor/image/store.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/image_dir.h"
+#include "supervisor/image/dir.h"
 
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/image.h"
+#include "supervisor/image/image.h"
 
 #include <dirent.h>
 #include <errno.h>
