@@ -13,7 +13,7 @@
 #include "base/base.h"
 #include "supervisor/criu/obstacles.h"
 #include "supervisor/process/instance.h"
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>

@@ -5,7 +5,7 @@
 #include "supervisor/history.h"
 #include "supervisor/image/store.h"
 #include "supervisor/plan.h"
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 #include "wire/wire.h"
 
 enum service_state {

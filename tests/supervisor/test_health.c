@@ -2,7 +2,7 @@
 /* A version's health: signs of life, checks of all three kinds with real sockets and processes, and what their results amount
  * to. Time is the test's: nothing is due before the test says so. */
 #include "supervisor/health/health.h"
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -2,7 +2,7 @@
 /* The roll's table as a whole: what must hold in every cell, and the table itself as a text to review.
  *
  * After a change of the table: UPG_UPDATE_GOLDEN=1 make test SUITE=supervisor, and read the difference. */
-#include "supervisor/rollstate.h"
+#include "supervisor/roll/state.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

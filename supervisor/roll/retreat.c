@@ -5,7 +5,7 @@
  *
  * New has ended and was reaped before any of it begins, so that nobody else writes to the connections.
  */
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include "base/clock.h"
 

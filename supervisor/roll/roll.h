@@ -16,7 +16,7 @@
 #include "supervisor/health/health.h"
 #include "supervisor/image/image.h"
 #include "supervisor/process/instance.h"
-#include "supervisor/rollstate.h"
+#include "supervisor/roll/state.h"
 #include "supervisor/unit/unit.h"
 #include "wire/commit.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What old and new say during a roll, turned into events. Nothing a process says is trusted further than its own roll. */
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include <inttypes.h>
 #include <string.h>

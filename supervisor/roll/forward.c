@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The actions on the way forward, and of calling off. */
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include "supervisor/image/store.h"
 #include "supervisor/criu/obstacles.h"

@@ -8,7 +8,7 @@
  *
  * And a parked version can leave memory: what it was is an image then.
  */
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include "supervisor/machine/pressure.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include <errno.h>
 #include <signal.h>

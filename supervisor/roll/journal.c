@@ -4,7 +4,7 @@
  *
  * It is tried once. Whatever goes wrong with it may go wrong again, and the rung below must not fail of the same.
  */
-#include "supervisor/roll.h"
+#include "supervisor/roll/roll.h"
 
 #include "supervisor/custody/journal_memory.h"
 

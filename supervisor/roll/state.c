@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/rollstate.h"
+#include "supervisor/roll/state.h"
 
 #define TO(next_state, what) { .legal = true, .next = ROLL_##next_state, .action = ROLL_DO_##what }
 
