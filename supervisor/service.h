@@ -4,7 +4,7 @@
 
 #include "supervisor/history.h"
 #include "supervisor/image/store.h"
-#include "supervisor/plan.h"
+#include "supervisor/plan/plan.h"
 #include "supervisor/roll/roll.h"
 #include "wire/wire.h"
 

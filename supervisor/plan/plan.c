@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/plan.h"
+#include "supervisor/plan/plan.h"
 
 #include <errno.h>
 #include <inttypes.h>

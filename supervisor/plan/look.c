@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is read of the running process and of this machine. All of it is counters that the kernel keeps: nothing walks the
  * process's memory, as the loop must not wait for that. */
-#include "supervisor/plan.h"
+#include "supervisor/plan/plan.h"
 
 #include "supervisor/image/space.h"
 #include "supervisor/machine/procfs.h"

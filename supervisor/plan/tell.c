@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The answer to `plan`. Whether fields would be lost on the way back is for upgradectl to say: it reads the schemas that the two
  * programs carry, and this room never reads state. */
-#include "supervisor/plan.h"
+#include "supervisor/plan/plan.h"
 
 #include "supervisor/process/schema_path.h"
 
