@@ -3,7 +3,7 @@
 #pragma once
 
 #include "supervisor/criu/probe.h"
-#include "supervisor/service.h"
+#include "supervisor/service/service.h"
 
 struct control;
 

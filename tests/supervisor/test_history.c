@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/history.h"
+#include "supervisor/service/history.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/service.h"
+#include "supervisor/service/service.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 /* A service: its file, the process that serves, the roll that is under way, and who waits for an answer. */
 #pragma once
 
-#include "supervisor/history.h"
+#include "supervisor/service/history.h"
 #include "supervisor/image/store.h"
 #include "supervisor/plan/plan.h"
 #include "supervisor/roll/roll.h"

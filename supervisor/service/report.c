@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What people and programs are told: what happened, what serves now, what to do next. */
-#include "supervisor/service.h"
+#include "supervisor/service/service.h"
 
 #include <stdio.h>
 #include <stdlib.h>
