@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/daemon.h"
 
-#include "supervisor/control.h"
-#include "supervisor/control_images.h"
+#include "supervisor/control/control.h"
+#include "supervisor/control/images.h"
 #include "supervisor/process/strays.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The services there are: those with a file in the configuration directory, and those that still run without one. */
-#include "supervisor/control.h"
+#include "supervisor/control/control.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "supervisor/control.h"
+#include "supervisor/control/control.h"
 
-#include "supervisor/control_images.h"
+#include "supervisor/control/images.h"
 
 #include <errno.h>
 #include <stdio.h>

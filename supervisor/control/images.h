@@ -2,7 +2,7 @@
 /* Of control.c: the verbs about images: list, show, verify, gc. */
 #pragma once
 
-#include "supervisor/control.h"
+#include "supervisor/control/control.h"
 
 struct images_call;
 

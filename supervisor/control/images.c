@@ -3,7 +3,7 @@
  * An answer is made of what lies on disk at that moment. Only verify takes time: images are gone through one by one, each read by
  * a child process, and the client may leave at any moment.
  */
-#include "supervisor/control_images.h"
+#include "supervisor/control/images.h"
 
 #include "supervisor/image/private.h"
 
