@@ -4,7 +4,7 @@
 #include "supervisor/health/health.h"
 
 #include "base/fd.h"
-#include "supervisor/roll/roll.h"
+#include "supervisor/process/graveyard.h"
 
 #include <errno.h>
 #include <fcntl.h>

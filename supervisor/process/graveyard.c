@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Instances nobody wants any more. The loop must not wait for the end of a process with a large heap: it is reaped in passing. */
-#include "supervisor/roll/roll.h"
+#include "supervisor/process/graveyard.h"
+
+#include "supervisor/process/instance.h"
 
 #include <signal.h>
 #include <stdlib.h>

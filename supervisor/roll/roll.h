@@ -15,6 +15,7 @@
 #include "supervisor/custody/custody.h"
 #include "supervisor/health/health.h"
 #include "supervisor/image/image.h"
+#include "supervisor/process/graveyard.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/state.h"
 #include "supervisor/unit/unit.h"
@@ -30,20 +31,6 @@ struct roll_site {
 	struct conntable *conntable;
 	struct graveyard *graveyard;
 };
-
-/* Instances that were sent SIGKILL and only have to be reaped. */
-struct graveyard {
-	struct buried *first;
-	struct buried_child *first_child;
-};
-
-/** graveyard_bury() - Kill @instance and forget it; it is freed once it was reaped. NULL is allowed. Return: NULL. */
-struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *instance);
-/** graveyard_bury_child() - The same for a process that is no instance: it and its group are killed, and @child is as after
- * child_init(). */
-void graveyard_bury_child(struct graveyard *graveyard, struct child *child);
-/** graveyard_done() - At the daemon's end: waits for whoever is left. */
-void graveyard_done(struct graveyard *graveyard);
 
 struct roll_options {
 	const char *version;
