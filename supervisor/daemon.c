@@ -3,7 +3,9 @@
 
 #include "supervisor/control/control.h"
 #include "supervisor/control/images.h"
+#include "supervisor/criu/probe.h"
 #include "supervisor/process/strays.h"
+#include "supervisor/service/registry.h"
 
 #include <errno.h>
 #include <fcntl.h>

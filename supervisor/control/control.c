@@ -2,6 +2,8 @@
 #include "supervisor/control/control.h"
 
 #include "supervisor/control/images.h"
+#include "supervisor/criu/probe.h"
+#include "supervisor/service/registry.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* Of control.c: the verbs about images: list, show, verify, gc. */
 #pragma once
 
-#include "supervisor/control/control.h"
+#include "supervisor/service/registry.h"
 
 struct images_call;
 

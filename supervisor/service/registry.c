@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The services there are: those with a file in the configuration directory, and those that still run without one. */
-#include "supervisor/control/control.h"
+#include "supervisor/service/registry.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The services there are: those with a file in the configuration directory, and those that still run without one. */
+#pragma once
+
+#include "supervisor/service/service.h"
+
+/* Owned by the daemon. */
+struct registry {
+	struct service_host host;
+	struct service *services;
+	const char *criu_path;  /* to be tried; may be unusable */
+	const char *work_dir;   /* for probes */
+	bool criu_ok;
+	struct why criu_detail; /* version and times, or why not */
+};
+
+/** registry_find() - The service of that name; made when there is a file for it. NULL with the reason in @why. */
+struct service *registry_find(struct registry *registry, const char *name, struct why *why);
+
+/** registry_scan() - Know every service that has a file. Return: 0 or -errno. */
+int registry_scan(struct registry *registry, struct why *why);
+
+/** registry_set_criu() - What a probe found: images are taken from now on, or not. */
+void registry_set_criu(struct registry *registry, bool ok, const struct why *detail);
