@@ -266,6 +266,7 @@ void roll_happen(struct roll *roll, enum roll_event event)
 	}
 	roll->stepping = false;
 	if (roll_is_over(roll->state)) {
+		roll->result.over = true;
 		set_outcome(roll);
 		keep_lines(roll);
 		roll->on_end(roll);
@@ -409,6 +410,83 @@ void roll_end_custody(struct roll *roll)
 		outbox_clear(&roll->new->outbox);
 	custody_clear(&roll->custody);
 	roll->journal_fd = fd_close(roll->journal_fd);
+}
+
+/* ---- what may be asked ---- */
+
+void *roll_owner(const struct roll *roll)
+{
+	return roll->owner;
+}
+
+const struct roll_result *roll_result(const struct roll *roll)
+{
+	return &roll->result;
+}
+
+uint64_t roll_begun_us(const struct roll *roll)
+{
+	return roll->begun_us;
+}
+
+const char *roll_phase(const struct roll *roll)
+{
+	return roll_state_name(roll->state);
+}
+
+bool roll_is_committed(const struct roll *roll)
+{
+	return roll_has_committed(roll->state);
+}
+
+bool roll_is_baking(const struct roll *roll)
+{
+	return roll->state == ROLL_BAKE;
+}
+
+bool roll_may_undo(const struct roll *roll)
+{
+	return roll->state == ROLL_PARK || roll->state == ROLL_IMAGE || roll->state == ROLL_BAKE;
+}
+
+bool roll_is_sick(const struct roll *roll)
+{
+	return roll->sick;
+}
+
+bool roll_retreats(const struct roll *roll)
+{
+	return roll->options.retreats;
+}
+
+uint64_t roll_image_generation(const struct roll *roll)
+{
+	return roll->image ? roll->image->generation : 0;
+}
+
+const struct instance *roll_old(const struct roll *roll)
+{
+	return roll->old;
+}
+
+const struct instance *roll_new(const struct roll *roll)
+{
+	return roll->new;
+}
+
+const struct health *roll_health(const struct roll *roll)
+{
+	return roll->health.loop ? &roll->health : NULL;
+}
+
+size_t roll_descriptors(const struct roll *roll)
+{
+	return roll->custody.n;
+}
+
+void roll_stand_alone(struct roll *roll)
+{
+	roll->options.backward = false;
 }
 
 const struct instance *roll_serving(const struct roll *roll)

@@ -176,6 +176,40 @@ void roll_lose_new(struct roll *roll, const struct why *why);
 /** roll_hear_aside() - A message of the instance that was lent. */
 void roll_hear_aside(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 
+/* ---- what may be asked of a roll ---- */
+
+/** roll_owner() - Who was given as owner when it began. */
+void *roll_owner(const struct roll *roll);
+/** roll_result() - What has come of it so far; borrowed, changes as the roll goes on. */
+const struct roll_result *roll_result(const struct roll *roll);
+/** roll_begun_us() - When it began, CLOCK_MONOTONIC. */
+uint64_t roll_begun_us(const struct roll *roll);
+/** roll_phase() - The name of its state, for people. */
+const char *roll_phase(const struct roll *roll);
+/** roll_is_committed() - May the new version have served? */
+bool roll_is_committed(const struct roll *roll);
+/** roll_is_baking() - The bake is on. */
+bool roll_is_baking(const struct roll *roll);
+/** roll_may_undo() - From the commit to the end of the bake, while nothing else is being done about the new version. */
+bool roll_may_undo(const struct roll *roll);
+/** roll_is_sick() - The new version answers, but does not do well. */
+bool roll_is_sick(const struct roll *roll);
+/** roll_retreats() - It leaves a version that did not do well (roll_options.retreats). */
+bool roll_retreats(const struct roll *roll);
+/** roll_image_generation() - Of the image that it may go back to; 0: none. */
+uint64_t roll_image_generation(const struct roll *roll);
+/** roll_old(), roll_new() - The two processes, borrowed; NULL: it does not have that one (any more). */
+const struct instance *roll_old(const struct roll *roll);
+const struct instance *roll_new(const struct roll *roll);
+/** roll_health() - What the bake knows of the new version's health; NULL: it is not watched. */
+const struct health *roll_health(const struct roll *roll);
+/** roll_descriptors() - How many are in custody. */
+size_t roll_descriptors(const struct roll *roll);
+
+/** roll_stand_alone() - A roll that began within another one's bake has committed, and takes that one's place: from here on it
+ * has a ladder of its own. */
+void roll_stand_alone(struct roll *roll);
+
 /** roll_serving() - Who serves; NULL: nobody at the moment. */
 const struct instance *roll_serving(const struct roll *roll);
 
