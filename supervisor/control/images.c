@@ -246,15 +246,9 @@ static void check_files(struct told *told, const struct images_call *call, const
 		  summed ? "every checksum is right" : "every size is right; there was no time for checksums");
 }
 
-/* The parked process that an image was taken of has its pid, and is ended before the image is used. */
 static pid_t parked_pid(const struct images_call *call, const struct image_entry *entry)
 {
-	const struct service *service = service_of(call, entry->service);
-	uint64_t busy = service_images_busy(service);
-
-	if (!busy || busy != entry->generation || !service->roll->old || !instance_is_alive(service->roll->old))
-		return 0;
-	return service->roll->old->child.pid;
+	return service_images_parked(service_of(call, entry->service), entry->generation);
 }
 
 static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_why)

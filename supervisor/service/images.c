@@ -6,7 +6,16 @@
 
 uint64_t service_images_busy(const struct service *service)
 {
-	return service && service->roll && service->roll->image ? service->roll->image->generation : 0;
+	return service && service->roll ? roll_image_generation(service->roll) : 0;
+}
+
+pid_t service_images_parked(const struct service *service, uint64_t generation)
+{
+	const struct instance *old = service && service->roll ? roll_old(service->roll) : NULL;
+
+	if (!old || !instance_is_alive(old) || roll_image_generation(service->roll) != generation)
+		return 0;
+	return old->child.pid;
 }
 
 struct image_limits service_images_limits(const struct service *service)

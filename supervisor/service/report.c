@@ -70,7 +70,7 @@ static const char *state_name(const struct service *service)
 		return names[service->state];
 	if (service->back)
 		return "rolling";
-	return service->roll->state == ROLL_BAKE ? "baking" : "rolling";
+	return roll_is_baking(service->roll) ? "baking" : "rolling";
 }
 
 static void add_instance(const struct instance *instance, const char *state, Upgraded__Wire__ServiceStatus *status,
@@ -89,14 +89,15 @@ static void add_instance(const struct instance *instance, const char *state, Upg
 static void add_roll_instances(const struct roll *roll, const struct instance *who, Upgraded__Wire__ServiceStatus *status,
 			       struct status_scratch *scratch)
 {
-	bool committed = roll_has_committed(roll->state);
+	const struct instance *old = roll_old(roll), *new = roll_new(roll);
+	bool committed = roll_is_committed(roll);
 
-	if (roll->new && instance_is_alive(roll->new))
-		add_instance(roll->new, roll->new == who ? "serving" : "standby", status, scratch);
-	if (roll->old && instance_is_alive(roll->old))
-		add_instance(roll->old, roll->old == who ? "serving" : committed ? "parked" : "quiesced", status, scratch);
-	else if (roll->old && roll->image)
-		add_instance(roll->old, "imaged", status, scratch);
+	if (new && instance_is_alive(new))
+		add_instance(new, new == who ? "serving" : "standby", status, scratch);
+	if (old && instance_is_alive(old))
+		add_instance(old, old == who ? "serving" : committed ? "parked" : "quiesced", status, scratch);
+	else if (old && roll_image_generation(roll))
+		add_instance(old, "imaged", status, scratch);
 }
 
 static Upgraded__Wire__HealthCheck *add_health(Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
@@ -144,8 +145,8 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 		scratch->history[i] = text_of(service->history.versions[i]);
 	status->n_history = service->history.n;
 	status->history = scratch->history;
-	if (service->roll && roll_has_committed(service->roll->state))
-		status->previous = text_of(service->roll->result.from);
+	if (service->roll && roll_is_committed(service->roll))
+		status->previous = text_of(roll_result(service->roll)->from);
 	status->unit_file = text_of(service->unit ? service->unit->path : "");
 	status->description = text_of(service->state == SERVICE_RUNNING ? "" : service->failure.text);
 	status->instances = scratch->list;
@@ -157,11 +158,11 @@ void service_status(const struct service *service, Upgraded__Wire__ServiceStatus
 		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status,
 			     scratch);
 	status->health = scratch->health_list;
-	if (service->roll && service->roll->health.loop)
-		fill_health(&service->roll->health, status, scratch);
-	status->connections = service->roll ? (uint32_t)service->roll->custody.n : 0;
+	if (service->roll && roll_health(service->roll))
+		fill_health(roll_health(service->roll), status, scratch);
+	status->connections = service->roll ? (uint32_t)roll_descriptors(service->roll) : 0;
 	if (service->roll || service->has_last) {
-		fill_report(service->roll ? &service->roll->result : &service->last, &scratch->report,
+		fill_report(service->roll ? roll_result(service->roll) : &service->last, &scratch->report,
 			    scratch->started, sizeof(scratch->started), scratch->lines);
 		status->last_roll = &scratch->report;
 	}

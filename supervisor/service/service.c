@@ -296,7 +296,7 @@ int service_reload_unit(struct service *service, struct asker *asker)
 
 bool service_refuse_busy(struct service *service, struct asker *asker)
 {
-	const char *doing = service->roll			 ? roll_state_name(service->roll->state) :
+	const char *doing = service->roll			 ? roll_phase(service->roll) :
 			    service->saving			 ? "saving" :
 			    service_plan_is_gate(service)	 ? "preflight" :
 			    service->state == SERVICE_STARTING ? "starting" :
@@ -307,7 +307,7 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 	    service->state != SERVICE_STOPPING)
 		return false;
 	service_answer(service, asker, WIRE_EXIT_BUSY, NULL, NULL, NULL,
-		       service->roll && service->roll->state == ROLL_BAKE ?
+		       service->roll && roll_is_baking(service->roll) ?
 			       "wait for the end of the bake, or go back with upgradectl undo" :
 			       "wait for it, or watch it with upgradectl status",
 		       "%s: another %s is under way (%s)", service->name,
@@ -370,7 +370,7 @@ static void on_stop_deadline(struct timer *timer)
 void service_stop(struct service *service, struct asker *asker)
 {
 	/* Stopping accepts a version that is still baking: the roll ends here. */
-	if (service->roll && service->roll->state == ROLL_BAKE)
+	if (service->roll && roll_is_baking(service->roll))
 		roll_cancel(service->roll);
 	if (service_refuse_busy(service, asker))
 		return;
@@ -395,19 +395,19 @@ void service_stop(struct service *service, struct asker *asker)
 
 void service_on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
 {
-	struct service *service = roll->owner;
+	struct service *service = roll_owner(roll);
 
 	tell_progress(roll == service->back && service->visitor ? service->visitor : service->asker, phase, pid, text,
-		      roll->begun_us);
+		      roll_begun_us(roll));
 }
 
 void service_on_roll_commit(struct roll *roll)
 {
-	struct service *service = roll->owner;
+	struct service *service = roll_owner(roll);
 
-	set_version(service, roll->result.to);
+	set_version(service, roll_result(roll)->to);
 	if (service->asker && service->asker->wait_commit)
-		service_answer_roll(service, service->asker, &roll->result);
+		service_answer_roll(service, service->asker, roll_result(roll));
 }
 
 static void take_over_serving(struct service *service, struct roll *roll)
@@ -415,8 +415,8 @@ static void take_over_serving(struct service *service, struct roll *roll)
 	service->instance = roll_take_serving(roll);
 	if (!service->instance) {
 		/* What is to be started by hand is the version that worked. */
-		set_version(service, roll->result.from);
-		service->failure = roll->result.cause;
+		set_version(service, roll_result(roll)->from);
+		service->failure = roll_result(roll)->cause;
 		service->state = SERVICE_FAILED;
 		return;
 	}
@@ -428,13 +428,15 @@ static void take_over_serving(struct service *service, struct roll *roll)
 
 static void note_history(struct service *service, const struct roll *roll)
 {
-	if (roll->result.outcome == ROLL_IS_COLD)
+	const struct roll_result *result = roll_result(roll);
+
+	if (result->outcome == ROLL_IS_COLD)
 		history_clear(&service->history);
-	if (roll->result.outcome != ROLL_IS_DONE)
+	if (result->outcome != ROLL_IS_DONE)
 		return;
-	history_move(&service->history, roll->result.from, roll->result.to);
-	if (roll->options.retreats)
-		history_forget(&service->history, roll->result.from);
+	history_move(&service->history, result->from, result->to);
+	if (roll_retreats(roll))
+		history_forget(&service->history, result->from);
 }
 
 /* The roll backward, in whose favour it ended, goes on as the service's roll: that one has who serves. */
@@ -450,21 +452,20 @@ static void on_turned(struct service *service, struct roll *roll)
 
 void service_on_roll_end(struct roll *roll)
 {
-	struct service *service = roll->owner;
+	struct service *service = roll_owner(roll);
 
-	roll->result.over = true;
-	service->last = roll->result;
+	service->last = *roll_result(roll);
 	service->has_last = true;
-	if (roll->state == ROLL_TURNED) {
+	if (service->last.outcome == ROLL_IS_BACK_LIVE) {
 		on_turned(service, roll);
 		return;
 	}
 	service->roll = NULL;
-	if (roll->result.commit_us)
-		plan_pauses_note(&service->pauses, roll->result.pause_us, roll->result.records);
+	if (service->last.commit_us)
+		plan_pauses_note(&service->pauses, service->last.pause_us, service->last.records);
 	take_over_serving(service, roll);
 	note_history(service, roll);
-	service_images_settle(service, roll_take_image(roll), roll->result.outcome);
+	service_images_settle(service, roll_take_image(roll), service->last.outcome);
 	roll_free(roll);
 	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
 		 roll_outcome_name(service->last.outcome));

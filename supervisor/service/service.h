@@ -142,6 +142,9 @@ void service_save_fail(struct service *service, const char *reason);
 
 /** service_images_busy() - The generation of the image that the roll under way may need; 0: none. */
 uint64_t service_images_busy(const struct service *service);
+/** service_images_parked() - The parked process that image @generation was taken of: it has the image's pid, and is ended before
+ * the image is used. Return: its pid; 0: there is none. */
+pid_t service_images_parked(const struct service *service, uint64_t generation);
 /** service_images_limits() - Of its file. @service: NULL: one that has none any more. */
 struct image_limits service_images_limits(const struct service *service);
 /** service_images_gc() - Remove what is beyond them. */

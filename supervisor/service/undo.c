@@ -15,12 +15,12 @@
 
 static void on_back_commit(struct roll *back)
 {
-	struct service *service = back->owner;
+	struct service *service = roll_owner(back);
 	struct roll *roll = service->roll;
 
 	service->roll = back;
 	service->back = NULL;
-	back->options.backward = false; /* it has a ladder of its own from here on: what it left lies parked */
+	roll_stand_alone(back);
 	roll_turned(roll);
 	service_on_roll_commit(back);
 }
@@ -29,11 +29,10 @@ static void on_back_commit(struct roll *back)
 static void end_back(struct service *service, struct roll *back)
 {
 	struct instance *new = roll_take_serving(back);
-	struct roll_result result = back->result;
+	struct roll_result result = *roll_result(back);
 	struct why why = result.cause;
 	bool serves = new && !new->exit_told;
 
-	result.over = true;
 	service->back = NULL;
 	roll_free(back);
 	log_info("%s: roll %s -> %s: %s", service->name, result.from, result.to, roll_outcome_name(result.outcome));
@@ -48,7 +47,7 @@ static void end_back(struct service *service, struct roll *back)
 
 static void on_back_end(struct roll *back)
 {
-	struct service *service = back->owner;
+	struct service *service = roll_owner(back);
 
 	if (service->back == back)
 		end_back(service, back);
@@ -58,7 +57,7 @@ static void on_back_end(struct roll *back)
 
 static void on_aside(struct roll *back, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
-	struct service *service = back->owner;
+	struct service *service = roll_owner(back);
 
 	if (service->back == back)
 		roll_hear_aside(service->roll, message, fds);
@@ -66,22 +65,22 @@ static void on_aside(struct roll *back, const Upgraded__Wire__AppMessage *messag
 
 void service_on_backward(struct roll *roll)
 {
-	struct service *service = roll->owner;
+	struct service *service = roll_owner(roll);
 	struct roll callbacks = {
 		.owner = service, .on_progress = service_on_roll_progress, .on_commit = on_back_commit, .on_aside = on_aside,
 		.on_backward = service_on_backward, .on_packed = service_on_packed, .on_end = on_back_end
 	};
 	struct roll_options options = {
-		.version = roll->result.from, .rollback = service->unit->rollback, .verify = VERIFY_NONE,
+		.version = roll_result(roll)->from, .rollback = service->unit->rollback, .verify = VERIFY_NONE,
 		.bake_us = service->unit->bake_us, .generation = ++service->host->generation, .backward = true,
-		.retreats = roll->sick,
+		.retreats = roll_is_sick(roll),
 	};
 	struct instance *new = roll_lend_new(roll);
 	char version[UNIT_NAME_MAX + 1];
 	struct why why = { 0 };
 
 	/* What undo was asked with counts for its own bake. */
-	if (!roll->sick)
+	if (!roll_is_sick(roll))
 		options.bake_us = service->undo_bake_us ? service->undo_bake_us : options.bake_us;
 	if (roll_start(&service->host->site, service->unit, &options, new, &callbacks, &service->back, &why) == 0)
 		return;
@@ -100,11 +99,6 @@ void service_cancel_roll(struct service *service)
 }
 
 /* ---- undo ---- */
-
-static bool is_settling(const struct roll *roll)
-{
-	return roll && (roll->state == ROLL_PARK || roll->state == ROLL_IMAGE || roll->state == ROLL_BAKE);
-}
 
 static bool receive_visitor(struct service *service, struct asker *asker)
 {
@@ -126,7 +120,7 @@ static void undo_by_rung(struct service *service, const char *way, struct asker 
 
 	struct why why = { 0 };
 
-	if (!service->roll || service->roll->state != ROLL_BAKE) {
+	if (!service->roll || !roll_is_baking(service->roll)) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
 			       "nothing was touched; upgradectl undo without --way goes back with all state",
 			       "%s: a version is parked or an image within the bake of its roll only", service->name);
@@ -142,11 +136,13 @@ static void undo_by_rung(struct service *service, const char *way, struct asker 
 
 static void undo_in_bake(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
 {
-	if (*request->version && strcmp(request->version, service->roll->result.from) != 0) {
+	const char *from = roll_result(service->roll)->from;
+
+	if (*request->version && strcmp(request->version, from) != 0) {
 		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
 			       "nothing was touched; wait for the end of the bake, or undo without --to first",
 			       "%s: within the bake undo goes to version %s, not to %s", service->name,
-			       service->roll->result.from, request->version);
+			       from, request->version);
 		return;
 	}
 	if (!receive_visitor(service, asker))
@@ -168,7 +164,7 @@ void service_undo(struct service *service, const Upgraded__Wire__Request *reques
 		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, NULL, "way is one of live, parked, image");
 		return;
 	}
-	if (!service->back && is_settling(service->roll)) {
+	if (service->roll && !service->back && roll_may_undo(service->roll)) {
 		undo_in_bake(service, request, asker);
 		return;
 	}
@@ -210,17 +206,17 @@ void service_pack(struct service *service, struct asker *asker)
 
 void service_on_packed(struct roll *roll, const char *failure)
 {
-	struct service *service = roll->owner;
+	struct service *service = roll_owner(roll);
 
 	if (!service->visitor || !service->visitor_packs)
 		return;
 	if (failure)
 		service_answer(service, service->visitor, WIRE_EXIT_ERROR, NULL, NULL, failure,
 			       "upgradectl status shows which way back is left", "%s: version %s did not become an image",
-			       service->name, roll->result.from);
+			       service->name, roll_result(roll)->from);
 	else
 		service_answer(service, service->visitor, WIRE_EXIT_DONE, NULL, NULL, NULL, NULL,
-			       "%s: version %s has left memory; its image is the way back", service->name, roll->result.from);
+			       "%s: version %s has left memory; its image is the way back", service->name, roll_result(roll)->from);
 }
 
 void service_tell_visitor(struct service *service, const struct roll_result *result)
