@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* `upgradectl plan`, and the look ahead before a roll that must be able to go back by an image. */
-#include "supervisor/service/service.h"
+#include "supervisor/service/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The images of one service: which one a roll needs, and how many stay. */
-#include "supervisor/service/service.h"
+#include "supervisor/service/private.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* `upgradectl save`: the state of a service that serves, into a file, for no longer than a roll would stop it. */
-#include "supervisor/service/service.h"
+#include "supervisor/service/private.h"
 
 #include <errno.h>
 #include <stdio.h>

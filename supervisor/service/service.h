@@ -51,7 +51,7 @@ struct service {
 	struct timer deadline, restart;
 	int state_file;          /* a start from it is under way; -1 */
 
-	/* service_save.c */
+	/* save.c */
 	bool saving, save_quiesced, save_written;
 	int save_file;           /* -1 */
 	uint64_t save_began_us, save_records, save_bytes;
@@ -94,51 +94,7 @@ void service_forget(struct asker *asker);
 /** service_is_idle() - Nothing of it runs. */
 bool service_is_idle(const struct service *service);
 
-/* ---- between the service_*.c files ---- */
-
-/** service_begin_roll() - service_roll_now(), or first look whether it could go back by an image, where that is required. */
-void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-			struct asker *asker);
-int service_roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
-			 struct roll_options *ret);
-/** service_reload_unit() - Read the service file anew; on failure the old one stays in force and @asker was told. */
-int service_reload_unit(struct service *service, struct asker *asker);
-/** service_on_roll_end(), service_on_roll_progress() - What every roll of a service ends in, and says. */
-void service_on_roll_end(struct roll *roll);
-void service_on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text);
-void service_on_roll_commit(struct roll *roll);
-/** service_on_backward(), service_on_packed() - Callbacks of a roll's bake. service_undo.c. */
-void service_on_backward(struct roll *roll);
-void service_on_packed(struct roll *roll, const char *failure);
-/** service_tell_visitor() - A roll is over that somebody asked something of. */
-void service_tell_visitor(struct service *service, const struct roll_result *result);
-
-/** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
-bool service_refuse_busy(struct service *service, struct asker *asker);
-bool service_refuse_not_running(struct service *service, struct asker *asker);
-/** service_save_hear() - Return: true if @message was about a save. */
-bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
-/* service_plan.c */
-/** service_plan_gate() - Look whether a roll to @version could go back by an image, then service_roll_now(), or refuse it. */
-void service_plan_gate(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		       struct asker *asker);
-/** service_plan_is_gate() - Does a roll wait for what a plan finds? */
-bool service_plan_is_gate(const struct service *service);
-/** service_plan_give_way() - Something else is asked of the service: a plan that only tells ends. */
-void service_plan_give_way(struct service *service);
-/** service_plan_end() - If a plan is under way, it ends so. */
-void service_plan_end(struct service *service, const char *reason);
-/** service_plan_hear() - Return: true if @message was about a plan. */
-bool service_plan_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
-/** service_plan_forget() - @asker does not want to know any more. */
-void service_plan_forget(struct service *service, const struct asker *asker);
-/** service_roll_now() - With options from @request and the service file. @asker: NULL if nobody waits; told if it cannot begin. */
-void service_roll_now(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		      struct asker *asker);
-/** service_save_fail() - If a save is under way, it ends so. */
-void service_save_fail(struct service *service, const char *reason);
-
-/* ---- service_images.c ---- */
+/* ---- images.c ---- */
 
 /** service_images_busy() - The generation of the image that the roll under way may need; 0: none. */
 uint64_t service_images_busy(const struct service *service);
@@ -147,12 +103,7 @@ uint64_t service_images_busy(const struct service *service);
 pid_t service_images_parked(const struct service *service, uint64_t generation);
 /** service_images_limits() - Of its file. @service: NULL: one that has none any more. */
 struct image_limits service_images_limits(const struct service *service);
-/** service_images_gc() - Remove what is beyond them. */
-void service_images_gc(const struct service *service);
-/** service_images_settle() - At a roll's end. @image_consume: what it leaves behind; NULL: nothing. */
-void service_images_settle(const struct service *service, struct image *image_consume, enum roll_outcome outcome);
-
-/* ---- service_report.c: what people and programs are told ---- */
+/* ---- report.c: what people and programs are told ---- */
 
 /** service_status() - Fill @status; strings point into @service and @scratch. */
 struct status_scratch {
@@ -165,15 +116,3 @@ struct status_scratch {
 	char started[32];
 };
 void service_status(const struct service *service, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch);
-
-/** service_answer() - Send the result to whoever waits, if anyone, and stop knowing them.
- * @lines, @roll: NULL if there are none. */
-void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
-		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
-	__attribute__((format(printf, 8, 9)));
-
-/** service_result() - Complete @result with who serves, and send it. @asker is known to nobody any more. */
-void service_result(const struct service *service, struct asker *asker, Upgraded__Wire__Result *result);
-
-/** service_answer_roll() - The same at the end of a roll. */
-void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll);

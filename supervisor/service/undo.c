@@ -5,7 +5,7 @@
  * (service->back beside service->roll): if it is called off, everything is as it was, the rungs of the first roll included; when it
  * commits, the first roll ends and it takes its place.
  */
-#include "supervisor/service/service.h"
+#include "supervisor/service/private.h"
 
 #include <errno.h>
 #include <stdio.h>
