@@ -5,6 +5,7 @@
  */
 #include "supervisor/control/images.h"
 
+#include "supervisor/control/image_info.h"
 #include "supervisor/image/private.h"
 
 #include <errno.h>
@@ -14,20 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#define ANSWER_BYTES (WIRE_MESSAGE_MAX - 8192u) /* for images; the rest of the answer needs little */
 #define VERIFY_TIMEOUT_US (600 * USEC_PER_SEC)
-#define CHECKS 5u
-
-/* One image as it is told. Strings point into the list's entry and in here. */
-struct told {
-	Upgraded__Wire__ImageInfo info;
-	Upgraded__Wire__ImageFile *files, **file_list;
-	char (*sums)[CHECKSUM_TEXT];
-	Upgraded__Wire__ImagePin *pins, **pin_list;
-	Upgraded__Wire__Check checks[CHECKS], *check_list[CHECKS];
-	struct why details[CHECKS];
-	char taken[32];
-};
 
 struct images_call {
 	struct registry *registry;
@@ -36,16 +24,11 @@ struct images_call {
 	char service[UNIT_NAME_MAX + 1]; /* "": all */
 	uint64_t generation;             /* 0: all, or the newest */
 	struct image_list list;
-	struct told *told;               /* as many as the list has */
+	struct image_info *told;         /* as many as the list has */
 	size_t n_told;
 	size_t at;                       /* verify: the one that is read */
 	struct checksum_job sums;
 };
-
-static char *text_of(const char *text)
-{
-	return (char *)(uintptr_t)(text ? text : "");
-}
 
 static const struct service *service_of(const struct images_call *call, const char *name)
 {
@@ -55,31 +38,16 @@ static const struct service *service_of(const struct images_call *call, const ch
 	return NULL;
 }
 
-/* ---- answers ---- */
-
-static void told_done(struct told *told)
+static bool is_busy(const struct images_call *call, const struct image_entry *entry)
 {
-	free(told->files);
-	free(told->file_list);
-	free(told->sums);
-	free(told->pins);
-	free(told->pin_list);
+	uint64_t busy = service_images_busy(service_of(call, entry->service));
+
+	return busy && busy == entry->generation;
 }
 
-/* As much as goes into one message: what files there are is the first that can be missed. */
-static size_t fit(struct told *told, size_t used)
+static void tell_image(struct images_call *call, const struct image_entry *entry)
 {
-	size_t size = upgraded__wire__image_info__get_packed_size(&told->info) + 8;
-
-	if (used + size > ANSWER_BYTES && told->info.n_files) {
-		told->info.n_files = 0;
-		size = upgraded__wire__image_info__get_packed_size(&told->info) + 8;
-	}
-	while (used + size > ANSWER_BYTES && told->info.n_pins) {
-		told->info.n_pins /= 2;
-		size = upgraded__wire__image_info__get_packed_size(&told->info) + 8;
-	}
-	return used + size > ANSWER_BYTES ? 0 : size;
+	image_info_init(&call->told[call->n_told++], entry, is_busy(call, entry));
 }
 
 static void answer(struct images_call *call, enum wire_exit code, const char *cause, const char *next, const char *text)
@@ -94,9 +62,9 @@ static void answer(struct images_call *call, enum wire_exit code, const char *ca
 	result.cause = text_of(cause);
 	result.next = text_of(next);
 	for (size_t i = 0; list && size && i < call->n_told; i++) {
-		size = fit(&call->told[i], used);
+		size = image_info_fit(&call->told[i], used);
 		if (size)
-			list[result.n_images++] = &call->told[i].info;
+			list[result.n_images++] = &call->told[i].message;
 		used += size;
 	}
 	if (result.n_images < call->n_told) {
@@ -107,84 +75,6 @@ static void answer(struct images_call *call, enum wire_exit code, const char *ca
 	result.images = list;
 	call->asker->on_result(call->asker, &result);
 	free(list);
-}
-
-static void tell_state(struct told *told, const struct image_entry *entry, uint64_t busy)
-{
-	const char *state = !entry->image ? "damaged" : *entry->kept.text ? "kept" : "whole";
-
-	told->info.detail = text_of(!entry->image ? entry->why.text : entry->kept.text);
-	if (busy && busy == entry->generation) {
-		state = "in use";
-		told->info.detail = text_of("by the roll that is under way");
-	}
-	if (entry->removed) {
-		state = "removed";
-		told->info.detail = text_of(entry->verdict >= IMAGE_TOO_MANY ? image_verdict_name(entry->verdict) : "");
-	}
-	told->info.state = text_of(state);
-}
-
-static void tell_image(struct images_call *call, const struct image_entry *entry)
-{
-	struct told *told = &call->told[call->n_told++];
-	struct tm tm;
-	time_t taken = (time_t)entry->taken_at_s;
-
-	upgraded__wire__image_info__init(&told->info);
-	told->info.service = entry->service;
-	told->info.generation = entry->generation;
-	told->info.size_bytes = entry->size_bytes;
-	told->info.taken_at_s = entry->taken_at_s;
-	told->info.path = entry->path;
-	if (gmtime_r(&taken, &tm) && strftime(told->taken, sizeof(told->taken), "%Y-%m-%dT%H:%M:%SZ", &tm))
-		told->info.taken = told->taken;
-	tell_state(told, entry, service_images_busy(service_of(call, entry->service)));
-	if (!entry->image)
-		return;
-	told->info.version = entry->image->version;
-	told->info.pid = entry->image->pid;
-	told->info.taken_us = entry->image->taken_in_us;
-	told->info.file_count = (uint32_t)entry->image->n_files;
-	told->info.pin_count = (uint32_t)entry->image->pins.n;
-}
-
-static void tell_files(struct told *told, const struct image *image)
-{
-	told->files = calloc(image->n_files + 1, sizeof(*told->files));
-	told->file_list = calloc(image->n_files + 1, sizeof(*told->file_list));
-	told->sums = calloc(image->n_files + 1, sizeof(*told->sums));
-	if (!told->files || !told->file_list || !told->sums)
-		return;
-	for (size_t i = 0; i < image->n_files; i++) {
-		upgraded__wire__image_file__init(&told->files[i]);
-		told->files[i].name = image->files[i].name;
-		told->files[i].size_bytes = image->files[i].size_bytes;
-		if (image->files[i].is_summed)
-			told->files[i].xxh3 = text_of(checksum_text(&image->files[i].sum, told->sums[i]));
-		told->file_list[i] = &told->files[i];
-	}
-	told->info.n_files = image->n_files;
-	told->info.files = told->file_list;
-}
-
-static void tell_pins(struct told *told, const struct image_pins *pins)
-{
-	told->pins = calloc(pins->n + 1, sizeof(*told->pins));
-	told->pin_list = calloc(pins->n + 1, sizeof(*told->pin_list));
-	if (!told->pins || !told->pin_list)
-		return;
-	for (size_t i = 0; i < pins->n; i++) {
-		upgraded__wire__image_pin__init(&told->pins[i]);
-		told->pins[i].path = pins->pins[i].path;
-		told->pins[i].kind = text_of(pin_kind_name(pins->pins[i].kind));
-		told->pins[i].size_bytes = pins->pins[i].size_bytes;
-		told->pins[i].size_matters = pins->pins[i].size_matters;
-		told->pins[i].time_matters = pins->pins[i].time_matters;
-		told->pin_list[i] = &told->pins[i];
-	}
-	told->info.n_pins = pins->n;
-	told->info.pins = told->pin_list;
 }
 
 /* ---- list, show ---- */
@@ -208,33 +98,17 @@ static void show(struct images_call *call)
 
 	tell_image(call, entry);
 	if (entry->image) {
-		tell_files(&call->told[0], entry->image);
-		tell_pins(&call->told[0], &entry->image->pins);
+		image_info_add_files(&call->told[0], entry->image);
+		image_info_add_pins(&call->told[0], &entry->image->pins);
 	}
 	answer(call, WIRE_EXIT_DONE, NULL, NULL, "");
 }
 
 /* ---- verify ---- */
 
-static bool check_add(struct told *told, const char *name, int rc, const struct why *bad, const char *good)
-{
-	size_t n = told->info.n_checks++;
-	Upgraded__Wire__Check *check = &told->checks[n];
-
-	upgraded__wire__check__init(check);
-	told->details[n] = *bad;
-	check->name = text_of(name);
-	check->ok = rc == 0;
-	check->detail = rc == 0 ? text_of(good) : told->details[n].text;
-	told->check_list[n] = check;
-	told->info.checks = told->check_list;
-	told->info.restorable &= rc == 0;
-	return rc == 0;
-}
-
 static void verify_next(struct images_call *call);
 
-static void check_files(struct told *told, const struct images_call *call, const struct image *image, int rc, struct why *why)
+static void check_files(struct image_info *told, const struct images_call *call, const struct image *image, int rc, struct why *why)
 {
 	bool summed = image->n_files > 0;
 
@@ -242,7 +116,7 @@ static void check_files(struct told *told, const struct images_call *call, const
 		rc = image_file_compare(image, i, &call->sums.entries[i], why);
 		summed &= image->files[i].is_summed;
 	}
-	check_add(told, "files", rc, why,
+	image_info_add_check(told, "files", rc, why,
 		  summed ? "every checksum is right" : "every size is right; there was no time for checksums");
 }
 
@@ -256,13 +130,13 @@ static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_
 	struct images_call *call = sums->owner;
 	const struct image_entry *entry = &call->list.entries[call->at];
 	const struct image *image = entry->image;
-	struct told *told = &call->told[call->at];
+	struct image_info *told = &call->told[call->at];
 	pid_t parked = parked_pid(call, entry);
 	struct why why = *sums_why;
 
 	check_files(told, call, image, rc, &why);
-	check_add(told, "needed files", pins_check(&image->pins, &why), &why, "executable, libraries and open files are unchanged");
-	check_add(told, "pid", image_check_pids(image, parked, &why), &why,
+	image_info_add_check(told, "needed files", pins_check(&image->pins, &why), &why, "executable, libraries and open files are unchanged");
+	image_info_add_check(told, "pid", image_check_pids(image, parked, &why), &why,
 		  parked ? "it is the parked process's, which is ended first" : "it is free");
 	call->at++;
 	verify_next(call);
@@ -281,7 +155,7 @@ static void verify_end(struct images_call *call)
 	char text[128];
 
 	for (size_t i = 0; i < call->n_told; i++)
-		bad += !call->told[i].info.restorable;
+		bad += !call->told[i].message.restorable;
 	if (bad)
 		snprintf(text, sizeof(text), "%zu of %zu images could not be restored now", bad, call->n_told);
 	else
@@ -295,17 +169,17 @@ static void verify_next(struct images_call *call)
 
 	for (; call->at < call->list.n; call->at++) {
 		const struct image_entry *entry = &call->list.entries[call->at];
-		struct told *told = &call->told[call->at];
+		struct image_info *told = &call->told[call->at];
 		struct why why = entry->why;
 
 		tell_image(call, entry);
-		told->info.restorable = true;
-		if (!check_add(told, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read"))
+		told->message.restorable = true;
+		if (!image_info_add_check(told, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read"))
 			continue;
-		check_add(told, "criu", registry->criu_ok ? 0 : -ENOENT, &registry->criu_detail, "it works here");
+		image_info_add_check(told, "criu", registry->criu_ok ? 0 : -ENOENT, &registry->criu_detail, "it works here");
 		if (sums_begin(call, entry->image, &why) == 0)
 			return;
-		check_add(told, "files", -EIO, &why, "");
+		image_info_add_check(told, "files", -EIO, &why, "");
 	}
 	verify_end(call);
 }
@@ -496,7 +370,7 @@ struct images_call *images_call_free(struct images_call *call)
 		return NULL;
 	checksum_job_done(&call->sums);
 	for (size_t i = 0; i < call->n_told; i++)
-		told_done(&call->told[i]);
+		image_info_done(&call->told[i]);
 	free(call->told);
 	image_list_done(&call->list);
 	free(call);

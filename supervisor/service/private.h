@@ -97,9 +97,3 @@ const struct instance *service_serving(const struct service *service);
 /** service_fill_report() - @result as it is told. @lines: room for INSTANCE_LINES. */
 void service_fill_report(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
 			 char **lines);
-
-/** text_of() - protobuf-c's strings are not const, but packing does not write to them. NULL: "". */
-static inline char *text_of(const char *text)
-{
-	return (char *)(uintptr_t)(text ? text : "");
-}

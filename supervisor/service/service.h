@@ -2,6 +2,7 @@
 /* A service: its file, the process that serves, the roll that is under way, and who waits for an answer. */
 #pragma once
 
+#include "supervisor/service/asker.h"
 #include "supervisor/service/history.h"
 #include "supervisor/image/store.h"
 #include "supervisor/plan/plan.h"
@@ -15,14 +16,6 @@ enum service_state {
 	SERVICE_STOPPING,
 	SERVICE_WAITING, /* to be started again after a failure */
 	SERVICE_FAILED,
-};
-
-/* Someone who asked for something and wants to hear of it; embedded in a client. */
-struct asker {
-	struct service *service; /* which it waits for; NULL: none */
-	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
-	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
-	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
 };
 
 /* What all services share. Borrowed. */

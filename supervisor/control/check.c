@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/control/check.h"
+
+#include "supervisor/control/client.h"
+#include "supervisor/service/registry.h"
+
+#include <string.h>
+#include <sys/utsname.h>
+
+/* ---- check ---- */
+
+struct checks {
+	Upgraded__Wire__Check entries[8], *list[8];
+	struct why details[8];
+	size_t n;
+};
+
+static void check_add(struct checks *checks, const char *name, bool ok, const struct why *detail)
+{
+	Upgraded__Wire__Check *check = &checks->entries[checks->n];
+
+	upgraded__wire__check__init(check);
+	checks->details[checks->n] = *detail;
+	check->name = (char *)(uintptr_t)name;
+	check->ok = ok;
+	check->detail = checks->details[checks->n].text;
+	checks->list[checks->n++] = check;
+}
+
+static bool check_services(struct registry *registry, struct why *detail)
+{
+	unsigned n = 0;
+
+	if (registry_scan(registry, detail) < 0)
+		return false;
+	for (const struct service *s = registry->services; s; s = s->next, n++) {
+		struct unit *unit;
+
+		if (unit_load(registry->host.config_dir, s->name, &unit, detail) < 0)
+			return false;
+		unit_free(unit);
+	}
+	why_set(detail, 0, "%u in %s", n, registry->host.config_dir);
+	return true;
+}
+
+/* Images of root's processes are what the probe tries; of another user's they need more. */
+static bool check_users(struct registry *registry, struct why *detail)
+{
+	const char *whose = NULL;
+
+	for (const struct service *s = registry->services; s && !whose; s = s->next) {
+		struct unit *unit;
+
+		if (unit_load(registry->host.config_dir, s->name, &unit, NULL) < 0)
+			continue;
+		if (*unit->user && strcmp(unit->user, "root") != 0)
+			whose = s->name;
+		unit_free(unit);
+	}
+	if (imageable_may_restore_users()) {
+		why_set(detail, 0, "processes of any user can be restored");
+		return true;
+	}
+	why_set(detail, 0, "without CAP_SYS_RESOURCE only root's processes can be restored%s%s%s", whose ? "; " : "",
+		whose ? whose : "", whose ? " sets User= and has no image as way back" : ", and no service sets User=");
+	return !whose;
+}
+
+static bool check_sock_diag(const struct registry *registry, struct why *detail)
+{
+	if (!registry->host.site.conntable) {
+		why_set(detail, 0, "no sock_diag: after a rollback every connection is reset, as nobody can tell which may go on");
+		return false;
+	}
+	why_set(detail, 0, "sock_diag answers");
+	return true;
+}
+
+static void answer_checks(struct client *client, bool criu_ok, const struct why *criu_detail)
+{
+	struct registry *registry = client->registry;
+	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+	struct checks checks = { .n = 0 };
+	struct why detail = { 0 };
+	struct utsname kernel;
+	bool services_ok;
+
+	uname(&kernel);
+	why_set(&detail, 0, "%s %s", kernel.sysname, kernel.release);
+	check_add(&checks, "kernel", true, &detail);
+	services_ok = check_services(registry, &detail);
+	check_add(&checks, "service files", services_ok, &detail);
+	check_add(&checks, "connection table", check_sock_diag(registry, &detail), &detail);
+	check_add(&checks, "images", criu_ok, criu_detail);
+	check_add(&checks, "images of users", check_users(registry, &detail), &detail);
+	result.n_checks = checks.n;
+	result.checks = checks.list;
+	result.code = criu_ok && services_ok ? WIRE_EXIT_DONE : WIRE_EXIT_ERROR;
+	result.text = (char *)(uintptr_t)(criu_ok ? "rolls can go back to the parked process and to an image" :
+						    "rolls run, and can go back to the parked process only");
+	client_send_result(client, &result);
+}
+
+static void on_probed(struct probe *probe, bool ok, const struct why *detail)
+{
+	struct client *client = probe->owner;
+
+	registry_set_criu(client->registry, ok, detail);
+	answer_checks(client, ok, detail);
+}
+
+void check_start(struct client *client)
+{
+	struct registry *registry = client->registry;
+	struct why why = { 0 };
+
+	probe_init(&client->probe, client);
+	if (probe_start(registry->host.site.loop, &client->probe, registry->criu_path, registry->work_dir, on_probed, &why) < 0) {
+		registry_set_criu(registry, false, &why);
+		answer_checks(client, false, &why);
+		return;
+	}
+	client->probing = true;
+}

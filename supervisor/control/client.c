@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/control/client.h"
+
+#include "supervisor/control/images.h"
+#include "supervisor/control/verbs.h"
+#include "supervisor/service/registry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+static void client_watch(struct client *client)
+{
+	source_set(&client->source, EPOLLIN | (outbox_is_empty(&client->outbox) ? 0u : (uint32_t)EPOLLOUT));
+}
+
+/* Never frees the client: whoever answers may still be using it. A peer that is gone shows as EPOLLHUP. */
+static void client_send(struct client *client, const Upgraded__Wire__ControlMessage *message)
+{
+	if (outbox_send(&client->outbox, client->fd, &message->base, NULL, 0, NULL) < 0)
+		shutdown(client->fd, SHUT_RDWR);
+	client_watch(client);
+}
+
+void client_send_result(struct client *client, Upgraded__Wire__Result *result)
+{
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT;
+	message.result = result;
+	client_send(client, &message);
+	client->closing = true;
+}
+
+void client_answer(struct client *client, enum wire_exit code, const char *text, const char *cause, const char *next)
+{
+	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+
+	result.code = (uint32_t)code;
+	result.text = (char *)(uintptr_t)text;
+	result.cause = (char *)(uintptr_t)(cause ? cause : "");
+	result.next = (char *)(uintptr_t)(next ? next : "");
+	client_send_result(client, &result);
+}
+
+static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *progress)
+{
+	struct client *client = container_of(asker, struct client, asker);
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS;
+	message.progress = (Upgraded__Wire__Progress *)(uintptr_t)progress;
+	client_send(client, &message);
+}
+
+static void on_result(struct asker *asker, const Upgraded__Wire__Result *result)
+{
+	client_send_result(container_of(asker, struct client, asker), (Upgraded__Wire__Result *)(uintptr_t)result);
+}
+
+/* Return: true while the client is to be kept. */
+static bool read_request(struct client *client)
+{
+	static uint8_t buffer[WIRE_MESSAGE_MAX]; /* one loop thread */
+	struct wire_fds fds;
+	ProtobufCMessage *unpacked;
+	struct why why = { 0 };
+	int r = wire_receive(client->fd, &upgraded__wire__control_message__descriptor, buffer, &fds, &unpacked, &why);
+
+	if (r == WIRE_AGAIN)
+		return true;
+	if (r == WIRE_OK) {
+		Upgraded__Wire__ControlMessage *message = (Upgraded__Wire__ControlMessage *)unpacked;
+
+		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST && !client->asked) {
+			client->asked = true;
+			verbs_handle(client, message->request, &fds);
+		} else if (!client->asked) {
+			r = -EBADMSG;
+			why_set(&why, 0, "it holds no request");
+		}
+		upgraded__wire__control_message__free_unpacked(message, NULL);
+	}
+	if (r == -EBADMSG && !client->asked) {
+		client->asked = true;
+		log_warning("control socket: %s", why.text);
+		client_answer(client, WIRE_EXIT_USAGE, "upgraded did not understand the request", why.text,
+		       "is that upgradectl, of this release?");
+	}
+	wire_fds_close(&fds);
+	return r == WIRE_OK || r == -EBADMSG;
+}
+
+static void on_client(struct source *source, uint32_t events)
+{
+	struct client *client = container_of(source, struct client, source);
+	bool keep = true;
+
+	if (events & EPOLLOUT) {
+		keep = outbox_flush(&client->outbox, client->fd, NULL) == 0;
+		client_watch(client);
+	}
+	if (keep && events & EPOLLIN)
+		keep = read_request(client);
+	if (!keep || (events & (EPOLLHUP | EPOLLERR) && !(events & EPOLLIN)) ||
+	    (client->closing && outbox_is_empty(&client->outbox)))
+		client->on_gone(client);
+}
+
+/* ---- life ---- */
+
+int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct client *client), struct client **ret_client)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	int r = client ? source_add(registry->host.site.loop, &client->source, fd_consume, EPOLLIN, on_client) : -ENOMEM;
+
+	if (r < 0) {
+		fd_close(fd_consume);
+		free(client);
+		return r;
+	}
+	client->registry = registry;
+	client->fd = fd_consume;
+	client->on_gone = on_gone;
+	client->asker.on_progress = on_progress;
+	client->asker.on_result = on_result;
+	outbox_init(&client->outbox);
+	*ret_client = client;
+	return 0;
+}
+
+struct client *client_free(struct client *client)
+{
+	if (!client)
+		return NULL;
+	service_forget(&client->asker);
+	if (client->probing)
+		probe_done(&client->probe);
+	images_call_free(client->images);
+	source_del(&client->source);
+	outbox_clear(&client->outbox);
+	fd_close(client->fd);
+	free(client);
+	return NULL;
+}
