@@ -82,8 +82,8 @@ struct image *image_drop(struct image *image)
 	char tmp[PATH_MAX];
 	struct why ignored;
 
-	if (!image)
-		return NULL;
+	if (!image || !image->path)
+		return image_free(image);
 	/* By way of the .tmp name, so that an interrupted removal is not taken for an image. */
 	image_tmp_path(image, tmp, sizeof(tmp));
 	if (image_dir_remove(tmp, &ignored) == 0)
@@ -262,11 +262,11 @@ int image_sums_start(const struct image *image, struct loop *loop, struct checks
 
 void image_job_done(struct image_job *job)
 {
-	bool restored = image_job_busy(job) && !job->taking && job->criu_over && job->criu_rc == 0;
+	bool restored = !job->taking && job->criu_over && job->criu_rc == 0;
 
-	checksum_job_done(&job->sums);
 	if (!image_job_busy(job))
 		return;
+	checksum_job_done(&job->sums);
 	criu_job_done(&job->criu);
 	if (restored && job->remnant.pidfd < 0)
 		(void)child_adopt(job->loop, &job->remnant, job->restored_pid, NULL, NULL);

@@ -6,8 +6,9 @@
  */
 #pragma once
 
-#include "supervisor/image/checksum_job.h"
 #include "supervisor/criu/criu.h"
+#include "supervisor/criu/obstacles.h"
+#include "supervisor/image/checksum_job.h"
 #include "supervisor/image/pins.h"
 
 #include <stdint.h>
@@ -139,8 +140,32 @@ bool image_reap_children(const struct image *image);
 /** image_job_busy() - Is a run under way? */
 bool image_job_busy(const struct image_job *job);
 
-/** image_job_done() - Give up what is held; a run under way is killed, on_done is not called, no half image stays. */
+/** image_job_done() - Give up what is held; a run under way is killed, on_done is not called, no half image stays. A job without
+ * a run (it ended, or never began) stays as it is. */
 void image_job_done(struct image_job *job);
+
+/**
+ * struct imaging - All that a roll does with images, by pointers: tests give it another one, and so can a process that CRIU
+ * cannot image.
+ *
+ * Each member has the contract of the function of its name in this file; @find_obstacles that of imageable_check(). An
+ * implementation keeps the on_done that it was given by itself, so that image_job_done() has nothing of it to give up: it must
+ * not call on_done for a job that its owner gave up.
+ */
+struct imaging {
+	int (*find_obstacles)(const struct imageable_spec *spec, struct imageable_report *ret_report, struct why *why);
+	int (*take_start)(struct loop *loop, struct image_job *job, const struct image_take_spec *spec,
+			  void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
+	void (*take_hurry)(struct image_job *job);
+	int (*restore_start)(struct loop *loop, struct image_job *job, struct image *image,
+			     const struct image_restore_spec *spec,
+			     void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
+	int (*check_beside)(const struct image *image, pid_t but_pid, struct why *why);
+	bool (*reap_children)(const struct image *image);
+};
+
+/* The real one. */
+extern const struct imaging imaging_criu;
 
 /** image_load() - Read back what an earlier run of the supervisor took. Return: 0; -ENOENT: none; -EBADMSG; -errno. */
 int image_load(const char *images_root, const char *service, uint64_t generation, struct image **ret_image,
@@ -149,7 +174,7 @@ int image_load(const char *images_root, const char *service, uint64_t generation
 /** image_free() - Forget it; the files stay. Return: NULL. */
 struct image *image_free(struct image *image);
 
-/** image_drop() - Remove the files, then image_free(). Return: NULL. */
+/** image_drop() - Remove the files, if it has a path, then image_free(). Return: NULL. */
 struct image *image_drop(struct image *image);
 
 /** image_gc_partial() - Remove what interrupted runs left under @images_root. Return: how many, or -errno. */
