@@ -50,30 +50,6 @@ bool criu_job_busy(const struct criu_job *job)
 	return job->on_done != NULL;
 }
 
-int criu_find(const char *criu_path, char *ret_path, size_t size, struct why *why)
-{
-	const char *path = getenv("PATH");
-	int n;
-
-	if (!criu_path || !*criu_path)
-		return why_set(why, -ENOENT, "no criu is configured");
-	if (strchr(criu_path, '/')) {
-		n = snprintf(ret_path, size, "%s", criu_path);
-		if (n < 0 || (size_t)n >= size)
-			return why_set(why, -ENAMETOOLONG, "the path of criu is too long");
-		return access(ret_path, X_OK) == 0 ? 0 : why_errno(why, -errno, "%s", criu_path);
-	}
-	while (path && *path) {
-		size_t length = strcspn(path, ":");
-
-		n = snprintf(ret_path, size, "%.*s/%s", (int)length, path, criu_path);
-		if (length > 0 && n > 0 && (size_t)n < size && access(ret_path, X_OK) == 0)
-			return 0;
-		path += length + (path[length] == ':');
-	}
-	return why_set(why, -ENOENT, "%s is not in any folder of PATH", criu_path);
-}
-
 static void job_release(struct criu_job *job)
 {
 	source_del(&job->source);

@@ -127,3 +127,6 @@ void criu_job_done(struct criu_job *job);
 
 /** criu_find() - The file that @criu_path names, by PATH if it has no slash. Return: 0 or -errno (-ENOENT: none, or none given). */
 int criu_find(const char *criu_path, char *ret_path, size_t size, struct why *why);
+
+/** criu_may_restore_users() - May this process have CRIU restore processes of other users than root? */
+bool criu_may_restore_users(void);

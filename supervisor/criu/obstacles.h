@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What would keep a process from being imaged, said before a roll instead of after it. */
+/* What would keep a process from being imaged. It is looked for before a roll, so that nobody learns of it after the commit. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,30 +22,33 @@ struct obstacle {
 	char text[224];   /* names the descriptor, mapping or process, and says what is the matter */
 };
 
-struct imageable_report {
+struct obstacles_report {
 	struct obstacle obstacle[OBSTACLES_MAX];
-	size_t n;         /* of those in @obstacle; more are only counted */
+	size_t n;         /* in @obstacle; what is beyond OBSTACLES_MAX is only counted */
 	size_t n_warnings;
 	size_t n_fatal;
 };
 
-struct imageable_spec {
+struct obstacles_spec {
 	pid_t pid;        /* a process of ours: its descriptors must be readable */
-	/* Inodes of the sockets and pipes that are taken care of: what the application registered (it sheds them before the
-	 * image), its channel to the supervisor, and the pipes that are its stdout and stderr. */
+	/* Inodes of the sockets and pipes that are taken care of: those that the application registered and sheds before the image,
+	 * its channel to the supervisor, and the pipes that are its stdout and stderr. */
 	const unsigned long long *known;
 	size_t n_known;
-	const char *next_exe; /* of the version it is to be replaced by; NULL: none in view */
+	const char *next_exe; /* executable of the version that replaces it; NULL: not known yet */
 };
 
 /**
- * imageable_check() - Look at a running process's descriptors, mappings and relations.
+ * obstacles_check() - Look at a running process's descriptors, mappings and relations.
  *
- * Changes nothing of it and needs no CRIU. What it finds is as of now: the application may open and close meanwhile.
+ * Changes nothing of the process and needs no CRIU. The report is of now: the application goes on to open and close things.
  *
  * Return: 0, with what was found in @ret_report; -errno if the process could not be looked at.
  */
-int imageable_check(const struct imageable_spec *spec, struct imageable_report *ret_report, struct why *why);
+int obstacles_check(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why);
 
-/** imageable_may_restore_users() - May this process have CRIU restore processes of other users than root? */
-bool imageable_may_restore_users(void);
+/* The names that the callers know still. */
+#define imageable_report obstacles_report
+#define imageable_spec obstacles_spec
+#define imageable_check obstacles_check
+#define imageable_may_restore_users criu_may_restore_users

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Obstacles among the mappings. */
 #include "supervisor/criu/obstacles_private.h"
 
 #include "base/fd.h"
@@ -27,44 +28,39 @@ static bool mapping_parse(char *line, struct mapping *ret)
 	return true;
 }
 
-static bool starts(const char *text, const char *with)
-{
-	return strncmp(text, with, strlen(with)) == 0;
-}
-
 static bool is_device(const char *path)
 {
-	return starts(path, "/dev/") && !starts(path, "/dev/zero") && !starts(path, "/dev/null") &&
-	       !starts(path, "/dev/shm/") && !starts(path, "/dev/hugepages/");
+	return text_starts(path, "/dev/") && !text_starts(path, "/dev/zero") && !text_starts(path, "/dev/null") &&
+	       !text_starts(path, "/dev/shm/") && !text_starts(path, "/dev/hugepages/");
 }
 
-static void mapping_check(struct look *look, const struct mapping *mapping)
+static void mapping_check(struct subject *subject, const struct mapping *mapping)
 {
 	bool shared = mapping->perms[3] == 's';
 
-	if (starts(mapping->path, "anon_inode:"))
-		look_note(look, OBSTACLE_FATAL, -1, "mapping", "it maps %s, which CRIU cannot image",
-			  mapping->path + 11);
-	else if (starts(mapping->path, "/SYSV"))
-		look_note(look, OBSTACLE_FATAL, -1, "mapping",
-			  "it maps a System V shared memory segment (%.40s), which CRIU takes only with "
-			  "the whole IPC namespace",
-			  mapping->path);
+	if (text_starts(mapping->path, "anon_inode:"))
+		obstacle_note(subject, OBSTACLE_FATAL, -1, "mapping", "it maps %s, which CRIU cannot image",
+			      mapping->path + 11);
+	else if (text_starts(mapping->path, "/SYSV"))
+		obstacle_note(subject, OBSTACLE_FATAL, -1, "mapping",
+			      "it maps a System V shared memory segment (%.40s), which CRIU takes only with "
+			      "the whole IPC namespace",
+			      mapping->path);
 	else if (is_device(mapping->path))
-		look_note(look, OBSTACLE_FATAL, -1, "device", "it maps device %.100s", mapping->path);
-	else if (shared && starts(mapping->path, "/memfd:") && !look_knows(look, mapping->inode))
-		look_note(look, OBSTACLE_WARNING, -1, "shared mapping",
-			  "it maps %.60s shared: after a restore that is a copy of its own, which "
-			  "nobody else sees",
-			  mapping->path);
+		obstacle_note(subject, OBSTACLE_FATAL, -1, "device", "it maps device %.100s", mapping->path);
+	else if (shared && text_starts(mapping->path, "/memfd:") && !subject_knows(subject, mapping->inode))
+		obstacle_note(subject, OBSTACLE_WARNING, -1, "shared mapping",
+			      "it maps %.60s shared: after a restore that is a copy of its own, which "
+			      "nobody else sees",
+			      mapping->path);
 }
 
-void look_maps(struct look *look)
+void obstacles_of_maps(struct subject *subject)
 {
 	FILE *file;
 	char *line = NULL, last[128] = "";
 	size_t room = 0;
-	int fd = openat(look->proc, "maps", O_RDONLY | O_CLOEXEC);
+	int fd = openat(subject->proc, "maps", O_RDONLY | O_CLOEXEC);
 
 	file = fd < 0 ? NULL : fdopen(fd, "re");
 	if (!file) {
@@ -76,11 +72,11 @@ void look_maps(struct look *look)
 
 		if (!mapping_parse(line, &mapping))
 			continue;
-		/* One file's pieces follow each other; it is said once. */
+		/* The mappings of one file follow each other; the file is told once. */
 		if (*mapping.path && strncmp(last, mapping.path, sizeof(last) - 1) == 0)
 			continue;
 		snprintf(last, sizeof(last), "%s", mapping.path);
-		mapping_check(look, &mapping);
+		mapping_check(subject, &mapping);
 	}
 	free(line);
 	fclose(file);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by imageable*.c alone. */
+/* Shared by obstacles*.c alone. */
 #pragma once
 
 #include "supervisor/criu/obstacles.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 /* One open descriptor of the process. */
 struct open_fd {
@@ -12,37 +13,46 @@ struct open_fd {
 	unsigned long long inode;
 	unsigned mode;            /* st_mode */
 	unsigned long long rdev;
-	unsigned long long size_bytes; /* on disk: what holes do not take, CRIU does not count */
+	unsigned long long size_bytes; /* on disk: CRIU does not count the holes of a file */
 	unsigned long n_links;
 	unsigned flags;           /* of open(2), from fdinfo */
 	char link[256];
 };
 
-struct look {
-	const struct imageable_spec *spec;
-	struct imageable_report *report;
+/* The process that is looked at. */
+struct subject {
+	const struct obstacles_spec *spec;
+	struct obstacles_report *report; /* what was found of it so far */
 	int proc;                 /* /proc/PID */
 	struct open_fd *fds;
 	size_t n_fds;
 };
 
-void look_note(struct look *look, enum obstacle_level level, int fd, const char *kind, const char *fmt, ...)
+/** obstacle_note() - Add one to the report. When the report is full, a fatal one takes the place of a warning. */
+void obstacle_note(struct subject *subject, enum obstacle_level level, int fd, const char *kind, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/** look_knows() - Is this socket or pipe taken care of? */
-bool look_knows(const struct look *look, unsigned long long inode);
+/** subject_knows() - Is the socket or pipe @inode taken care of? */
+bool subject_knows(const struct subject *subject, unsigned long long inode);
 
-/** look_owns() - Return: how many descriptors of the process are this socket or pipe. */
-size_t look_owns(const struct look *look, unsigned long long inode);
+/** subject_owns() - Return: how many descriptors of the process are the socket or pipe @inode. */
+size_t subject_owns(const struct subject *subject, unsigned long long inode);
 
-/** look_read() - A small file of /proc/PID as text. Return: length, or -errno. */
-ssize_t look_read(const struct look *look, const char *name, char *buf, size_t size);
+/** subject_read() - A small file of /proc/PID as text. Return: length, or -errno. */
+ssize_t subject_read(const struct subject *subject, const char *name, char *buf, size_t size);
 
-/** look_sockets() - Return: 0 or -errno. */
-int look_sockets(struct look *look, struct why *why);
+/** path_is_deleted() - Does what /proc says of a file end with " (deleted)"? */
+bool path_is_deleted(const char *path);
 
-/** look_is_deleted() - Does what /proc says of a file end with " (deleted)"? */
-bool look_is_deleted(const char *path);
+static inline bool text_starts(const char *text, const char *with)
+{
+	return strncmp(text, with, strlen(with)) == 0;
+}
 
-void look_process(struct look *look);
-void look_maps(struct look *look);
+/* Each of these notes the obstacles of one kind. Those of descriptors read @subject->fds, the others /proc. */
+void obstacles_of_fds(struct subject *subject);
+void obstacles_of_process(struct subject *subject);
+void obstacles_of_maps(struct subject *subject);
+
+/** obstacles_of_sockets() - Return: 0 or -errno. */
+int obstacles_of_sockets(struct subject *subject, struct why *why);

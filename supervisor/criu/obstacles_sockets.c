@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a socket is, only the socket itself tells, so each is borrowed from the process for a moment with pidfd_getfd(2); no
- * byte and no setting of it is touched. Who is at the other end of a unix socket is in the kernel's list alone.
+ * Obstacles among the sockets. Only a socket itself tells what it is. So each socket is borrowed from the process for a moment with
+ * pidfd_getfd(2), and none of its bytes or settings is touched. Who is at the other end of a unix socket is in the kernel's list
+ * alone.
  */
 #include "supervisor/criu/obstacles_private.h"
 
@@ -73,7 +74,7 @@ static int unix_list_read(struct unix_list *list, struct why *why)
 	r = sockdiag_dump(diag, &request, sizeof(request), on_unix, list, why);
 	sockdiag_free(diag);
 	if (r == -EINTR)
-		r = 0; /* others come and go; ours do not move meanwhile */
+		r = 0; /* the list changed while it was read, but the sockets of this process did not */
 	return list->out_of_memory ? why_errno(why, -ENOMEM, "list of unix sockets") : r;
 }
 
@@ -128,84 +129,84 @@ static int socket_own(int fd, struct sockaddr *address, socklen_t *length)
 	return getsockname(fd, address, length);
 }
 
-static void check_inet(struct look *look, int number, int fd)
+static void check_inet(struct subject *subject, int number, int fd)
 {
 	int type = option(fd, SO_TYPE), protocol = option(fd, SO_PROTOCOL);
 	char address[64];
 
 	if (type == SOCK_STREAM && protocol == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 1)
-		look_note(look, OBSTACLE_WARNING, number, "internet socket",
-			  "descriptor %d: listens on %s and is not registered: nobody listens "
-			  "there while the process is an image",
-			  number, address_print(fd, socket_own, address, sizeof(address)));
+		obstacle_note(subject, OBSTACLE_WARNING, number, "internet socket",
+			      "descriptor %d: listens on %s and is not registered: nobody listens "
+			      "there while the process is an image",
+			      number, address_print(fd, socket_own, address, sizeof(address)));
 	else if (type == SOCK_STREAM && protocol == IPPROTO_TCP)
-		look_note(look, OBSTACLE_WARNING, number, "internet socket",
-			  "descriptor %d: a TCP connection to %s that is not registered: it will "
-			  "be closed after a restore",
-			  number, address_print(fd, socket_peer, address, sizeof(address)));
+		obstacle_note(subject, OBSTACLE_WARNING, number, "internet socket",
+			      "descriptor %d: a TCP connection to %s that is not registered: it will "
+			      "be closed after a restore",
+			      number, address_print(fd, socket_peer, address, sizeof(address)));
 	else if (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE))
-		look_note(look, OBSTACLE_WARNING, number, "internet socket",
-			  "descriptor %d: a UDP socket at %s that is not registered: what is sent "
-			  "to it while the process is an image is lost",
-			  number, address_print(fd, socket_own, address, sizeof(address)));
+		obstacle_note(subject, OBSTACLE_WARNING, number, "internet socket",
+			      "descriptor %d: a UDP socket at %s that is not registered: what is sent "
+			      "to it while the process is an image is lost",
+			      number, address_print(fd, socket_own, address, sizeof(address)));
 	else if (type != SOCK_RAW)
-		look_note(look, OBSTACLE_FATAL, number, "internet socket",
-			  "descriptor %d: an internet socket of protocol %d cannot be imaged", number, protocol);
+		obstacle_note(subject, OBSTACLE_FATAL, number, "internet socket",
+			      "descriptor %d: an internet socket of protocol %d cannot be imaged", number, protocol);
 }
 
-static void check_unix(struct look *look, int number, int fd, unsigned long long inode, const struct unix_list *list)
+static void check_unix(struct subject *subject, int number, int fd, unsigned long long inode, const struct unix_list *list)
 {
 	const struct unix_socket *own = unix_find(list, inode), *peer;
 
 	if (option(fd, SO_ACCEPTCONN) == 1) {
-		look_note(look, OBSTACLE_WARNING, number, "unix listener",
-			  "descriptor %d: a unix socket that listens and is not registered: nobody listens there while "
-			  "the process is an image; if the next version takes its path, it is not found there any more",
-			  number);
+		obstacle_note(subject, OBSTACLE_WARNING, number, "unix listener",
+			      "descriptor %d: a unix socket that listens and is not registered: nobody listens there while "
+			      "the process is an image; if the next version takes its path, it is not found there any more",
+			      number);
 		return;
 	}
-	if (!own || own->peer == 0 || look_owns(look, own->peer) > 0)
+	if (!own || own->peer == 0 || subject_owns(subject, own->peer) > 0)
 		return; /* connected to nobody, or within the process */
 	peer = unix_find(list, own->peer);
 	if (option(fd, SO_TYPE) == SOCK_DGRAM && peer && peer->named)
 		return; /* like a log's socket: connected again after a restore */
-	look_note(look, OBSTACLE_FATAL, number, "unix peer",
-		  "descriptor %d: a unix socket connected to another process (its socket %u), and "
-		  "not registered: CRIU does not take half of a connection",
-		  number, own->peer);
+	obstacle_note(subject, OBSTACLE_FATAL, number, "unix peer",
+		      "descriptor %d: a unix socket connected to another process (its socket %u), and "
+		      "not registered: CRIU does not take half of a connection",
+		      number, own->peer);
 }
 
-static void check_socket(struct look *look, const struct open_fd *open_fd, int pidfd, const struct unix_list *list)
+static void check_socket(struct subject *subject, const struct open_fd *open_fd, int pidfd, const struct unix_list *list)
 {
 	FD_CLEANUP int fd = pidfd_getfd(pidfd, open_fd->fd, 0);
 	unsigned long long inode;
 
-	/* Closed or replaced since it was listed: nothing to say of it any more. */
+	/* The process closed or replaced it since it was listed: there is nothing to say of it any more. */
 	if (fd < 0 || fd_inode(fd, &inode) < 0 || inode != open_fd->inode)
 		return;
 	switch (option(fd, SO_DOMAIN)) {
-	case AF_UNIX: check_unix(look, open_fd->fd, fd, inode, list); break;
-	case AF_INET: case AF_INET6: check_inet(look, open_fd->fd, fd); break;
+	case AF_UNIX: check_unix(subject, open_fd->fd, fd, inode, list); break;
+	case AF_INET: case AF_INET6: check_inet(subject, open_fd->fd, fd); break;
 	case AF_NETLINK: case AF_PACKET: break;
 	default:
-		look_note(look, OBSTACLE_FATAL, open_fd->fd, "socket",
-			  "descriptor %d: a socket of address family %d cannot be imaged", open_fd->fd,
-			  option(fd, SO_DOMAIN));
+		obstacle_note(subject, OBSTACLE_FATAL, open_fd->fd, "socket",
+			      "descriptor %d: a socket of address family %d cannot be imaged", open_fd->fd,
+			      option(fd, SO_DOMAIN));
 	}
 }
 
-int look_sockets(struct look *look, struct why *why)
+int obstacles_of_sockets(struct subject *subject, struct why *why)
 {
 	struct unix_list list = { 0 };
-	FD_CLEANUP int pidfd = pidfd_open(look->spec->pid, 0);
+	FD_CLEANUP int pidfd = pidfd_open(subject->spec->pid, 0);
 	int r;
 
 	if (pidfd < 0)
-		return why_errno(why, -errno, "cannot look at process %d", (int)look->spec->pid);
+		return why_errno(why, -errno, "cannot look at process %d", (int)subject->spec->pid);
 	r = unix_list_read(&list, why);
-	for (size_t i = 0; r == 0 && i < look->n_fds; i++)
-		if (S_ISSOCK(look->fds[i].mode) && !look_knows(look, look->fds[i].inode))
-			check_socket(look, &look->fds[i], pidfd, &list);
+	for (size_t i = 0; r == 0 && i < subject->n_fds; i++)
+		if (S_ISSOCK(subject->fds[i].mode) && !subject_knows(subject, subject->fds[i].inode))
+			check_socket(subject, &subject->fds[i], pidfd, &list);
 	free(list.socket);
 	return r;
 }

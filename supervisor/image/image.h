@@ -148,12 +148,12 @@ void image_job_done(struct image_job *job);
  * struct imaging - All that a roll does with images, by pointers: tests give it another one, and so can a process that CRIU
  * cannot image.
  *
- * Each member has the contract of the function of its name in this file; @find_obstacles that of imageable_check(). An
+ * Each member has the contract of the function of its name in this file; @find_obstacles that of obstacles_check(). An
  * implementation keeps the on_done that it was given by itself, so that image_job_done() has nothing of it to give up: it must
  * not call on_done for a job that its owner gave up.
  */
 struct imaging {
-	int (*find_obstacles)(const struct imageable_spec *spec, struct imageable_report *ret_report, struct why *why);
+	int (*find_obstacles)(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why);
 	int (*take_start)(struct loop *loop, struct image_job *job, const struct image_take_spec *spec,
 			  void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
 	void (*take_hurry)(struct image_job *job);

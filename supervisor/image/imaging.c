@@ -2,7 +2,7 @@
 #include "supervisor/image/image.h"
 
 const struct imaging imaging_criu = {
-	.find_obstacles = imageable_check,
+	.find_obstacles = obstacles_check,
 	.take_start = image_take_start,
 	.take_hurry = image_take_hurry,
 	.restore_start = image_restore_start,

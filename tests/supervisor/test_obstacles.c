@@ -21,7 +21,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-TestSuite(imageable, .timeout = 120);
+TestSuite(obstacles, .timeout = 120);
 
 static struct loop *loop;
 static struct criu_job job;
@@ -291,13 +291,13 @@ static const struct {
 	{ "a pidfd of another process", make_pidfd, REFUSED, "not in the image" },
 };
 
-static void check(const struct imaged *imaged, unsigned long long one_more, struct imageable_report *report)
+static void check(const struct imaged *imaged, unsigned long long one_more, struct obstacles_report *report)
 {
 	unsigned long long known[] = { imaged->control_inode, imaged->output_inode, one_more };
-	struct imageable_spec spec = { .pid = imaged->pid, .known = known, .n_known = 3 };
+	struct obstacles_spec spec = { .pid = imaged->pid, .known = known, .n_known = 3 };
 	struct why why;
 
-	cr_assert(imageable_check(&spec, report, &why) == 0, "%s", why.text);
+	cr_assert(obstacles_check(&spec, report, &why) == 0, "%s", why.text);
 }
 
 static void image_and_end(struct imaged *imaged)
@@ -344,13 +344,13 @@ static void bring_back(struct imaged *imaged, const char *what)
 }
 
 /* The verdict is only worth something if CRIU's is the same: each case is tried. */
-Test(imageable, says_of_every_descriptor_what_criu_will_say, .init = set_up, .fini = tear_down)
+Test(obstacles, says_of_every_descriptor_what_criu_will_say, .init = set_up, .fini = tear_down)
 {
 	char path[] = "/bin/cat";
 	char *argv[] = { path, NULL };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		struct imageable_report report;
+		struct obstacles_report report;
 		struct imaged imaged;
 		int fd = all[i].make();
 
@@ -378,14 +378,14 @@ Test(imageable, says_of_every_descriptor_what_criu_will_say, .init = set_up, .fi
 	}
 }
 
-Test(imageable, passes_over_what_is_taken_care_of, .init = set_up, .fini = tear_down)
+Test(obstacles, passes_over_what_is_taken_care_of, .init = set_up, .fini = tear_down)
 {
 	int (*const makes[])(void) = { make_listener, make_connection, make_half_stream, make_half_pipe };
 	char path[] = "/bin/cat";
 	char *argv[] = { path, NULL };
 
 	for (size_t i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
-		struct imageable_report report;
+		struct obstacles_report report;
 		unsigned long long inode;
 		struct imaged imaged;
 		int fd = makes[i]();
@@ -400,7 +400,7 @@ Test(imageable, passes_over_what_is_taken_care_of, .init = set_up, .fini = tear_
 	}
 }
 
-static bool report_has(const struct imageable_report *report, enum obstacle_level level, const char *text)
+static bool report_has(const struct obstacles_report *report, enum obstacle_level level, const char *text)
 {
 	for (size_t i = 0; i < report->n; i++)
 		if (report->obstacle[i].level == level && strstr(report->obstacle[i].text, text))
@@ -419,33 +419,33 @@ static void start_copy(struct imaged *imaged, char *path, size_t size)
 	imaged_start(loop, imaged, argv, -1);
 }
 
-Test(imageable, wants_versions_at_paths_of_their_own, .init = set_up, .fini = tear_down)
+Test(obstacles, wants_versions_at_paths_of_their_own, .init = set_up, .fini = tear_down)
 {
-	struct imageable_report report;
-	struct imageable_spec spec;
+	struct obstacles_report report;
+	struct obstacles_spec spec;
 	struct imaged imaged;
 	char exe[128], linked[128];
 
 	start_copy(&imaged, exe, sizeof(exe));
 	unsigned long long known[] = { imaged.control_inode, imaged.output_inode };
-	spec = (struct imageable_spec){ .pid = imaged.pid, .known = known, .n_known = 2, .next_exe = "/bin/sh" };
-	cr_assert(imageable_check(&spec, &report, NULL) == 0 && report.n == 0);
+	spec = (struct obstacles_spec){ .pid = imaged.pid, .known = known, .n_known = 2, .next_exe = "/bin/sh" };
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0 && report.n == 0);
 	snprintf(linked, sizeof(linked), "%s/current", folder);
 	cr_assert(symlink(exe, linked) == 0);
 	spec.next_exe = linked;
-	cr_assert(imageable_check(&spec, &report, NULL) == 0 && report.n_warnings == 1);
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0 && report.n_warnings == 1);
 	cr_assert(report_has(&report, OBSTACLE_WARNING, "both versions are the file"));
 	cr_assert(unlink(exe) == 0);
-	cr_assert(imageable_check(&spec, &report, NULL) == 0 && report.n_fatal == 1);
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0 && report.n_fatal == 1);
 	cr_assert(report_has(&report, OBSTACLE_FATAL, "(deleted)"), "%s", report.obstacle[0].text);
 	imaged_done(&imaged);
 }
 
-Test(imageable, sees_children_of_the_process, .init = set_up, .fini = tear_down)
+Test(obstacles, sees_children_of_the_process, .init = set_up, .fini = tear_down)
 {
 	char shell[] = "/bin/sh", flag[] = "-c", script[] = "sleep 1000 & exec cat";
 	char *argv[] = { shell, flag, script, NULL };
-	struct imageable_report report;
+	struct obstacles_report report;
 	struct imaged imaged;
 
 	imaged_start(loop, &imaged, argv, -1);
@@ -456,7 +456,7 @@ Test(imageable, sees_children_of_the_process, .init = set_up, .fini = tear_down)
 	imaged_done(&imaged);
 }
 
-static bool report_names(const struct imageable_report *report, int fd)
+static bool report_names(const struct obstacles_report *report, int fd)
 {
 	for (size_t i = 0; i < report->n; i++)
 		if (report->obstacle[i].fd == fd)
@@ -464,73 +464,73 @@ static bool report_names(const struct imageable_report *report, int fd)
 	return false;
 }
 
-Test(imageable, is_content_with_both_ends_in_one_process, .init = set_up, .fini = tear_down)
+Test(obstacles, is_content_with_both_ends_in_one_process, .init = set_up, .fini = tear_down)
 {
-	struct imageable_spec spec = { .pid = getpid() };
-	struct imageable_report report;
+	struct obstacles_spec spec = { .pid = getpid() };
+	struct obstacles_report report;
 	int pair[2], ends[2];
 
 	cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	cr_assert(pipe2(ends, O_CLOEXEC) == 0);
-	cr_assert(imageable_check(&spec, &report, NULL) == 0);
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0);
 	cr_assert(!report_names(&report, pair[0]) && !report_names(&report, pair[1]));
 	cr_assert(!report_names(&report, ends[0]) && !report_names(&report, ends[1]));
 	fd_close(ends[0]);
-	cr_assert(imageable_check(&spec, &report, NULL) == 0);
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0);
 	cr_assert(report_names(&report, ends[1]));
 	fd_close(ends[1]);
 	fd_close(pair[0]);
 	fd_close(pair[1]);
 }
 
-Test(imageable, looks_at_session_and_mappings, .init = set_up, .fini = tear_down)
+Test(obstacles, looks_at_session_and_mappings, .init = set_up, .fini = tear_down)
 {
 	/* This very process, which Criterion started: no leader of a session, and with mappings as wanted. */
 	int memfd = make_memfd();
 	unsigned long long known[1];
-	struct imageable_spec spec = { .pid = getpid(), .known = known };
-	struct imageable_report report;
+	struct obstacles_spec spec = { .pid = getpid(), .known = known };
+	struct obstacles_report report;
 	struct why why;
 	void *shared;
 
 	cr_assert(ftruncate(memfd, 4096) == 0);
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	cr_assert(shared != MAP_FAILED);
-	cr_assert(imageable_check(&spec, &report, &why) == 0, "%s", why.text);
+	cr_assert(obstacles_check(&spec, &report, &why) == 0, "%s", why.text);
 	cr_assert(report_has(&report, OBSTACLE_WARNING, "/memfd:scratch"));
 	cr_assert(getsid(0) == getpid() || report_has(&report, OBSTACLE_FATAL, "session"));
 	cr_assert(fd_inode(memfd, &known[0]) == 0);
 	spec.n_known = 1;
-	cr_assert(imageable_check(&spec, &report, &why) == 0);
+	cr_assert(obstacles_check(&spec, &report, &why) == 0);
 	cr_assert(!report_has(&report, OBSTACLE_WARNING, "/memfd:scratch"));
 	munmap(shared, 4096);
 	fd_close(memfd);
 }
 
-Test(imageable, counts_more_than_it_lists, .init = set_up, .fini = tear_down)
+Test(obstacles, counts_more_than_it_lists, .init = set_up, .fini = tear_down)
 {
-	struct imageable_spec spec = { .pid = getpid() };
-	struct imageable_report report;
+	struct obstacles_spec spec = { .pid = getpid() };
+	struct obstacles_report report;
 	int fds[OBSTACLES_MAX + 10];
 
 	for (size_t i = 0; i < OBSTACLES_MAX + 10; i++)
 		fds[i] = make_udp();
-	cr_assert(imageable_check(&spec, &report, NULL) == 0);
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0);
 	cr_assert(report.n == OBSTACLES_MAX && report.n_warnings >= OBSTACLES_MAX + 10);
 	for (size_t i = 0; i < OBSTACLES_MAX + 10; i++)
 		fd_close(fds[i]);
 }
 
-Test(imageable, says_that_there_is_no_such_process, .init = set_up, .fini = tear_down)
+Test(obstacles, says_that_there_is_no_such_process, .init = set_up, .fini = tear_down)
 {
-	struct imageable_spec spec;
-	struct imageable_report report;
+	struct obstacles_spec spec;
+	struct obstacles_report report;
 	struct imaged imaged;
 	struct why why;
 
 	imaged_start_cat(loop, &imaged);
 	imaged_done(&imaged);
-	spec = (struct imageable_spec){ .pid = imaged.pid };
-	cr_assert(imageable_check(&spec, &report, &why) == -ENOENT);
+	spec = (struct obstacles_spec){ .pid = imaged.pid };
+	cr_assert(obstacles_check(&spec, &report, &why) == -ENOENT);
 	cr_assert(strstr(why.text, "cannot look at process"), "%s", why.text);
 }
