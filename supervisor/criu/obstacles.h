@@ -46,9 +46,3 @@ struct obstacles_spec {
  * Return: 0, with what was found in @ret_report; -errno if the process could not be looked at.
  */
 int obstacles_check(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why);
-
-/* The names that the callers know still. */
-#define imageable_report obstacles_report
-#define imageable_spec obstacles_spec
-#define imageable_check obstacles_check
-#define imageable_may_restore_users criu_may_restore_users

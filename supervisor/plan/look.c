@@ -38,7 +38,7 @@ static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 static void look_obstacles(struct plan *plan)
 {
 	unsigned long long *known = calloc(plan->n_registered + 2, sizeof(*known));
-	struct imageable_spec spec = { .pid = plan->running->child.pid, .known = known };
+	struct obstacles_spec spec = { .pid = plan->running->child.pid, .known = known };
 
 	if (!known) {
 		why_errno(&plan->obstacles_cause, -ENOMEM, "descriptors");
@@ -47,7 +47,7 @@ static void look_obstacles(struct plan *plan)
 	spec.n_known = known_inodes(plan, known);
 	if (*plan->to_program)
 		spec.next_exe = plan->to_program;
-	imageable_check(&spec, &plan->obstacles, &plan->obstacles_cause);
+	obstacles_check(&spec, &plan->obstacles, &plan->obstacles_cause);
 	free(known);
 }
 

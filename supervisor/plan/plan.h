@@ -82,7 +82,7 @@ struct plan {
 
 	/* plan_look.c */
 	char from_program[256], to_program[256];
-	struct imageable_report obstacles;
+	struct obstacles_report obstacles;
 	struct why obstacles_cause; /* why they could not be looked for; "": they were */
 	struct plan_room room;
 	struct timer done;

@@ -69,7 +69,7 @@ static void tell_paths(const struct schema_holder *from, const struct schema_hol
 
 static void tell_obstacles(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
-	const struct imageable_report *report = &plan->obstacles;
+	const struct obstacles_report *report = &plan->obstacles;
 
 	answer->fatal = (uint32_t)report->n_fatal;
 	answer->warnings = (uint32_t)report->n_warnings;

@@ -267,10 +267,10 @@ static bool may_be_imaged(struct roll *roll, struct why *why)
 {
 	const struct instance *old = roll->old;
 	unsigned long long known[] = { old->channel_inode, old->log_inode };
-	struct imageable_spec spec = { .pid = old->child.pid, .known = known, .n_known = 2, .next_exe = NULL };
-	struct imageable_report report;
+	struct obstacles_spec spec = { .pid = old->child.pid, .known = known, .n_known = 2, .next_exe = NULL };
+	struct obstacles_report report;
 
-	if (imageable_check(&spec, &report, why) < 0)
+	if (obstacles_check(&spec, &report, why) < 0)
 		return false;
 	for (size_t i = 0; i < report.n; i++) {
 		const struct obstacle *obstacle = &report.obstacle[i];
