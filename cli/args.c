@@ -3,6 +3,7 @@
 
 #include "base/why.h"
 #include "cli/format.h"
+#include "wire/name.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -136,19 +137,22 @@ void args_usage(FILE *out)
 
 int name_check(const char *what, const char *name, struct why *why)
 {
-	size_t length = strlen(name);
-	size_t good = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@-");
+	size_t at = 0;
 
-	if (!length)
+	switch (wire_name_check(name, &at)) {
+	case WIRE_NAME_EMPTY:
 		return why_set(why, -EINVAL, "the %s name is empty", what);
-	if (name[0] == '.')
+	case WIRE_NAME_DOTTED:
 		return why_set(why, -EINVAL, "%s name \"%.80s\" starts with a '.'", what, name);
-	if (good < length)
+	case WIRE_NAME_CHARACTER:
 		return why_set(why, -EINVAL, "%s name \"%.80s\" contains '%c': only letters, digits and . _ @ - can stand there",
-			       what, name, name[good]);
-	if (length > ARGS_NAME_MAX)
-		return why_set(why, -EINVAL, "%s name \"%.80s\" has %zu characters, more than %u", what, name, length,
-			       ARGS_NAME_MAX);
+			       what, name, name[at]);
+	case WIRE_NAME_LONG:
+		return why_set(why, -EINVAL, "%s name \"%.80s\" has %zu characters, more than %u", what, name, strlen(name),
+			       WIRE_NAME_MAX);
+	case WIRE_NAME_FITS:
+		break;
+	}
 	return 0;
 }
 

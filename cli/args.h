@@ -12,7 +12,6 @@ struct why;
 
 #define ARGS_SOCKET_ENV "UPGRADED_SOCKET"
 #define ARGS_SOCKET_DEFAULT "/run/upgraded/control"
-#define ARGS_NAME_MAX 64u
 
 enum args_outcome {
 	ARGS_RUN = 0,
@@ -60,8 +59,8 @@ bool args_is_state(int argc, char **argv);
 void args_usage(FILE *out);
 
 /**
- * name_check() - Is @name fit to be a service's or a version's: 1..64 of [A-Za-z0-9._@-], not starting with '.'?
- * Such a name can become part of a path and stay in its folder.
+ * name_check() - Is @name fit to be a service's or a version's? See wire_name_check().
+ * @what: "service" or "version", for the message.
  *
  * Return: 0; -EINVAL with the offending character in @why.
  */

@@ -22,15 +22,19 @@
 
 int unit_name_check(const char *what, const char *name, struct why *why)
 {
-	size_t n = strlen(name);
+	size_t at = 0;
 
-	if (n == 0 || n > UNIT_NAME_MAX)
-		return why_set(why, -EINVAL, "%s name of %zu characters: 1 to %u are allowed", what, n, UNIT_NAME_MAX);
-	if (name[0] == '.')
+	switch (wire_name_check(name, &at)) {
+	case WIRE_NAME_EMPTY:
+	case WIRE_NAME_LONG:
+		return why_set(why, -EINVAL, "%s name of %zu characters: 1 to %u are allowed", what, strlen(name), UNIT_NAME_MAX);
+	case WIRE_NAME_DOTTED:
 		return why_set(why, -EINVAL, "%s name '%s': must not begin with a dot", what, name);
-	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)name[i]) && !strchr("._@-", name[i]))
-			return why_set(why, -EINVAL, "%s name: character %zu is not one of A-Z a-z 0-9 . _ @ -", what, i + 1);
+	case WIRE_NAME_CHARACTER:
+		return why_set(why, -EINVAL, "%s name: character %zu is not one of A-Z a-z 0-9 . _ @ -", what, at + 1);
+	case WIRE_NAME_FITS:
+		break;
+	}
 	return 0;
 }
 

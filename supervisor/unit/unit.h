@@ -2,6 +2,8 @@
 /* A service as its file defines it: CONFIG_DIR/NAME.conf. */
 #pragma once
 
+#include "wire/name.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +13,7 @@ struct child_spec;
 struct why;
 
 #define UNIT_SUFFIX ".conf"
-#define UNIT_NAME_MAX 64u
+#define UNIT_NAME_MAX WIRE_NAME_MAX
 #define UNIT_FILE_MAX (64u << 10) /* bytes; a larger one is refused */
 
 /* Also of a service whose file is gone. */
