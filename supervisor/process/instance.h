@@ -6,6 +6,7 @@
 #include "base/loop.h"
 #include "supervisor/process/outbox.h"
 #include "supervisor/unit/unit.h"
+#include "wire/app.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
@@ -92,9 +93,3 @@ struct instance *instance_free(struct instance *instance);
 
 /** instance_line() - The @i-th of the last lines, or NULL. */
 const char *instance_line(const struct instance *instance, unsigned i);
-
-#define APP_BODY(kind, value)                                                                           \
-	{                                                                                                   \
-		.base = PROTOBUF_C_MESSAGE_INIT(&upgraded__wire__app_message__descriptor), .body_case = (kind), \
-		value                                                                                           \
-	}
