@@ -9,6 +9,7 @@
 #include "shim/conn.h"
 #include "shim/shim.h"
 #include "statefmt/statefmt.h"
+#include "wire/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define SIZE_MIN_BYTES ((uint64_t)64 << 10)
 #define SIZE_MAX_BYTES ((uint64_t)1 << 40)
 #define PAGE_BYTES ((uint64_t)4096)
 #define LOG_AHEAD_BYTES ((uint64_t)256 << 10)
@@ -142,7 +142,7 @@ static int map(struct journal *journal, int fd, struct why *why)
 
 	if (fstat(fd, &st) < 0)
 		return why_errno(why, -errno, "journal");
-	if ((uint64_t)st.st_size < SIZE_MIN_BYTES || (uint64_t)st.st_size > SIZE_MAX_BYTES)
+	if ((uint64_t)st.st_size < JOURNAL_BYTES_MIN || (uint64_t)st.st_size > SIZE_MAX_BYTES)
 		return why_set(why, -EINVAL, "a journal of %llu bytes", (unsigned long long)st.st_size);
 	address = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (address == MAP_FAILED)

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The memory that outlives a version: where it notes, from the commit to the end of the bake, what its predecessor would need to
- * go on from there. What stands in it is between the two versions; here it is so many bytes. */
+/* The memory of a journal, which outlives the version that writes it. From the commit to the end of the bake the new version notes
+ * there what the old one would need to go on. Only the two versions know what stands in it; here it is a number of bytes. */
 #pragma once
 
 #include <stdint.h>
 
 struct why;
-
-#define JOURNAL_BYTES_MIN (64u << 10)
-#define JOURNAL_BYTES_DEFAULT (256u << 20)
 
 /**
  * journal_file_create() - An empty memfd of @size_bytes.

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/custody/journal_memory.h"
+#include "wire/journal.h"
 
 #include <ctype.h>
 #include <errno.h>
