@@ -10,6 +10,7 @@
 #include "cli/render_json.h"
 #include "cli/render_plan.h"
 #include "cli/render_text.h"
+#include "wire/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,46 +56,35 @@ static bool is_query(const struct args *args)
 	       is_about_images(args);
 }
 
-/* A Result's strings are not const: they belong to whoever unpacked it. Here nobody frees them. */
-static char *borrow(const char *text)
-{
-	union {
-		const char *lent;
-		char *borrowed;
-	} both = { .lent = text };
-
-	return both.borrowed;
-}
-
 /* What a call that got no answer has to say, in the form of an answer. @next has room for the advice. */
 static void explain(const struct args *args, int outcome, const struct why *why, char *next, size_t size,
 		    Upgraded__Wire__Result *ret_result)
 {
 	ret_result->code = (uint32_t)ERROR;
-	ret_result->cause = borrow(why->text);
+	ret_result->cause = wire_text(why->text);
 	next[0] = '\0';
 	if (!is_query(args))
 		snprintf(next, size, "see what it did: upgradectl status %s", args->service);
 	switch (outcome) {
 	case CLIENT_UNREACHABLE:
-		ret_result->text = borrow("cannot reach upgraded: nothing was asked");
+		ret_result->text = wire_text("cannot reach upgraded: nothing was asked");
 		snprintf(next, size, "is upgraded running? systemctl status upgraded");
 		break;
 	case CLIENT_FORBIDDEN:
-		ret_result->text = borrow("not allowed to talk to upgraded: nothing was asked");
+		ret_result->text = wire_text("not allowed to talk to upgraded: nothing was asked");
 		snprintf(next, size, "try again as root, or as a member of the socket's group");
 		break;
 	case CLIENT_TIMED_OUT:
 		ret_result->code = (uint32_t)TIMED_OUT;
-		ret_result->cause = borrow("");
-		ret_result->text = borrow(why->text);
+		ret_result->cause = wire_text("");
+		ret_result->text = wire_text(why->text);
 		if (is_query(args))
 			snprintf(next, size, "is upgraded well? systemctl status upgraded");
 		else
 			snprintf(next, size, "it goes on without this command: upgradectl status %s", args->service);
 		break;
 	case CLIENT_LOST:
-		ret_result->text = borrow("upgraded went away");
+		ret_result->text = wire_text("upgraded went away");
 		if (is_query(args))
 			snprintf(next, size, "is upgraded running? systemctl status upgraded");
 		else
@@ -102,7 +92,7 @@ static void explain(const struct args *args, int outcome, const struct why *why,
 				 args->service);
 		break;
 	default:
-		ret_result->text = borrow("talking to upgraded failed");
+		ret_result->text = wire_text("talking to upgraded failed");
 		break;
 	}
 	ret_result->next = next;
@@ -187,15 +177,15 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	upgraded__wire__request__init(request);
 	request->protocol = WIRE_PROTOCOL;
 	request->verb = args->verb;
-	request->service = borrow(args->service ? args->service : "");
-	request->version = borrow(args->version ? args->version : "");
+	request->service = wire_text(args->service);
+	request->version = wire_text(args->version);
 	request->wait_commit = args->wait_commit;
-	request->rollback = borrow(args->rollback ? args->rollback : "");
+	request->rollback = wire_text(args->rollback);
 	request->bake_us = args->bake_us;
 	request->require_image = args->require_image;
 	request->generation = args->generation;
-	request->verify = borrow(args->verify ? args->verify : "");
-	request->way = borrow(args->way ? args->way : "");
+	request->verify = wire_text(args->verify);
+	request->way = wire_text(args->way);
 	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;
 }
 
@@ -221,8 +211,8 @@ static const Upgraded__Wire__Result *close_file(const struct args *args, struct 
 	if (whole && file_publish(file, why) < 0) {
 		upgraded__wire__result__init(spare);
 		spare->code = (uint32_t)ERROR;
-		spare->text = borrow("the state was written, but not to its place; the service serves on");
-		spare->cause = borrow(why->text);
+		spare->text = wire_text("the state was written, but not to its place; the service serves on");
+		spare->cause = wire_text(why->text);
 		spare->serving = result->serving;
 		result = spare;
 	}
@@ -261,7 +251,7 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	else
 		explain(args, outcome, &why, next, sizeof(next), &no_answer);
 	if (args->file && file.fd < 0)
-		no_answer.text = borrow("the state file cannot be opened: nothing was asked");
+		no_answer.text = wire_text("the state file cannot be opened: nothing was asked");
 	watch_end(&watch, outcome, (int)result->code);
 	result = close_file(args, &file, result, &no_answer, &why);
 	code = show(args, result, out, err);

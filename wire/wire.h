@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct why;
 
@@ -14,6 +15,13 @@ struct why;
 #define WIRE_MESSAGE_MAX (64u * 1024u) /* bytes of one message */
 #define WIRE_FDS_MAX 253u              /* SCM_MAX_FD */
 #define WIRE_FD_ENV "UPGRADE_FD"       /* the application's end of its channel: a number */
+
+/** wire_text() - A text as the field of a message that is only sent: protobuf-c's fields are not const. Borrowed; NULL is "". Such
+ * a message must not be given to protobuf_c_message_free_unpacked(). */
+static inline char *wire_text(const char *text)
+{
+	return (char *)(uintptr_t)(text ? text : "");
+}
 
 /* ExitCode of control.proto, at a length one can read: Result.code, and upgradectl's exit status. */
 enum wire_exit {
