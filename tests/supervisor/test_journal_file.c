@@ -2,6 +2,7 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "supervisor/custody/journal_memory.h"
+#include "wire/journal.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
