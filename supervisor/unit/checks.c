@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* HealthCommand=, HealthHTTP= and HealthTCP=: read and checked when the file is, so that a roll never finds one it cannot use.
- * libcurl, which is to ask for an address later, says whether it is one. */
-#include "supervisor/unit/unit.h"
+/* HealthCommand=, HealthHTTP= and HealthTCP=. They are read and checked when the file is, so that a roll never finds a check that
+ * it cannot use. Whether an address is one, libcurl says, which will connect to it later. */
+#include "supervisor/unit/private.h"
 
 #include "base/why.h"
 
@@ -131,7 +131,7 @@ int unit_check_add(struct unit *unit, enum unit_check_kind kind, const struct un
 	check.value = strdup(line->value);
 	if (!check.value)
 		return why_errno(why, -ENOMEM, "%s", unit->path);
-	/* With a version as good as any other; a roll asks again with its own. */
+	/* Any version will do here; a roll asks again with its own. */
 	r = check_usable(unit, &check, "1", why);
 	if (r < 0)
 		free(check.value);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Values that name a version: Exec= and the checks' commands, in words and quotes as in a shell without any of its expansions, and
- * the checks' addresses. */
-#include "supervisor/unit/unit.h"
+/* Values that may name the version: the commands of Exec= and HealthCommand=, and the addresses of the other checks. A command is
+ * split into words, with quotes as in a shell, but without a shell's expansions. */
+#include "supervisor/unit/private.h"
 
 #include "base/why.h"
 
@@ -33,7 +33,7 @@ static const char *expand(const struct unit *unit, const char *version, char c)
 	}
 }
 
-/* The character at @*at, which is a percent sign, and the one behind it. */
+/* Write what the percent sign at @*at and the character behind it stand for. */
 static int put_expanded(const struct unit *unit, const struct unit_line *line, const char *version, const char **at, FILE *out,
 			struct why *why)
 {
@@ -46,7 +46,7 @@ static int put_expanded(const struct unit *unit, const struct unit_line *line, c
 	return 0;
 }
 
-/* One word, unquoted and expanded, at @*at, which is moved behind it. */
+/* Write the word at @*at, unquoted and expanded, and move @*at behind it. */
 static int next_word(const struct unit *unit, const struct unit_line *line, const char *version, const char **at, FILE *out,
 		     struct why *why)
 {

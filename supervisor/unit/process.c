@@ -17,7 +17,7 @@ static bool names(const char *entry, const char *name, size_t length)
 	return strncmp(entry, name, length) == 0 && entry[length] == '=';
 }
 
-/* What is passed on, unless Environment= says otherwise: of two entries with one name getenv() finds the first. */
+/* Does Environment= set @name? Then ours is not passed on: of two entries with one name getenv() finds the first. */
 static bool is_set(const struct unit *unit, const char *name, size_t length)
 {
 	for (size_t i = 0; i < unit->n_environment; i++)
@@ -44,7 +44,7 @@ char **unit_environment(const struct unit *unit, const char *const *more, size_t
 
 	if (!env)
 		return NULL;
-	/* First, so that nothing of the service file's stands in for it. */
+	/* @more comes first, so that nothing in the service file can take its place. */
 	n = add_more(env, more, n_more);
 	if (n < n_more)
 		return unit_command_free(env);

@@ -2,7 +2,7 @@
 /* A service as its file defines it: CONFIG_DIR/NAME.conf. */
 #pragma once
 
-#include "wire/name.h"
+#include "supervisor/unit/values.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,16 +13,13 @@ struct child_spec;
 struct why;
 
 #define UNIT_SUFFIX ".conf"
-#define UNIT_NAME_MAX WIRE_NAME_MAX
 #define UNIT_FILE_MAX (64u << 10) /* bytes; a larger one is refused */
 
-/* Also of a service whose file is gone. */
+/* The defaults of struct image_limits, also for a service whose file is gone. */
 #define UNIT_IMAGES_KEEP 1u
 #define UNIT_IMAGES_MAX_AGE_US UINT64_C(604800000000) /* 7 days */
 
-enum unit_rollback { ROLLBACK_AUTO, ROLLBACK_PARKED, ROLLBACK_IMAGE, ROLLBACK_NONE };
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
-enum unit_verify { VERIFY_NONE, VERIFY_ROUNDTRIP };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
 enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
@@ -35,7 +32,7 @@ struct unit_check {
 	char *value;            /* with %v, %n, %% unexpanded */
 };
 
-/* Of a service's images. */
+/* How much of a service's images stays. */
 struct image_limits {
 	unsigned keep;           /* how many stay, besides one in use */
 	uint64_t max_age_us;     /* 0: no limit */
@@ -58,7 +55,7 @@ struct unit {
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];
 	size_t n_checks;
-	struct image_limits images;
+	struct image_limits image_limits;
 	enum unit_rollback rollback;
 	enum unit_dirty on_dirty;
 	enum unit_verify verify;
@@ -73,15 +70,14 @@ struct unit {
 	unsigned limit_nofile;  /* 0: the supervisor's own */
 };
 
-/** unit_name_check() - Service and version names: 1..64 of [A-Za-z0-9._@-], no leading dot. Return: 0 or -EINVAL. */
-int unit_name_check(const char *what, const char *name, struct why *why);
-
 /** unit_load() - Read @config_dir/@name.conf. Return: 0; -ENOENT: there is none; -EINVAL with file and line in @why; -errno. */
 int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, struct why *why);
 
 /** unit_parse() - The same from memory; @path is for messages. */
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
-struct unit *unit_free(struct unit *unit); /* NULL allowed; returns NULL */
+
+/** unit_free() - NULL is allowed. Return: NULL. */
+struct unit *unit_free(struct unit *unit);
 
 /**
  * unit_command() - Exec= for one version.
@@ -92,52 +88,39 @@ struct unit *unit_free(struct unit *unit); /* NULL allowed; returns NULL */
 int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why);
 char **unit_command_free(char **argv);
 
-/** unit_command_check() - Can Exec= be read, and is each version's program another file? Return: 0 or -EINVAL. */
-int unit_command_check(const struct unit *unit, struct why *why);
-
-/* A value as it stands in the file, for what is said about it. */
+/* A line of the file, so that an error can name it. */
 struct unit_line {
 	const char *key, *value;
 	unsigned number;
 };
 
-/** unit_words() - Any key's command: split and expanded as Exec= is; its program is an absolute path. @ret_argv: as
- * unit_command()'s. Return: 0 or -EINVAL. */
+/** unit_words() - Split and expand the command that @line states, as Exec= is; its program is an absolute path.
+ * @ret_argv: as unit_command()'s. Return: 0 or -EINVAL. */
 int unit_words(const struct unit *unit, const struct unit_line *line, const char *version, char ***ret_argv, struct why *why);
 
-/** unit_expand() - A value that is no command, with %v, %n and %% expanded. @ret_text: the caller's, to be freed. */
+/** unit_expand() - Expand %v, %n and %% in a value that is no command. @ret_text: the caller's, to be freed. Return: 0; -EINVAL;
+ * -ENOMEM. */
 int unit_expand(const struct unit *unit, const struct unit_line *line, const char *version, char **ret_text, struct why *why);
 
-/* ---- unit_health.c ---- */
+/* ---- checks.c ---- */
 
 /** unit_check_key() - "HealthCommand", ... */
 const char *unit_check_key(enum unit_check_kind kind);
 
-/** unit_check_add() - Take the check that @line states. Return: 0; -EINVAL with file and line in @why; -ENOMEM. */
-int unit_check_add(struct unit *unit, enum unit_check_kind kind, const struct unit_line *line, struct why *why);
-
 /** unit_checks_usable() - Can each check be made of this version? Return: 0; -EINVAL with file and line; -ENOMEM. */
 int unit_checks_usable(const struct unit *unit, const char *version, struct why *why);
 
-/** unit_check_command(), unit_check_url() - What a check runs or asks for one version; the caller's, as unit_words()' and
- * unit_expand()'s. */
+/** unit_check_command(), unit_check_url() - The command or the address of a check, for one version. Both outputs are owned by the
+ * caller: @ret_argv as unit_words()', @ret_url to be freed. Return: 0; -EINVAL with file and line; -ENOMEM. */
 int unit_check_command(const struct unit *unit, const struct unit_check *check, const char *version, char ***ret_argv,
 		       struct why *why);
 int unit_check_url(const struct unit *unit, const struct unit_check *check, const char *version, char **ret_url, struct why *why);
 
-/* ---- unit_process.c: as whom and with what a process of the service runs ---- */
+/* ---- process.c: as whom and with what a process of the service runs ---- */
 
-/** unit_environment() - Environment=, what every service gets, and @more (NAME=value). Return: release with
+/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own. Return: release with
  * unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
+/** unit_identity() - Put User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);
-
-/** unit_duration() - "300ms", "5s", "2min", "1h", "7d", bare seconds. Return: 0 or -EINVAL. */
-int unit_duration(const char *text, uint64_t *ret_us);
-/** unit_size() - "500", "64K", "16M", "2G", in units of 1024. Return: 0 or -EINVAL. */
-int unit_size(const char *text, uint64_t *ret_bytes);
-bool unit_rollback_parse(const char *text, enum unit_rollback *ret);
-bool unit_verify_parse(const char *text, enum unit_verify *ret);
-const char *unit_rollback_name(enum unit_rollback rollback);

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* The keys of a service file: what each one's value means, and what to expect when a value is bad. */
+#include "supervisor/unit/private.h"
+
+#include "base/why.h"
+#include "wire/journal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct key {
+	const char *name;
+	const char *expects; /* for the message when the value is bad */
+	int (*set)(struct unit *unit, const struct key *key, const char *value);
+	size_t offset;
+};
+
+static void *field(struct unit *unit, const struct key *key)
+{
+	return (char *)unit + key->offset;
+}
+
+static int set_string(struct unit *unit, const struct key *key, const char *value)
+{
+	char **at = field(unit, key);
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*at);
+	*at = copy;
+	return *value ? 0 : -EINVAL;
+}
+
+static int set_version(struct unit *unit, const struct key *key, const char *value)
+{
+	return unit_name_check("version", value, NULL) < 0 ? -EINVAL : set_string(unit, key, value);
+}
+
+static int set_directory(struct unit *unit, const struct key *key, const char *value)
+{
+	return *value == '/' ? set_string(unit, key, value) : -EINVAL;
+}
+
+static int set_user(struct unit *unit, const struct key *key, const char *value)
+{
+	return getpwnam(value) ? set_string(unit, key, value) : -EINVAL;
+}
+
+static int set_group(struct unit *unit, const struct key *key, const char *value)
+{
+	return getgrnam(value) ? set_string(unit, key, value) : -EINVAL;
+}
+
+static int set_duration(struct unit *unit, const struct key *key, const char *value)
+{
+	return unit_duration(value, field(unit, key));
+}
+
+static int set_positive_duration(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t us;
+
+	if (unit_duration(value, &us) < 0 || us == 0)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = us;
+	return 0;
+}
+
+static int set_rollback(struct unit *unit, const struct key *key, const char *value)
+{
+	(void)key;
+	return unit_rollback_parse(value, &unit->rollback) ? 0 : -EINVAL;
+}
+
+/* Return: the index of @value in @words; -EINVAL if it is none of them. */
+static int choose(const char *value, const char *const words[])
+{
+	for (int i = 0; words[i]; i++)
+		if (strcmp(value, words[i]) == 0)
+			return i;
+	return -EINVAL;
+}
+
+static int set_dirty(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { [DIRTY_RESET] = "reset", [DIRTY_KEEP] = "keep", NULL };
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->on_dirty = (enum unit_dirty)i;
+	return i < 0 ? i : 0;
+}
+
+static int set_restart(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { [RESTART_ON_FAILURE] = "on-failure", [RESTART_NO] = "no", NULL };
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->restart = (enum unit_restart)i;
+	return i < 0 ? i : 0;
+}
+
+static int set_level(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "work", "request", "protocol", NULL };
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->level = (unsigned)i + 1;
+	return i < 0 ? i : 0;
+}
+
+static int set_bool(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "no", "yes", NULL };
+	int i = choose(value, words);
+
+	if (i >= 0)
+		*(bool *)field(unit, key) = i == 1;
+	return i < 0 ? i : 0;
+}
+
+static int set_verify(struct unit *unit, const struct key *key, const char *value)
+{
+	(void)key;
+	return unit_verify_parse(value, &unit->verify) ? 0 : -EINVAL;
+}
+
+static int set_size(struct unit *unit, const struct key *key, const char *value)
+{
+	return unit_size(value, field(unit, key));
+}
+
+/* The state format has 32 bits for it. */
+static int set_small_size(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t n;
+
+	if (unit_size(value, &n) < 0 || n == 0 || n > UINT32_MAX)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = n;
+	return 0;
+}
+
+static int set_journal_size(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t n;
+
+	if (unit_size(value, &n) < 0 || n < JOURNAL_BYTES_MIN)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = n;
+	return 0;
+}
+
+static int number(const char *value, unsigned long min, unsigned long max, unsigned *ret)
+{
+	unsigned long n;
+	char *end;
+
+	if (!isdigit((unsigned char)*value))
+		return -EINVAL;
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (errno || *end || n < min || n > max)
+		return -EINVAL;
+	*ret = (unsigned)n;
+	return 0;
+}
+
+static int set_count(struct unit *unit, const struct key *key, const char *value)
+{
+	return number(value, 0, 1000, field(unit, key));
+}
+
+static int set_positive_count(struct unit *unit, const struct key *key, const char *value)
+{
+	return number(value, 1, 1000, field(unit, key));
+}
+
+static int set_nofile(struct unit *unit, const struct key *key, const char *value)
+{
+	return number(value, 16, 10000000, field(unit, key));
+}
+
+static int set_environment(struct unit *unit, const struct key *key, const char *value)
+{
+	char **grown, *copy;
+
+	(void)key;
+	if (!strchr(value, '=') || *value == '=')
+		return -EINVAL;
+	grown = realloc(unit->environment, (unit->n_environment + 2) * sizeof(char *));
+	if (!grown)
+		return -ENOMEM;
+	unit->environment = grown;
+	copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	grown[unit->n_environment++] = copy;
+	grown[unit->n_environment] = NULL;
+	return 0;
+}
+
+static int set_percent(struct unit *unit, const struct key *key, const char *value)
+{
+	char *end;
+	unsigned long n;
+
+	if (!isdigit((unsigned char)*value))
+		return -EINVAL;
+	n = strtoul(value, &end, 10);
+	if (*end == '%')
+		end++;
+	if (*end || n > 100)
+		return -EINVAL;
+	*(unsigned *)field(unit, key) = (unsigned)n;
+	return 0;
+}
+
+#define DURATION "a duration such as 300ms, 5s, 2min"
+#define AT(member) __builtin_offsetof(struct unit, member)
+
+static const struct key keys[] = {
+	{ "Exec", "a command", set_string, AT(exec) },
+	{ "Version", "a version name of A-Z a-z 0-9 . _ @ -", set_version, AT(version) },
+	{ "User", "a user of this machine", set_user, AT(user) },
+	{ "Group", "a group of this machine", set_group, AT(group) },
+	{ "WorkingDirectory", "an absolute path", set_directory, AT(working_directory) },
+	{ "Environment", "NAME=value (one for each line)", set_environment, 0 },
+	{ "StartTimeout", DURATION ", not 0", set_positive_duration, AT(start_timeout_us) },
+	{ "QuiesceTimeout", DURATION ", not 0", set_positive_duration, AT(quiesce_timeout_us) },
+	{ "TransferTimeout", DURATION ", not 0", set_positive_duration, AT(transfer_timeout_us) },
+	{ "StopTimeout", DURATION ", not 0", set_positive_duration, AT(stop_timeout_us) },
+	{ "ImageTimeout", DURATION ", not 0", set_positive_duration, AT(image_timeout_us) },
+	{ "HealthInterval", DURATION ", not 0", set_positive_duration, AT(health_interval_us) },
+	{ "HealthTimeout", DURATION ", not 0", set_positive_duration, AT(health_timeout_us) },
+	{ "HealthCheckTimeout", DURATION ", not 0", set_positive_duration, AT(health_check_timeout_us) },
+	{ "HealthFailures", "a number from 1 to 1000", set_positive_count, AT(health_failures) },
+	{ "Bake", DURATION, set_duration, AT(bake_us) },
+	{ "RestartDelay", DURATION, set_duration, AT(restart_delay_us) },
+	{ "ImagesKeep", "a number up to 1000", set_count, AT(image_limits.keep) },
+	{ "ImagesMaxAge", "a duration such as 12h, 7d; 0: no limit", set_duration, AT(image_limits.max_age_us) },
+	{ "ImagesMaxSize", "a size such as 20G; 0: no limit", set_size, AT(image_limits.max_size_bytes) },
+	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
+	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
+	{ "Journal", "yes or no", set_bool, AT(journal) },
+	{ "JournalSize", "a size from 64K, such as 256M", set_journal_size, AT(journal_bytes) },
+	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },
+	{ "StateTypesMax", "a number from 1", set_small_size, AT(state_types_max) },
+	{ "StateMax", "a size such as 20G; 0: no limit", set_size, AT(state_max) },
+	{ "MemoryLow", "a size such as 512M; 0: never", set_size, AT(memory_low_bytes) },
+	{ "MemoryPressure", "a percentage from 0 to 100; 0: never", set_percent, AT(memory_pressure_percent) },
+	{ "Verify", "none or roundtrip", set_verify, 0 },
+	{ "RequireImage", "yes or no", set_bool, AT(require_image) },
+	{ "Restart", "on-failure or no", set_restart, 0 },
+	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },
+	{ "LimitNOFILE", "a number from 16", set_nofile, AT(limit_nofile) },
+};
+
+/* HealthCommand=, HealthHTTP= and HealthTCP= say by themselves what is wrong with their values. Return: one of them, or -1. */
+static int check_kind(const char *name)
+{
+	for (int kind = CHECK_COMMAND; kind <= CHECK_TCP; kind++)
+		if (strcmp(name, unit_check_key((enum unit_check_kind)kind)) == 0)
+			return kind;
+	return -1;
+}
+
+int unit_set(struct unit *unit, const struct unit_line *line, struct why *why)
+{
+	int kind = check_kind(line->key);
+	int r;
+
+	if (kind >= 0)
+		return unit_check_add(unit, (enum unit_check_kind)kind, line, why);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (strcmp(line->key, keys[i].name) != 0)
+			continue;
+		if (strcmp(line->key, "Exec") == 0)
+			unit->exec_line = line->number;
+		r = keys[i].set(unit, &keys[i], line->value);
+		return r == 0 ? 0 : why_set(why, r, "%s:%u: %s=%s: expected %s", unit->path, line->number, line->key, line->value,
+					    keys[i].expects);
+	}
+	return why_set(why, -EINVAL, "%s:%u: unknown key %s=", unit->path, line->number, line->key);
+}

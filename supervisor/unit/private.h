@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the files of this folder: unit.c reads a service file, keys.c knows its keys, checks.c and command.c their values. */
+#pragma once
+
+#include "supervisor/unit/unit.h"
+
+/** unit_set() - Take one line of section [Service] into @unit. Return: 0; -EINVAL with file and line in @why; -ENOMEM. */
+int unit_set(struct unit *unit, const struct unit_line *line, struct why *why);
+
+/** unit_check_add() - Take the check of health that @line states. Return: 0; -EINVAL with file and line in @why; -ENOMEM. */
+int unit_check_add(struct unit *unit, enum unit_check_kind kind, const struct unit_line *line, struct why *why);
+
+/** unit_command_check() - Can Exec= be read, and is each version's program another file? Return: 0 or -EINVAL. */
+int unit_command_check(const struct unit *unit, struct why *why);
