@@ -302,7 +302,8 @@ static void make_room(const struct roll *roll)
 {
 	struct why why = { 0 };
 
-	if (image_store_gc(roll->site->images_root, roll->unit->name, &roll->unit->images, roll->image->generation, NULL, &why) < 0)
+	if (image_store_gc(roll->site->images_root, roll->unit->name, &roll->unit->image_limits, roll->image->generation, NULL,
+			   &why) < 0)
 		log_warning("%s: images: %s", roll->unit->name, why.text);
 }
 

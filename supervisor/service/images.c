@@ -28,7 +28,7 @@ struct image_limits service_images_limits(const struct service *service)
 	if (service && !unit && unit_load(service->host->config_dir, service->name, &loaded, NULL) == 0)
 		unit = loaded;
 	if (unit)
-		limits = unit->images;
+		limits = unit->image_limits;
 	unit_free(loaded);
 	return limits;
 }
