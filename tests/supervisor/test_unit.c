@@ -279,13 +279,13 @@ Test(unit, limits_images, .fini = teardown)
 	struct why reason = { 0 };
 
 	cr_assert(unit_parse("web", "web.conf", "[Service]\nExec=/bin/%v\n", &limited, &reason) == 0, "%s", reason.text);
-	cr_assert(limited->images.keep == 1 && limited->images.max_age_us == 7 * 24 * 3600 * SECOND &&
-		  !limited->images.max_size_bytes);
+	cr_assert(limited->image_limits.keep == 1 && limited->image_limits.max_age_us == 7 * 24 * 3600 * SECOND &&
+		  !limited->image_limits.max_size_bytes);
 	unit_free(limited);
 	cr_assert(unit_parse("web", "web.conf", "[Service]\nExec=/bin/%v\nImagesKeep=0\nImagesMaxAge=0\nImagesMaxSize=2G\n",
 			     &limited, &reason) == 0, "%s", reason.text);
-	cr_assert(limited->images.keep == 0 && limited->images.max_age_us == 0 &&
-		  limited->images.max_size_bytes == UINT64_C(2) << 30);
+	cr_assert(limited->image_limits.keep == 0 && limited->image_limits.max_age_us == 0 &&
+		  limited->image_limits.max_size_bytes == UINT64_C(2) << 30);
 	unit_free(limited);
 	expect_bad(with("ImagesKeep=-1"), 3, "ImagesKeep=-1");
 	expect_bad(with("ImagesKeep=1001"), 3, "a number up to 1000");
