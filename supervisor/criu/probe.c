@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/machine/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,7 +60,7 @@ void probe_done(struct probe *probe)
 	child_done(&probe->child);
 	ends_close(probe);
 	if (probe->dir)
-		image_dir_remove(probe->dir, NULL);
+		folder_remove(probe->dir, NULL);
 	free(probe->dir);
 	free(probe->criu_path);
 	probe->dir = NULL;
@@ -317,7 +317,7 @@ static void criu_on_done(struct criu_job *job, int rc, const struct why *why)
 
 static int dir_make(struct probe *probe, const char *work_dir, struct why *why)
 {
-	int r = image_dir_make(work_dir, why);
+	int r = folder_make(work_dir, why);
 
 	if (r < 0)
 		return r;

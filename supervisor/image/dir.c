@@ -4,6 +4,8 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "supervisor/image/image.h"
+#include "supervisor/image/manifest.h"
+#include "supervisor/machine/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,94 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define DEPTH_MAX 8u /* CRIU's images are flat; this only bounds what somebody else may have put there */
-
-int image_dir_make(const char *path, struct why *why)
-{
-	char part[PATH_MAX];
-	size_t length = strlen(path);
-
-	if (length == 0 || length >= sizeof(part))
-		return why_set(why, -ENAMETOOLONG, "folder %.60s...: the path is empty or too long", path);
-	for (size_t i = 1; i <= length; i++) {
-		if (path[i] != '/' && path[i] != '\0')
-			continue;
-		memcpy(part, path, i);
-		part[i] = '\0';
-		if (mkdir(part, 0700) < 0 && errno != EEXIST)
-			return why_errno(why, -errno, "cannot make folder %s", part);
-	}
-	return 0;
-}
-
-static bool is_dot(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-static int remove_at(int parent, const char *name, unsigned depth);
-
-static int remove_entries(int dir, unsigned depth)
-{
-	DIR *stream = fdopendir(dir);
-	struct dirent *entry;
-	int r = 0;
-
-	if (!stream) {
-		r = -errno;
-		fd_close(dir);
-		return r;
-	}
-	while (r == 0 && (entry = readdir(stream)))
-		if (!is_dot(entry->d_name))
-			r = remove_at(dirfd(stream), entry->d_name, depth);
-	closedir(stream);
-	return r;
-}
-
-static int remove_at(int parent, const char *name, unsigned depth)
-{
-	int dir, r;
-
-	if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EISDIR && errno != EPERM)
-		return -errno;
-	if (depth == 0)
-		return -ELOOP;
-	dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
-	r = remove_entries(dir, depth - 1);
-	if (r == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		r = -errno;
-	return r;
-}
-
-int image_dir_remove(const char *path, struct why *why)
-{
-	int r = remove_at(AT_FDCWD, path, DEPTH_MAX);
-
-	return r < 0 ? why_errno(why, r, "cannot remove %s", path) : 0;
-}
-
-int image_dir_size(const char *path, uint64_t *ret_size_bytes, struct why *why)
-{
-	DIR *stream = opendir(path);
-	struct dirent *entry;
-	struct stat st;
-	uint64_t size = 0;
-
-	if (!stream)
-		return why_errno(why, -errno, "folder %s", path);
-	while ((entry = readdir(stream)))
-		if (fstatat(dirfd(stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-			size += (uint64_t)st.st_size;
-	closedir(stream);
-	*ret_size_bytes = size;
-	return 0;
-}
 
 static int file_add(struct image *image, const char *name, uint64_t size_bytes, struct why *why)
 {
@@ -155,6 +69,19 @@ static bool is_unfinished(const char *name)
 	return length >= sizeof(suffix) && strcmp(name + length - (sizeof(suffix) - 1), suffix) == 0;
 }
 
+int image_dir_drop(const char *path, struct why *why)
+{
+	char tmp[PATH_MAX];
+	int n = snprintf(tmp, sizeof(tmp), "%s.tmp", path), r;
+
+	if (n < 0 || (size_t)n >= sizeof(tmp))
+		return why_errno(why, -ENAMETOOLONG, "%s", path);
+	r = folder_remove(tmp, why);
+	if (r == 0 && rename(path, tmp) < 0)
+		r = why_errno(why, -errno, "cannot remove %s", path);
+	return r < 0 ? r : folder_remove(tmp, why);
+}
+
 bool image_dir_is_generation(const char *name, uint64_t *ret_generation)
 {
 	char *end;
@@ -190,7 +117,7 @@ static int gc_service(int root, const char *service)
 
 		if (!is_unfinished(entry->d_name))
 			continue;
-		r = remove_at(dirfd(stream), entry->d_name, DEPTH_MAX);
+		r = folder_remove_at(dirfd(stream), entry->d_name);
 		n = r < 0 ? r : n + 1;
 	}
 	closedir(stream);
@@ -208,7 +135,7 @@ int image_dir_gc(const char *parent, struct why *why)
 	while (total >= 0 && (entry = readdir(stream))) {
 		int n;
 
-		if (is_dot(entry->d_name))
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
 		n = gc_service(dirfd(stream), entry->d_name);
 		total = n < 0 ? why_errno(why, n, "left-over images in %s/%s", parent, entry->d_name) : total + n;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "supervisor/image/dir.h"
+#include "supervisor/image/manifest.h"
 #include "supervisor/image/private.h"
 #include "supervisor/machine/procfs.h"
 
@@ -79,17 +80,8 @@ void image_tmp_path(const struct image *image, char *buf, size_t size)
 
 struct image *image_drop(struct image *image)
 {
-	char tmp[PATH_MAX];
-	struct why ignored;
-
-	if (!image || !image->path)
-		return image_free(image);
-	/* By way of the .tmp name, so that an interrupted removal is not taken for an image. */
-	image_tmp_path(image, tmp, sizeof(tmp));
-	if (image_dir_remove(tmp, &ignored) == 0)
-		(void)rename(image->path, tmp);
-	image_dir_remove(tmp, &ignored);
-	image_dir_remove(image->path, &ignored);
+	if (image && image->path)
+		(void)image_dir_drop(image->path, NULL);
 	return image_free(image);
 }
 

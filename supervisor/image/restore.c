@@ -8,7 +8,6 @@
 #include "supervisor/image/private.h"
 
 #include "base/fd.h"
-#include "supervisor/image/dir.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "supervisor/image/dir.h"
+#include "supervisor/machine/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -92,7 +93,7 @@ static int entry_load(const char *root, struct image_entry *entry, struct why *w
 		return 0;
 	}
 	entry->image = NULL;
-	(void)image_dir_size(entry->path, &entry->size_bytes, NULL);
+	(void)folder_size(entry->path, &entry->size_bytes, NULL);
 	entry->taken_at_s = stat(entry->path, &st) == 0 ? (int64_t)st.st_mtim.tv_sec : 0;
 	return 0;
 }
@@ -219,17 +220,8 @@ void image_store_judge(struct image_list *list, const struct image_limits *limit
 
 int image_entry_remove(struct image_entry *entry, struct why *why)
 {
-	char tmp[PATH_MAX];
-	int n = snprintf(tmp, sizeof(tmp), "%s.tmp", entry->path), r;
+	int r = image_dir_drop(entry->path, why);
 
-	if (n < 0 || (size_t)n >= sizeof(tmp))
-		return why_errno(why, -ENAMETOOLONG, "%s", entry->path);
-	/* By way of the .tmp name, so that an interrupted removal is not taken for an image. */
-	r = image_dir_remove(tmp, why);
-	if (r == 0 && rename(entry->path, tmp) < 0)
-		r = why_errno(why, -errno, "cannot remove %s", entry->path);
-	if (r == 0)
-		r = image_dir_remove(tmp, why);
 	entry->removed = r == 0;
 	return r;
 }

@@ -13,7 +13,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "supervisor/image/dir.h"
+#include "supervisor/image/manifest.h"
 #include "supervisor/image/space.h"
+#include "supervisor/machine/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -194,9 +196,9 @@ static int take_prepare(const struct image_take_spec *spec, struct image **ret_i
 		r = why_set(why, -EEXIST, "there already is an image %s", image->path);
 	image_tmp_path(image, tmp, sizeof(tmp));
 	if (r == 0)
-		r = image_dir_remove(tmp, why);
+		r = folder_remove(tmp, why);
 	if (r == 0)
-		r = image_dir_make(tmp, why);
+		r = folder_make(tmp, why);
 	if (r < 0) {
 		image_free(image);
 		return r;
@@ -227,7 +229,7 @@ int image_take_start(struct loop *loop, struct image_job *job, const struct imag
 	dump.work_dir = image->service_dir;
 	r = criu_dump_start(loop, &job->criu, &dump, take_on_done, why);
 	if (r < 0) {
-		image_dir_remove(tmp, NULL);
+		folder_remove(tmp, NULL);
 		image_free(image);
 		return r;
 	}

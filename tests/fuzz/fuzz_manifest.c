@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Any text as the manifest of an image. Its checksum is not asked for: what the text says has to be harmless by itself. */
 #include "base/why.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/image/manifest.h"
 #include "supervisor/image/image.h"
 
 #include <stdint.h>

@@ -44,7 +44,7 @@ static inline const char *criu_path(void)
 	return path && *path ? path : "criu";
 }
 
-static inline void folder_make(char *path)
+static inline void folder_temporary(char *path)
 {
 	strcpy(path, "/tmp/upg-test.XXXXXX");
 	cr_assert(mkdtemp(path));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/image/checksum_job.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/machine/folder.h"
 #include "tests/supervisor/imaged.h"
 
 #include <errno.h>
@@ -33,14 +33,14 @@ static void set_up(void)
 
 	cr_assert(loop_new(&loop, &why) == 0);
 	checksum_job_init(&job, NULL);
-	folder_make(root);
+	folder_temporary(root);
 	done = false;
 }
 
 static void tear_down(void)
 {
 	checksum_job_done(&job);
-	cr_assert(image_dir_remove(root, NULL) == 0);
+	cr_assert(folder_remove(root, NULL) == 0);
 	loop_free(loop);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/criu/criu.h"
 #include "supervisor/criu/log.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/machine/folder.h"
 #include "supervisor/criu/probe.h"
 #include "tests/supervisor/imaged.h"
 
@@ -34,7 +34,7 @@ static void set_up(void)
 
 	cr_assert(loop_new(&loop, &why) == 0);
 	criu_job_init(&job, NULL);
-	folder_make(folder);
+	folder_temporary(folder);
 	done = false;
 }
 
@@ -43,7 +43,7 @@ static void tear_down(void)
 	struct why why;
 
 	criu_job_done(&job);
-	cr_assert(image_dir_remove(folder, &why) == 0, "%s", why.text);
+	cr_assert(folder_remove(folder, &why) == 0, "%s", why.text);
 	loop_free(loop);
 }
 

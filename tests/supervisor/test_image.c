@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/image/image.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/image/manifest.h"
+#include "supervisor/machine/folder.h"
 #include "tests/supervisor/imaged.h"
 
 #include <dirent.h>
@@ -36,7 +37,7 @@ static void set_up(void)
 
 	cr_assert(loop_new(&loop, &why) == 0);
 	image_job_init(&job, NULL);
-	folder_make(root);
+	folder_temporary(root);
 	done = false;
 }
 
@@ -45,7 +46,7 @@ static void tear_down(void)
 	struct why why;
 
 	image_job_done(&job);
-	cr_assert(image_dir_remove(root, &why) == 0, "%s", why.text);
+	cr_assert(folder_remove(root, &why) == 0, "%s", why.text);
 	loop_free(loop);
 }
 
@@ -114,7 +115,7 @@ static void make_folder(const char *name)
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/%s", root, name);
-	cr_assert(image_dir_make(path, NULL) == 0);
+	cr_assert(folder_make(path, NULL) == 0);
 }
 
 /* A copy of cat that a test may change. */

@@ -3,7 +3,8 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/image/manifest.h"
+#include "supervisor/machine/folder.h"
 #include "tests/supervisor/imaged.h"
 
 #include <errno.h>
@@ -20,12 +21,12 @@ static char root[64];
 
 static void set_up(void)
 {
-	folder_make(root);
+	folder_temporary(root);
 }
 
 static void tear_down(void)
 {
-	cr_assert(image_dir_remove(root, NULL) == 0);
+	cr_assert(folder_remove(root, NULL) == 0);
 }
 
 static bool exists(const char *service, uint64_t generation)
@@ -50,7 +51,7 @@ static void image_make(const char *service, uint64_t generation, const char *ver
 	int fd;
 
 	snprintf(folder, sizeof(folder), "%s/%s/%llu", root, service, (unsigned long long)generation);
-	cr_assert(image_dir_make(folder, NULL) == 0);
+	cr_assert(folder_make(folder, NULL) == 0);
 	cr_assert(image_manifest_write(folder, &image, &why) == 0, "%s", why.text);
 	snprintf(path, sizeof(path), "%s/pages-1.img", folder);
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -76,9 +77,9 @@ Test(image_store, lists_by_service_and_the_newest_first, .init = set_up, .fini =
 	image_make("web", 10, "v2", NOW_S, 1);
 	image_make("cached", 11, "v3", NOW_S, 1);
 	snprintf(path, sizeof(path), "%s/web/12.tmp", root);
-	cr_assert(image_dir_make(path, NULL) == 0);
+	cr_assert(folder_make(path, NULL) == 0);
 	snprintf(path, sizeof(path), "%s/web/013", root);
-	cr_assert(image_dir_make(path, NULL) == 0);
+	cr_assert(folder_make(path, NULL) == 0);
 	cr_assert(image_store_list(root, NULL, &list, &why) == 0, "%s", why.text);
 	cr_assert(list.n == 3, "%zu", list.n);
 	cr_assert_str_eq(list.entries[0].service, "cached");

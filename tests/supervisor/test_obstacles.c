@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/criu/criu.h"
-#include "supervisor/image/dir.h"
+#include "supervisor/machine/folder.h"
 #include "supervisor/criu/obstacles.h"
 #include "tests/supervisor/imaged.h"
 
@@ -46,13 +46,13 @@ static void set_up(void)
 
 	cr_assert(loop_new(&loop, &why) == 0);
 	criu_job_init(&job, NULL);
-	folder_make(folder);
+	folder_temporary(folder);
 }
 
 static void tear_down(void)
 {
 	criu_job_done(&job);
-	image_dir_remove(folder, NULL);
+	folder_remove(folder, NULL);
 	loop_free(loop);
 }
 
@@ -309,7 +309,7 @@ static void image_and_end(struct imaged *imaged)
 	struct why why;
 
 	snprintf(images, sizeof(images), "%s/images", folder);
-	image_dir_remove(images, NULL);
+	folder_remove(images, NULL);
 	cr_assert(mkdir(images, 0700) == 0);
 	done = false;
 	cr_assert(criu_dump_start(loop, &job, &spec, on_done, &why) == 0, "%s", why.text);
