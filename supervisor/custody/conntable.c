@@ -16,8 +16,8 @@
  * and when an acknowledgement came last, in the same step that moves the counters, and tells both together with the later
  * half of the sums. A connection that was quiet for longer than that clock's grain cannot have been hit.
  *
- * What moves the sums for good, a read or a write of the application, is not there to be caught: samples are taken while the old
- * version stands still, or the new one is dead.
+ * A read or a write of the application cannot come between two readings: samples are taken while the old version stands still, or
+ * when the new one is dead.
  */
 #include "supervisor/custody/conntable.h"
 
@@ -26,34 +26,31 @@
 #include "base/why.h"
 #include "supervisor/custody/sockdiag.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/tcp.h> /* not netinet/tcp.h: its struct tcp_info ends before the byte counts */
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define READINGS_MAX 16u
 #define QUIET_MS 30u /* three ticks of the kernel's slowest clock */
 
-/* Of the kernel's TCP states, those that a descriptor can stand behind, without listeners (10). What waits out its time
- * (6) or is still shaking hands (12) belongs to no process yet or any more. */
+/* The kernel's TCP states of a connection that a descriptor can belong to: all but listeners (10), those that wait out their time
+ * (6) and those that still shake hands (12). */
 #define STATES_WANTED (0xfffu & ~(1u << 6) & ~(1u << 10))
 
 #define END_OF(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
 
-/* What one question was answered. */
-struct look {
+/* The answer to one question. */
+struct reading {
 	uint64_t consumed, written;
 	bool present;
 	bool quiet; /* no packet can have come between the two halves of a sum */
 	uint8_t state;
 };
 
-/* One of those asked for, before they are in order. */
+/* A connection that is asked for, before they are in order. */
 struct wanted {
 	unsigned long long inode;
 	const struct conn_id *id;
@@ -61,10 +58,10 @@ struct wanted {
 
 struct conntable {
 	struct sockdiag *diag; /* NULL after a failure; opened again by the next sample */
-	/* Of the sample under way, for @cap connections. Kept for the next one, which is in a hurry: fresh memory is slow. */
+	/* For a sample of @cap connections. Kept for the next sample, which is in a hurry: fresh memory is slow. */
 	struct wanted *wanted;
 	struct inet_diag_req_v2 *requests; /* for those that are not settled yet */
-	struct look *looks;                /* one for each request */
+	struct reading *readings;          /* one for each request */
 	size_t *which;                     /* the connection that each request is for */
 	size_t cap, n_which;
 	const struct conn_sample *sample;
@@ -81,8 +78,8 @@ static void no_entry(const void *entry, size_t size, void *userdata)
 int conntable_new(struct conntable **ret_table, struct why *why)
 {
 	struct conntable *table = calloc(1, sizeof(*table));
-	/* A list of sockets in no state at all costs nothing, and tells whether the kernel knows of TCP here: asked for a single
-	 * socket, it would only say that there is no such one. */
+	/* Does the kernel tell of TCP sockets at all? The list of those in no state is empty and costs nothing. Asked for a single
+	 * socket, the kernel would only say that there is no such one. */
 	const struct inet_diag_req_v2 none = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP };
 	int r;
 
@@ -106,7 +103,7 @@ struct conntable *conntable_free(struct conntable *table)
 	sockdiag_free(table->diag);
 	free(table->wanted);
 	free(table->requests);
-	free(table->looks);
+	free(table->readings);
 	free(table->which);
 	free(table);
 	return NULL;
@@ -125,86 +122,6 @@ static struct conn *conn_find(struct conn *conn, size_t n, unsigned long long in
 
 	return n ? bsearch(&key, conn, n, sizeof(*conn), conn_compare) : NULL;
 }
-
-/* ---- which connection ---- */
-
-static int address_put(const struct sockaddr_storage *address, __be16 *ret_port, __be32 ret_address[4], __u32 *interface)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
-
-	if (address->ss_family == AF_INET) {
-		*ret_port = v4->sin_port;
-		ret_address[0] = v4->sin_addr.s_addr;
-		return 0;
-	}
-	if (address->ss_family != AF_INET6)
-		return -EAFNOSUPPORT;
-	*ret_port = v6->sin6_port;
-	memcpy(ret_address, &v6->sin6_addr, sizeof(v6->sin6_addr));
-	if (v6->sin6_scope_id)
-		*interface = v6->sin6_scope_id;
-	return 0;
-}
-
-static bool is_listener(int fd)
-{
-	int listening = 0;
-	socklen_t size = sizeof(listening);
-
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
-}
-
-int conn_identify(int fd, struct conn_id *ret_id)
-{
-	struct conn_id id = { .addresses = { .idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } } };
-	struct inet_diag_sockid *addresses = &id.addresses;
-	struct sockaddr_storage own, peer;
-	socklen_t size = sizeof(int);
-	int protocol, r = fd_inode(fd, &id.inode);
-
-	if (r < 0)
-		return r;
-	ret_id->inode = id.inode;
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0 || protocol != IPPROTO_TCP)
-		return CONN_NO_TCP;
-	size = sizeof(peer);
-	if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0) {
-		if (is_listener(fd))
-			return CONN_NO_TCP;
-		*ret_id = id; /* it has ended */
-		return 0;
-	}
-	size = sizeof(own);
-	if (getsockname(fd, (struct sockaddr *)&own, &size) < 0)
-		return -errno;
-	if (address_put(&own, &addresses->idiag_sport, addresses->idiag_src, &addresses->idiag_if) < 0 ||
-	    address_put(&peer, &addresses->idiag_dport, addresses->idiag_dst, &addresses->idiag_if) < 0)
-		return CONN_NO_TCP;
-	id.family = (uint8_t)own.ss_family;
-	*ret_id = id;
-	return 0;
-}
-
-uint32_t conn_bound_interface(int fd)
-{
-	int interface = 0;
-	socklen_t size = sizeof(interface);
-
-	return getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &interface, &size) == 0 && interface > 0 ? (uint32_t)interface : 0;
-}
-
-const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX])
-{
-	char address[INET6_ADDRSTRLEN] = "?";
-
-	inet_ntop(id->family, id->addresses.idiag_dst, address, sizeof(address));
-	snprintf(buf, CONN_PEER_MAX, id->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
-		 (unsigned)ntohs(id->addresses.idiag_dport));
-	return buf;
-}
-
-/* ---- readings ---- */
 
 static uint32_t time_at(const void *info, size_t offset)
 {
@@ -227,11 +144,11 @@ static void on_entry(size_t i, const void *data, size_t size, void *userdata)
 	struct conntable *table = userdata;
 	const struct conn *conn = &table->sample->conn[table->which[i]];
 	const struct inet_diag_msg *entry = data;
-	struct look *look = &table->looks[i];
+	struct reading *now = &table->readings[i];
 	const void *info;
 	size_t length = 0;
 
-	/* Another one answers in its stead when it has ended: its listener, or a later connection from the same place. */
+	/* When the connection has ended, another socket answers: its listener, or a later connection from the same address. */
 	if (size < sizeof(*entry) || entry->idiag_inode != (uint32_t)conn->inode || !(STATES_WANTED & 1u << entry->idiag_state))
 		return;
 	info = sockdiag_attribute(data, size, sizeof(*entry), INET_DIAG_INFO, &length);
@@ -240,12 +157,12 @@ static void on_entry(size_t i, const void *data, size_t size, void *userdata)
 		table->counters_missing = true;
 		return;
 	}
-	look->present = true;
-	look->quiet = time_at(info, offsetof(struct tcp_info, tcpi_last_data_recv)) >= QUIET_MS &&
+	now->present = true;
+	now->quiet = time_at(info, offsetof(struct tcp_info, tcpi_last_data_recv)) >= QUIET_MS &&
 		      time_at(info, offsetof(struct tcp_info, tcpi_last_ack_recv)) >= QUIET_MS;
-	look->state = entry->idiag_state;
-	look->consumed = count_at(info, offsetof(struct tcp_info, tcpi_bytes_received)) - entry->idiag_rqueue;
-	look->written = count_at(info, offsetof(struct tcp_info, tcpi_bytes_acked)) + entry->idiag_wqueue;
+	now->state = entry->idiag_state;
+	now->consumed = count_at(info, offsetof(struct tcp_info, tcpi_bytes_received)) - entry->idiag_rqueue;
+	now->written = count_at(info, offsetof(struct tcp_info, tcpi_bytes_acked)) + entry->idiag_wqueue;
 }
 
 static void round_prepare(struct conntable *table, struct conn_sample *sample)
@@ -258,7 +175,7 @@ static void round_prepare(struct conntable *table, struct conn_sample *sample)
 			sample->conn[i].stable = true; /* nothing to ask for: it has ended */
 		if (sample->conn[i].stable)
 			continue;
-		table->looks[table->n_which] = (struct look){ .present = false };
+		table->readings[table->n_which] = (struct reading){ .present = false };
 		table->requests[table->n_which] = (struct inet_diag_req_v2){
 			.sdiag_family = id->family,
 			.sdiag_protocol = IPPROTO_TCP,
@@ -272,12 +189,14 @@ static void round_prepare(struct conntable *table, struct conn_sample *sample)
 
 static int round_read(struct conntable *table, struct why *why)
 {
+	const struct sockdiag_questions questions = { .requests = table->requests, .size_bytes = sizeof(*table->requests),
+						      .n = table->n_which, .each = on_entry, .userdata = table };
 	int r = 0;
 
 	if (!table->diag)
 		r = sockdiag_new(&table->diag, why);
 	if (r == 0)
-		r = sockdiag_ask(table->diag, table->requests, sizeof(*table->requests), table->n_which, on_entry, table, why);
+		r = sockdiag_ask(table->diag, &questions, why);
 	if (r < 0) {
 		table->diag = sockdiag_free(table->diag);
 		return r;
@@ -287,28 +206,28 @@ static int round_read(struct conntable *table, struct why *why)
 	return 0;
 }
 
-static bool agrees(const struct conn *conn, const struct look *look)
+static bool agrees(const struct conn *conn, const struct reading *now)
 {
-	if (!conn->present || !look->present)
-		return conn->present == look->present;
-	return conn->consumed == look->consumed && conn->written == look->written;
+	if (!conn->present || !now->present)
+		return conn->present == now->present;
+	return conn->consumed == now->consumed && conn->written == now->written;
 }
 
-/* What is settled once stays so: that the application may go on with it later is not this sample's matter. Return: how many
- * are not settled yet. */
+/* A connection that is settled stays so for this sample, whatever the application does with it later. Return: how many are not
+ * settled yet. */
 static size_t settle(const struct conntable *table, struct conn_sample *sample)
 {
 	size_t open = 0;
 
 	for (size_t i = 0; i < table->n_which; i++) {
 		struct conn *conn = &sample->conn[table->which[i]];
-		const struct look *look = &table->looks[i];
+		const struct reading *now = &table->readings[i];
 
-		conn->stable = look->quiet || (sample->readings > 1 && agrees(conn, look));
-		conn->present = look->present;
-		conn->state = look->state;
-		conn->consumed = look->consumed;
-		conn->written = look->written;
+		conn->stable = now->quiet || (sample->readings > 1 && agrees(conn, now));
+		conn->present = now->present;
+		conn->state = now->state;
+		conn->consumed = now->consumed;
+		conn->written = now->written;
 		open += !conn->stable;
 	}
 	return open;
@@ -327,20 +246,20 @@ static int reserve(struct conntable *table, size_t n, struct why *why)
 		return 0;
 	free(table->wanted);
 	free(table->requests);
-	free(table->looks);
+	free(table->readings);
 	free(table->which);
 	table->cap = 0;
 	table->wanted = calloc(n, sizeof(*table->wanted));
 	table->requests = calloc(n, sizeof(*table->requests));
-	table->looks = calloc(n, sizeof(*table->looks));
+	table->readings = calloc(n, sizeof(*table->readings));
 	table->which = calloc(n, sizeof(*table->which));
-	if (!table->wanted || !table->requests || !table->looks || !table->which)
+	if (!table->wanted || !table->requests || !table->readings || !table->which)
 		return why_errno(why, -ENOMEM, "table of %zu connections", n);
 	table->cap = n;
 	return 0;
 }
 
-/* Sorted, and each once. */
+/* By inode, and each once. */
 static void list_wanted(struct conntable *table, struct conn_sample *sample, const struct conn_id *ids, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -414,7 +333,7 @@ enum conn_change conntable_compare(const struct conn_sample *before, const struc
 		return CONN_GONE;
 	if (!was || !was->stable || !was->present || !is)
 		return CONN_UNKNOWN;
-	/* Not stable is in motion: somebody reads or writes right now. */
+	/* A connection that is not stable is in motion: packets come right now. */
 	if (!is->stable || was->consumed != is->consumed || was->written != is->written)
 		return CONN_MOVED;
 	return CONN_SAME;

@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* How far each TCP connection has been read and written, as the kernel counts it.
  *
- * At commit the supervisor notes this for the connections it hands over. If the earlier version has to take over again, a
- * connection on which nothing moved since can go on; on the others the failed version has already read or answered, and
- * those bytes are not there for anybody else to interpret.
+ * Before the commit the supervisor notes this for the connections that it hands over. If the old version has to take over again, a
+ * connection on which nothing moved since can go on. From the others the failed version has read bytes that nobody else has, or it
+ * has written to them.
  */
 #pragma once
 
-#include <linux/inet_diag.h>
+#include "supervisor/custody/conn_id.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct conntable;
 struct why;
-
-#define CONN_PEER_MAX 56u /* "[IPv6]:port" */
-#define CONN_NO_TCP 1     /* conn_identify(): some other socket, or none */
-
-/* Which socket is meant: the kernel finds it by its addresses, and its inode tells it from another with the same. */
-struct conn_id {
-	unsigned long long inode;
-	uint8_t family;          /* 0: it has no peer, so there is nothing to find */
-	struct inet_diag_sockid addresses;
-};
 
 struct conn {
 	unsigned long long inode;
@@ -57,26 +48,13 @@ int conntable_new(struct conntable **ret_table, struct why *why);
 struct conntable *conntable_free(struct conntable *table);
 
 /**
- * conn_identify() - What conntable_sample() has to know of @fd; once, as the addresses of a connection do not change.
- *
- * Return: 0; CONN_NO_TCP: it is no TCP connection (a listener is none), of @ret_id only the inode is set; -errno.
- */
-int conn_identify(int fd, struct conn_id *ret_id);
-
-/** conn_bound_interface() - The interface that @fd is bound to, without which its connection cannot be found; 0: none. */
-uint32_t conn_bound_interface(int fd);
-
-/** conn_peer() - The other end, for people. Return: @buf. */
-const char *conn_peer(const struct conn_id *id, char buf[static CONN_PEER_MAX]);
-
-/**
- * conntable_sample() - Look at some connections.
- * @ids:         of the sockets, in any order. Twice the same counts once.
- * @deadline_us: monotonic. When it passes, what is not stable by then is left marked so.
+ * conntable_sample() - Read the counters of some connections.
+ * @ids:         in any order. One that is there twice counts once.
+ * @deadline_us: monotonic. Connections that are not stable by then are left marked so.
  * @ret_sample:  release with conn_sample_done().
  *
- * The kernel reads a connection's counters one after the other, and a packet may come between two of them, so each that was not
- * quiet is read until two readings agree, within a bound.
+ * The kernel reads a connection's counters one after the other, and a packet may come in between. So a connection that was not quiet
+ * is read until two readings agree, up to a number of times.
  *
  * Sees the network namespace that the calling process was in at conntable_new().
  *
@@ -91,6 +69,6 @@ void conn_sample_done(struct conn_sample *sample);
 /** conn_sample_find() - Return: borrowed from @sample; NULL if it was not asked about. */
 const struct conn *conn_sample_find(const struct conn_sample *sample, unsigned long long inode);
 
-/** conntable_compare() - What happened to @inode between two samples. */
+/** conntable_compare() - Tell what happened to @inode between two samples. */
 enum conn_change conntable_compare(const struct conn_sample *before, const struct conn_sample *after,
 				   unsigned long long inode);

@@ -102,8 +102,8 @@ static struct conn_id *ids_of(const struct custody *custody, size_t *ret_n)
 	return ids;
 }
 
-/* A socket bound to an interface is found only by that, too: few are, so it is asked for after a first look. Return: whether there
- * is something new to look with. */
+/* The kernel finds a socket that is bound to an interface only with that interface. Few sockets are bound, so ask only those that
+ * the kernel did not find. Return: true if another sample may find more. */
 static bool learn_interfaces(struct custody *custody, const struct conn_sample *sample)
 {
 	bool learned = false;
@@ -142,7 +142,7 @@ void custody_sample(struct custody *custody, struct conntable *table, struct con
 	} while (again);
 }
 
-/* Stricter than where it is decided who may go on: there, doubt is a reason against a connection; here it is none for anything. */
+/* Did it move for certain? conntable_compare() counts a doubtful connection as moved; here it stays to be looked at again. */
 static bool has_moved(const struct conn_sample *before, const struct conn *now)
 {
 	const struct conn *was = conn_sample_find(before, now->inode);
@@ -168,7 +168,7 @@ bool custody_note_moved(struct custody *custody, struct conntable *table, const 
 		entries[n] = entry;
 		ids[n++] = entry->id;
 	}
-	/* What is in too much of a motion has its turn again. */
+	/* A connection that does not come to rest in this time has its turn again later. */
 	if (n == 0 || !before->n || !table ||
 	    conntable_sample(table, ids, n, clock_now_us() + NOTE_US, &now, &why) < 0)
 		return false;

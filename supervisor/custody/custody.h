@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The duplicates the supervisor keeps of a service's descriptors while a roll may still go back. */
+/* The duplicates of a service's descriptors that the supervisor keeps while a roll may still go back. */
 #pragma once
 
 #include "supervisor/custody/conntable.h"
@@ -18,8 +18,8 @@ struct custody_entry {
 	struct conn_id id;
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 	bool since_commit; /* the new version opened it: the old one never knew it */
-	bool given_up;     /* not to be handed back: to be reset, when there is time */
-	bool known_moved;  /* custody_note_moved() has seen it: nothing more need be asked */
+	bool given_up;     /* not to be handed back, but to be reset when there is time */
+	bool known_moved;  /* custody_note_moved() has seen that it moved: no need to ask again */
 	bool moved;        /* for a resume with a journal: something was read or written since the commit, or nobody can tell */
 };
 
@@ -33,21 +33,24 @@ struct custody {
  * not match in number; -ENOMEM. What was taken stays taken. */
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
 
-/** custody_drop() - The application closed it. */
+/** custody_drop() - Close the duplicate that has this name and tag, as the application closed its own. */
 void custody_drop(struct custody *custody, const char *name, uint64_t tag);
 
-/** custody_drop_at() - Give one up. With @reset its peer gets a RST, provided nobody else holds it. Moves the last entry to @i. */
+/** custody_drop_at() - Close one duplicate. With @reset its peer gets a RST, provided nobody else holds the connection. Moves the
+ * last entry to @i. */
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
-/** custody_reset_given_up() - Drop what is marked so, with a RST. */
+
+/** custody_reset_given_up() - Close those that are given up, with a RST. */
 void custody_reset_given_up(struct custody *custody);
-/** custody_clear() - Drop all; what is marked as given up with a RST. */
+
+/** custody_clear() - Close all; those that are given up with a RST. */
 void custody_clear(struct custody *custody);
 
-/** custody_sample() - How far each TCP connection has come, for about a tenth of a second at most. @ret_sample stays empty when
- * the kernel does not say: then nothing can be compared, and every connection counts as moved. */
+/** custody_sample() - Sample how far each TCP connection has come, in about a tenth of a second at most. Connections that are known
+ * to have moved are left out. @ret_sample stays empty when the kernel does not tell: then every connection counts as moved. */
 void custody_sample(struct custody *custody, struct conntable *table, struct conn_sample *ret_sample);
 
-/** custody_note_moved() - Look at the next @at_most connections of which it is not known that they moved since @before. What moved
- * once has moved for good: custody_sample() leaves those out, so that a resume has fewer to ask for. Return: false: there is none
- * left to look at. */
+/** custody_note_moved() - Look at the next @at_most connections, and mark those that moved since @before as known to have moved. A
+ * connection that moved has moved for good, so a later custody_sample() has fewer to ask for. Return: false if none is left to look
+ * at. */
 bool custody_note_moved(struct custody *custody, struct conntable *table, const struct conn_sample *before, size_t at_most);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two ways to ask. A list (NLM_F_DUMP) is made while it is read, and the kernel walks all the sockets it has for it. A single
- * socket, named by its addresses, is looked up as a packet's would be. Such questions can lie many in one datagram; the
- * kernel answers all of them before the send returns, each with a datagram of its own, and recvmmsg(2) fetches those
- * together. For 1,000 of 2,000 sockets that is a quarter of what the list takes, and it does not grow with what others have open.
+ * There are two ways to ask. For a list (NLM_F_DUMP) the kernel walks all the sockets it has, while the list is read. A single
+ * socket, named by its addresses, it looks up as it does for a packet. Many such questions fit in one datagram. The kernel answers
+ * all of them before the send returns, each with a datagram of its own, and recvmmsg(2) fetches those together. Asking for 1,000 of
+ * 2,000 sockets takes a quarter of the time of the list, and does not take longer when others have more sockets open.
  */
 #include "supervisor/custody/sockdiag.h"
 
@@ -25,7 +25,7 @@
 #define DATAGRAM_BYTES (64u * 1024u) /* per read; fewer reads for many sockets */
 #define ASK_MAX 64u                  /* questions in one datagram */
 #define ANSWER_BYTES 1600u           /* a socket with its attributes: about 700; no power of two, for the caches */
-#define ANSWER_ROOM_BYTES 4096u      /* what one takes of the socket's buffer, with all that the kernel adds */
+#define ANSWER_ROOM_BYTES 4096u      /* of the socket's buffer for one answer, with all that the kernel adds */
 #define QUESTION_BYTES 128u
 #define RECEIVE_BYTES (128 * 1024)
 
@@ -134,7 +134,7 @@ static struct answers *answers_new(void)
 	return answers;
 }
 
-/* The kernel drops answers for which there is no room, so no more is asked at once than has. */
+/* The kernel drops answers that find no room, so ask no more at once than the socket's buffer has room for. */
 static int ask_prepare(struct sockdiag *diag, struct why *why)
 {
 	int room = 0;
@@ -156,78 +156,78 @@ static int ask_prepare(struct sockdiag *diag, struct why *why)
 	return 0;
 }
 
-static int ask_send(struct sockdiag *diag, const uint8_t *requests, size_t size, size_t first, size_t n, struct why *why)
+/* Send @n of the questions, from @first on. */
+static int ask_send(struct sockdiag *diag, const struct sockdiag_questions *questions, size_t first, size_t n, struct why *why)
 {
-	size_t length = (size_t)nlmsg_total_size((int)size);
+	const uint8_t *requests = questions->requests;
+	size_t size = questions->size_bytes, length = (size_t)nlmsg_total_size((int)size);
 	uint8_t *at = diag->answers->questions;
 	int r;
 
 	memset(at, 0, n * length);
-	for (size_t i = 0; i < n; i++, at += length) {
+	for (size_t i = first; i < first + n; i++, at += length) {
 		struct nlmsghdr *header = (struct nlmsghdr *)(void *)at;
 
 		header->nlmsg_len = (uint32_t)nlmsg_size((int)size);
 		header->nlmsg_type = SOCK_DIAG_BY_FAMILY;
 		header->nlmsg_flags = NLM_F_REQUEST;
-		header->nlmsg_seq = (uint32_t)(first + i);
-		memcpy(nlmsg_data(header), requests + (first + i) * size, size);
+		header->nlmsg_seq = (uint32_t)i;
+		memcpy(nlmsg_data(header), requests + i * size, size);
 	}
 	r = nl_sendto(diag->socket, diag->answers->questions, n * length);
 	return r < 0 ? why_set(why, -EIO, "cannot ask the kernel for sockets (sock_diag): %s", nl_geterror(r)) : 0;
 }
 
-static int answer_take(const void *data, int size, size_t n,
-		       void (*each)(size_t i, const void *entry, size_t size, void *userdata), void *userdata, struct why *why)
+/* @n_asked: how many of the questions were sent so far. */
+static int answer_take(const struct sockdiag_questions *questions, size_t n_asked, const void *data, int size, struct why *why)
 {
 	const struct nlmsghdr *header = data;
 
-	if (!nlmsg_ok(header, size) || header->nlmsg_seq >= n)
+	if (!nlmsg_ok(header, size) || header->nlmsg_seq >= n_asked)
 		return why_set(why, -EIO, "sock_diag: an answer of %d bytes to no question", size);
 	if (header->nlmsg_type == NLMSG_ERROR) {
 		const struct nlmsgerr *error = nlmsg_data(header);
 
-		/* Not there, or there under another cookie. */
+		/* There is no such socket, or one with another cookie. */
 		if (nlmsg_datalen(header) < (int)sizeof(*error) || error->error == -ENOENT || error->error == -ESTALE)
 			return 0;
 		return why_errno(why, error->error ? error->error : -EIO, "the kernel does not tell of a socket (sock_diag)");
 	}
-	each(header->nlmsg_seq, nlmsg_data(header), (size_t)nlmsg_datalen(header), userdata);
+	questions->each(header->nlmsg_seq, nlmsg_data(header), (size_t)nlmsg_datalen(header), questions->userdata);
 	return 0;
 }
 
-static int ask_batch(struct sockdiag *diag, const void *requests, size_t size, size_t first, size_t n,
-		     void (*each)(size_t i, const void *entry, size_t size, void *userdata), void *userdata, struct why *why)
+static int ask_batch(struct sockdiag *diag, const struct sockdiag_questions *questions, size_t first, size_t n, struct why *why)
 {
 	struct answers *answers = diag->answers;
 	size_t heard = 0;
-	int r = ask_send(diag, requests, size, first, n, why);
+	int r = ask_send(diag, questions, first, n, why);
 
 	while (r == 0 && heard < n) {
 		int came = recvmmsg(nl_socket_get_fd(diag->socket), answers->header, (unsigned)(n - heard), MSG_DONTWAIT, NULL);
 
 		if (came < 0 && errno == EINTR)
 			continue;
-		/* The send does not return before all is answered: what is not there was dropped. */
+		/* The kernel has answered everything before the send returns: an answer that is not there was dropped. */
 		if (came <= 0)
 			return why_set(why, -EIO, "the kernel owes answers about sockets (sock_diag): %s", strerror(errno));
 		for (int i = 0; i < came && r == 0; i++)
-			r = answer_take(answers->data[i], (int)answers->header[i].msg_len, first + n, each, userdata, why);
+			r = answer_take(questions, first + n, answers->data[i], (int)answers->header[i].msg_len, why);
 		heard += (size_t)came;
 	}
 	return r;
 }
 
-int sockdiag_ask(struct sockdiag *diag, const void *requests, size_t size, size_t n,
-		 void (*each)(size_t i, const void *entry, size_t size, void *userdata), void *userdata, struct why *why)
+int sockdiag_ask(struct sockdiag *diag, const struct sockdiag_questions *questions, struct why *why)
 {
 	int r = ask_prepare(diag, why);
 
-	if (r == 0 && (size_t)nlmsg_total_size((int)size) > QUESTION_BYTES)
-		return why_set(why, -EMSGSIZE, "sock_diag: a question of %zu bytes", size);
-	for (size_t first = 0; r == 0 && first < n; first += diag->ask_max) {
-		size_t left = n - first;
+	if (r == 0 && (size_t)nlmsg_total_size((int)questions->size_bytes) > QUESTION_BYTES)
+		return why_set(why, -EMSGSIZE, "sock_diag: a question of %zu bytes", questions->size_bytes);
+	for (size_t first = 0; r == 0 && first < questions->n; first += diag->ask_max) {
+		size_t left = questions->n - first;
 
-		r = ask_batch(diag, requests, size, first, left < diag->ask_max ? left : diag->ask_max, each, userdata, why);
+		r = ask_batch(diag, questions, first, left < diag->ask_max ? left : diag->ask_max, why);
 	}
 	return r;
 }
