@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-int journal_file_create(uint64_t size_bytes, int *ret_fd, struct why *why)
+int journal_memory_create(uint64_t size_bytes, int *ret_fd, struct why *why)
 {
 	FD_CLEANUP int fd = memfd_create("upgraded-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 

@@ -8,10 +8,10 @@
 struct why;
 
 /**
- * journal_file_create() - An empty memfd of @size_bytes.
+ * journal_memory_create() - An empty memfd of @size_bytes.
  * @ret_fd: owned by the caller.
  *
  * It takes no memory until it is written to. Its size is sealed, so that nobody who maps it can be hit by another who cuts it.
  * Return: 0 or -errno.
  */
-int journal_file_create(uint64_t size_bytes, int *ret_fd, struct why *why);
+int journal_memory_create(uint64_t size_bytes, int *ret_fd, struct why *why);

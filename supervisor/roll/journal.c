@@ -43,7 +43,7 @@ void roll_journal_begin(struct roll *roll)
 		give_up(roll, "no journal: version %s cannot apply changes", roll->result.from);
 	else if (!roll->new->hello->hello->journals)
 		give_up(roll, "no journal: version %s does not write changes down", roll->result.to);
-	else if (journal_file_create(roll->unit->journal_bytes, &roll->journal_fd, &why) < 0)
+	else if (journal_memory_create(roll->unit->journal_bytes, &roll->journal_fd, &why) < 0)
 		give_up(roll, "no journal: %s", why.text);
 	else
 		roll->result.journal = true;
