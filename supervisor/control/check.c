@@ -58,7 +58,7 @@ static bool check_users(struct registry *registry, struct why *detail)
 			whose = s->name;
 		unit_free(unit);
 	}
-	if (obstacles_may_restore_users()) {
+	if (criu_may_restore_users()) {
 		why_set(detail, 0, "processes of any user can be restored");
 		return true;
 	}

@@ -40,9 +40,9 @@ static const struct service *service_of(const struct images_call *call, const ch
 
 static bool is_busy(const struct images_call *call, const struct image_entry *entry)
 {
-	uint64_t busy = service_images_busy(service_of(call, entry->service));
+	struct image_set busy = service_images_busy(service_of(call, entry->service));
 
-	return busy && busy == entry->generation;
+	return image_set_has(&busy, entry->generation);
 }
 
 static void tell_image(struct images_call *call, const struct image_entry *entry)
@@ -208,7 +208,7 @@ static void gc_one(struct images_call *call)
 	struct why why = { 0 };
 	int r;
 
-	if (service_images_busy(service_of(call, entry->service)) == entry->generation) {
+	if (is_busy(call, entry)) {
 		answer(call, WIRE_EXIT_BUSY, "the roll that is under way may go back to it", "wait for the end of the roll",
 		       "the image is in use; nothing was removed");
 		return;
@@ -232,10 +232,11 @@ static void gc(struct images_call *call)
 		struct image_list part = { .entries = &call->list.entries[i] };
 		const struct service *service = service_of(call, part.entries->service);
 		struct image_limits limits = service_images_limits(service);
+		struct image_set busy = service_images_busy(service);
 
 		for (next = i; next < call->list.n && strcmp(call->list.entries[next].service, part.entries->service) == 0; next++)
 			part.n++;
-		image_store_judge(&part, &limits, service_images_busy(service), (int64_t)now);
+		image_store_judge(&part, &limits, &busy, (int64_t)now);
 		for (size_t k = part.n; r == 0 && k > 0; k--) {
 			struct image_entry *entry = &part.entries[k - 1];
 
@@ -262,10 +263,11 @@ void images_gc_all(struct registry *registry)
 		const char *name = call.list.entries[i].service;
 		const struct service *service = service_of(&call, name);
 		struct image_limits limits = service_images_limits(service);
+		struct image_set busy = service_images_busy(service);
 
 		if (i > 0 && strcmp(call.list.entries[i - 1].service, name) == 0)
 			continue;
-		if (image_store_gc(registry->host.site.images_root, name, &limits, service_images_busy(service), NULL, &why) < 0)
+		if (image_store_gc(registry->host.site.images_root, name, &limits, &busy, NULL, &why) < 0)
 			log_warning("images: %s", why.text);
 	}
 	image_list_done(&call.list);

@@ -188,7 +188,26 @@ int image_store_newest(const char *root, const char *service, const char *versio
 
 /* ---- the limits ---- */
 
-void image_store_judge(struct image_list *list, const struct image_limits *limits, uint64_t busy, int64_t now_s)
+void image_set_add(struct image_set *set, uint64_t generation)
+{
+	if (!generation || image_set_has(set, generation))
+		return;
+	/* Better an image too many than the one that a roll needs. */
+	set->all = set->n == IMAGE_SET_MAX;
+	if (!set->all)
+		set->generation[set->n++] = generation;
+}
+
+bool image_set_has(const struct image_set *set, uint64_t generation)
+{
+	bool found = set->all;
+
+	for (size_t i = 0; i < set->n && !found; i++)
+		found = set->generation[i] == generation;
+	return found;
+}
+
+void image_store_judge(struct image_list *list, const struct image_limits *limits, const struct image_set *busy, int64_t now_s)
 {
 	uint64_t size_bytes = 0;
 	unsigned n = 0;
@@ -199,7 +218,7 @@ void image_store_judge(struct image_list *list, const struct image_limits *limit
 		uint64_t age_s = now_s > entry->taken_at_s ? (uint64_t)now_s - (uint64_t)entry->taken_at_s : 0;
 
 		size_bytes += entry->size_bytes;
-		if (busy && entry->generation == busy)
+		if (image_set_has(busy, entry->generation))
 			entry->verdict = IMAGE_IN_USE;
 		else if (*entry->kept.text)
 			entry->verdict = IMAGE_KEPT;
@@ -226,7 +245,7 @@ int image_entry_remove(struct image_entry *entry, struct why *why)
 	return r;
 }
 
-int image_store_gc(const char *root, const char *service, const struct image_limits *limits, uint64_t busy,
+int image_store_gc(const char *root, const char *service, const struct image_limits *limits, const struct image_set *busy,
 		   struct image_list *ret, struct why *why)
 {
 	struct image_list list;

@@ -49,9 +49,21 @@ void image_list_only(struct image_list *list, size_t i);
 /** image_store_newest() - Of @service, that can be used; of @version, if that is not NULL. Return: 0; -ENOENT; -errno. */
 int image_store_newest(const char *root, const char *service, const char *version, struct image **ret_image, struct why *why);
 
-/** image_store_judge() - Give each image of one service its verdict. @busy: the generation in use; 0: none. @now_s:
- * CLOCK_REALTIME. */
-void image_store_judge(struct image_list *list, const struct image_limits *limits, uint64_t busy, int64_t now_s);
+#define IMAGE_SET_MAX 64u
+
+/* Images by their generations: those that rolls under way may go back to. */
+struct image_set {
+	uint64_t generation[IMAGE_SET_MAX];
+	size_t n;
+	bool all; /* more were added than there is room for: every image counts as one of them */
+};
+
+/** image_set_add() - @generation: 0: nothing is added. */
+void image_set_add(struct image_set *set, uint64_t generation);
+bool image_set_has(const struct image_set *set, uint64_t generation);
+
+/** image_store_judge() - Give each image of one service its verdict. @busy: those in use. @now_s: CLOCK_REALTIME. */
+void image_store_judge(struct image_list *list, const struct image_limits *limits, const struct image_set *busy, int64_t now_s);
 
 /**
  * image_store_gc() - Remove what is beyond the limits, oldest first.
@@ -59,7 +71,7 @@ void image_store_judge(struct image_list *list, const struct image_limits *limit
  *
  * Return: how many were removed, or -errno. Each is logged.
  */
-int image_store_gc(const char *root, const char *service, const struct image_limits *limits, uint64_t busy,
+int image_store_gc(const char *root, const char *service, const struct image_limits *limits, const struct image_set *busy,
 		   struct image_list *ret, struct why *why);
 
 /** image_entry_remove() - Whatever the limits say. Return: 0 or -errno. */

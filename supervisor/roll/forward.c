@@ -300,10 +300,11 @@ static void no_image(struct roll *roll, const char *reason)
 /* The earlier images that a new one puts beyond the limits; the new one is in use. */
 static void make_room(const struct roll *roll)
 {
+	struct image_set busy = { .n = 0 };
 	struct why why = { 0 };
 
-	if (image_store_gc(roll->site->images_root, roll->unit->name, &roll->unit->image_limits, roll->image->generation, NULL,
-			   &why) < 0)
+	image_set_add(&busy, roll->image->generation);
+	if (image_store_gc(roll->site->images_root, roll->unit->name, &roll->unit->image_limits, &busy, NULL, &why) < 0)
 		log_warning("%s: images: %s", roll->unit->name, why.text);
 }
 

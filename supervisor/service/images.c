@@ -4,9 +4,13 @@
 
 #include <stdio.h>
 
-uint64_t service_images_busy(const struct service *service)
+struct image_set service_images_busy(const struct service *service)
 {
-	return service && service->roll ? roll_image_generation(service->roll) : 0;
+	struct image_set busy = { .n = 0 };
+
+	if (service && service->roll)
+		image_set_add(&busy, roll_image_generation(service->roll));
+	return busy;
 }
 
 pid_t service_images_parked(const struct service *service, uint64_t generation)
@@ -36,9 +40,10 @@ struct image_limits service_images_limits(const struct service *service)
 void service_images_gc(const struct service *service)
 {
 	struct image_limits limits = service_images_limits(service);
+	struct image_set busy = service_images_busy(service);
 	struct why why = { 0 };
 
-	if (image_store_gc(service->host->site.images_root, service->name, &limits, service_images_busy(service), NULL, &why) < 0)
+	if (image_store_gc(service->host->site.images_root, service->name, &limits, &busy, NULL, &why) < 0)
 		log_warning("%s: images: %s", service->name, why.text);
 }
 

@@ -89,8 +89,8 @@ bool service_is_idle(const struct service *service);
 
 /* ---- images.c ---- */
 
-/** service_images_busy() - The generation of the image that the roll under way may need; 0: none. */
-uint64_t service_images_busy(const struct service *service);
+/** service_images_busy() - The images that rolls under way may need. */
+struct image_set service_images_busy(const struct service *service);
 /** service_images_parked() - The parked process that image @generation was taken of: it has the image's pid, and is ended before
  * the image is used. Return: its pid; 0: there is none. */
 pid_t service_images_parked(const struct service *service, uint64_t generation);

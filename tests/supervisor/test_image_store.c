@@ -115,12 +115,14 @@ Test(image_store, lists_what_cannot_be_used_with_the_reason, .init = set_up, .fi
 
 /* ---- the limits ---- */
 
-static void judge(const struct image_limits *limits, uint64_t busy, const enum image_verdict *expected, size_t n)
+static void judge(const struct image_limits *limits, uint64_t in_use, const enum image_verdict *expected, size_t n)
 {
+	struct image_set busy = { .n = 0 };
 	struct image_list list;
 
+	image_set_add(&busy, in_use);
 	cr_assert(image_store_list(root, "web", &list, NULL) == 0 && list.n == n);
-	image_store_judge(&list, limits, busy, NOW_S);
+	image_store_judge(&list, limits, &busy, NOW_S);
 	for (size_t i = 0; i < n; i++)
 		cr_assert(list.entries[i].verdict == expected[i], "generation %llu: %s",
 			  (unsigned long long)list.entries[i].generation, image_verdict_name(list.entries[i].verdict));
@@ -180,9 +182,34 @@ Test(image_store, gives_no_place_to_what_cannot_be_used, .init = set_up, .fini =
 	JUDGE(LIMITS(.keep = 1), 0, IMAGE_STAYS, IMAGE_STAYS);
 }
 
+Test(image_store, knows_the_images_that_are_in_use)
+{
+	struct image_set set = { .n = 0 };
+
+	cr_assert_not(image_set_has(&set, 0));
+	image_set_add(&set, 0);
+	cr_assert_eq(set.n, 0);
+	for (uint64_t generation = 1; generation <= IMAGE_SET_MAX; generation++)
+		image_set_add(&set, generation);
+	image_set_add(&set, 1);
+	cr_assert(image_set_has(&set, 1) && image_set_has(&set, IMAGE_SET_MAX));
+	cr_assert_not(image_set_has(&set, IMAGE_SET_MAX + 1));
+}
+
+Test(image_store, holds_every_image_in_use_when_there_are_too_many)
+{
+	struct image_set set = { .n = 0 };
+
+	for (uint64_t generation = 1; generation <= IMAGE_SET_MAX + 1; generation++)
+		image_set_add(&set, generation);
+	cr_assert(image_set_has(&set, IMAGE_SET_MAX + 1));
+	cr_assert(image_set_has(&set, 1000));
+}
+
 Test(image_store, keeps_what_it_was_told_to_keep, .init = set_up, .fini = tear_down)
 {
 	struct image_limits limits = { .keep = 0, .max_age_us = 1, .max_size_bytes = 1 };
+	const struct image_set none = { .n = 0 };
 	struct image_list list;
 	struct image *image;
 	struct why why;
@@ -192,7 +219,7 @@ Test(image_store, keeps_what_it_was_told_to_keep, .init = set_up, .fini = tear_d
 	cr_assert(image_load(root, "web", 1, &image, &why) == 0);
 	cr_assert(image_keep(image, "for\na reason", &why) == 0, "%s", why.text);
 	image_free(image);
-	cr_assert(image_store_gc(root, "web", &limits, 0, &list, &why) == 1);
+	cr_assert(image_store_gc(root, "web", &limits, &none, &list, &why) == 1);
 	cr_assert(!exists("web", 2) && exists("web", 1));
 	cr_assert(list.n == 2 && list.entries[0].removed && list.entries[1].verdict == IMAGE_KEPT);
 	cr_assert_str_eq(list.entries[1].kept.text, "for");
@@ -202,6 +229,7 @@ Test(image_store, keeps_what_it_was_told_to_keep, .init = set_up, .fini = tear_d
 
 Test(image_store, gc_removes_and_says_what, .init = set_up, .fini = tear_down)
 {
+	const struct image_set none = { .n = 0 }, third = { .generation = { 3 }, .n = 1 };
 	struct image_limits limits = { .keep = 1 };
 	struct image_list list;
 	struct why why;
@@ -210,12 +238,12 @@ Test(image_store, gc_removes_and_says_what, .init = set_up, .fini = tear_down)
 	image_make("web", 2, "v", NOW_S, 10);
 	image_make("web", 3, "v", NOW_S, 10);
 	image_make("other", 1, "v", NOW_S, 10);
-	cr_assert(image_store_gc(root, "web", &limits, 3, &list, &why) == 1, "%s", why.text);
+	cr_assert(image_store_gc(root, "web", &limits, &third, &list, &why) == 1, "%s", why.text);
 	cr_assert(exists("web", 3) && exists("web", 2) && !exists("web", 1) && exists("other", 1));
 	cr_assert(list.entries[2].removed && !list.entries[1].removed);
 	image_list_done(&list);
-	cr_assert(image_store_gc(root, "web", &limits, 0, NULL, &why) == 1);
+	cr_assert(image_store_gc(root, "web", &limits, &none, NULL, &why) == 1);
 	cr_assert(exists("web", 3) && !exists("web", 2));
-	cr_assert(image_store_gc(root, "web", &limits, 0, NULL, &why) == 0);
-	cr_assert(image_store_gc(root, "nobody", &limits, 0, NULL, &why) == 0);
+	cr_assert(image_store_gc(root, "web", &limits, &none, NULL, &why) == 0);
+	cr_assert(image_store_gc(root, "nobody", &limits, &none, NULL, &why) == 0);
 }
