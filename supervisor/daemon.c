@@ -31,23 +31,10 @@ struct supervisor {
 	int signals, run_lock, state_lock;
 	struct source signal_source;
 	char *control_path, *images_root;
-	struct asker asker; /* asks for the services' end when the daemon ends */
 	struct timer look_again, images_gc;
 	struct why why;
 	bool ending;
 };
-
-static void on_nothing(struct asker *asker, const Upgraded__Wire__Progress *progress)
-{
-	(void)asker;
-	(void)progress;
-}
-
-static void on_ended(struct asker *asker, const Upgraded__Wire__Result *result)
-{
-	(void)asker;
-	(void)result;
-}
 
 #define IMAGES_GC_US (3600 * USEC_PER_SEC)
 
@@ -66,20 +53,17 @@ static void on_images_gc(struct timer *timer)
 static void end_services(struct timer *timer)
 {
 	struct supervisor *supervisor = container_of(timer, struct supervisor, look_again);
+	struct registry *registry = &supervisor->registry;
 	bool idle = true;
 
-	for (struct service *s = supervisor->registry.services; s; s = s->next) {
-		if (s->state == SERVICE_WAITING || s->state == SERVICE_RUNNING) {
-			service_cancel_roll(s);
-			if (!s->roll)
-				service_stop(s, &supervisor->asker);
-		}
+	for (struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s)) {
+		service_end(s);
 		idle &= service_is_idle(s);
 	}
 	if (idle && !supervisor->graveyard.first)
-		loop_stop(supervisor->registry.host.site.loop, 0);
+		loop_stop(registry->host.site.loop, 0);
 	else
-		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
+		timer_arm(registry->host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
 }
 
 static void on_signal(struct source *source, uint32_t events)
@@ -230,12 +214,7 @@ static void end(struct supervisor *supervisor)
 	timer_disarm(&supervisor->look_again);
 	timer_disarm(&supervisor->images_gc);
 	strays_done(&supervisor->strays);
-	while (registry->services) {
-		struct service *service = registry->services;
-
-		registry->services = service->next;
-		service_free(service);
-	}
+	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);
@@ -253,9 +232,7 @@ static void end(struct supervisor *supervisor)
 
 int daemon_run(const struct daemon_config *config, struct why *why)
 {
-	struct supervisor supervisor = {
-		.signals = -1, .run_lock = -1, .state_lock = -1, .asker = { .on_progress = on_nothing, .on_result = on_ended }
-	};
+	struct supervisor supervisor = { .signals = -1, .run_lock = -1, .state_lock = -1 };
 	int r;
 
 	/* Processes whose parent was ours and died become ours, and are reaped (strays.h). */

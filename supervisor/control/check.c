@@ -2,6 +2,7 @@
 #include "supervisor/control/check.h"
 
 #include "supervisor/control/client.h"
+#include "supervisor/criu/obstacles.h"
 #include "supervisor/service/registry.h"
 
 #include <string.h>
@@ -33,10 +34,10 @@ static bool check_services(struct registry *registry, struct why *detail)
 
 	if (registry_scan(registry, detail) < 0)
 		return false;
-	for (const struct service *s = registry->services; s; s = s->next, n++) {
+	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s), n++) {
 		struct unit *unit;
 
-		if (unit_load(registry->host.config_dir, s->name, &unit, detail) < 0)
+		if (unit_load(registry->host.config_dir, service_name(s), &unit, detail) < 0)
 			return false;
 		unit_free(unit);
 	}
@@ -49,13 +50,13 @@ static bool check_users(struct registry *registry, struct why *detail)
 {
 	const char *whose = NULL;
 
-	for (const struct service *s = registry->services; s && !whose; s = s->next) {
+	for (const struct service *s = registry_next(registry, NULL); s && !whose; s = registry_next(registry, s)) {
 		struct unit *unit;
 
-		if (unit_load(registry->host.config_dir, s->name, &unit, NULL) < 0)
+		if (unit_load(registry->host.config_dir, service_name(s), &unit, NULL) < 0)
 			continue;
 		if (*unit->user && strcmp(unit->user, "root") != 0)
-			whose = s->name;
+			whose = service_name(s);
 		unit_free(unit);
 	}
 	if (criu_may_restore_users()) {

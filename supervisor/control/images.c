@@ -30,17 +30,9 @@ struct images_call {
 	struct checksum_job sums;
 };
 
-static const struct service *service_of(const struct images_call *call, const char *name)
-{
-	for (const struct service *s = call->registry->services; s; s = s->next)
-		if (strcmp(s->name, name) == 0)
-			return s;
-	return NULL;
-}
-
 static bool is_busy(const struct images_call *call, const struct image_entry *entry)
 {
-	struct image_set busy = service_images_busy(service_of(call, entry->service));
+	struct image_set busy = service_images_busy(registry_known(call->registry, entry->service));
 
 	return image_set_has(&busy, entry->generation);
 }
@@ -122,7 +114,7 @@ static void check_files(struct image_info *told, const struct images_call *call,
 
 static pid_t parked_pid(const struct images_call *call, const struct image_entry *entry)
 {
-	return service_images_parked(service_of(call, entry->service), entry->generation);
+	return service_images_parked(registry_known(call->registry, entry->service), entry->generation);
 }
 
 static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_why)
@@ -230,7 +222,7 @@ static void gc(struct images_call *call)
 	/* Judged service by service: the list is in the order of their names. */
 	for (size_t i = 0, next; i < call->list.n; i = next) {
 		struct image_list part = { .entries = &call->list.entries[i] };
-		const struct service *service = service_of(call, part.entries->service);
+		const struct service *service = registry_known(call->registry, part.entries->service);
 		struct image_limits limits = service_images_limits(service);
 		struct image_set busy = service_images_busy(service);
 
@@ -261,7 +253,7 @@ void images_gc_all(struct registry *registry)
 		log_warning("images: %s", why.text);
 	for (size_t i = 0; i < call.list.n; i++) {
 		const char *name = call.list.entries[i].service;
-		const struct service *service = service_of(&call, name);
+		const struct service *service = registry_known(registry, name);
 		struct image_limits limits = service_images_limits(service);
 		struct image_set busy = service_images_busy(service);
 

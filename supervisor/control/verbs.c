@@ -5,6 +5,7 @@
 #include "supervisor/control/client.h"
 #include "supervisor/control/images.h"
 #include "supervisor/service/registry.h"
+#include "supervisor/service/report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,39 +15,60 @@ static void answer_statuses(struct client *client, const struct service *only)
 {
 	struct registry *registry = client->registry;
 	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
-	struct status_scratch *scratches;
-	Upgraded__Wire__ServiceStatus *statuses, **list;
+	Upgraded__Wire__ServiceStatus **list;
+	struct status *statuses;
 	size_t n = 0, i = 0;
 
-	for (const struct service *s = registry->services; s; s = s->next)
+	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
 		n++;
-	scratches = calloc(n + 1, sizeof(*scratches));
 	statuses = calloc(n + 1, sizeof(*statuses));
 	list = calloc(n + 1, sizeof(*list));
-	if (scratches && statuses && list) {
-		for (const struct service *s = registry->services; s; s = s->next) {
+	if (statuses && list) {
+		for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s)) {
 			if (only && s != only)
 				continue;
-			service_status(s, &statuses[i], &scratches[i]);
-			list[i] = &statuses[i];
+			service_status(s, &statuses[i]);
+			list[i] = &statuses[i].message;
 			i++;
 		}
 		result.n_services = i;
 		result.services = list;
-		if (only && strcmp(statuses[0].state, "running") != 0 && service_is_idle(only))
+		if (only && service_is_idle(only))
 			result.code = WIRE_EXIT_NOT_RUNNING;
 		client_send_result(client, &result);
 	} else {
 		client_answer(client, WIRE_EXIT_ERROR, "out of memory", NULL, NULL);
 	}
+	for (size_t k = 0; statuses && k < i; k++)
+		status_done(&statuses[k]);
 	free(list);
 	free(statuses);
-	free(scratches);
+}
+
+static const char *roll_request_parse(const Upgraded__Wire__Request *request, struct roll_request *ret)
+{
+	*ret = (struct roll_request){ .bake_us = request->bake_us, .require_image = request->require_image };
+	snprintf(ret->version, sizeof(ret->version), "%s", request->version);
+	ret->sets_rollback = *request->rollback;
+	ret->sets_verify = *request->verify;
+	if (ret->sets_rollback && !unit_rollback_parse(request->rollback, &ret->rollback))
+		return "rollback is one of auto, parked, image, none; verify is none or roundtrip";
+	if (ret->sets_verify && !unit_verify_parse(request->verify, &ret->verify))
+		return "rollback is one of auto, parked, image, none; verify is none or roundtrip";
+	if (strcmp(request->way, "parked") == 0)
+		ret->way = UNDO_PARKED;
+	else if (strcmp(request->way, "image") == 0)
+		ret->way = UNDO_IMAGE;
+	else if (*request->way && strcmp(request->way, "live") != 0)
+		return "way is one of live, parked, image";
+	return NULL;
 }
 
 static void handle_service_verb(struct client *client, const Upgraded__Wire__Request *request, struct wire_fds *fds)
 {
 	struct why why = { 0 };
+	struct roll_request parsed;
+	const char *complaint;
 	struct service *service = registry_find(client->registry, request->service, &why);
 
 	if (!service) {
@@ -57,6 +79,11 @@ static void handle_service_verb(struct client *client, const Upgraded__Wire__Req
 		client_answer(client,
 		       bad_name ? WIRE_EXIT_USAGE : WIRE_EXIT_NO_SUCH_SERVICE,
 		       text, why.text, "upgradectl list shows the services");
+		return;
+	}
+	complaint = roll_request_parse(request, &parsed);
+	if (complaint) {
+		client_answer(client, WIRE_EXIT_USAGE, complaint, NULL, NULL);
 		return;
 	}
 	client->asker.wait_commit = request->wait_commit;
@@ -72,16 +99,19 @@ static void handle_service_verb(struct client *client, const Upgraded__Wire__Req
 		service_stop(service, &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_ROLL:
-		service_roll(service, request, &client->asker);
+		service_roll(service, &parsed, &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_SAVE:
-		service_save(service, wire_fds_claim(fds, 0), &client->asker);
+		if (!fds->n)
+			client_answer(client, WIRE_EXIT_USAGE, "save came without a file to write to", NULL, NULL);
+		else
+			service_save(service, wire_fds_claim(fds, 0), &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_UNDO:
-		service_undo(service, request, &client->asker);
+		service_undo(service, &parsed, &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_PLAN:
-		service_plan(service, request, &client->asker);
+		service_plan(service, &parsed, &client->asker);
 		break;
 	case UPGRADED__WIRE__VERB__VERB_PACK:
 		service_pack(service, &client->asker);

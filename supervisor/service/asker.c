@@ -1,8 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* Whoever waits for something: told how it gets on, and answered once. */
 #include "supervisor/service/private.h"
+#include "supervisor/service/report.h"
 
 #include <stdio.h>
+
+void answer_pack(const struct answer *answer, struct answer_message *ret)
+{
+	const struct lines *lines = answer->roll ? &answer->roll->lines : answer->lines;
+	Upgraded__Wire__Result *result = &ret->result;
+
+	if (answer->with)
+		*result = *answer->with;
+	else
+		upgraded__wire__result__init(result);
+	result->code = (uint32_t)answer->code;
+	result->text = text_of(answer->text);
+	result->cause = text_of(answer->cause);
+	result->next = text_of(answer->next);
+	result->serving = text_of(answer->serving);
+	result->n_log_lines = report_lines(lines, ret->lines);
+	result->log_lines = ret->lines;
+	if (answer->roll) {
+		report_roll(answer->roll, &ret->report, ret->started, sizeof(ret->started), ret->lines);
+		result->roll = &ret->report;
+	}
+}
+
+void asker_answer(struct asker *asker, const struct answer *answer)
+{
+	struct answer_message message;
+
+	answer_pack(answer, &message);
+	asker->on_result(asker, &message.result);
+}
 
 void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
 {
@@ -11,67 +41,31 @@ void asker_progress(struct asker *asker, const char *phase, pid_t pid, const cha
 	if (!asker)
 		return;
 	progress.at_us = clock_now_us();
-	progress.phase = (char *)(uintptr_t)phase;
-	progress.text = (char *)(uintptr_t)text;
+	progress.phase = text_of(phase);
+	progress.text = text_of(text);
 	progress.pid = pid;
 	progress.elapsed_us = progress.at_us - since_us;
 	asker->on_progress(asker, &progress);
 }
 
-void service_forget(struct asker *asker)
+/* ---- rolls ---- */
+
+/* An image was required and looked for before the roll; that it failed after the commit is only told. */
+static struct answer of_missed_image(const char *service, const struct roll_result *roll, char *text)
 {
-	if (asker->service && asker->service->asker == asker)
-		asker->service->asker = NULL;
-	if (asker->service)
-		service_plan_forget(asker->service, asker);
-	if (asker->service && asker->service->visitor == asker)
-		asker->service->visitor = NULL;
-	asker->service = NULL;
+	snprintf(text, ANSWER_TEXT_BYTES,
+		 "%s: version %s serves, but the image that was required could not be taken; the way back is %s", service,
+		 roll->to, roll->way_back);
+	return (struct answer){
+		.code = WIRE_EXIT_DONE,
+		.text = text,
+		.cause = roll->image_missed.text,
+		.next = "a failure of it would be answered from memory, within the bake",
+		.roll = roll,
+	};
 }
 
-void service_result(const struct service *service, struct asker *asker, Upgraded__Wire__Result *result)
-{
-	const struct instance *who = service_serving(service);
-	char now[128];
-
-	if (who && !who->exited)
-		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
-	else
-		snprintf(now, sizeof(now), "nothing");
-	result->serving = now;
-	asker->on_result(asker, result);
-}
-
-void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
-		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
-{
-	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
-	Upgraded__Wire__RollReport report;
-	char text[512], started[32], *line_list[INSTANCE_LINES];
-	va_list args;
-
-	if (!asker)
-		return;
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	result.code = (uint32_t)code;
-	result.text = text;
-	result.cause = text_of(cause);
-	result.next = text_of(next);
-	if (roll) {
-		service_fill_report(roll, &report, started, sizeof(started), line_list);
-		result.roll = &report;
-		lines = &roll->lines;
-	}
-	for (unsigned i = 0; lines && i < lines->n; i++)
-		line_list[result.n_log_lines++] = text_of(lines->text[(lines->first + i) % INSTANCE_LINES]);
-	result.log_lines = line_list;
-	service_forget(asker);
-	service_result(service, asker, &result);
-}
-
-void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll)
+struct answer answer_of_roll(const char *service, const struct roll_result *roll, char text[static ANSWER_TEXT_BYTES])
 {
 	static const struct {
 		enum wire_exit code;
@@ -102,17 +96,82 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 	};
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
 	enum roll_outcome outcome = roll->over ? roll->outcome : ROLL_IS_DONE;
-	const char *next = answers[outcome].next;
+	struct answer answer = { .text = text, .cause = roll->cause.text, .roll = roll };
 
-	if (outcome == ROLL_IS_DONE && *roll->image_missed.text) {
-		service_answer(service, asker, WIRE_EXIT_DONE, NULL, roll, roll->image_missed.text,
-			       "a failure of it would be answered from memory, within the bake",
-			       "%s: version %s serves, but the image that was required could not be taken; the way back is %s",
-			       service->name, roll->to, roll->way_back);
-		return;
-	}
+	if (outcome == ROLL_IS_DONE && *roll->image_missed.text)
+		return of_missed_image(service, roll, text);
+	answer.code = answers[outcome].code;
+	answer.next = answers[outcome].next;
 	if (roll->journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
-		next = "its journal made up for it: nothing is lost; mend the cause before you roll again";
-	service_answer(service, asker, answers[outcome].code, NULL, roll, roll->cause.text, next,
-		       "%s: %s%s%s", service->name, answers[outcome].before, roll->to, answers[outcome].after);
+		answer.next = "its journal made up for it: nothing is lost; mend the cause before you roll again";
+	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, answers[outcome].before, roll->to, answers[outcome].after);
+	return answer;
+}
+
+/* ---- who waits for a service ---- */
+
+void service_wait(struct service *service, struct asker *asker)
+{
+	service->asker = asker;
+	if (asker)
+		asker->service = service;
+}
+
+void service_forget(struct asker *asker)
+{
+	struct service *service = asker->service;
+
+	asker->service = NULL;
+	if (!service)
+		return;
+	if (service->asker == asker)
+		service->asker = NULL;
+	if (service->bake_call.asker == asker)
+		service->bake_call.asker = NULL;
+	service_plan_forget(service, asker);
+}
+
+static const struct instance *serving(const struct service *service)
+{
+	const struct instance *found = NULL;
+
+	for (const struct member *member = service->members; member && !found; member = member->next)
+		found = member_serving(member);
+	return found;
+}
+
+static void send_answer(struct service *service, struct asker *asker, struct answer *answer)
+{
+	const struct instance *who = serving(service);
+	char now[128] = "nothing";
+
+	if (who && !who->exited)
+		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
+	answer->serving = now;
+	service_forget(asker);
+	asker_answer(asker, answer);
+}
+
+void service_answer(struct service *service, struct asker *asker, const struct answer *half, const char *fmt, ...)
+{
+	struct answer whole = *half;
+	char text[ANSWER_TEXT_BYTES];
+	va_list args;
+
+	if (!asker)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	whole.text = text;
+	send_answer(service, asker, &whole);
+}
+
+void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll)
+{
+	char text[ANSWER_TEXT_BYTES];
+	struct answer whole = answer_of_roll(service->name, roll, text);
+
+	if (asker)
+		send_answer(service, asker, &whole);
 }

@@ -2,9 +2,12 @@
 /* Whoever waits for something that was asked of a service: told how it gets on, and answered once. */
 #pragma once
 
+#include "supervisor/process/instance.h"
+#include "supervisor/roll/roll.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct service;
@@ -16,6 +19,44 @@ struct asker {
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
 };
+
+#define ANSWER_TEXT_BYTES 512u
+
+/* The one answer to what was asked. Everything is borrowed until it was sent. */
+struct answer {
+	enum wire_exit code;
+	const char *text;                  /* one sentence: what happened */
+	const char *cause;                 /* why; NULL: there is nothing to say */
+	const char *next;                  /* what to do now; NULL: nothing */
+	const char *serving;               /* what serves now; NULL: it does not matter here */
+	const struct lines *lines;         /* the last that the process printed; NULL: none */
+	const struct roll_result *roll;    /* a roll to report on, whose lines count instead of @lines; NULL: none */
+	const Upgraded__Wire__Result *with; /* lists and reports that go along: services, checks, images, ...; NULL: none */
+};
+
+/* An answer as it travels. */
+struct answer_message {
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport report;
+	char *lines[INSTANCE_LINES];
+	char started[32];
+};
+
+/** answer_pack() - Fill @ret, which borrows from @answer and from itself: it must not be moved. */
+void answer_pack(const struct answer *answer, struct answer_message *ret);
+
+/**
+ * answer_of_roll() - What is to be said of a roll: at its commit, or at its end.
+ * @service: its name.
+ * @text:    gets the sentence, which the answer borrows.
+ */
+struct answer answer_of_roll(const char *service, const struct roll_result *roll, char text[static ANSWER_TEXT_BYTES]);
+
+/** asker_answer() - Send @answer to an asker that no service knows. */
+void asker_answer(struct asker *asker, const struct answer *answer);
+
+/** asker_progress() - Tell @asker how what it waits for gets on. @asker: NULL: nobody. @since_us: when that began. */
+void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);
 
 /** text_of() - protobuf-c's strings are not const, but packing does not write to them. NULL: "". */
 static inline char *text_of(const char *text)

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/* The images of one service: which one a roll needs, and how many stay. */
+/* The images of one service: which ones rolls need, and how many stay. */
 #include "supervisor/service/private.h"
-
-#include <stdio.h>
 
 struct image_set service_images_busy(const struct service *service)
 {
 	struct image_set busy = { .n = 0 };
 
-	if (service && service->roll)
-		image_set_add(&busy, roll_image_generation(service->roll));
+	for (const struct member *member = service ? service->members : NULL; member; member = member->next)
+		if (member->roll)
+			image_set_add(&busy, roll_image_generation(member->roll));
 	return busy;
 }
 
 pid_t service_images_parked(const struct service *service, uint64_t generation)
 {
-	const struct instance *old = service && service->roll ? roll_old(service->roll) : NULL;
+	for (const struct member *member = service ? service->members : NULL; member; member = member->next) {
+		const struct instance *old = member->roll ? roll_old(member->roll) : NULL;
 
-	if (!old || !instance_is_alive(old) || roll_image_generation(service->roll) != generation)
-		return 0;
-	return old->child.pid;
+		if (old && instance_is_alive(old) && roll_image_generation(member->roll) == generation)
+			return old->child.pid;
+	}
+	return 0;
 }
 
 struct image_limits service_images_limits(const struct service *service)

@@ -2,54 +2,105 @@
 /* Between the files of this folder. */
 #pragma once
 
+#include "supervisor/plan/plan.h"
+#include "supervisor/service/history.h"
+#include "supervisor/service/member.h"
 #include "supervisor/service/service.h"
+
+/* Somebody asked something of a bake (an undo, a pack) while the asker of the roll itself may still wait for the end of it. */
+struct bake_call {
+	struct asker *asker;   /* NULL: nobody */
+	bool packs;            /* a pack was asked for, and nothing else */
+	uint64_t undo_bake_us; /* what the bake after an undo is to be; 0: as configured */
+};
+
+struct service {
+	struct service *next; /* the registry's */
+	struct service_host *host;
+	char name[UNIT_NAME_MAX + 1];
+	struct unit *unit;                /* as of the last start or roll; NULL before the first */
+	char version[UNIT_NAME_MAX + 1];  /* that is wanted: of the last start, or of the last roll that committed */
+	struct member *members;           /* as many as processes are wanted to serve: one */
+	struct history history;           /* what undo goes back to */
+	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
+	struct bake_call bake_call;
+	struct service_save *save;        /* under way; NULL: none */
+	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
+	struct plan_pauses pauses;
+	struct roll_result last;          /* of its rolls, if @has_last */
+	bool has_last;
+};
 
 /* ---- service.c ---- */
 
+/** service_member() - The member that a roll, a save and a plan are about. There is one; where there are several, each caller of
+ * this has to choose. */
+struct member *service_member(const struct service *service);
 void service_set_version(struct service *service, const char *version);
-
-/* ---- member.c: the life of one process ---- */
-
-/** member_set_state_file() - Where the state of a start from a file is read; its owner from here on is the service. */
-void member_set_state_file(struct service *service, int file_consume);
-/** member_spawn() - Start the service's version. Return: 0; -errno with the reason in @service->failure. */
-int member_spawn(struct service *service);
-void member_answer_failed_start(struct service *service);
-/** member_take_serving() - At the end of @roll: who serves then is this member's process; it may be nobody. */
-void member_take_serving(struct service *service, struct roll *roll);
-/** member_on_exit() - Its process has ended. */
-void member_on_exit(struct instance *instance);
-/** member_stop() - End its process, gently at first. */
-void member_stop(struct service *service);
-
-/* ---- rolls ---- */
-
-/** service_begin_roll() - service_roll_now(), or first look whether it could go back by an image, where that is required. */
-void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-			struct asker *asker);
-int service_roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
-			 struct roll_options *ret);
+/** service_wait() - @asker (NULL: nobody) gets the answer to what is under way from here on. */
+void service_wait(struct service *service, struct asker *asker);
+/** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
+void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/** service_answer_roll() - The answer at a roll's commit, or at its end. */
+void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll);
 /** service_reload_unit() - Read the service file anew; on failure the old one stays in force and @asker was told. */
 int service_reload_unit(struct service *service, struct asker *asker);
-/** service_on_roll_end(), service_on_roll_progress() - What every roll of a service ends in, and says. */
-void service_on_roll_end(struct roll *roll);
-void service_on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text);
-void service_on_roll_commit(struct roll *roll);
-/** service_on_backward(), service_on_packed() - Callbacks of a roll's bake. undo.c. */
-void service_on_backward(struct roll *roll);
-void service_on_packed(struct roll *roll, const char *failure);
-/** service_tell_visitor() - A roll is over that somebody asked something of. */
-void service_tell_visitor(struct service *service, const struct roll_result *result);
-
 /** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
 bool service_refuse_busy(struct service *service, struct asker *asker);
 bool service_refuse_not_running(struct service *service, struct asker *asker);
+
+/* What a member's process comes to. */
+void service_on_ready(struct member *member);
+/** service_on_start_failed() - @member->failure says why; it may be about to be started again. */
+void service_on_start_failed(struct member *member);
+void service_on_stopped(struct member *member);
+/** service_on_exit() - Its process has ended, whether or not that was wanted; comes before the ones above. */
+void service_on_exit(struct member *member);
+/** service_hear() - What its process says while it serves. Return: true if it was about something the service does. */
+bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *message);
+
+/* ---- rolls.c ---- */
+
+/** service_begin_roll() - service_roll_now(); but where an image is required, first look whether there could be one. */
+void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_roll_now() - With options from @request and the service file. @asker: told if it cannot begin; NULL if nobody waits. */
+void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_roll_options() - What @request asks for, and @unit where it says nothing. Borrows @request->version. */
+struct roll_options service_roll_options(const struct unit *unit, const struct roll_request *request);
+/** service_roll_back() - Within the bake of @member's roll, begin one in the other direction with @serving, which that roll lent.
+ * Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
+int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why);
+/** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
+void service_on_roll_commit(struct roll *roll);
+void service_on_roll_end(struct roll *roll);
+
+/* ---- undo.c ---- */
+
+/** service_on_backward(), service_on_packed() - What a bake asks for, or has done. */
+void service_on_backward(struct roll *roll);
+void service_on_packed(struct roll *roll, const char *failure);
+/** service_on_back_commit(), service_on_back_end(), service_on_aside() - What the roll backward comes to, and what it hears that is
+ * meant for the roll in whose bake it runs. */
+void service_on_back_commit(struct roll *back);
+void service_on_back_end(struct roll *back);
+void service_on_aside(struct roll *back, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+/** service_end_bake_call() - The roll is over, with @result: whoever asked something of its bake is told. */
+void service_end_bake_call(struct service *service, const struct roll_result *result);
+
+/* ---- save.c ---- */
+
 /** service_save_hear() - Return: true if @message was about a save. */
 bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
-/* ahead.c */
-/** service_plan_gate() - Look whether a roll to @version could go back by an image, then service_roll_now(), or refuse it. */
-void service_plan_gate(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		       struct asker *asker);
+/** service_save_fail() - If a save is under way, it ends so. */
+void service_save_fail(struct service *service, const char *reason);
+/** service_save_free() - If a save is under way, forget it; nobody is told. */
+void service_save_free(struct service *service);
+
+/* ---- ahead.c ---- */
+
+/** service_plan_gate() - Look whether a roll could go back by an image, then service_roll_now(), or refuse it. */
+void service_plan_gate(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_plan_is_gate() - Does a roll wait for what a plan finds? */
 bool service_plan_is_gate(const struct service *service);
 /** service_plan_give_way() - Something else is asked of the service: a plan that only tells ends. */
@@ -60,40 +111,10 @@ void service_plan_end(struct service *service, const char *reason);
 bool service_plan_hear(struct service *service, const Upgraded__Wire__AppMessage *message);
 /** service_plan_forget() - @asker does not want to know any more. */
 void service_plan_forget(struct service *service, const struct asker *asker);
-/** service_roll_now() - With options from @request and the service file. @asker: NULL if nobody waits; told if it cannot begin. */
-void service_roll_now(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		      struct asker *asker);
-/** service_save_fail() - If a save is under way, it ends so. */
-void service_save_fail(struct service *service, const char *reason);
 
 /* ---- images.c ---- */
 
-/** service_images_gc() - Remove what is beyond them. */
+/** service_images_gc() - Remove what is beyond the limits. */
 void service_images_gc(const struct service *service);
 /** service_images_settle() - At a roll's end. @image_consume: what it leaves behind; NULL: nothing. */
 void service_images_settle(const struct service *service, struct image *image_consume, enum roll_outcome outcome);
-
-/* ---- asker.c ---- */
-
-/** asker_progress() - Tell @asker (NULL: nobody) how it gets on. @since_us: when what it waits for began. */
-void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);
-
-/** service_answer() - Send the result to whoever waits, if anyone, and stop knowing them.
- * @lines, @roll: NULL if there are none. */
-void service_answer(struct service *service, struct asker *asker, enum wire_exit code, const struct lines *lines,
-		    const struct roll_result *roll, const char *cause, const char *next, const char *fmt, ...)
-	__attribute__((format(printf, 8, 9)));
-
-/** service_result() - Complete @result with who serves, and send it. @asker is known to nobody any more. */
-void service_result(const struct service *service, struct asker *asker, Upgraded__Wire__Result *result);
-
-/** service_answer_roll() - The same at the end of a roll. */
-void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll);
-
-/* ---- report.c ---- */
-
-/** service_serving() - Who serves; NULL: nobody at the moment. */
-const struct instance *service_serving(const struct service *service);
-/** service_fill_report() - @result as it is told. @lines: room for INSTANCE_LINES. */
-void service_fill_report(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
-			 char **lines);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/service/registry.h"
 
+#include "supervisor/service/private.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static struct service *known(const struct registry *registry, const char *name)
+struct service *registry_known(const struct registry *registry, const char *name)
 {
 	struct service *service = registry->services;
 
@@ -39,7 +41,7 @@ struct service *registry_find(struct registry *registry, const char *name, struc
 
 	if (unit_name_check("service", name, why) < 0)
 		return NULL;
-	service = known(registry, name);
+	service = registry_known(registry, name);
 	if (service)
 		return service;
 	snprintf(path, sizeof(path), "%s/%s" UNIT_SUFFIX, registry->host.config_dir, name);
@@ -48,6 +50,19 @@ struct service *registry_find(struct registry *registry, const char *name, struc
 		return NULL;
 	}
 	return add(registry, name, why);
+}
+
+struct service *registry_next(const struct registry *registry, const struct service *service)
+{
+	return service ? service->next : registry->services;
+}
+
+static bool is_at_rest(const struct service *service)
+{
+	for (const struct member *member = service->members; member; member = member->next)
+		if (!member_is_idle(member) || member->state == MEMBER_WAITING)
+			return false;
+	return !service->asker;
 }
 
 /* What has neither a process nor a file any more is no service. */
@@ -60,8 +75,7 @@ static void forget_removed(struct registry *registry)
 		char path[4096];
 
 		snprintf(path, sizeof(path), "%s/%s" UNIT_SUFFIX, registry->host.config_dir, service->name);
-		if (service_is_idle(service) && service->state != SERVICE_WAITING && !service->asker &&
-		    access(path, F_OK) < 0) {
+		if (is_at_rest(service) && access(path, F_OK) < 0) {
 			*link = service->next;
 			service_free(service);
 		} else {
@@ -84,7 +98,7 @@ int registry_scan(struct registry *registry, struct why *why)
 		if (n <= suffix || n - suffix > UNIT_NAME_MAX || strcmp(entry->d_name + n - suffix, UNIT_SUFFIX) != 0)
 			continue;
 		snprintf(name, sizeof(name), "%.*s", (int)(n - suffix), entry->d_name);
-		if (unit_name_check("service", name, NULL) == 0 && !known(registry, name))
+		if (unit_name_check("service", name, NULL) == 0 && !registry_known(registry, name))
 			add(registry, name, why);
 	}
 	closedir(dir);
@@ -102,4 +116,14 @@ void registry_set_criu(struct registry *registry, bool ok, const struct why *det
 		log_info("images: %s", detail->text);
 	else
 		log_warning("images cannot be taken here; the way back is the parked process alone: %s", detail->text);
+}
+
+void registry_done(struct registry *registry)
+{
+	while (registry->services) {
+		struct service *service = registry->services;
+
+		registry->services = service->next;
+		service_free(service);
+	}
 }

@@ -7,7 +7,7 @@
 /* Owned by the daemon. */
 struct registry {
 	struct service_host host;
-	struct service *services;
+	struct service *services; /* see registry_next() */
 	const char *criu_path;  /* to be tried; may be unusable */
 	const char *work_dir;   /* for probes */
 	bool criu_ok;
@@ -17,8 +17,17 @@ struct registry {
 /** registry_find() - The service of that name; made when there is a file for it. NULL with the reason in @why. */
 struct service *registry_find(struct registry *registry, const char *name, struct why *why);
 
+/** registry_known() - As registry_find(), but only one that is known already. Return: NULL: it is not. */
+struct service *registry_known(const struct registry *registry, const char *name);
+
+/** registry_next() - The one after @service (NULL: the first), in the order of names. Return: NULL: there is no other. */
+struct service *registry_next(const struct registry *registry, const struct service *service);
+
 /** registry_scan() - Know every service that has a file. Return: 0 or -errno. */
 int registry_scan(struct registry *registry, struct why *why);
 
 /** registry_set_criu() - What a probe found: images are taken from now on, or not. */
 void registry_set_criu(struct registry *registry, bool ok, const struct why *detail);
+
+/** registry_done() - Forget every service; what runs is ended, and not waited for. */
+void registry_done(struct registry *registry);

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* What people and programs are told: what happened, what serves now, what to do next. */
+#include "supervisor/service/report.h"
+
 #include "supervisor/service/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-const struct instance *service_serving(const struct service *service)
+size_t report_lines(const struct lines *lines, char **list)
 {
-	if (service->back)
-		return roll_serving(service->back);
-	return service->roll ? roll_serving(service->roll) : service->instance;
+	unsigned n = lines ? lines->n : 0;
+
+	for (unsigned i = 0; i < n; i++)
+		list[i] = text_of(lines->text[(lines->first + i) % INSTANCE_LINES]);
+	return n;
 }
 
-void service_fill_report(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
-			 char **lines)
+void report_roll(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
+		 char **lines)
 {
 	struct tm tm;
-	unsigned n = 0;
 
 	upgraded__wire__roll_report__init(report);
 	report->from = text_of(result->from);
@@ -46,77 +47,83 @@ void service_fill_report(const struct roll_result *result, Upgraded__Wire__RollR
 	report->journal_note = text_of(result->journal_note.text);
 	report->way_back = text_of(result->way_back);
 	report->cause = text_of(result->cause.text);
-	for (unsigned i = 0; i < result->lines.n; i++)
-		lines[n++] = text_of(result->lines.text[(result->lines.first + i) % INSTANCE_LINES]);
-	report->n_log_lines = n;
+	report->n_log_lines = report_lines(&result->lines, lines);
 	report->log_lines = lines;
 	if (gmtime_r(&result->started_s, &tm) && strftime(started, size, "%Y-%m-%dT%H:%M:%SZ", &tm))
 		report->started = started;
 }
 
-static const char *state_name(const struct service *service)
-{
-	static const char *const names[] = {
-		[SERVICE_STOPPED] = "stopped",	 [SERVICE_STARTING] = "starting", [SERVICE_RUNNING] = "running",
-		[SERVICE_STOPPING] = "stopping", [SERVICE_WAITING] = "waiting to restart", [SERVICE_FAILED] = "failed",
-	};
-	if (!service->roll)
-		return names[service->state];
-	if (service->back)
-		return "rolling";
-	return roll_is_baking(service->roll) ? "baking" : "rolling";
-}
+/* ---- status ---- */
 
-static void add_instance(const struct instance *instance, const char *state, Upgraded__Wire__ServiceStatus *status,
-			 struct status_scratch *scratch)
+static void add_instance(struct status *status, const struct instance *instance, const char *state)
 {
-	Upgraded__Wire__Instance *entry = &scratch->instances[status->n_instances];
+	Upgraded__Wire__ServiceStatus *message = &status->message;
+	Upgraded__Wire__Instance *entry = malloc(sizeof(*entry)), **list;
 
+	list = reallocarray(message->instances, message->n_instances + 1, sizeof(Upgraded__Wire__Instance *));
+	if (list)
+		message->instances = list;
+	if (!list || !entry) {
+		free(entry);
+		return;
+	}
 	upgraded__wire__instance__init(entry);
 	entry->pid = instance->child.pid;
 	entry->version = text_of(instance->version);
 	entry->state = text_of(state);
 	entry->since_us = instance->since_us;
-	scratch->list[status->n_instances++] = entry;
+	message->instances[message->n_instances++] = entry;
 }
 
-static void add_roll_instances(const struct roll *roll, const struct instance *who, Upgraded__Wire__ServiceStatus *status,
-			       struct status_scratch *scratch)
+static void add_roll_instances(struct status *status, const struct roll *roll, const struct instance *serving)
 {
 	const struct instance *old = roll_old(roll), *new = roll_new(roll);
 	bool committed = roll_is_committed(roll);
 
 	if (new && instance_is_alive(new))
-		add_instance(new, new == who ? "serving" : "standby", status, scratch);
+		add_instance(status, new, new == serving ? "serving" : "standby");
 	if (old && instance_is_alive(old))
-		add_instance(old, old == who ? "serving" : committed ? "parked" : "quiesced", status, scratch);
+		add_instance(status, old, old == serving ? "serving" : committed ? "parked" : "quiesced");
 	else if (old && roll_image_generation(roll))
-		add_instance(old, "imaged", status, scratch);
+		add_instance(status, old, "imaged");
 }
 
-static Upgraded__Wire__HealthCheck *add_health(Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
+static void add_member_instances(struct status *status, const struct member *member)
 {
-	Upgraded__Wire__HealthCheck *entry = &scratch->health[status->n_health];
+	const struct instance *serving = member_serving(member);
+
+	if (member->back)
+		add_roll_instances(status, member->back, serving);
+	if (member->roll)
+		add_roll_instances(status, member->roll, serving);
+	else if (member->instance && instance_is_alive(member->instance))
+		add_instance(status, member->instance,
+			     member->state == MEMBER_RUNNING ? "serving" : member_state_name(member));
+}
+
+static Upgraded__Wire__HealthCheck *add_health(struct status *status)
+{
+	Upgraded__Wire__HealthCheck *entry = &status->health[status->message.n_health];
 
 	upgraded__wire__health_check__init(entry);
-	scratch->health_list[status->n_health++] = entry;
+	status->health_list[status->message.n_health++] = entry;
 	return entry;
 }
 
-static void fill_health(const struct health *health, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
+static void add_health_checks(struct status *status, const struct health *health)
 {
-	Upgraded__Wire__HealthCheck *entry = add_health(status, scratch);
+	Upgraded__Wire__HealthCheck *entry = add_health(status);
 
+	status->message.health = status->health_list;
 	entry->check = text_of("heartbeat");
-	entry->state = text_of(health_heartbeat(health, scratch->heartbeat, sizeof(scratch->heartbeat)));
-	entry->detail = scratch->heartbeat;
+	entry->state = text_of(health_heartbeat(health, status->heartbeat, sizeof(status->heartbeat)));
+	entry->detail = status->heartbeat;
 	for (size_t i = 0; i < health->n_checks; i++) {
 		const struct health_check *check = &health->checks[i];
 
-		snprintf(scratch->checks[i], sizeof(scratch->checks[i]), "%s=%s", unit_check_key(check->unit->kind),
-			 check->value);
-		entry = add_health(status, scratch);
-		entry->check = scratch->checks[i];
+		snprintf(status->checks[i], sizeof(status->checks[i]), "%s=%s", unit_check_key(check->unit->kind), check->value);
+		entry = add_health(status);
+		entry->check = status->checks[i];
 		entry->state = text_of(health_state(check));
 		entry->detail = text_of(check->detail);
 		entry->failures = check->failures;
@@ -124,40 +131,54 @@ static void fill_health(const struct health *health, Upgraded__Wire__ServiceStat
 	}
 }
 
-void service_status(const struct service *service, Upgraded__Wire__ServiceStatus *status, struct status_scratch *scratch)
+static void add_history(struct status *status, const struct history *history)
 {
-	const struct instance *who = service_serving(service);
+	status->message.previous = text_of(history_latest(history));
+	for (size_t i = 0; i < history->n; i++)
+		status->history[i] = text_of(history->versions[i]);
+	status->message.n_history = history->n;
+	status->message.history = status->history;
+}
 
-	upgraded__wire__service_status__init(status);
-	status->name = text_of(service->name);
-	status->state = text_of(state_name(service));
-	status->version = text_of(who ? who->version : service->version);
-	status->restarts = service->restarts;
+static void add_roll(struct status *status, const struct roll *roll)
+{
 	/* Once the new version serves, undo goes back to the one it came from. */
-	status->previous = text_of(history_latest(&service->history));
-	for (size_t i = 0; i < service->history.n; i++)
-		scratch->history[i] = text_of(service->history.versions[i]);
-	status->n_history = service->history.n;
-	status->history = scratch->history;
-	if (service->roll && roll_is_committed(service->roll))
-		status->previous = text_of(roll_result(service->roll)->from);
-	status->unit_file = text_of(service->unit ? service->unit->path : "");
-	status->description = text_of(service->state == SERVICE_RUNNING ? "" : service->failure.text);
-	status->instances = scratch->list;
-	if (service->back)
-		add_roll_instances(service->back, who, status, scratch);
-	if (service->roll)
-		add_roll_instances(service->roll, who, status, scratch);
-	else if (service->instance && instance_is_alive(service->instance))
-		add_instance(service->instance, service->state == SERVICE_RUNNING ? "serving" : state_name(service), status,
-			     scratch);
-	status->health = scratch->health_list;
-	if (service->roll && roll_health(service->roll))
-		fill_health(roll_health(service->roll), status, scratch);
-	status->connections = service->roll ? (uint32_t)roll_descriptors(service->roll) : 0;
-	if (service->roll || service->has_last) {
-		service_fill_report(service->roll ? roll_result(service->roll) : &service->last, &scratch->report,
-			    scratch->started, sizeof(scratch->started), scratch->lines);
-		status->last_roll = &scratch->report;
+	if (roll_is_committed(roll))
+		status->message.previous = text_of(roll_result(roll)->from);
+	if (roll_health(roll))
+		add_health_checks(status, roll_health(roll));
+	status->message.connections = (uint32_t)roll_descriptors(roll);
+}
+
+void service_status(const struct service *service, struct status *ret)
+{
+	const struct member *member = service_member(service);
+	const struct instance *serving = member_serving(member);
+	Upgraded__Wire__ServiceStatus *message = &ret->message;
+
+	upgraded__wire__service_status__init(message);
+	message->name = text_of(service->name);
+	message->state = text_of(member_state_name(member));
+	message->version = text_of(serving ? serving->version : service->version);
+	message->restarts = member->restarts;
+	message->unit_file = text_of(service->unit ? service->unit->path : "");
+	message->description = text_of(member->state == MEMBER_RUNNING ? "" : member->failure.text);
+	add_history(ret, &service->history);
+	if (member->roll)
+		add_roll(ret, member->roll);
+	for (member = service->members; member; member = member->next)
+		add_member_instances(ret, member);
+	member = service_member(service);
+	if (member->roll || service->has_last) {
+		report_roll(member->roll ? roll_result(member->roll) : &service->last, &ret->report, ret->started,
+			    sizeof(ret->started), ret->lines);
+		message->last_roll = &ret->report;
 	}
+}
+
+void status_done(struct status *status)
+{
+	for (size_t i = 0; i < status->message.n_instances; i++)
+		free(status->message.instances[i]);
+	free(status->message.instances);
 }

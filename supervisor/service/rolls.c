@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* Rolls of a service: they begin here, and what they say and end in is heard here. */
+/* Rolls of a service: they begin here, and what they say and come to is heard here. */
 #include "supervisor/service/private.h"
 
-#include <errno.h>
 #include <string.h>
 
-void service_on_roll_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
-{
-	struct service *service = roll_owner(roll);
+/* ---- what a roll comes to ---- */
 
-	asker_progress(roll == service->back && service->visitor ? service->visitor : service->asker, phase, pid, text,
-		      roll_begun_us(roll));
+static void on_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
+{
+	struct member *member = roll_owner(roll);
+	struct service *service = member->service;
+	bool by_call = roll == member->back && service->bake_call.asker;
+
+	asker_progress(by_call ? service->bake_call.asker : service->asker, phase, pid, text, roll_begun_us(roll));
 }
 
 void service_on_roll_commit(struct roll *roll)
 {
-	struct service *service = roll_owner(roll);
+	struct member *member = roll_owner(roll);
+	struct service *service = member->service;
 
 	service_set_version(service, roll_result(roll)->to);
 	if (service->asker && service->asker->wait_commit)
@@ -35,20 +38,28 @@ static void note_history(struct service *service, const struct roll *roll)
 		history_forget(&service->history, result->from);
 }
 
-/* The roll backward, in whose favour it ended, goes on as the service's roll: that one has who serves. */
+/* Ends @roll. */
+static void log_and_free(const struct service *service, struct roll *roll)
+{
+	const struct roll_result *last = &service->last;
+
+	log_info("%s: roll %s -> %s: %s", service->name, last->from, last->to, roll_outcome_name(last->outcome));
+	roll_free(roll);
+}
+
+/* The roll backward has committed, and is the member's roll by now: it owns the process that serves. */
 static void on_turned(struct service *service, struct roll *roll)
 {
-	roll_free(roll);
-	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
-		 roll_outcome_name(service->last.outcome));
+	log_and_free(service, roll);
 	service_answer_roll(service, service->asker, &service->last);
-	service->asker = service->visitor;
-	service->visitor = NULL;
+	service->asker = service->bake_call.asker;
+	service->bake_call.asker = NULL;
 }
 
 void service_on_roll_end(struct roll *roll)
 {
-	struct service *service = roll_owner(roll);
+	struct member *member = roll_owner(roll);
+	struct service *service = member->service;
 
 	service->last = *roll_result(roll);
 	service->has_last = true;
@@ -56,85 +67,92 @@ void service_on_roll_end(struct roll *roll)
 		on_turned(service, roll);
 		return;
 	}
-	service->roll = NULL;
+	member->roll = NULL;
 	if (service->last.commit_us)
 		plan_pauses_note(&service->pauses, service->last.pause_us, service->last.records);
-	member_take_serving(service, roll);
+	member_take_serving(member, roll);
+	/* Where nothing serves, what is to be started by hand is the version that worked. */
+	service_set_version(service, member->instance ? member->instance->version : service->last.from);
 	note_history(service, roll);
 	service_images_settle(service, roll_take_image(roll), service->last.outcome);
-	roll_free(roll);
-	log_info("%s: roll %s -> %s: %s", service->name, service->last.from, service->last.to,
-		 roll_outcome_name(service->last.outcome));
+	log_and_free(service, roll);
 	service_answer_roll(service, service->asker, &service->last);
-	service_tell_visitor(service, &service->last);
-	/* It may have ended while the roll was on, before anything was done to it. */
-	if (service->instance && service->instance->exit_told)
-		member_on_exit(service->instance);
+	service_end_bake_call(service, &service->last);
+	member_check_exit(member);
 }
 
-int service_roll_options(const struct service *service, const Upgraded__Wire__Request *request, const char *version,
-			struct roll_options *ret)
+/* ---- how one begins ---- */
+
+struct roll_options service_roll_options(const struct unit *unit, const struct roll_request *request)
 {
-	*ret = (struct roll_options){
-		.version = version,
-		.rollback = service->unit->rollback,
-		.verify = service->unit->verify,
-		.require_image = request->require_image || service->unit->require_image,
-		.bake_us = request->bake_us ? request->bake_us : service->unit->bake_us,
+	return (struct roll_options){
+		.version = request->version,
+		.rollback = request->sets_rollback ? request->rollback : unit->rollback,
+		.verify = request->sets_verify ? request->verify : unit->verify,
+		.require_image = request->require_image || unit->require_image,
+		.bake_us = request->bake_us ? request->bake_us : unit->bake_us,
 	};
-	if (*request->rollback && !unit_rollback_parse(request->rollback, &ret->rollback))
-		return -EINVAL;
-	if (*request->verify && !unit_verify_parse(request->verify, &ret->verify))
-		return -EINVAL;
-	return 0;
 }
 
-void service_roll_now(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-		      struct asker *asker)
+/* Every roll of a service is started here. @back: within the bake of the one that is under way. */
+static int start(struct member *member, const struct roll_options *options, bool back, struct instance *serving, struct why *why)
 {
+	struct service *service = member->service;
+	struct roll_options whole = *options;
 	struct roll callbacks = {
-		.owner = service, .on_progress = service_on_roll_progress, .on_commit = service_on_roll_commit,
-		.on_backward = service_on_backward, .on_packed = service_on_packed, .on_end = service_on_roll_end
+		.owner = member, .on_progress = on_progress, .on_backward = service_on_backward, .on_packed = service_on_packed,
+		.on_commit = back ? service_on_back_commit : service_on_roll_commit,
+		.on_end = back ? service_on_back_end : service_on_roll_end,
+		.on_aside = back ? service_on_aside : NULL,
 	};
-	struct roll_options options;
+
+	whole.backward = back;
+	whole.generation = ++service->host->generation;
+	return roll_start(&service->host->site, service->unit, &whole, serving, &callbacks, back ? &member->back : &member->roll,
+			  why);
+}
+
+int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why)
+{
+	return start(member, options, true, serving, why);
+}
+
+void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	struct member *member = service_member(service);
+	struct roll_options options = service_roll_options(service->unit, request);
 	struct why why = { 0 };
 
-	if (service_roll_options(service, request, version, &options) < 0) {
-		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, NULL,
-			       "rollback is one of auto, parked, image, none; verify is none or roundtrip");
+	service_wait(service, asker);
+	if (start(member, &options, false, member->instance, &why) < 0) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
+			       "%s: the roll to %s was refused", service->name, request->version);
 		return;
 	}
-	options.generation = ++service->host->generation;
-	service->asker = asker;
-	if (asker)
-		asker->service = service;
-	if (roll_start(&service->host->site, service->unit, &options, service->instance, &callbacks, &service->roll, &why) < 0) {
-		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, why.text,
-			       "nothing was touched", "%s: the roll to %s was refused", service->name, version);
-		return;
-	}
-	service->instance = NULL;
+	member->instance = NULL;
 }
 
-void service_begin_roll(struct service *service, const char *version, const Upgraded__Wire__Request *request,
-			struct asker *asker)
+void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker)
 {
 	if (request->require_image || service->unit->require_image)
-		service_plan_gate(service, version, request, asker);
+		service_plan_gate(service, request, asker);
 	else
-		service_roll_now(service, version, request, asker);
+		service_roll_now(service, request, asker);
 }
 
-void service_roll(struct service *service, const Upgraded__Wire__Request *request, struct asker *asker)
+void service_roll(struct service *service, const struct roll_request *request, struct asker *asker)
 {
 	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
 	    service_reload_unit(service, asker) < 0)
 		return;
 	if (strcmp(request->version, service->version) == 0) {
-		service_answer(service, asker, WIRE_EXIT_REFUSED, NULL, NULL, NULL,
-			       "nothing was touched; versions live at paths of their own, so a new build needs a new name",
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+						 .next = "nothing was touched; versions live at paths of their own, "
+							 "so a new build needs a new name" },
 			       "%s runs version %s already", service->name, service->version);
 		return;
 	}
-	service_begin_roll(service, request->version, request, asker);
+	service_begin_roll(service, request, asker);
 }

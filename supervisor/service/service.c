@@ -2,7 +2,6 @@
 #include "supervisor/service/private.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,79 +11,125 @@ void service_set_version(struct service *service, const char *version)
 	snprintf(service->version, sizeof(service->version), "%s", version);
 }
 
-/* The service file anew, as the operator may have changed it. On failure the old one stays in force. */
+/* The first of its members that is in @state, or NULL. */
+static struct member *member_in(const struct service *service, enum member_state state)
+{
+	struct member *member = service->members;
+
+	while (member && member->state != state)
+		member = member->next;
+	return member;
+}
+
+struct member *service_member(const struct service *service)
+{
+	return service->members;
+}
+
+/* ---- refusals ---- */
+
+static int refuse_unit(struct service *service, struct asker *asker, int r, const struct why *why)
+{
+	/* A service whose process runs exists, even if its file was removed. */
+	bool runs = service_member(service)->instance;
+
+	if (r == -ENOENT && !runs)
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_NO_SUCH_SERVICE,
+						 .cause = why->text,
+						 .next = "upgradectl list shows the services" },
+			       "there is no service %s", service->name);
+	else
+		service_answer(service, asker,
+			       &(struct answer){ .code = runs ? WIRE_EXIT_REFUSED : WIRE_EXIT_ERROR,
+						 .cause = why->text,
+						 .next = runs ? "nothing was touched; mend the service file" :
+								"mend the service file" },
+			       "the service file of %s cannot be used", service->name);
+	return r;
+}
+
+/* The operator may have changed the file since it was read last. */
 int service_reload_unit(struct service *service, struct asker *asker)
 {
 	struct unit *unit;
 	struct why why = { 0 };
 	int r = unit_load(service->host->config_dir, service->name, &unit, &why);
 
-	if (r < 0) {
-		/* One that runs is a service, whatever became of its file. */
-		bool none = r == -ENOENT && !service->instance;
-
-		service_answer(service, asker,
-			       none ? WIRE_EXIT_NO_SUCH_SERVICE :
-				      (service->instance ? WIRE_EXIT_REFUSED :
-							   WIRE_EXIT_ERROR),
-			       NULL, NULL, why.text,
-			       none ? "upgradectl list shows the services" :
-			       service->instance ? "nothing was touched; mend the service file" : "mend the service file",
-			       none ? "there is no service %s" : "the service file of %s cannot be used", service->name);
-		return r;
-	}
+	if (r < 0)
+		return refuse_unit(service, asker, r, &why);
 	unit_free(service->unit);
 	service->unit = unit;
 	return 0;
 }
 
+/* Return: what is under way, so that nothing else can be begun; NULL: nothing. */
+static const char *doing(const struct service *service)
+{
+	const char *what = NULL;
+
+	for (const struct member *member = service->members; member && !what; member = member->next)
+		what = member_doing(member);
+	if (what)
+		return what;
+	return service->save ? "saving" : service_plan_is_gate(service) ? "preflight" : NULL;
+}
+
 bool service_refuse_busy(struct service *service, struct asker *asker)
 {
-	const char *doing = service->roll			 ? roll_phase(service->roll) :
-			    service->saving			 ? "saving" :
-			    service_plan_is_gate(service)	 ? "preflight" :
-			    service->state == SERVICE_STARTING ? "starting" :
-								   "stopping";
+	const struct roll *roll = service_member(service)->roll;
+	const char *what;
 
 	service_plan_give_way(service);
-	if (!service->roll && !service->saving && !service->plan && service->state != SERVICE_STARTING &&
-	    service->state != SERVICE_STOPPING)
+	what = doing(service);
+	if (!what)
 		return false;
-	service_answer(service, asker, WIRE_EXIT_BUSY, NULL, NULL, NULL,
-		       service->roll && roll_is_baking(service->roll) ?
-			       "wait for the end of the bake, or go back with upgradectl undo" :
-			       "wait for it, or watch it with upgradectl status",
-		       "%s: another %s is under way (%s)", service->name,
-		       service->roll ? "roll" : "change", doing);
+	service_answer(service, asker,
+		       &(struct answer){ .code = WIRE_EXIT_BUSY,
+					 .next = roll && roll_is_baking(roll) ?
+							 "wait for the end of the bake, or go back with upgradectl undo" :
+							 "wait for it, or watch it with upgradectl status" },
+		       "%s: another %s is under way (%s)", service->name, roll ? "roll" : "change", what);
 	return true;
 }
 
 bool service_refuse_not_running(struct service *service, struct asker *asker)
 {
-	if (service->state == SERVICE_RUNNING)
+	if (member_in(service, MEMBER_RUNNING))
 		return false;
-	service_answer(service, asker, WIRE_EXIT_NOT_RUNNING, NULL, NULL, service->failure.text,
-		       "start it: upgradectl start SERVICE VERSION", "%s is not running", service->name);
+	service_answer(service, asker,
+		       &(struct answer){ .code = WIRE_EXIT_NOT_RUNNING,
+					 .cause = service_member(service)->failure.text,
+					 .next = "start it: upgradectl start SERVICE VERSION" },
+		       "%s is not running", service->name);
+	return true;
+}
+
+/* ---- starting ---- */
+
+static bool refuse_running(struct service *service, struct asker *asker)
+{
+	const struct member *member = member_in(service, MEMBER_RUNNING);
+
+	if (!member)
+		return false;
+	service_answer(service, asker,
+		       &(struct answer){ .code = WIRE_EXIT_ERROR, .next = "to change its version use upgradectl roll" },
+		       "%s runs already: version %s (pid %d)", service->name, service->version, member->instance->child.pid);
 	return true;
 }
 
 /* Return: true if it may be started, with its service file read and its version chosen; else @asker was told why not. */
 static bool may_start(struct service *service, const char *version, struct asker *asker)
 {
-	if (service_refuse_busy(service, asker))
-		return false;
-	if (service->state == SERVICE_RUNNING) {
-		service_answer(service, asker, WIRE_EXIT_ERROR, NULL, NULL, NULL, "to change its version use upgradectl roll",
-			       "%s runs already: version %s (pid %d)", service->name, service->version,
-			       service->instance->child.pid);
-		return false;
-	}
-	if (service_reload_unit(service, asker) < 0)
+	if (service_refuse_busy(service, asker) || refuse_running(service, asker) || service_reload_unit(service, asker) < 0)
 		return false;
 	if (!*version)
 		version = *service->version ? service->version : service->unit->version;
 	if (!*version) {
-		service_answer(service, asker, WIRE_EXIT_USAGE, NULL, NULL, NULL, "name one: upgradectl start SERVICE VERSION",
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_USAGE,
+						 .next = "name one: upgradectl start SERVICE VERSION" },
 			       "%s: no version was named and %s sets no Version=", service->name, service->unit->path);
 		return false;
 	}
@@ -95,41 +140,105 @@ static bool may_start(struct service *service, const char *version, struct asker
 
 void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker)
 {
+	struct member *member = service_member(service);
+
 	if (!may_start(service, version, asker)) {
 		fd_close(state_file_consume);
 		return;
 	}
-	member_set_state_file(service, state_file_consume);
-	timer_disarm(&service->restart);
-	service->restarts = service->failures = 0;
 	history_clear(&service->history);
-	service->asker = asker;
-	asker->service = service;
-	if (member_spawn(service) < 0) {
-		service->state = SERVICE_FAILED;
-		member_answer_failed_start(service);
-	}
+	service_wait(service, asker);
+	if (member_start(member, state_file_consume) < 0)
+		service_on_start_failed(member);
+}
+
+void service_on_ready(struct member *member)
+{
+	struct service *service = member->service;
+	pid_t pid = member->instance->child.pid;
+
+	log_info("%s: version %s serves as pid %d", service->name, service->version, pid);
+	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
+		       service->name, service->version, pid);
+}
+
+void service_on_start_failed(struct member *member)
+{
+	struct service *service = member->service;
+
+	service_answer(service, service->asker,
+		       &(struct answer){ .code = WIRE_EXIT_ERROR,
+					 .cause = member->failure.text,
+					 .next = "mend the cause, then start it again",
+					 .lines = member->instance ? &member->instance->lines : NULL },
+		       "%s version %s could not be started", service->name, service->version);
+}
+
+bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *message)
+{
+	return service_save_hear(member->service, message) || service_plan_hear(member->service, message);
+}
+
+void service_on_exit(struct member *member)
+{
+	service_save_fail(member->service, "it ended meanwhile");
+	service_plan_end(member->service, "the process ended meanwhile");
+}
+
+/* ---- stopping ---- */
+
+static void stay_down(struct service *service, struct asker *asker)
+{
+	bool waited = false;
+
+	for (struct member *member = service->members; member; member = member->next)
+		waited |= member_stay_down(member);
+	service_answer(service, asker, &(struct answer){ .code = waited ? WIRE_EXIT_DONE : WIRE_EXIT_NOT_RUNNING },
+		       waited ? "%s will not be started again" : "%s is not running", service->name);
 }
 
 void service_stop(struct service *service, struct asker *asker)
 {
 	/* Stopping accepts a version that is still baking: the roll ends here. */
-	if (service->roll && roll_is_baking(service->roll))
-		roll_cancel(service->roll);
+	for (struct member *member = service->members; member; member = member->next)
+		if (member->roll && roll_is_baking(member->roll))
+			roll_cancel(member->roll);
 	if (service_refuse_busy(service, asker))
 		return;
-	if (service->state != SERVICE_RUNNING) {
-		bool waited = service->state == SERVICE_WAITING;
-
-		timer_disarm(&service->restart);
-		service->state = SERVICE_STOPPED;
-		service_answer(service, asker, waited ? WIRE_EXIT_DONE : WIRE_EXIT_NOT_RUNNING, NULL, NULL, NULL, NULL,
-			       waited ? "%s will not be started again" : "%s is not running", service->name);
+	if (!member_in(service, MEMBER_RUNNING)) {
+		stay_down(service, asker);
 		return;
 	}
-	service->asker = asker;
-	asker->service = service;
-	member_stop(service);
+	service_wait(service, asker);
+	for (struct member *member = service->members; member; member = member->next)
+		if (member->state == MEMBER_RUNNING)
+			member_stop(member);
+		else
+			member_stay_down(member);
+}
+
+void service_on_stopped(struct member *member)
+{
+	struct service *service = member->service;
+
+	if (member_in(service, MEMBER_STOPPING))
+		return;
+	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
+	log_info("%s: stopped", service->name);
+	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
+}
+
+void service_end(struct service *service)
+{
+	for (struct member *member = service->members; member; member = member->next) {
+		if (member->back)
+			roll_cancel(member->back);
+		else if (member->roll)
+			roll_cancel(member->roll);
+	}
+	/* Refused while a roll goes to its end, whichever that is; nobody is told. A start is waited for. */
+	if (member_in(service, MEMBER_RUNNING) || member_in(service, MEMBER_WAITING))
+		service_stop(service, NULL);
 }
 
 /* ---- life ---- */
@@ -141,35 +250,41 @@ struct service *service_new(struct service_host *host, const char *name)
 	if (!service)
 		return NULL;
 	service->host = host;
-	service->state_file = service->save_file = -1;
 	snprintf(service->name, sizeof(service->name), "%s", name);
-	return service;
+	service->members = member_new(service);
+	return service->members ? service : service_free(service);
 }
 
 struct service *service_free(struct service *service)
 {
 	if (!service)
 		return NULL;
-	timer_disarm(&service->deadline);
-	timer_disarm(&service->restart);
-	timer_disarm(&service->save_timer);
-	timer_disarm(&service->save_deadline);
-	fd_close(service->state_file);
-	fd_close(service->save_file);
+	service_save_free(service);
 	service_plan_end(service, "upgraded ends");
 	if (service->asker)
 		service_forget(service->asker);
-	if (service->visitor)
-		service_forget(service->visitor);
-	roll_free(service->back);
-	roll_free(service->roll);
-	graveyard_bury(service->host->site.graveyard, service->instance);
+	if (service->bake_call.asker)
+		service_forget(service->bake_call.asker);
+	while (service->members) {
+		struct member *member = service->members;
+
+		service->members = member->next;
+		member_free(member);
+	}
 	unit_free(service->unit);
 	free(service);
 	return NULL;
 }
 
+const char *service_name(const struct service *service)
+{
+	return service->name;
+}
+
 bool service_is_idle(const struct service *service)
 {
-	return !service->instance && !service->roll;
+	for (const struct member *member = service->members; member; member = member->next)
+		if (!member_is_idle(member))
+			return false;
+	return true;
 }

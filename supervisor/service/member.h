@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* A member of a service: the life of one process, with the rolls that replace it. Its service hears what becomes of it. */
+#pragma once
+
+#include "base/base.h"
+#include "supervisor/process/instance.h"
+#include "supervisor/roll/roll.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct service;
+
+enum member_state {
+	MEMBER_STOPPED,
+	MEMBER_STARTING,
+	MEMBER_RUNNING, /* also while a roll replaces its process */
+	MEMBER_STOPPING,
+	MEMBER_WAITING, /* to be started again after a failure */
+	MEMBER_FAILED,
+};
+
+struct member {
+	struct member *next;
+	struct service *service;
+	enum member_state state;
+	struct instance *instance; /* who serves; NULL during a roll, which owns it then */
+	struct roll *roll;
+	struct roll *back;         /* within @roll's bake: from its new version to a fresh process of its old one */
+	struct timer deadline, restart;
+	int state_file;            /* the start that is under way loads it; -1: it starts empty */
+	uint64_t told_progress_us; /* when the progress of a start was last passed on; 0: never */
+	unsigned restarts;         /* since it was started by hand */
+	unsigned failures;         /* in a row, for the delay */
+	struct why failure;        /* why it is FAILED or WAITING */
+};
+
+/** member_new() - Return: NULL if memory is out. @service: borrowed. */
+struct member *member_new(struct service *service);
+
+/** member_free() - Ends what runs, without waiting for it. Return: NULL. */
+struct member *member_free(struct member *member);
+
+/** member_start() - Start the service's version by order. @state_file_consume: -1: empty. Return: 0, and the service hears how it
+ * goes on; -errno with the reason in @member->failure. */
+int member_start(struct member *member, int state_file_consume);
+
+/** member_stop() - End its process, gently at first; the service hears when it has ended. */
+void member_stop(struct member *member);
+
+/** member_stay_down() - One that has no process gets none. Return: true if it was about to be started again. */
+bool member_stay_down(struct member *member);
+
+/** member_take_serving() - At the end of @roll: who serves then is this member's process; it may be nobody. */
+void member_take_serving(struct member *member, struct roll *roll);
+
+/** member_check_exit() - Its process may have ended while a roll had it: that is heard now. */
+void member_check_exit(struct member *member);
+
+/** member_serving() - Return: who serves; NULL: nobody at the moment. */
+const struct instance *member_serving(const struct member *member);
+
+/** member_is_idle() - It has no process. */
+bool member_is_idle(const struct member *member);
+
+/** member_doing() - What is being done to it, so that nothing else may be: the name of a roll's state, "starting", "stopping".
+ * Return: NULL: nothing. */
+const char *member_doing(const struct member *member);
+
+/** member_state_name() - For people. */
+const char *member_state_name(const struct member *member);

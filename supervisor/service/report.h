@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What people and programs are told of a service and of its last roll. */
+#pragma once
+
+#include "supervisor/health/health.h"
+#include "supervisor/process/instance.h"
+#include "supervisor/roll/roll.h"
+#include "supervisor/service/history.h"
+#include "wire/wire.h"
+
+#include <stddef.h>
+
+struct service;
+
+/* A service as it is told; the texts of its message lie in the service and in here: it must not be moved. */
+struct status {
+	Upgraded__Wire__ServiceStatus message;
+	char *history[HISTORY_MAX];
+	Upgraded__Wire__RollReport report;
+	char *lines[INSTANCE_LINES];
+	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];
+	char checks[UNIT_CHECKS_MAX][HEALTH_DETAIL_BYTES], heartbeat[HEALTH_DETAIL_BYTES];
+	char started[32];
+};
+
+/** service_status() - How @service does. @ret: borrows from @service; release with status_done(). What there is no memory for is
+ * left out. */
+void service_status(const struct service *service, struct status *ret);
+void status_done(struct status *status);
+
+/** report_roll() - @result as it is told. @started, @lines: hold texts for @report; @lines has room for INSTANCE_LINES. */
+void report_roll(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
+		 char **lines);
+
+/** report_lines() - List @lines (NULL: there are none), oldest first. @list: has room for INSTANCE_LINES. Return: how many. */
+size_t report_lines(const struct lines *lines, char **list);
