@@ -12,9 +12,6 @@
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
-/* Neither exited nor killed by wait(2)'s reading: somebody else has reaped it, or SIGCHLD is ignored. */
-#define STATUS_UNKNOWN 0x7f
-
 void child_init(struct child *child)
 {
 	*child = (struct child){ .pidfd = -1 };
@@ -38,7 +35,7 @@ static int status_of(const siginfo_t *info)
 	case CLD_EXITED: return W_EXITCODE(info->si_status, 0);
 	case CLD_KILLED: return info->si_status;
 	case CLD_DUMPED: return info->si_status | WCOREFLAG;
-	default: return STATUS_UNKNOWN;
+	default: return CHILD_STATUS_UNKNOWN;
 	}
 }
 
@@ -66,7 +63,7 @@ static void child_on_ready(struct source *source, uint32_t events)
 	r = child_wait(child->pidfd, WNOHANG, &info);
 	if (r == 0 && info.si_pid == 0)
 		return; /* readable, but not to be reaped yet: a tracer holds it; asked again next turn */
-	child->status = r == 0 ? status_of(&info) : STATUS_UNKNOWN;
+	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
 	child->exited = true;
 	child_forget_pidfd(child);
 	if (child->on_exit)
@@ -164,6 +161,15 @@ int child_kill(struct child *child, int signal)
 	return 0;
 }
 
+void child_kill_group(struct child *child)
+{
+	if (child->pidfd < 0)
+		return;
+	child_end_group(child);
+	/* Also where it has not made itself a group of its own, or changed it. */
+	child_kill(child, SIGKILL);
+}
+
 void child_done(struct child *child)
 {
 	siginfo_t info;
@@ -193,25 +199,25 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 	return r;
 }
 
+const char *child_describe_status(int status, char *buf, size_t size)
+{
+	const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+
+	if (WIFEXITED(status))
+		snprintf(buf, size, "exited with status %d", WEXITSTATUS(status));
+	else if (name)
+		snprintf(buf, size, "was killed by SIG%s%s", name, WCOREDUMP(status) ? " (core dumped)" : "");
+	else if (WIFSIGNALED(status))
+		snprintf(buf, size, "was killed by signal %d%s", WTERMSIG(status), WCOREDUMP(status) ? " (core dumped)" : "");
+	else
+		snprintf(buf, size, "ended with a status that nobody could read");
+	return buf;
+}
+
 const char *child_describe(const struct child *child, char *buf, size_t size)
 {
-	const char *name;
-
-	if (child->pid == 0)
-		snprintf(buf, size, "was never started");
-	else if (!child->exited)
-		snprintf(buf, size, "is running");
-	else if (WIFEXITED(child->status))
-		snprintf(buf, size, "exited with status %d", WEXITSTATUS(child->status));
-	else if (WIFSIGNALED(child->status)) {
-		name = sigabbrev_np(WTERMSIG(child->status));
-		if (name)
-			snprintf(buf, size, "was killed by SIG%s%s", name,
-				 WCOREDUMP(child->status) ? " (core dumped)" : "");
-		else
-			snprintf(buf, size, "was killed by signal %d%s", WTERMSIG(child->status),
-				 WCOREDUMP(child->status) ? " (core dumped)" : "");
-	} else
-		snprintf(buf, size, "ended with a status that nobody could read");
+	if (child->exited)
+		return child_describe_status(child->status, buf, size);
+	snprintf(buf, size, "%s", child->pid == 0 ? "was never started" : "is running");
 	return buf;
 }

@@ -10,6 +10,9 @@
 
 struct why;
 
+/* Neither exited nor killed by wait(2)'s reading: somebody else has reaped it, or SIGCHLD is ignored. */
+#define CHILD_STATUS_UNKNOWN 0x7f
+
 struct child_fd {
 	int from;       /* borrowed: this process's fd */
 	int to;         /* the number it has in the child */
@@ -55,6 +58,10 @@ int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exi
 /** child_kill() - Return: 0 (also when it has already ended), or -errno. */
 int child_kill(struct child *child, int signal);
 
+/** child_kill_group() - SIGKILL to the child and to what it started in its group, at once. Nothing where it was reaped: the number
+ * may be somebody else's by then. */
+void child_kill_group(struct child *child);
+
 /** child_done() - Stop watching and close the pidfd; a child still alive is killed with SIGKILL and reaped (waits). */
 void child_done(struct child *child);
 
@@ -64,3 +71,6 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 
 /** child_describe() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
 const char *child_describe(const struct child *child, char *buf, size_t size);
+
+/** child_describe_status() - The same of a status of wait(2). Return: @buf. */
+const char *child_describe_status(int status, char *buf, size_t size);
