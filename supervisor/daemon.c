@@ -25,6 +25,7 @@
 struct supervisor {
 	struct registry registry;
 	struct graveyard graveyard;
+	struct spawner spawner;
 	struct strays strays;
 	struct control *control;
 	struct probe probe;
@@ -188,6 +189,9 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.config_dir = config->config_dir;
 	registry->host.site.images_root = supervisor->images_root;
 	registry->host.site.graveyard = &supervisor->graveyard;
+	registry->host.site.imaging = &imaging_criu;
+	spawner_init(&supervisor->spawner, registry->host.site.loop);
+	registry->host.origin = &supervisor->spawner.origin;
 	/* Unique over restarts, which may be several in a second, and below 2^56, as the commit word has no more room. */
 	clock_gettime(CLOCK_REALTIME, &now);
 	registry->host.generation = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;

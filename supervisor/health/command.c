@@ -94,7 +94,7 @@ static int spawn(struct health_check *check, char **argv, int output, struct why
 	char **env;
 	int r;
 
-	snprintf(pid, sizeof(pid), "UPGRADE_PID=%d", instance->child.pid);
+	snprintf(pid, sizeof(pid), "UPGRADE_PID=%d", instance->pid);
 	snprintf(version, sizeof(version), "UPGRADE_VERSION=%s", instance->version);
 	snprintf(service, sizeof(service), "UPGRADE_SERVICE=%s", unit->name);
 	env = unit_environment(unit, more, 3);

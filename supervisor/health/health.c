@@ -66,7 +66,7 @@ static void on_ping(struct timer *timer)
 	if (health->unanswered_us && now - health->unanswered_us > health->unit->health_timeout_us) {
 		why_set(&health->why, 0,
 			"version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
-			health->instance->version, health->instance->child.pid, (now - health->unanswered_us) / 1000);
+			health->instance->version, health->instance->pid, (now - health->unanswered_us) / 1000);
 		health->verdict = HEALTH_NONE;
 		decide(health, HEALTH_LOST);
 		return;
@@ -145,10 +145,10 @@ static void count_failure(struct health_check *check)
 		return;
 	if (check->failures > 1)
 		why_set(&health->why, 0, "version %s (pid %d): %s=%s failed %u times in a row: %s", health->instance->version,
-			health->instance->child.pid, key, check->value, check->failures, check->detail);
+			health->instance->pid, key, check->value, check->failures, check->detail);
 	else
 		why_set(&health->why, 0, "version %s (pid %d): %s=%s failed: %s", health->instance->version,
-			health->instance->child.pid, key, check->value, check->detail);
+			health->instance->pid, key, check->value, check->detail);
 	decide(health, HEALTH_SICK);
 }
 

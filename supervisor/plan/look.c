@@ -28,7 +28,7 @@ static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 		char path[64];
 		struct stat st;
 
-		snprintf(path, sizeof(path), "/proc/%d/fd/%" PRIu32, plan->running->child.pid, plan->registered[i]);
+		snprintf(path, sizeof(path), "/proc/%d/fd/%" PRIu32, plan->running->pid, plan->registered[i]);
 		if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 			inodes[n++] = st.st_ino;
 	}
@@ -38,7 +38,7 @@ static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 static void look_obstacles(struct plan *plan)
 {
 	unsigned long long *known = calloc(plan->n_registered + 2, sizeof(*known));
-	struct obstacles_spec spec = { .pid = plan->running->child.pid, .known = known };
+	struct obstacles_spec spec = { .pid = plan->running->pid, .known = known };
 
 	if (!known) {
 		why_errno(&plan->obstacles_cause, -ENOMEM, "descriptors");
@@ -58,7 +58,7 @@ static void look_programs(struct plan *plan)
 	char path[64], **argv;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/exe", plan->running->child.pid);
+	snprintf(path, sizeof(path), "/proc/%d/exe", plan->running->pid);
 	n = readlink(path, plan->from_program, sizeof(plan->from_program) - 1);
 	plan->from_program[n < 0 ? 0 : n] = 0;
 	if (unit_command(plan->unit, plan->version, &argv, NULL) == 0) {
@@ -83,9 +83,9 @@ static void look_room(struct plan *plan)
 	struct plan_room *room = &plan->room;
 	char path[64], text[8192];
 
-	(void)image_space_needed(plan->running->child.pid, &room->image, NULL);
+	(void)image_space_needed(plan->running->pid, &room->image, NULL);
 	(void)image_space_free(plan->site->images_root, &room->image_free, NULL);
-	snprintf(path, sizeof(path), "/proc/%d/status", plan->running->child.pid);
+	snprintf(path, sizeof(path), "/proc/%d/status", plan->running->pid);
 	(void)procfs_read(path, text, sizeof(text));
 	room->memory = bytes_of(text, "VmRSS") + bytes_of(text, "VmSwap");
 	(void)procfs_read("/proc/meminfo", text, sizeof(text));

@@ -2,7 +2,6 @@
 #include "supervisor/plan/plan.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,7 +109,7 @@ static void on_trial_message(struct instance *trial, const Upgraded__Wire__AppMe
 
 	(void)fds;
 	why_set(&plan->trial_cause, 0, "version %s (pid %d) spoke before it said hello (%s)", plan->version,
-		trial->child.pid, wire_app_name(message));
+		trial->pid, wire_app_name(message));
 	end_trial(plan);
 }
 
@@ -118,7 +117,7 @@ static void on_trial_garbage(struct instance *trial, const char *reason)
 {
 	struct plan *plan = trial->owner;
 
-	why_set(&plan->trial_cause, 0, "version %s (pid %d): %s", plan->version, trial->child.pid, reason);
+	why_set(&plan->trial_cause, 0, "version %s (pid %d): %s", plan->version, trial->pid, reason);
 	end_trial(plan);
 }
 
@@ -127,8 +126,8 @@ static void on_trial_exit(struct instance *trial)
 	struct plan *plan = trial->owner;
 	char how[64];
 
-	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s before it said hello", plan->version, trial->child.pid,
-		child_describe(&trial->child, how, sizeof(how)));
+	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s before it said hello", plan->version, trial->pid,
+		instance_describe_end(trial, how, sizeof(how)));
 	end_trial(plan);
 }
 
@@ -136,10 +135,7 @@ static void on_trial_due(struct timer *timer)
 {
 	struct plan *plan = container_of(timer, struct plan, trial_due);
 
-	why_set(&plan->trial_cause, 0,
-		"version %s (pid %d) did not say hello within %" PRIu64
-		" ms (StartTimeout=): is it linked with libupgrade, and does it call upg_open()?",
-		plan->version, plan->trial->child.pid, plan->unit->start_timeout_us / 1000);
+	instance_describe_slow_start(plan->trial, plan->unit->start_timeout_us, false, &plan->trial_cause);
 	end_trial(plan);
 }
 
@@ -153,11 +149,10 @@ static const struct instance_events trial_events = {
 static void start_trial(struct plan *plan)
 {
 	plan->tried = true;
-	if (instance_start(plan->site->loop, plan->unit, plan->version, &trial_events, plan, &plan->trial,
-			   &plan->trial_cause) < 0)
+	if (origin_start(plan->origin, plan->unit, plan->version, &trial_events, plan, &plan->trial, &plan->trial_cause) < 0)
 		return;
 	log_info("%s: plan: version %s is started as pid %d to hear what it reads", plan->unit->name, plan->version,
-		 plan->trial->child.pid);
+		 plan->trial->pid);
 	timer_arm(plan->site->loop, &plan->trial_due, clock_now_us() + plan->unit->start_timeout_us, on_trial_due);
 }
 
@@ -174,6 +169,7 @@ int plan_start(const struct plan_spec *spec, struct plan **ret_plan, struct why 
 	plan->owner = spec->owner;
 	plan->on_done = spec->on_done;
 	plan->site = spec->site;
+	plan->origin = spec->origin;
 	plan->images = spec->images;
 	plan->running = spec->running;
 	plan->unit = spec->unit_consume;

@@ -12,7 +12,7 @@
 
 #include "base/base.h"
 #include "supervisor/criu/obstacles.h"
-#include "supervisor/process/instance.h"
+#include "supervisor/process/origin.h"
 #include "supervisor/roll/roll.h"
 #include "supervisor/unit/unit.h"
 
@@ -42,6 +42,7 @@ struct plan;
 
 struct plan_spec {
 	const struct roll_site *site;
+	struct origin *origin; /* of the version to be looked at */
 	const char *images; /* what was found out about CRIU */
 	struct instance *running; /* borrowed until the end */
 	struct unit *unit_consume; /* as a roll would read it now */
@@ -58,6 +59,7 @@ struct plan {
 	void *owner;
 	void (*on_done)(struct plan *plan);
 	const struct roll_site *site;
+	struct origin *origin;
 	const char *images;
 	struct instance *running;
 	struct unit *unit;

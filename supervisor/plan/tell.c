@@ -225,7 +225,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
 	set_text(&answer->to, plan->version);
-	answer->pid = plan->running->child.pid;
+	answer->pid = plan->running->pid;
 	set_text(&answer->from_program, plan->from_program);
 	set_text(&answer->to_program, plan->to_program);
 	answer->inventory = plan->inventory;

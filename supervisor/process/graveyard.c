@@ -47,15 +47,14 @@ struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *in
 {
 	struct buried *buried;
 
-	if (!instance || instance->exit_told)
+	if (!instance || instance->life == INSTANCE_ENDED)
 		return instance_free(instance);
 	buried = calloc(1, sizeof(*buried));
 	if (!buried) /* then we do wait */
 		return instance_free(instance);
 	*buried = (struct buried){ .next = graveyard->first, .graveyard = graveyard, .instance = instance };
 	graveyard->first = buried;
-	instance->events = &buried_events;
-	instance->owner = buried;
+	instance_own(instance, &buried_events, buried);
 	instance_kill(instance, SIGKILL);
 	return NULL;
 }
@@ -101,8 +100,7 @@ void graveyard_bury_child(struct graveyard *graveyard, struct child *child)
 	buried->graveyard = graveyard;
 	buried->next = graveyard->first_child;
 	graveyard->first_child = buried;
-	/* Its group ends when its own end is heard of. */
-	child_kill(&buried->child, SIGKILL);
+	child_kill_group(&buried->child);
 }
 
 void graveyard_done(struct graveyard *graveyard)

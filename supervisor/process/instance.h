@@ -1,95 +1,162 @@
 /* SPDX-License-Identifier: MIT */
-/* One process of a service: the child, the channel to its shim, and what it prints. */
+/* One process of a service, wherever it came from: who it is, what it said, and what can be asked of it.
+ *
+ * Rolls, services and plans know an instance and never its kind. A kind says how a message reaches the process, how the process is
+ * ended, and how its end is heard of:
+ *
+ *   spawned.c   a child of ours, made by Exec=
+ *   (to come)   attached: started by somebody else; held: no process at the moment, its sockets and state wait
+ *   tests       a fake, which a test speaks for
+ *
+ * origin.h is where instances come from.
+ */
 #pragma once
 
-#include "base/child.h"
-#include "base/loop.h"
-#include "supervisor/process/outbox.h"
+#include "base/base.h"
+#include "supervisor/process/lines.h"
 #include "supervisor/unit/unit.h"
 #include "wire/app.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
 
-#define INSTANCE_LINES 12u
-#define INSTANCE_LINE_BYTES 240u
-
 struct instance;
 
 /* What an owner hears. Called from the loop. Only on_exit may free the instance, as its last act; elsewhere bury it. */
 struct instance_events {
-	/* It said hello, which is in @instance->hello. Optional. */
+	/* The process said hello, which is checked and in @instance->hello. Optional. */
 	void (*on_hello)(struct instance *instance);
-	/* @fds belongs to the message: claim what is wanted. Hello was checked and is kept in @instance->hello. */
+	/* @fds belongs to the message: claim what is wanted. Never a Hello. */
 	void (*on_message)(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 	/* Something came that is no message of the protocol; it was dropped. */
 	void (*on_garbage)(struct instance *instance, const char *reason);
-	/* The process has ended and was reaped; everything it said before has been heard. */
+	/* The process has ended; everything it said before has been heard. */
 	void (*on_exit)(struct instance *instance);
 };
 
-/* The last lines a process printed, oldest first from @first. */
-struct lines {
-	char text[INSTANCE_LINES][INSTANCE_LINE_BYTES];
-	unsigned first, n;
+/* What this supervisor can do to a process, by its kind. */
+enum instance_power {
+	INSTANCE_CAN_SIGNAL = 1 << 0,
+	INSTANCE_CAN_REAP = 1 << 1,  /* we learn how it ended */
+	INSTANCE_CAN_IMAGE = 1 << 2, /* CRIU may take it, and give it back */
+};
+
+struct instance_kind {
+	const char *name;
+	unsigned powers; /* of enum instance_power */
+	void (*send)(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
+	void (*forget_queued)(struct instance *instance);
+	void (*signal)(struct instance *instance, int signal);
+	bool (*has_ended)(struct instance *instance);
+	int (*reconnect)(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
+	int (*adopt)(struct instance *instance, pid_t pid, struct why *why);
+	void (*free)(struct instance *instance); /* releases the memory, too */
+};
+
+enum instance_life {
+	INSTANCE_RUNS,
+	INSTANCE_LAST_WORDS, /* it has ended, and what it said before is being read */
+	INSTANCE_ENDED,      /* on_exit was called, or is being called */
 };
 
 struct instance {
-	struct loop *loop;
+	const struct instance_kind *kind;
 	const struct instance_events *events;
 	void *owner;
 	char service[UNIT_NAME_MAX + 1];
 	char version[UNIT_NAME_MAX + 1];
-	struct child child;
+	pid_t pid;          /* kept after the end, for messages */
 	uint64_t since_us;
 	uint64_t exited_us; /* when its end was heard of */
-	bool exited;
-	bool exit_told; /* on_exit was called */
-
-	int channel; /* -1 once the other end is closed */
-	struct source channel_source;
-	struct outbox outbox;
-	unsigned long long channel_inode; /* of the application's end: what CRIU calls it */
+	enum instance_life life;
+	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
-
-	int log;
-	struct source log_source;
-	unsigned long long log_inode; /* of the application's end */
-	struct lines lines;
-	char partial[INSTANCE_LINE_BYTES];
-	size_t n_partial;
+	struct lines lines; /* its last */
+	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
+	unsigned long long channel_inode, log_inode;
 };
 
-/** instance_start() - Run @unit's @version. @unit is borrowed for the call. Return: 0 or -errno with file and line, or step. */
-int instance_start(struct loop *loop, const struct unit *unit, const char *version, const struct instance_events *events,
-		   void *owner, struct instance **ret_instance, struct why *why);
+/** instance_own() - From here on @owner hears of @instance. */
+void instance_own(struct instance *instance, const struct instance_events *events, void *owner);
+
+/** instance_send() - Send or queue. A peer that is gone is no error here: its exit will be heard. */
+void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
+
+/** instance_forget_queued() - What could not be sent yet borrows descriptors of its sender: to be called before those are closed.
+ * NULL is allowed. */
+void instance_forget_queued(struct instance *instance);
+
+/** instance_kill() - SIGKILL or gentler; nothing where it has ended. */
+void instance_kill(struct instance *instance, int signal);
+
+/** instance_is_alive() - Runs, as far as we have heard. NULL is allowed. */
+bool instance_is_alive(const struct instance *instance);
+
+/** instance_is_over() - Its end was told, or there never was one: nothing more will be heard of it. NULL is allowed. */
+bool instance_is_over(const struct instance *instance);
+
+/** instance_has_ended() - By the kernel's word: the process may have ended, and its end may not have been heard yet. */
+bool instance_has_ended(struct instance *instance);
+
+/** instance_can() - Has its kind this enum instance_power? */
+bool instance_can(const struct instance *instance, enum instance_power power);
+
+/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
+const char *instance_describe_end(const struct instance *instance, char *buf, size_t size);
+
+/** instance_describe_slow_start() - It was not ready within StartTimeout=: what was missing. @progressed: the time began anew with
+ * a word of progress. */
+void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why);
 
 /**
  * instance_reconnect() - New ends for a process that comes back from its image.
  * @ret_channel, @ret_log: the application's ends, owned by the caller, to be given to the restore.
  *
  * The process must have been reaped. Keeps hello, version and lines. The inodes are the new ends' from here on; what the
- * image calls them is noted in the image.
+ * image calls them is noted in the image. Return: 0; -ENOTSUP: its kind does not come back; -errno.
  */
 int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
 
-/** instance_adopt() - The restored process runs as @pid, a child of ours. */
+/** instance_adopt() - The restored process runs as @pid, a child of ours. Return: 0 or -errno. */
 int instance_adopt(struct instance *instance, pid_t pid, struct why *why);
 
-/** instance_send() - Send or queue. A peer that is gone is no error here: its exit will be heard. */
-void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
+/** instance_free() - A process still alive is killed and reaped, where its kind can. NULL is allowed. Return: NULL. */
+struct instance *instance_free(struct instance *instance);
+
+/* ---- what is said in more than one place ---- */
 
 /** instance_limits() - The caps that @unit sets, for a Prepare or a Receive. */
 Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 
-/** instance_kill() - SIGKILL or gentler. */
-void instance_kill(struct instance *instance, int signal);
+/** instance_welcome() - Tell a process that stands by to start empty. */
+void instance_welcome(struct instance *instance);
 
-/** instance_is_alive() - Runs, as far as we have heard. */
-bool instance_is_alive(const struct instance *instance);
+/* What a Prepare says; deadlines are monotonic. */
+struct instance_prepare {
+	const struct unit *unit;
+	uint64_t generation;
+	uint64_t begun_us; /* QuiesceTimeout= counts from here */
+	uint64_t settles_us; /* past this the process goes on by itself */
+	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
+};
 
-/** instance_free() - A process still alive is killed and reaped. Return: NULL. */
-struct instance *instance_free(struct instance *instance);
+/** instance_prepare() - Ask a process that serves to come to rest and to save. @fds: borrowed, as many as @n: the commit word and
+ * where to write; for a file only the latter. */
+void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, const int *fds, size_t n);
 
-/** instance_line() - The @i-th of the last lines, or NULL. */
-const char *instance_line(const struct instance *instance, unsigned i);
+/* ---- for a kind ---- */
+
+/** instance_init() - To a process that runs since now. */
+void instance_init(struct instance *instance, const struct instance_kind *kind, const char *service, const char *version);
+
+/** instance_hear() - A message came. @message_consume, and what is left in @fds afterwards is closed. */
+void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds);
+
+/** instance_exited() - The process has ended, with @status of wait(2); its last words may still come. */
+void instance_exited(struct instance *instance, int status);
+
+/** instance_ended() - ... and now they have been heard: tell the owner. @instance may be gone when this returns. */
+void instance_ended(struct instance *instance);
+
+/** instance_came_back() - It runs again, as @pid. */
+void instance_came_back(struct instance *instance, pid_t pid);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What old and new say during a roll, turned into events. Nothing a process says is trusted further than its own roll. */
-#include "supervisor/roll/roll.h"
+/* What old and new say during a roll becomes events. Nothing a process says is trusted further than its own roll: a message whose
+ * event has no cell in the present state has no effect. */
+#include "supervisor/roll/private.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -8,6 +9,61 @@
 static const char *reason_of(const char *reason)
 {
 	return reason && *reason ? reason : "no reason given";
+}
+
+/* Return: true if @event may come now; otherwise @speaker said what it must not say, and that is logged. */
+static bool belongs(const struct roll *roll, const struct instance *speaker, enum roll_event event)
+{
+	if (roll_accepts(roll->record.state, event))
+		return true;
+	log_warning("%s[%s %d]: its message (%s) does not belong in %s; ignored", speaker->service, speaker->version, speaker->pid,
+		    roll_event_name(event), roll_phase(roll));
+	return false;
+}
+
+/* ---- state: what was saved, and what was loaded ---- */
+
+static void note_totals(struct roll_totals *at, const Upgraded__Wire__Totals *totals, uint32_t fds)
+{
+	*at = (struct roll_totals){
+		.told = true,
+		.records = totals->records,
+		.payload_bytes = totals->payload_bytes,
+		.digest_lo = totals->digest_lo,
+		.digest_hi = totals->digest_hi,
+		.fds = fds,
+	};
+}
+
+static bool agree(const struct roll_totals *a, const struct roll_totals *b)
+{
+	return a->records == b->records && a->payload_bytes == b->payload_bytes && a->digest_lo == b->digest_lo &&
+	       a->digest_hi == b->digest_hi && a->fds == b->fds;
+}
+
+static void compare_totals(struct roll *roll)
+{
+	const struct roll_totals *saved = &roll->saved, *loaded = &roll->loaded;
+
+	if (!saved->told || !loaded->told || roll->record.state != ROLL_LOADING)
+		return;
+	if (!agree(saved, loaded)) {
+		roll_blame(roll,
+			   "what was saved and what was loaded disagree: %" PRIu64 " and %" PRIu64
+			   " records, %u and %u descriptors%s",
+			   saved->records, loaded->records, saved->fds, loaded->fds,
+			   saved->records == loaded->records ? ", digests differ" : "");
+		roll_happen(roll, ROLL_EV_DISAGREE);
+		return;
+	}
+	roll->report.wire.records = saved->records;
+	roll->report.wire.state_bytes = saved->payload_bytes;
+	roll->report.wire.verified = roll->options.verify == VERIFY_ROUNDTRIP;
+	roll_say(roll, "verify", roll->new,
+		 "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors%s",
+		 saved->records, saved->payload_bytes, saved->fds,
+		 roll->report.wire.verified ? "; the round trip back loses nothing" : "");
+	roll_happen(roll, ROLL_EV_TRANSFERRED);
 }
 
 /* ---- old ---- */
@@ -19,98 +75,106 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 	size_t first = roll->custody.n, n = message->fds->n_fds;
 	struct why why = { 0 };
 
-	/* The hand-over follows Quiesced. What came before is of another roll's bake, in which old serves still. */
-	if (!roll->old_stands && roll->on_aside) {
-		roll->on_aside(roll, message, fds);
-		return;
-	}
-	if (roll->state != ROLL_TRANSFER)
+	if (roll->record.state != ROLL_TRANSFER)
 		return;
 	if (custody_take(&roll->custody, message->fds, fds, &why) < 0) {
-		roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, why.text);
+		roll_blame(roll, "version %s (pid %d): %s", roll->record.from, roll->old->pid, why.text);
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
 		numbers[i] = roll->custody.entries[first + i].fd;
 	instance_send(roll->new, message, numbers, n);
-	roll->result.fds = (uint32_t)roll->custody.n;
-	/* Old stands still and new has not served: what the connections have carried up to here is the state at commit. */
+	roll->report.wire.fds = (uint32_t)roll->custody.n;
+	/* Old stands still and new has not served: what the connections have carried up to here is their state at the commit. */
 	if (message->fds->last)
 		custody_sample(&roll->custody, roll->site->conntable, &roll->before);
 }
 
-static void compare_totals(struct roll *roll)
-{
-	const Upgraded__Wire__Totals *saved = &roll->saved, *loaded = &roll->loaded;
-
-	if (!roll->has_saved || !roll->has_loaded)
-		return;
-	if (saved->records != loaded->records || saved->digest_lo != loaded->digest_lo ||
-	    saved->digest_hi != loaded->digest_hi || saved->payload_bytes != loaded->payload_bytes ||
-	    roll->saved_fds != roll->loaded_fds) {
-		roll_blame(roll,
-			   "what was saved and what was loaded disagree: %" PRIu64 " and %" PRIu64
-			   " records, %u and %u descriptors%s",
-			   saved->records, loaded->records, roll->saved_fds, roll->loaded_fds,
-			   saved->records == loaded->records ? ", digests differ" : "");
-		roll_happen(roll, ROLL_EV_DISAGREE);
-		return;
-	}
-	roll->result.records = saved->records;
-	roll->result.state_bytes = saved->payload_bytes;
-	roll->result.verified = roll->options.verify == VERIFY_ROUNDTRIP;
-	roll_say(roll, "verify", roll->new->child.pid,
-		 "counts and digests agree: %" PRIu64 " records, %" PRIu64 " bytes, %u descriptors%s",
-		 saved->records, saved->payload_bytes, roll->saved_fds,
-		 roll->result.verified ? "; the round trip back loses nothing" : "");
-	roll_happen(roll, ROLL_EV_TRANSFERRED);
-}
-
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
 {
-	roll->old_stands = true;
-	/* From here each of us has what it needs; copies here would hide the end of the stream from its reader. */
-	roll_close_transfer(roll);
-	roll_say(roll, "quiesce", roll->old->child.pid, "every thread of %s stands at an update point after %" PRIu64 " us",
-		 roll->result.from, quiesced->nanoseconds / 1000);
+	if (!belongs(roll, roll->old, ROLL_EV_QUIESCED))
+		return;
+	roll->record.old = OLD_STANDS;
+	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
+	roll_close_pipe(roll);
+	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us",
+		 roll->record.from, quiesced->nanoseconds / 1000);
 	roll_happen(roll, ROLL_EV_QUIESCED);
+}
+
+static void hear_saved(struct roll *roll, const Upgraded__Wire__Saved *saved)
+{
+	if (!saved->totals || roll->saved.told || !belongs(roll, roll->old, ROLL_EV_SAVED))
+		return;
+	note_totals(&roll->saved, saved->totals, saved->fds);
+	roll_say(roll, "transfer", roll->old, "version %s saved %" PRIu64 " records", roll->record.from, roll->saved.records);
+	roll_happen(roll, ROLL_EV_SAVED);
+	compare_totals(roll);
 }
 
 static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *refused)
 {
-	const char *reason = refused->reason;
+	const char *reason = reason_of(refused->reason);
+	const struct instance *old = roll->old;
 
+	if (!belongs(roll, old, ROLL_EV_OLD_REFUSED))
+		return;
 	/* Nobody reads old's state any more: new's own end is on its way to us, and says why. The deadline is for a new that
 	 * closed its end and lives. */
-	if (refused->reader_gone && roll->state == ROLL_TRANSFER && instance_is_alive(roll->new)) {
+	if (refused->reader_gone && roll->record.state == ROLL_TRANSFER && instance_is_alive(roll->new)) {
 		roll_expect_soon(roll);
 		return;
 	}
-	if (roll_has_committed(roll->state) && roll->state != ROLL_RESUME)
-		log_warning("%s[%s %d]: cannot lie parked: %s", roll->old->service, roll->old->version, roll->old->child.pid,
-			    reason_of(reason));
+	if (roll_is_committed(roll) && roll->record.state != ROLL_RESUME)
+		log_warning("%s[%s %d]: cannot lie parked: %s", old->service, old->version, old->pid, reason);
 	else
-		roll_blame(roll, "version %s (pid %d): %s", roll->result.from, roll->old->child.pid, reason_of(reason));
-	roll_journal_hear_refused(roll, reason_of(reason));
-	/* Before it stood, a refusal means that it never stopped serving. */
-	if (!roll->old_stands)
-		roll->old_goes_on = true;
+		roll_blame(roll, "version %s (pid %d): %s", roll->record.from, old->pid, reason);
+	roll_journal_hear_refused(roll, reason);
+	/* A refusal before Quiesced: old never stopped serving. */
+	if (roll->record.old == OLD_ASKED)
+		roll->record.old = OLD_GOES_ON;
 	roll_happen(roll, ROLL_EV_OLD_REFUSED);
+}
+
+static void hear_not_yet(struct roll *roll)
+{
+	if (!belongs(roll, roll->old, ROLL_EV_NOT_YET))
+		return;
+	if (roll->record.old == OLD_ASKED)
+		roll->record.old = OLD_GOES_ON;
+	roll_happen(roll, ROLL_EV_NOT_YET);
 }
 
 static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed)
 {
-	roll->old_goes_on = true;
-	roll->old_stands = false;
-	roll->result.resume_us = resumed->at_us;
+	if (!belongs(roll, roll->old, ROLL_EV_RESUMED))
+		return;
+	if (!roll->record.commit_us && roll->record.old != OLD_SPENT) {
+		roll->record.old = OLD_GOES_ON;
+		if (roll->record.state != ROLL_ABORT)
+			roll_blame(roll, "version %s (pid %d) went on by itself: the roll took too long", roll->record.from,
+				   roll->old->pid);
+	}
+	roll->report.wire.resume_us = resumed->at_us;
 	roll_journal_hear_resumed(roll, resumed);
-	if (roll->state == ROLL_TRANSFER || roll->state == ROLL_COMMIT)
-		roll_blame(roll, "version %s (pid %d) went on by itself: the roll took too long", roll->result.from,
-			   roll->old->child.pid);
 	/* Before anybody is told of it: who looks then finds no connection that is neither kept nor reset. */
 	custody_reset_given_up(&roll->custody);
 	roll_happen(roll, ROLL_EV_RESUMED);
+}
+
+static void hear_parked(struct roll *roll)
+{
+	if (!belongs(roll, roll->old, ROLL_EV_PARKED))
+		return;
+	if (roll->record.old == OLD_STANDS)
+		roll->record.old = OLD_PARKED;
+	roll_happen(roll, ROLL_EV_PARKED);
+}
+
+static bool old_stands(const struct roll *roll)
+{
+	return roll->record.old != OLD_SERVES && roll->record.old != OLD_ASKED && roll->record.old != OLD_GOES_ON;
 }
 
 static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
@@ -120,51 +184,48 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED:
 		hear_quiesced(roll, message->quiesced);
-		break;
+		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
-		roll->old_goes_on = true;
-		roll_happen(roll, ROLL_EV_NOT_YET);
-		break;
+		hear_not_yet(roll);
+		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		hear_old_refused(roll, message->refused);
-		break;
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
-		hear_fds(roll, message, fds);
-		break;
+		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED:
-		if (!message->saved->totals || roll->has_saved)
-			break;
-		roll->saved = *message->saved->totals;
-		roll->saved_fds = message->saved->fds;
-		roll->has_saved = true;
-		roll_say(roll, "transfer", old->child.pid, "version %s saved %" PRIu64 " records", roll->result.from,
-			 roll->saved.records);
-		compare_totals(roll);
-		break;
+		hear_saved(roll, message->saved);
+		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PARKED:
-		roll_happen(roll, ROLL_EV_PARKED);
-		break;
+		hear_parked(roll);
+		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
 		hear_resumed(roll, message->resumed);
+		return;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
+		/* The hand-over follows Quiesced. What came before is of another roll's bake, in which old serves still. */
+		if (old_stands(roll) || !roll->events->on_aside) {
+			hear_fds(roll, message, fds);
+			return;
+		}
 		break;
 	default: /* a pong or a close from before the roll: old news, unless another roll's bake is on */
-		if (roll->on_aside)
-			roll->on_aside(roll, message, fds);
 		break;
 	}
+	if (roll->events->on_aside)
+		roll->events->on_aside(roll, message, fds);
 }
 
 static void on_old_garbage(struct instance *old, const char *reason)
 {
 	struct roll *roll = old->owner;
 
-	/* It may have been descriptors, for which there was no room: what is missing now will be missed at the end anyway. */
-	if (roll->state == ROLL_QUIESCE || roll->state == ROLL_TRANSFER) {
-		roll_blame(roll, "from version %s (pid %d): %s", old->version, old->child.pid, reason);
+	/* It may have been descriptors, for which there was no room: where a refusal would call the roll off, this does, since what is
+	 * missing now will be missed at the end anyway. */
+	if (roll_step(roll->record.state, ROLL_EV_OLD_REFUSED).action == ROLL_DO_SETTLE) {
+		roll_blame(roll, "from version %s (pid %d): %s", old->version, old->pid, reason);
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
-	log_warning("%s[%s %d]: %s; ignored", old->service, old->version, old->child.pid, reason);
+	log_warning("%s[%s %d]: %s; ignored", old->service, old->version, old->pid, reason);
 }
 
 static void on_old_exit(struct instance *old)
@@ -172,15 +233,12 @@ static void on_old_exit(struct instance *old)
 	struct roll *roll = old->owner;
 	char how[64];
 
-	child_describe(&old->child, how, sizeof(how));
-	if (roll->state < ROLL_COMMIT)
-		roll_blame(roll, "version %s (pid %d) %s during the roll", old->version, old->child.pid, how);
-	roll->old_stands = false;
-	/* All it had is in new already: as long as that lives, nothing is lost but the way back. */
-	if (roll->state == ROLL_TRANSFER && roll->has_saved)
-		return;
-	if (roll->state == ROLL_BAKE || roll->state == ROLL_BACKWARD)
-		roll->result.way_back = roll->image ? "image" : "none";
+	/* A cause, if anything comes of it. */
+	if (!roll->record.commit_us && roll_step(roll->record.state, ROLL_EV_OLD_GONE).action != ROLL_DO_NOTHING)
+		roll_blame(roll, "version %s (pid %d) %s during the roll", old->version, old->pid,
+			   instance_describe_end(old, how, sizeof(how)));
+	roll->record.old = OLD_SPENT;
+	roll_rungs_changed(roll);
 	roll_happen(roll, ROLL_EV_OLD_GONE);
 }
 
@@ -190,55 +248,65 @@ static void hear_standby(struct roll *roll)
 {
 	struct why why = { 0 };
 
-	if (roll->state == ROLL_COLD) {
-		Upgraded__Wire__Welcome welcome = UPGRADED__WIRE__WELCOME__INIT;
-		Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME, .welcome = &welcome);
-
-		welcome.protocol = WIRE_PROTOCOL;
-		welcome.service = roll->new->service;
-		welcome.fresh = true;
-		instance_send(roll->new, &message, NULL, 0);
+	if (roll->record.state == ROLL_COLD) {
+		instance_welcome(roll->new);
 		return;
 	}
-	if (roll->state != ROLL_STANDBY)
+	if (!belongs(roll, roll->new, ROLL_EV_STANDBY))
 		return;
 	if (roll_compatible(roll, &why) < 0) {
 		roll_blame(roll, "%s", why.text);
 		roll_happen(roll, ROLL_EV_INCOMPATIBLE);
 		return;
 	}
-	roll_say(roll, "standby", roll->new->child.pid, "version %s is ready to receive", roll->result.to);
+	roll_say(roll, "standby", roll->new, "version %s is ready to receive", roll->record.to);
 	roll_happen(roll, ROLL_EV_STANDBY);
+}
+
+static void hear_loaded(struct roll *roll, const Upgraded__Wire__Loaded *loaded)
+{
+	if (!loaded->totals || roll->loaded.told)
+		return;
+	note_totals(&roll->loaded, loaded->totals, loaded->fds);
+	compare_totals(roll);
 }
 
 static void hear_committed(struct roll *roll, uint64_t at_us)
 {
 	uint64_t now = clock_now_us();
 
-	if (roll->state != ROLL_COMMIT && roll->state != ROLL_SETTLE)
+	/* Often it comes when the commit word was read already. */
+	if (!roll_accepts(roll->record.state, ROLL_EV_COMMITTED))
 		return;
-	/* The word is the truth, the message only news of it. */
-	if (commit_owner(&roll->word) != COMMIT_NEW) {
-		roll_blame(roll, "version %s (pid %d) claims a commit that the commit word does not show", roll->result.to,
-			   roll->new->child.pid);
+	/* The commit word is the truth, the message only news of it. */
+	if (commit_owner(&roll->word->word) != COMMIT_NEW) {
+		roll_blame(roll, "version %s (pid %d) claims a commit that the commit word does not show", roll->record.to,
+			   roll->new->pid);
 		roll_happen(roll, ROLL_EV_NEW_REFUSED);
 		return;
 	}
-	roll->result.commit_us = at_us >= roll->prepared_us && at_us <= now ? at_us : now;
+	roll->record.commit_us = at_us >= roll->record.prepared_us && at_us <= now ? at_us : now;
 	roll_happen(roll, ROLL_EV_COMMITTED);
 }
 
 static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 {
 	/* Before it serves it has closed nothing of old's, and messages that still wait may borrow what it names. */
-	if (!roll_has_committed(roll->state))
+	if (!roll_is_committed(roll))
 		return;
 	for (size_t i = 0; i < closed->n_fds; i++)
 		custody_drop(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
-	roll->result.closed += (uint32_t)closed->n_fds;
 }
 
-void roll_hear_new(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+static void hear_new_refused(struct roll *roll, const char *reason)
+{
+	if (!belongs(roll, roll->new, ROLL_EV_NEW_REFUSED))
+		return;
+	roll_blame(roll, "version %s (pid %d) refused to take over: %s", roll->record.to, roll->new->pid, reason);
+	roll_happen(roll, ROLL_EV_NEW_REFUSED);
+}
+
+void roll_hear_serving(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
@@ -252,7 +320,7 @@ void roll_hear_new(struct roll *roll, const Upgraded__Wire__AppMessage *message,
 		break;
 	default:
 		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),
-			    roll->result.to);
+			    roll->record.to);
 	}
 }
 
@@ -261,7 +329,9 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 	struct roll *roll = new->owner;
 
 	if (!new->hello) {
-		roll_blame(roll, "version %s (pid %d) spoke before it said hello", roll->result.to, new->child.pid);
+		if (!belongs(roll, new, ROLL_EV_NEW_REFUSED))
+			return;
+		roll_blame(roll, "version %s (pid %d) spoke before it said hello", roll->record.to, new->pid);
 		roll_happen(roll, ROLL_EV_NEW_REFUSED);
 		return;
 	}
@@ -270,21 +340,14 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		hear_standby(roll);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
-		if (roll->state == ROLL_COLD)
+		if (belongs(roll, new, ROLL_EV_STARTED))
 			roll_happen(roll, ROLL_EV_STARTED);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
-		roll_blame(roll, "version %s (pid %d) refused to take over: %s", roll->result.to, new->child.pid,
-			   reason_of(message->refused->reason));
-		roll_happen(roll, ROLL_EV_NEW_REFUSED);
+		hear_new_refused(roll, reason_of(message->refused->reason));
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED:
-		if (!message->loaded->totals || roll->has_loaded)
-			break;
-		roll->loaded = *message->loaded->totals;
-		roll->loaded_fds = message->loaded->fds;
-		roll->has_loaded = true;
-		compare_totals(roll);
+		hear_loaded(roll, message->loaded);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_COMMITTED:
 		hear_committed(roll, message->committed->at_us);
@@ -297,7 +360,7 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		health_progress(&roll->health, message->start_progress->text);
 		break;
 	default:
-		roll_hear_new(roll, message, fds);
+		roll_hear_serving(roll, message, fds);
 	}
 }
 
@@ -306,11 +369,12 @@ static void on_new_garbage(struct instance *new, const char *reason)
 	struct roll *roll = new->owner;
 
 	/* Once it serves, its connections count for more than its manners. */
-	if (roll_has_committed(roll->state) && roll->state != ROLL_COLD) {
-		log_warning("%s[%s %d]: %s; ignored", new->service, new->version, new->child.pid, reason);
+	if ((roll_is_committed(roll) && roll->record.state != ROLL_COLD) ||
+	    !roll_accepts(roll->record.state, ROLL_EV_NEW_REFUSED)) {
+		log_warning("%s[%s %d]: %s; ignored", new->service, new->version, new->pid, reason);
 		return;
 	}
-	roll_blame(roll, "version %s (pid %d): %s", new->version, new->child.pid, reason);
+	roll_blame(roll, "version %s (pid %d): %s", new->version, new->pid, reason);
 	roll_happen(roll, ROLL_EV_NEW_REFUSED);
 }
 
@@ -319,9 +383,9 @@ static void on_new_exit(struct instance *new)
 	struct roll *roll = new->owner;
 	char how[64];
 
-	if (!roll->result.died_us)
-		roll->result.died_us = new->exited_us;
-	roll_blame(roll, "version %s (pid %d) %s", new->version, new->child.pid, child_describe(&new->child, how, sizeof(how)));
+	if (!roll->report.wire.died_us)
+		roll->report.wire.died_us = new->exited_us;
+	roll_blame(roll, "version %s (pid %d) %s", new->version, new->pid, instance_describe_end(new, how, sizeof(how)));
 	roll_happen(roll, ROLL_EV_NEW_GONE);
 }
 

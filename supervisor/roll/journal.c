@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A roll's journal: new writes, and after its end old reads. The supervisor creates it, keeps it, and keeps duplicates of what new
- * opens, so that both are still there when new is not.
+/* A roll's journal: new writes it, and after new's end old reads it. The supervisor creates the journal, keeps it, and keeps
+ * duplicates of what new opens, so that both are still there when new is not.
  *
- * It is tried once. Whatever goes wrong with it may go wrong again, and the rung below must not fail of the same.
+ * The journal is tried once. Whatever goes wrong with it may go wrong again, and the rung below must not fail of the same.
  */
-#include "supervisor/roll/roll.h"
+#include "supervisor/roll/private.h"
 
 #include "supervisor/custody/journal_memory.h"
 
@@ -13,19 +13,27 @@
 
 bool roll_journal_usable(const struct roll *roll)
 {
-	return roll->journal_fd >= 0 && roll->result.journal;
+	return roll->journal_fd >= 0 && roll->record.journal == JOURNAL_WRITTEN;
 }
 
-/* From here on the way back is as without one. */
-static void give_up(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void give_up(struct roll *roll, const char *fmt, ...)
+static void note(struct roll *roll, enum roll_journal journal)
 {
+	roll->record.journal = journal;
+	/* What the report says: changes are, or were, written down without a gap. */
+	roll->report.wire.journal = journal == JOURNAL_WRITTEN || journal == JOURNAL_TAKEN;
+}
+
+static void lose(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* From here on the way back is as without a journal. */
+static void lose(struct roll *roll, const char *fmt, ...)
+{
+	struct why *why = &roll->report.journal_note;
 	va_list args;
 
-	roll->result.journal = false;
+	note(roll, JOURNAL_LOST);
 	va_start(args, fmt);
-	vsnprintf(roll->result.journal_note.text, sizeof(roll->result.journal_note.text), fmt, args);
+	vsnprintf(why->text, sizeof(why->text), fmt, args);
 	va_end(args);
 }
 
@@ -38,29 +46,29 @@ void roll_journal_begin(struct roll *roll)
 	if (!roll->unit->journal)
 		return;
 	if (roll->options.rollback == ROLLBACK_NONE)
-		give_up(roll, "no journal: without a way back (Rollback=none) there is no use for it");
+		lose(roll, "no journal: without a way back (Rollback=none) there is no use for it");
 	else if (!roll->old->hello->hello->journals)
-		give_up(roll, "no journal: version %s cannot apply changes", roll->result.from);
+		lose(roll, "no journal: version %s cannot apply changes", roll->record.from);
 	else if (!roll->new->hello->hello->journals)
-		give_up(roll, "no journal: version %s does not write changes down", roll->result.to);
+		lose(roll, "no journal: version %s does not write changes down", roll->record.to);
 	else if (journal_memory_create(roll->unit->journal_bytes, &roll->journal_fd, &why) < 0)
-		give_up(roll, "no journal: %s", why.text);
+		lose(roll, "no journal: %s", why.text);
 	else
-		roll->result.journal = true;
-	if (!roll->result.journal)
-		roll_say(roll, "standby", roll->new->child.pid, "%s", roll->result.journal_note.text);
+		note(roll, JOURNAL_WRITTEN);
+	if (roll->record.journal == JOURNAL_LOST)
+		roll_say(roll, "standby", roll->new, "%s", roll->report.journal_note.text);
 }
 
 void roll_journal_hear_full(struct roll *roll, uint64_t bytes)
 {
 	if (!roll_journal_usable(roll))
 		return;
-	give_up(roll,
-		"version %s could not write on in its journal after %" PRIu64
-		" KiB (JournalSize=): what is written since the commit would be lost",
-		roll->result.to, bytes >> 10);
-	/* While it is being rolled back, new is in another roll's hands. */
-	roll_say(roll, "bake", roll->new ? roll->new->child.pid : 0, "%s", roll->result.journal_note.text);
+	lose(roll,
+	     "version %s could not write on in its journal after %" PRIu64
+	     " KiB (JournalSize=): what is written since the commit would be lost",
+	     roll->record.to, bytes >> 10);
+	/* While new is being rolled back it is in another roll's hands, and not there. */
+	roll_say(roll, "bake", roll->new, "%s", roll->report.journal_note.text);
 }
 
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds)
@@ -69,10 +77,10 @@ void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message
 	struct why why = { 0 };
 
 	/* What it opens is of use to nobody else, unless the journal says what it was. */
-	if (!roll_has_committed(roll->state) || !roll_journal_usable(roll))
+	if (!roll_is_committed(roll) || !roll_journal_usable(roll))
 		return;
 	if (custody_take(&roll->custody, message, fds, &why) < 0)
-		give_up(roll, "version %s: %s", roll->result.to, why.text);
+		lose(roll, "version %s: %s", roll->record.to, why.text);
 	for (size_t i = first; i < roll->custody.n; i++)
 		roll->custody.entries[i].since_commit = true;
 }
@@ -82,29 +90,19 @@ void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message
 /* Nothing is reset before the journal was looked into: what was read from a moved connection may be in there. */
 int roll_journal_resume(struct roll *roll)
 {
-	struct conn_sample after;
-	uint32_t moved = 0;
+	const char *from = roll->record.from, *to = roll->record.to;
+	uint32_t moved;
 
 	if (!roll_journal_usable(roll))
 		return -1;
-	roll->resumed_with_journal = true;
-	/* Until it says otherwise. */
-	give_up(roll, "version %s (pid %d) ended over the journal of version %s", roll->result.from, roll->old->child.pid,
-		roll->result.to);
-	custody_sample(&roll->custody, roll->site->conntable, &after);
-	for (size_t i = 0; i < roll->custody.n; i++) {
-		struct custody_entry *entry = &roll->custody.entries[i];
-
-		entry->moved = entry->is_tcp && roll->unit->on_dirty != DIRTY_KEEP &&
-			       (!roll->before.n || !after.n ||
-				conntable_compare(&roll->before, &after, entry->id.inode) != CONN_SAME);
-		moved += entry->moved;
-	}
-	conn_sample_done(&after);
-	roll_say(roll, "resume", roll->old->child.pid,
+	note(roll, JOURNAL_GIVEN);
+	/* What is true if nothing is heard of old any more. */
+	why_set(&roll->report.journal_note, 0, "version %s (pid %d) ended over the journal of version %s", from, roll->old->pid, to);
+	moved = roll_mark_moved(roll);
+	roll_say(roll, "resume", roll->old,
 		 "%s; version %s comes back %s with the journal of %s: on %u of %zu descriptors something moved",
-		 roll->result.cause.text, roll->result.from, roll->from_image ? "from its image" : "from memory",
-		 roll->result.to, moved, roll->custody.n);
+		 roll->report.cause.text, from, roll->record.old == OLD_RESTORED ? "from its image" : "from memory", to, moved,
+		 roll->custody.n);
 	return roll->journal_fd;
 }
 
@@ -119,33 +117,32 @@ static uint32_t connections(const struct custody *custody)
 
 void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed)
 {
+	Upgraded__Wire__RollReport *report = &roll->report.wire;
 	uint32_t n = connections(&roll->custody);
 
-	if (roll->state != ROLL_RESUME || !roll->resumed_with_journal)
+	if (roll->record.state != ROLL_RESUME || roll->record.journal != JOURNAL_GIVEN)
 		return;
-	roll->resumed_with_journal = false;
-	roll->result.reset = resumed->reset < n ? (uint32_t)resumed->reset : n;
-	roll->result.kept = n - roll->result.reset;
+	report->reset = resumed->reset < n ? (uint32_t)resumed->reset : n;
+	report->kept = n - report->reset;
 	if (*resumed->journal_unused) {
 		roll_note_loss(roll);
-		give_up(roll, "the journal of version %s could not be used: %.150s", roll->result.to, resumed->journal_unused);
-		roll_say(roll, "resume", roll->old->child.pid, "%s; %u connections go on, %u are reset",
-			 roll->result.journal_note.text, roll->result.kept, roll->result.reset);
+		lose(roll, "the journal of version %s could not be used: %.150s", roll->record.to, resumed->journal_unused);
+		roll_say(roll, "resume", roll->old, "%s; %u connections go on, %u are reset", roll->report.journal_note.text,
+			 report->kept, report->reset);
 		return;
 	}
-	roll->result.journal = true;
-	*roll->result.journal_note.text = 0;
-	roll->result.replayed = resumed->replayed;
-	roll->result.adopted = resumed->adopted;
-	roll_say(roll, "resume", roll->old->child.pid,
+	note(roll, JOURNAL_TAKEN);
+	*roll->report.journal_note.text = 0;
+	report->replayed = resumed->replayed;
+	report->adopted = resumed->adopted;
+	roll_say(roll, "resume", roll->old,
 		 "version %s took %" PRIu64 " changes from the journal: %u connections go on, %" PRIu64
 		 " of them accepted by version %s; %u are reset",
-		 roll->result.from, resumed->replayed, roll->result.kept, resumed->adopted, roll->result.to, roll->result.reset);
+		 roll->record.from, resumed->replayed, report->kept, resumed->adopted, roll->record.to, report->reset);
 }
 
 void roll_journal_hear_refused(struct roll *roll, const char *reason)
 {
-	if (roll->state == ROLL_RESUME && roll->resumed_with_journal)
-		give_up(roll, "version %s could not take over the journal: %.150s", roll->result.from, reason);
-	roll->resumed_with_journal = false;
+	if (roll->record.state == ROLL_RESUME && roll->record.journal == JOURNAL_GIVEN)
+		lose(roll, "version %s could not take over the journal: %.150s", roll->record.from, reason);
 }

@@ -3,7 +3,7 @@
 
 #define TO(next_state, what) { .legal = true, .next = ROLL_##next_state, .action = ROLL_DO_##what }
 
-/* A late word about something that is settled already, or one that another event will follow. */
+/* Nothing to do: a late message about what is settled already, or one whose consequence comes as another event. */
 #define STAY(state) TO(state, NOTHING)
 
 static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
@@ -36,13 +36,23 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_CANCEL] = TO(SETTLE, SETTLE),
 	},
 	[ROLL_TRANSFER] = {
-		[ROLL_EV_TRANSFERRED] = TO(COMMIT, COMMIT),
-		[ROLL_EV_DISAGREE] = TO(SETTLE, SETTLE),
+		[ROLL_EV_SAVED] = TO(LOADING, NOTHING),
 		[ROLL_EV_OLD_REFUSED] = TO(SETTLE, SETTLE),
 		[ROLL_EV_NEW_REFUSED] = TO(SETTLE, SETTLE),
 		[ROLL_EV_NEW_GONE] = TO(SETTLE, SETTLE),
 		[ROLL_EV_OLD_GONE] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_RESUMED] = TO(SETTLE, SETTLE), /* old called it off by its own deadline */
+		[ROLL_EV_TIMEOUT] = TO(SETTLE, SETTLE),
+		[ROLL_EV_CANCEL] = TO(SETTLE, SETTLE),
+	},
+	[ROLL_LOADING] = {
+		[ROLL_EV_TRANSFERRED] = TO(COMMIT, COMMIT),
+		[ROLL_EV_DISAGREE] = TO(SETTLE, SETTLE),
+		[ROLL_EV_OLD_REFUSED] = TO(SETTLE, SETTLE),
+		[ROLL_EV_NEW_REFUSED] = TO(SETTLE, SETTLE),
+		[ROLL_EV_NEW_GONE] = TO(SETTLE, SETTLE),
+		[ROLL_EV_OLD_GONE] = STAY(LOADING), /* all it had is on its way into new: as long as that lives, only a way back is lost */
+		[ROLL_EV_RESUMED] = TO(SETTLE, SETTLE),
 		[ROLL_EV_TIMEOUT] = TO(SETTLE, SETTLE),
 		[ROLL_EV_CANCEL] = TO(SETTLE, SETTLE),
 	},
@@ -65,10 +75,10 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_NEW_REFUSED] = STAY(ABORT),
 		[ROLL_EV_RESUMED] = TO(ABORT, CHECK_ABORTED),
 		[ROLL_EV_OLD_REFUSED] = TO(ABORT, CHECK_ABORTED),
-		[ROLL_EV_QUIESCED] = STAY(ABORT),
+		[ROLL_EV_QUIESCED] = TO(ABORT, AWAIT_OLD),
 		[ROLL_EV_NOT_YET] = TO(ABORT, CHECK_ABORTED),
-		[ROLL_EV_TRANSFERRED] = STAY(ABORT),
-		[ROLL_EV_DISAGREE] = STAY(ABORT),
+		[ROLL_EV_SERVES_ON] = TO(ABORT, CHECK_ABORTED),
+		[ROLL_EV_SAVED] = STAY(ABORT),
 		[ROLL_EV_CANCEL] = STAY(ABORT),
 		[ROLL_EV_OLD_GONE] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_TIMEOUT] = TO(RETREAT, DROP_OLD), /* it was told to go on and does not: it hangs */
@@ -107,9 +117,22 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_SICK] = TO(BACKWARD, BACKWARD),
 		[ROLL_EV_UNDO] = TO(BACKWARD, BACKWARD),
 		[ROLL_EV_GIVE_UP] = TO(RETREAT, KILL_NEW),
-		[ROLL_EV_PACK] = TO(IMAGE, PACK),
+		[ROLL_EV_PACK] = TO(PACK, PACK),
 		[ROLL_EV_OLD_GONE] = STAY(BAKE), /* a way back less */
 		[ROLL_EV_OLD_REFUSED] = STAY(BAKE),
+	},
+	[ROLL_PACK] = {
+		[ROLL_EV_IMAGED] = TO(BAKE, BAKE),
+		[ROLL_EV_IMAGE_FAILED] = TO(BAKE, BAKE),
+		[ROLL_EV_OLD_GONE] = STAY(PACK), /* as the dump's last step, or we learn of it by the dump */
+		[ROLL_EV_OLD_REFUSED] = STAY(PACK),
+		[ROLL_EV_NEW_GONE] = TO(RETREAT_IMAGING, NOTHING),
+		[ROLL_EV_NEW_REFUSED] = TO(RETREAT_IMAGING, KILL_NEW),
+		[ROLL_EV_UNHEALTHY] = TO(RETREAT_IMAGING, KILL_NEW),
+		[ROLL_EV_BAKED] = STAY(PACK), /* the bake goes on first, and ends as its time is over then */
+		[ROLL_EV_SICK] = STAY(PACK), /* remembered until the bake goes on */
+		[ROLL_EV_UNDO] = STAY(PACK),
+		[ROLL_EV_CANCEL] = STAY(PACK),
 	},
 	[ROLL_BACKWARD] = {
 		[ROLL_EV_TURNED] = TO(TURNED, END),
@@ -151,7 +174,7 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_RESUMED] = TO(ROLLED_BACK, END),
 		[ROLL_EV_OLD_GONE] = TO(RETREAT, CHOOSE),
 		[ROLL_EV_OLD_REFUSED] = TO(RETREAT, DROP_OLD),
-		[ROLL_EV_PARKED] = STAY(RESUME), /* was on its way when the word to resume left */
+		[ROLL_EV_PARKED] = STAY(RESUME), /* was on its way when Resume left */
 		[ROLL_EV_TIMEOUT] = TO(RETREAT, DROP_OLD),
 		[ROLL_EV_CANCEL] = STAY(RESUME),
 	},
@@ -173,57 +196,72 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 
 struct roll_step roll_step(enum roll_state state, enum roll_event event)
 {
-	if ((unsigned)state >= ROLL_STATES || (unsigned)event >= ROLL_EVENTS)
-		return (struct roll_step){ .legal = false, .next = state };
-	if (!table[state][event].legal)
+	if ((unsigned)state >= ROLL_STATES || (unsigned)event >= ROLL_EVENTS || !table[state][event].legal)
 		return (struct roll_step){ .legal = false, .next = state };
 	return table[state][event];
 }
 
+bool roll_accepts(enum roll_state state, enum roll_event event)
+{
+	return roll_step(state, event).legal;
+}
+
+#define COMMITTED .committed = true
+
+/* Between two versions, or two lives of one, nobody serves; in BACKWARD the roll backward knows who does. */
+static const struct roll_facts rows[ROLL_STATES] = {
+	[ROLL_STANDBY] = { "standby", .serves = ROLL_OLD, .patience = PATIENCE_START },
+	[ROLL_DISMISS] = { "dismiss", .serves = ROLL_OLD, .patience = PATIENCE_SOON },
+	[ROLL_QUIESCE] = { "quiesce", .patience = PATIENCE_QUIESCE },
+	[ROLL_TRANSFER] = { "transfer", .patience = PATIENCE_TRANSFER },
+	[ROLL_LOADING] = { "loading", .patience = PATIENCE_AS_BEFORE },
+	[ROLL_COMMIT] = { "commit", .patience = PATIENCE_SOON },
+	[ROLL_SETTLE] = { "settle" },
+	[ROLL_ABORT] = { "abort", .serves = ROLL_OLD, .patience = PATIENCE_ABORT },
+	[ROLL_PARK] = { "park", COMMITTED, .counts_rungs = true, .serves = ROLL_NEW, .patience = PATIENCE_PARK,
+			.watches = ROLL_WATCH_HEALTH | ROLL_WATCH_BAKE },
+	[ROLL_IMAGE] = { "image", COMMITTED, .counts_rungs = true, .serves = ROLL_NEW, .patience = PATIENCE_ELSEWHERE,
+			 .watches = ROLL_WATCH_HEALTH | ROLL_WATCH_BAKE },
+	[ROLL_BAKE] = { "bake", COMMITTED, .counts_rungs = true, .serves = ROLL_NEW, .patience = PATIENCE_ELSEWHERE,
+			.watches = ROLL_WATCH_HEALTH | ROLL_WATCH_BAKE | ROLL_WATCH_MEMORY },
+	[ROLL_PACK] = { "pack", COMMITTED, .counts_rungs = true, .serves = ROLL_NEW, .patience = PATIENCE_ELSEWHERE,
+			.watches = ROLL_WATCH_HEALTH | ROLL_WATCH_BAKE },
+	[ROLL_BACKWARD] = { "backward", COMMITTED, .counts_rungs = true, .patience = PATIENCE_ELSEWHERE },
+	[ROLL_RETREAT] = { "retreat", COMMITTED, .patience = PATIENCE_PARK },
+	[ROLL_RETREAT_IMAGING] = { "retreat-imaging", COMMITTED, .counts_rungs = true, .patience = PATIENCE_SOON },
+	[ROLL_RESUME] = { "resume", COMMITTED, .patience = PATIENCE_RESUME },
+	[ROLL_RESTORE] = { "restore", COMMITTED, .patience = PATIENCE_ELSEWHERE },
+	[ROLL_COLD] = { "cold", COMMITTED, .patience = PATIENCE_START },
+	[ROLL_DONE] = { "done", COMMITTED, .keeps_image = true, .serves = ROLL_NEW, .outcome = ROLL_IS_DONE },
+	[ROLL_REFUSED] = { "refused", .serves = ROLL_OLD, .outcome = ROLL_IS_REFUSED },
+	[ROLL_ABORTED] = { "aborted", .serves = ROLL_OLD, .outcome = ROLL_IS_ABORTED },
+	[ROLL_ROLLED_BACK] = { "rolled-back", COMMITTED, .serves = ROLL_OLD, .outcome = ROLL_IS_BACK_PARKED },
+	[ROLL_TURNED] = { "turned", COMMITTED, .outcome = ROLL_IS_BACK_LIVE },
+	/* After a way back that failed the image is kept, too: it may be the last that is left of the state. */
+	[ROLL_COLD_STARTED] = { "cold-started", COMMITTED, .keeps_image = true, .serves = ROLL_NEW, .outcome = ROLL_IS_COLD },
+	[ROLL_FAILED] = { "failed", COMMITTED, .keeps_image = true, .outcome = ROLL_IS_FAILED },
+};
+
+const struct roll_facts *roll_facts(enum roll_state state)
+{
+	static const struct roll_facts none = { .name = "?" };
+
+	return (unsigned)state < ROLL_STATES ? &rows[state] : &none;
+}
+
 bool roll_is_over(enum roll_state state)
 {
-	return state >= ROLL_DONE;
+	return roll_facts(state)->outcome != ROLL_IS_UNDER_WAY;
 }
 
 bool roll_has_committed(enum roll_state state)
 {
-	static const bool committed[ROLL_STATES] = {
-		[ROLL_PARK] = true,	   [ROLL_IMAGE] = true, [ROLL_BAKE] = true,    [ROLL_RETREAT] = true,
-		[ROLL_RETREAT_IMAGING] = true, [ROLL_RESUME] = true, [ROLL_RESTORE] = true, [ROLL_COLD] = true,
-		[ROLL_DONE] = true,	   [ROLL_ROLLED_BACK] = true, [ROLL_COLD_STARTED] = true, [ROLL_FAILED] = true,
-		[ROLL_BACKWARD] = true,	   [ROLL_TURNED] = true,
-	};
-	return (unsigned)state < ROLL_STATES && committed[state];
+	return roll_facts(state)->committed;
 }
 
 const char *roll_state_name(enum roll_state state)
 {
-	static const char *const names[ROLL_STATES] = {
-		[ROLL_STANDBY] = "standby",
-		[ROLL_DISMISS] = "dismiss",
-		[ROLL_QUIESCE] = "quiesce",
-		[ROLL_TRANSFER] = "transfer",
-		[ROLL_COMMIT] = "commit",
-		[ROLL_SETTLE] = "settle",
-		[ROLL_ABORT] = "abort",
-		[ROLL_PARK] = "park",
-		[ROLL_IMAGE] = "image",
-		[ROLL_BAKE] = "bake",
-		[ROLL_BACKWARD] = "backward",
-		[ROLL_RETREAT] = "retreat",
-		[ROLL_RETREAT_IMAGING] = "retreat-imaging",
-		[ROLL_RESUME] = "resume",
-		[ROLL_RESTORE] = "restore",
-		[ROLL_COLD] = "cold",
-		[ROLL_DONE] = "done",
-		[ROLL_REFUSED] = "refused",
-		[ROLL_ABORTED] = "aborted",
-		[ROLL_ROLLED_BACK] = "rolled-back",
-		[ROLL_TURNED] = "turned",
-		[ROLL_COLD_STARTED] = "cold-started",
-		[ROLL_FAILED] = "failed",
-	};
-	return (unsigned)state < ROLL_STATES ? names[state] : "?";
+	return roll_facts(state)->name;
 }
 
 const char *roll_event_name(enum roll_event event)
@@ -237,10 +275,12 @@ const char *roll_event_name(enum roll_event event)
 		[ROLL_EV_QUIESCED] = "quiesced",
 		[ROLL_EV_NOT_YET] = "not-yet",
 		[ROLL_EV_OLD_REFUSED] = "old-refused",
+		[ROLL_EV_SAVED] = "saved",
 		[ROLL_EV_TRANSFERRED] = "transferred",
 		[ROLL_EV_DISAGREE] = "disagree",
 		[ROLL_EV_COMMITTED] = "committed",
 		[ROLL_EV_ABORT_WON] = "abort-won",
+		[ROLL_EV_SERVES_ON] = "serves-on",
 		[ROLL_EV_ABORT_COMPLETE] = "abort-complete",
 		[ROLL_EV_PARKED] = "parked",
 		[ROLL_EV_NO_WAY_BACK] = "no-way-back",

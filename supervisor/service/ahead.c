@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* `upgradectl plan`, and the look ahead before a roll that must be able to go back by an image. */
 #include "supervisor/service/private.h"
-#include "supervisor/service/report.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +131,7 @@ static int start(struct service_plan *job, struct plan_spec *spec, struct why *w
 	struct service *service = job->service;
 
 	spec->site = &service->host->site;
+	spec->origin = service->host->origin;
 	spec->images = service->host->images ? service->host->images->text : "";
 	spec->running = service_member(service)->instance;
 	spec->version = job->request.version;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/service/private.h"
-#include "supervisor/service/report.h"
 
 #include <stdio.h>
 
@@ -18,10 +17,10 @@ void answer_pack(const struct answer *answer, struct answer_message *ret)
 	result->cause = text_of(answer->cause);
 	result->next = text_of(answer->next);
 	result->serving = text_of(answer->serving);
-	result->n_log_lines = report_lines(lines, ret->lines);
+	result->n_log_lines = lines ? lines_list(lines, ret->lines) : 0;
 	result->log_lines = ret->lines;
 	if (answer->roll) {
-		report_roll(answer->roll, &ret->report, ret->started, sizeof(ret->started), ret->lines);
+		roll_report_tell(answer->roll, &ret->texts, &ret->report);
 		result->roll = &ret->report;
 	}
 }
@@ -51,11 +50,11 @@ void asker_progress(struct asker *asker, const char *phase, pid_t pid, const cha
 /* ---- rolls ---- */
 
 /* An image was required and looked for before the roll; that it failed after the commit is only told. */
-static struct answer of_missed_image(const char *service, const struct roll_result *roll, char *text)
+static struct answer of_missed_image(const char *service, const struct roll_report *roll, char *text)
 {
 	snprintf(text, ANSWER_TEXT_BYTES,
 		 "%s: version %s serves, but the image that was required could not be taken; the way back is %s", service,
-		 roll->to, roll->way_back);
+		 roll->to, rungs_text(roll->rungs));
 	return (struct answer){
 		.code = WIRE_EXIT_DONE,
 		.text = text,
@@ -65,7 +64,7 @@ static struct answer of_missed_image(const char *service, const struct roll_resu
 	};
 }
 
-struct answer answer_of_roll(const char *service, const struct roll_result *roll, char text[static ANSWER_TEXT_BYTES])
+struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES])
 {
 	static const struct {
 		enum wire_exit code;
@@ -95,14 +94,14 @@ struct answer answer_of_roll(const char *service, const struct roll_result *roll
 				     "start it by hand: upgradectl start SERVICE VERSION" },
 	};
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
-	enum roll_outcome outcome = roll->over ? roll->outcome : ROLL_IS_DONE;
+	enum roll_outcome outcome = roll->outcome == ROLL_IS_UNDER_WAY ? ROLL_IS_DONE : roll->outcome;
 	struct answer answer = { .text = text, .cause = roll->cause.text, .roll = roll };
 
 	if (outcome == ROLL_IS_DONE && *roll->image_missed.text)
 		return of_missed_image(service, roll, text);
 	answer.code = answers[outcome].code;
 	answer.next = answers[outcome].next;
-	if (roll->journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
+	if (roll->wire.journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
 		answer.next = "its journal made up for it: nothing is lost; mend the cause before you roll again";
 	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, answers[outcome].before, roll->to, answers[outcome].after);
 	return answer;
@@ -145,8 +144,8 @@ static void send_answer(struct service *service, struct asker *asker, struct ans
 	const struct instance *who = serving(service);
 	char now[128] = "nothing";
 
-	if (who && !who->exited)
-		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
+	if (instance_is_alive(who))
+		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->pid);
 	answer->serving = now;
 	service_forget(asker);
 	asker_answer(asker, answer);
@@ -167,7 +166,7 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 	send_answer(service, asker, &whole);
 }
 
-void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll)
+void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll)
 {
 	char text[ANSWER_TEXT_BYTES];
 	struct answer whole = answer_of_roll(service->name, roll, text);

@@ -30,7 +30,7 @@ struct answer {
 	const char *next;                  /* what to do now; NULL: nothing */
 	const char *serving;               /* what serves now; NULL: it does not matter here */
 	const struct lines *lines;         /* the last that the process printed; NULL: none */
-	const struct roll_result *roll;    /* a roll to report on, whose lines count instead of @lines; NULL: none */
+	const struct roll_report *roll;    /* a roll to report on, whose lines count instead of @lines; NULL: none */
 	const Upgraded__Wire__Result *with; /* lists and reports that go along: services, checks, images, ...; NULL: none */
 };
 
@@ -38,8 +38,8 @@ struct answer {
 struct answer_message {
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__RollReport report;
-	char *lines[INSTANCE_LINES];
-	char started[32];
+	struct roll_report_texts texts;
+	char *lines[LINES_MAX];
 };
 
 /** answer_pack() - Fill @ret, which borrows from @answer and from itself: it must not be moved. */
@@ -50,7 +50,7 @@ void answer_pack(const struct answer *answer, struct answer_message *ret);
  * @service: its name.
  * @text:    gets the sentence, which the answer borrows.
  */
-struct answer answer_of_roll(const char *service, const struct roll_result *roll, char text[static ANSWER_TEXT_BYTES]);
+struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES]);
 
 /** asker_answer() - Send @answer to an asker that no service knows. */
 void asker_answer(struct asker *asker, const struct answer *answer);

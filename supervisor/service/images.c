@@ -18,7 +18,7 @@ pid_t service_images_parked(const struct service *service, uint64_t generation)
 		const struct instance *old = member->roll ? roll_old(member->roll) : NULL;
 
 		if (old && instance_is_alive(old) && roll_image_generation(member->roll) == generation)
-			return old->child.pid;
+			return old->pid;
 	}
 	return 0;
 }

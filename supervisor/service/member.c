@@ -28,17 +28,9 @@ static void set_state_file(struct member *member, int file_consume)
 static void on_start_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
-	const struct instance *instance = member->instance;
-	uint64_t patience_ms = member->service->unit->start_timeout_us / 1000;
 
-	if (instance->hello)
-		why_set(&member->failure, 0, "pid %d did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
-			instance->child.pid, patience_ms, member->told_progress_us ? " of its last word of progress" : "");
-	else
-		why_set(&member->failure, 0,
-			"pid %d did not say hello within %" PRIu64
-			" ms (StartTimeout=): is %s linked with libupgrade, and does it call upg_open()?",
-			instance->child.pid, patience_ms, member->service->name);
+	instance_describe_slow_start(member->instance, member->service->unit->start_timeout_us, member->told_progress_us,
+				     &member->failure);
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -49,7 +41,7 @@ static int spawn(struct member *member)
 	struct why why = { 0 };
 	int r;
 
-	r = instance_start(loop_of(member), service->unit, service->version, &member_events, member, &member->instance, &why);
+	r = origin_start(service->host->origin, service->unit, service->version, &member_events, member, &member->instance, &why);
 	if (r < 0) {
 		member->failure = why;
 		return r;
@@ -58,7 +50,7 @@ static int spawn(struct member *member)
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
-	log_info("%s: version %s starts as pid %d", service->name, service->version, member->instance->child.pid);
+	log_info("%s: version %s starts as pid %d", service->name, service->version, member->instance->pid);
 	return 0;
 }
 
@@ -124,8 +116,8 @@ static void hear_progress(struct member *member, const char *text)
 	if (now - member->told_progress_us < TELL_PROGRESS_US)
 		return;
 	member->told_progress_us = now;
-	log_info("%s: version %s (pid %d) gets on: %s", member->service->name, instance->version, instance->child.pid, text);
-	asker_progress(member->service->asker, "start", instance->child.pid, text, instance->since_us);
+	log_info("%s: version %s (pid %d) gets on: %s", member->service->name, instance->version, instance->pid, text);
+	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
 }
 
 static void send_state_file(struct member *member)
@@ -146,19 +138,12 @@ static void send_state_file(struct member *member)
 
 static void hear_standby(struct member *member)
 {
-	Upgraded__Wire__Welcome welcome = UPGRADED__WIRE__WELCOME__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME, .welcome = &welcome);
-
 	if (member->state != MEMBER_STARTING)
 		return;
-	if (member->state_file >= 0) {
+	if (member->state_file >= 0)
 		send_state_file(member);
-		return;
-	}
-	welcome.protocol = WIRE_PROTOCOL;
-	welcome.service = member->service->name;
-	welcome.fresh = true;
-	instance_send(member->instance, &message, NULL, 0);
+	else
+		instance_welcome(member->instance);
 }
 
 static void on_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
@@ -180,7 +165,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		if (member->state == MEMBER_STARTING)
-			why_set(&member->failure, 0, "pid %d: %s", instance->child.pid, message->refused->reason);
+			why_set(&member->failure, 0, "pid %d: %s", instance->pid, message->refused->reason);
 		break;
 	default: /* a pong, a close, or news of a roll that is over */
 		break;
@@ -189,18 +174,19 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 
 static void on_garbage(struct instance *instance, const char *reason)
 {
-	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->child.pid, reason);
+	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->pid, reason);
 }
 
 /* ---- the end of the process ---- */
 
 static void on_start_failed(struct member *member)
 {
-	const struct child *child = &member->instance->child;
+	const struct instance *instance = member->instance;
 	char how[64];
 
 	if (!*member->failure.text)
-		why_set(&member->failure, 0, "pid %d %s before it was ready", child->pid, child_describe(child, how, sizeof(how)));
+		why_set(&member->failure, 0, "pid %d %s before it was ready", instance->pid,
+			instance_describe_end(instance, how, sizeof(how)));
 	if (member->restarts && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
@@ -213,14 +199,14 @@ static void on_start_failed(struct member *member)
 static void on_running_exit(struct member *member)
 {
 	const struct service *service = member->service;
-	const struct child *child = &member->instance->child;
-	bool clean = WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
+	const struct instance *instance = member->instance;
+	bool clean = WIFEXITED(instance->status) && WEXITSTATUS(instance->status) == 0;
 	char how[64];
 
-	if (clock_now_us() - member->instance->since_us > STABLE_US)
+	if (clock_now_us() - instance->since_us > STABLE_US)
 		member->failures = 0;
-	why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, child->pid,
-		child_describe(child, how, sizeof(how)));
+	why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,
+		instance_describe_end(instance, how, sizeof(how)));
 	if (clean) {
 		log_info("%s: %s", service->name, member->failure.text);
 		member->state = MEMBER_STOPPED;
@@ -264,7 +250,7 @@ static const struct instance_events member_events = {
 
 void member_check_exit(struct member *member)
 {
-	if (member->instance && member->instance->exit_told)
+	if (member->instance && instance_is_over(member->instance))
 		on_exit_of(member->instance);
 }
 
@@ -275,7 +261,7 @@ static void on_stop_deadline(struct timer *timer)
 	struct member *member = container_of(timer, struct member, deadline);
 
 	log_warning("%s: pid %d did not end on SIGTERM within StopTimeout=; killing it", member->service->name,
-		    member->instance->child.pid);
+		    member->instance->pid);
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -301,12 +287,11 @@ void member_take_serving(struct member *member, struct roll *roll)
 {
 	member->instance = roll_take_serving(roll);
 	if (!member->instance) {
-		member->failure = roll_result(roll)->cause;
+		member->failure = roll_report(roll)->cause;
 		member->state = MEMBER_FAILED;
 		return;
 	}
-	member->instance->events = &member_events;
-	member->instance->owner = member;
+	instance_own(member->instance, &member_events, member);
 	member->state = MEMBER_RUNNING;
 }
 

@@ -27,7 +27,7 @@ struct service {
 	struct service_save *save;        /* under way; NULL: none */
 	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
 	struct plan_pauses pauses;
-	struct roll_result last;          /* of its rolls, if @has_last */
+	struct roll_report last;          /* of its rolls, if @has_last */
 	bool has_last;
 };
 
@@ -43,7 +43,7 @@ void service_wait(struct service *service, struct asker *asker);
 void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 /** service_answer_roll() - The answer at a roll's commit, or at its end. */
-void service_answer_roll(struct service *service, struct asker *asker, const struct roll_result *roll);
+void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
 /** service_reload_unit() - Read the service file anew; on failure the old one stays in force and @asker was told. */
 int service_reload_unit(struct service *service, struct asker *asker);
 /** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
@@ -86,7 +86,7 @@ void service_on_back_commit(struct roll *back);
 void service_on_back_end(struct roll *back);
 void service_on_aside(struct roll *back, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 /** service_end_bake_call() - The roll is over, with @result: whoever asked something of its bake is told. */
-void service_end_bake_call(struct service *service, const struct roll_result *result);
+void service_end_bake_call(struct service *service, const struct roll_report *result);
 
 /* ---- save.c ---- */
 

@@ -5,55 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-size_t report_lines(const struct lines *lines, char **list)
-{
-	unsigned n = lines ? lines->n : 0;
-
-	for (unsigned i = 0; i < n; i++)
-		list[i] = text_of(lines->text[(lines->first + i) % INSTANCE_LINES]);
-	return n;
-}
-
-void report_roll(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
-		 char **lines)
-{
-	struct tm tm;
-
-	upgraded__wire__roll_report__init(report);
-	report->from = text_of(result->from);
-	report->to = text_of(result->to);
-	report->outcome = text_of(result->over	     ? roll_outcome_name(result->outcome) :
-				  result->commit_us ? "committed" :
-						      "under way");
-	report->records = result->records;
-	report->state_bytes = result->state_bytes;
-	report->fds = result->fds;
-	report->pause_us = result->pause_us;
-	report->commit_us = result->commit_us;
-	report->died_us = result->died_us;
-	report->resume_us = result->resume_us;
-	report->kept = result->kept;
-	report->reset = result->reset;
-	report->image_bytes = result->image_bytes;
-	report->image_us = result->image_us;
-	report->restore_us = result->restore_us;
-	report->verified = result->verified;
-	report->lost_us = result->lost_us;
-	report->journal = result->journal;
-	report->replayed = result->replayed;
-	report->adopted = result->adopted;
-	report->journal_note = text_of(result->journal_note.text);
-	report->way_back = text_of(result->way_back);
-	report->cause = text_of(result->cause.text);
-	report->n_log_lines = report_lines(&result->lines, lines);
-	report->log_lines = lines;
-	if (gmtime_r(&result->started_s, &tm) && strftime(started, size, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		report->started = started;
-}
-
-/* ---- status ---- */
 
 static void add_instance(struct status *status, const struct instance *instance, const char *state)
 {
@@ -68,7 +19,7 @@ static void add_instance(struct status *status, const struct instance *instance,
 		return;
 	}
 	upgraded__wire__instance__init(entry);
-	entry->pid = instance->child.pid;
+	entry->pid = instance->pid;
 	entry->version = text_of(instance->version);
 	entry->state = text_of(state);
 	entry->since_us = instance->since_us;
@@ -144,7 +95,7 @@ static void add_roll(struct status *status, const struct roll *roll)
 {
 	/* Once the new version serves, undo goes back to the one it came from. */
 	if (roll_is_committed(roll))
-		status->message.previous = text_of(roll_result(roll)->from);
+		status->message.previous = text_of(roll_report(roll)->from);
 	if (roll_health(roll))
 		add_health_checks(status, roll_health(roll));
 	status->message.connections = (uint32_t)roll_descriptors(roll);
@@ -170,8 +121,7 @@ void service_status(const struct service *service, struct status *ret)
 		add_member_instances(ret, member);
 	member = service_member(service);
 	if (member->roll || service->has_last) {
-		report_roll(member->roll ? roll_result(member->roll) : &service->last, &ret->report, ret->started,
-			    sizeof(ret->started), ret->lines);
+		roll_report_tell(member->roll ? roll_report(member->roll) : &service->last, &ret->texts, &ret->report);
 		message->last_roll = &ret->report;
 	}
 }

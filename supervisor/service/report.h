@@ -17,20 +17,12 @@ struct status {
 	Upgraded__Wire__ServiceStatus message;
 	char *history[HISTORY_MAX];
 	Upgraded__Wire__RollReport report;
-	char *lines[INSTANCE_LINES];
+	struct roll_report_texts texts;
 	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];
 	char checks[UNIT_CHECKS_MAX][HEALTH_DETAIL_BYTES], heartbeat[HEALTH_DETAIL_BYTES];
-	char started[32];
 };
 
 /** service_status() - How @service does. @ret: borrows from @service; release with status_done(). What there is no memory for is
  * left out. */
 void service_status(const struct service *service, struct status *ret);
 void status_done(struct status *status);
-
-/** report_roll() - @result as it is told. @started, @lines: hold texts for @report; @lines has room for INSTANCE_LINES. */
-void report_roll(const struct roll_result *result, Upgraded__Wire__RollReport *report, char *started, size_t size,
-		 char **lines);
-
-/** report_lines() - List @lines (NULL: there are none), oldest first. @list: has room for INSTANCE_LINES. Return: how many. */
-size_t report_lines(const struct lines *lines, char **list);

@@ -20,28 +20,28 @@ void service_on_roll_commit(struct roll *roll)
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
 
-	service_set_version(service, roll_result(roll)->to);
+	service_set_version(service, roll_report(roll)->to);
 	if (service->asker && service->asker->wait_commit)
-		service_answer_roll(service, service->asker, roll_result(roll));
+		service_answer_roll(service, service->asker, roll_report(roll));
 }
 
 static void note_history(struct service *service, const struct roll *roll)
 {
-	const struct roll_result *result = roll_result(roll);
+	const struct roll_report *result = roll_report(roll);
 
 	if (result->outcome == ROLL_IS_COLD)
 		history_clear(&service->history);
 	if (result->outcome != ROLL_IS_DONE)
 		return;
 	history_move(&service->history, result->from, result->to);
-	if (roll_retreats(roll))
+	if (roll_record(roll)->purpose == PURPOSE_LEAVE_SICK)
 		history_forget(&service->history, result->from);
 }
 
 /* Ends @roll. */
 static void log_and_free(const struct service *service, struct roll *roll)
 {
-	const struct roll_result *last = &service->last;
+	const struct roll_report *last = &service->last;
 
 	log_info("%s: roll %s -> %s: %s", service->name, last->from, last->to, roll_outcome_name(last->outcome));
 	roll_free(roll);
@@ -61,15 +61,15 @@ void service_on_roll_end(struct roll *roll)
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
 
-	service->last = *roll_result(roll);
+	service->last = *roll_report(roll);
 	service->has_last = true;
 	if (service->last.outcome == ROLL_IS_BACK_LIVE) {
 		on_turned(service, roll);
 		return;
 	}
 	member->roll = NULL;
-	if (service->last.commit_us)
-		plan_pauses_note(&service->pauses, service->last.pause_us, service->last.records);
+	if (service->last.wire.commit_us)
+		plan_pauses_note(&service->pauses, service->last.wire.pause_us, service->last.wire.records);
 	member_take_serving(member, roll);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
 	service_set_version(service, member->instance ? member->instance->version : service->last.from);
@@ -94,27 +94,70 @@ struct roll_options service_roll_options(const struct unit *unit, const struct r
 	};
 }
 
-/* Every roll of a service is started here. @back: within the bake of the one that is under way. */
-static int start(struct member *member, const struct roll_options *options, bool back, struct instance *serving, struct why *why)
+static void on_imaged(struct roll *roll)
+{
+	const struct member *member = roll_owner(roll);
+
+	/* The image may put earlier ones beyond the limits. */
+	service_images_gc(member->service);
+}
+
+static int start_empty(struct roll *roll, const char *version, struct instance **ret_instance, struct why *why)
+{
+	const struct member *member = roll_owner(roll);
+	const struct service *service = member->service;
+
+	return origin_start(service->host->origin, service->unit, version, NULL, NULL, ret_instance, why);
+}
+
+static const struct roll_events alone = {
+	.on_progress = on_progress, .on_commit = service_on_roll_commit, .on_backward = service_on_backward, .on_imaged = on_imaged,
+	.on_packed = service_on_packed, .start_empty = start_empty, .on_end = service_on_roll_end
+};
+/* Of a roll within the bake of another. */
+static const struct roll_events backward = {
+	.on_progress = on_progress, .on_commit = service_on_back_commit, .on_backward = service_on_backward, .on_aside = service_on_aside,
+	.on_imaged = on_imaged, .on_packed = service_on_packed, .start_empty = start_empty, .on_end = service_on_back_end
+};
+
+/* The two ends of a roll meet here: @serving, and a fresh process of the version. */
+static int begin(struct member *member, struct roll_options *options, struct instance *serving, struct roll **ret_roll,
+		 struct why *why)
+{
+	const struct roll_events *events = options->purpose == PURPOSE_FORWARD ? &alone : &backward;
+	struct service *service = member->service;
+	struct service_host *host = service->host;
+	struct instance *new;
+	int r = origin_start(host->origin, service->unit, options->version, NULL, NULL, &new, why);
+
+	if (r < 0)
+		return r;
+	r = roll_start(&host->site, service->unit, options, serving, new, events, member, ret_roll, why);
+	if (r < 0)
+		graveyard_bury(host->site.graveyard, new);
+	return r;
+}
+
+/* Every roll of a service is started here; one that is not FORWARD within the bake of the roll that is under way. */
+static int start(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why)
 {
 	struct service *service = member->service;
 	struct roll_options whole = *options;
-	struct roll callbacks = {
-		.owner = member, .on_progress = on_progress, .on_backward = service_on_backward, .on_packed = service_on_packed,
-		.on_commit = back ? service_on_back_commit : service_on_roll_commit,
-		.on_end = back ? service_on_back_end : service_on_roll_end,
-		.on_aside = back ? service_on_aside : NULL,
-	};
+	int r = unit_checks_usable(service->unit, options->version, why);
 
-	whole.backward = back;
 	whole.generation = ++service->host->generation;
-	return roll_start(&service->host->site, service->unit, &whole, serving, &callbacks, back ? &member->back : &member->roll,
-			  why);
+	if (r == 0)
+		r = roll_word_new(whole.generation, &whole.word, why);
+	if (r < 0)
+		return r;
+	r = begin(member, &whole, serving, whole.purpose == PURPOSE_FORWARD ? &member->roll : &member->back, why);
+	roll_word_drop(whole.word); /* the roll uses it from here on */
+	return r;
 }
 
 int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why)
 {
-	return start(member, options, true, serving, why);
+	return start(member, options, serving, why);
 }
 
 void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker)
@@ -124,7 +167,7 @@ void service_roll_now(struct service *service, const struct roll_request *reques
 	struct why why = { 0 };
 
 	service_wait(service, asker);
-	if (start(member, &options, false, member->instance, &why) < 0) {
+	if (start(member, &options, member->instance, &why) < 0) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
 			       "%s: the roll to %s was refused", service->name, request->version);

@@ -51,16 +51,13 @@ static void on_deadline(struct timer *timer)
 static void ask(struct service_save *save)
 {
 	const struct unit *unit = save->service->unit;
-	Upgraded__Wire__Limits limits = instance_limits(unit);
-	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
+	struct instance_prepare prepare = {
+		.unit = unit,
+		.begun_us = save->began_us,
+		.settles_us = save->began_us + unit->quiesce_timeout_us + unit->transfer_timeout_us,
+	};
 
-	prepare.save_only = true;
-	prepare.limits = &limits;
-	prepare.level = unit->level;
-	prepare.quiesce_deadline_us = save->began_us + unit->quiesce_timeout_us;
-	prepare.commit_deadline_us = prepare.quiesce_deadline_us + unit->transfer_timeout_us;
-	instance_send(service_member(save->service)->instance, &message, &save->file, 1);
+	instance_prepare(service_member(save->service)->instance, &prepare, &save->file, 1);
 }
 
 static void on_ask_again(struct timer *timer)

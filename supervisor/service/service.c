@@ -115,7 +115,7 @@ static bool refuse_running(struct service *service, struct asker *asker)
 		return false;
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_ERROR, .next = "to change its version use upgradectl roll" },
-		       "%s runs already: version %s (pid %d)", service->name, service->version, member->instance->child.pid);
+		       "%s runs already: version %s (pid %d)", service->name, service->version, member->instance->pid);
 	return true;
 }
 
@@ -155,7 +155,7 @@ void service_start(struct service *service, const char *version, int state_file_
 void service_on_ready(struct member *member)
 {
 	struct service *service = member->service;
-	pid_t pid = member->instance->child.pid;
+	pid_t pid = member->instance->pid;
 
 	log_info("%s: version %s serves as pid %d", service->name, service->version, pid);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",

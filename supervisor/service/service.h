@@ -3,6 +3,7 @@
 #pragma once
 
 #include "supervisor/image/store.h"
+#include "supervisor/process/origin.h"
 #include "supervisor/roll/roll.h"
 #include "supervisor/service/asker.h"
 #include "supervisor/service/request.h"
@@ -15,6 +16,7 @@ struct service;
 /* What all services share. Borrowed. */
 struct service_host {
 	struct roll_site site;
+	struct origin *origin; /* of their processes */
 	const char *config_dir;
 	uint64_t generation; /* of the last roll */
 	const struct why *images; /* what was found out about CRIU here */

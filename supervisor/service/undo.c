@@ -20,7 +20,6 @@ void service_on_back_commit(struct roll *back)
 
 	member->roll = back;
 	member->back = NULL;
-	roll_stand_alone(back);
 	roll_turned(roll);
 	service_on_roll_commit(back);
 }
@@ -30,9 +29,9 @@ static void end_back(struct member *member, struct roll *back)
 {
 	struct service *service = member->service;
 	struct instance *new = roll_take_serving(back);
-	struct roll_result result = *roll_result(back);
+	struct roll_report result = *roll_report(back);
 	struct why why = result.cause;
-	bool serves = new && !new->exit_told;
+	bool serves = !instance_is_over(new);
 
 	member->back = NULL;
 	roll_free(back);
@@ -70,8 +69,8 @@ void service_on_backward(struct roll *roll)
 	struct service *service = member->service;
 	const struct unit *unit = service->unit;
 	struct roll_options options = {
-		.version = roll_result(roll)->from, .rollback = unit->rollback, .verify = VERIFY_NONE, .bake_us = unit->bake_us,
-		.retreats = roll_is_sick(roll),
+		.version = roll_report(roll)->from, .rollback = unit->rollback, .verify = VERIFY_NONE, .bake_us = unit->bake_us,
+		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO,
 	};
 	struct instance *new = roll_lend_new(roll);
 	char version[UNIT_NAME_MAX + 1];
@@ -133,7 +132,7 @@ static void undo_by_rung(struct service *service, enum roll_rung rung, struct as
 static void undo_in_bake(struct service *service, const struct roll_request *request, struct asker *asker)
 {
 	struct roll *roll = service_member(service)->roll;
-	const char *from = roll_result(roll)->from;
+	const char *from = roll_report(roll)->from;
 
 	if (*request->version && strcmp(request->version, from) != 0) {
 		service_answer(service, asker,
@@ -208,7 +207,7 @@ void service_on_packed(struct roll *roll, const char *failure)
 {
 	const struct member *member = roll_owner(roll);
 	struct service *service = member->service;
-	const char *from = roll_result(roll)->from;
+	const char *from = roll_report(roll)->from;
 
 	if (!service->bake_call.asker || !service->bake_call.packs)
 		return;
@@ -223,14 +222,14 @@ void service_on_packed(struct roll *roll, const char *failure)
 			       "%s: version %s has left memory; its image is the way back", service->name, from);
 }
 
-void service_end_bake_call(struct service *service, const struct roll_result *result)
+void service_end_bake_call(struct service *service, const struct roll_report *result)
 {
 	bool went_back = result->outcome == ROLL_IS_BACK_PARKED || result->outcome == ROLL_IS_BACK_IMAGE;
 	char lost[96] = "";
 
-	if (result->lost_us)
+	if (result->wire.lost_us)
 		snprintf(lost, sizeof(lost), "; what was written in the %.1f s since the commit is gone",
-			 (double)result->lost_us / 1e6);
+			 (double)result->wire.lost_us / 1e6);
 	if (went_back)
 		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
 			       "%s: version %s serves again%s", service->name, result->from, lost);

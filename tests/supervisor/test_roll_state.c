@@ -11,7 +11,7 @@
 
 TestSuite(rollstate, .timeout = 20);
 
-#define GOLDEN "tests/supervisor/golden/rollstate.txt"
+#define GOLDEN "tests/supervisor/golden/roll_state.txt"
 
 #define EACH_STATE(state) (enum roll_state state = 0; state < ROLL_STATES; state++)
 #define EACH_EVENT(event) (enum roll_event event = 0; event < ROLL_EVENTS; event++)
@@ -40,11 +40,42 @@ Test(rollstate, ends_every_state_by_a_timeout_unless_another_clock_does)
 	 * deadlines, and settling takes no time. */
 	static const bool own_clock[ROLL_STATES] = {
 		[ROLL_SETTLE] = true, [ROLL_IMAGE] = true, [ROLL_RESTORE] = true, [ROLL_BAKE] = true,
-		[ROLL_BACKWARD] = true
+		[ROLL_PACK] = true, [ROLL_BACKWARD] = true
 	};
 
 	for EACH_STATE (state)
 		cr_assert_eq(can(state, ROLL_EV_TIMEOUT), !roll_is_over(state) && !own_clock[state], "%s", roll_state_name(state));
+}
+
+Test(rollstate, gives_patience_where_a_timeout_has_a_cell_and_nowhere_else)
+{
+	for EACH_STATE (state) {
+		enum roll_patience patience = roll_facts(state)->patience;
+
+		cr_assert_eq(can(state, ROLL_EV_TIMEOUT), patience != PATIENCE_NONE && patience != PATIENCE_ELSEWHERE, "%s",
+			     roll_state_name(state));
+		cr_assert_eq(patience == PATIENCE_NONE, roll_is_over(state) || state == ROLL_SETTLE, "%s", roll_state_name(state));
+	}
+}
+
+Test(rollstate, lets_new_serve_only_where_it_has_committed)
+{
+	for EACH_STATE (state)
+		cr_assert(roll_facts(state)->serves != ROLL_NEW || roll_has_committed(state), "%s", roll_state_name(state));
+}
+
+Test(rollstate, hears_undo_exactly_while_new_serves_on_probation)
+{
+	for EACH_STATE (state)
+		cr_assert_eq(can(state, ROLL_EV_UNDO), roll_facts(state)->serves == ROLL_NEW && !roll_is_over(state), "%s",
+			     roll_state_name(state));
+}
+
+Test(rollstate, watches_health_exactly_while_new_serves_on_probation)
+{
+	for EACH_STATE (state)
+		cr_assert_eq(!!(roll_facts(state)->watches & ROLL_WATCH_HEALTH),
+			     roll_facts(state)->serves == ROLL_NEW && !roll_is_over(state), "%s", roll_state_name(state));
 }
 
 Test(rollstate, ends_the_states_with_a_clock_of_their_own_by_that_clock)
@@ -52,6 +83,7 @@ Test(rollstate, ends_the_states_with_a_clock_of_their_own_by_that_clock)
 	cr_assert(can(ROLL_IMAGE, ROLL_EV_IMAGED) && can(ROLL_IMAGE, ROLL_EV_IMAGE_FAILED));
 	cr_assert(can(ROLL_RETREAT_IMAGING, ROLL_EV_IMAGED) && can(ROLL_RETREAT_IMAGING, ROLL_EV_IMAGE_FAILED));
 	cr_assert(can(ROLL_RESTORE, ROLL_EV_RESTORED) && can(ROLL_RESTORE, ROLL_EV_RESTORE_FAILED));
+	cr_assert(can(ROLL_PACK, ROLL_EV_IMAGED) && can(ROLL_PACK, ROLL_EV_IMAGE_FAILED));
 	cr_assert(can(ROLL_BAKE, ROLL_EV_BAKED));
 	cr_assert(can(ROLL_BACKWARD, ROLL_EV_TURNED) && can(ROLL_BACKWARD, ROLL_EV_BACKWARD_OFF) &&
 		  can(ROLL_BACKWARD, ROLL_EV_NEW_GONE));
@@ -123,7 +155,7 @@ Test(rollstate, never_commits_once_it_gave_up)
 {
 	static const enum roll_state given_up[] = { ROLL_ABORT, ROLL_DISMISS, ROLL_RETREAT, ROLL_RETREAT_IMAGING, ROLL_RESUME,
 						    ROLL_RESTORE, ROLL_COLD };
-	static const enum roll_state serving[] = { ROLL_COMMIT, ROLL_PARK, ROLL_IMAGE, ROLL_BAKE, ROLL_DONE };
+	static const enum roll_state serving[] = { ROLL_COMMIT, ROLL_PARK, ROLL_IMAGE, ROLL_BAKE, ROLL_PACK, ROLL_DONE };
 
 	for (size_t i = 0; i < sizeof(given_up) / sizeof(given_up[0]); i++) {
 		bool reached[ROLL_STATES] = { false };
@@ -315,6 +347,7 @@ static const char *action_name(enum roll_action action)
 		[ROLL_DO_COMMIT] = "commit",
 		[ROLL_DO_SETTLE] = "settle",
 		[ROLL_DO_ABORT] = "abort",
+		[ROLL_DO_AWAIT_OLD] = "await old",
 		[ROLL_DO_CHECK_ABORTED] = "check aborted",
 		[ROLL_DO_PARK] = "park",
 		[ROLL_DO_IMAGE] = "image",
@@ -334,11 +367,34 @@ static const char *action_name(enum roll_action action)
 	return names[action];
 }
 
+static void facts_print(FILE *out, const struct roll_facts *facts)
+{
+	static const char *const serves[] = { [ROLL_NOBODY] = "nobody", [ROLL_OLD] = "old", [ROLL_NEW] = "new" };
+	static const char *const patience[] = {
+		[PATIENCE_NONE] = "none",	  [PATIENCE_ELSEWHERE] = "elsewhere", [PATIENCE_AS_BEFORE] = "as before",
+		[PATIENCE_START] = "start",	  [PATIENCE_QUIESCE] = "quiesce",     [PATIENCE_TRANSFER] = "transfer",
+		[PATIENCE_SOON] = "soon",	  [PATIENCE_ABORT] = "abort",	      [PATIENCE_PARK] = "park",
+		[PATIENCE_RESUME] = "resume",
+	};
+	static const char *const outcomes[] = {
+		[ROLL_IS_DONE] = "done",       [ROLL_IS_REFUSED] = "refused",	    [ROLL_IS_ABORTED] = "aborted",
+		[ROLL_IS_BACK_LIVE] = "live",  [ROLL_IS_BACK_PARKED] = "parked or image", [ROLL_IS_COLD] = "cold",
+		[ROLL_IS_FAILED] = "failed",
+	};
+
+	fprintf(out, "%s: serves %s, patience %s%s%s%s%s%s", facts->name, serves[facts->serves], patience[facts->patience],
+		facts->committed ? ", committed" : "", facts->counts_rungs ? ", counts rungs" : "",
+		facts->watches & ROLL_WATCH_HEALTH ? ", watches health" : "", facts->watches & ROLL_WATCH_BAKE ? ", watches bake" : "",
+		facts->watches & ROLL_WATCH_MEMORY ? ", watches memory" : "");
+	if (facts->outcome != ROLL_IS_UNDER_WAY)
+		fprintf(out, ", over: %s%s", outcomes[facts->outcome], facts->keeps_image ? ", keeps the image" : "");
+	fputc('\n', out);
+}
+
 static void table_print(FILE *out)
 {
 	for EACH_STATE (state) {
-		fprintf(out, "%s%s%s\n", roll_state_name(state), roll_has_committed(state) ? ", committed" : "",
-			roll_is_over(state) ? ", over" : "");
+		facts_print(out, roll_facts(state));
 		for EACH_EVENT (event) {
 			struct roll_step step = roll_step(state, event);
 

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a service's processes come from. Who rolls, starts or plans asks an origin for a process of a version, and learns nothing
+ * of how that is done: by running Exec= (spawned.c), and in tests by a fake. */
+#pragma once
+
+#include "supervisor/process/instance.h"
+
+struct loop;
+
+struct origin {
+	int (*start)(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
+		     struct why *why);
+};
+
+/**
+ * origin_start() - A process of @unit's @version, of which @owner hears by @events.
+ * @unit:         borrowed for the call.
+ * @ret_instance: owned by the caller; nothing was heard of it yet.
+ *
+ * Return: 0; -errno with file and line, or the step that failed; then nothing was left behind.
+ */
+int origin_start(struct origin *origin, const struct unit *unit, const char *version, const struct instance_events *events,
+		 void *owner, struct instance **ret_instance, struct why *why);
+
+/* Processes that are children of ours. */
+struct spawner {
+	struct origin origin;
+	struct loop *loop; /* borrowed; outlives every instance that came from here */
+};
+
+void spawner_init(struct spawner *spawner, struct loop *loop);

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/* A process that is a child of ours: Exec= of one version, with a channel as descriptor 3 and a pipe as its output. */
+#include "supervisor/process/origin.h"
+
+#include "supervisor/process/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define APP_CHANNEL_FD 3
+#define LOG_READ_BYTES 4096
+
+struct spawned {
+	struct instance instance;
+	struct loop *loop;
+	struct child child;
+	struct channel channel;
+	int log; /* -1: closed */
+	struct source log_source;
+	char partial[LINE_BYTES]; /* a line that has no end yet */
+	size_t n_partial;
+};
+
+static struct spawned *spawned_of(struct instance *instance)
+{
+	return container_of(instance, struct spawned, instance);
+}
+
+/* ---- what it prints ---- */
+
+static void line_complete(struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+
+	spawned->partial[spawned->n_partial] = 0;
+	lines_put(&spawned->instance.lines, spawned->partial);
+	log_info("%s[%s %d]: %s", instance->service, instance->version, instance->pid, spawned->partial);
+	spawned->n_partial = 0;
+}
+
+static void take_output(struct spawned *spawned, const char *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (data[i] == '\n') {
+			line_complete(spawned);
+			continue;
+		}
+		if (spawned->n_partial == LINE_BYTES - 1)
+			line_complete(spawned);
+		spawned->partial[spawned->n_partial++] = tame(data[i]);
+	}
+}
+
+static void log_close(struct spawned *spawned)
+{
+	source_del(&spawned->log_source);
+	spawned->log = fd_close(spawned->log);
+}
+
+/* Return: true if there may be more. */
+static bool read_log(struct spawned *spawned)
+{
+	char data[LOG_READ_BYTES];
+	ssize_t n = read(spawned->log, data, sizeof(data));
+
+	if (n > 0)
+		take_output(spawned, data, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		log_close(spawned);
+	return n > 0 || (n < 0 && errno == EINTR);
+}
+
+static void on_log(struct source *source, uint32_t events)
+{
+	(void)events;
+	/* Once per turn: a service that prints without end must not hold the loop. */
+	read_log(container_of(source, struct spawned, log_source));
+}
+
+static int open_log(struct spawned *spawned, int *ret_theirs, unsigned long long *ret_inode, struct why *why)
+{
+	int pair[2], r;
+
+	log_close(spawned);
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return why_errno(why, -errno, "pipe");
+	spawned->log = pair[0];
+	*ret_theirs = pair[1];
+	r = fd_nonblock(pair[0], 1);
+	if (r == 0)
+		r = fd_inode(pair[1], ret_inode);
+	if (r == 0)
+		r = source_add(spawned->loop, &spawned->log_source, pair[0], EPOLLIN, on_log);
+	return r < 0 ? why_errno(why, r, "log pipe") : 0;
+}
+
+static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+	int r = channel_open(&spawned->channel, spawned->loop, ret_channel, &instance->channel_inode, why);
+
+	if (r == 0)
+		r = open_log(spawned, ret_log, &instance->log_inode, why);
+	if (r < 0) {
+		*ret_channel = fd_close(*ret_channel);
+		*ret_log = fd_close(*ret_log);
+	}
+	return r;
+}
+
+/* ---- as every instance ---- */
+
+static void spawned_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+{
+	channel_send(&spawned_of(instance)->channel, &message->base, fds, n, wire_app_name(message));
+}
+
+static void spawned_forget_queued(struct instance *instance)
+{
+	outbox_clear(&spawned_of(instance)->channel.outbox);
+}
+
+static void spawned_signal(struct instance *instance, int signal)
+{
+	child_kill(&spawned_of(instance)->child, signal);
+}
+
+static bool spawned_has_ended(struct instance *instance)
+{
+	const struct spawned *spawned = spawned_of(instance);
+	siginfo_t info = { 0 };
+
+	return spawned->child.pidfd < 0 ||
+	       (waitid(P_PIDFD, (id_t)spawned->child.pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid != 0);
+}
+
+static void on_child_exit(struct child *child)
+{
+	struct spawned *spawned = container_of(child, struct spawned, child);
+
+	instance_exited(&spawned->instance, child->status);
+	/* Its last words come first: why it refused, that it had committed. */
+	channel_drain(&spawned->channel);
+	while (spawned->log >= 0 && read_log(spawned))
+		;
+	if (spawned->n_partial)
+		line_complete(spawned);
+	instance_ended(&spawned->instance);
+}
+
+static int spawned_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
+{
+	return open_ends(spawned_of(instance), ret_channel, ret_log, why);
+}
+
+static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
+{
+	struct spawned *spawned = spawned_of(instance);
+	int r;
+
+	child_done(&spawned->child);
+	child_init(&spawned->child);
+	r = child_adopt(spawned->loop, &spawned->child, pid, on_child_exit, why);
+	if (r == 0) /* otherwise it stays a process that has ended: nobody may wait for the end of this one */
+		instance_came_back(instance, pid);
+	return r;
+}
+
+static void spawned_free(struct instance *instance)
+{
+	struct spawned *spawned = spawned_of(instance);
+
+	child_done(&spawned->child);
+	channel_close(&spawned->channel);
+	log_close(spawned);
+	free(spawned);
+}
+
+static const struct instance_kind spawned_kind = {
+	.name = "spawned",
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
+	.send = spawned_send,
+	.forget_queued = spawned_forget_queued,
+	.signal = spawned_signal,
+	.has_ended = spawned_has_ended,
+	.reconnect = spawned_reconnect,
+	.adopt = spawned_adopt,
+	.free = spawned_free,
+};
+
+/* ---- the start ---- */
+
+static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
+{
+	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
+	struct child_spec spec = {
+		.path = argv[0],
+		.argv = argv,
+		.cwd = unit->working_directory,
+		.fds = fds,
+		.n_fds = sizeof(fds) / sizeof(fds[0]),
+		.nofile = unit->limit_nofile,
+	};
+	char channel_number[32];
+	const char *more[] = { channel_number };
+	char **env;
+	int r;
+
+	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
+	env = unit_environment(unit, more, 1);
+	r = env ? unit_identity(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
+	spec.envp = env;
+	if (r == 0)
+		r = child_spawn(spawned->loop, &spawned->child, &spec, on_child_exit, why);
+	unit_command_free(env);
+	return r;
+}
+
+static struct spawned *spawned_new(struct loop *loop, const char *service, const char *version)
+{
+	struct spawned *spawned = calloc(1, sizeof(*spawned));
+
+	if (!spawned)
+		return NULL;
+	instance_init(&spawned->instance, &spawned_kind, service, version);
+	spawned->loop = loop;
+	spawned->log = -1;
+	channel_init(&spawned->channel, &spawned->instance);
+	child_init(&spawned->child);
+	return spawned;
+}
+
+static int start(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
+		 struct why *why)
+{
+	struct spawner *spawner = container_of(origin, struct spawner, origin);
+	FD_CLEANUP int channel = -1;
+	FD_CLEANUP int log = -1;
+	struct spawned *spawned;
+	char **argv;
+	int r = unit_command(unit, version, &argv, why);
+
+	if (r < 0)
+		return r;
+	spawned = spawned_new(spawner->loop, unit->name, version);
+	r = spawned ? open_ends(spawned, &channel, &log, why) : why_errno(why, -ENOMEM, "instance");
+	if (r == 0)
+		r = spawn(spawned, unit, argv, channel, log, why);
+	unit_command_free(argv);
+	if (r < 0) {
+		instance_free(spawned ? &spawned->instance : NULL);
+		return why_prefix(why, r, "%s version %s", unit->name, version);
+	}
+	spawned->instance.pid = spawned->child.pid;
+	*ret_instance = &spawned->instance;
+	return 0;
+}
+
+void spawner_init(struct spawner *spawner, struct loop *loop)
+{
+	*spawner = (struct spawner){ .origin.start = start, .loop = loop };
+}
+
+int origin_start(struct origin *origin, const struct unit *unit, const char *version, const struct instance_events *events,
+		 void *owner, struct instance **ret_instance, struct why *why)
+{
+	int r = origin->start(origin, unit, version, ret_instance, why);
+
+	if (r == 0)
+		instance_own(*ret_instance, events, owner);
+	return r;
+}

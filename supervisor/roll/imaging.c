@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* Old's image: taken beside the parked process, or instead of it; and a parked version that leaves memory when it is short. */
+#include "supervisor/roll/private.h"
+
+#include "supervisor/criu/obstacles.h"
+#include "supervisor/machine/pressure.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+
+#define LOOK_AT_MEMORY_US USEC_PER_SEC
+
+/* Old has shed what it registered, so what stands in the way now would fail the dump: better said in words than by CRIU. Return: 0;
+ * -errno with the first such thing in @why. */
+static int may_be_imaged(struct roll *roll, struct why *why)
+{
+	const struct instance *old = roll->old;
+	unsigned long long known[] = { old->channel_inode, old->log_inode };
+	struct obstacles_spec spec = { .pid = old->pid, .known = known, .n_known = 2, .next_exe = NULL };
+	struct obstacles_report report;
+	int r;
+
+	if (!instance_can(old, INSTANCE_CAN_IMAGE))
+		return why_set(why, -ENOTSUP, "a process that is %s cannot be imaged", old->kind->name);
+	r = roll->site->imaging->find_obstacles(&spec, &report, why);
+	for (size_t i = 0; r == 0 && i < report.n; i++) {
+		const struct obstacle *obstacle = &report.obstacle[i];
+
+		if (obstacle->level == OBSTACLE_FATAL)
+			r = why_set(why, -EINVAL, "%s", obstacle->text);
+		else
+			roll_say(roll, "image", old, "will not come back as it was: %s", obstacle->text);
+	}
+	return r;
+}
+
+static void no_image(struct roll *roll, const char *reason)
+{
+	bool parked = record_rungs(&roll->record) & ROLL_RUNG_PARKED;
+
+	roll_say(roll, "image", NULL, "no image (%s); the way back is %s", reason, parked ? "the parked process alone" : "gone");
+	if (roll->options.require_image) {
+		why_set(&roll->report.image_missed, 0, "%s", reason);
+		roll_say(roll, "image", NULL,
+			 "an image was required, and nothing spoke against it before the roll, which has committed by now");
+	}
+	roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+}
+
+/* Whoever asked old to leave memory is told. If new ended meanwhile, what comes of the retreat is the answer. */
+static void tell_packed(struct roll *roll, const char *failure)
+{
+	if (roll->record.state == ROLL_PACK)
+		roll->events->on_packed(roll, failure);
+}
+
+static void take_image_in(struct roll *roll, struct image_job *job)
+{
+	Upgraded__Wire__RollReport *report = &roll->report.wire;
+
+	roll->image = job->image;
+	job->image = NULL;
+	roll->record.image = IMAGE_THERE;
+	roll->events->on_imaged(roll);
+	report->image_bytes = roll->image->size_bytes;
+	report->image_us = job->elapsed_us;
+	roll_say(roll, "image", roll->old, "version %s has an image of %" PRIu64 " KiB, taken in %" PRIu64 " ms", roll->record.from,
+		 report->image_bytes >> 10, job->elapsed_us / 1000);
+}
+
+static void on_imaged(struct image_job *job, int rc, const struct why *why)
+{
+	struct roll *roll = job->owner;
+
+	/* CRIU has ended it, or something else has. */
+	if (job->target != CRIU_TARGET_RUNNING || !instance_is_alive(roll->old))
+		roll->record.old = OLD_SPENT;
+	if (rc == 0)
+		take_image_in(roll, job);
+	roll_rungs_changed(roll);
+	tell_packed(roll, rc < 0 ? why->text : NULL);
+	if (rc < 0)
+		no_image(roll, why->text);
+	else
+		roll_happen(roll, ROLL_EV_IMAGED);
+}
+
+/* Return: 0, and then on_imaged() hears of it; -errno. */
+static int take_image(struct roll *roll, bool leave_running, struct why *why)
+{
+	const struct instance *old = roll->old;
+	struct image_take_spec spec = {
+		.criu_path = roll->site->criu_path,
+		.images_root = roll->site->images_root,
+		.service = roll->unit->name,
+		.generation = roll->record.generation,
+		.version = roll->record.from,
+		.pid = old->pid,
+		.control_inode = old->channel_inode,
+		.stdout_inode = old->log_inode,
+		.stderr_inode = old->log_inode,
+		.leave_running = leave_running,
+		.timeout_us = roll->unit->image_timeout_us,
+	};
+	int r;
+
+	roll->criu_path = roll->site->criu_path;
+	if (!roll->criu_path)
+		return why_set(why, -ENOENT, "no usable CRIU, see upgradectl check");
+	r = may_be_imaged(roll, why);
+	return r < 0 ? r : roll->site->imaging->take_start(roll->site->loop, &roll->image_job, &spec, on_imaged, why);
+}
+
+void roll_do_image(struct roll *roll)
+{
+	struct why why = { 0 };
+
+	roll_say(roll, "park", roll->old, "version %s gave its sockets up and lies parked", roll->record.from);
+	if (roll->options.rollback == ROLLBACK_PARKED) {
+		roll_happen(roll, ROLL_EV_IMAGED);
+		return;
+	}
+	if (take_image(roll, roll->options.rollback == ROLLBACK_AUTO, &why) < 0)
+		no_image(roll, why.text);
+}
+
+/* ---- old leaves memory ---- */
+
+int roll_pack(struct roll *roll, struct why *why)
+{
+	if (!roll_accepts(roll->record.state, ROLL_EV_PACK))
+		return why_set(why, -EBUSY, "no bake is on (%s)", roll_phase(roll));
+	if (!(record_rungs(&roll->record) & ROLL_RUNG_PARKED))
+		return why_set(why, -ESRCH, "no version lies parked in memory");
+	if (!roll->image && !roll->site->criu_path)
+		return why_set(why, -ENOENT, "no usable CRIU, see upgradectl check");
+	roll_happen(roll, ROLL_EV_PACK);
+	return 0;
+}
+
+static void stays_in_memory(struct roll *roll, const char *reason)
+{
+	roll_say(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, reason);
+	tell_packed(roll, reason);
+	roll_happen(roll, ROLL_EV_IMAGE_FAILED);
+}
+
+void roll_do_pack(struct roll *roll)
+{
+	struct why why = { 0 };
+
+	if (roll->record.image != IMAGE_THERE) {
+		if (take_image(roll, false, &why) < 0)
+			stays_in_memory(roll, why.text);
+		return;
+	}
+	/* It was taken when old was parked, and old has not run since. */
+	if (roll_check_rung(roll, ROLL_RUNG_IMAGE, &why) < 0) {
+		stays_in_memory(roll, why.text);
+		return;
+	}
+	roll->record.old = OLD_SPENT;
+	roll_rungs_changed(roll);
+	instance_kill(roll->old, SIGKILL);
+	roll_say(roll, "image", roll->old, "version %s leaves memory; its image is the way back", roll->record.from);
+	tell_packed(roll, NULL);
+	roll_happen(roll, ROLL_EV_IMAGED);
+}
+
+static void on_look_at_memory(struct timer *timer)
+{
+	struct roll *roll = container_of(timer, struct roll, memory);
+	struct pressure_limits limits = { .available_bytes = roll->unit->memory_low_bytes,
+					  .stalled_percent = roll->unit->memory_pressure_percent };
+	struct why why = { 0 }, obstacle = { 0 };
+
+	if (!pressure_is_high(&limits, &why)) {
+		timer_arm(roll->site->loop, &roll->memory, clock_now_us() + LOOK_AT_MEMORY_US, on_look_at_memory);
+		return;
+	}
+	/* Once: what cannot be imaged now will not be in a second either. */
+	roll->memory_told = true;
+	roll_say(roll, "image", roll->old, "memory is short: %s", why.text);
+	if (roll_pack(roll, &obstacle) < 0)
+		roll_say(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, obstacle.text);
+}
+
+void roll_watch_memory(struct roll *roll)
+{
+	bool wanted = roll->unit->memory_low_bytes || roll->unit->memory_pressure_percent;
+
+	if (wanted && !roll->memory_told && (record_rungs(&roll->record) & ROLL_RUNG_PARKED))
+		timer_arm(roll->site->loop, &roll->memory, clock_now_us(), on_look_at_memory);
+}

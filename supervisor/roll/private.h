@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the files of this folder. */
+#pragma once
+
+#include "supervisor/custody/custody.h"
+#include "supervisor/roll/roll.h"
+
+/* What one side said of the state it saved or loaded. */
+struct roll_totals {
+	bool told; /* once: what is said later does not count */
+	uint64_t records, payload_bytes, digest_lo, digest_hi;
+	uint32_t fds;
+};
+
+struct roll {
+	struct roll_site *site;
+	const struct unit *unit; /* borrowed until the end */
+	struct roll_options options;
+	const struct roll_events *events;
+	void *owner;
+	struct roll_record record;
+	struct roll_report report;
+
+	struct instance *old, *new; /* owned while the roll lasts, but for a new that is lent; new is also the cold start */
+	struct timer deadline;      /* of the state */
+	struct timer bake, memory;  /* what ROLL_WATCH_BAKE and ROLL_WATCH_MEMORY stop */
+	struct timer ask, look;     /* old again; the pids of a restore; connections while new serves */
+	struct health health;       /* of new, from the commit to the end of the bake */
+	uint64_t told_progress_us;  /* when new's progress was last passed on; 0: never */
+	uint64_t begun_us;
+	uint64_t pids_due_us;       /* until then the pids of old's children may still be taken by these */
+
+	struct roll_word *word;      /* NULL once it has decided */
+	int state_in, state_out;     /* read end for new; write end for old; -1 */
+	int lent_channel, lent_log;  /* to a restore under way; -1 */
+	int journal_fd;              /* -1: none */
+	struct custody custody;
+	struct conn_sample before;   /* of the connections at the commit */
+	struct roll_totals saved, loaded;
+	bool memory_told;            /* that it is short; once is enough */
+
+	struct image_job image_job;
+	struct image *image;
+	const char *criu_path;       /* that took the image */
+
+	enum roll_event queue[8];
+	unsigned n_queue;
+	bool stepping; /* an action is being performed: events wait */
+};
+
+/* ---- roll.c ---- */
+
+/** roll_happen() - An event. The roll may be gone when this returns, unless called from within an action. */
+void roll_happen(struct roll *roll, enum roll_event event);
+/** roll_expect_soon() - Shorten the state's deadline to a second: something is known to have happened. */
+void roll_expect_soon(struct roll *roll);
+/** roll_start_progresses() - New is slow, and gets on: its time to start begins anew. */
+void roll_start_progresses(struct roll *roll, const char *text);
+/** roll_rungs_changed() - Note the rungs for the report, if new serves. */
+void roll_rungs_changed(struct roll *roll);
+/** roll_close_pipe() - Our ends of the pipe that the state goes through. */
+void roll_close_pipe(struct roll *roll);
+/** roll_end_custody() - Without a way back nobody needs custody and journal. */
+void roll_end_custody(struct roll *roll);
+
+/* ---- say.c ---- */
+
+/** roll_say() - Tell the log and the owner. @about: whose pid goes along; NULL: nobody's. */
+void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/** roll_blame() - Record the cause, if none was recorded before. */
+void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** roll_blame_delay() - The same for a state whose deadline has passed. */
+void roll_blame_delay(struct roll *roll);
+
+/* ---- hear.c ---- */
+
+extern const struct instance_events roll_old_events, roll_new_events;
+/** roll_hear_serving() - A message of a new version that serves. */
+void roll_hear_serving(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+
+/* ---- actions: each begins one thing and returns at once; what comes of it is an event ---- */
+
+/* forward.c */
+void roll_do_prepare(struct roll *roll);
+void roll_do_ask_again(struct roll *roll);
+void roll_do_commit(struct roll *roll);
+void roll_do_settle(struct roll *roll);
+void roll_do_abort(struct roll *roll);
+void roll_do_await_old(struct roll *roll);
+void roll_do_check_aborted(struct roll *roll);
+void roll_do_park(struct roll *roll);
+void roll_do_drop_old(struct roll *roll);
+void roll_do_bake(struct roll *roll);
+void roll_do_finish(struct roll *roll);
+/* imaging.c */
+void roll_do_image(struct roll *roll);
+void roll_do_pack(struct roll *roll);
+/* backward.c */
+void roll_do_backward(struct roll *roll);
+/* retreat.c */
+void roll_do_kill_new(struct roll *roll);
+void roll_do_choose(struct roll *roll);
+void roll_do_resume(struct roll *roll);
+void roll_do_restore(struct roll *roll);
+void roll_do_cold_start(struct roll *roll);
+
+/* ---- between the actions ---- */
+
+/* forward.c */
+/** roll_compatible() - Is there a way for every type of old's records? Return: 0; -errno with the type. */
+int roll_compatible(const struct roll *roll, struct why *why);
+void roll_watch_health(struct roll *roll);
+
+/* imaging.c */
+void roll_watch_memory(struct roll *roll);
+
+/* backward.c */
+/** roll_sicken() - New answers but does not do well, as @fmt says: it is rolled back with all its state; if that cannot be, it is
+ * ended and what is left of old comes back. */
+void roll_sicken(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** roll_turn_if_due() - In a bake that was just entered: does a wish wait for it? */
+void roll_turn_if_due(struct roll *roll);
+/** roll_check_rung() - Can it be used, as far as can be seen? Nothing may be ended for one that cannot. Return: 0; -errno. */
+int roll_check_rung(const struct roll *roll, enum roll_rung rung, struct why *why);
+
+/* connections.c */
+/** roll_watch_connections() - While new serves, note which connections it moves. */
+void roll_watch_connections(struct roll *roll);
+/** roll_settle_connections() - Decide which go on, and count them; the others are marked in custody. */
+void roll_settle_connections(struct roll *roll);
+/** roll_mark_moved() - Mark what has moved since the commit, for old to judge by the journal. Return: how many. */
+uint32_t roll_mark_moved(struct roll *roll);
+/** roll_send_custody() - Give old back what it is to go on with. */
+void roll_send_custody(struct roll *roll);
+
+/* retreat.c */
+/** roll_note_loss() - What new wrote since the commit is gone with it. */
+void roll_note_loss(struct roll *roll);
+
+/* journal.c */
+/** roll_journal_begin() - Before Receive: create it, or say why there is none. */
+void roll_journal_begin(struct roll *roll);
+/** roll_journal_usable() - Would a way back now lose nothing? */
+bool roll_journal_usable(const struct roll *roll);
+/** roll_journal_resume() - Return: the journal for old to resume with, borrowed; -1: there is none, or it is of no use. */
+int roll_journal_resume(struct roll *roll);
+void roll_journal_hear_full(struct roll *roll, uint64_t bytes);
+void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds);
+void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed);
+void roll_journal_hear_refused(struct roll *roll, const char *reason);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* What people are told while a roll goes on, and the cause that its report gives. */
+#include "supervisor/roll/private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_info("%s: roll %s -> %s: %s: %s", roll->unit->name, roll->record.from, roll->record.to, phase, text);
+	roll->events->on_progress(roll, phase, about ? about->pid : 0, text);
+}
+
+void roll_blame(struct roll *roll, const char *fmt, ...)
+{
+	struct why *cause = &roll->report.cause;
+	va_list args;
+
+	if (*cause->text)
+		return;
+	va_start(args, fmt);
+	vsnprintf(cause->text, sizeof(cause->text), fmt, args);
+	va_end(args);
+}
+
+void roll_blame_delay(struct roll *roll)
+{
+	const struct roll_record *record = &roll->record;
+	uint64_t transfer_ms = roll->unit->transfer_timeout_us / 1000;
+	struct why why = { 0 };
+
+	switch ((int)record->state) {
+	case ROLL_STANDBY:
+		instance_describe_slow_start(roll->new, roll->unit->start_timeout_us, roll->told_progress_us, &why);
+		roll_blame(roll, "%s", why.text);
+		break;
+	case ROLL_QUIESCE:
+		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", record->from, roll->old->pid);
+		break;
+	case ROLL_TRANSFER:
+		roll_blame(roll,
+			   "the state was not transferred within %" PRIu64
+			   " ms (TransferTimeout=): the old version did not finish saving",
+			   transfer_ms);
+		break;
+	case ROLL_LOADING:
+		roll_blame(roll,
+			   "the state was not transferred within %" PRIu64
+			   " ms (TransferTimeout=): the new version did not finish loading",
+			   transfer_ms);
+		break;
+	case ROLL_COMMIT:
+		roll_blame(roll, "version %s (pid %d) was told to take over and did not", record->to, roll->new->pid);
+		break;
+	default:
+		break;
+	}
+}
