@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Ends of a roll that a test speaks for: no process, no root, no real time.
+ *
+ * A fake hears what is sent to it, says what the test makes it say, and ends when the test says so. SIGKILL is noted, and the end that
+ * follows from it comes when the test lets it come (fake_reap()), as a process's end comes through the loop.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "supervisor/image/image.h"
+#include "supervisor/process/origin.h"
+#include "supervisor/roll/roll.h"
+#include "wire/app.h"
+#include "wire/commit.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FAKE_SENT_MAX 64u
+
+struct fake {
+	struct instance instance;
+	Upgraded__Wire__AppMessage__BodyCase sent[FAKE_SENT_MAX]; /* what it was sent, the latest last */
+	unsigned n_sent;
+	uint64_t quiesce_deadline_us, commit_deadline_us; /* of the last Prepare */
+	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
+	int signal;              /* the strongest it was sent; 0: none */
+	bool deaf;               /* it cannot be sent anything; nothing is noted */
+	struct fake **at;        /* the test's pointer to it, set to NULL when it is freed */
+};
+
+/** fake_of() - The fake that an instance is. */
+struct fake *fake_of(struct instance *instance);
+
+/** fake_new() - Runs as a pid that no process has. Has not said hello. */
+struct fake *fake_new(const char *service, const char *version);
+
+/** fake_watch() - @at points to @fake from here on, and is set to NULL when it is freed. */
+void fake_watch(struct fake *fake, struct fake **at);
+
+/* ---- what it says ---- */
+
+/** fake_say() - Any message, without descriptors. */
+void fake_say(struct fake *fake, const Upgraded__Wire__AppMessage *message);
+/** fake_say_fds() - The same with descriptors, which are consumed. */
+void fake_say_fds(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds_consume, size_t n);
+
+/** fake_hello() - Knows one type, "thing", in @version, and the migrations between 1 and @version in both directions if @migrates. */
+void fake_hello(struct fake *fake, unsigned version, bool migrates);
+void fake_standby(struct fake *fake);
+void fake_ready(struct fake *fake);
+void fake_quiesced(struct fake *fake);
+void fake_not_yet(struct fake *fake);
+void fake_refused(struct fake *fake, const char *reason);
+void fake_saved(struct fake *fake, uint64_t records, uint32_t fds);
+void fake_loaded(struct fake *fake, uint64_t records, uint32_t fds);
+/** fake_commit() - Take the commit word, if it can be had, and say so. Return: was it had? */
+bool fake_commit(struct fake *fake);
+void fake_committed(struct fake *fake); /* only says so */
+void fake_parked(struct fake *fake);
+void fake_resumed(struct fake *fake);
+void fake_pong(struct fake *fake);
+void fake_progress(struct fake *fake, const char *text);
+/** fake_hand_over() - One Fds message with @n sockets of no connection, the last one if @last. */
+void fake_hand_over(struct fake *fake, size_t n, bool last);
+void fake_garbage(struct fake *fake, const char *reason);
+
+/* ---- its end ---- */
+
+/** fake_exit() - It ends, with @status of wait(2). May be freed when this returns. */
+void fake_exit(struct fake *fake, int status);
+/** fake_begin_exit(), fake_end_exit() - The same in two steps: what it says in between are its last words. */
+void fake_begin_exit(struct fake *fake, int status);
+void fake_end_exit(struct fake *fake);
+/** fake_reap() - If it was sent SIGKILL: its end comes. Return: did it? */
+bool fake_reap(struct fake *fake);
+
+/* ---- what it heard ---- */
+
+bool fake_heard(const struct fake *fake, Upgraded__Wire__AppMessage__BodyCase what);
+unsigned fake_heard_times(const struct fake *fake, Upgraded__Wire__AppMessage__BodyCase what);
+Upgraded__Wire__AppMessage__BodyCase fake_heard_last(const struct fake *fake);
+
+/* ---- where they come from ---- */
+
+struct fake_origin {
+	struct origin origin;
+	struct fake *last;      /* the latest that was started; NULL: it was freed */
+	unsigned n_started;
+	bool refuses;           /* nothing can be started */
+};
+
+void fake_origin_init(struct fake_origin *origin);
+
+/* ---- images without CRIU ---- */
+
+/* One at a time: what imaging_fake was asked for, and what it is to answer. */
+struct fake_imaging {
+	struct image_job *job;  /* under way; NULL: none */
+	bool restores;          /* ... it is a restore */
+	bool hurried;
+	bool has_obstacle;      /* a fatal one is found */
+	bool refuses;           /* nothing can be begun */
+	bool rung_is_bad;       /* check_beside() says no */
+	unsigned taken, restored; /* asked for, so often */
+	unsigned pids_wait;     /* so often a child of old is still dying */
+	void (*on_done)(struct image_job *job, int rc, const struct why *why);
+	struct image *image;    /* to be restored */
+	bool leave_running;
+};
+
+extern struct fake_imaging fake_imaging;
+extern const struct imaging imaging_fake;
+
+void fake_imaging_reset(void);
+/** fake_imaging_done() - What is under way ends with @rc. Of a take: @target is what became of the process; with 0 there is an image.
+ * Of a restore: with 0 the process is back, as pid of the image. */
+void fake_imaging_done(int rc, enum criu_target target);
