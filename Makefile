@@ -204,9 +204,10 @@ analyze: ## gcc's static analyzer and clang-tidy over every source
 	$(Q)units/setup dev
 	+$(call locked,analysis)
 
-lint: ## include arrows, format, names, references, and no warning from gcc or clang
+lint: ## include arrows, format, names, references, claims, and no warning from gcc or clang
 	$(Q)units/setup dev
 	$(Q)tests/lint
+	$(Q)tests/test-lint
 	+$(Q)$(MAKE) B=$B/lint-gcc CC=gcc WERROR=1 objects
 	+$(Q)$(MAKE) B=$B/lint-clang CC=clang WERROR=1 objects
 
@@ -256,7 +257,8 @@ everything: $(EVERYTHING)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
 UNIT_SUITE := $(filter $(TEST_ROOMS),$(SUITE))
-tests: $(JAIL) $(if $(UNIT_SUITE),$B/asan/tests/$(UNIT_SUITE),$(if $(filter fuzz,$(SUITE)),$(REPLAYS),$(ALL_TESTS)))
+SUITE_NEEDS = $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),$(REPLAYS)),$(ALL_TESTS))
+tests: $(JAIL) $(if $(filter lint,$(SUITE)),,$(SUITE_NEEDS))
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
 fuzzers: $(FUZZERS) $(JAIL)
