@@ -127,7 +127,8 @@ static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_
 	struct why why = *sums_why;
 
 	check_files(told, call, image, rc, &why);
-	image_info_add_check(told, "needed files", pins_check(&image->pins, &why), &why, "executable, libraries and open files are unchanged");
+	image_info_add_check(told, "needed files", pins_check(&image->pins, &why), &why,
+			     "executable, libraries and open files are unchanged");
 	image_info_add_check(told, "pid", image_check_pids(image, parked, &why), &why,
 		  parked ? "it is the parked process's, which is ended first" : "it is free");
 	call->at++;

@@ -53,8 +53,8 @@ struct conntable *conntable_free(struct conntable *table);
  * @deadline_us: monotonic. Connections that are not stable by then are left marked so.
  * @ret_sample:  release with conn_sample_done().
  *
- * The kernel reads a connection's counters one after the other, and a packet may come in between. So a connection that was not quiet
- * is read until two readings agree, up to a number of times.
+ * The kernel reads a connection's counters one after the other, and a packet may come in between. So a connection that was not
+ * quiet is read until two readings agree, up to a number of times.
  *
  * Sees the network namespace that the calling process was in at conntable_new().
  *

@@ -164,8 +164,8 @@ const char *instance_describe_end(const struct instance *instance, char *buf, si
 void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why)
 {
 	if (instance->hello)
-		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s", instance->version,
-			instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "");
+		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
+			instance->version, instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "");
 	else
 		why_set(ret_why, 0,
 			"version %s (pid %d) did not say hello within %" PRIu64

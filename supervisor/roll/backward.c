@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What may become of a bake besides its end and a retreat.
  *
- * New answers, but it is not wanted: it is not well, or the operator wants the version before. Then nothing has to be lost: a second
- * roll leads from new, with all its state, migrated down, to a fresh process of old's version. The parked old, or its image, is not
- * part of the second roll: its state is that of the commit. It lies where it lay until the second roll has committed, and is the next
- * rung if that is called off. The second roll is the owner's to run; here is what becomes of the first.
+ * New answers, but it is not wanted: it is not well, or the operator wants the version before. Then nothing has to be lost: a
+ * second roll leads from new, with all its state, migrated down, to a fresh process of old's version. The parked old, or its
+ * image, is not part of the second roll: its state is that of the commit. It lies where it lay until the second roll has
+ * committed, and is the next rung if that is called off. The second roll is the owner's to run; here is what becomes of the first.
  */
 #include "supervisor/roll/private.h"
 

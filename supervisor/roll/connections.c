@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Which connections may go on after a way back.
  *
- * A connection that the failed version has read from or written to is not old's to continue: what was consumed is gone. The kernel's
- * counters tell, see custody/conntable.h. While new serves, a few connections at a time are looked at: when new dies, clients wait
- * for what is not known by then.
+ * A connection that the failed version has read from or written to is not old's to continue: what was consumed is gone. The
+ * kernel's counters tell, see custody/conntable.h. While new serves, a few connections at a time are looked at: when new dies,
+ * clients wait for what is not known by then.
  */
 #include "supervisor/roll/private.h"
 

@@ -209,7 +209,8 @@ static void send_baked(struct roll *roll)
 	instance_send(roll->new, &message, NULL, 0);
 }
 
-/* A version that has already ended, but whose end is still to be heard, is not accepted: its end follows, and starts the retreat. */
+/* A version that has already ended, but whose end is still to be heard, is not accepted: its end follows, and the retreat
+ * with it. */
 static void end_bake(struct roll *roll)
 {
 	if (!instance_has_ended(roll->new))

@@ -97,7 +97,8 @@ int roll_journal_resume(struct roll *roll)
 		return -1;
 	note(roll, JOURNAL_GIVEN);
 	/* What is true if nothing is heard of old any more. */
-	why_set(&roll->report.journal_note, 0, "version %s (pid %d) ended over the journal of version %s", from, roll->old->pid, to);
+	why_set(&roll->report.journal_note, 0, "version %s (pid %d) ended over the journal of version %s", from, roll->old->pid,
+		to);
 	moved = roll_mark_moved(roll);
 	roll_say(roll, "resume", roll->old,
 		 "%s; version %s comes back %s with the journal of %s: on %u of %zu descriptors something moved",

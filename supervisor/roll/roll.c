@@ -108,7 +108,8 @@ static void enter(struct roll *roll, enum roll_state next)
 {
 	const struct roll_facts *facts = roll_facts(next);
 
-	log_debug("%s: roll %s -> %s: %s -> %s", roll->unit->name, roll->record.from, roll->record.to, roll_phase(roll), facts->name);
+	log_debug("%s: roll %s -> %s: %s -> %s", roll->unit->name, roll->record.from, roll->record.to, roll_phase(roll),
+		  facts->name);
 	roll->record.state = next;
 	timer_disarm(&roll->ask);
 	if (facts->patience != PATIENCE_AS_BEFORE)
@@ -398,6 +399,17 @@ const struct health *roll_health(const struct roll *roll)
 size_t roll_descriptors(const struct roll *roll)
 {
 	return roll->custody.n;
+}
+
+uint64_t roll_due_us(const struct roll *roll)
+{
+	const struct timer *timers[] = { &roll->deadline, &roll->ask, &roll->bake };
+	uint64_t due_us = 0;
+
+	for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
+		if (timers[i]->loop && (!due_us || timers[i]->due_us < due_us))
+			due_us = timers[i]->due_us;
+	return due_us;
 }
 
 const struct instance *roll_serving(const struct roll *roll)

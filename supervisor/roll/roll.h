@@ -146,6 +146,9 @@ const struct instance *roll_new(const struct roll *roll);
 const struct health *roll_health(const struct roll *roll);
 /** roll_descriptors() - How many are in custody. */
 size_t roll_descriptors(const struct roll *roll);
+/** roll_due_us() - When it ends its present state or step by itself, CLOCK_MONOTONIC; 0: somebody else does (CRIU, the checks of
+ * health, the roll backward). */
+uint64_t roll_due_us(const struct roll *roll);
 /** roll_serving() - Who serves; NULL: nobody at the moment, or the roll backward knows. */
 const struct instance *roll_serving(const struct roll *roll);
 

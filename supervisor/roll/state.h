@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The roll as a pure state machine. What happens is an event, what is to be done is an action; the other files of this folder do it.
- * In all of them `old` is the process of the version that served before, `new` the process of the version that is rolled to.
+/* The roll as a pure state machine. What happens is an event, what is to be done is an action; the other files of this folder do
+ * it. In all of them `old` is the process of the version that served before, `new` the process of the version that is rolled to.
  *
  *   STANDBY -> QUIESCE -> TRANSFER -> LOADING -> COMMIT -> PARK -> IMAGE -> BAKE -> DONE
  *      |          |          |           |          |        |       |        |
@@ -12,7 +12,8 @@
  *   From BAKE a new version that answers, but is not wanted, leaves by a roll of its own in the other direction: BACKWARD, and then
  *   TURNED, or BAKE again if that roll was called off. From BAKE to PACK and back: the parked version leaves memory.
  *
- * A state is one row of facts (roll_facts()) and its cells in the table (roll_step()). Nothing else decides what is true of a state.
+ * A state is one row of facts (roll_facts()) and its cells in the table (roll_step()). Nothing else decides what is true of a
+ * state.
  */
 #pragma once
 

@@ -111,13 +111,24 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 }
 
 static const struct roll_events alone = {
-	.on_progress = on_progress, .on_commit = service_on_roll_commit, .on_backward = service_on_backward, .on_imaged = on_imaged,
-	.on_packed = service_on_packed, .start_empty = start_empty, .on_end = service_on_roll_end
+	.on_progress = on_progress,
+	.on_commit = service_on_roll_commit,
+	.on_backward = service_on_backward,
+	.on_imaged = on_imaged,
+	.on_packed = service_on_packed,
+	.start_empty = start_empty,
+	.on_end = service_on_roll_end,
 };
 /* Of a roll within the bake of another. */
 static const struct roll_events backward = {
-	.on_progress = on_progress, .on_commit = service_on_back_commit, .on_backward = service_on_backward, .on_aside = service_on_aside,
-	.on_imaged = on_imaged, .on_packed = service_on_packed, .start_empty = start_empty, .on_end = service_on_back_end
+	.on_progress = on_progress,
+	.on_commit = service_on_back_commit,
+	.on_backward = service_on_backward,
+	.on_aside = service_on_aside,
+	.on_imaged = on_imaged,
+	.on_packed = service_on_packed,
+	.start_empty = start_empty,
+	.on_end = service_on_back_end,
 };
 
 /* The two ends of a roll meet here: @serving, and a fresh process of the version. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fake.h"
+#include "tests/supervisor/fake.h"
 
 #include "base/fd.h"
 
@@ -185,7 +185,6 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 	void fake_##name(struct fake *fake)            \
 	{                                              \
 		Upgraded__Wire__##type body = init;        \
-                                                   \
 		SAY(fake, kind, field, body);              \
 	}
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Ends of a roll that a test speaks for: no process, no root, no real time.
  *
- * A fake hears what is sent to it, says what the test makes it say, and ends when the test says so. SIGKILL is noted, and the end that
- * follows from it comes when the test lets it come (fake_reap()), as a process's end comes through the loop.
+ * A fake hears what is sent to it, says what the test makes it say, and ends when the test says so. SIGKILL is noted, and the end
+ * that follows from it comes when the test lets it come (fake_reap()), as a process's end comes through the loop.
  */
 #pragma once
 
@@ -46,7 +46,7 @@ void fake_say(struct fake *fake, const Upgraded__Wire__AppMessage *message);
 /** fake_say_fds() - The same with descriptors, which are consumed. */
 void fake_say_fds(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds_consume, size_t n);
 
-/** fake_hello() - Knows one type, "thing", in @version, and the migrations between 1 and @version in both directions if @migrates. */
+/** fake_hello() - It knows one type, "thing", in @version; if @migrates, with the migrations between 1 and @version, both ways. */
 void fake_hello(struct fake *fake, unsigned version, bool migrates);
 void fake_standby(struct fake *fake);
 void fake_ready(struct fake *fake);
@@ -114,6 +114,6 @@ extern struct fake_imaging fake_imaging;
 extern const struct imaging imaging_fake;
 
 void fake_imaging_reset(void);
-/** fake_imaging_done() - What is under way ends with @rc. Of a take: @target is what became of the process; with 0 there is an image.
- * Of a restore: with 0 the process is back, as pid of the image. */
+/** fake_imaging_done() - What is under way ends with @rc. Of a take: @target is what became of the process; with 0 there is an
+ * image. Of a restore: with 0 the process is back, as pid of the image. */
 void fake_imaging_done(int rc, enum criu_target target);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "scene.h"
-
-/* The test is allowed to see whether a deadline is armed. */
-#include "supervisor/roll/private.h"
+#include "tests/supervisor/scene.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -186,7 +183,9 @@ void scene_begin(const struct roll_options *options)
 	fake_watch(new, &scene.new);
 	instance_own(&old->instance, &nobody, NULL);
 	fake_hello(old, 1, false);
-	cr_assert_eq(roll_start(&scene.site, scene.unit, &whole, &old->instance, &new->instance, &events, &scene, &scene.roll, &why), 0);
+	cr_assert_eq(roll_start(&scene.site, scene.unit, &whole, &old->instance, &new->instance, &events, &scene, &scene.roll,
+				&why),
+		     0);
 }
 
 enum roll_state scene_state(void)
@@ -280,11 +279,9 @@ void scene_to(enum roll_state state)
 		to_bake();
 		break;
 	case ROLL_PACK:
+		fake_imaging.refuses = true; /* otherwise there is an image already */
 		to_bake();
-		/* So that CRIU is asked again. */
-		scene.roll->record.image = IMAGE_NONE;
-		image_free(scene.roll->image);
-		scene.roll->image = NULL;
+		fake_imaging.refuses = false;
 		cr_assert_eq(roll_pack(scene.roll, NULL), 0);
 		break;
 	case ROLL_BACKWARD:
@@ -337,11 +334,11 @@ void scene_pass(uint64_t us)
 	uint64_t until = scene.now_us + us;
 
 	while (scene.roll && scene.now_us < until) {
-		struct instance *new = scene.lent ? NULL : scene.roll->new;
-		struct fake *fake = new ? fake_of(new) : NULL;
+		const struct instance *new = roll_new(scene.roll);
 
-		if (fake && fake->instance.life == INSTANCE_RUNS && fake_heard_last(fake) == UPGRADED__WIRE__APP_MESSAGE__BODY_PING)
-			fake_pong(fake);
+		if (new && scene.new && new == &scene.new->instance && instance_is_alive(new) &&
+		    fake_heard_last(scene.new) == UPGRADED__WIRE__APP_MESSAGE__BODY_PING)
+			fake_pong(scene.new);
 		step(STEP_US);
 	}
 }
@@ -395,20 +392,18 @@ bool scene_said(const char *text)
 
 bool scene_is_bounded(void)
 {
-	const struct roll *roll = scene.roll;
+	const struct health *health = scene.roll ? roll_health(scene.roll) : NULL;
 
-	if (!roll || roll->deadline.loop)
+	if (!scene.roll || roll_due_us(scene.roll))
 		return true;
-	if (roll_facts(roll->record.state)->patience != PATIENCE_ELSEWHERE)
-		return false;
-	switch ((int)roll->record.state) {
+	switch ((int)scene_state()) {
 	case ROLL_IMAGE:
 	case ROLL_PACK:
 		return fake_imaging.job && !fake_imaging.restores;
 	case ROLL_RESTORE:
-		return roll->ask.loop || (fake_imaging.job && fake_imaging.restores);
+		return fake_imaging.job && fake_imaging.restores;
 	case ROLL_BAKE:
-		return roll->health.loop && (roll->bake.loop || roll->health.concluding || roll->health.verdict);
+		return health && (health->concluding || health->verdict);
 	case ROLL_BACKWARD:
 		return scene.lent;
 	default:

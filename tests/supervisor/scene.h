@@ -2,7 +2,7 @@
 /* A roll between two fakes under the fake clock, with the test as its owner. One at a time. */
 #pragma once
 
-#include "fake.h"
+#include "tests/supervisor/fake.h"
 
 struct scene {
 	struct loop *loop;
@@ -42,22 +42,23 @@ void scene_begin(const struct roll_options *options);
 /** scene_options() - As the service file says, PURPOSE_FORWARD. */
 struct roll_options scene_options(void);
 
-/** scene_to() - From the beginning to @state, along the way on which all goes well up to there. ABORT, RETREAT and the like are entered
- * by what leads there most simply. Not for SETTLE, which no time passes in, and ends. */
+/** scene_to() - From the beginning to @state, along the way on which all goes well up to there. ABORT, RETREAT and the like are
+ * entered by what leads there most simply. Not for SETTLE, which no time passes in, and ends. */
 void scene_to(enum roll_state state);
 
 enum roll_state scene_state(void);
 
 /** scene_pass() - Time passes, in steps from timer to timer, or until the roll is over. Pings are answered by a new that serves. */
 void scene_pass(uint64_t us);
-/** scene_be_silent() - Time passes, and nobody answers anything; @us at most, or until the roll is over or its state is another one. */
+/** scene_be_silent() - Time passes, and nobody answers anything; @us at most, or until the roll is over or its state is another
+ * one. */
 void scene_be_silent(uint64_t us);
 
 /** scene_reap() - Whoever was sent SIGKILL ends, one after the other, until nobody is left. */
 void scene_reap(void);
 
-/** scene_conclude() - What must follow follows: killed processes end, images are finished (they fail), deadlines pass. Asserts that the
- * roll ends. */
+/** scene_conclude() - What must follow follows: killed processes end, images are finished (they fail), deadlines pass. Asserts that
+ * the roll ends. */
 void scene_conclude(void);
 
 /** scene_said() - Was this text part of the progress? */

@@ -384,7 +384,8 @@ static void facts_print(FILE *out, const struct roll_facts *facts)
 
 	fprintf(out, "%s: serves %s, patience %s%s%s%s%s%s", facts->name, serves[facts->serves], patience[facts->patience],
 		facts->committed ? ", committed" : "", facts->counts_rungs ? ", counts rungs" : "",
-		facts->watches & ROLL_WATCH_HEALTH ? ", watches health" : "", facts->watches & ROLL_WATCH_BAKE ? ", watches bake" : "",
+		facts->watches & ROLL_WATCH_HEALTH ? ", watches health" : "",
+		facts->watches & ROLL_WATCH_BAKE ? ", watches bake" : "",
 		facts->watches & ROLL_WATCH_MEMORY ? ", watches memory" : "");
 	if (facts->outcome != ROLL_IS_UNDER_WAY)
 		fprintf(out, ", over: %s%s", outcomes[facts->outcome], facts->keeps_image ? ", keeps the image" : "");

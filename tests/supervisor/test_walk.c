@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A seeded random walk over the machine and its hands, with fake ends that do whatever processes can do, in any order: nothing that
  * happens is without a cell, and no state is left without something that ends it. UPG_WALK_SEED=n walks another way. */
-#include "scene.h"
+#include "tests/supervisor/scene.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -300,6 +300,7 @@ Test(walk, finds_no_event_without_a_cell_and_no_state_without_an_end)
 		put_away();
 	}
 	for (enum roll_state state = 0; state < ROLL_STATES; state++)
-		cr_assert(reached[state] || state == ROLL_SETTLE, "%s was never reached in %u rolls", roll_state_name(state), rolls);
+		cr_assert(reached[state] || state == ROLL_SETTLE, "%s was never reached in %u rolls", roll_state_name(state),
+			  rolls);
 	scene_clear();
 }
