@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The entries lie in memory that parent and child share, so there is nothing to be read from a pipe and nothing to be parsed:
- * the child fills them in and ends, and what it had done when it was killed is there, too. This process has one thread, so a
- * fork may do anything that the process may.
+ * The entries lie in memory that parent and child share, so nothing has to be read from a pipe or parsed: the child fills the
+ * entries in and ends. If it was killed, the entries that it had done are there, too. This process has one thread, so its child may
+ * call anything after the fork.
  */
 #include "supervisor/image/checksum_job.h"
 
@@ -90,7 +90,7 @@ static int file_read(int fd, XXH3_state_t *state, uint64_t *ret_size_bytes)
 
 int checksum_file(int dir, const char *name, struct checksum_entry *ret)
 {
-	/* Not to hang on a FIFO that somebody put there. */
+	/* O_NONBLOCK: not to hang on a FIFO that somebody put there. */
 	FD_CLEANUP int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct checksum_entry entry = { .rc = fd < 0 ? -errno : 0 };
 	XXH3_state_t *state = XXH3_createState();
@@ -132,7 +132,7 @@ __attribute__((noreturn)) static void child_run(struct checksum_job *job, const 
 {
 	sigset_t none;
 
-	/* Its supervisor's end is its own. */
+	/* It ends when the supervisor ends. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);

@@ -19,7 +19,7 @@ struct checksum {
 
 /* What was found of one file. */
 struct checksum_entry {
-	int rc;              /* 0; -errno: it could not be read; -EINPROGRESS: it was not come to */
+	int rc;              /* 0; -errno: it could not be read; -EINPROGRESS: it was not reached */
 	uint64_t size_bytes; /* that were read */
 	struct checksum sum;
 };
@@ -44,19 +44,19 @@ struct checksum_spec {
 	const char *dir;
 	const char *const *names; /* borrowed during the call */
 	size_t n;
-	bool background;          /* nobody waits for it: the lowest priority there is */
+	bool background;          /* run at the lowest priority, as nobody waits for it */
 	uint64_t timeout_us;
 };
 
-/** checksum_job_init() - To the empty state; required before any other call. */
+/** checksum_job_init() - Set @job to the empty state; required before any other call. */
 void checksum_job_init(struct checksum_job *job, void *owner);
 
 /**
  * checksum_start() - Read files and sum them up.
- * @on_done: called once from the loop. With 0 each entry says what came of its file. With -errno (-ETIMEDOUT; -EIO: the child
- *           was ended) the entries that were not come to say so. May start @job again.
+ * @on_done: called once from the loop. With 0 each entry holds the result of its file. With -errno (-ETIMEDOUT; -EIO: the child
+ *           was ended) the entries that were not reached have -EINPROGRESS. May start @job again.
  *
- * The child has none of this process's descriptors, so that no peer waits for an end that it holds open.
+ * The child closes the descriptors of this process, so that no peer waits for the end of one that only the child holds open.
  *
  * Return: 0; -errno if there is no child: then on_done is not called. Context: loop thread; returns at once.
  */
@@ -65,17 +65,17 @@ int checksum_start(struct loop *loop, struct checksum_job *job, const struct che
 
 bool checksum_job_busy(const struct checksum_job *job);
 
-/** checksum_job_done() - Give up what is held; a run under way is killed, on_done is not called. */
+/** checksum_job_done() - Give up what @job holds. A run under way is killed, on_done is not called. */
 void checksum_job_done(struct checksum_job *job);
 
-/** checksum_file() - The same for one small file, here and now. Return: 0 or -errno, which @ret says, too. */
+/** checksum_file() - Sum up one small file in @dir, in this process. Return: 0 or -errno, which is in @ret->rc, too. */
 int checksum_file(int dir, const char *name, struct checksum_entry *ret);
 
-/** checksum_data() - Of bytes in memory. */
+/** checksum_data() - Sum up bytes in memory. */
 struct checksum checksum_data(const void *data, size_t size_bytes);
 
-/** checksum_text() - Return: @buf. */
+/** checksum_text() - Write @sum as hexadecimal digits. Return: @buf. */
 const char *checksum_text(const struct checksum *sum, char buf[CHECKSUM_TEXT]);
 
-/** checksum_parse() - CHECKSUM_TEXT - 1 digits. Return: 0 or -EINVAL. */
+/** checksum_parse() - Read CHECKSUM_TEXT - 1 digits. Return: 0 or -EINVAL. */
 int checksum_parse(const char *text, struct checksum *ret);

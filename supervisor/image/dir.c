@@ -52,7 +52,7 @@ int image_dir_list(const char *path, struct image *image, struct why *why)
 	return r;
 }
 
-int image_dir_has(const char *path, const char *name)
+bool image_dir_has(const char *path, const char *name)
 {
 	char file[PATH_MAX];
 	struct stat st;

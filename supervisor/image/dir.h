@@ -12,10 +12,10 @@ struct why;
 /** image_dir_list() - The regular files in the folder of an image, with their sizes, into @image. Return: 0 or -errno. */
 int image_dir_list(const char *path, struct image *image, struct why *why);
 
-/** image_dir_has() - Return: 1 if there is a non-empty file @name in @path, else 0. */
-int image_dir_has(const char *path, const char *name);
+/** image_dir_has() - Is there a file @name in @path, and is it not empty? */
+bool image_dir_has(const char *path, const char *name);
 
-/** image_dir_gc() - Remove all @parent/x/y.tmp. Return: how many, or -errno. */
+/** image_dir_gc() - Remove all @parent/SERVICE/NAME.tmp. Return: how many, or -errno. */
 int image_dir_gc(const char *parent, struct why *why);
 
 /** image_dir_drop() - Remove the folder of an image and what is left of an interrupted run for it. It gets its .tmp name first, so

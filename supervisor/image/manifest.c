@@ -9,7 +9,7 @@
  *     pin=KIND MATTERS SIZE MTIME_NS MODE DEVICE INODE PATH       MATTERS: s the size, t the time, - neither
  *     sum=CHECKSUM                                                of all bytes before this line
  *
- * In names and paths a backslash and what could end a line is written \ooo. Keys that are not known are passed over.
+ * In names and paths a backslash and every control character is written \ooo. Unknown keys are passed over.
  */
 #include "supervisor/image/manifest.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which changes matter:
+ * Which changes of a file matter:
  *   mode   always: CRIU compares it
- *   size   always, but for what is open with O_WRONLY|O_APPEND: CRIU compares it
- *   time   of private mappings and the executable, as pages that were not touched yet come from the file. What the process
- *          writes changes by itself. A shared mapping and a descriptor to read show changes as they come, so there it
- *          matters only together with another inode: then it is another file.
+ *   size   always, except of a file that is open with O_WRONLY|O_APPEND: CRIU compares it
+ *   time   of the executable and of private mappings: pages that were not touched yet will come from the file. The process itself
+ *          changes the time of a file that it writes. A shared mapping and a descriptor for reading show changes of the file as
+ *          they come, so there the time matters only together with another inode: then it is another file.
  *   inode  not by itself: a file that was put back with its time is as good as the one before.
  */
 #include "supervisor/image/pins.h"
@@ -106,7 +106,8 @@ static struct image_pin *pin_find(const struct image_pins *pins, const char *pat
 	return NULL;
 }
 
-/* Used in two ways, the stricter word counts for the size; and written once, its time means nothing. */
+/* A file may be used in two ways. The size matters if it does in one of them; the time matters only if it does in both, as a file
+ * that the process writes changes its time. */
 static int use_note(const struct taking *taking, const struct use *use, const char *path, const struct stat *st)
 {
 	struct image_pin *known = pin_find(taking->pins, path);
@@ -136,7 +137,7 @@ static bool is_memory(const char *path)
 	return false;
 }
 
-/* The link leads to the file itself, wherever that is by now; its path leads to what CRIU will find. */
+/* The link in /proc leads to the file itself, wherever it lies by now. The path leads to the file that CRIU will find. */
 static int use_take(const struct taking *taking, const struct use *use)
 {
 	char path[PATH_MAX];
@@ -187,7 +188,7 @@ static int maps_take(const struct taking *taking)
 			continue;
 		use.time_matters = perms[3] == 'p';
 		if (inode == last && strcmp(device, last_device) == 0 && use.time_matters)
-			continue; /* another piece of the same */
+			continue; /* another mapping of the same file */
 		last = use.time_matters ? inode : 0;
 		memcpy(last_device, device, sizeof(device));
 		snprintf(use.link, sizeof(use.link), "map_files/%lx-%lx", from, to);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What an image needs besides itself: files that CRIU opens again by their paths, and that must be what they were. */
+/* Pins: the files that an image needs besides its own. CRIU opens them again by their paths, and they must not have changed. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,8 +20,8 @@ struct image_pin {
 	int64_t mtime_ns;
 	uint64_t device, inode;
 	unsigned mode;
-	bool size_matters; /* CRIU insists on the size, but for a log that is only appended to */
-	bool time_matters; /* not of a file that the process itself writes, or sees changes of */
+	bool size_matters; /* CRIU compares the size, except of a file that is only appended to */
+	bool time_matters; /* false of a file that the process itself writes, or whose changes it sees anyway */
 };
 
 struct image_pins {
@@ -30,24 +30,26 @@ struct image_pins {
 };
 
 /**
- * pins_take() - Every file that a process has mapped or open, as it is now.
+ * pins_take() - Note every file that a process has mapped or open, as it is now.
  * @ret: zeroed; owned by the caller, also after a failure.
  *
- * What was removed altogether is not pinned, as it goes into the image itself (up to CRIU_GHOST_LIMIT_BYTES), except for the
- * executable.
+ * A file that was removed is not pinned: it goes into the image itself, up to CRIU_GHOST_LIMIT_BYTES. The executable must not have
+ * been removed.
  *
- * Return: 0; -ESTALE: one that was replaced or removed while it is in use, named; -errno.
+ * Return: 0; -ESTALE: a file, which @why names, was replaced or removed while it is in use; -errno.
  */
 int pins_take(pid_t pid, struct image_pins *ret, struct why *why);
 
-/** pins_check() - Are they still as they were? Return: 0; -ESTALE or -ENOENT with file, change and what to do; -errno. */
+/** pins_check() - Are the files still as they were? Return: 0; -ESTALE or -ENOENT with file, change and what to do; -errno. */
 int pins_check(const struct image_pins *pins, struct why *why);
 
 /** pins_exe() - The executable's path; NULL: none is pinned. */
 const char *pins_exe(const struct image_pins *pins);
 
-/** pins_add() - @path is copied. Return: 0 or -ENOMEM, -E2BIG. */
+/** pins_add() - Add @pin, whose path is copied. Return: 0; -ENOMEM; -E2BIG. */
 int pins_add(struct image_pins *pins, const struct image_pin *pin);
+
+/** pins_done() - Safe on a zeroed one. */
 void pins_done(struct image_pins *pins);
 
 const char *pin_kind_name(enum pin_kind kind); /* "exe", "mapped", "open" */

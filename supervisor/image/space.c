@@ -39,7 +39,7 @@ int image_space_free(const char *dir, uint64_t *ret_bytes, struct why *why)
 	if (strlen(dir) >= sizeof(path))
 		return why_errno(why, -ENAMETOOLONG, "%s", dir);
 	strcpy(path, dir);
-	/* A folder that is still to be made will lie where the one above it does. */
+	/* A folder that is still to be made will lie on the file system of the folder above it. */
 	while (statvfs(path, &fs) < 0) {
 		char *slash = strrchr(path, '/');
 

@@ -77,7 +77,7 @@ static void kept_read(struct image_entry *entry)
 		why_set(&entry->kept, 0, "nobody wrote why");
 }
 
-/* One that cannot be used is listed, too: somebody has to be told, and it takes space. */
+/* An image that cannot be used is listed, too: it takes space, and somebody has to be told of it. */
 static int entry_load(const char *root, struct image_entry *entry, struct why *why)
 {
 	struct stat st;
@@ -121,7 +121,7 @@ static int service_list(const char *root, const char *service, struct image_list
 	int r = 0;
 
 	snprintf(path, sizeof(path), "%s/%s", root, service);
-	/* No symbolic link: what one points to is not ours. */
+	/* A symbolic link is not followed: what it points to is not ours. */
 	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode))
 		return 0;
 	stream = opendir(path);
@@ -214,7 +214,7 @@ void image_store_judge(struct image_list *list, const struct image_limits *limit
 
 	for (size_t i = 0; i < list->n; i++) {
 		struct image_entry *entry = &list->entries[i];
-		/* A clock that was set back makes nothing old. */
+		/* An image from the future, as the clock was set back, is not old. */
 		uint64_t age_s = now_s > entry->taken_at_s ? (uint64_t)now_s - (uint64_t)entry->taken_at_s : 0;
 
 		size_bytes += entry->size_bytes;
@@ -230,7 +230,7 @@ void image_store_judge(struct image_list *list, const struct image_limits *limit
 			entry->verdict = IMAGE_TOO_LARGE;
 		else
 			entry->verdict = IMAGE_STAYS;
-		/* What cannot be used takes nobody's place, and what goes takes no space. */
+		/* An image that cannot be used does not count as one that stays. One that goes takes no space. */
 		n += entry->verdict == IMAGE_STAYS && entry->image;
 		if (entry->verdict >= IMAGE_TOO_MANY)
 			size_bytes -= entry->size_bytes;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* All images there are, of this run of the supervisor and of earlier ones, and how many of them may stay. */
+/* All images on disk, also those of earlier runs of the supervisor, and how many of them may stay. */
 #pragma once
 
 #include "base/why.h"
@@ -13,10 +13,10 @@
 enum image_verdict {
 	IMAGE_STAYS,
 	IMAGE_IN_USE,    /* a roll that is under way may go back to it: stays whatever the limits say */
-	IMAGE_KEPT,      /* its way back failed, and it may be the last that is left of a state: stays as well */
+	IMAGE_KEPT,      /* the way back failed, and this image may be the last of a state: stays whatever the limits say */
 	IMAGE_TOO_MANY,
 	IMAGE_TOO_OLD,
-	IMAGE_TOO_LARGE, /* with the newer ones it takes more than the limit */
+	IMAGE_TOO_LARGE, /* together with the newer ones it takes more than the limit */
 };
 
 struct image_entry {
@@ -25,28 +25,33 @@ struct image_entry {
 	char *path;
 	struct image *image;     /* NULL: it cannot be used, and @why says why */
 	struct why why;
-	struct why kept;         /* why it is kept whatever the limits say; "": it is not */
+	struct why kept;         /* why it is kept; "": it is not */
 	int64_t taken_at_s;
 	uint64_t size_bytes;
 	enum image_verdict verdict;
 	bool removed;
 };
 
-/* By the names of services, and the newest of each first. */
+/* In the order of the services' names, and the newest image of each service first. */
 struct image_list {
 	struct image_entry *entries;
 	size_t n;
 };
 
-/** image_store_list() - What lies under @root, of one service or (NULL) of all. Half ones are not there.
+/**
+ * image_store_list() - List the images under @root, of one service or (NULL) of all. Half images are left out.
  * @ret: owned by the caller, also after a failure; release with image_list_done().
- * Return: 0 or -errno. */
+ *
+ * Return: 0 or -errno.
+ */
 int image_store_list(const char *root, const char *service, struct image_list *ret, struct why *why);
 void image_list_done(struct image_list *list);
-/** image_list_only() - Forget all but the one at @i. */
+
+/** image_list_only() - Drop all entries but the one at @i. */
 void image_list_only(struct image_list *list, size_t i);
 
-/** image_store_newest() - Of @service, that can be used; of @version, if that is not NULL. Return: 0; -ENOENT; -errno. */
+/** image_store_newest() - Find the newest usable image of @service, and of @version unless that is NULL. Return: 0; -ENOENT;
+ * -errno. */
 int image_store_newest(const char *root, const char *service, const char *version, struct image **ret_image, struct why *why);
 
 #define IMAGE_SET_MAX 64u
@@ -66,18 +71,19 @@ bool image_set_has(const struct image_set *set, uint64_t generation);
 void image_store_judge(struct image_list *list, const struct image_limits *limits, const struct image_set *busy, int64_t now_s);
 
 /**
- * image_store_gc() - Remove what is beyond the limits, oldest first.
- * @ret: NULL, or what there was, with verdicts; release with image_list_done().
+ * image_store_gc() - Remove the images of a service that are beyond the limits, the oldest first.
+ * @busy: the generation in use; 0: none.
+ * @ret:  NULL, or the images that there were, with verdicts; release with image_list_done().
  *
  * Return: how many were removed, or -errno. Each is logged.
  */
 int image_store_gc(const char *root, const char *service, const struct image_limits *limits, const struct image_set *busy,
 		   struct image_list *ret, struct why *why);
 
-/** image_entry_remove() - Whatever the limits say. Return: 0 or -errno. */
+/** image_entry_remove() - Remove an image whatever the limits say. Return: 0 or -errno. */
 int image_entry_remove(struct image_entry *entry, struct why *why);
 
-/** image_keep() - From now on no limit counts for it. Return: 0 or -errno. */
+/** image_keep() - Exempt @image from all limits from now on. Return: 0 or -errno. */
 int image_keep(const struct image *image, const char *reason, struct why *why);
 
 const char *image_verdict_name(enum image_verdict verdict);
