@@ -6,7 +6,7 @@
 #include "supervisor/control/images.h"
 
 #include "supervisor/control/image_info.h"
-#include "supervisor/image/private.h"
+#include "supervisor/image/sums.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -137,9 +137,10 @@ static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_
 
 static int sums_begin(struct images_call *call, const struct image *image, struct why *why)
 {
-	struct checksum_spec spec = { .dir = image->path, .background = true, .timeout_us = VERIFY_TIMEOUT_US };
+	const struct image_sums_spec spec = { .image = image, .dir = image->path, .background = true,
+					      .timeout_us = VERIFY_TIMEOUT_US };
 
-	return image_sums_start(image, call->registry->host.site.loop, &call->sums, spec, NULL, image->n_files, on_summed, why);
+	return image_sums_start(call->registry->host.site.loop, &call->sums, &spec, on_summed, why);
 }
 
 static void verify_end(struct images_call *call)

@@ -7,6 +7,7 @@
 #include "supervisor/image/manifest.h"
 #include "supervisor/image/private.h"
 #include "supervisor/machine/procfs.h"
+#include "wire/name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,9 @@ struct image *image_free(struct image *image)
 
 static int service_check(const char *service, struct why *why)
 {
-	if (!*service || service[0] == '.' || strchr(service, '/') || strlen(service) > NAME_MAX)
+	size_t at;
+
+	if (wire_name_check(service, &at) != WIRE_NAME_FITS)
 		return why_set(why, -EINVAL, "'%s' cannot be the name of a service", service);
 	return 0;
 }
@@ -62,7 +65,7 @@ int image_new(const char *images_root, const char *service, uint64_t generation,
 		image->service_dir = NULL;
 	if (!image->service_dir || asprintf(&image->path, "%s/%" PRIu64, image->service_dir, generation) < 0)
 		image->path = NULL;
-	/* Room for the names of the files in it and for ".tmp", so that no path is ever cut further down. */
+	/* With room for ".tmp" and the names of the files in it, so that no longer path is ever cut. */
 	if (!image->path || !image->service || strlen(image->path) > PATH_MAX - NAME_MAX - 8) {
 		r = image->path && image->service ? -ENAMETOOLONG : -ENOMEM;
 		image_free(image);
@@ -119,7 +122,7 @@ static void comm_read(pid_t pid, char *buf, size_t size)
 	buf[strcspn(buf, "\n")] = '\0';
 }
 
-/* A number is taken by a thread as well, and by a group or session that outlived who began it. */
+/* A thread takes a pid, too. So does a process group or a session that outlived its leader. */
 static int pid_check(const struct image *image, pid_t pid, struct why *why)
 {
 	const char *whose = pid == image->pid ? "its pid" : "the pid of one of its threads or children,";
@@ -131,7 +134,7 @@ static int pid_check(const struct image *image, pid_t pid, struct why *why)
 		return why_set(why, -EBUSY, "image of %s cannot be restored: %s %d is still the number of a group of "
 			       "processes that are there", image->version, whose, (int)pid);
 	}
-	/* A process that ended and nobody waited for still holds its pid. */
+	/* A process that ended holds its pid until it is reaped. */
 	if (procfs_state(pid) == 'Z')
 		return why_set(why, -EBUSY, "image of %s cannot be restored yet: %s %d has ended, but nobody has waited "
 			       "for it", image->version, whose, (int)pid);
@@ -140,7 +143,7 @@ static int pid_check(const struct image *image, pid_t pid, struct why *why)
 		       whose, (int)pid, comm);
 }
 
-/* CRIU writes one of these files for each thread of each process. Return: 0 if this is none, or that of the process itself. */
+/* CRIU writes a file core-PID.img for each thread of each process. Return: PID; 0: another file, or that of the process itself. */
 static pid_t pid_of_core(const struct image *image, const char *file_name)
 {
 	char end = 0;
@@ -155,7 +158,7 @@ int image_check_pids(const struct image *image, pid_t but_pid, struct why *why)
 {
 	int r = image->pid == but_pid ? 0 : pid_check(image, image->pid, why);
 
-	/* A process that is still there has its threads, too. */
+	/* If the process itself is still there, its threads hold their pids, too. */
 	for (size_t i = 0; r == 0 && but_pid != image->pid && i < image->n_files; i++) {
 		pid_t pid = pid_of_core(image, image->files[i].name);
 
@@ -232,24 +235,6 @@ void image_job_finish(struct image_job *job, int rc, const struct why *why)
 	job->elapsed_us = clock_now_us() - job->started_us;
 	job->on_done = NULL;
 	on_done(job, rc, &copy); /* may start @job again, or free it */
-}
-
-int image_sums_start(const struct image *image, struct loop *loop, struct checksum_job *sums, struct checksum_spec spec,
-		     const size_t *which, size_t n,
-		     void (*on_done)(struct checksum_job *sums, int rc, const struct why *why), struct why *why)
-{
-	const char **names = calloc(n + 1, sizeof(*names));
-	int r;
-
-	if (!names)
-		return why_errno(why, -ENOMEM, "checksums");
-	for (size_t i = 0; i < n; i++)
-		names[i] = image->files[which ? which[i] : i].name;
-	spec.names = names;
-	spec.n = n;
-	r = checksum_start(loop, sums, &spec, on_done, why);
-	free(names);
-	return r;
 }
 
 void image_job_done(struct image_job *job)

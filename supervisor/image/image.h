@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Images of parked processes on disk: IMAGES_ROOT/SERVICE/GENERATION, mode 0700, whole or not there at all.
  *
- * One is built under GENERATION.tmp and renamed when everything is in it, so what has no .tmp name can be restored. CRIU's
- * logs lie beside the images, in IMAGES_ROOT/SERVICE, as the reason for a failure must outlive the image that failed.
+ * An image is built under the name GENERATION.tmp and renamed when everything is in it. So one without .tmp in its name can be
+ * restored. CRIU's logs lie beside the images, in IMAGES_ROOT/SERVICE: the reason for a failure must outlive the image that failed.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ struct image_file {
 	char *name;
 	uint64_t size_bytes;
 	struct checksum sum;
-	bool is_summed;             /* no, when there was no time for it and the process had ended already */
+	bool is_summed;             /* false: there was no time for a checksum, and the process had ended already */
 };
 
 struct image {
@@ -30,8 +30,8 @@ struct image {
 	char *version;              /* of the application */
 	struct image_file *files;
 	size_t n_files;
-	struct image_pins pins;     /* what CRIU will open again: must still be there and unchanged */
-	/* Inodes of the process's own ends when the image was taken; 0: it had none. */
+	struct image_pins pins;     /* the files that CRIU will open again: must still be there and unchanged */
+	/* Inodes of the process's own ends of its channel and its output when the image was taken; 0: it had none. */
 	unsigned long long control_inode;
 	unsigned long long stdout_inode;
 	unsigned long long stderr_inode;
@@ -70,15 +70,15 @@ struct image_job {
 	enum criu_target target;    /* after a take: what became of the process */
 	uint64_t elapsed_us;
 
-	/* image_take.c and image_restore.c only. */
+	/* take.c and restore.c only. */
 	struct loop *loop;
 	struct criu_job criu;
 	struct checksum_job sums;
-	struct child remnant;       /* restored from an image that turned out to be bad */
+	struct child remnant;       /* the process restored from an image that turned out to be bad */
 	bool taking;
 	bool hurried;
 	uint64_t started_us, timeout_us;
-	size_t *late;               /* files that are summed up beside the restore */
+	size_t *late;               /* the large files, which are summed up beside the restore */
 	size_t n_late;
 	bool criu_over, sums_over;
 	int criu_rc, sums_rc;
@@ -86,7 +86,7 @@ struct image_job {
 	void (*on_done)(struct image_job *job, int rc, const struct why *why);
 };
 
-/** image_job_init() - To the empty state; required before any other call. */
+/** image_job_init() - Set @job to the empty state; required before any other call. */
 void image_job_init(struct image_job *job, void *owner);
 
 /**
@@ -94,28 +94,28 @@ void image_job_init(struct image_job *job, void *owner);
  * @on_done: called once from the loop. With 0 the image is whole, published, and in @job->image. With -errno there is none,
  *           and @job->target says what became of the process. May start @job again.
  *
- * Refuses at once if a file that the process uses was replaced already, or if the disk has no room for what it would take.
+ * Refuses at once if a file that the process uses was replaced already, or if the disk has no room for the image.
  *
- * If CRIU was stopped at the deadline after it had written everything and ended the process, the image counts as taken: it
- * is then the only way back. So does one without checksums, if they could not be made.
+ * If CRIU was stopped at the deadline when it had already written everything and ended the process, the image counts as taken: it
+ * is the only way back then. If checksums could not be made and the process has ended, the image counts as taken without them.
  *
- * Return: 0; -EEXIST: that generation has an image; -ESTALE, -ENOSPC; -errno; then on_done is not called and nothing is left on
- * disk.
+ * Return: 0; -EEXIST: that generation has an image; -ESTALE; -ENOSPC; -errno. After a failure on_done is not called and nothing is
+ * left on disk.
  */
 int image_take_start(struct loop *loop, struct image_job *job, const struct image_take_spec *spec,
 		     void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
 
-/** image_take_hurry() - The image is needed now: what is left to do besides CRIU's part is left out. Otherwise nothing happens.
- * Calls on_done at once if CRIU's part is over. */
+/** image_take_hurry() - Leave the checksums out, as the image is needed now. Calls on_done at once if CRIU's part is over. Does
+ * nothing if @job takes no image. */
 void image_take_hurry(struct image_job *job);
 
 /**
  * image_restore_start() - Bring the process back with new descriptors in place of the old ones.
- * @image: borrowed until on_done; stays, so that a failed restore can be tried again.
+ * @image: borrowed until on_done. Its files stay, so that a failed restore can be tried again.
  *
- * Refuses at once, with the reason, if something that it needs is gone or changed, the pid is taken (image_check()), or a small
- * file of it is damaged. Large ones are read while CRIU restores. The process runs then, but waits in its library: if one of
- * them is bad it is killed and reaped, and the restore has failed (-EBADMSG).
+ * Refuses at once, with the reason, if a file that the image needs is gone or changed, the pid is taken (image_check()), or a small
+ * file of the image is damaged. Large files are read while CRIU restores. The restored process runs by then, but waits in its
+ * library. If a large file is damaged, the process is killed and reaped, and the restore has failed (-EBADMSG).
  *
  * Return: 0; -errno, then on_done is not called.
  */
@@ -123,25 +123,26 @@ int image_restore_start(struct loop *loop, struct image_job *job, struct image *
 			const struct image_restore_spec *spec,
 			void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
 
-/** image_check() - Could @image be restored now, as far as can be seen without reading it? Return: 0; -errno with the obstacle. */
+/** image_check() - Could @image be restored now, as far as can be seen without reading it? Return: 0; -errno with the reason. */
 int image_check(const struct image *image, struct why *why);
 
-/** image_check_pids() - The part of it about pids: those of the process, of its threads and of its children must be free.
- * @but_pid: this one may be taken: whoever asks will end it. Return: 0; -EBUSY. */
+/** image_check_pids() - The part of image_check() about pids: those of the process, of its threads and of its children must be
+ * free.
+ * @but_pid: may be taken, by a process that the caller will end; 0: none. Return: 0; -EBUSY. */
 int image_check_pids(const struct image *image, pid_t but_pid, struct why *why);
 
-/** image_check_beside() - image_check() while the process itself is still there: before it is given up for its image. */
+/** image_check_beside() - image_check() while process @but_pid is still there: before it is given up for its image. */
 int image_check_beside(const struct image *image, pid_t but_pid, struct why *why);
 
-/** image_reap_children() - Of the pids of the process's children, free those whose holders are dead and ours to reap: orphans that
- * were killed with it a moment ago. Return: true if one of them is ours and not dead yet: look again in a moment. */
+/** image_reap_children() - Reap those children of the imaged process that are dead and ours to reap, so that their pids are free:
+ * orphans that were killed with it a moment ago. Return: true if a child of ours is not dead yet: call again in a moment. */
 bool image_reap_children(const struct image *image);
 
 /** image_job_busy() - Is a run under way? */
 bool image_job_busy(const struct image_job *job);
 
-/** image_job_done() - Give up what is held; a run under way is killed, on_done is not called, no half image stays. A job without
- * a run (it ended, or never began) stays as it is. */
+/** image_job_done() - Give up what @job holds. A run under way is killed, on_done is not called, no half image stays. A job without
+ * a run, which ended or never began, stays as it is. */
 void image_job_done(struct image_job *job);
 
 /**
@@ -167,15 +168,16 @@ struct imaging {
 /* The real one. */
 extern const struct imaging imaging_criu;
 
-/** image_load() - Read back what an earlier run of the supervisor took. Return: 0; -ENOENT: none; -EBADMSG; -errno. */
+/** image_load() - Read an image that lies on disk, perhaps from an earlier run of the supervisor. Return: 0; -ENOENT: none;
+ * -EBADMSG; -errno. */
 int image_load(const char *images_root, const char *service, uint64_t generation, struct image **ret_image,
 	       struct why *why);
 
-/** image_free() - Forget it; the files stay. Return: NULL. */
+/** image_free() - Release @image; its files stay. Return: NULL. */
 struct image *image_free(struct image *image);
 
-/** image_drop() - Remove the files, if it has a path, then image_free(). Return: NULL. */
+/** image_drop() - Remove the image's files, if it has a path, and release it. Return: NULL. */
 struct image *image_drop(struct image *image);
 
-/** image_gc_partial() - Remove what interrupted runs left under @images_root. Return: how many, or -errno. */
+/** image_gc_partial() - Remove the half images that interrupted runs left under @images_root. Return: how many, or -errno. */
 int image_gc_partial(const char *images_root, struct why *why);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Nothing of an image is used before it was looked at, and nobody waits for that: the small files, which say what is to be made,
- * are summed up before CRIU sees them. The pages are read at the same time as CRIU reads them, by a process of ours on another
- * processor. What CRIU makes of them runs by then, but it waits in its library for the word to resume, which it gets when both
- * are done.
+ * No file of an image is used unread, and nobody waits for the reading. The small files, which say what CRIU is to make, are summed
+ * up before CRIU sees them. The large ones, the pages, are read by a process of ours while CRIU reads them. The restored process
+ * runs by then, but waits in its library for Resume, which it gets when CRIU and our process are done.
  */
 #include "supervisor/image/private.h"
 
 #include "base/fd.h"
+#include "supervisor/image/sums.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,21 +21,6 @@
 
 #define SMALL_BYTES (256u << 10)  /* of one file */
 #define SMALL_ALL_BYTES (8u << 20) /* of all that is read at once: milliseconds */
-
-int image_file_compare(const struct image *image, size_t i, const struct checksum_entry *entry, struct why *why)
-{
-	const struct image_file *file = &image->files[i];
-
-	if (entry->rc < 0)
-		return why_set(why, -EBADMSG, "%s/%s cannot be read: %s", image->path, file->name, strerror(-entry->rc));
-	if (entry->size_bytes != file->size_bytes)
-		return why_set(why, -EBADMSG, "%s/%s is damaged: it has %" PRIu64 " bytes and was written with %" PRIu64,
-			       image->path, file->name, entry->size_bytes, file->size_bytes);
-	if (file->is_summed && memcmp(&file->sum, &entry->sum, sizeof(file->sum)) != 0)
-		return why_set(why, -EBADMSG, "%s/%s is damaged: its checksum is not the one it was written with", image->path,
-			       file->name);
-	return 0;
-}
 
 static int size_check(const struct image *image, size_t i, int dir, struct why *why)
 {
@@ -51,7 +36,8 @@ static int size_check(const struct image *image, size_t i, int dir, struct why *
 	return image_file_compare(image, i, &entry, why);
 }
 
-/* The rest, to be summed up beside the restore, goes into @job->late. */
+/* Check the sizes of all files and the sums of the small ones. The others go into @job->late, to be summed up beside the
+ * restore. */
 static int small_files_check(struct image_job *job, const struct image *image, struct why *why)
 {
 	FD_CLEANUP int dir = open(image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -85,7 +71,7 @@ static int small_files_check(struct image_job *job, const struct image *image, s
 
 static void restore_end(struct image_job *job)
 {
-	/* A bad file is the reason for whatever CRIU made of it. */
+	/* If a file is bad, that is the reason for whatever CRIU said of it. */
 	if (job->sums_rc < 0)
 		image_job_finish(job, job->sums_rc, &job->sums_why);
 	else
@@ -100,9 +86,9 @@ static void remnant_on_exit(struct child *child)
 	restore_end(job);
 }
 
-static void restore_look(struct image_job *job)
+static void restore_settle(struct image_job *job)
 {
-	/* Of a restore that failed nobody wants to know whether the files were good. */
+	/* When the restore has failed, the rest of the files need not be read. */
 	if (!job->criu_over || (!job->sums_over && job->criu_rc == 0))
 		return;
 	checksum_job_done(&job->sums);
@@ -125,7 +111,7 @@ static void restore_on_done(struct criu_job *criu, int rc, const struct why *why
 	job->criu_rc = rc;
 	job->criu_why = *why;
 	job->restored_pid = criu->restored_pid;
-	restore_look(job);
+	restore_settle(job);
 }
 
 static void sums_on_done(struct checksum_job *sums, int rc, const struct why *why)
@@ -137,19 +123,20 @@ static void sums_on_done(struct checksum_job *sums, int rc, const struct why *wh
 	for (size_t i = 0; rc == 0 && i < job->n_late; i++)
 		rc = image_file_compare(job->image, job->late[i], &sums->entries[i], &job->sums_why);
 	job->sums_rc = rc;
-	restore_look(job);
+	restore_settle(job);
 }
 
 /* ---- the start ---- */
 
 static int sums_begin(struct image_job *job, const struct image *image, struct why *why)
 {
-	struct checksum_spec spec = { .dir = image->path, .timeout_us = job->timeout_us };
+	const struct image_sums_spec spec = { .image = image, .dir = image->path, .which = job->late, .n_which = job->n_late,
+					      .timeout_us = job->timeout_us };
 
 	job->sums_over = job->n_late == 0;
 	if (job->sums_over)
 		return 0;
-	return image_sums_start(image, job->loop, &job->sums, spec, job->late, job->n_late, sums_on_done, why);
+	return image_sums_start(job->loop, &job->sums, &spec, sums_on_done, why);
 }
 
 struct stand_in {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The steps: what the process uses is noted and space is looked for; CRIU writes; all files are summed up in a child process;
+ * The steps: note the files that the process uses, and see whether there is room; CRIU writes; a child process sums all files up;
  * the manifest and a rename make an image of them.
  *
- * What is made durable and what is not: the manifest and the rename are, so that a name without .tmp always stands for a
- * whole image. The pages of the process are not flushed. They matter to whoever restores after a crash of the *supervisor*,
- * which the page cache survives; after a crash of the machine there is no connection left to go back to, and flushing a
- * gigabyte would hold up the loop for seconds. What the machine lost of them, the checksums show.
+ * The manifest and the rename are flushed to the disk, so that a name without .tmp always stands for a whole image. The pages of
+ * the process are not flushed: that would hold up the loop for seconds for each gigabyte. They are needed after a crash of the
+ * *supervisor*, which the page cache survives. After a crash of the machine there is no connection left to go back to; the
+ * checksums show which pages it lost.
  */
 #include "supervisor/image/private.h"
 
@@ -15,6 +15,7 @@
 #include "supervisor/image/dir.h"
 #include "supervisor/image/manifest.h"
 #include "supervisor/image/space.h"
+#include "supervisor/image/sums.h"
 #include "supervisor/machine/folder.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The rename alone decides whether there is an image; that it could not be flushed is no reason to lose it. */
+/* The rename decides whether there is an image. A flush that fails is no reason to lose the image. */
 static void sync_dir(const char *path)
 {
 	FD_CLEANUP int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -36,9 +37,9 @@ static void sync_dir(const char *path)
 		(void)fsync(fd);
 }
 
-/* CRIU notes what the clocks showed, and would bring the process back in a time namespace where they go on from there. But
- * the monotonic clock is what a service and its supervisor set deadlines and tell moments by, and beside a successor that has
- * baked for a minute it would be a minute slow. Without the note CRIU leaves the clocks as they are. */
+/* CRIU notes the clocks in timens-0.img, and would bring the process back in a time namespace in which they go on from there. But a
+ * service and its supervisor tell each other times by the monotonic clock: when the process comes back after a minute of the bake,
+ * its clock would be a minute slow. Without the note CRIU leaves the clocks as they are. */
 static int clocks_forget(const char *tmp, struct why *why)
 {
 	char path[PATH_MAX];
@@ -68,7 +69,7 @@ static int image_publish(struct image *image, struct why *why)
 	return r;
 }
 
-/* CRIU lets everybody read what it writes; the folder does not, but may be copied without its mode. */
+/* CRIU's files can be read by everybody. Their folder cannot, but somebody may copy it without its mode. */
 static int files_close(const struct image *image, const char *tmp, struct why *why)
 {
 	FD_CLEANUP int dir = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -81,7 +82,7 @@ static int files_close(const struct image *image, const char *tmp, struct why *w
 	return 0;
 }
 
-/* CRIU writes inventory.img when all else is written, and only then ends the process. */
+/* Did CRIU fail only after all was written? It writes inventory.img last, and only then ends the process. */
 static bool taken_after_all(const struct image_job *job)
 {
 	char tmp[PATH_MAX];
@@ -116,7 +117,7 @@ static int sums_note(struct image_job *job, struct why *why)
 	return 0;
 }
 
-/* Better one that cannot be verified than none, when there is nothing else left of the process. */
+/* When nothing else is left of the process, an image that cannot be verified is better than none. */
 static void sums_on_done(struct checksum_job *sums, int rc, const struct why *sums_why)
 {
 	struct image_job *job = container_of(sums, struct image_job, sums);
@@ -130,9 +131,9 @@ static void sums_on_done(struct checksum_job *sums, int rc, const struct why *su
 
 static int sums_begin(struct image_job *job, const char *tmp, struct why *why)
 {
-	struct checksum_spec spec = { .dir = tmp, .background = true, .timeout_us = job->timeout_us };
+	const struct image_sums_spec spec = { .image = job->image, .dir = tmp, .background = true, .timeout_us = job->timeout_us };
 
-	return image_sums_start(job->image, job->loop, &job->sums, spec, NULL, job->image->n_files, sums_on_done, why);
+	return image_sums_start(job->loop, &job->sums, &spec, sums_on_done, why);
 }
 
 static void take_on_done(struct criu_job *criu, int rc, const struct why *criu_why)
