@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* HealthCommand=: a program of the operator's, run as the service is. Its exit status is the answer, and the last line of its
- * output says why. It leads a process group that ends with it, and is killed with that group when its time is over. */
-#include "supervisor/health/health.h"
+/* HealthCommand=: a program of the operator's, run as the service is. Its exit status is the result, and the last line of its
+ * output says why. The program leads a process group, which is killed when the program has ended or its time is over. */
+#include "supervisor/health/private.h"
 
 #include "base/fd.h"
 #include "supervisor/process/graveyard.h"
@@ -39,7 +39,8 @@ static void on_output(struct source *source, uint32_t events)
 {
 	struct health_check *check = container_of(source, struct health_check, output_source);
 
-	/* Once per turn: what prints without end must not hold the loop. Its end closes the pipe; the process is what counts. */
+	/* One read in each turn: a command that prints without end must not hold the loop. A closed pipe does not end the run; the
+	 * end of the process does. */
 	if (!read_output(check) && (events & (EPOLLHUP | EPOLLERR)))
 		close_output(check);
 }

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* Signs of life, progress, and what the checks' results amount to.
+/* Signs of life, progress, and the judgement of failed checks.
  *
- * A single failure says little: a probe that met a busy moment must not undo a roll. So a check counts when it has failed
- * HealthFailures= times in a row. And a version that warms up is not sick as long as it says that it gets on: failures of a
- * check that has never succeeded are excused by progress heard within the last HealthInterval=. That is bounded by the bake,
- * which ends only when each check has succeeded once, and excuses nothing after its time.
+ * A single failure says little: a check that met a busy moment must not undo a roll. So a version is sick when a check has failed
+ * HealthFailures= times in a row. And a version that warms up is not sick as long as it says that it gets on: progress heard within
+ * the last HealthInterval= excuses the failure of a check that has never succeeded. When Bake= is over (@concluding) nothing
+ * excuses a failure any more, and the bake ends as soon as each check has succeeded once.
  *
- * A verdict is told from a timer of its own, never from within a check's callback: who hears it may end the watch.
+ * A failing check does not decide while an answer to a ping is overdue: the version may hang, which is another verdict.
+ *
+ * A verdict is told from a timer of its own, never from within a check's callback: the listener may free the watch.
  */
-#include "supervisor/health/health.h"
+#include "supervisor/health/private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ static void on_tell(struct timer *timer)
 	health->on_verdict(health, health->verdict); /* may free it */
 }
 
-/* A version that is lost is lost, whatever the checks say; beyond that the first verdict stands. */
+/* The first verdict stands; only HEALTH_LOST takes the place of another one, see on_ping(). */
 static void decide(struct health *health, enum health_verdict verdict)
 {
 	if (health->verdict)
@@ -60,14 +61,14 @@ static void on_ping(struct timer *timer)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
 	uint64_t now = clock_now_us();
 
-	/* Time in which this process itself did not run is nobody's silence: the answer may lie unread. */
+	/* The time in which this process itself did not run does not count as silence: the answer may lie unread. */
 	if (health->unanswered_us)
 		health->unanswered_us += now - timer->due_us;
 	if (health->unanswered_us && now - health->unanswered_us > health->unit->health_timeout_us) {
 		why_set(&health->why, 0,
 			"version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
 			health->instance->version, health->instance->pid, (now - health->unanswered_us) / 1000);
-		health->verdict = HEALTH_NONE;
+		health->verdict = HEALTH_NONE; /* a version that hangs is lost, whatever the checks said */
 		decide(health, HEALTH_LOST);
 		return;
 	}
@@ -86,7 +87,7 @@ void health_pong(struct health *health)
 	health->answered_us = clock_now_us();
 }
 
-/* While it owes an answer for longer than it had the last one asked of it, whether it lives is another question's to say. */
+/* Is no answer overdue? An answer is when the ping has waited for it longer than an interval. */
 static bool heart_beats(const struct health *health)
 {
 	return !health->unanswered_us || clock_now_us() - health->unanswered_us <= health->unit->health_interval_us;
@@ -98,7 +99,7 @@ void health_progress(struct health *health, const char *text)
 		return;
 	health->progress_us = clock_now_us();
 	snprintf(health->progress, sizeof(health->progress), "%s", text);
-	/* One that warms up before it looks at its channel for the first time says so in the place of an answer. */
+	/* Before its first answer, a version that warms up and does not read its channel yet may tell its progress instead. */
 	if (!health->answered_us && health->unanswered_us)
 		health->unanswered_us = health->progress_us;
 }
@@ -106,6 +107,21 @@ void health_progress(struct health *health, const char *text)
 /* ---- checks ---- */
 
 static void on_due(struct timer *timer);
+
+static void hear_success(struct health_check *check)
+{
+	if (check->failures)
+		note(check->health, "%s=%s succeeds again", unit_check_key(check->unit->kind), check->value);
+	check->failures = 0;
+	check->succeeded = true;
+}
+
+/* What a failed run of a check amounts to. */
+enum failure {
+	FAILURE_EXCUSED, /* the version warms up, and says that it gets on */
+	FAILURE_COUNTS,  /* but is not the one that decides */
+	FAILURE_DECIDES, /* the version is sick */
+};
 
 static bool is_excused(const struct health_check *check)
 {
@@ -115,41 +131,63 @@ static bool is_excused(const struct health_check *check)
 	       clock_now_us() - health->progress_us <= health->unit->health_interval_us;
 }
 
-static void count_success(struct health_check *check)
+/* @check->failures does not count this one yet. */
+static enum failure judge_failure(const struct health_check *check)
 {
-	if (check->failures)
-		note(check->health, "%s=%s succeeds again", unit_check_key(check->unit->kind), check->value);
-	check->failures = 0;
-	check->succeeded = true;
+	const struct health *health = check->health;
+
+	if (is_excused(check))
+		return FAILURE_EXCUSED;
+	if (check->failures + 1 < health->unit->health_failures || !heart_beats(health) || health->verdict)
+		return FAILURE_COUNTS;
+	return FAILURE_DECIDES;
 }
 
-static void count_failure(struct health_check *check)
+static void excuse(struct health_check *check)
 {
 	struct health *health = check->health;
-	const char *key = unit_check_key(check->unit->kind);
 
-	if (is_excused(check)) {
-		check->failures = 0;
-		if (!health->excused)
-			note(health, "%s=%s does not succeed yet: %s; excused, as it makes progress: %s", key, check->value,
-			     check->detail, health->progress);
-		health->excused = true;
-		return;
-	}
-	health->excused = false;
+	check->failures = 0;
+	if (!health->excuse_noted)
+		note(health, "%s=%s does not succeed yet: %s; excused, as it makes progress: %s", unit_check_key(check->unit->kind),
+		     check->value, check->detail, health->progress);
+	health->excuse_noted = true;
+}
+
+static void count(struct health_check *check)
+{
+	struct health *health = check->health;
+
+	health->excuse_noted = false;
 	check->failures++;
 	if (check->failures <= health->unit->health_failures)
-		note(health, "%s=%s failed, %u of %u in a row: %s", key, check->value, check->failures,
-		     health->unit->health_failures, check->detail);
-	if (check->failures < health->unit->health_failures || !heart_beats(health) || health->verdict)
-		return;
+		note(health, "%s=%s failed, %u of %u in a row: %s", unit_check_key(check->unit->kind), check->value,
+		     check->failures, health->unit->health_failures, check->detail);
+}
+
+static void decide_sick(struct health_check *check)
+{
+	struct health *health = check->health;
+	const struct instance *instance = health->instance;
+	char times[40] = "";
+
 	if (check->failures > 1)
-		why_set(&health->why, 0, "version %s (pid %d): %s=%s failed %u times in a row: %s", health->instance->version,
-			health->instance->pid, key, check->value, check->failures, check->detail);
-	else
-		why_set(&health->why, 0, "version %s (pid %d): %s=%s failed: %s", health->instance->version,
-			health->instance->pid, key, check->value, check->detail);
+		snprintf(times, sizeof(times), " %u times in a row", check->failures);
+	why_set(&health->why, 0, "version %s (pid %d): %s=%s failed%s: %s", instance->version, instance->pid,
+		unit_check_key(check->unit->kind), check->value, times, check->detail);
 	decide(health, HEALTH_SICK);
+}
+
+static void hear_failure(struct health_check *check)
+{
+	enum failure failure = judge_failure(check);
+
+	if (failure == FAILURE_EXCUSED)
+		excuse(check);
+	else
+		count(check);
+	if (failure == FAILURE_DECIDES)
+		decide_sick(check);
 }
 
 static bool all_succeeded(const struct health *health)
@@ -180,9 +218,9 @@ void health_check_done(struct health_check *check, bool healthy, const char *fmt
 	check->running = false;
 	check->runs++;
 	if (healthy)
-		count_success(check);
+		hear_success(check);
 	else
-		count_failure(check);
+		hear_failure(check);
 	if (health->concluding && all_succeeded(health))
 		decide(health, HEALTH_SETTLED);
 	run_again(check);
@@ -203,7 +241,7 @@ static void on_timeout(struct timer *timer)
 	const char *line;
 
 	cancel(check);
-	/* What it was in the middle of is less than what it had said to the end. */
+	/* Prefer the last complete line to a partial one. */
 	line = *check->line.text ? check->line.text : last_line_get(&check->line);
 	health_check_done(check, false, "no result within %" PRIu64 " ms (HealthCheckTimeout=)%s%s",
 			  check->health->unit->health_check_timeout_us / 1000, *line ? "; it said: " : "", line);
@@ -244,25 +282,22 @@ static int prepare_check(struct health_check *check, struct health *health, cons
 	return r;
 }
 
-void health_start(struct health *health, struct loop *loop, struct graveyard *graveyard, const struct unit *unit,
-		  struct instance *instance,
-		  void (*on_verdict)(struct health *health, enum health_verdict verdict),
-		  void (*on_note)(struct health *health, const char *text))
+void health_start(struct health *health, const struct health_spec *spec)
 {
+	const struct unit *unit = spec->unit;
 	struct why why = { 0 };
 
 	health_stop(health);
-	*health = (struct health){
-		.loop = loop, .graveyard = graveyard, .unit = unit, .instance = instance,
-		.on_verdict = on_verdict, .on_note = on_note
-	};
-	timer_arm(loop, &health->ping, clock_now_us(), on_ping);
+	*health = (struct health){ .loop = spec->loop, .graveyard = spec->graveyard, .unit = unit, .instance = spec->instance,
+				   .on_verdict = spec->on_verdict, .on_note = spec->on_note };
+	timer_arm(health->loop, &health->ping, clock_now_us(), on_ping);
 	health->checks = unit->n_checks ? calloc(unit->n_checks, sizeof(*health->checks)) : NULL;
 	for (size_t i = 0; health->checks && i < unit->n_checks; i++) {
 		struct health_check *check = &health->checks[health->n_checks++];
 
 		if (prepare_check(check, health, &unit->checks[i], &why) < 0) {
-			/* The version was tried before the roll, so memory is out: what is not checked is not sick. */
+			/* The roll has tried the checks of this version before it began, so memory is out. A check that is left out
+			 * makes nobody sick. */
 			log_warning("%s: %s; this check is left out", unit->name, why.text);
 			free(check->value);
 			free(check->url);
@@ -270,7 +305,7 @@ void health_start(struct health *health, struct loop *loop, struct graveyard *gr
 			health->n_checks--;
 			continue;
 		}
-		timer_arm(loop, &check->timer, clock_now_us(), on_due);
+		timer_arm(health->loop, &check->timer, clock_now_us(), on_due);
 	}
 }
 
@@ -305,7 +340,7 @@ bool health_conclude(struct health *health)
 	return false;
 }
 
-/* ---- told ---- */
+/* ---- for people ---- */
 
 const char *health_state(const struct health_check *check)
 {
@@ -329,41 +364,4 @@ const char *health_heartbeat(const struct health *health, char *buf, size_t size
 		return "ok";
 	*buf = 0;
 	return "waiting";
-}
-
-/* ---- the last line of an output ---- */
-
-static void line_complete(struct last_line *line)
-{
-	while (line->n_partial && line->partial[line->n_partial - 1] == ' ')
-		line->n_partial--;
-	line->partial[line->n_partial] = 0;
-	if (line->n_partial)
-		memcpy(line->text, line->partial, line->n_partial + 1);
-	line->n_partial = 0;
-}
-
-void last_line_put(struct last_line *line, const char *data, size_t size_bytes)
-{
-	for (size_t i = 0; i < size_bytes; i++) {
-		char c = data[i];
-
-		if (c == '\n') {
-			line_complete(line);
-			continue;
-		}
-		/* What a check says must not drive the operator's terminal, nor break a message's UTF-8. */
-		if (c == '\t' || c == '\r')
-			c = ' ';
-		else if (!isprint((unsigned char)c) || (unsigned char)c >= 0x7f)
-			c = '?';
-		if (line->n_partial < sizeof(line->partial) - 1)
-			line->partial[line->n_partial++] = c;
-	}
-}
-
-const char *last_line_get(struct last_line *line)
-{
-	line_complete(line);
-	return line->text;
 }

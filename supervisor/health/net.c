@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* HealthHTTP= and HealthTCP=: libcurl asks, on our loop. It says which sockets and which time it waits for, and is told when
- * they are due; it never waits itself. Our own timer bounds a run, so that what arrived in time is not late because the loop
- * was. */
-#include "supervisor/health/health.h"
+/* HealthHTTP= and HealthTCP=: libcurl asks, on our loop. libcurl names the sockets and the time that it waits for, and is called
+ * when they are due; it never waits itself. A run is bounded by our timer and not by libcurl's: when the loop comes late, libcurl
+ * would find its own timeout due before it reads an answer that came in time. */
+#include "supervisor/health/private.h"
 
 #include "base/clock.h"
 
@@ -14,7 +14,7 @@
 
 #define BODY_MAX_BYTES (64u << 10)
 
-/* A socket of libcurl's that it wants watched. */
+/* A socket that libcurl wants watched. */
 struct health_socket {
 	struct source source;
 	struct health *health;
@@ -22,7 +22,8 @@ struct health_socket {
 
 static void finish(struct health_check *check, CURLcode code);
 
-/* Who has finished. Nothing in here goes back into libcurl for another check, so the list is walked in peace. */
+/* Hear the checks that libcurl has finished. Nothing in here calls libcurl for another check, so the list does not change
+ * meanwhile. */
 static void reap(struct health *health)
 {
 	const CURLMsg *message;
@@ -123,7 +124,6 @@ static int set_timer(CURLM *multi, long timeout_ms, void *user)
 static size_t take_body(char *data, size_t size, size_t n, void *user)
 {
 	struct health_check *check = user;
-
 	const char *end;
 
 	size *= n;
@@ -131,7 +131,7 @@ static size_t take_body(char *data, size_t size, size_t n, void *user)
 	if (!check->body_bytes)
 		last_line_put(&check->line, data, end ? (size_t)(end - data) : size);
 	check->body_bytes += size;
-	/* Enough was read: the status has come before it and is all that counts. */
+	/* Beyond the cap the rest is not read: only the status counts, and it came before the body. */
 	return check->body_bytes > BODY_MAX_BYTES ? CURL_WRITEFUNC_ERROR : size;
 }
 
@@ -193,13 +193,13 @@ static int set_options(struct health_check *check)
 	SET(CURLOPT_WRITEDATA, check);
 	SET(CURLOPT_USERAGENT, "upgraded");
 	SET(CURLOPT_PROTOCOLS_STR, "http");
-	/* The environment of this daemon may name a proxy; what is asked is this service. */
+	/* The environment of this daemon may name a proxy, but the service itself is to be asked. */
 	SET(CURLOPT_PROXY, "");
 	SET(CURLOPT_NOSIGNAL, 1L);
 	/* Each run asks as a new client would, and leaves nothing open. */
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
-	/* A name that is still being looked up by libcurl's thread is not waited for. */
+	/* Do not wait for libcurl's thread that looks a name up. */
 	SET(CURLOPT_QUICK_EXIT, 1L);
 	if (check->unit->kind == CHECK_TCP) {
 		SET(CURLOPT_CONNECT_ONLY, 1L);
@@ -231,7 +231,7 @@ int health_net_start(struct health_check *check, struct why *why)
 	check->body_bytes = 0;
 	check->error = calloc(1, CURL_ERROR_SIZE);
 	check->easy = check->error ? curl_easy_init() : NULL;
-	/* From here on it goes by itself: the first step comes through the timer. */
+	/* libcurl begins by its timer, so nothing else is to be called. */
 	if (check->easy && set_options(check) == 0 && curl_multi_add_handle(health->multi, check->easy) == CURLM_OK)
 		return 0;
 	curl_easy_cleanup(check->easy);

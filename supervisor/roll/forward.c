@@ -276,5 +276,8 @@ static void on_note(struct health *health, const char *text)
 
 void roll_watch_health(struct roll *roll)
 {
-	health_start(&roll->health, roll->site->loop, roll->site->graveyard, roll->unit, roll->new, on_verdict, on_note);
+	const struct health_spec spec = { .loop = roll->site->loop, .graveyard = roll->site->graveyard, .unit = roll->unit,
+					  .instance = roll->new, .on_verdict = on_verdict, .on_note = on_note };
+
+	health_start(&roll->health, &spec);
 }

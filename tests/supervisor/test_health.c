@@ -118,7 +118,8 @@ static void watch(const char *lines)
 	snprintf(text, sizeof(text),
 		 "[Service]\nExec=/opt/%%v/app\nHealthInterval=1s\nHealthTimeout=5s\nHealthCheckTimeout=2s\n%s", lines);
 	cr_assert_eq(unit_parse("cache", "/etc/upgraded/cache.conf", text, &unit, &why), 0, "%s", why.text);
-	health_start(&health, loop, &graveyard, unit, &instance, on_verdict, on_note);
+	health_start(&health, &(struct health_spec){ .loop = loop, .graveyard = &graveyard, .unit = unit, .instance = &instance,
+						     .on_verdict = on_verdict, .on_note = on_note });
 }
 
 /* What is due now happens; then the given time passes. */
