@@ -40,11 +40,6 @@ static inline const struct schema_message *route_source(const struct route *rout
 	return route->up ? route->pair->older : route->pair->newer;
 }
 
-static inline const struct schema_message *route_target(const struct route *route)
-{
-	return route->up ? route->pair->newer : route->pair->older;
-}
-
 /** end_source(), end_target() - The two ends of @link, as seen on the way. */
 struct end end_source(const struct route *route, const struct succession_link *link);
 struct end end_target(const struct route *route, const struct succession_link *link);
@@ -68,7 +63,7 @@ bool value_declares(const struct route *route, const struct succession_link *lin
 /** value_default() - An initialiser for a field of that type. Return: 0; -EINVAL with @why if @text is none. */
 int value_default(struct code *buffer, const struct schema_field *field, const char *text, struct why *why);
 
-/** value_present() - An expression that is true where a single field of that type is not zero. */
+/** value_nonzero() - An expression that is true where a single field of that type is not zero. */
 const char *value_nonzero(struct code *buffer, const struct schema_field *field, const char *value);
 
 /** link_write() - The statements of one link, one way. Return: 0; -EINVAL with @why. */

@@ -166,26 +166,6 @@ int image_store_list(const char *root, const char *service, struct image_list *r
 	return r;
 }
 
-int image_store_newest(const char *root, const char *service, const char *version, struct image **ret_image, struct why *why)
-{
-	struct image_list list;
-	int r = image_store_list(root, service, &list, why);
-
-	for (size_t i = 0; r == 0 && i < list.n; i++) {
-		struct image_entry *entry = &list.entries[i];
-
-		if (!entry->image || (version && strcmp(entry->image->version, version) != 0))
-			continue;
-		*ret_image = entry->image;
-		entry->image = NULL;
-		image_list_done(&list);
-		return 0;
-	}
-	image_list_done(&list);
-	return r < 0 ? r : why_set(why, -ENOENT, "there is no image of %s%s%s", service, version ? " version " : "",
-				   version ? version : "");
-}
-
 /* ---- the limits ---- */
 
 void image_set_add(struct image_set *set, uint64_t generation)

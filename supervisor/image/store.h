@@ -50,10 +50,6 @@ void image_list_done(struct image_list *list);
 /** image_list_only() - Drop all entries but the one at @i. */
 void image_list_only(struct image_list *list, size_t i);
 
-/** image_store_newest() - Find the newest usable image of @service, and of @version unless that is NULL. Return: 0; -ENOENT;
- * -errno. */
-int image_store_newest(const char *root, const char *service, const char *version, struct image **ret_image, struct why *why);
-
 #define IMAGE_SET_MAX 64u
 
 /* Images by their generations: those that rolls under way may go back to. */
