@@ -2,6 +2,7 @@
 #include "cli/state_diff.h"
 
 #include "cli/format.h"
+#include "cli/json.h"
 #include "cli/state_json.h"
 #include "cli/state_text.h"
 

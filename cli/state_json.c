@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* JSON wants the values of a repeated field together, the wire does not promise that they come so. But writers put fields
- * in the order of their numbers, and then a message is printed in one pass. Any other is indexed first: 8 bytes for each
- * field in it, given back when it is done.
+/* In JSON the values of a repeated field stand together; in a protobuf message they need not. But writers put fields in the order
+ * of their numbers, and such a message is printed in one pass. Another message is indexed first, with 8 bytes for each of its
+ * fields, which are given back when it is done.
  */
 #include "cli/state_json.h"
 
-#include "cli/term.h"
+#include "cli/json.h"
 #include "statefmt/real.h"
 
 #include <inttypes.h>
@@ -13,67 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Messages in parts are joined up to this size, at each level; of larger ones the last part is printed. No writer makes any. */
+/* A message that comes in parts is joined up to this size, at each level; of a larger one the last part is printed. No writer makes
+ * messages in parts. */
 #define JOINED_BYTES ((size_t)1 << 20)
 
 /* ---- scalars ---- */
-
-static void point_escape(FILE *out, uint32_t point)
-{
-	if (point > 0xffff) {
-		fprintf(out, "\\u%04x", 0xd800 + ((point - 0x10000) >> 10));
-		point = 0xdc00 + ((point - 0x10000) & 0x3ff);
-	}
-	fprintf(out, "\\u%04x", point);
-}
-
-void json_text(FILE *out, const uint8_t *data, size_t size_bytes)
-{
-	size_t at = 0;
-
-	fputc('"', out);
-	while (at < size_bytes) {
-		size_t n = 0;
-		uint32_t point = 0xfffd;
-
-		while (at + n < size_bytes && data[at + n] >= 0x20 && data[at + n] < 0x7f && data[at + n] != '"' &&
-		       data[at + n] != '\\')
-			n++;
-		fwrite(data + at, 1, n, out);
-		at += n;
-		if (at == size_bytes)
-			break;
-		n = term_point(data + at, size_bytes - at, &point);
-		if (n == 1 && (point == '"' || point == '\\'))
-			fprintf(out, "\\%c", (int)point);
-		else
-			point_escape(out, n ? point : 0xfffd);
-		at += n ? n : 1;
-	}
-	fputc('"', out);
-}
-
-void json_name(FILE *out, const char *text)
-{
-	json_text(out, (const uint8_t *)text, strlen(text));
-}
-
-void json_base64(FILE *out, const uint8_t *data, size_t size_bytes)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	fputc('"', out);
-	for (size_t at = 0; at < size_bytes; at += 3) {
-		size_t left = size_bytes - at;
-		uint32_t three = (uint32_t)data[at] << 16 | (left > 1 ? (uint32_t)data[at + 1] << 8 : 0) |
-				 (left > 2 ? data[at + 2] : 0u);
-		char four[4] = { digits[three >> 18], digits[three >> 12 & 63], left > 1 ? digits[three >> 6 & 63] : '=',
-				 left > 2 ? digits[three & 63] : '=' };
-
-		fwrite(four, 1, sizeof(four), out);
-	}
-	fputc('"', out);
-}
 
 static void real_print(FILE *out, const struct dyn_scalar *scalar)
 {
@@ -87,7 +31,7 @@ static void real_print(FILE *out, const struct dyn_scalar *scalar)
 		fputs(sf_real_text(text, scalar->real, scalar->is_float), out);
 }
 
-/* @as_key: of a map, where everything is a string. */
+/* @as_key: as the key of a map, which is always a string. */
 static void scalar_print(FILE *out, const struct schema_field *field, uint64_t bits, bool as_key)
 {
 	struct dyn_scalar scalar = dyn_scalar(field, bits);
@@ -267,7 +211,7 @@ static struct dyn_field field_at(const struct schema_message *message, const uin
 	return field;
 }
 
-/* A message that comes in parts is what its parts are one after the other. */
+/* A message that comes in parts is their bytes one after the other. */
 static void parts_print(struct object *object, const struct schema_message *message, const uint8_t *data, size_t size_bytes,
 			const struct place *places, size_t n)
 {
@@ -396,7 +340,8 @@ void json_message(FILE *out, const struct schema_message *message, const uint8_t
 	struct object object = { .out = out, .separator = "" };
 
 	fputc('{', out);
-	/* Without memory for an index, fields come as they come: some parser will take the last, but nothing is left out. */
+	/* Without memory for an index, fields are printed in the order they have: a parser may take the last of two, but none is
+	 * left out. */
 	if (survey.in_order || !unordered_print(&object, message, data, size_bytes, survey.n_known))
 		known_print(&object, message, data, size_bytes);
 	repeated_close(&object);

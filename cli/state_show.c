@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/state.h"
 
+#include "cli/json.h"
 #include "cli/state_input.h"
 #include "cli/state_json.h"
 #include "cli/state_text.h"

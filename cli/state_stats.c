@@ -2,8 +2,8 @@
 #include "cli/state.h"
 
 #include "cli/format.h"
+#include "cli/json.h"
 #include "cli/state_input.h"
-#include "cli/state_json.h"
 #include "wire/wire.h"
 
 #include <errno.h>
