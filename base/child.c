@@ -17,7 +17,7 @@ void child_init(struct child *child)
 	*child = (struct child){ .pidfd = -1 };
 }
 
-/* __WALL: what CRIU restored may have been cloned with an exit signal other than SIGCHLD. */
+/* __WALL: a process that CRIU restored may have an exit signal other than SIGCHLD. */
 static int child_wait(int pidfd, int options, siginfo_t *ret_info)
 {
 	int r;
@@ -45,7 +45,7 @@ static void child_forget_pidfd(struct child *child)
 	child->pidfd = fd_close(child->pidfd);
 }
 
-/* What it started ends with it. It leads a session, and as long as it was not reaped the number is its group's alone. */
+/* Kill what the child has started, too. The child leads a session, and as long as it is not reaped nobody else has its number. */
 static void child_end_group(const struct child *child)
 {
 	if (child->pid > 1)
@@ -62,7 +62,7 @@ static void child_on_ready(struct source *source, uint32_t events)
 	child_end_group(child);
 	r = child_wait(child->pidfd, WNOHANG, &info);
 	if (r == 0 && info.si_pid == 0)
-		return; /* readable, but not to be reaped yet: a tracer holds it; asked again next turn */
+		return; /* a tracer holds it, so it cannot be reaped yet; the next turn tries again */
 	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
 	child->exited = true;
 	child_forget_pidfd(child);
@@ -70,7 +70,7 @@ static void child_on_ready(struct source *source, uint32_t events)
 		child->on_exit(child); /* may free @child */
 }
 
-/* Nothing is written to @child unless it is watched. */
+/* Writes to @child only on success. */
 static int child_watch(struct loop *loop, struct child *child, int pidfd, pid_t pid,
 		       void (*on_exit)(struct child *child), struct why *why)
 {
@@ -142,7 +142,7 @@ int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exi
 	r = child_open(pid, &pidfd, why);
 	if (r < 0)
 		return r;
-	/* Without reaping: an end that already came is still to be reported through the loop. */
+	/* WNOWAIT does not reap: an end that already came is reported through the loop. */
 	r = child_wait(pidfd, WNOHANG | WNOWAIT, &info);
 	if (r < 0)
 		return why_errno(why, r, "pid %d is not a child of this process", (int)pid);
@@ -175,7 +175,7 @@ void child_done(struct child *child)
 	siginfo_t info;
 
 	if (child->pidfd >= 0) {
-		/* What may not be killed (it changed its user, we are not root) is not waited for either. */
+		/* A child that we may not kill (it changed its user, and we are not root) is not waited for either. */
 		if (pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0) == 0 || errno == ESRCH) {
 			child_end_group(child);
 			child_wait(child->pidfd, 0, &info);

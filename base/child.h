@@ -10,7 +10,7 @@
 
 struct why;
 
-/* Neither exited nor killed by wait(2)'s reading: somebody else has reaped it, or SIGCHLD is ignored. */
+/* A status of wait(2) that is neither an exit nor a signal: somebody else has reaped the child, or SIGCHLD is ignored. */
 #define CHILD_STATUS_UNKNOWN 0x7f
 
 struct child_fd {
@@ -23,16 +23,16 @@ struct child_spec {
 	char *const *argv;
 	char *const *envp;                /* complete environment of the child */
 	const char *cwd;                  /* NULL: "/" */
-	const struct child_fd *fds;       /* the rest is closed in the child; 0, 1, 2 are /dev/null unless mapped */
+	const struct child_fd *fds;       /* all others are closed in the child; 0, 1, 2 are /dev/null unless mapped */
 	size_t n_fds;
 	uid_t uid;                        /* (uid_t)-1: keep */
 	gid_t gid;                        /* (gid_t)-1: keep */
 	const char *user;                 /* for supplementary groups; NULL: drop them all when uid is changed */
-	unsigned long long nofile;        /* RLIMIT_NOFILE soft limit; 0: what the caller had at start */
+	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
 
 struct child {
-	pid_t pid;                        /* 0 when there never was one; kept after the exit, for messages */
+	pid_t pid;                        /* 0: there never was a process; kept after the exit, for messages */
 	int pidfd;                        /* owned; -1 when nothing runs */
 	int status;                       /* as of wait(2), valid in and after @on_exit */
 	bool exited;
@@ -40,7 +40,7 @@ struct child {
 	void (*on_exit)(struct child *child);
 };
 
-/** child_init() - To the empty state; required before any other call. */
+/** child_init() - Set @child to the empty state; required before any other call. */
 void child_init(struct child *child);
 
 /**
@@ -52,21 +52,21 @@ void child_init(struct child *child);
 int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
 		void (*on_exit)(struct child *child), struct why *why);
 
-/** child_adopt() - As child_spawn(), for a process that already is a child of ours (CRIU restored it as our sibling's). */
+/** child_adopt() - As child_spawn(), for a process that already is our child, as one that CRIU restored. */
 int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why);
 
-/** child_kill() - Return: 0 (also when it has already ended), or -errno. */
+/** child_kill() - Send @signal. Return: 0, also when the child has already ended; -errno. */
 int child_kill(struct child *child, int signal);
 
 /** child_kill_group() - SIGKILL to the child and to what it started in its group, at once. Nothing where it was reaped: the number
  * may be somebody else's by then. */
 void child_kill_group(struct child *child);
 
-/** child_done() - Stop watching and close the pidfd; a child still alive is killed with SIGKILL and reaped (waits). */
+/** child_done() - Stop watching and close the pidfd. A child that is still alive is killed with SIGKILL, waited for and reaped. */
 void child_done(struct child *child);
 
-/** child_move() - @to, which was initialised, watches the running process from here on, with @on_exit; @from is as after
- * child_init(). Return: 0; -errno: nothing was moved. */
+/** child_move() - Hand the watch over a running process to @to, which was initialised, with @on_exit. @from is as after
+ * child_init() then. Return: 0; -errno: nothing was moved. */
 int child_move(struct child *from, struct child *to, void (*on_exit)(struct child *child));
 
 /** child_describe() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */

@@ -10,8 +10,8 @@
 /** clock_now_us() - CLOCK_MONOTONIC in microseconds: comparable between processes of one boot. Thread-safe. */
 uint64_t clock_now_us(void);
 
-/** clock_fake() - From now on clock_now_us() returns *@now_us; NULL gives the real clock back. Tests only. */
+/** clock_fake() - Let clock_now_us() return *@now_us from now on; NULL: the real clock again. For tests only. */
 void clock_fake(const uint64_t *now_us);
 
-/** clock_timeout_ms() - Milliseconds from now to @due_us for poll(2): rounded up, 0 when past, -1 for UINT64_MAX. */
+/** clock_timeout_ms() - Turn @due_us into a timeout for poll(2): in milliseconds, rounded up; 0 when past; -1 for UINT64_MAX. */
 int clock_timeout_ms(uint64_t due_us);

@@ -22,7 +22,7 @@ int fd_close(int fd)
 {
 	int saved_errno = errno;
 
-	/* Linux frees the number even when close(2) fails: trying again could close somebody else's. */
+	/* Linux frees the number even when close(2) fails: a second close could hit another descriptor. */
 	if (fd >= 0)
 		close(fd);
 	errno = saved_errno;
@@ -50,7 +50,7 @@ void fd_close_all(int *fds, size_t n)
 			continue;
 		while (i < n && fds[i] == fds[i - 1] + 1)
 			i++;
-		/* Before Linux 5.9 there is no such call. */
+		/* Before Linux 5.9 there is no close_range(2). */
 		if (i - first == 1 || close_range((unsigned)fds[first], (unsigned)fds[i - 1], 0) < 0)
 			for (size_t j = first; j < i; j++)
 				close(fds[j]);
@@ -113,9 +113,9 @@ size_t fd_raise_limit(void)
 }
 
 /*
- * fd_write_all() must come back at its deadline although O_NONBLOCK belongs to the open file description, which others
- * may share, and so is not ours to switch for the time being. Sockets take the wish per call. For the rest of what can
- * block (pipes, terminals) poll(2) first and write no more than PIPE_BUF, for which a writable pipe has room.
+ * fd_write_all() must come back at its deadline. It cannot set O_NONBLOCK for that: the flag belongs to the open file description,
+ * which others may share. A socket takes MSG_DONTWAIT with each call. For pipes and terminals, poll(2) first and write no more than
+ * PIPE_BUF, for which a writable pipe has room.
  */
 enum write_way { WRITE_SEND, WRITE_PLAIN, WRITE_SMALL };
 
@@ -167,7 +167,7 @@ int fd_write_all(int fd, const void *data, size_t size_bytes, unsigned long long
 	while (size_bytes > 0) {
 		n = write_some(fd, way, at, size_bytes);
 		if (n == 0)
-			return -EIO; /* nothing written and no reason given: going on would spin */
+			return -EIO; /* write(2) wrote nothing and gave no reason: going on would spin */
 		full = n < 0 && errno == EAGAIN;
 		if (n < 0 && !full && errno != EINTR)
 			return -errno;

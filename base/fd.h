@@ -7,14 +7,13 @@
 /** fd_close() - Close @fd if it is one (>= 0); keeps errno. Return: -1, so that `x = fd_close(x)` forgets it. */
 int fd_close(int fd);
 
-/** fd_close_all() - Close @n descriptors; those below 0 are none. Sorts @fds: neighbours go with one call, so that many cost
- * little. */
+/** fd_close_all() - Close @n descriptors; those below 0 are left out. Sorts @fds, so that neighbours are closed with one call. */
 void fd_close_all(int *fds, size_t n);
 
 /** fd_nonblock() - Set or clear O_NONBLOCK on the open file description. Return: 0 or -errno. */
 int fd_nonblock(int fd, int on);
 
-/** fd_inode() - The inode number that identifies a socket or pipe end. Return: 0 or -errno. */
+/** fd_inode() - Get the inode number, which identifies a socket or a pipe. Return: 0 or -errno. */
 int fd_inode(int fd, unsigned long long *ret_inode);
 
 /** fd_raise_limit() - Raise RLIMIT_NOFILE's soft limit to the hard one. Return: the soft limit now in force. */

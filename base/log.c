@@ -19,8 +19,8 @@ static _Atomic(enum log_level) max_level = LOG_LEVEL_INFO;
 static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
 static bool to_journal;
 
-/* JOURNAL_STREAM is inherited by whatever a service starts, also when stderr was redirected: believe it only if
- * it names the very stream that stderr is. */
+/* Every process that a service starts inherits JOURNAL_STREAM, also one whose stderr was redirected: believe it only if it names
+ * the very stream that stderr is. */
 static void journal_detect(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -72,13 +72,13 @@ void log_line(enum log_level level, const char *fmt, ...)
 	if (n < 0)
 		line[size] = '\0';
 
-	/* A peer's words may be in it: they must not look like lines, priorities or terminal orders of ours. */
+	/* A peer's words may stand in the line: they must not look like lines, priorities or terminal commands of ours. */
 	for (size = 0; line[size]; size++)
 		if ((unsigned char)line[size] < ' ' || line[size] == 0x7f)
 			line[size] = ' ';
 	line[size++] = '\n'; /* in place of the terminator, which always has room */
 
-	/* One write(2), so that lines of several threads and processes do not mix; what stderr refuses is lost. */
+	/* One write(2), so that lines of several threads and processes do not mix. A line that stderr refuses is lost. */
 	while (write(STDERR_FILENO, line, size) < 0 && errno == EINTR)
 		;
 	errno = saved_errno;

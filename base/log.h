@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The programs' log: one line each to stderr, with syslog priority prefixes when stderr is the journal. */
+/* The programs' log: a line to stderr for each message, with a syslog priority before it when stderr is systemd's journal. */
 #pragma once
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

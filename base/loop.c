@@ -18,7 +18,7 @@ struct loop {
 	bool turning;
 	size_t n_sources;
 	struct timer *waiting; /* sorted by due_us; equal ones in the order they were armed */
-	struct timer *due;     /* taken off @waiting by the present turn and not called yet */
+	struct timer *due;     /* taken off @waiting in this turn, and not called yet */
 	int n_batch;
 	int at_batch;          /* first event of @batch that was not dispatched yet */
 	struct epoll_event batch[BATCH];
@@ -62,7 +62,7 @@ int loop_run(struct loop *loop)
 {
 	int r;
 
-	/* A stop from before the run counts: a set-up that decided to end must not be forgotten. */
+	/* A loop_stop() from before the run counts: the caller may have decided to end while it set up. */
 	while (!loop->stopping) {
 		r = loop_turn(loop, -1);
 		if (r < 0)
@@ -83,15 +83,15 @@ static void events_dispatch(struct loop *loop)
 		source = event->data.ptr;
 		if (!source)
 			continue; /* deleted by a callback of this batch */
-		/* source_set() of this batch counts too: nobody is called for what they no longer wait for. */
+		/* A source_set() by a callback of this batch counts: nobody is called for an event that they no longer wait for. */
 		events = event->events & (source->events | EPOLLERR | EPOLLHUP);
 		if (events)
 			source->on_ready(source, events);
 	}
 }
 
-/* The due timers leave the list before the first is called, so that one that re-arms itself for "now" waits for the
- * next turn and cannot starve the others. */
+/* The due timers leave the list before the first of them is called. So a timer that arms itself again for "now" waits for the next
+ * turn and cannot starve the others. */
 static void timers_dispatch(struct loop *loop)
 {
 	struct timer **end = &loop->waiting;
@@ -129,7 +129,7 @@ int loop_turn(struct loop *loop, int timeout_ms)
 	loop->turning = true;
 	loop->n_batch = n > 0 ? n : 0;
 	loop->at_batch = 0;
-	/* Events first: what arrived in time is not late because the loop was. */
+	/* Events before timers: when the loop comes late, an answer that arrived in time is read before its timeout is due. */
 	events_dispatch(loop);
 	timers_dispatch(loop);
 	loop->turning = false;

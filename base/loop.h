@@ -29,7 +29,7 @@ struct timer {
 /** loop_new() - Return: 0 or -errno. */
 int loop_new(struct loop **ret_loop, struct why *why);
 
-/** loop_free() - Sources and timers must be gone before. Return: NULL. */
+/** loop_free() - Release the loop; its sources and timers must be gone. Return: NULL. */
 struct loop *loop_free(struct loop *loop);
 
 /** loop_run() - Dispatch until loop_stop(). Return: the value given to loop_stop(), or -errno. */
@@ -54,5 +54,5 @@ void source_del(struct source *source);
 /** timer_arm() - Call @on_due once at @due_us (monotonic). Arming an armed timer moves it. */
 void timer_arm(struct loop *loop, struct timer *timer, uint64_t due_us, void (*on_due)(struct timer *timer));
 
-/** timer_disarm() - Safe on one never armed (zeroed). */
+/** timer_disarm() - Do not call @on_due any more. Safe on one never armed (zeroed). */
 void timer_disarm(struct timer *timer);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between fork and exec only async-signal-safe calls are allowed, since this process may have threads: a lock one of
- * them held stays locked in the child for ever. So all that allocates or asks name services is done before, into a
- * struct plan, and the child merely carries the plan out. A step that fails goes back through a pipe which a
- * successful exec closes; end-of-file without a report therefore means that the new program runs.
+ * Between fork and exec only async-signal-safe calls are allowed: this process may have threads, and a lock that one of them held
+ * stays locked in the child for ever. So everything that allocates or asks name services is done before the fork, and noted in a
+ * struct plan, which the child carries out. A step that fails is reported through a pipe. A successful exec closes the pipe, so its
+ * end without a report means that the new program runs.
  */
 #include "base/spawn.h"
 #include "base/child.h"
@@ -156,22 +156,22 @@ static int step_failed(struct failure *failure, enum step step, int number)
 	return -1;
 }
 
-/* Handlers are gone after exec anyway; what counts is what the supervisor ignores or blocks, which would stay so. */
+/* Exec resets handlers, but not the signals that the supervisor ignores or blocks. */
 static void in_child_signals(void)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
 	for (int signal = 1; signal < _NSIG; signal++)
-		sigaction(signal, &action, NULL); /* SIGKILL, SIGSTOP and libc's own two refuse, rightly */
+		sigaction(signal, &action, NULL); /* fails for SIGKILL, SIGSTOP and libc's own two, as it should */
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &action, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* First everything above the highest target, then down to its place: whatever the overlap, no copy is overwritten
- * before it was used. @report moves too. */
+/* Copy every descriptor above the highest target first, and then down to its place: so no descriptor is overwritten before it was
+ * copied, however the numbers overlap. @report is moved, too. */
 static int in_child_move(const struct plan *plan, int *report, int *ret_null, struct failure *failure)
 {
 	const struct child_spec *spec = plan->spec;
@@ -228,7 +228,7 @@ static int in_child_identity(const struct plan *plan, struct failure *failure)
 {
 	const struct child_spec *spec = plan->spec;
 
-	/* The user last: without it there is no right left to change the groups. */
+	/* The user comes last: after that we have no right to change the groups. */
 	if (plan->set_groups && setgroups((size_t)plan->n_groups, plan->groups) < 0)
 		return step_failed(failure, STEP_GROUPS, 0);
 	if (spec->gid != KEEP_GID && setresgid(spec->gid, spec->gid, spec->gid) < 0)
@@ -247,7 +247,7 @@ static int in_child_become(const struct plan *plan, int *report, struct failure 
 	in_child_signals();
 	if (in_child_fds(plan, report, failure) < 0)
 		return -1;
-	/* After the descriptors, whose copies may be above the child's limit. */
+	/* After the descriptors were moved: their copies may be above the child's limit. */
 	if (setrlimit(RLIMIT_NOFILE, &plan->limit) < 0)
 		return step_failed(failure, STEP_LIMIT, 0);
 	if (in_child_identity(plan, failure) < 0)
@@ -263,7 +263,7 @@ static _Noreturn void in_child(const struct plan *plan, int report)
 	struct failure failure;
 
 	in_child_become(plan, &report, &failure);
-	/* Less than PIPE_BUF into an empty pipe: whole or not at all. Should it fail, the exit status is what is left. */
+	/* Less than PIPE_BUF goes into an empty pipe whole or not at all. If the write fails, only the exit status tells. */
 	_exit(write(report, &failure, sizeof(failure)) == (ssize_t)sizeof(failure) ? 127 : 126);
 }
 
@@ -329,7 +329,7 @@ static int report_read(int report, pid_t pid, const struct child_spec *spec, str
 	return r;
 }
 
-/* No handler of ours may run in the child, where it would act on what it shares with us. */
+/* No signal handler of ours may run in the child, where it would act on what the child shares with us. */
 static pid_t fork_without_signals(void)
 {
 	sigset_t all, before;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Longer than a reason can be, so that only text_append() decides where the text is cut. */
+/* Longer than a reason can be, so that text_append() alone decides where the text is cut. */
 #define SCRATCH_BYTES (2 * sizeof(struct why))
 
 /* Cuts between characters, not inside one: reasons travel in protobuf strings, which must stay UTF-8. */
@@ -24,7 +24,7 @@ static void text_append(struct why *why, const char *more)
 	why->text[have + take] = '\0';
 }
 
-/* Prints beside @why, never into it: an argument may be its present text. */
+/* Print into a buffer of its own and not into @why: an argument may be the present text of @why. */
 static void text_print(struct why *why, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 
 static void text_print(struct why *why, const char *fmt, va_list args)

@@ -15,7 +15,7 @@ enum wire_name {
 };
 
 /**
- * wire_name_check() - Is @name 1..WIRE_NAME_MAX of [A-Za-z0-9._@-], without a dot at its begin?
+ * wire_name_check() - Is @name 1..WIRE_NAME_MAX of [A-Za-z0-9._@-], not starting with a dot?
  * @ret_at: index of the first character that is not allowed; written only with WIRE_NAME_CHARACTER.
  *
  * Such a name can become part of a path and stays in its folder.

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define BACKLOG 64
-/* Where sun_path must fit: a directory of any length is reached through a descriptor of our own. */
+/* What is written to sun_path, which is short: the directory of the socket is reached through a descriptor of our own. */
 #define SHORT_PATH "/proc/self/fd/%d/%s"
 
 int wire_fds_claim(struct wire_fds *fds, size_t i)
@@ -138,7 +138,7 @@ int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buf
 		return why_errno(why, -errno, "receive");
 	if (got >= 0)
 		collect_fds(&header, ret_fds);
-	/* An empty datagram looks the same as the end, except that descriptors may have come with it. */
+	/* An empty datagram looks like the end of the channel, but descriptors may have come with it. */
 	if (got <= 0) {
 		wire_fds_close(ret_fds);
 		why_set(why, 0, "the other end of the channel is gone");
@@ -168,7 +168,7 @@ const char *wire_app_name(const Upgraded__Wire__AppMessage *message)
 	return field ? field->name : "an unknown message";
 }
 
-/* A socket address for @path that fits, by way of a descriptor of the path's directory (owned by the caller). */
+/* Make a socket address for @path, however long it is, by way of a descriptor of its directory (owned by the caller). */
 static int short_address(const char *path, struct sockaddr_un *ret_address, int *ret_dir, struct why *why)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -218,7 +218,7 @@ int wire_connect(const char *path, struct why *why)
 	return r < 0 ? r : connect_to(&address, 0, path, why);
 }
 
-/* Makes room for a new socket at @address, unless somebody answers there or it is something else that stands there. */
+/* Remove the socket at @address, unless somebody answers there or it is no socket. */
 static int remove_stale(const struct sockaddr_un *address, const char *path, struct why *why)
 {
 	struct stat st;
@@ -229,7 +229,7 @@ static int remove_stale(const struct sockaddr_un *address, const char *path, str
 	if (!S_ISSOCK(st.st_mode))
 		return why_set(why, -EEXIST, "%s: is there already and is no socket", path);
 	other = connect_to(address, SOCK_NONBLOCK, path, NULL);
-	/* EAGAIN: its queue is full, so there is one who is too busy to answer. */
+	/* EAGAIN: the queue of connections is full, so somebody listens there who is too busy to answer. */
 	if (other >= 0 || other == -EAGAIN) {
 		fd_close(other);
 		return why_set(why, -EADDRINUSE, "%s: another process answers there", path);
@@ -254,7 +254,7 @@ int wire_listen(const char *path, unsigned mode, struct why *why)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return why_errno(why, -errno, "socket");
-	/* The mode is set before anyone can connect: a socket that does not listen yet refuses everybody. */
+	/* The mode is set before anyone can connect, as a socket that does not listen yet refuses everybody. */
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || chmod(address.sun_path, mode) < 0 ||
 	    listen(fd, BACKLOG) < 0)
 		return why_errno(why, -errno, "%s", path);

@@ -16,14 +16,14 @@ struct why;
 #define WIRE_FDS_MAX 253u              /* SCM_MAX_FD */
 #define WIRE_FD_ENV "UPGRADE_FD"       /* the application's end of its channel: a number */
 
-/** wire_text() - A text as the field of a message that is only sent: protobuf-c's fields are not const. Borrowed; NULL is "". Such
- * a message must not be given to protobuf_c_message_free_unpacked(). */
+/** wire_text() - Lend a text to a message that is only sent: protobuf-c's fields are not const. NULL becomes "". Such a message
+ * must not be given to protobuf_c_message_free_unpacked(). */
 static inline char *wire_text(const char *text)
 {
 	return (char *)(uintptr_t)(text ? text : "");
 }
 
-/* ExitCode of control.proto, at a length one can read: Result.code, and upgradectl's exit status. */
+/* ExitCode of control.proto under shorter names: Result.code, and upgradectl's exit status. */
 enum wire_exit {
 	WIRE_EXIT_DONE = UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_DONE,
 	WIRE_EXIT_ERROR = UPGRADED__WIRE__EXIT_CODE__EXIT_CODE_ERROR,
@@ -40,14 +40,14 @@ enum wire_exit {
 enum wire_outcome {
 	WIRE_OK = 0,
 	WIRE_AGAIN = 1,  /* nothing there, or no room: wait for the socket */
-	WIRE_CLOSED = 2, /* the peer is gone */
+	WIRE_CLOSED = 2, /* the peer has closed its end */
 };
 
 /* A received message owns its descriptors until someone claims them. */
 struct wire_fds {
 	int fd[WIRE_FDS_MAX];
 	size_t n;
-	bool cut; /* some found no room here: the message was dropped for that */
+	bool cut; /* descriptors were cut off on the way, and the message was dropped for that */
 };
 
 /** wire_fds_claim() - Take one descriptor out. Return: the fd, owned by the caller, or -1 if there is none at @i. */
@@ -74,12 +74,12 @@ int wire_send_packed(int fd, void *data, size_t size_bytes, const int *fds, size
 int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buffer, struct wire_fds *ret_fds,
 		 ProtobufCMessage **ret_message, struct why *why);
 
-/** wire_app_name() - "Hello", "Prepare": what a message is, for logs. */
+/** wire_app_name() - Name a message for logs: "Hello", "Prepare". */
 const char *wire_app_name(const Upgraded__Wire__AppMessage *message);
 
 /** wire_connect() - Connect to the SEQPACKET socket at @path, however long the path is. Return: fd or -errno. */
 int wire_connect(const char *path, struct why *why);
 
-/** wire_listen() - Create the SEQPACKET socket at @path with @mode, replacing one nobody answers on.
- * Return: fd; -EADDRINUSE if somebody does answer; -EEXIST if what is there is no socket; -errno. */
+/** wire_listen() - Create the SEQPACKET socket at @path with @mode. Replaces a socket on which nobody answers.
+ * Return: fd; -EADDRINUSE: somebody answers on it; -EEXIST: something that is no socket is there; -errno. */
 int wire_listen(const char *path, unsigned mode, struct why *why);
