@@ -8,16 +8,16 @@
 struct why;
 
 struct pressure_limits {
-	uint64_t available_bytes; /* less than this is available; 0: any amount will do */
-	unsigned stalled_percent; /* more of the last 10 s than this, some task waited for memory; 0: never */
+	uint64_t available_bytes; /* memory is short when less is available; 0: no limit */
+	unsigned stalled_percent; /* ... when some task waited for memory for more of the last 10 s; 0: no limit */
 };
 
-/** pressure_is_high() - Look now, at /proc/meminfo and /proc/pressure/memory. What cannot be read presses nobody.
- * @why: which limit was passed, with the figures. */
+/** pressure_is_high() - Has one of @limits been passed, by /proc/meminfo and /proc/pressure/memory? A file that cannot be read
+ * passes none. @why: which limit, with the figures. */
 bool pressure_is_high(const struct pressure_limits *limits, struct why *why);
 
-/** pressure_available() - "MemAvailable" in the text of /proc/meminfo. Return: 0; -ENODATA: it is not there. */
+/** pressure_available() - Read "MemAvailable" in the text of /proc/meminfo. Return: 0; -ENODATA: it is not there. */
 int pressure_available(const char *meminfo, uint64_t *ret_bytes);
 
-/** pressure_stalled() - "some avg10=" in the text of /proc/pressure/memory, rounded down. Return: 0; -ENODATA. */
+/** pressure_stalled() - Read "some avg10=" in the text of /proc/pressure/memory, rounded down. Return: 0; -ENODATA. */
 int pressure_stalled(const char *psi, unsigned *ret_percent);

@@ -46,6 +46,6 @@ char procfs_state(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	if (procfs_read(path, text, sizeof(text)) <= 0)
 		return '\0';
-	end = strrchr(text, ')'); /* the name before it may hold anything */
+	end = strrchr(text, ')'); /* the last one: the process's name before it may hold others */
 	return end && end[1] == ' ' ? end[2] : '\0';
 }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What the kernel tells in text. */
+/* Files in /proc, where the kernel tells things as text. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/** procfs_read() - A small file as text, as far as @size - 1 bytes go. Return: its length; -errno: @buf is "". */
+/** procfs_read() - Read the first @size - 1 bytes of a small file as text. Return: the length; -errno: @buf is "". */
 ssize_t procfs_read(const char *path, char *buf, size_t size);
 
-/** procfs_bytes() - The value of a line "NAME:   1234 kB". Return: 0; -ENODATA: there is no such line, or none that can be read. */
+/** procfs_bytes() - Find a line "NAME:   1234 kB" and read its value. Return: 0; -ENODATA: there is no such line. */
 int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes);
 
-/** procfs_state() - 'R', 'S', 'Z', ... of a process. Return: 0 if there is none. */
+/** procfs_state() - Look up the state of a process: 'R', 'S', 'Z', ... Return: 0 if there is no such process. */
 char procfs_state(pid_t pid);
