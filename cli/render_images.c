@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/render_images.h"
 
+#include "cli/fields.h"
 #include "cli/format.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #define COLUMNS 7u
-#define LABEL_COLUMNS 12
 
 static enum term_style state_style(const char *state)
 {
@@ -16,11 +16,6 @@ static enum term_style state_style(const char *state)
 	if (!strcmp(state, "damaged"))
 		return STYLE_RED;
 	return STYLE_YELLOW; /* in use, kept, removed */
-}
-
-static const char *or_dash(const char *text)
-{
-	return *text ? text : "-";
 }
 
 /* ---- list, gc ---- */
@@ -43,12 +38,12 @@ static void row_fill(struct row *row, const Upgraded__Wire__ImageInfo *image)
 	row->cells[6] = or_dash(image->state);
 }
 
-static void row_print(const struct term *term, const struct row *row, const char *detail, const size_t widths[])
+static void row_print(const struct term *term, const struct row *row, const char *detail, const struct table *table)
 {
 	for (size_t i = 0; i + 1 < COLUMNS; i++)
-		term_padded(term, row->cells[i], widths[i] + 2);
+		table_cell(table, term, i, row->cells[i]);
 	term_style(term, state_style(row->cells[COLUMNS - 1]));
-	term_padded(term, row->cells[COLUMNS - 1], 0);
+	table_cell(table, term, COLUMNS - 1, row->cells[COLUMNS - 1]);
 	term_plain(term);
 	if (*detail) {
 		fputs(": ", term->out);
@@ -57,43 +52,24 @@ static void row_print(const struct term *term, const struct row *row, const char
 	fputc('\n', term->out);
 }
 
-static void table(const struct term *term, const Upgraded__Wire__Result *result)
+static void list(const struct term *term, const Upgraded__Wire__Result *result)
 {
 	static const char *const heads[COLUMNS] = { "SERVICE", "GENERATION", "VERSION", "PID", "SIZE", "TAKEN", "STATE" };
-	size_t widths[COLUMNS];
+	struct table table = table_begin(heads, COLUMNS);
 	struct row row;
 
-	for (size_t i = 0; i < COLUMNS; i++)
-		widths[i] = strlen(heads[i]);
 	for (size_t n = 0; n < result->n_images; n++) {
 		row_fill(&row, result->images[n]);
-		for (size_t i = 0; i < COLUMNS; i++) {
-			size_t columns = term_columns(term, row.cells[i]);
-
-			if (columns > widths[i])
-				widths[i] = columns;
-		}
+		table_fit(&table, term, row.cells);
 	}
-	term_style(term, STYLE_BOLD);
-	for (size_t i = 0; i < COLUMNS; i++)
-		term_padded(term, heads[i], i + 1 == COLUMNS ? 0 : widths[i] + 2);
-	term_plain(term);
-	fputc('\n', term->out);
+	table_heads(&table, term);
 	for (size_t n = 0; n < result->n_images; n++) {
 		row_fill(&row, result->images[n]);
-		row_print(term, &row, result->images[n]->detail, widths);
+		row_print(term, &row, result->images[n]->detail, &table);
 	}
 }
 
 /* ---- show, verify ---- */
-
-static void label(const struct term *term, const char *name)
-{
-	term_style(term, STYLE_DIM);
-	fprintf(term->out, "%*s", LABEL_COLUMNS, name);
-	term_plain(term);
-	fputs("  ", term->out);
-}
 
 static void head(const struct term *term, const Upgraded__Wire__ImageInfo *image)
 {
@@ -123,14 +99,14 @@ static void pins(const struct term *term, const Upgraded__Wire__ImageInfo *image
 	for (size_t i = 0; i < image->n_pins; i++) {
 		const Upgraded__Wire__ImagePin *pin = image->pins[i];
 
-		label(term, i ? "" : "needs");
+		field_label(term, i ? "" : "needs");
 		term_padded(term, pin->kind, 8);
 		term_text(term, pin->path, TERM_WHOLE);
 		fprintf(term->out, " (%s%s)\n", format_bytes(size, sizeof(size), pin->size_bytes),
 			pin->size_matters ? pin->time_matters ? ", unchanged" : ", of that size" : ", may grow");
 	}
 	if (image->n_pins < image->pin_count) {
-		label(term, "");
+		field_label(term, "");
 		fprintf(term->out, "... and %" PRIu32 " more\n", image->pin_count - (uint32_t)image->n_pins);
 	}
 }
@@ -140,16 +116,16 @@ static void show(const struct term *term, const Upgraded__Wire__ImageInfo *image
 	char size[FORMAT_MAX], took[FORMAT_MAX];
 
 	head(term, image);
-	label(term, "folder");
+	field_label(term, "folder");
 	term_text(term, image->path, TERM_WHOLE);
 	fputc('\n', term->out);
-	label(term, "taken");
+	field_label(term, "taken");
 	term_text(term, or_dash(image->taken), TERM_WHOLE);
 	fprintf(term->out, ", in %s\n", format_pause(took, sizeof(took), image->taken_us));
-	label(term, "size");
+	field_label(term, "size");
 	fprintf(term->out, "%s in %" PRIu32 " files\n", format_bytes(size, sizeof(size), image->size_bytes), image->file_count);
 	if (image->pid > 0) {
-		label(term, "pid");
+		field_label(term, "pid");
 		fprintf(term->out, "%" PRId32 "\n", image->pid);
 	}
 	pins(term, image);
@@ -183,7 +159,7 @@ void render_images(const struct term *term, const struct args *args, const Upgra
 			verify(term, result->images[i]);
 	}
 	if (!tells && (result->n_images || args->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_LIST))
-		table(term, result);
+		list(term, result);
 	if (*result->text && result->code == 0) {
 		term_text(term, result->text, TERM_WHOLE);
 		fputc('\n', term->out);

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/render_plan.h"
 
+#include "cli/fields.h"
 #include "cli/format.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define LABEL_COLUMNS 12
-
-static void label(const struct term *term, const char *name)
-{
-	term_style(term, STYLE_DIM);
-	fprintf(term->out, "%*s", LABEL_COLUMNS, name);
-	term_plain(term);
-	fputs("  ", term->out);
-}
 
 /* "ok ", "no ", "-- ": with or without colours. */
 static void verdict(const struct term *term, enum term_style style, const char *word)
@@ -35,14 +27,14 @@ static void paths(const struct term *term, const char *name, size_t n, Upgraded_
 	for (size_t i = 0; i < n; i++) {
 		if (list[i]->ok)
 			continue;
-		label(term, n_bad++ ? "" : name);
+		field_label(term, n_bad++ ? "" : name);
 		verdict(term, STYLE_RED, "no");
 		term_text(term, list[i]->cause, TERM_WHOLE);
 		fputc('\n', term->out);
 	}
 	if (n_bad)
 		return;
-	label(term, name);
+	field_label(term, name);
 	if (unknown) {
 		verdict(term, STYLE_YELLOW, "??");
 		term_text(term, unknown, TERM_WHOLE);
@@ -89,13 +81,13 @@ static void losses(const struct term *term, const struct plan_loss *loss)
 		for (size_t j = 0; j < type->n_findings; j++) {
 			if (!plan_loss_tells(&type->findings[j]))
 				continue;
-			label(term, n++ ? "" : name);
+			field_label(term, n++ ? "" : name);
 			loss_field(term, type, &type->findings[j]);
 		}
 	}
 	if (n)
 		return;
-	label(term, name);
+	field_label(term, name);
 	if (loss->known) {
 		verdict(term, STYLE_GREEN, "ok");
 		fputs("loses no field, by the schemas that both programs carry\n", term->out);
@@ -111,7 +103,7 @@ static void losses(const struct term *term, const struct plan_loss *loss)
 
 static void obstacles(const struct term *term, const Upgraded__Wire__Plan *plan)
 {
-	label(term, "process");
+	field_label(term, "process");
 	if (plan->inventory)
 		fprintf(term->out, "pid %" PRId32 ", %" PRIu32 " registered descriptors\n", plan->pid,
 			plan->registered);
@@ -122,7 +114,7 @@ static void obstacles(const struct term *term, const Upgraded__Wire__Plan *plan)
 	for (size_t i = 0; i < plan->n_obstacles; i++) {
 		const Upgraded__Wire__PlanObstacle *obstacle = plan->obstacles[i];
 
-		label(term, i ? "" : "image");
+		field_label(term, i ? "" : "image");
 		verdict(term, obstacle->fatal ? STYLE_RED : STYLE_YELLOW, obstacle->fatal ? "no" : "!!");
 		term_text(term, obstacle->kind, TERM_WHOLE);
 		fputs(": ", term->out);
@@ -130,7 +122,7 @@ static void obstacles(const struct term *term, const Upgraded__Wire__Plan *plan)
 		fputc('\n', term->out);
 	}
 	if (plan->fatal + plan->warnings > plan->n_obstacles) {
-		label(term, "");
+		field_label(term, "");
 		fprintf(term->out, "... and %zu more\n", plan->fatal + plan->warnings - plan->n_obstacles);
 	}
 }
@@ -141,7 +133,7 @@ static void room(const struct term *term, const char *name, const char *what, ui
 {
 	char a[FORMAT_MAX], b[FORMAT_MAX];
 
-	label(term, name);
+	field_label(term, name);
 	verdict(term, needed > there ? STYLE_RED : STYLE_GREEN, needed > there ? "no" : "ok");
 	fprintf(term->out, "%s about %s, %s available\n", what, format_bytes(a, sizeof(a), needed),
 		format_bytes(b, sizeof(b), there));
@@ -152,7 +144,7 @@ static void pause_expected(const struct term *term, const Upgraded__Wire__Plan *
 	char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], d[FORMAT_MAX];
 	const char *plural = plan->rolls == 1 ? "" : "s";
 
-	label(term, "pause");
+	field_label(term, "pause");
 	if (!plan->rolls) {
 		fputs("not known yet: no roll of this service has committed since upgraded began\n", term->out);
 		return;
@@ -168,7 +160,7 @@ static void ways(const struct term *term, const Upgraded__Wire__Plan *plan)
 	for (size_t i = 0; i < plan->n_ways; i++) {
 		const Upgraded__Wire__PlanWay *way = plan->ways[i];
 
-		label(term, i ? "" : "ways back");
+		field_label(term, i ? "" : "ways back");
 		if (way->there)
 			verdict(term, STYLE_GREEN, "ok");
 		else
@@ -196,7 +188,7 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	paths(term, "backward", plan->n_down, plan->down, plan->n_up || plan->possible ? NULL : "not known either");
 	losses(term, loss);
 	obstacles(term, plan);
-	label(term, "images");
+	field_label(term, "images");
 	term_text(term, plan->images, TERM_WHOLE);
 	fputc('\n', term->out);
 	room(term, "space", "an image takes", plan->image_bytes, plan->image_free_bytes);

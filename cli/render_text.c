@@ -1,47 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/render_text.h"
 
+#include "cli/fields.h"
 #include "cli/format.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
-#define LABEL_COLUMNS 12
 #define LIST_COLUMNS 7u
-
-/* "        pause  ": right-aligned, so that the values stand in a column. */
-static void label(const struct term *term, const char *name)
-{
-	term_style(term, STYLE_DIM);
-	fprintf(term->out, "%*s", LABEL_COLUMNS, name);
-	term_plain(term);
-	fputs("  ", term->out);
-}
-
-static void field(const struct term *term, const char *name, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* For what this program wrote itself; a peer's text goes through field_text(). */
-static void field(const struct term *term, const char *name, const char *fmt, ...)
-{
-	va_list ap;
-
-	label(term, name);
-	va_start(ap, fmt);
-	vfprintf(term->out, fmt, ap);
-	va_end(ap);
-	fputc('\n', term->out);
-}
-
-static void field_text(const struct term *term, const char *name, const char *text)
-{
-	if (!*text)
-		return;
-	label(term, name);
-	term_text(term, text, TERM_WHOLE);
-	fputc('\n', term->out);
-}
 
 static void styled(const struct term *term, enum term_style style, const char *text)
 {
@@ -52,7 +18,7 @@ static void styled(const struct term *term, enum term_style style, const char *t
 
 static bool went_back(const Upgraded__Wire__RollReport *roll)
 {
-	/* Called off before the commit is no way back: nothing was ever left. */
+	/* A roll that was called off before the commit did not go back: the old version never stopped serving. */
 	return roll->commit_us && (roll->resume_us || !strncmp(roll->outcome, "rolled-back", strlen("rolled-back")));
 }
 
@@ -63,7 +29,7 @@ static void way_back(const struct term *term, const Upgraded__Wire__RollReport *
 
 	if (!*roll->way_back)
 		return;
-	label(term, "way back");
+	field_label(term, "way back");
 	term_text(term, roll->way_back, TERM_WHOLE);
 	if (roll->image_bytes)
 		fprintf(term->out, " (image of %s, taken in %s)", format_bytes(bytes, sizeof(bytes), roll->image_bytes),
@@ -78,7 +44,8 @@ static void state_lost(const struct term *term, const Upgraded__Wire__RollReport
 	char lost[FORMAT_MAX];
 
 	if (roll->lost_us)
-		field(term, "lost", "what was written in the %s since the commit", format_pause(lost, sizeof(lost), roll->lost_us));
+		field_print(term, "lost", "what was written in the %s since the commit",
+			    format_pause(lost, sizeof(lost), roll->lost_us));
 }
 
 static void journal(const struct term *term, const Upgraded__Wire__RollReport *roll)
@@ -89,10 +56,10 @@ static void journal(const struct term *term, const Upgraded__Wire__RollReport *r
 	if (!roll->journal)
 		return;
 	if (went_back(roll))
-		field(term, "journal", "%s changes were taken over, and %" PRIu64 " connections of the failed version",
-		      format_count(count, sizeof(count), roll->replayed), roll->adopted);
+		field_print(term, "journal", "%s changes were taken over, and %" PRIu64 " connections of the failed version",
+			    format_count(count, sizeof(count), roll->replayed), roll->adopted);
 	else if (strcmp(roll->outcome, "committed") == 0)
-		field(term, "journal", "kept: a failure now would lose nothing");
+		field_print(term, "journal", "kept: a failure now would lose nothing");
 }
 
 /* The numbers of a roll, one to a line. */
@@ -102,16 +69,16 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 	char bytes[FORMAT_MAX];
 
 	if (roll->commit_us || roll->pause_us)
-		field(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
-	field(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
-	      format_bytes(bytes, sizeof(bytes), roll->state_bytes));
-	field(term, "fds", "%" PRIu32, roll->fds);
+		field_print(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
+	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
+		    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
+	field_print(term, "fds", "%" PRIu32, roll->fds);
 	if (roll->verified)
-		field(term, "round trip", "going back would lose nothing");
+		field_print(term, "round trip", "going back would lose nothing");
 	way_back(term, roll);
 	journal(term, roll);
 	if (went_back(roll) || roll->kept || roll->reset)
-		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+		field_print(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
 	state_lost(term, roll);
 }
 
@@ -121,9 +88,9 @@ static void save_numbers(const struct term *term, const struct args *args, const
 	char bytes[FORMAT_MAX];
 
 	field_text(term, "file", args->file);
-	field(term, "records", "%s (%s)", format_count(count, sizeof(count), save->records),
-	      format_bytes(bytes, sizeof(bytes), save->state_bytes));
-	field(term, "pause", "%s", format_pause(count, sizeof(count), save->pause_us));
+	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), save->records),
+		    format_bytes(bytes, sizeof(bytes), save->state_bytes));
+	field_print(term, "pause", "%s", format_pause(count, sizeof(count), save->pause_us));
 }
 
 static void from_to(const struct term *term, const Upgraded__Wire__RollReport *roll)
@@ -163,10 +130,10 @@ static void log_lines(const struct term *term, size_t n, char *const *lines)
 {
 	if (!n)
 		return;
-	label(term, "last log");
+	field_label(term, "last log");
 	for (size_t i = 0; i < n; i++) {
 		if (i)
-			fprintf(term->out, "%*s", LABEL_COLUMNS + 2, "");
+			fprintf(term->out, "%*s", FIELD_LABEL_COLUMNS + 2, "");
 		fputs("| ", term->out);
 		term_text(term, lines[i], TERM_WHOLE);
 		fputc('\n', term->out);
@@ -201,7 +168,7 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 	else
 		log_lines(term, roll->n_log_lines, roll->log_lines);
 	if (roll && *roll->outcome) {
-		label(term, "roll");
+		field_label(term, "roll");
 		from_to(term, roll);
 		fputs(", ", term->out);
 		term_text(term, roll->outcome, TERM_WHOLE);
@@ -210,7 +177,7 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 	if (roll)
 		journal(term, roll);
 	if (roll && went_back(roll)) {
-		field(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
+		field_print(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
 		state_lost(term, roll);
 	}
 	field_text(term, "serving now", result->serving);
@@ -246,7 +213,7 @@ static void since(const struct term *term, uint64_t at_us, struct moment now)
 
 static void status_instance(const struct term *term, const Upgraded__Wire__Instance *instance, struct moment now)
 {
-	label(term, instance->pid > 0 ? "process" : "image");
+	field_label(term, instance->pid > 0 ? "process" : "image");
 	if (instance->pid > 0)
 		fprintf(term->out, "%" PRId32 ", ", instance->pid);
 	term_text(term, instance->version, TERM_WHOLE);
@@ -260,7 +227,7 @@ static void status_health(const struct term *term, const Upgraded__Wire__HealthC
 {
 	bool well = !strcmp(check->state, "ok");
 
-	label(term, "health");
+	field_label(term, "health");
 	styled(term, well ? STYLE_GREEN : check->failures || !strcmp(check->state, "silent") ? STYLE_RED : STYLE_YELLOW,
 	       check->state);
 	fputs("  ", term->out);
@@ -276,7 +243,7 @@ static void status_health(const struct term *term, const Upgraded__Wire__HealthC
 
 static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
-	label(term, "last roll");
+	field_label(term, "last roll");
 	from_to(term, roll);
 	fputs(", ", term->out);
 	term_text(term, *roll->outcome ? roll->outcome : "under way", TERM_WHOLE);
@@ -307,17 +274,17 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		status_instance(term, service->instances[i], now);
 	for (size_t i = 0; i < service->n_health; i++)
 		status_health(term, service->health[i]);
-	field(term, "connections", "%" PRIu32, service->connections);
-	field(term, "restarts", "%" PRIu32, service->restarts);
+	field_print(term, "connections", "%" PRIu32, service->connections);
+	field_print(term, "restarts", "%" PRIu32, service->restarts);
 	if (*service->previous) {
-		label(term, "previous");
+		field_label(term, "previous");
 		term_text(term, service->previous, TERM_WHOLE);
 		fputs(" (upgradectl undo ", term->out);
 		term_text(term, service->name, TERM_WHOLE);
 		fputs(")\n", term->out);
 	}
 	if (service->n_history > 1) {
-		label(term, "before that");
+		field_label(term, "before that");
 		for (size_t i = service->n_history - 1; i-- > 0;) {
 			term_text(term, service->history[i], TERM_WHOLE);
 			fputs(i ? ", " : " (undo --to)\n", term->out);
@@ -352,11 +319,6 @@ struct row {
 	char restarts[FORMAT_MAX];
 };
 
-static const char *or_dash(const char *text)
-{
-	return *text ? text : "-";
-}
-
 static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *service)
 {
 	int32_t pid = serving_pid(service);
@@ -373,14 +335,12 @@ static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *servi
 	row->cells[6] = or_dash(service->previous);
 }
 
-static void row_print(const struct term *term, const struct row *row, const size_t widths[])
+static void row_print(const struct term *term, const struct row *row, const struct table *table)
 {
 	for (size_t i = 0; i < LIST_COLUMNS; i++) {
-		bool last = i + 1 == LIST_COLUMNS;
-
 		if (i == 1)
 			term_style(term, state_style(row->cells[i]));
-		term_padded(term, row->cells[i], last ? 0 : widths[i] + 2);
+		table_cell(table, term, i, row->cells[i]);
 		if (i == 1)
 			term_plain(term);
 	}
@@ -392,28 +352,17 @@ void render_list(const struct term *term, const Upgraded__Wire__Result *result)
 	static const char *const heads[LIST_COLUMNS] = {
 		"SERVICE", "STATE", "VERSION", "PID", "CONNECTIONS", "RESTARTS", "PREVIOUS",
 	};
-	size_t widths[LIST_COLUMNS];
+	struct table table = table_begin(heads, LIST_COLUMNS);
 	struct row row;
 
-	for (size_t i = 0; i < LIST_COLUMNS; i++)
-		widths[i] = strlen(heads[i]);
 	for (size_t s = 0; s < result->n_services; s++) {
 		row_fill(&row, result->services[s]);
-		for (size_t i = 0; i < LIST_COLUMNS; i++) {
-			size_t columns = term_columns(term, row.cells[i]);
-
-			if (columns > widths[i])
-				widths[i] = columns;
-		}
+		table_fit(&table, term, row.cells);
 	}
-	term_style(term, STYLE_BOLD);
-	for (size_t i = 0; i < LIST_COLUMNS; i++)
-		term_padded(term, heads[i], i + 1 == LIST_COLUMNS ? 0 : widths[i] + 2);
-	term_plain(term);
-	fputc('\n', term->out);
+	table_heads(&table, term);
 	for (size_t s = 0; s < result->n_services; s++) {
 		row_fill(&row, result->services[s]);
-		row_print(term, &row, widths);
+		row_print(term, &row, &table);
 	}
 }
 
