@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A run ends in three steps: CRIU's answer comes over the socket, criu itself ends, and, if the run failed, what it left
- * behind is put in order. Only then is the owner told, so that nothing of a run is still about when the next one starts.
+ * A run ends in three steps: CRIU's answer comes over the socket; criu itself ends; if the run failed, what it left behind is put
+ * in order. Only then is the owner told, so that nothing of a run is left when the next one starts.
  *
- * What a failed run can leave:
- * - dump: the process standing still. It is traced while CRIU works, and let go by the kernel when CRIU dies, but a stop that
- *   was under way may stay. Its state is looked at for a moment, and SIGCONT sent while it is a stopped one.
- * - restore: the half restored process. As our child (rst_sibling) nobody else can kill it and reap it, and as long as it is
- *   there its pid is taken and no second attempt can succeed.
+ * What a failed run can leave behind:
+ * - dump: a process that stands still. CRIU traces it, and the kernel lets it go when CRIU dies, but a stop that was under way may
+ *   remain. So the state of the process is read for a while, and SIGCONT is sent as long as it is stopped.
+ * - restore: a half restored process. It is our child (rst_sibling), so nobody else can reap it, and as long as it is there its pid
+ *   is taken and no second attempt can succeed. So it is killed and reaped.
  */
 #include "supervisor/criu/criu.h"
 
@@ -34,8 +34,8 @@
 #define SWRK_FD 3                       /* criu's end of the channel, in criu */
 #define FIRST_INHERIT_FD 4
 #define GRACE_US (5 * USEC_PER_SEC)      /* from SIGALRM to SIGKILL */
-#define LOOK_EVERY_US (10 * USEC_PER_MSEC)
-#define LOOKS_MAX 50u
+#define TARGET_EVERY_US (10 * USEC_PER_MSEC)
+#define TARGET_TRIES_MAX 50u
 #define FULL_BYTES (64u * 1024u)
 
 void criu_job_init(struct criu_job *job, void *owner)
@@ -75,7 +75,7 @@ static void job_finish(struct criu_job *job)
 
 /* ---- the state of the process that was to be dumped ---- */
 
-static enum criu_target target_look(pid_t pid)
+static enum criu_target target_state(pid_t pid)
 {
 	switch (procfs_state(pid)) {
 	case '\0': case 'Z': case 'X': return CRIU_TARGET_GONE;
@@ -101,13 +101,13 @@ static void target_on_due(struct timer *timer)
 {
 	struct criu_job *job = container_of(timer, struct criu_job, timer);
 
-	job->target = target_look(job->pid);
-	if (job->target != CRIU_TARGET_STOPPED || ++job->looks > LOOKS_MAX) {
+	job->target = target_state(job->pid);
+	if (job->target != CRIU_TARGET_STOPPED || ++job->tries > TARGET_TRIES_MAX) {
 		target_settled(job);
 		return;
 	}
 	kill(job->pid, SIGCONT);
-	timer_arm(job->loop, timer, clock_now_us() + LOOK_EVERY_US, target_on_due);
+	timer_arm(job->loop, timer, clock_now_us() + TARGET_EVERY_US, target_on_due);
 }
 
 /* ---- what is left of the process that was to be restored ---- */
@@ -138,7 +138,7 @@ static void remnant_remove(struct criu_job *job)
 
 /* ---- the end of criu ---- */
 
-/* Then there was no room for the log either, or for the end of it. */
+/* Is the file system full? Then CRIU had no room for the end of its log either. */
 static bool is_full(int dir)
 {
 	struct statvfs fs;
@@ -188,8 +188,8 @@ static void job_failed(struct criu_job *job)
 	job->restored_pid = 0;
 	switch (job->kind) {
 	case CRIU_DUMP:
-		/* Not at once: it may be about to die of what was left in it, and "goes on" would be wrong. */
-		timer_arm(job->loop, &job->timer, clock_now_us() + LOOK_EVERY_US, target_on_due);
+		/* Wait a little: the process may be about to die of the code that CRIU left in it, and "goes on" would be wrong. */
+		timer_arm(job->loop, &job->timer, clock_now_us() + TARGET_EVERY_US, target_on_due);
 		break;
 	case CRIU_RESTORE: remnant_remove(job); break;
 	case CRIU_VERSION: job_finish(job); break;
@@ -201,7 +201,7 @@ static void criu_on_exit(struct child *child)
 	struct criu_job *job = container_of(child, struct criu_job, child);
 
 	if (!job->answered)
-		criu_take_answer(job); /* it may lie in the socket unread: which event the loop sees first is chance */
+		criu_take_answer(job); /* the loop may see criu's end before the answer that lies in the socket */
 	source_del(&job->source);
 	timer_disarm(&job->timer);
 	job->elapsed_us = clock_now_us() - job->started_us;
@@ -221,15 +221,15 @@ static void criu_on_ready(struct source *source, uint32_t events)
 
 	(void)events;
 	if (criu_take_answer(job) != 0)
-		source_del(source); /* one request, one answer; what remains is criu's end */
+		source_del(source); /* there is one answer only; criu's end is next */
 }
 
 static void criu_on_grace_end(struct timer *timer)
 {
 	struct criu_job *job = container_of(timer, struct criu_job, timer);
 
-	/* It leads a session of its own and is not reaped yet, so the group is criu with its helpers and nobody else. A
-	 * restored process is in it as long as CRIU has not made it leader of its own. */
+	/* criu leads a session of its own and is not reaped yet, so its group is criu, its helpers and nobody else. A process that
+	 * is being restored is in it, too, until CRIU gives it a session of its own. */
 	kill(-job->child.pid, SIGKILL);
 }
 
@@ -242,11 +242,11 @@ static void criu_on_deadline(struct timer *timer)
 		criu_on_grace_end(timer);
 		return;
 	}
-	/* CRIU runs code of its own inside the process it images, and killed it cannot take that out again. SIGALRM is what
-	 * its own time-out uses: the system call it is in fails and it undoes what it did. In the few milliseconds in which
-	 * that code is being put in, even this may cost the process its life (SIGTRAP), so @target is to be looked at. */
+	/* CRIU runs code of its own inside the process that it images. If CRIU is killed, that code stays there. SIGALRM is the
+	 * signal of CRIU's own time-out: its system call fails and it takes its code out again. In the few milliseconds in which
+	 * CRIU puts that code in, even SIGALRM may cost the process its life (SIGTRAP); target_on_due() finds that out. */
 	child_kill(&job->child, SIGALRM);
-	kill(-job->child.pid, SIGCONT); /* one that was stopped hears of it only so */
+	kill(-job->child.pid, SIGCONT); /* a criu that is stopped gets SIGALRM only so */
 	timer_arm(job->loop, timer, clock_now_us() + GRACE_US, criu_on_grace_end);
 }
 
@@ -262,7 +262,7 @@ static int dirs_open(struct criu_job *job, const char *images, const char *work,
 	job->work = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (job->work < 0)
 		return why_errno(why, -errno, "folder for criu's log %s", work);
-	/* The last run's log must not explain this one. */
+	/* The log of an earlier run must not explain this one. */
 	if (unlinkat(job->work, log_name, 0) < 0 && errno != ENOENT)
 		return why_errno(why, -errno, "old log %s/%s", work, log_name);
 	if (asprintf(&job->log_path, "%s/%s", work, log_name) < 0) {
@@ -296,7 +296,7 @@ static int job_prepare(struct loop *loop, struct criu_job *job, enum criu_kind k
 	return 0;
 }
 
-/* The request lies in the socket already. */
+/* Start criu. The request lies in its socket already. */
 static int job_spawn(struct criu_job *job, const char *criu_path, int theirs, const struct criu_inherit *inherits,
 		     size_t n_inherits, struct why *why)
 {
@@ -402,7 +402,7 @@ void criu_job_done(struct criu_job *job)
 		kill(-job->child.pid, SIGKILL);
 	child_done(&job->child);
 	child_done(&job->remnant);
-	if (job->kind == CRIU_DUMP && target_look(job->pid) == CRIU_TARGET_STOPPED)
+	if (job->kind == CRIU_DUMP && target_state(job->pid) == CRIU_TARGET_STOPPED)
 		kill(job->pid, SIGCONT);
 	if (job->kind == CRIU_RESTORE && is_child_of_ours(job->pid) &&
 	    child_adopt(job->loop, &job->remnant, job->pid, NULL, NULL) == 0)

@@ -17,9 +17,9 @@
 
 /* What became of the process whose image was to be taken. */
 enum criu_target {
-	CRIU_TARGET_RUNNING,    /* CRIU never got as far as it, or it was let go */
-	CRIU_TARGET_STOPPED,    /* it stands still and could not be set going */
-	CRIU_TARGET_GONE,       /* it has ended: CRIU ends it only after the last byte of the image */
+	CRIU_TARGET_RUNNING,    /* CRIU did not stop it, or let it go again */
+	CRIU_TARGET_STOPPED,    /* it stands still and could not be continued */
+	CRIU_TARGET_GONE,       /* it has ended; CRIU ends a process only after the last byte of its image */
 };
 
 enum criu_kind { CRIU_VERSION, CRIU_DUMP, CRIU_RESTORE };
@@ -36,11 +36,11 @@ struct criu_job {
 	enum criu_kind kind;
 	struct loop *loop;
 	struct child child;         /* criu */
-	struct child remnant;       /* what a failed restore left behind */
+	struct child remnant;       /* the half restored process that a failed restore left behind */
 	struct source source;
 	struct timer timer;
 	int socket;
-	int images;                 /* CRIU opens these two through /proc/OURS/fd, so they stay open to the end */
+	int images;                 /* folders; CRIU opens these two through /proc/OURS/fd, so they stay open to the end */
 	int work;
 	int output;                 /* memfd: what criu said on stderr before it had a log */
 	char *log_path;
@@ -49,7 +49,7 @@ struct criu_job {
 	uint64_t limit_us;
 	bool leave_running;
 	bool log_is_dropped;
-	unsigned looks;             /* at the target's state */
+	unsigned tries;             /* how often a stopped target was continued */
 	bool answered;
 	bool succeeded;
 	bool timed_out;
@@ -63,7 +63,7 @@ struct criu_dump_spec {
 	const char *criu_path;      /* a path, or a name found on PATH; a wrapper script is fine */
 	const char *images_dir;     /* exists, empty */
 	const char *work_dir;       /* where dump.log goes; NULL: images_dir */
-	bool log_is_dropped;        /* by the caller, afterwards: nobody is to be pointed to it */
+	bool log_is_dropped;        /* the caller removes the log afterwards, so no message names it */
 	pid_t pid;                  /* a child of ours, leader of its session */
 	const unsigned long long *external_sockets; /* inodes of @pid's own ends of unix sockets whose other end is not imaged */
 	size_t n_external_sockets;
@@ -82,21 +82,21 @@ struct criu_restore_spec {
 	const char *images_dir;
 	const char *work_dir;       /* where restore.log goes; NULL: images_dir */
 	bool log_is_dropped;
-	pid_t pid;                  /* the pid in the image; free, which for a child of ours means ended *and reaped* */
+	pid_t pid;                  /* the pid in the image; must be free: a child of ours that had it has ended *and was reaped* */
 	const struct criu_inherit *inherits;
 	size_t n_inherits;
 	uint64_t timeout_us;
 };
 
-/** criu_job_init() - To the empty state; required before any other call. @owner is for the caller's use. */
+/** criu_job_init() - Set @job to the empty state; required before any other call. @owner is for the caller's use. */
 void criu_job_init(struct criu_job *job, void *owner);
 
 /**
  * criu_dump_start() - Take an image of a process.
  * @on_done: called once from the loop with 0 or -errno and the reason, after criu itself has ended. May start @job again.
  *
- * -ETIMEDOUT: criu was killed at the deadline. After any failure @job->target says what became of the process; one that was
- * left stopped has been told to continue.
+ * -ETIMEDOUT: criu was killed at the deadline. After any failure @job->target says what became of the process. A process that was
+ * left stopped has been sent SIGCONT.
  *
  * Return: 0; -errno if criu could not be started: then on_done is not called. Context: loop thread; returns at once.
  */
@@ -106,8 +106,8 @@ int criu_dump_start(struct loop *loop, struct criu_job *job, const struct criu_d
 /**
  * criu_restore_start() - Bring a process back from its image, as a child of the calling process.
  *
- * On success @job->restored_pid runs and is to be adopted (child_adopt()) before anyone waits for children at large. After a
- * failure nothing of it is left: a half restored process has been killed and reaped.
+ * On success @job->restored_pid runs, and the caller adopts it (child_adopt()) before anyone waits for any child. After a failure
+ * nothing is left: a half restored process has been killed and reaped.
  *
  * Return: as criu_dump_start().
  */
@@ -121,11 +121,12 @@ int criu_version_start(struct loop *loop, struct criu_job *job, const char *criu
 /** criu_job_busy() - Is a run under way? */
 bool criu_job_busy(const struct criu_job *job);
 
-/** criu_job_done() - Give up what is held. A run under way is killed, on_done is not called; a process caught half dumped is
- * told to continue. Waits for criu's end, which SIGKILL makes short. */
+/** criu_job_done() - Give up what @job holds. A run under way is killed, on_done is not called; a process that was stopped for its
+ * dump is continued. Waits for criu's end, which comes soon after SIGKILL. */
 void criu_job_done(struct criu_job *job);
 
-/** criu_find() - The file that @criu_path names, by PATH if it has no slash. Return: 0 or -errno (-ENOENT: none, or none given). */
+/** criu_find() - Find the file that @criu_path names, by PATH if it has no slash. Return: 0; -ENOENT: there is none, or @criu_path
+ * is NULL or empty; -errno. */
 int criu_find(const char *criu_path, char *ret_path, size_t size, struct why *why);
 
 /** criu_may_restore_users() - May this process have CRIU restore processes of other users than root? */

@@ -13,8 +13,8 @@
 
 static bool line_is_reason(const char *line)
 {
-	/* What does not fail a run, though it is called an error: limits that may not be raised, and the ends of helpers (it tries
-	 * whether there is an iptables); and what only says that the run has failed. */
+	/* Errors that are no reason: a limit that may not be raised; the end of a helper, as CRIU tries whether there is an
+	 * iptables; and the lines that only say that the run has failed. */
 	static const char *const noise[] = { "Can't setup RLIMIT_NOFILE for self", "): exited, status=", "Dumping FAILED",
 					     "Restoring FAILED" };
 

@@ -18,7 +18,7 @@
 #define CRIU_LIMIT_US (20 * USEC_PER_SEC)  /* of one run; usual is under 0.1 s, a loaded small machine needs more */
 #define STEP_LIMIT_US (5 * USEC_PER_SEC)   /* of everything else */
 
-/* In the order they are taken. What each waits for is in brackets. */
+/* In the order they are taken. In brackets: what the step waits for. */
 enum step {
 	STEP_VERSION,   /* [criu] */
 	STEP_START,     /* [the process has written the byte back: it runs and reads] */
@@ -86,7 +86,7 @@ static void step_enter(struct probe *probe, enum step step)
 	timer_arm(probe->loop, &probe->timer, clock_now_us() + STEP_LIMIT_US, limit_on_due);
 }
 
-/* Everything that is left ends with probe_finish(); only a live process has to be waited for first. */
+/* End the probe. A process that is still alive has to end first. */
 static void probe_leave(struct probe *probe)
 {
 	step_enter(probe, STEP_LEAVE);
@@ -135,7 +135,7 @@ static void limit_on_due(struct timer *timer)
 static void criu_on_done(struct criu_job *job, int rc, const struct why *why);
 static void output_on_ready(struct source *source, uint32_t events);
 
-/* Ours into @probe, the process's own to the caller. */
+/* Make the channel and the output pipe. Our ends go into @probe, the process's own ends to the caller. */
 static int ends_open(struct probe *probe, int *ret_control, int *ret_output)
 {
 	int pair[2], pipe_ends[2];
@@ -174,7 +174,7 @@ static void child_on_exit(struct child *child)
 		return;
 	}
 	if (probe->step == STEP_DUMP)
-		return; /* ended by criu, which still has to say so */
+		return; /* criu ended it, and will say so */
 	if (probe->step != STEP_REAP) {
 		why_set(&why, -EIO, "process %d %s", (int)probe->pid, child_describe(child, end, sizeof(end)));
 		probe_fail(probe, &why);
@@ -258,7 +258,7 @@ static void output_on_ready(struct source *source, uint32_t events)
 
 	(void)events;
 	if (n <= 0) {
-		source_del(source); /* the process's end is closed: what became of it is told by its end */
+		source_del(source); /* the process has closed it; child_on_exit() hears of its end */
 		return;
 	}
 	if (probe->step == STEP_START)
@@ -286,7 +286,7 @@ static void dump_done(struct probe *probe)
 	probe->dump_us = probe->criu.elapsed_us;
 	step_enter(probe, STEP_REAP);
 	if (probe->child.pidfd < 0)
-		child_on_exit(&probe->child); /* reaped while criu was still at it */
+		child_on_exit(&probe->child); /* it was reaped before criu said that it is done */
 }
 
 static void restore_done(struct probe *probe)

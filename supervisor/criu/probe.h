@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Does CRIU work here? Tried, not asked: `criu check` passes where a dump or a restore fails. */
+/* Does CRIU work here? We try it, because `criu check` passes where a dump or a restore fails. */
 #pragma once
 
 #include "supervisor/criu/criu.h"
@@ -35,16 +35,16 @@ void probe_init(struct probe *probe, void *owner);
 
 /**
  * probe_start() - Image, end and restore a small process in exactly the way the supervisor uses CRIU.
- * @work_dir: a folder of its own is made in it, and removed again.
+ * @work_dir: the probe makes a folder of its own in it, and removes that again.
  * @on_done:  called once from the loop; @detail says CRIU's version and the times taken, or which step failed and why.
  *
- * The process is `cat`: from a SEQPACKET socket whose other end stays here, to a pipe that is read here. After the restore
- * both are new, and a byte must come through.
+ * The process is `cat`: it reads a SEQPACKET socket whose other end is here, and writes to a pipe that is read here. After the
+ * restore both are new, and a byte must come through.
  *
  * Return: 0; -errno if it could not be started: on_done is not called. Context: loop thread; returns at once.
  */
 int probe_start(struct loop *loop, struct probe *probe, const char *criu_path, const char *work_dir,
 		void (*on_done)(struct probe *probe, bool ok, const struct why *detail), struct why *why);
 
-/** probe_done() - Stop a probe under way (on_done is not called) and leave nothing of it. */
+/** probe_done() - Stop a probe under way, whose on_done is not called, and leave nothing of it behind. */
 void probe_done(struct probe *probe);

@@ -31,11 +31,11 @@ static int request_send(int socket, const CriuReq *request, struct why *why)
 }
 
 /*
- * The same for dump and restore, since CRIU wants both to agree:
- * - inet sockets that the application never registered come back closed, without TCP repair and firewall rules;
- * - a datagram socket connected to a named one outside (syslog) is connected again;
- * - cgroups stay as they are: a restored process belongs where its supervisor is;
- * - file locks are carried, as CRIU otherwise refuses a process that holds one.
+ * Options of dump and restore alike, since CRIU wants both to agree:
+ * - tcp_close: internet sockets that the application never registered come back closed, without TCP repair and firewall rules;
+ * - ext_unix_sk: a datagram socket connected to a named one outside (syslog) is connected again;
+ * - cgroups are left alone: a restored process belongs where its supervisor is;
+ * - file_locks: locks go into the image, as CRIU otherwise refuses a process that holds one.
  */
 static void opts_common(CriuOpts *opts, const struct criu_dirs *dirs, char *log_file)
 {
@@ -80,11 +80,11 @@ int criu_send_dump(int socket, const struct criu_dirs *dirs, const struct criu_d
 	opts.external = externals;
 	opts.has_ghost_limit = true;
 	opts.ghost_limit = CRIU_GHOST_LIMIT_BYTES;
-	/* How long CRIU itself waits for the process to stand still; what is over this, our own timer ends. */
+	/* How long CRIU itself waits for the process to stand still. Our own timer bounds the whole run. */
 	opts.has_timeout = true;
 	opts.timeout = seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
-	/* No link_remap: it puts files of its own beside the application's, and a failed run leaves them there.
-	 * No shell_job: what hangs on a terminal is nothing to bring back unattended. */
+	/* Not link_remap: it puts files of its own beside the application's, and a failed run leaves them there. Not shell_job: a
+	 * process that needs a terminal cannot be brought back unattended. */
 	request.type = CRIU_REQ_TYPE__DUMP;
 	request.opts = &opts;
 	return request_send(socket, &request, why);
