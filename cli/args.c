@@ -83,7 +83,7 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-/* What was seen on the way, until the verb is known and says whether it may stand there. */
+/* The options that were seen. Whether they may stand there is known when the verb is. */
 struct seen {
 	const char *roll_option; /* an option that only rolls take */
 	const char *way_option;  /* one that plans take, too */
@@ -177,7 +177,7 @@ static const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
-/* The index of @value in the list @words; -EINVAL with the whole list in @why. */
+/* Return: the index of @value in @words; -EINVAL with the whole list in @why. */
 static int choose(const char *option, const char *value, const char *const words[], struct why *why)
 {
 	char list[128] = "";
@@ -368,7 +368,7 @@ bool args_is_state(int argc, char **argv)
 
 	opterr = 0;
 	optind = 0;
-	/* "+": no further than the first operand, and nothing is moved. */
+	/* "+": stop at the first operand, and move no argument. */
 	while (id != -1)
 		id = getopt_long(argc, argv, "+:o:qh", long_options, NULL);
 	return optind < argc && strcmp(argv[optind], "state") == 0;

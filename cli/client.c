@@ -25,7 +25,7 @@ static int channel_wait(const struct channel *channel, short events, struct why 
 		int n = poll(&pollfd, 1, clock_timeout_ms(channel->due_us));
 
 		if (n > 0)
-			return CHANNEL_READY; /* or it is gone: the next read or write says so */
+			return CHANNEL_READY; /* if the peer is gone, the next read or write says so */
 		if (n == 0)
 			return CHANNEL_DUE;
 		if (errno != EINTR)
@@ -71,7 +71,7 @@ static int send_request(const struct channel *channel, const struct client_call 
 	}
 }
 
-/* One message, whatever it is. */
+/* Receive one message of any kind. */
 static int receive(const struct channel *channel, const struct client_call *call, void *buffer,
 		   Upgraded__Wire__ControlMessage **ret_message, struct why *why)
 {
@@ -114,8 +114,8 @@ static int receive_result(const struct channel *channel, const struct client_cal
 			*ret_message = message;
 			return CLIENT_ANSWERED;
 		}
-		/* Not skipped as something newer: nearly any bytes parse as a message of unknown fields, and whoever
-		 * sends such may never send a result. */
+		/* An unknown message is not skipped as one of a newer supervisor: nearly any bytes parse as a message of unknown
+		 * fields, and a peer that sends such may never send a result. */
 		if (message->body_case != UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS)
 			rc = why_set(why, -EPROTO, "what answers on %s is no supervisor of protocol %u", call->socket_path,
 				     WIRE_PROTOCOL);
@@ -155,7 +155,7 @@ int client_call(const struct client_call *call, Upgraded__Wire__ControlMessage *
 	if (call->timeout_us && __builtin_add_overflow(clock_now_us(), call->timeout_us, &channel.due_us))
 		channel.due_us = UINT64_MAX;
 	channel.fd = wire_connect(call->socket_path, why);
-	/* A branch on an errno, but it is the kernel's own word on connect(2), and the advice differs. */
+	/* A branch on an errno, but it is the kernel's of connect(2), and the advice differs. */
 	if (channel.fd == -EACCES || channel.fd == -EPERM)
 		return CLIENT_FORBIDDEN;
 	if (channel.fd < 0)

@@ -11,7 +11,7 @@ struct why;
 enum client_outcome {
 	CLIENT_ANSWERED = 0,
 	CLIENT_UNREACHABLE = 1, /* nobody answers on the socket */
-	CLIENT_FORBIDDEN = 2,   /* somebody may, but not to this user */
+	CLIENT_FORBIDDEN = 2,   /* somebody listens on it, but this user may not connect */
 	CLIENT_TIMED_OUT = 3,   /* the request was sent; what it asked for goes on */
 	CLIENT_LOST = 4,        /* the request was sent, then the supervisor went away: what became of it is not known */
 };

@@ -21,7 +21,7 @@
 #define ROLLED_BACK ((int)WIRE_EXIT_ROLLED_BACK)
 #define TIMED_OUT ((int)WIRE_EXIT_TIMED_OUT)
 
-/* The last message's own time is the supervisor's; what passed since is told by this side's clock. */
+/* The time in the last message is of the supervisor's clock; the time since then is measured by this side's clock. */
 struct watch {
 	struct progress progress;
 	uint64_t shown_at_us;
@@ -56,7 +56,7 @@ static bool is_query(const struct args *args)
 	       is_about_images(args);
 }
 
-/* What a call that got no answer has to say, in the form of an answer. @next has room for the advice. */
+/* Compose an answer for a call that got none, from @outcome and @why. @next: room for the advice. */
 static void explain(const struct args *args, int outcome, const struct why *why, char *next, size_t size,
 		    Upgraded__Wire__Result *ret_result)
 {
@@ -134,7 +134,7 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE && !writes_to_output(args))
 		render_summary(out, args, result);
 	fflush(out->out);
-	/* A status that was shown has told the failure already: the service's own. */
+	/* A status that was shown has told the service's failure already. */
 	if (result->code != (uint32_t)DONE && (empty || args->verb != UPGRADED__WIRE__VERB__VERB_STATUS))
 		render_failure(err, args, result);
 	fflush(err->out);
@@ -166,7 +166,7 @@ static int show(const struct args *args, const Upgraded__Wire__Result *result, c
 		show_text(args, result, out, err);
 	else if (!writes_to_output(args) && show_json(args, result, out) < 0 && code == DONE)
 		code = ERROR;
-	/* A success that nobody could read is none: the disk is full, or the reader is gone. */
+	/* An answer that could not be written is no success: the disk is full, or the reader is gone. */
 	if (ferror(out->out) && code == DONE)
 		code = ERROR;
 	return code;
@@ -189,7 +189,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;
 }
 
-/* The file that goes with a request: save writes it, start --from reads it. Without one, nothing happens. */
+/* Open the file that goes with a request, if there is one: save writes it, start --from reads it. */
 static int open_file(const struct args *args, struct file *ret_file, struct why *why)
 {
 	*ret_file = (struct file){ .fd = -1 };
@@ -201,7 +201,7 @@ static int open_file(const struct args *args, struct file *ret_file, struct why 
 	return ret_file->fd < 0 ? why_errno(why, -errno, "%s", args->file) : 0;
 }
 
-/* A file that was not written to its end, and put in its place, is none: then the answer is another one. */
+/* Put the file in its place if it is whole. If that fails, @spare becomes the answer. */
 static const Upgraded__Wire__Result *close_file(const struct args *args, struct file *file,
 						const Upgraded__Wire__Result *result,
 						Upgraded__Wire__Result *spare, struct why *why)

@@ -35,7 +35,7 @@ int file_create(const char *path, struct file *ret_file, struct why *why)
 	return 0;
 }
 
-/* The new name must survive a power failure as much as the contents do. */
+/* The new name must survive a power failure, as the contents do. */
 static int sync_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');

@@ -13,8 +13,9 @@ struct file {
 /** file_create() - Begin @path ("-": standard output) under another name beside it, mode 0600. Return: 0 or -errno. */
 int file_create(const char *path, struct file *ret_file, struct why *why);
 
-/** file_publish() - It is whole: to disk, and to its name, replacing what was there. Return: 0 or -errno, then it is gone. */
+/** file_publish() - Flush the file, which is whole, and give it its name, in place of what was there. Return: 0; -errno, and then
+ * the file is removed. */
 int file_publish(struct file *file, struct why *why);
 
-/** file_discard() - Leave nothing of it. Safe after file_publish(). */
+/** file_discard() - Remove the file. Safe after file_publish(). */
 void file_discard(struct file *file);

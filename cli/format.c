@@ -20,7 +20,7 @@ struct unit {
 	uint64_t us;
 };
 
-/* No "m": next to "ms" it is one slip away from a wait sixty thousand times too long. */
+/* There is no "m": one slip from "ms" would make a wait sixty thousand times too long. */
 static const struct unit units[] = {
 	{ "", SEC }, { "us", 1 }, { "ms", MSEC }, { "s", SEC }, { "min", MIN }, { "h", HOUR }, { "d", DAY },
 };
@@ -74,7 +74,7 @@ const char *format_pause(char *buf, size_t size, uint64_t us)
 {
 	char count[FORMAT_MAX];
 
-	/* The decimals are cut, not rounded: a pause of 9.999 ms must not be told as 10.00. */
+	/* Decimals are cut and not rounded: 9.999 ms must not be shown as 10.00. */
 	if (us < 10 * MSEC)
 		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 " ms", us / MSEC, us % MSEC / 10);
 	else if (us < 100 * MSEC)

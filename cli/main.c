@@ -24,7 +24,7 @@ static int usage_error(const struct why *why)
 	return WIRE_EXIT_USAGE;
 }
 
-/* Output that never arrived is a failure, whatever else went well. */
+/* Output that could not be written is a failure, whatever else went well. */
 static int finish(int status)
 {
 	if (fflush(stdout) == EOF && status == WIRE_EXIT_DONE)

@@ -3,7 +3,8 @@
 
 #include <errno.h>
 
-/* Of two versions the one with the newer schemas is the one that knows the way, and its way down is where something can be lost. */
+/* Does the roll itself lead to older schemas? The version with the newer schemas knows the way down, on which fields can be
+ * lost. */
 static bool goes_down(const Upgraded__Wire__Plan *plan)
 {
 	bool down = false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Would the way between two versions lose fields? The supervisor cannot say: it never reads state. The two programs carry the
- * schemas of theirs, and `state compat` compares such; here it is asked of the programs that a plan names. */
+/* Would the way between two versions lose fields? The supervisor cannot tell, as it never reads state. But each program carries its
+ * schemas, which can be compared as `state compat` does. Here this is done for the two programs that a plan names. */
 #pragma once
 
 #include "base/why.h"
@@ -19,7 +19,8 @@ struct plan_loss {
 	struct schema_source sources[2];
 };
 
-/** plan_loss_find() - Never fails: what cannot be compared is not known. plan_loss_done() it. */
+/** plan_loss_find() - Compare the schemas of the two programs. Cannot fail: what cannot be compared is not known. @ret_loss:
+ * release with plan_loss_done(). */
 void plan_loss_find(const Upgraded__Wire__Plan *plan, struct plan_loss *ret_loss);
 void plan_loss_done(struct plan_loss *loss);
 

@@ -35,7 +35,7 @@ static enum term_style mark_style(enum term_mark mark)
 	}
 }
 
-/* A copy whose end is a whole character: half of one would be shown as an escape. */
+/* Copy as many whole characters as fit: half a character would be shown as an escape. */
 static void copy_text(char *to, size_t size, const char *from)
 {
 	size_t length = strnlen(from, size);
@@ -47,7 +47,7 @@ static void copy_text(char *to, size_t size, const char *from)
 	to[length] = '\0';
 }
 
-/* One line over the one that stands there; it must not wrap, or \r would come back to the wrong place. */
+/* Draw one line over the one that stands there. It must not wrap: \r would lead to the wrong place. */
 static void draw(const struct progress *progress, enum term_mark mark, uint64_t elapsed_us)
 {
 	const struct term *term = progress->term;

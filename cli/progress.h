@@ -18,7 +18,7 @@ struct progress {
 
 void progress_init(struct progress *progress, const struct term *term);
 
-/** progress_show() - One message came. */
+/** progress_show() - Show a message that came. */
 void progress_show(struct progress *progress, const Upgraded__Wire__Progress *message);
 
 /**

@@ -6,5 +6,5 @@
 #include "cli/term.h"
 #include "wire/control.pb-c.h"
 
-/** render_images() - What list, show, verify or gc found. */
+/** render_images() - Print what list, show, verify or gc found. */
 void render_images(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result);

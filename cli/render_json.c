@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol's own descriptors drive this: a field added to control.proto appears in the output by itself, under its
- * own name. Fields are always there, empty or zero as they may be; a message that is absent is null.
+ * protobuf's descriptors of the protocol drive this: a field added to control.proto appears in the output by itself, under its own
+ * name. Every field is always there, even if empty or zero; a message that is absent is null.
  */
 #include "cli/render_json.h"
 
@@ -12,7 +12,7 @@
 
 static json_t *message_to_json(const ProtobufCMessage *message, const char *const skip[]);
 
-/* protobuf-c does not look whether a string is UTF-8, and JSON has no other strings: what is not becomes U+FFFD. */
+/* protobuf-c does not check that a string is UTF-8, as JSON's strings are: what is not UTF-8 becomes U+FFFD. */
 static json_t *text_to_json(const char *text)
 {
 	static const char replacement[] = "\xef\xbf\xbd";
@@ -28,7 +28,7 @@ static json_t *text_to_json(const char *text)
 	while (*text) {
 		size_t length = 4;
 
-		/* jansson judges, one character at a time, so that both always agree. */
+		/* jansson decides what is UTF-8, a character at a time, so that we always agree with it. */
 		for (; length; length--) {
 			if (strnlen(text, length) < length)
 				continue;

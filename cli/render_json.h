@@ -16,6 +16,6 @@
  */
 json_t *json_result(const struct args *args, const Upgraded__Wire__Result *result);
 
-/** json_print() - One line of ASCII: what lies beyond travels as \u escapes, so it is safe on a terminal too.
+/** json_print() - Print one line of ASCII: other characters become \u escapes, so it is safe on a terminal, too.
  * Return: 0; -EIO. */
 int json_print(FILE *out, const json_t *json);

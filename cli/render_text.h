@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Answers for people. Nothing here touches the wire or a clock: the caller says what time it is. */
+/* Answers for people. Nothing here reads a clock: the caller says what time it is. */
 #pragma once
 
 #include "cli/args.h"
@@ -9,23 +9,23 @@
 #include <stdint.h>
 #include <time.h>
 
-/* One instant by both clocks: the peer counts in the monotonic one, people read the other. */
+/* One instant by two clocks: the supervisor tells times of the monotonic one, people read the other. */
 struct moment {
 	uint64_t monotonic_us;
 	time_t wall;
 };
 
-/** render_summary() - What a verb that acted has to say for itself when it went well. */
+/** render_summary() - Print what a verb did, when it went well. */
 void render_summary(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result);
 
-/** render_failure() - What failed and why, the new version's last words, what serves now, what to do next. */
+/** render_failure() - Print what failed and why, the failed version's last words, what serves now, what to do next. */
 void render_failure(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result);
 
-/** render_status() - A block for each service. */
+/** render_status() - Print a block for each service. */
 void render_status(const struct term *term, const Upgraded__Wire__Result *result, struct moment now);
 
-/** render_list() - A line for each service. */
+/** render_list() - Print a line for each service. */
 void render_list(const struct term *term, const Upgraded__Wire__Result *result);
 
-/** render_checks() - A line for each check. */
+/** render_checks() - Print a line for each check. */
 void render_checks(const struct term *term, const Upgraded__Wire__Result *result);

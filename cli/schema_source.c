@@ -59,7 +59,7 @@ static int fd_read_whole(int fd, uint8_t **ret_data, size_t *ret_size, struct wh
 
 /* ---- programs ---- */
 
-/* Descriptors of several object files, one after the other: each .proto file once. */
+/* The descriptors of several object files, one after the other, with each .proto file once. */
 struct gathered {
 	Google__Protobuf__FileDescriptorSet **sets;
 	size_t n_sets;
@@ -108,7 +108,8 @@ static int set_gather(struct gathered *gathered, const uint8_t *data, size_t siz
 	return 0;
 }
 
-/* What protoc-gen-upgrade wrote, once for each of its object files; between them the linker may have put zeros. */
+/* Take the descriptors that protoc-gen-upgrade wrote, one piece for each object file. The linker may have put zeros between
+ * them. */
 static int section_gather(struct gathered *gathered, const uint8_t *data, size_t size)
 {
 	size_t at = 0;
@@ -245,8 +246,8 @@ static void argument_add(struct arguments *arguments, const char *before, const 
 		arguments->list[arguments->n++] = argument;
 }
 
-/* protoc names a file by the first folder that leads to it, and imports are relative to any. So: what was asked for, then
- * here if the file is below, then the file's own folder. */
+/* protoc names a file by the first folder that leads to it, and looks for imports in all of them. So the folders are: those that
+ * the user named; the current one if the file is below it; and the file's own. */
 static int arguments_make(struct arguments *arguments, const char *path, const char *const *imports, size_t n_imports)
 {
 	const char *slash = strrchr(path, '/');
@@ -366,7 +367,7 @@ int schema_source_open(const char *path, const char *const *imports, size_t n_im
 		r = set_open(fd, &source.set, why);
 	if (r < 0)
 		return why_prefix(why, r, "%s", path);
-	/* protoc lists a file after all it imports. */
+	/* protoc lists a file after all that it imports, so the last one is the file itself. */
 	if (ends_with(path, ".proto") && source.set->n_files)
 		source.file = source.set->files[source.set->n_files - 1].name;
 	*ret_source = source;

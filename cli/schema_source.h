@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a schema can be had: from a .proto file, through protoc; from a set of descriptors that protoc wrote; from a program
- * that carries one (protoc-gen-upgrade put it there). */
+/* Where a schema can come from: a .proto file, read by protoc; a set of descriptors that protoc wrote; a program that carries its
+ * schema, as protoc-gen-upgrade put it there. */
 #pragma once
 
 #include "statefmt/schema.h"
@@ -16,7 +16,7 @@ struct schema_source {
 };
 
 /**
- * schema_source_open() - Find out which of the three @path is, and read it.
+ * schema_source_open() - Find out which of the three @path is, and read its schema.
  * @imports: folders where a .proto file's imports are looked for, besides its own, this one, and those of installed headers.
  * @ret_source: schema_source_close() it on success.
  *

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The one block of memory serves three times: it collects entries, it is cut into a window for each run that is merged, and,
- * when all entries fit, it is the result. Runs beyond what can be merged at once are merged into fewer, longer ones first.
+/* One block of memory serves three purposes: it collects entries; it is divided into a window for each run that is merged; and if
+ * all entries fit in it, it is the result. When there are more runs than can be merged at once, they are merged into fewer, longer
+ * ones first.
  */
 #include "cli/sorter.h"
 
@@ -239,7 +240,7 @@ static int merge_next(struct sorter *sorter, struct sort_entry *ret_entry, struc
 	return 1;
 }
 
-/* One run of runs [@first, @first + @n), appended to @fd. */
+/* Merge the runs [@first, @first + @n) into one, and append it to @fd. */
 static int runs_join(struct sorter *sorter, size_t first, size_t n, int fd, uint64_t *at, struct why *why)
 {
 	struct sort_entry out[WINDOW_ENTRIES];
@@ -263,7 +264,7 @@ static int runs_join(struct sorter *sorter, size_t first, size_t n, int fd, uint
 	return r;
 }
 
-/* All runs into as few as can be merged from one block each. */
+/* Merge as many runs at a time as fit in the block, until all runs were merged once. */
 static int merge_pass(struct sorter *sorter, struct why *why)
 {
 	size_t fan = sorter->capacity / WINDOW_ENTRIES, joined = 0;
@@ -275,7 +276,8 @@ static int merge_pass(struct sorter *sorter, struct why *why)
 		uint64_t start = at;
 
 		r = runs_join(sorter, first, n, fd, &at, why);
-		/* Never ahead of what is still to be read: it replaces the first of those that went into it. */
+		/* The new run takes the place of the first one that went into it, so none that is still to be read is
+		 * overwritten. */
 		sorter->runs[joined++] = (struct run){ .at = start, .left = at - start };
 	}
 	if (r < 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Any number of small entries in order, in memory of a fixed size: sorted runs go to a nameless file in $TMPDIR and are merged. */
+/* Sorts any number of small entries in memory of a fixed size: sorted runs go to a nameless file in $TMPDIR and are merged. */
 #pragma once
 
 #include <stddef.h>
@@ -14,16 +14,16 @@ struct sort_entry {
 
 struct sorter;
 
-/** sorter_new() - @capacity: entries to hold in memory, at least 256. Nothing goes to a file before they do not suffice. */
+/** sorter_new() - @capacity: entries to hold in memory, at least 256. A file is made only when there are more. */
 int sorter_new(size_t capacity, struct sorter **ret_sorter, struct why *why);
 struct sorter *sorter_free(struct sorter *sorter); /* NULL allowed; returns NULL */
 
 int sorter_add(struct sorter *sorter, const struct sort_entry *entry, struct why *why);
 
-/** sorter_sort() - All have been added. */
+/** sorter_sort() - Sort the entries; all have been added. */
 int sorter_sort(struct sorter *sorter, struct why *why);
 
-/** sorter_next() - The next entry in order. Return: 1; 0 after the last; -errno. */
+/** sorter_next() - Get the next entry in order. Return: 1; 0 after the last; -errno. */
 int sorter_next(struct sorter *sorter, struct sort_entry *ret_entry, struct why *why);
 
 int sort_entry_compare(const struct sort_entry *a, const struct sort_entry *b);

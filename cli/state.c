@@ -66,7 +66,7 @@ void state_usage(FILE *out)
 
 /* ---- the command line ---- */
 
-/* What was seen on the way, until the verb is known and says whether it may stand there. */
+/* The options that were seen. Whether they may stand there is known when the verb is. */
 struct seen {
 	const char *picks; /* the first of --type and --limit */
 	bool key;
@@ -224,6 +224,6 @@ int state_main(int argc, char **argv)
 	setlocale(LC_NUMERIC, "C"); /* JSON, and what else is for programs, has points */
 	rc = call.verb->run(&call, &out, &err);
 	fflush(stderr);
-	/* What nobody could read was not told: the disk is full, or the reader is gone. */
+	/* An answer that could not be written is no success: the disk is full, or the reader is gone. */
 	return rc == WIRE_EXIT_DONE && ferror(stdout) ? WIRE_EXIT_ERROR : rc;
 }

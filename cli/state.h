@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* `upgradectl state VERB FILE...`: state files, looked at. No supervisor is asked. */
+/* `upgradectl state VERB FILE...`: looks at state files, without the supervisor. */
 #pragma once
 
 #include "cli/args.h"
@@ -35,7 +35,7 @@ struct state_verb {
 	const char *operands;
 	const char *does;
 
-	/* Return: WIRE_EXIT_DONE; WIRE_EXIT_ERROR: damaged, different or not compatible; WIRE_EXIT_USAGE: not even looked at. */
+	/* Return: WIRE_EXIT_DONE; WIRE_EXIT_ERROR: damaged, different or not compatible; WIRE_EXIT_USAGE: no file was read. */
 	int (*run)(const struct state_call *call, const struct term *out, const struct term *err);
 };
 
@@ -45,11 +45,11 @@ int state_diff(const struct state_call *call, const struct term *out, const stru
 int state_compat(const struct state_call *call, const struct term *out, const struct term *err);
 int state_stats(const struct state_call *call, const struct term *out, const struct term *err);
 
-/** state_args_parse() - @argv is a whole command line whose first operand is "state". Return: as args_parse(). */
+/** state_args_parse() - Read a whole command line whose first operand is "state". Return: as args_parse(). */
 int state_args_parse(int argc, char **argv, struct state_call *ret_call, struct why *why);
 
-/** state_usage() - The text of `state --help`. */
+/** state_usage() - Print the text of `state --help`. */
 void state_usage(FILE *out);
 
-/** state_main() - All of it, from the command line to the exit status. */
+/** state_main() - Carry out a whole command line. Return: the exit status. */
 int state_main(int argc, char **argv);

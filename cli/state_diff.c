@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Two sets of records, compared whatever their order and their number.
+/* Compares two sets of records, whatever their order and their number.
  *
- * Of each record, 32 bytes are kept: its type and a hash of its key, a hash of all of it, and where it is. Those of both files
- * are sorted (in a temporary file if they are many) and walked side by side. Records of one key that only one side has are
- * paired as changed as far as they go; the rest were added or removed. What is printed of a record is read from its place
- * again. Hashes have a seed of this run, so no file can be made to match another.
+ * 32 bytes are kept of each record: its type and a hash of its key, a hash of the whole record, and its place in the file. The
+ * entries of both files are sorted, in a temporary file if they are many, and walked side by side. Of a key's records that only one
+ * side has, as many as possible are paired as changed; the rest were added or removed. To print a record it is read from its place
+ * again. Hashes have a seed of this run, so nobody can make a file that seems to match another.
  */
 #include "cli/state_diff.h"
 
@@ -26,7 +26,7 @@ static XXH128_hash_t key_hash(const struct diff *diff, const struct side *side, 
 	const struct schema_message *message = side->input.messages[record->type];
 	struct dyn_field field;
 
-	/* Absent and zero are one: that is how the wire says zero. */
+	/* An absent field is zero: so protobuf writes a zero. */
 	if (!state_record_field(message, record->data, record->size_bytes, diff_key_number(diff, message), &field))
 		return XXH3_128bits_withSeed("", 0, diff->seed);
 	if (field.wire == DYN_BYTES)
@@ -49,7 +49,7 @@ static int record_add(struct diff *diff, struct side *side, const struct sf_reco
 	return sorter_add(side->sorter, &entry, &diff->why);
 }
 
-/* Return: the exit status if it ends here. */
+/* Complain about a side. Return: the exit status. */
 static int side_complain(struct diff *diff, const struct term *err, const char *path, int status)
 {
 	state_input_complain(err, path, &diff->why);
@@ -106,7 +106,7 @@ static int side_read(struct diff *diff, struct side *side, const struct term *er
 
 /* ---- comparing ---- */
 
-/* What one side has of a key and the other has not. */
+/* The records of a key that one side has and the other has not. */
 struct leftovers {
 	struct sort_entry kept[PAIRS_MAX];
 	uint64_t n;
@@ -132,7 +132,7 @@ static bool is_of_key(const struct side *side, const struct sort_entry *key)
 	return side->more && side->head.group[0] == key->group[0] && side->head.group[1] == key->group[1];
 }
 
-/* Every record of @key, on both sides. */
+/* Walk over every record of @key, on both sides. */
 static int key_walk(struct diff *diff, const struct sort_entry *key, struct leftovers *a, struct leftovers *b, uint64_t *same)
 {
 	int r = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Internal to `state diff`: what state_diff.c finds out, state_diff_tell.c tells. */
+/* Internal to `state diff`: state_diff.c finds the differences, state_diff_tell.c prints them. */
 #pragma once
 
 #include "cli/sorter.h"
@@ -37,16 +37,16 @@ struct diff {
 	struct why why;
 };
 
-/** diff_key_number() - The number of the field that is the key of records of @message (NULL: not described). */
+/** diff_key_number() - Find the field that is the key of records of @message (NULL: not described). Return: its number. */
 uint64_t diff_key_number(const struct diff *diff, const struct schema_message *message);
 
-/** diff_tell_change() - One record that changed, or, where a side is NULL, was added or removed. */
+/** diff_tell_change() - Print a record that changed, or, where a side is NULL, was added or removed. */
 void diff_tell_change(struct diff *diff, const struct sort_entry *a, const struct sort_entry *b);
 
-/** diff_tell_summary() - The sums. Return: whether anything differs. */
+/** diff_tell_summary() - Print the sums. Return: whether anything differs. */
 bool diff_tell_summary(struct diff *diff);
 
-/** diff_entry_type() - The index of an entry's type in @diff->types. */
+/** diff_entry_type() - Return: the index of an entry's type in @diff->types. */
 static inline size_t diff_entry_type(const struct sort_entry *entry)
 {
 	return (size_t)(entry->group[0] >> 48);

@@ -20,7 +20,7 @@ static ssize_t input_read(void *arg, void *buffer, size_t size_bytes, struct why
 	return n < 0 ? why_errno(why, -errno, "reading") : n;
 }
 
-/* What the file says of its types. Where that cannot be used, records are shown by numbers. */
+/* Link the types that the file describes. If that fails, records are shown with numbers for names. */
 static int types_link(struct state_input *input, struct why *why)
 {
 	const struct sf_header *header = input->header;

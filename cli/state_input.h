@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A state file that is being looked at: its bytes, its reader, and the types it describes. */
+/* A state file that is read: its bytes, its reader, and the types that it describes. */
 #pragma once
 
 #include "statefmt/schema.h"
@@ -21,7 +21,7 @@ enum state_open { STATE_OPEN = 0, STATE_DAMAGED = 1 };
 
 /**
  * state_input_open() - Open @path ("-": standard input) and read its header.
- * @ret_input: state_input_close() it whatever came out.
+ * @ret_input: release with state_input_close(), also after a failure.
  *
  * Return: STATE_OPEN; STATE_DAMAGED: the preamble or the header is; -errno: it cannot be read. A bad description of types is
  * no damage here: see state_input_check().
@@ -29,15 +29,15 @@ enum state_open { STATE_OPEN = 0, STATE_DAMAGED = 1 };
 int state_input_open(const char *path, struct state_input *ret_input, struct why *why);
 void state_input_close(struct state_input *input);
 
-/** state_input_next() - The next record of @type (NULL: any). Return: as sf_reader_next(). */
+/** state_input_next() - Read the next record of @type (NULL: any). Return: as sf_reader_next(). */
 int state_input_next(struct state_input *input, const char *type, struct sf_record *ret_record, struct why *why);
 
-/** state_input_check() - Whether the description is one, names every type it should, and agrees with the fingerprints.
- * Return: 0 (also where there is none), or -EBADMSG. */
+/** state_input_check() - Check the description of types, if there is one: can it be read, does it name every type of the header,
+ * and does it agree with the fingerprints? Return: 0 or -EBADMSG. */
 int state_input_check(const struct state_input *input, struct why *why);
 
-/** state_input_has_type() - Whether the header has a type of that name. */
+/** state_input_has_type() - Has the header a type of that name? */
 bool state_input_has_type(const struct state_input *input, const char *type);
 
-/** state_input_complain() - "upgradectl: PATH: why". */
+/** state_input_complain() - Print "upgradectl: PATH: why". */
 void state_input_complain(const struct term *err, const char *path, const struct why *why);

@@ -38,7 +38,7 @@ static bool room_make(struct state_record *record, size_t size_bytes)
 	return true;
 }
 
-/* The reader checked it when it was there first; the file may have changed since. */
+/* The reader checked the record when it came past, but the file may have changed since. */
 void state_record_load(struct state_record *record, const struct state_input *input, uint64_t offset)
 {
 	uint8_t head[SF_RECORD_HEAD_BYTES];
@@ -82,7 +82,7 @@ bool state_record_field(const struct schema_message *message, const uint8_t *dat
 
 /* ---- differences ---- */
 
-/* The sum of what a record has in one field. */
+/* A digest of all values that a record has in one field. */
 struct sum {
 	uint32_t number;
 	uint64_t hash;

@@ -42,7 +42,7 @@ static void json_record(FILE *out, const struct state_input *input, const struct
 	fputs("}\n", out);
 }
 
-/* A record that cannot be decoded is shown as bytes, and what follows it is shown still. */
+/* A record that cannot be decoded is shown as bytes. The records behind it are shown all the same. */
 static int record_show(const struct state_call *call, const struct term *out, const struct term *err,
 		       const struct state_input *input, const struct sf_record *record)
 {
@@ -67,7 +67,7 @@ static int input_show(const struct state_call *call, const struct term *out, con
 	struct sf_record record;
 	int status = WIRE_EXIT_DONE, r = SF_END;
 
-	/* A reader of the output that has gone away need not be fed. */
+	/* Stop when nobody reads the output any more. */
 	for (uint64_t n = 0; n < call->limit && !ferror(out->out); n++) {
 		r = state_input_next(input, call->type, &record, &why);
 		if (r <= 0)

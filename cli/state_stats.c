@@ -150,7 +150,7 @@ static int input_stats(const struct state_call *call, const struct term *out, st
 	struct tally *tallies = calloc(input->header->n_schemas + 1, sizeof(*tallies));
 	int r = tallies ? records_count(input, tallies, why) : why_errno(why, -ENOMEM, "counting");
 
-	/* What a damaged file holds up to there is worth telling, too. */
+	/* Of a damaged file, tell what it holds up to the damage. */
 	if (tallies && !call->quiet && call->json)
 		stats_json(out->out, input, tallies);
 	else if (tallies && !call->quiet)

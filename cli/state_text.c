@@ -31,7 +31,7 @@ static void scalar_print(const struct term *out, const struct schema_field *fiel
 		fputs(sf_real_text(real, scalar.real, scalar.is_float), out->out);
 }
 
-/* By number, in the forms that protoc --decode has for them. */
+/* Print a field that the types do not know, by its number, as protoc --decode does. */
 static void unknown_print(const struct term *out, const struct dyn_field *field)
 {
 	fprintf(out->out, "%" PRIu32 ": ", field->number);
@@ -67,7 +67,7 @@ static void packed_print(const struct term *out, const struct dyn_field *field)
 	fputc(']', out->out);
 }
 
-/* All but messages. */
+/* Print a value that is no message. */
 static void value_print(const struct term *out, const struct dyn_field *field)
 {
 	if (!field->field) {

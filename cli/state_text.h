@@ -5,9 +5,9 @@
 #include "cli/term.h"
 #include "statefmt/dynamic.h"
 
-/** text_message() - The fields of a message that passed dyn_check(), a line each, in the order they come. */
+/** text_message() - Print the fields of a message that passed dyn_check(), a line each, in their order there. */
 void text_message(const struct term *out, const struct schema_message *message, const uint8_t *data, size_t size_bytes,
 		  unsigned indent);
 
-/** text_field() - One field on one line, without its end: `key: "abc"`; a message as `name { ... }`. */
+/** text_field() - Print a field on one line, without its end: `key: "abc"`; a message as `name { ... }`. */
 void text_field(const struct term *out, const struct dyn_field *field);

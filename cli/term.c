@@ -10,7 +10,7 @@
 
 #define FALLBACK_WIDTH 80u
 
-/* One printable piece of a text: a character, or the escape that stands for something else. */
+/* A printable piece of a text: a character, or the escape for one. */
 struct piece {
 	char bytes[16];
 	size_t columns;
@@ -49,7 +49,7 @@ size_t term_width(const struct term *term)
 	return size.ws_col;
 }
 
-/* The code point at @s and its length; 0 for what is not UTF-8: overlong, surrogate, beyond Unicode, cut short. */
+/* Decode the code point at @s. Return: its length; 0: not UTF-8 (overlong, a surrogate, beyond Unicode, or cut short). */
 static size_t decode(const unsigned char *s, uint32_t *ret_point)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -67,7 +67,7 @@ static size_t decode(const unsigned char *s, uint32_t *ret_point)
 	return length;
 }
 
-/* Beyond the controls: what reorders a line, breaks it, or cannot be seen. */
+/* Besides control characters: does it reorder or break a line, or can it not be seen? */
 static bool is_treacherous(uint32_t point)
 {
 	static const struct { uint32_t first, last; } ranges[] = {
@@ -82,7 +82,7 @@ static bool is_treacherous(uint32_t point)
 	return false;
 }
 
-/* Two columns from East Asia on: at worst a line is cut a little early, never wrapped. */
+/* Two columns for every character from East Asia's on: at worst a line is cut a little early, but it never wraps. */
 static size_t point_columns(uint32_t point)
 {
 	return (point >= 0x1100 && point < 0x1200) || point >= 0x2e80 ? 2 : 1;
@@ -154,7 +154,7 @@ size_t term_point(const uint8_t *data, size_t size_bytes, uint32_t *ret_point)
 	return size_bytes ? decode(window, ret_point) : 0;
 }
 
-/* How many of the bytes at @data print as they are: most of them do, and are best written at once. */
+/* Return: how many of the bytes at @data print as they are, so that they can be written at once. */
 static size_t plain_run(const uint8_t *data, size_t size_bytes)
 {
 	size_t n = 0;
@@ -164,7 +164,7 @@ static size_t plain_run(const uint8_t *data, size_t size_bytes)
 	return n;
 }
 
-/* Binary values are mostly escapes: they are collected, and written at once. */
+/* Escapes, collected to be written at once: binary values are mostly escapes. */
 struct escapes {
 	char text[512];
 	size_t n;
