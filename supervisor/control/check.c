@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/control/check.h"
 
-#include "supervisor/control/client.h"
 #include "supervisor/criu/obstacles.h"
+#include "supervisor/criu/probe.h"
 #include "supervisor/service/registry.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
 /* ---- check ---- */
+
+struct check_call {
+	struct errand errand;
+	struct registry *registry;
+	struct asker *asker;
+	struct probe probe;
+};
 
 struct checks {
 	Upgraded__Wire__Check entries[8], *list[8];
@@ -22,7 +30,7 @@ static void check_add(struct checks *checks, const char *name, bool ok, const st
 
 	upgraded__wire__check__init(check);
 	checks->details[checks->n] = *detail;
-	check->name = (char *)(uintptr_t)name;
+	check->name = text_of(name);
 	check->ok = ok;
 	check->detail = checks->details[checks->n].text;
 	checks->list[checks->n++] = check;
@@ -78,10 +86,12 @@ static bool check_sock_diag(const struct registry *registry, struct why *detail)
 	return true;
 }
 
-static void answer_checks(struct client *client, bool criu_ok, const struct why *criu_detail)
+/* ---- the answer ---- */
+
+static void answer_checks(struct check_call *call, bool criu_ok, const struct why *criu_detail)
 {
-	struct registry *registry = client->registry;
-	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+	struct registry *registry = call->registry;
+	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
 	struct checks checks = { .n = 0 };
 	struct why detail = { 0 };
 	struct utsname kernel;
@@ -95,32 +105,45 @@ static void answer_checks(struct client *client, bool criu_ok, const struct why 
 	check_add(&checks, "connection table", check_sock_diag(registry, &detail), &detail);
 	check_add(&checks, "images", criu_ok, criu_detail);
 	check_add(&checks, "images of users", check_users(registry, &detail), &detail);
-	result.n_checks = checks.n;
-	result.checks = checks.list;
-	result.code = criu_ok && services_ok ? WIRE_EXIT_DONE : WIRE_EXIT_ERROR;
-	result.text = (char *)(uintptr_t)(criu_ok ? "rolls can go back to the parked process and to an image" :
-						    "rolls run, and can go back to the parked process only");
-	client_send_result(client, &result);
+	with.n_checks = checks.n;
+	with.checks = checks.list;
+	asker_answer(call->asker, &(struct answer){ .code = criu_ok && services_ok ? WIRE_EXIT_DONE : WIRE_EXIT_ERROR,
+						    .text = criu_ok ? "rolls can go back to the parked process and to an image" :
+								      "rolls run, and can go back to the parked process only",
+						    .with = &with });
 }
 
 static void on_probed(struct probe *probe, bool ok, const struct why *detail)
 {
-	struct client *client = probe->owner;
+	struct check_call *call = probe->owner;
 
-	registry_set_criu(client->registry, ok, detail);
-	answer_checks(client, ok, detail);
+	registry_set_criu(call->registry, ok, detail);
+	answer_checks(call, ok, detail);
 }
 
-void check_start(struct client *client)
+static void free_call(struct errand *errand)
 {
-	struct registry *registry = client->registry;
+	struct check_call *call = container_of(errand, struct check_call, errand);
+
+	probe_done(&call->probe);
+	free(call);
+}
+
+struct errand *check_run(const struct verb_call *verb)
+{
+	struct registry *registry = verb->registry;
+	struct check_call *call = calloc(1, sizeof(*call));
 	struct why why = { 0 };
 
-	probe_init(&client->probe, client);
-	if (probe_start(registry->host.site.loop, &client->probe, registry->criu_path, registry->work_dir, on_probed, &why) < 0) {
-		registry_set_criu(registry, false, &why);
-		answer_checks(client, false, &why);
-		return;
+	if (!call) {
+		asker_answer(verb->asker, &(struct answer){ .code = WIRE_EXIT_ERROR, .text = "out of memory" });
+		return NULL;
 	}
-	client->probing = true;
+	call->errand.free = free_call;
+	call->registry = registry;
+	call->asker = verb->asker;
+	probe_init(&call->probe, call);
+	if (probe_start(registry->host.site.loop, &call->probe, registry->criu_path, registry->work_dir, on_probed, &why) < 0)
+		on_probed(&call->probe, false, &why);
+	return &call->errand;
 }

@@ -2,7 +2,7 @@
 /* `upgradectl check`: is everything there that rolls and their ways back need? */
 #pragma once
 
-struct client;
+#include "supervisor/control/verbs.h"
 
-/** check_start() - Look, try CRIU, and tell @client. */
-void check_start(struct client *client);
+/** check_run() - Look, try CRIU, and tell. */
+struct errand *check_run(const struct verb_call *call);

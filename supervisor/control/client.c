@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/control/client.h"
 
-#include "supervisor/control/images.h"
 #include "supervisor/control/verbs.h"
 #include "supervisor/service/registry.h"
 
@@ -23,7 +22,7 @@ static void client_send(struct client *client, const Upgraded__Wire__ControlMess
 	client_watch(client);
 }
 
-void client_send_result(struct client *client, Upgraded__Wire__Result *result)
+static void send_result(struct client *client, Upgraded__Wire__Result *result)
 {
 	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
 
@@ -31,17 +30,6 @@ void client_send_result(struct client *client, Upgraded__Wire__Result *result)
 	message.result = result;
 	client_send(client, &message);
 	client->closing = true;
-}
-
-void client_answer(struct client *client, enum wire_exit code, const char *text, const char *cause, const char *next)
-{
-	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
-
-	result.code = (uint32_t)code;
-	result.text = (char *)(uintptr_t)text;
-	result.cause = (char *)(uintptr_t)(cause ? cause : "");
-	result.next = (char *)(uintptr_t)(next ? next : "");
-	client_send_result(client, &result);
 }
 
 static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *progress)
@@ -56,7 +44,7 @@ static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *pro
 
 static void on_result(struct asker *asker, const Upgraded__Wire__Result *result)
 {
-	client_send_result(container_of(asker, struct client, asker), (Upgraded__Wire__Result *)(uintptr_t)result);
+	send_result(container_of(asker, struct client, asker), (Upgraded__Wire__Result *)(uintptr_t)result);
 }
 
 /* Return: true while the client is to be kept. */
@@ -75,7 +63,7 @@ static bool read_request(struct client *client)
 
 		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST && !client->asked) {
 			client->asked = true;
-			verbs_handle(client, message->request, &fds);
+			client->errand = verbs_run(client->registry, message->request, &fds, &client->asker);
 		} else if (!client->asked) {
 			r = -EBADMSG;
 			why_set(&why, 0, "it holds no request");
@@ -85,8 +73,10 @@ static bool read_request(struct client *client)
 	if (r == -EBADMSG && !client->asked) {
 		client->asked = true;
 		log_warning("control socket: %s", why.text);
-		client_answer(client, WIRE_EXIT_USAGE, "upgraded did not understand the request", why.text,
-		       "is that upgradectl, of this release?");
+		asker_answer(&client->asker, &(struct answer){ .code = WIRE_EXIT_USAGE,
+							       .text = "upgraded did not understand the request",
+							       .cause = why.text,
+							       .next = "is that upgradectl, of this release?" });
 	}
 	wire_fds_close(&fds);
 	return r == WIRE_OK || r == -EBADMSG;
@@ -135,9 +125,8 @@ struct client *client_free(struct client *client)
 	if (!client)
 		return NULL;
 	service_forget(&client->asker);
-	if (client->probing)
-		probe_done(&client->probe);
-	images_call_free(client->images);
+	if (client->errand)
+		client->errand->free(client->errand);
 	source_del(&client->source);
 	outbox_clear(&client->outbox);
 	fd_close(client->fd);

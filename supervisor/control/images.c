@@ -7,6 +7,8 @@
 
 #include "supervisor/control/image_info.h"
 #include "supervisor/image/sums.h"
+#include "supervisor/control/request.h"
+#include "supervisor/service/registry.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,9 +20,9 @@
 #define VERIFY_TIMEOUT_US (600 * USEC_PER_SEC)
 
 struct images_call {
+	struct errand errand;
 	struct registry *registry;
 	struct asker *asker;
-	Upgraded__Wire__Verb verb;
 	char service[UNIT_NAME_MAX + 1]; /* "": all */
 	uint64_t generation;             /* 0: all, or the newest */
 	struct image_list list;
@@ -42,31 +44,28 @@ static void tell_image(struct images_call *call, const struct image_entry *entry
 	image_info_init(&call->told[call->n_told++], entry, is_busy(call, entry));
 }
 
-static void answer(struct images_call *call, enum wire_exit code, const char *cause, const char *next, const char *text)
+static void answer(struct images_call *call, const struct answer *half)
 {
-	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
-	Upgraded__Wire__ImageInfo **list = calloc(call->n_told + 1, sizeof(*list));
+	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
+	struct answer whole = *half;
 	size_t used = 0, size = 1;
 	char more[256];
 
-	result.code = (uint32_t)code;
-	result.text = text_of(text);
-	result.cause = text_of(cause);
-	result.next = text_of(next);
-	for (size_t i = 0; list && size && i < call->n_told; i++) {
+	with.images = calloc(call->n_told + 1, sizeof(*with.images));
+	for (size_t i = 0; with.images && size && i < call->n_told; i++) {
 		size = image_info_fit(&call->told[i], used);
 		if (size)
-			list[result.n_images++] = &call->told[i].message;
+			with.images[with.n_images++] = &call->told[i].message;
 		used += size;
 	}
-	if (result.n_images < call->n_told) {
-		snprintf(more, sizeof(more), "%.150s (%zu more have no room in this answer: name a service)", text_of(text),
-			 call->n_told - result.n_images);
-		result.text = more;
+	if (with.n_images < call->n_told) {
+		snprintf(more, sizeof(more), "%.150s (%zu more have no room in this answer: name a service)", text_of(half->text),
+			 call->n_told - with.n_images);
+		whole.text = more;
 	}
-	result.images = list;
-	call->asker->on_result(call->asker, &result);
-	free(list);
+	whole.with = &with;
+	asker_answer(call->asker, &whole);
+	free(with.images);
 }
 
 /* ---- list, show ---- */
@@ -81,7 +80,7 @@ static void list(struct images_call *call)
 		bytes += call->list.entries[i].size_bytes;
 	}
 	snprintf(text, sizeof(text), "%zu images, %" PRIu64 " KiB", call->list.n, bytes >> 10);
-	answer(call, WIRE_EXIT_DONE, NULL, NULL, text);
+	answer(call, &(struct answer){ .code = WIRE_EXIT_DONE, .text = text });
 }
 
 static void show(struct images_call *call)
@@ -93,7 +92,7 @@ static void show(struct images_call *call)
 		image_info_add_files(&call->told[0], entry->image);
 		image_info_add_pins(&call->told[0], &entry->image->pins);
 	}
-	answer(call, WIRE_EXIT_DONE, NULL, NULL, "");
+	answer(call, &(struct answer){ .code = WIRE_EXIT_DONE });
 }
 
 /* ---- verify ---- */
@@ -154,7 +153,7 @@ static void verify_end(struct images_call *call)
 		snprintf(text, sizeof(text), "%zu of %zu images could not be restored now", bad, call->n_told);
 	else
 		snprintf(text, sizeof(text), "%zu images, all could be restored now", call->n_told);
-	answer(call, bad ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, NULL, NULL, text);
+	answer(call, &(struct answer){ .code = bad ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, .text = text });
 }
 
 static void verify_next(struct images_call *call)
@@ -191,7 +190,7 @@ static void gc_answer(struct images_call *call, const struct removed *removed, i
 
 	snprintf(text, sizeof(text), "%zu images were removed, %" PRIu64 " bytes; %zu stay", removed->n, removed->bytes,
 		 removed->stay);
-	answer(call, r < 0 ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, why->text, NULL, text);
+	answer(call, &(struct answer){ .code = r < 0 ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, .text = text, .cause = why->text });
 }
 
 /* One that was named goes whatever the limits say, unless a roll may need it. */
@@ -203,8 +202,10 @@ static void gc_one(struct images_call *call)
 	int r;
 
 	if (is_busy(call, entry)) {
-		answer(call, WIRE_EXIT_BUSY, "the roll that is under way may go back to it", "wait for the end of the roll",
-		       "the image is in use; nothing was removed");
+		answer(call, &(struct answer){ .code = WIRE_EXIT_BUSY,
+					       .text = "the image is in use; nothing was removed",
+					       .cause = "the roll that is under way may go back to it",
+					       .next = "wait for the end of the roll" });
 		return;
 	}
 	r = image_entry_remove(entry, &why);
@@ -248,127 +249,135 @@ static void gc(struct images_call *call)
 
 void images_gc_all(struct registry *registry)
 {
-	struct images_call call = { .registry = registry };
+	struct image_list list;
 	struct why why = { 0 };
 
-	if (image_store_list(registry->host.site.images_root, NULL, &call.list, &why) < 0)
+	if (image_store_list(registry->host.site.images_root, NULL, &list, &why) < 0)
 		log_warning("images: %s", why.text);
-	for (size_t i = 0; i < call.list.n; i++) {
-		const char *name = call.list.entries[i].service;
+	for (size_t i = 0; i < list.n; i++) {
+		const char *name = list.entries[i].service;
 		const struct service *service = registry_known(registry, name);
 		struct image_limits limits = service_images_limits(service);
 		struct image_set busy = service_images_busy(service);
 
-		if (i > 0 && strcmp(call.list.entries[i - 1].service, name) == 0)
+		if (i > 0 && strcmp(list.entries[i - 1].service, name) == 0)
 			continue;
 		if (image_store_gc(registry->host.site.images_root, name, &limits, &busy, NULL, &why) < 0)
 			log_warning("images: %s", why.text);
 	}
-	image_list_done(&call.list);
+	image_list_done(&list);
 }
 
 /* ---- calls ---- */
 
-/* Return: false if @asker was told that there is nothing of the kind. */
-static bool choose(struct images_call *call)
+static bool refuse_missing(struct images_call *call)
+{
+	char text[160];
+
+	if (call->generation)
+		snprintf(text, sizeof(text), "there is no image %" PRIu64 " of %s", call->generation, call->service);
+	else
+		snprintf(text, sizeof(text), "there is no image of %s", call->service);
+	answer(call, &(struct answer){ .code = WIRE_EXIT_ERROR,
+				       .text = text,
+				       .next = "upgradectl images list shows the images" });
+	return false;
+}
+
+/* Leave only the image in the list that the call is about: the one of its generation, or the newest. Return: false if there is
+ * none and the asker was told. */
+static bool choose_one(struct images_call *call)
+{
+	size_t i = 0;
+
+	while (i < call->list.n && call->generation && call->list.entries[i].generation != call->generation)
+		i++;
+	if (i == call->list.n)
+		return refuse_missing(call);
+	image_list_only(&call->list, i);
+	return true;
+}
+
+/* Return: false if there is no such service, nor an image of one, and the asker was told. */
+static bool service_is_known(struct images_call *call)
 {
 	struct why why = { 0 };
 	char text[160];
-	size_t i = 0;
 
-	if (*call->service && !call->list.n && !registry_find(call->registry, call->service, &why)) {
-		snprintf(text, sizeof(text), "there is no service %s, and no image of one", call->service);
-		answer(call, WIRE_EXIT_NO_SUCH_SERVICE, why.text, "upgradectl images list shows the images", text);
-		return false;
-	}
-	while (i < call->list.n && call->generation && call->list.entries[i].generation != call->generation)
-		i++;
-	if ((call->generation || call->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW) && i == call->list.n) {
-		if (call->generation)
-			snprintf(text, sizeof(text), "there is no image %" PRIu64 " of %s", call->generation, call->service);
-		else
-			snprintf(text, sizeof(text), "there is no image of %s", call->service);
-		answer(call, WIRE_EXIT_ERROR, NULL, "upgradectl images list shows the images", text);
-		return false;
-	}
-	if (call->generation || call->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW)
-		image_list_only(&call->list, i);
-	return true;
+	if (!*call->service || call->list.n || registry_find(call->registry, call->service, &why))
+		return true;
+	snprintf(text, sizeof(text), "there is no service %s, and no image of one", call->service);
+	answer(call, &(struct answer){ .code = WIRE_EXIT_NO_SUCH_SERVICE,
+				       .text = text,
+				       .cause = why.text,
+				       .next = "upgradectl images list shows the images" });
+	return false;
 }
 
-static void run(struct images_call *call)
+static void free_call(struct errand *errand)
 {
-	switch ((int)call->verb) {
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW:
-		show(call);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY:
-		verify_next(call);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_GC:
-		if (call->generation)
-			gc_one(call);
-		else
-			gc(call);
-		break;
-	default:
-		list(call);
-	}
-}
+	struct images_call *call = container_of(errand, struct images_call, errand);
 
-static bool is_fit(struct images_call *call, const Upgraded__Wire__Request *request)
-{
-	bool needs_one = request->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW ||
-			 request->verb == UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY || request->generation;
-	struct why why = { 0 };
-
-	if ((*request->service || needs_one) && unit_name_check("service", request->service, &why) < 0) {
-		answer(call, WIRE_EXIT_USAGE, why.text, NULL, "that is no service name");
-		return false;
-	}
-	snprintf(call->service, sizeof(call->service), "%s", request->service);
-	call->verb = request->verb;
-	call->generation = request->generation;
-	return true;
-}
-
-struct images_call *images_call_start(struct registry *registry, const Upgraded__Wire__Request *request, struct asker *asker)
-{
-	struct images_call *call = calloc(1, sizeof(*call)), out_of_memory = { .registry = registry, .asker = asker };
-	struct why why = { 0 };
-	int r;
-
-	if (!call) {
-		answer(&out_of_memory, WIRE_EXIT_ERROR, NULL, NULL, "out of memory");
-		return NULL;
-	}
-	call->registry = registry;
-	call->asker = asker;
-	checksum_job_init(&call->sums, call);
-	if (!is_fit(call, request))
-		return images_call_free(call);
-	/* So that limits are those of the service files as they are now. */
-	(void)registry_scan(registry, NULL);
-	r = image_store_list(registry->host.site.images_root, *call->service ? call->service : NULL, &call->list, &why);
-	call->told = calloc(call->list.n + 1, sizeof(*call->told));
-	if (r < 0 || !call->told) {
-		answer(call, WIRE_EXIT_ERROR, why.text, NULL, "the images cannot be listed");
-		return images_call_free(call);
-	}
-	if (choose(call))
-		run(call);
-	return call;
-}
-
-struct images_call *images_call_free(struct images_call *call)
-{
-	if (!call)
-		return NULL;
 	checksum_job_done(&call->sums);
 	for (size_t i = 0; i < call->n_told; i++)
 		image_info_done(&call->told[i]);
 	free(call->told);
 	image_list_done(&call->list);
 	free(call);
-	return NULL;
+}
+
+static int list_images(struct images_call *call, struct why *why)
+{
+	int r;
+
+	/* So that limits are those of the service files as they are now. */
+	(void)registry_scan(call->registry, NULL);
+	r = image_store_list(call->registry->host.site.images_root, *call->service ? call->service : NULL, &call->list, why);
+	call->told = calloc(call->list.n + 1, sizeof(*call->told));
+	return r == 0 && !call->told ? -ENOMEM : r;
+}
+
+/* @about_one: the call is about the image of its generation, or about the newest. */
+static struct errand *begin(const struct verb_call *verb, bool about_one, void (*run)(struct images_call *call))
+{
+	struct images_call *call = calloc(1, sizeof(*call));
+	struct why why = { 0 };
+
+	if (!call) {
+		asker_answer(verb->asker, &(struct answer){ .code = WIRE_EXIT_ERROR, .text = "out of memory" });
+		return NULL;
+	}
+	call->errand.free = free_call;
+	call->registry = verb->registry;
+	call->asker = verb->asker;
+	call->generation = verb->request->generation;
+	snprintf(call->service, sizeof(call->service), "%s", verb->request->service);
+	checksum_job_init(&call->sums, call);
+	if (list_images(call, &why) < 0)
+		answer(call, &(struct answer){ .code = WIRE_EXIT_ERROR,
+					       .text = "the images cannot be listed",
+					       .cause = why.text });
+	else if (service_is_known(call) && (!about_one || choose_one(call)))
+		run(call);
+	return &call->errand;
+}
+
+struct errand *images_list(const struct verb_call *call)
+{
+	return begin(call, call->request->generation, list);
+}
+
+struct errand *images_show(const struct verb_call *call)
+{
+	return begin(call, true, show);
+}
+
+struct errand *images_verify(const struct verb_call *call)
+{
+	return begin(call, call->request->generation, verify_next);
+}
+
+struct errand *images_gc(const struct verb_call *call)
+{
+	return begin(call, call->request->generation, call->request->generation ? gc_one : gc);
 }

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Of control.c: the verbs about images: list, show, verify, gc. */
+/* The verbs about images: list, show, verify, gc. */
 #pragma once
 
-#include "supervisor/service/registry.h"
+#include "supervisor/control/verbs.h"
 
-struct images_call;
-
-/**
- * images_call_start() - Do what @request asks for.
- * @asker: borrowed; gets its one answer, perhaps before this returns, unless the call is freed before.
- *
- * Return: the call, to be released with images_call_free(); NULL: it is over.
- */
-struct images_call *images_call_start(struct registry *registry, const Upgraded__Wire__Request *request, struct asker *asker);
-
-/** images_call_free() - NULL is allowed. Return: NULL. */
-struct images_call *images_call_free(struct images_call *call);
+/** images_list(), ... - Tell of the images of one service, or of all; show tells all of one, verify whether they could be restored
+ * now, gc what it removed. */
+struct errand *images_list(const struct verb_call *call);
+struct errand *images_show(const struct verb_call *call);
+struct errand *images_verify(const struct verb_call *call);
+struct errand *images_gc(const struct verb_call *call);
 
 /** images_gc_all() - Apply the limits of every service that has images. */
 void images_gc_all(struct registry *registry);

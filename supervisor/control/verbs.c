@@ -2,184 +2,188 @@
 #include "supervisor/control/verbs.h"
 
 #include "supervisor/control/check.h"
-#include "supervisor/control/client.h"
 #include "supervisor/control/images.h"
+#include "supervisor/control/request.h"
 #include "supervisor/service/registry.h"
 #include "supervisor/service/report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-static void answer_statuses(struct client *client, const struct service *only)
+/* ---- list and status ---- */
+
+static void answer_statuses(const struct verb_call *call)
 {
-	struct registry *registry = client->registry;
-	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
-	Upgraded__Wire__ServiceStatus **list;
+	const struct registry *registry = call->registry;
+	const struct service *only = call->service;
+	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
+	struct answer answer = { .with = &with };
 	struct status *statuses;
-	size_t n = 0, i = 0;
+	size_t n = 0;
 
 	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
 		n++;
 	statuses = calloc(n + 1, sizeof(*statuses));
-	list = calloc(n + 1, sizeof(*list));
-	if (statuses && list) {
-		for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s)) {
-			if (only && s != only)
-				continue;
-			service_status(s, &statuses[i]);
-			list[i] = &statuses[i].message;
-			i++;
-		}
-		result.n_services = i;
-		result.services = list;
-		if (only && service_is_idle(only))
-			result.code = WIRE_EXIT_NOT_RUNNING;
-		client_send_result(client, &result);
-	} else {
-		client_answer(client, WIRE_EXIT_ERROR, "out of memory", NULL, NULL);
+	with.services = calloc(n + 1, sizeof(*with.services));
+	for (const struct service *s = registry_next(registry, NULL); statuses && with.services && s; s = registry_next(registry, s)) {
+		if (only && s != only)
+			continue;
+		service_status(s, &statuses[with.n_services]);
+		with.services[with.n_services] = &statuses[with.n_services].message;
+		with.n_services++;
 	}
-	for (size_t k = 0; statuses && k < i; k++)
-		status_done(&statuses[k]);
-	free(list);
+	if (only && service_is_idle(only))
+		answer.code = WIRE_EXIT_NOT_RUNNING;
+	if (!statuses || !with.services)
+		answer = (struct answer){ .code = WIRE_EXIT_ERROR, .text = "out of memory" };
+	asker_answer(call->asker, &answer);
+	for (size_t i = 0; i < with.n_services; i++)
+		status_done(&statuses[i]);
+	free(with.services);
 	free(statuses);
 }
 
-static const char *roll_request_parse(const Upgraded__Wire__Request *request, struct roll_request *ret)
+static struct errand *run_list(const struct verb_call *call)
 {
-	*ret = (struct roll_request){ .bake_us = request->bake_us, .require_image = request->require_image };
-	snprintf(ret->version, sizeof(ret->version), "%s", request->version);
-	ret->sets_rollback = *request->rollback;
-	ret->sets_verify = *request->verify;
-	if (ret->sets_rollback && !unit_rollback_parse(request->rollback, &ret->rollback))
-		return "rollback is one of auto, parked, image, none; verify is none or roundtrip";
-	if (ret->sets_verify && !unit_verify_parse(request->verify, &ret->verify))
-		return "rollback is one of auto, parked, image, none; verify is none or roundtrip";
-	if (strcmp(request->way, "parked") == 0)
-		ret->way = UNDO_PARKED;
-	else if (strcmp(request->way, "image") == 0)
-		ret->way = UNDO_IMAGE;
-	else if (*request->way && strcmp(request->way, "live") != 0)
-		return "way is one of live, parked, image";
+	struct why why = { 0 };
+
+	if (registry_scan(call->registry, &why) < 0)
+		asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_ERROR,
+							    .text = "the services cannot be listed",
+							    .cause = why.text,
+							    .next = "is the configuration directory there?" });
+	else
+		answer_statuses(call);
 	return NULL;
 }
 
-static void handle_service_verb(struct client *client, const Upgraded__Wire__Request *request, struct wire_fds *fds)
+static struct errand *run_status(const struct verb_call *call)
 {
-	struct why why = { 0 };
-	struct roll_request parsed;
-	const char *complaint;
-	struct service *service = registry_find(client->registry, request->service, &why);
-
-	if (!service) {
-		bool bad_name = unit_name_check("service", request->service, NULL) < 0;
-		char text[256];
-
-		snprintf(text, sizeof(text), bad_name ? "that is no service name" : "there is no service %s", request->service);
-		client_answer(client,
-		       bad_name ? WIRE_EXIT_USAGE : WIRE_EXIT_NO_SUCH_SERVICE,
-		       text, why.text, "upgradectl list shows the services");
-		return;
-	}
-	complaint = roll_request_parse(request, &parsed);
-	if (complaint) {
-		client_answer(client, WIRE_EXIT_USAGE, complaint, NULL, NULL);
-		return;
-	}
-	client->asker.wait_commit = request->wait_commit;
-	switch ((int)request->verb) {
-	case UPGRADED__WIRE__VERB__VERB_START:
-		if (request->from_file && !fds->n)
-			client_answer(client, WIRE_EXIT_USAGE, "start --from came without a file", NULL, NULL);
-		else
-			service_start(service, request->version, request->from_file ? wire_fds_claim(fds, 0) : -1,
-				      &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_STOP:
-		service_stop(service, &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_ROLL:
-		service_roll(service, &parsed, &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_SAVE:
-		if (!fds->n)
-			client_answer(client, WIRE_EXIT_USAGE, "save came without a file to write to", NULL, NULL);
-		else
-			service_save(service, wire_fds_claim(fds, 0), &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_UNDO:
-		service_undo(service, &parsed, &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_PLAN:
-		service_plan(service, &parsed, &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_PACK:
-		service_pack(service, &client->asker);
-		break;
-	default:
-		answer_statuses(client, service);
-	}
+	if (!call->service)
+		return run_list(call);
+	answer_statuses(call);
+	return NULL;
 }
 
-static bool version_is_fit(const Upgraded__Wire__Request *request, struct why *why)
+/* ---- one service ---- */
+
+static struct errand *run_start(const struct verb_call *call)
 {
-	if (*request->version)
-		return unit_name_check("version", request->version, why) == 0;
-	if (request->verb != UPGRADED__WIRE__VERB__VERB_ROLL && request->verb != UPGRADED__WIRE__VERB__VERB_PLAN)
+	int file = call->request->from_file ? wire_fds_claim(call->fds, 0) : -1;
+
+	service_start(call->service, call->request->roll.version, file, call->asker);
+	return NULL;
+}
+
+static struct errand *run_stop(const struct verb_call *call)
+{
+	service_stop(call->service, call->asker);
+	return NULL;
+}
+
+static struct errand *run_roll(const struct verb_call *call)
+{
+	service_roll(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_undo(const struct verb_call *call)
+{
+	service_undo(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_save(const struct verb_call *call)
+{
+	service_save(call->service, wire_fds_claim(call->fds, 0), call->asker);
+	return NULL;
+}
+
+static struct errand *run_plan(const struct verb_call *call)
+{
+	service_plan(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_pack(const struct verb_call *call)
+{
+	service_pack(call->service, call->asker);
+	return NULL;
+}
+
+/* ---- the table ---- */
+
+#define VERB(name) [UPGRADED__WIRE__VERB__VERB_##name]
+
+static const struct verb verbs[] = {
+	VERB(START) = { "start", VERB_SERVICE, VERB_FILE_IF_SAID, "start --from came without a file", .run = run_start },
+	VERB(STOP) = { "stop", VERB_SERVICE, .run = run_stop },
+	VERB(ROLL) = { "roll", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_verify = true, .run = run_roll },
+	VERB(UNDO) = { "undo", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .takes_way = true, .run = run_undo },
+	VERB(STATUS) = { "status", VERB_SERVICE_OR_ALL, .run = run_status },
+	VERB(LIST) = { "list", VERB_NO_SERVICE, .run = run_list },
+	VERB(CHECK) = { "check", VERB_NO_SERVICE, .run = check_run },
+	VERB(SAVE) = { "save", VERB_SERVICE, VERB_FILE, "save came without a file to write to", .run = run_save },
+	VERB(PLAN) = { "plan", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .run = run_plan },
+	VERB(IMAGES_LIST) = { "images list", VERB_NAME_OR_ALL, .run = images_list },
+	VERB(IMAGES_SHOW) = { "images show", VERB_NAME, .run = images_show },
+	VERB(IMAGES_VERIFY) = { "images verify", VERB_NAME, .run = images_verify },
+	VERB(IMAGES_GC) = { "images gc", VERB_NAME_OR_ALL, .run = images_gc },
+	VERB(PACK) = { "pack", VERB_SERVICE, .run = run_pack },
+};
+
+#define N_VERBS (sizeof(verbs) / sizeof(*verbs))
+
+const struct verb *verb_find(int number)
+{
+	return number > 0 && (size_t)number < N_VERBS && verbs[number].run ? &verbs[number] : NULL;
+}
+
+const struct verb *verb_next(const struct verb *verb)
+{
+	const struct verb *next = verb ? verb + 1 : verbs;
+
+	while (next < verbs + N_VERBS && !next->run)
+		next++;
+	return next < verbs + N_VERBS ? next : NULL;
+}
+
+/* ---- a request ---- */
+
+/* Return: false if the request is about a service that does not exist, and @asker was told. */
+static bool find_service(struct verb_call *call)
+{
+	const struct request *request = call->request;
+	enum verb_service wants = request->verb->service;
+	struct why why = { 0 };
+	char text[256];
+
+	if (!*request->service || wants == VERB_NAME || wants == VERB_NAME_OR_ALL)
 		return true;
-	why_set(why, 0, "roll and plan need a version");
+	call->service = registry_find(call->registry, request->service, &why);
+	if (call->service)
+		return true;
+	snprintf(text, sizeof(text), "there is no service %s", request->service);
+	asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_NO_SUCH_SERVICE,
+						    .text = text,
+						    .cause = why.text,
+						    .next = "upgradectl list shows the services" });
 	return false;
 }
 
-void verbs_handle(struct client *client, const Upgraded__Wire__Request *request, struct wire_fds *fds)
+struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Request *wire, struct wire_fds *fds,
+			 struct asker *asker)
 {
-	struct registry *registry = client->registry;
-	struct why why = { 0 };
+	struct request request;
+	struct refusal refusal;
+	struct verb_call call = { .registry = registry, .request = &request, .fds = fds, .asker = asker };
 
-	if (request->protocol != WIRE_PROTOCOL) {
-		why_set(&why, 0, "upgradectl speaks protocol %u, upgraded speaks %u", request->protocol, WIRE_PROTOCOL);
-		client_answer(client, WIRE_EXIT_ERROR, "upgradectl and upgraded are of different versions", why.text,
-		       "install both from one release");
-		return;
+	if (request_parse(wire, fds->n, &request, &refusal) < 0) {
+		asker_answer(asker, &refusal.answer);
+		return NULL;
 	}
-	if (!version_is_fit(request, &why)) {
-		client_answer(client, WIRE_EXIT_USAGE, "that is no version name", why.text, NULL);
-		return;
-	}
-	switch ((int)request->verb) {
-	case UPGRADED__WIRE__VERB__VERB_STATUS:
-		if (*request->service) {
-			handle_service_verb(client, request, fds);
-			break;
-		}
-		/* fall through */
-	case UPGRADED__WIRE__VERB__VERB_LIST:
-		if (registry_scan(registry, &why) < 0)
-			client_answer(client, WIRE_EXIT_ERROR, "the services cannot be listed", why.text,
-			       "is the configuration directory there?");
-		else
-			answer_statuses(client, NULL);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_CHECK:
-		check_start(client);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_LIST:
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW:
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY:
-	case UPGRADED__WIRE__VERB__VERB_IMAGES_GC:
-		client->images = images_call_start(registry, request, &client->asker);
-		break;
-	case UPGRADED__WIRE__VERB__VERB_START:
-	case UPGRADED__WIRE__VERB__VERB_STOP:
-	case UPGRADED__WIRE__VERB__VERB_ROLL:
-	case UPGRADED__WIRE__VERB__VERB_UNDO:
-	case UPGRADED__WIRE__VERB__VERB_SAVE:
-	case UPGRADED__WIRE__VERB__VERB_PLAN:
-	case UPGRADED__WIRE__VERB__VERB_PACK:
-		handle_service_verb(client, request, fds);
-		break;
-	default:
-		client_answer(client, WIRE_EXIT_USAGE, "upgraded does not know this verb", NULL,
-		       "install upgradectl and upgraded from one release");
-	}
+	if (!find_service(&call))
+		return NULL;
+	asker->wait_commit = request.wait_commit;
+	return request.verb->run(&call);
 }
