@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* The one answer to whoever asked, and what it says of a roll. */
+#include "tests/supervisor/asked.h"
+
+TestSuite(answer, .timeout = 20);
+
+static struct answer of(struct roll_result *roll, enum roll_outcome outcome, char *text)
+{
+	roll->outcome = outcome;
+	roll->over = true;
+	roll->way_back = "parked";
+	snprintf(roll->from, sizeof(roll->from), "v1");
+	snprintf(roll->to, sizeof(roll->to), "v2");
+	return answer_of_roll("web", roll, text);
+}
+
+static void says(enum roll_outcome outcome, enum wire_exit code, const char *words, const char *next)
+{
+	struct roll_result roll = { .cause = { .text = "the cause" } };
+	char text[ANSWER_TEXT_BYTES];
+	struct answer answer = of(&roll, outcome, text);
+
+	cr_assert_eq(answer.code, code, "%s", roll_outcome_name(outcome));
+	cr_assert_str_eq(answer.text, words);
+	cr_assert_str_eq(answer.next, next);
+	cr_assert_str_eq(answer.cause, "the cause");
+	cr_assert_eq(answer.roll, &roll);
+}
+
+Test(answer, says_what_came_of_a_roll)
+{
+	says(ROLL_IS_DONE, WIRE_EXIT_DONE, "web: version v2 serves", "");
+	says(ROLL_IS_REFUSED, WIRE_EXIT_REFUSED, "web: the roll to v2 was refused; nothing was touched",
+	     "mend the cause and roll again");
+	says(ROLL_IS_ABORTED, WIRE_EXIT_ROLLED_BACK, "web: the roll to v2 was called off before it committed; nothing was lost",
+	     "mend the cause and roll again");
+	says(ROLL_IS_BACK_LIVE, WIRE_EXIT_ROLLED_BACK,
+	     "web: version v2 was left again with all its state: the version before serves",
+	     "mend the cause before you roll again");
+	says(ROLL_IS_BACK_PARKED, WIRE_EXIT_ROLLED_BACK,
+	     "web: version v2 failed after it had taken over; the version before came back from memory",
+	     "what was written in between is lost; mend the cause before you roll again");
+	says(ROLL_IS_BACK_IMAGE, WIRE_EXIT_ROLLED_BACK,
+	     "web: version v2 failed after it had taken over; the version before came back from its image",
+	     "what was written in between is lost; mend the cause before you roll again");
+	says(ROLL_IS_COLD, WIRE_EXIT_WAY_BACK_FAILED,
+	     "web: the roll to v2 failed and no way back was left; the version before was started empty",
+	     "its state and connections are lost; see the log for why the way back failed");
+	says(ROLL_IS_FAILED, WIRE_EXIT_WAY_BACK_FAILED,
+	     "web: the roll to v2 failed, no way back was left, and the version before does not start",
+	     "start it by hand: upgradectl start SERVICE VERSION");
+}
+
+Test(answer, says_at_the_commit_that_the_new_version_serves)
+{
+	struct roll_result roll = { .to = "v2", .outcome = ROLL_IS_FAILED, .way_back = "parked" };
+	char text[ANSWER_TEXT_BYTES];
+
+	cr_assert_eq(answer_of_roll("web", &roll, text).code, WIRE_EXIT_DONE);
+	cr_assert_str_eq(text, "web: version v2 serves");
+}
+
+Test(answer, says_that_nothing_is_lost_with_a_journal)
+{
+	struct roll_result roll = { .journal = true };
+	char text[ANSWER_TEXT_BYTES];
+
+	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, text).next, "nothing is lost"));
+	cr_assert(strstr(of(&roll, ROLL_IS_BACK_IMAGE, text).next, "nothing is lost"));
+	cr_assert(strstr(of(&roll, ROLL_IS_COLD, text).next, "are lost"), "a cold start has no use for a journal");
+}
+
+Test(answer, says_why_a_required_image_is_not_there)
+{
+	struct roll_result roll = { .image_missed = { .text = "the disk is full" } };
+	char text[ANSWER_TEXT_BYTES];
+	struct answer answer = of(&roll, ROLL_IS_DONE, text);
+
+	cr_assert_eq(answer.code, WIRE_EXIT_DONE);
+	cr_assert_str_eq(answer.cause, "the disk is full");
+	cr_assert_str_eq(text, "web: version v2 serves, but the image that was required could not be taken; the way back is parked");
+	answer = of(&roll, ROLL_IS_BACK_PARKED, text);
+	cr_assert_eq(answer.code, WIRE_EXIT_ROLLED_BACK);
+}
+
+Test(answer, leaves_out_what_there_is_not)
+{
+	struct answer answer = { .code = WIRE_EXIT_BUSY, .text = "busy" };
+	struct answer_message message;
+
+	answer_pack(&answer, &message);
+	cr_assert_eq(message.result.code, WIRE_EXIT_BUSY);
+	cr_assert_str_eq(message.result.text, "busy");
+	cr_assert_str_eq(message.result.cause, "");
+	cr_assert_str_eq(message.result.next, "");
+	cr_assert_str_eq(message.result.serving, "");
+	cr_assert(!message.result.roll && !message.result.n_log_lines && !message.result.n_services);
+}
+
+Test(answer, lists_the_last_lines_the_oldest_first)
+{
+	struct lines lines = { .text = { "third", "first", "second" }, .first = 1, .n = 2 };
+	struct answer answer = { .lines = &lines };
+	struct answer_message message;
+
+	answer_pack(&answer, &message);
+	cr_assert_eq(message.result.n_log_lines, 2);
+	cr_assert_str_eq(message.result.log_lines[0], "first");
+	cr_assert_str_eq(message.result.log_lines[1], "second");
+	lines = (struct lines){ .first = INSTANCE_LINES - 1, .n = INSTANCE_LINES };
+	snprintf(lines.text[INSTANCE_LINES - 1], sizeof(lines.text[0]), "oldest");
+	snprintf(lines.text[INSTANCE_LINES - 2], sizeof(lines.text[0]), "newest");
+	answer_pack(&answer, &message);
+	cr_assert_eq(message.result.n_log_lines, INSTANCE_LINES);
+	cr_assert_str_eq(message.result.log_lines[0], "oldest");
+	cr_assert_str_eq(message.result.log_lines[INSTANCE_LINES - 1], "newest");
+}
+
+Test(answer, reports_a_roll_with_its_own_lines)
+{
+	struct lines lines = { .text = { "of the process" }, .n = 1 };
+	struct roll_result roll = { .lines = { .text = { "of the roll" }, .n = 1 }, .records = 7, .over = true,
+				    .outcome = ROLL_IS_ABORTED, .way_back = "none", .started_s = 86400 };
+	struct answer answer = { .lines = &lines, .roll = &roll };
+	struct answer_message message;
+
+	answer_pack(&answer, &message);
+	cr_assert(message.result.roll == &message.report && message.report.records == 7);
+	cr_assert_str_eq(message.report.outcome, "aborted");
+	cr_assert_str_eq(message.report.started, "1970-01-02T00:00:00Z");
+	cr_assert_eq(message.result.n_log_lines, 1);
+	cr_assert_str_eq(message.result.log_lines[0], "of the roll");
+	cr_assert_str_eq(message.report.log_lines[0], "of the roll");
+}
+
+Test(answer, says_how_far_a_roll_is_that_is_not_over)
+{
+	struct roll_result roll = { .way_back = "none" };
+	struct answer answer = { .roll = &roll };
+	struct answer_message message;
+
+	answer_pack(&answer, &message);
+	cr_assert_str_eq(message.report.outcome, "under way");
+	roll.commit_us = 1;
+	answer_pack(&answer, &message);
+	cr_assert_str_eq(message.report.outcome, "committed");
+}
+
+Test(answer, carries_lists_along)
+{
+	Upgraded__Wire__SaveReport save = UPGRADED__WIRE__SAVE_REPORT__INIT;
+	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
+	struct answer answer = { .code = WIRE_EXIT_DONE, .text = "saved", .with = &with };
+	struct answer_message message;
+
+	with.save = &save;
+	with.code = 99;
+	answer_pack(&answer, &message);
+	cr_assert(message.result.save == &save && message.result.code == WIRE_EXIT_DONE);
+}
+
+Test(answer, tells_progress_with_the_time_since_it_began)
+{
+	uint64_t now = 5000;
+	struct asked asked;
+
+	clock_fake(&now);
+	asked_init(&asked);
+	asker_progress(&asked.asker, "start", 7, "warming up", 2000);
+	asker_progress(NULL, "start", 7, "warming up", 2000);
+	cr_assert_eq(asked.progresses, 1);
+	clock_fake(NULL);
+}
