@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An answer is made of what lies on disk at that moment. Only verify takes time: images are gone through one by one, each read by
- * a child process, and the client may leave at any moment.
+ * An answer is made of what lies on disk at that moment. Only verify takes time: it goes through the images one by one, a child
+ * process reads each of them, and the client may leave at any moment.
  */
 #include "supervisor/control/images.h"
 
@@ -26,9 +26,9 @@ struct images_call {
 	char service[UNIT_NAME_MAX + 1]; /* "": all */
 	uint64_t generation;             /* 0: all, or the newest */
 	struct image_list list;
-	struct image_info *told;         /* as many as the list has */
+	struct image_info *told;         /* has room for all of the list */
 	size_t n_told;
-	size_t at;                       /* verify: the one that is read */
+	size_t at;                       /* verify: the one that is being read */
 	struct checksum_job sums;
 };
 
@@ -44,6 +44,7 @@ static void tell_image(struct images_call *call, const struct image_entry *entry
 	image_info_init(&call->told[call->n_told++], entry, is_busy(call, entry));
 }
 
+/* Send @half with the images told so far, as many as one message has room for. */
 static void answer(struct images_call *call, const struct answer *half)
 {
 	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
@@ -99,21 +100,17 @@ static void show(struct images_call *call)
 
 static void verify_next(struct images_call *call);
 
-static void check_files(struct image_info *told, const struct images_call *call, const struct image *image, int rc, struct why *why)
+static void check_files(const struct images_call *call, const struct image *image, int rc, struct why *why)
 {
+	struct image_info *info = &call->told[call->at];
 	bool summed = image->n_files > 0;
 
 	for (size_t i = 0; rc == 0 && i < image->n_files; i++) {
 		rc = image_file_compare(image, i, &call->sums.entries[i], why);
 		summed &= image->files[i].is_summed;
 	}
-	image_info_add_check(told, "files", rc, why,
-		  summed ? "every checksum is right" : "every size is right; there was no time for checksums");
-}
-
-static pid_t parked_pid(const struct images_call *call, const struct image_entry *entry)
-{
-	return service_images_parked(registry_known(call->registry, entry->service), entry->generation);
+	image_info_add_check(info, "files", rc, why,
+			     summed ? "every checksum is right" : "every size is right; there was no time for checksums");
 }
 
 static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_why)
@@ -121,15 +118,15 @@ static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_
 	struct images_call *call = sums->owner;
 	const struct image_entry *entry = &call->list.entries[call->at];
 	const struct image *image = entry->image;
-	struct image_info *told = &call->told[call->at];
-	pid_t parked = parked_pid(call, entry);
+	struct image_info *info = &call->told[call->at];
+	pid_t parked = service_images_parked(registry_known(call->registry, entry->service), entry->generation);
 	struct why why = *sums_why;
 
-	check_files(told, call, image, rc, &why);
-	image_info_add_check(told, "needed files", pins_check(&image->pins, &why), &why,
+	check_files(call, image, rc, &why);
+	image_info_add_check(info, "needed files", pins_check(&image->pins, &why), &why,
 			     "executable, libraries and open files are unchanged");
-	image_info_add_check(told, "pid", image_check_pids(image, parked, &why), &why,
-		  parked ? "it is the parked process's, which is ended first" : "it is free");
+	image_info_add_check(info, "pid", image_check_pids(image, parked, &why), &why,
+			     parked ? "it is the parked process's, which is ended first" : "it is free");
 	call->at++;
 	verify_next(call);
 }
@@ -162,17 +159,17 @@ static void verify_next(struct images_call *call)
 
 	for (; call->at < call->list.n; call->at++) {
 		const struct image_entry *entry = &call->list.entries[call->at];
-		struct image_info *told = &call->told[call->at];
+		struct image_info *info = &call->told[call->at];
 		struct why why = entry->why;
 
 		tell_image(call, entry);
-		told->message.restorable = true;
-		if (!image_info_add_check(told, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read"))
+		info->message.restorable = true;
+		if (!image_info_add_check(info, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read"))
 			continue;
-		image_info_add_check(told, "criu", registry->criu_ok ? 0 : -ENOENT, &registry->criu_detail, "it works here");
+		image_info_add_check(info, "criu", registry->criu_ok ? 0 : -ENOENT, &registry->criu_detail, "it works here");
 		if (sums_begin(call, entry->image, &why) == 0)
 			return;
-		image_info_add_check(told, "files", -EIO, &why, "");
+		image_info_add_check(info, "files", -EIO, &why, "");
 	}
 	verify_end(call);
 }
@@ -193,7 +190,7 @@ static void gc_answer(struct images_call *call, const struct removed *removed, i
 	answer(call, &(struct answer){ .code = r < 0 ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE, .text = text, .cause = why->text });
 }
 
-/* One that was named goes whatever the limits say, unless a roll may need it. */
+/* An image that was named goes whatever the limits say, unless a roll may need it. */
 static void gc_one(struct images_call *call)
 {
 	struct image_entry *entry = &call->list.entries[0];
@@ -215,34 +212,42 @@ static void gc_one(struct images_call *call)
 	gc_answer(call, &removed, r, &why);
 }
 
+/* Remove what is beyond the limits of one service, the oldest first. @part: its images. */
+static int gc_service(struct images_call *call, struct image_list *part, struct removed *removed, struct why *why)
+{
+	const struct service *service = registry_known(call->registry, part->entries->service);
+	struct image_limits limits = service_images_limits(service);
+	struct image_set busy = service_images_busy(service);
+	int r = 0;
+
+	image_store_judge(part, &limits, &busy, (int64_t)time(NULL));
+	for (size_t i = part->n; r == 0 && i > 0; i--) {
+		struct image_entry *entry = &part->entries[i - 1];
+
+		if (entry->verdict < IMAGE_TOO_MANY || (r = image_entry_remove(entry, why)) < 0) {
+			removed->stay++;
+			continue;
+		}
+		removed->n++;
+		removed->bytes += entry->size_bytes;
+		tell_image(call, entry);
+	}
+	return r;
+}
+
 static void gc(struct images_call *call)
 {
 	struct removed removed = { 0 };
 	struct why why = { 0 };
-	time_t now = time(NULL);
 	int r = 0;
 
-	/* Judged service by service: the list is in the order of their names. */
-	for (size_t i = 0, next; i < call->list.n; i = next) {
+	/* The list is in the order of the services' names. */
+	for (size_t i = 0; r == 0 && i < call->list.n;) {
 		struct image_list part = { .entries = &call->list.entries[i] };
-		const struct service *service = registry_known(call->registry, part.entries->service);
-		struct image_limits limits = service_images_limits(service);
-		struct image_set busy = service_images_busy(service);
 
-		for (next = i; next < call->list.n && strcmp(call->list.entries[next].service, part.entries->service) == 0; next++)
+		for (; i < call->list.n && strcmp(call->list.entries[i].service, part.entries->service) == 0; i++)
 			part.n++;
-		image_store_judge(&part, &limits, &busy, (int64_t)now);
-		for (size_t k = part.n; r == 0 && k > 0; k--) {
-			struct image_entry *entry = &part.entries[k - 1];
-
-			if (entry->verdict < IMAGE_TOO_MANY || (r = image_entry_remove(entry, &why)) < 0) {
-				removed.stay++;
-				continue;
-			}
-			removed.n++;
-			removed.bytes += entry->size_bytes;
-			tell_image(call, entry);
-		}
+		r = gc_service(call, &part, &removed, &why);
 	}
 	gc_answer(call, &removed, r, &why);
 }

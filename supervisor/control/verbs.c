@@ -12,12 +12,27 @@
 
 /* ---- list and status ---- */
 
+/* @only: NULL: all. @statuses, @list: have room for all. Return: how many there are. */
+static size_t fill_statuses(const struct registry *registry, const struct service *only, struct status *statuses,
+			    Upgraded__Wire__ServiceStatus **list)
+{
+	size_t n = 0;
+
+	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s)) {
+		if (only && s != only)
+			continue;
+		service_status(s, &statuses[n]);
+		list[n] = &statuses[n].message;
+		n++;
+	}
+	return n;
+}
+
 static void answer_statuses(const struct verb_call *call)
 {
 	const struct registry *registry = call->registry;
-	const struct service *only = call->service;
 	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
-	struct answer answer = { .with = &with };
+	struct answer answer = { .code = WIRE_EXIT_ERROR, .text = "out of memory" };
 	struct status *statuses;
 	size_t n = 0;
 
@@ -25,17 +40,12 @@ static void answer_statuses(const struct verb_call *call)
 		n++;
 	statuses = calloc(n + 1, sizeof(*statuses));
 	with.services = calloc(n + 1, sizeof(*with.services));
-	for (const struct service *s = registry_next(registry, NULL); statuses && with.services && s; s = registry_next(registry, s)) {
-		if (only && s != only)
-			continue;
-		service_status(s, &statuses[with.n_services]);
-		with.services[with.n_services] = &statuses[with.n_services].message;
-		with.n_services++;
+	if (statuses && with.services) {
+		bool idle = call->service && service_is_idle(call->service);
+
+		with.n_services = fill_statuses(registry, call->service, statuses, with.services);
+		answer = (struct answer){ .code = idle ? WIRE_EXIT_NOT_RUNNING : WIRE_EXIT_DONE, .with = &with };
 	}
-	if (only && service_is_idle(only))
-		answer.code = WIRE_EXIT_NOT_RUNNING;
-	if (!statuses || !with.services)
-		answer = (struct answer){ .code = WIRE_EXIT_ERROR, .text = "out of memory" };
 	asker_answer(call->asker, &answer);
 	for (size_t i = 0; i < with.n_services; i++)
 		status_done(&statuses[i]);

@@ -115,8 +115,8 @@ static void undo_by_rung(struct service *service, enum roll_rung rung, struct as
 	if (!roll || !roll_is_baking(roll)) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = "nothing was touched; upgradectl undo without --way goes back with all "
-							 "state" },
+						 .next = "nothing was touched; upgradectl undo without --way goes back "
+							 "with all state" },
 			       "%s: a version is parked or an image within the bake of its roll only", service->name);
 		return;
 	}
@@ -138,8 +138,8 @@ static void undo_in_bake(struct service *service, const struct roll_request *req
 	if (*request->version && strcmp(request->version, from) != 0) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = "nothing was touched; wait for the end of the bake, or undo without "
-							 "--to first" },
+						 .next = "nothing was touched; wait for the end of the bake, or undo "
+							 "without --to first" },
 			       "%s: within the bake undo goes to version %s, not to %s", service->name, from, request->version);
 		return;
 	}

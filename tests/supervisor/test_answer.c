@@ -78,7 +78,8 @@ Test(answer, says_why_a_required_image_is_not_there)
 
 	cr_assert_eq(answer.code, WIRE_EXIT_DONE);
 	cr_assert_str_eq(answer.cause, "the disk is full");
-	cr_assert_str_eq(text, "web: version v2 serves, but the image that was required could not be taken; the way back is parked");
+	cr_assert_str_eq(text,
+			 "web: version v2 serves, but the image that was required could not be taken; the way back is parked");
 	answer = of(&roll, ROLL_IS_BACK_PARKED, text);
 	cr_assert_eq(answer.code, WIRE_EXIT_ROLLED_BACK);
 }
