@@ -9,8 +9,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-/* ---- check ---- */
-
+/* One `check`, while CRIU is being tried. */
 struct check_call {
 	struct errand errand;
 	struct registry *registry;
@@ -18,6 +17,7 @@ struct check_call {
 	struct probe probe;
 };
 
+/* What was found so far. */
 struct checks {
 	Upgraded__Wire__Check entries[8], *list[8];
 	struct why details[8];
@@ -53,7 +53,7 @@ static bool check_services(struct registry *registry, struct why *detail)
 	return true;
 }
 
-/* Images of root's processes are what the probe tries; of another user's they need more. */
+/* The probe tries an image of a root process; to restore another user's process takes a further capability. */
 static bool check_users(struct registry *registry, struct why *detail)
 {
 	const char *whose = NULL;
@@ -86,7 +86,7 @@ static bool check_sock_diag(const struct registry *registry, struct why *detail)
 	return true;
 }
 
-/* ---- the answer ---- */
+/* ---- the call ---- */
 
 static void answer_checks(struct check_call *call, bool criu_ok, const struct why *criu_detail)
 {

@@ -14,7 +14,7 @@ static void client_watch(struct client *client)
 	source_set(&client->source, EPOLLIN | (outbox_is_empty(&client->outbox) ? 0u : (uint32_t)EPOLLOUT));
 }
 
-/* Never frees the client: whoever answers may still be using it. A peer that is gone shows as EPOLLHUP. */
+/* Never frees the client, as the caller may still be using it. That the peer is gone comes as EPOLLHUP. */
 static void client_send(struct client *client, const Upgraded__Wire__ControlMessage *message)
 {
 	if (outbox_send(&client->outbox, client->fd, &message->base, NULL, 0, NULL) < 0)

@@ -19,8 +19,8 @@ struct client {
 	struct outbox outbox;
 	struct asker asker;
 	struct errand *errand; /* goes on for it; NULL: nothing does */
-	bool asked;   /* its one request is being worked on */
-	bool closing; /* the result is sent or queued: nothing more will come */
+	bool asked;            /* its one request has come */
+	bool closing;          /* the result is sent or queued: nothing more goes out */
 };
 
 /**

@@ -25,6 +25,7 @@ static void accept_again(struct control *control)
 	source_set(&control->source, control->n_clients < CLIENTS_MAX ? (uint32_t)EPOLLIN : 0u);
 }
 
+/* Frees @client. */
 static void drop(struct control *control, struct client *client)
 {
 	struct client **link = &control->clients;
@@ -37,7 +38,7 @@ static void drop(struct control *control, struct client *client)
 	accept_again(control);
 }
 
-/* Who connects and says nothing must not keep others out: the one that has been silent longest makes room. */
+/* A client that connects and asks nothing must not keep others out: the one that has been silent longest makes room. */
 static void make_room(struct control *control)
 {
 	struct client *silent = NULL;
@@ -51,7 +52,7 @@ static void make_room(struct control *control)
 	drop(control, silent);
 }
 
-/* The socket's mode keeps others out; this is for a directory somebody opened too wide. */
+/* The socket's mode keeps other users out already; this check is for a socket whose mode somebody has changed. */
 static bool may_ask(int fd)
 {
 	struct ucred peer;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ANSWER_BYTES (WIRE_MESSAGE_MAX - 8192u) /* for images; the rest of the answer needs little */
+#define ANSWER_BYTES (WIRE_MESSAGE_MAX - 8192u) /* of one message that images may take; the rest of an answer needs little */
 
 static void tell_state(struct image_info *info, const struct image_entry *entry, bool busy)
 {
