@@ -10,9 +10,11 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 {
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
-	bool by_call = roll == member->back && service->bake_call.asker;
+	/* A roll that begins is not the member's yet: any roll beside the member's own is the one backward. */
+	bool is_back = member->roll && member->roll != roll;
+	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
-	asker_progress(by_call ? service->bake_call.asker : service->asker, phase, pid, text, roll_begun_us(roll));
+	asker_progress(asker, phase, pid, text, roll_begun_us(roll));
 }
 
 void service_on_roll_commit(struct roll *roll)
