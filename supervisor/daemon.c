@@ -22,6 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define IMAGES_GC_US (3600 * USEC_PER_SEC)
+#define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
+
 struct supervisor {
 	struct registry registry;
 	struct graveyard graveyard;
@@ -32,14 +35,13 @@ struct supervisor {
 	int signals, run_lock, state_lock;
 	struct source signal_source;
 	char *control_path, *images_root;
-	struct timer look_again, images_gc;
+	struct timer look_again; /* at the end: have all services ended? */
+	struct timer images_gc;
 	struct why why;
 	bool ending;
 };
 
-#define IMAGES_GC_US (3600 * USEC_PER_SEC)
-
-/* Images grow old without anything happening to their services. */
+/* Images grow too old while nothing happens to their services. */
 static void on_images_gc(struct timer *timer)
 {
 	struct supervisor *supervisor = container_of(timer, struct supervisor, images_gc);
@@ -48,9 +50,7 @@ static void on_images_gc(struct timer *timer)
 	timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + IMAGES_GC_US, on_images_gc);
 }
 
-#define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
-
-/* A roll under way goes to its end first, whichever that is: it is bounded, and ends with one version that is whole. */
+/* A roll under way goes to its end first, whichever that is: a roll is bounded in time, and leaves one version that is whole. */
 static void end_services(struct timer *timer)
 {
 	struct supervisor *supervisor = container_of(timer, struct supervisor, look_again);
@@ -114,7 +114,7 @@ static int make_dir(const char *path, mode_t mode, struct why *why)
 	return 0;
 }
 
-/* Both places are one daemon's: another would take images under way for leftovers of a dead one. */
+/* No two daemons share a folder: the second would take the first one's half images for leftovers, and remove them. */
 static int take_lock(const char *dir, const char *name, int *ret_lock, struct why *why)
 {
 	char path[4096];
@@ -192,14 +192,15 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.site.imaging = &imaging_criu;
 	spawner_init(&supervisor->spawner, registry->host.site.loop);
 	registry->host.origin = &supervisor->spawner.origin;
-	/* Unique over restarts, which may be several in a second, and below 2^56, as the commit word has no more room. */
+	/* Generations are unique over restarts of the daemon, which may be several in a second, and below 2^56: the commit word has
+	 * no more room. */
 	clock_gettime(CLOCK_REALTIME, &now);
 	registry->host.generation = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
 	registry->work_dir = config->state_dir;
 	(void)registry_scan(registry, &detail);
 	on_images_gc(&supervisor->images_gc);
 	registry->criu_path = config->criu_path;
-	/* Whether images work is known before the first roll could need one. */
+	/* Requests wait until it is known whether images work: a roll may need one. */
 	probe_init(&supervisor->probe, supervisor);
 	if (probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed,
 			&detail) < 0) {
@@ -239,7 +240,7 @@ int daemon_run(const struct daemon_config *config, struct why *why)
 	struct supervisor supervisor = { .signals = -1, .run_lock = -1, .state_lock = -1 };
 	int r;
 
-	/* Processes whose parent was ours and died become ours, and are reaped (strays.h). */
+	/* Orphans of our services become our children, and are reaped (strays.h). */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	fd_raise_limit();
 	probe_init(&supervisor.probe, &supervisor);

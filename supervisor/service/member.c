@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
 #include <inttypes.h>
