@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of descriptors that move, by (name, tag) and by number, and their way over the channel. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

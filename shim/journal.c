@@ -7,7 +7,7 @@
 #include "shim/journal.h"
 
 #include "shim/conn.h"
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 #include "statefmt/statefmt.h"
 #include "wire/journal.h"
 

@@ -10,7 +10,7 @@
 #include "shim/refs.h"
 
 #include "base/why.h"
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include <errno.h>
 #include <stdio.h>

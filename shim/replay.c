@@ -10,7 +10,7 @@
 
 #include "shim/conn.h"
 #include "shim/counters.h"
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/fd.h"
 

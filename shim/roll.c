@@ -9,7 +9,7 @@
  * Until the commit word says otherwise this process is the one that has the state, so each wait before that ends by itself: at the
  * deadline, or when the supervisor vanishes, it takes the word to ABORTED and serves on.
  */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

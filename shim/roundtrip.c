@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The round trip: before it takes over, the new version saves what it has loaded, migrated back to the versions it came in. Equal
  * sets of records prove that going back will lose nothing; unequal ones stop the roll while old still has everything. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "statefmt/compare.h"
 

@@ -6,7 +6,7 @@
  * hold, and CRIU refuses an epoll set with a registration it cannot attribute. So registrations are read from
  * /proc/self/fdinfo, deleted, and put back on resume; /dev/null keeps each number taken meanwhile.
  */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/fd.h"
 

@@ -2,7 +2,7 @@
 /* Timers that tick, over an image. The kernel does not start a periodic timerfd again before its last tick was read, and nobody
  * reads while the process lies parked: in the image stands a timer that is not running, and so it comes back. So what ran
  * before is started again if it does not run after. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include <errno.h>
 #include <stdlib.h>

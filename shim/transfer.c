@@ -4,7 +4,7 @@
  * The side that knows the newer schema migrates. Going up that is the reader, who was built later. Going down it is the writer: the
  * version that is being left knows how its records looked before, the one that takes over never heard of them.
  */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

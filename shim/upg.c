@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of an application under its supervisor: open, receive, ready, dispatch. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

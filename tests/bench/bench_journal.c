@@ -4,7 +4,7 @@
  * change costs is fresh memory for the log. */
 #include "base/clock.h"
 #include "base/fd.h"
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/bench.pb-c.h"
 

@@ -4,7 +4,7 @@
 
 #include "tests/shim/app.h"
 
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #define FAKE_PATIENCE_MS 20000
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Graphs through the whole way: save callbacks into a stream in memory, load callbacks out of it. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

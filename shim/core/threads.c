@@ -7,7 +7,7 @@
  * until everyone stands or the deadline passes. The relaxed load is enough because the mutex orders everything that
  * matters: the state a thread wrote before it stood is seen by who found it standing.
  */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A slow start that gets on says so, and nobody takes it for one that hangs. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 

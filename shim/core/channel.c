@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The application's end of its channel to the supervisor: one message in, one message out, each with a deadline. */
-#include "shim/shim.h"
+#include "shim/core/upg.h"
 
 #include "base/clock.h"
 
