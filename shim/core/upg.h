@@ -6,7 +6,7 @@
 
 #include "base/why.h"
 #include "shim/journal.h"
-#include "shim/refs.h"
+#include "shim/state/refs.h"
 #include "shim/replay.h"
 #include "statefmt/statefmt.h"
 #include "wire/commit.h"

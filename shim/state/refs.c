@@ -7,7 +7,7 @@
  * object before it came is noted in a list of the array's entry and served when it comes; notes are used again, so a graph
  * without forward references needs none.
  */
-#include "shim/refs.h"
+#include "shim/state/refs.h"
 
 #include "base/why.h"
 #include "shim/core/upg.h"
