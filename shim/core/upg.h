@@ -5,9 +5,9 @@
 #include "shim/upgrade.h"
 
 #include "base/why.h"
-#include "shim/journal.h"
+#include "shim/journal/memory.h"
 #include "shim/state/refs.h"
-#include "shim/replay.h"
+#include "shim/journal/replay.h"
 #include "statefmt/statefmt.h"
 #include "wire/commit.h"
 #include "wire/wire.h"

@@ -7,9 +7,9 @@
  * the one that counts. Bytes are received to where the count of those before them says, so however a crash falls, the
  * kernel's count and the description find them.
  */
-#include "shim/conn.h"
+#include "shim/journal/conn.h"
 
-#include "shim/counters.h"
+#include "shim/journal/counters.h"
 #include "shim/core/upg.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "shim/journal.h"
+#include "shim/journal/memory.h"
 #include "shim/upgrade.h"
 
 #include <stddef.h>

@@ -7,7 +7,7 @@
  * bytes_received, and SIOCINQ leaves it out whether it was read or not: so from the moment it has come, which the state
  * tells, `read` is one too large. The kernel is asked before and after, as packets come between the calls.
  */
-#include "shim/counters.h"
+#include "shim/journal/counters.h"
 
 #include <errno.h>
 #include <linux/sockios.h>

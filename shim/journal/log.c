@@ -4,9 +4,9 @@
  * Changes of a request are packed and migrated as they are marked, into memory of the connection's own. When the request
  * is done, they are copied behind the log's head in one piece, and one store of the head puts them into effect.
  */
-#include "shim/journal.h"
+#include "shim/journal/memory.h"
 
-#include "shim/conn.h"
+#include "shim/journal/conn.h"
 #include "shim/core/upg.h"
 
 #include <errno.h>

@@ -4,9 +4,9 @@
  * Only the process that writes gives memory out, so who has what is kept in its own memory and dies with it. Fresh pages
  * are asked for in larger pieces just before they are written: a page fault costs ten times as much.
  */
-#include "shim/journal.h"
+#include "shim/journal/memory.h"
 
-#include "shim/conn.h"
+#include "shim/journal/conn.h"
 #include "shim/core/upg.h"
 #include "statefmt/statefmt.h"
 #include "wire/journal.h"

@@ -5,7 +5,7 @@
  * against its checksum: a damaged journal is found out before a single change is applied. Records have no checksums, as
  * they change with every request; what they say must fit the kernel's counters and their own buffers.
  */
-#include "shim/journal.h"
+#include "shim/journal/memory.h"
 
 #include <errno.h>
 #include <stdlib.h>

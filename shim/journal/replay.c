@@ -6,10 +6,10 @@
  * journal, and connections that have moved are reset. Then come the descriptors, then the changes, in the order of their
  * effects, and last the connections that the successor had accepted, which may rely on the changes.
  */
-#include "shim/replay.h"
+#include "shim/journal/replay.h"
 
-#include "shim/conn.h"
-#include "shim/counters.h"
+#include "shim/journal/conn.h"
+#include "shim/journal/counters.h"
 #include "shim/core/upg.h"
 
 #include "base/fd.h"
