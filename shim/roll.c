@@ -23,7 +23,7 @@ static int send_quiesced(struct upg *upg, uint64_t since_us)
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
 
 	quiesced.nanoseconds = (clock_now_us() - since_us) * 1000;
-	return channel_send(upg, &message, NULL, 0, 0);
+	return channel_say(upg->channel, &message, &upg->why);
 }
 
 static void send_not_yet(struct upg *upg)
@@ -31,7 +31,7 @@ static void send_not_yet(struct upg *upg)
 	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
 
-	channel_send(upg, &message, NULL, 0, 0);
+	channel_say(upg->channel, &message, &upg->why);
 }
 
 static void send_refused(struct upg *upg)
@@ -41,7 +41,7 @@ static void send_refused(struct upg *upg)
 
 	refused.reason = upg->why.text;
 	refused.reader_gone = upg->reader_gone;
-	channel_send(upg, &message, NULL, 0, 0);
+	channel_say(upg->channel, &message, &upg->why);
 }
 
 /* Its at_us: before the first thread was let go, so that nothing this process answers is older. */
@@ -49,7 +49,7 @@ static void send_resumed(struct upg *upg, Upgraded__Wire__Resumed *resumed)
 {
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = resumed);
 
-	channel_send(upg, &message, NULL, 0, 0);
+	channel_say(upg->channel, &message, &upg->why);
 }
 
 static void send_resumed_at(struct upg *upg, uint64_t at_us)
@@ -82,19 +82,22 @@ static int go_on(struct upg *upg)
 
 /* ---- parked ---- */
 
-/* Descriptors back at their numbers, and what the successor left. Return: 0; -errno: this process is of no use any more. */
-static int take_back(struct upg *upg, const Upgraded__Wire__Resume *resume)
+/* Look at the journal that comes with the Resume, if one does. */
+static int look_at_journal(struct upg *upg, const Upgraded__Wire__Resume *resume)
 {
-	int r;
+	FD_CLEANUP int journal_fd = -1;
 
-	/* After an image the channel is a new one, with flags of its own. */
-	r = fd_nonblock(upg->fd, 1);
-	if (r == 0 && resume->journal) {
-		FD_CLEANUP int journal_fd = wire_fds_claim(&upg->message_fds, 0);
+	if (!resume->journal)
+		return 0;
+	journal_fd = channel_claim(upg->channel, 0);
+	return replay_new(upg, journal_fd, &upg->replay);
+}
 
-		r = replay_new(upg, journal_fd, &upg->replay);
-	}
-	wire_fds_close(&upg->message_fds);
+/* Descriptors back at their numbers, and what the successor left. Return: 0; -errno: this process is of no use any more. */
+static int take_back(struct upg *upg)
+{
+	int r = channel_restored(upg->channel);
+
 	if (r == 0)
 		r = fds_receive(upg, UINT64_MAX, upg->replay ? replay_take_fd : shed_restore);
 	if (r == 0 && upg->replay)
@@ -102,13 +105,15 @@ static int take_back(struct upg *upg, const Upgraded__Wire__Resume *resume)
 	return r;
 }
 
-static int resume(struct upg *upg, const Upgraded__Wire__Resume *message)
+/* @r: what came of the look at the journal. */
+static int resume(struct upg *upg, int r)
 {
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
-	int *lost = NULL, r;
+	int *lost = NULL;
 	size_t n_lost = 0;
 
-	r = take_back(upg, message);
+	if (r == 0)
+		r = take_back(upg);
 	if (r == 0)
 		r = shed_undo(upg, &lost, &n_lost);
 	if (r < 0) {
@@ -138,19 +143,16 @@ static int stay_parked(struct upg *upg)
 {
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(upg, UINT64_MAX, &message);
+		int r = channel_receive(upg->channel, UINT64_MAX, &message, &upg->why);
 
 		if (r != CHANNEL_MESSAGE)
 			return UPG_LEAVE;
 		if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME) {
-			Upgraded__Wire__Resume how = UPGRADED__WIRE__RESUME__INIT;
-
-			how.journal = message->resume->journal;
-			/* Its descriptor is claimed before the next message comes. */
-			upgraded__wire__app_message__free_unpacked(message, NULL);
-			return resume(upg, &how);
+			r = look_at_journal(upg, message->resume);
+			channel_free(upg->channel, message);
+			return resume(upg, r);
 		}
-		channel_free(upg, message);
+		channel_free(upg->channel, message);
 	}
 }
 
@@ -165,7 +167,7 @@ static int park(struct upg *upg)
 	journal_leave_all(upg);
 	r = shed_sockets(upg, &parked.fds);
 	if (r == 0)
-		r = channel_send(upg, &message, NULL, 0, 0);
+		r = channel_say(upg->channel, &message, &upg->why);
 	if (r < 0) {
 		send_refused(upg);
 		return UPG_LEAVE;
@@ -188,7 +190,7 @@ static int await_outcome(struct upg *upg, uint64_t deadline_us)
 
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(upg, deadline_us, &message), body;
+		int r = channel_receive(upg->channel, deadline_us, &message, &upg->why), body;
 
 		if (r == CHANNEL_TIMEOUT) {
 			r = settle(upg, &ours);
@@ -201,7 +203,7 @@ static int await_outcome(struct upg *upg, uint64_t deadline_us)
 		if (r != CHANNEL_MESSAGE)
 			return settle(upg, &ours);
 		body = (int)message->body_case;
-		channel_free(upg, message);
+		channel_free(upg->channel, message);
 		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_PARK)
 			return park(upg);
 		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT) {
@@ -225,7 +227,7 @@ static int hand_over(struct upg *upg, int state_fd, const Upgraded__Wire__Prepar
 	r = fds_send(upg, prepare->commit_deadline_us, &saved.fds);
 	if (r == 0)
 		r = transfer_save(upg, state_fd, prepare, &totals);
-	return r < 0 ? r : channel_send(upg, &message, NULL, 0, 0);
+	return r < 0 ? r : channel_say(upg->channel, &message, &upg->why);
 }
 
 /* Return: UPG_OK when all stand and the application agrees; UPG_NOT_YET or UPG_REFUSE when it does not, nothing held. */
@@ -260,7 +262,7 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 		return UPG_OK;
 	}
 	saved.totals = &totals;
-	channel_send(upg, &message, NULL, 0, 0);
+	channel_say(upg->channel, &message, &upg->why);
 	send_resumed_at(upg, at_us);
 	return UPG_OK;
 }
@@ -268,9 +270,9 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 /* The descriptors a Prepare comes with: the commit word, unless it is for a file, then where the state goes. */
 static int take_descriptors(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int *ret_state_fd)
 {
-	FD_CLEANUP int word_fd = prepare->save_only ? -1 : wire_fds_claim(&upg->message_fds, 0);
+	FD_CLEANUP int word_fd = prepare->save_only ? -1 : channel_claim(upg->channel, 0);
 
-	*ret_state_fd = wire_fds_claim(&upg->message_fds, prepare->save_only ? 0 : 1);
+	*ret_state_fd = channel_claim(upg->channel, prepare->save_only ? 0 : 1);
 	if (*ret_state_fd < 0)
 		return why_set(&upg->why, -EPROTO, "Prepare came without its descriptors");
 	return prepare->save_only ? 0 : commit_map(&upg->word, word_fd, prepare->generation, &upg->why);

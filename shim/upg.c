@@ -16,22 +16,12 @@
 
 #define ROOM_DESCRIPTORS 65536u /* half a megabyte of kernel memory */
 
-/* The number of our channel from the environment; not handed on to processes that the application starts. */
-static int inherited_channel(struct why *why)
-{
-	const char *text = getenv(WIRE_FD_ENV);
-	char *end;
-	long fd;
-
-	if (!text)
-		return -1;
-	errno = 0;
-	fd = strtol(text, &end, 10);
-	if (errno || end == text || *end || fd < 0 || fd > 0xfffff || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
-		return why_set(why, -EBADF, WIRE_FD_ENV "=%s names no open descriptor", text);
-	unsetenv(WIRE_FD_ENV);
-	return (int)fd;
-}
+/* All that belongs to one handle, in one piece. */
+struct handle {
+	struct upg upg; /* first: it is what the application holds */
+	struct channel channel;
+};
+_Static_assert(offsetof(struct handle, upg) == 0, "upg_free() frees the handle by its address");
 
 static int send_hello(struct upg *upg)
 {
@@ -71,7 +61,7 @@ static int send_hello(struct upg *upg)
 	hello.migrations = edge_list;
 	for (size_t i = 0; i < n_types; i++)
 		hello.journals |= config->types[i].change != NULL;
-	r = channel_send(upg, &message, NULL, 0, 0);
+	r = channel_say(upg->channel, &message, &upg->why);
 out:
 	free(edge_list);
 	free(edges);
@@ -97,33 +87,49 @@ static int check_config(const struct upg_config *config)
 	return 0;
 }
 
+/* What the supervisor may ask at any time. That it could not be answered is no failure of what is being done. */
+static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
+{
+	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
+		return false;
+	fds_tell_inventory(arg);
+	return true;
+}
+
+/* Say hello, if there is a supervisor. */
+static int join(struct upg *upg)
+{
+	int fd, r = channel_inherited(&fd, &upg->why);
+
+	if (r < 0 || fd < 0)
+		return r;
+	r = channel_open(upg->channel, fd, &upg->why);
+	return r < 0 ? r : send_hello(upg);
+}
+
 int upg_open(const struct upg_config *config, struct upg **ret_upg)
 {
+	struct handle *handle;
 	struct upg *upg;
 	int r = check_config(config);
 
 	if (r < 0)
 		return r;
-	upg = calloc(1, sizeof(*upg));
-	if (!upg)
+	handle = calloc(1, sizeof(*handle));
+	if (!handle)
 		return -ENOMEM;
+	upg = &handle->upg;
 	upg->config = config;
-	upg->fd = -1;
+	upg->channel = &handle->channel;
 	upgraded__wire__totals__init(&upg->totals);
 	journal_init(&upg->journal);
-	upg->buffer = malloc(WIRE_MESSAGE_MAX);
 	r = threads_init(&upg->threads, config->nudge_signal, &upg->why);
 	if (r == 0)
-		r = upg->buffer ? fd_table_init(&upg->fds) : -ENOMEM;
-	if (r == 0) {
-		r = inherited_channel(&upg->why);
-		upg->fd = r >= 0 ? r : -1;
-		r = r == -1 || r >= 0 ? 0 : r;
-	}
-	if (r == 0 && upg->fd >= 0)
-		r = fd_nonblock(upg->fd, 1);
-	if (r == 0 && upg->fd >= 0)
-		r = send_hello(upg);
+		r = channel_init(upg->channel, answer, upg);
+	if (r == 0)
+		r = fd_table_init(&upg->fds);
+	if (r == 0)
+		r = join(upg);
 	if (r < 0) {
 		upg_free(upg);
 		return r;
@@ -136,7 +142,7 @@ struct upg *upg_free(struct upg *upg)
 {
 	if (!upg)
 		return NULL;
-	fd_close(upg->fd);
+	channel_done(upg->channel);
 	commit_unmap(&upg->word);
 	shed_done(&upg->shed);
 	journal_done(upg);
@@ -146,7 +152,6 @@ struct upg *upg_free(struct upg *upg)
 	roundtrip_free(upg->roundtrip);
 	refs_done(&upg->refs);
 	free(upg->loaded);
-	free(upg->buffer);
 	free(upg);
 	return NULL;
 }
@@ -158,7 +163,7 @@ const char *upg_why(const struct upg *upg)
 
 int upg_fd(const struct upg *upg)
 {
-	return upg->fd;
+	return upg->channel->fd;
 }
 
 void upg_refuse(struct upg *upg, const char *fmt, ...)
@@ -172,10 +177,10 @@ void upg_refuse(struct upg *upg, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	upg->refused = true;
-	if (upg->fd < 0)
+	if (!channel_is_open(upg->channel))
 		return;
 	refused.reason = text;
-	channel_send(upg, &message, NULL, 0, 0);
+	channel_say(upg->channel, &message, &upg->why);
 }
 
 /* Tell the supervisor what upg_why() tells the application. Return: @rc. */
@@ -202,8 +207,8 @@ static int take_handed_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, i
 
 static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
-	FD_CLEANUP int word_fd = receive->from_file ? -1 : wire_fds_claim(&upg->message_fds, 0);
-	FD_CLEANUP int state_fd = wire_fds_claim(&upg->message_fds, receive->from_file ? 0 : 1);
+	FD_CLEANUP int word_fd = receive->from_file ? -1 : channel_claim(upg->channel, 0);
+	FD_CLEANUP int state_fd = channel_claim(upg->channel, receive->from_file ? 0 : 1);
 	int r = 0;
 
 	if (state_fd < 0)
@@ -211,7 +216,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	if (receive->verify_roundtrip && !(upg->roundtrip = roundtrip_new()))
 		return why_errno(&upg->why, -ENOMEM, "round trip");
 	if (receive->journal && !receive->from_file) {
-		FD_CLEANUP int journal_fd = wire_fds_claim(&upg->message_fds, 2);
+		FD_CLEANUP int journal_fd = channel_claim(upg->channel, 2);
 
 		journal_attach(upg, journal_fd);
 	}
@@ -248,7 +253,7 @@ static void make_room_for_descriptors(const struct upg *upg)
 		return;
 	/* Not in upg_open(): an application raises its limit between there and here. */
 	highest = (limit.rlim_cur < ROOM_DESCRIPTORS ? limit.rlim_cur : ROOM_DESCRIPTORS) - 1;
-	fd_close(fcntl(upg->fd, F_DUPFD_CLOEXEC, (int)highest));
+	fd_close(fcntl(upg->channel->fd, F_DUPFD_CLOEXEC, (int)highest));
 }
 
 int upg_receive(struct upg *upg)
@@ -258,13 +263,13 @@ int upg_receive(struct upg *upg)
 	Upgraded__Wire__AppMessage *message;
 	int r;
 
-	if (upg->fd < 0)
+	if (!channel_is_open(upg->channel))
 		return UPG_FRESH;
 	make_room_for_descriptors(upg);
-	r = channel_send(upg, &announce, NULL, 0, 0);
+	r = channel_say(upg->channel, &announce, &upg->why);
 	if (r < 0)
 		return r;
-	r = channel_receive(upg, UINT64_MAX, &message);
+	r = channel_receive(upg->channel, UINT64_MAX, &message, &upg->why);
 	if (r < 0)
 		return r;
 	if (r == CHANNEL_CLOSED)
@@ -282,7 +287,7 @@ int upg_receive(struct upg *upg)
 	default:
 		r = why_set(&upg->why, -EPROTO, "expected Welcome or Receive, got %s", wire_app_name(message));
 	}
-	channel_free(upg, message);
+	channel_free(upg->channel, message);
 	return r;
 }
 
@@ -301,14 +306,14 @@ static int take_over(struct upg *upg)
 	if (!ours)
 		return UPG_LEAVE;
 	/* From here on this process serves whatever becomes of the supervisor, so a failed report changes nothing. */
-	channel_send(upg, &message, NULL, 0, 0);
+	channel_say(upg->channel, &message, &upg->why);
 	return UPG_SERVE;
 }
 
 static int await_commit(struct upg *upg)
 {
 	Upgraded__Wire__AppMessage *message;
-	int r = channel_receive(upg, UINT64_MAX, &message);
+	int r = channel_receive(upg->channel, UINT64_MAX, &message, &upg->why);
 
 	if (r < 0)
 		return r;
@@ -325,7 +330,7 @@ static int await_commit(struct upg *upg)
 	default:
 		r = why_set(&upg->why, -EPROTO, "expected Commit, got %s", wire_app_name(message));
 	}
-	channel_free(upg, message);
+	channel_free(upg->channel, message);
 	return r;
 }
 
@@ -334,7 +339,7 @@ static int send_ready(struct upg *upg)
 {
 	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
-	int r = channel_send(upg, &message, NULL, 0, 0);
+	int r = channel_say(upg->channel, &message, &upg->why);
 
 	return r < 0 ? r : UPG_SERVE;
 }
@@ -352,13 +357,13 @@ static int ready_received(struct upg *upg)
 		return send_ready(upg);
 	loaded.totals = &upg->totals;
 	loaded.fds = upg->n_received_fds;
-	r = channel_send(upg, &message, NULL, 0, 0);
+	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : await_commit(upg);
 }
 
 int upg_ready(struct upg *upg)
 {
-	if (upg->fd < 0)
+	if (!channel_is_open(upg->channel))
 		return UPG_SERVE;
 	if (upg->refused)
 		return UPG_LEAVE;
@@ -389,37 +394,29 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	}
 }
 
-/* Other threads send by it, holding this lock: a moment later the number may be that of somebody's connection. */
-static void close_channel(struct upg *upg)
-{
-	pthread_mutex_lock(&upg->fds.lock);
-	upg->fd = fd_close(upg->fd);
-	pthread_mutex_unlock(&upg->fds.lock);
-}
-
 int upg_dispatch(struct upg *upg)
 {
-	if (upg->fd < 0)
+	if (!channel_is_open(upg->channel))
 		return UPG_OK;
 	fd_table_tell(upg);
 	if (upg->journal.full_untold)
 		journal_tell(upg);
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(upg, 0, &message);
+		int r = channel_receive(upg->channel, 0, &message, &upg->why);
 
 		if (r == CHANNEL_TIMEOUT)
 			return UPG_OK;
 		if (r == CHANNEL_CLOSED) {
 			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. */
-			close_channel(upg);
+			channel_close(upg->channel);
 			journal_end(upg);
 			return UPG_OK;
 		}
 		if (r < 0)
-			return upg->message_fds.cut ? refuse_because(upg, r) : r;
+			return upg->channel->fds.cut ? refuse_because(upg, r) : r;
 		r = handle(upg, message);
-		channel_free(upg, message);
+		channel_free(upg->channel, message);
 		if (r != UPG_OK)
 			return r;
 	}

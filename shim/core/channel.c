@@ -1,18 +1,89 @@
 /* SPDX-License-Identifier: MIT */
-/* The application's end of its channel to the supervisor: one message in, one message out, each with a deadline. */
-#include "shim/core/upg.h"
+#include "shim/core/channel.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
+#include "base/why.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <string.h>
+#include <stdlib.h>
 
 #define SEND_PATIENCE_US USEC_PER_SEC
+#define FD_HIGHEST 0xfffff
 
-static int await_channel(struct upg *upg, short events, uint64_t deadline_us)
+/* ---- open and close ---- */
+
+int channel_inherited(int *ret_fd, struct why *why)
 {
-	struct pollfd fd = { .fd = upg->fd, .events = events };
+	const char *text = getenv(WIRE_FD_ENV);
+	char *end;
+	long fd;
+
+	*ret_fd = -1;
+	if (!text)
+		return 0;
+	errno = 0;
+	fd = strtol(text, &end, 10);
+	if (errno || end == text || *end || fd < 0 || fd > FD_HIGHEST || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+		return why_set(why, -EBADF, WIRE_FD_ENV "=%s names no open descriptor", text);
+	unsetenv(WIRE_FD_ENV);
+	*ret_fd = (int)fd;
+	return 0;
+}
+
+int channel_init(struct channel *channel, channel_answer_fn answer, void *arg)
+{
+	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg };
+	pthread_mutex_init(&channel->lock, NULL);
+	channel->buffer = malloc(WIRE_MESSAGE_MAX);
+	return channel->buffer ? 0 : -ENOMEM;
+}
+
+void channel_done(struct channel *channel)
+{
+	if (!channel->buffer)
+		return;
+	channel_close(channel);
+	free(channel->buffer);
+	channel->buffer = NULL;
+	pthread_mutex_destroy(&channel->lock);
+}
+
+/* The one place where the number changes, so the one that a channel to a supervisor that was started anew would pass, too. */
+static void replace(struct channel *channel, int fd)
+{
+	pthread_mutex_lock(&channel->lock);
+	fd_close(channel->fd);
+	channel->fd = fd;
+	pthread_mutex_unlock(&channel->lock);
+}
+
+int channel_open(struct channel *channel, int fd, struct why *why)
+{
+	int r;
+
+	replace(channel, fd);
+	r = fd_nonblock(fd, 1);
+	return r < 0 ? why_errno(why, r, "the channel to the supervisor") : 0;
+}
+
+void channel_close(struct channel *channel)
+{
+	replace(channel, -1);
+}
+
+int channel_restored(struct channel *channel)
+{
+	return fd_nonblock(channel->fd, 1);
+}
+
+/* ---- out ---- */
+
+static int await(const struct channel *channel, short events, uint64_t deadline_us)
+{
+	struct pollfd fd = { .fd = channel->fd, .events = events };
 	int n;
 
 	/* EINTR also comes when this process was imaged and restored inside the call. */
@@ -22,56 +93,85 @@ static int await_channel(struct upg *upg, short events, uint64_t deadline_us)
 	return n < 0 ? -errno : n;
 }
 
-int channel_send(struct upg *upg, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n, uint64_t deadline_us)
+int channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n,
+		 uint64_t deadline_us, struct why *why)
 {
 	if (!deadline_us)
 		deadline_us = clock_now_us() + SEND_PATIENCE_US;
 	for (;;) {
-		int r = wire_send(upg->fd, &message->base, fds, n, &upg->why);
+		int r = wire_send(channel->fd, &message->base, fds, n, why);
 
 		if (r == WIRE_OK || r < 0)
 			return r;
 		if (r == WIRE_CLOSED)
-			return why_set(&upg->why, -EPIPE, "the supervisor is gone");
-		r = await_channel(upg, POLLOUT, deadline_us);
+			return why_set(why, -EPIPE, "the supervisor is gone");
+		r = await(channel, POLLOUT, deadline_us);
 		if (r == 0)
-			return why_set(&upg->why, -ETIMEDOUT, "the supervisor does not take %s", wire_app_name(message));
+			return why_set(why, -ETIMEDOUT, "the supervisor does not take %s", wire_app_name(message));
 		if (r < 0)
-			return why_errno(&upg->why, r, "poll");
+			return why_errno(why, r, "poll");
 	}
 }
 
-int channel_receive(struct upg *upg, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret)
+int channel_post(struct channel *channel, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+{
+	int r = WIRE_CLOSED;
+
+	pthread_mutex_lock(&channel->lock);
+	if (channel->fd >= 0)
+		r = wire_send(channel->fd, &message->base, fds, n, NULL);
+	pthread_mutex_unlock(&channel->lock);
+	return r;
+}
+
+void channel_await_room(struct channel *channel, int timeout_ms)
+{
+	struct pollfd room = { .events = POLLOUT };
+
+	pthread_mutex_lock(&channel->lock);
+	room.fd = channel->fd;
+	pthread_mutex_unlock(&channel->lock);
+	/* Without the lock. Should the number be somebody else's by now, this waits for the wrong thing, but not for longer. */
+	if (room.fd >= 0)
+		(void)poll(&room, 1, timeout_ms);
+}
+
+/* ---- in ---- */
+
+int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret, struct why *why)
 {
 	for (;;) {
 		ProtobufCMessage *message;
 		int r;
 
-		r = wire_receive(upg->fd, &upgraded__wire__app_message__descriptor, upg->buffer, &upg->message_fds, &message,
-				 &upg->why);
+		r = wire_receive(channel->fd, &upgraded__wire__app_message__descriptor, channel->buffer, &channel->fds, &message,
+				 why);
 		if (r == WIRE_OK) {
 			*ret = (Upgraded__Wire__AppMessage *)message;
-			if ((*ret)->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
+			if (!channel->answer(channel->arg, *ret))
 				return CHANNEL_MESSAGE;
-			channel_free(upg, *ret);
-			/* What this wait is for is worth more than the answer. */
-			fds_tell_inventory(upg);
+			channel_free(channel, *ret);
 			continue;
 		}
 		if (r == WIRE_CLOSED)
 			return CHANNEL_CLOSED;
 		if (r < 0)
 			return r;
-		r = await_channel(upg, POLLIN, deadline_us);
+		r = await(channel, POLLIN, deadline_us);
 		if (r == 0)
 			return CHANNEL_TIMEOUT;
 		if (r < 0)
-			return why_errno(&upg->why, r, "poll");
+			return why_errno(why, r, "poll");
 	}
 }
 
-void channel_free(struct upg *upg, Upgraded__Wire__AppMessage *message)
+int channel_claim(struct channel *channel, size_t i)
 {
-	wire_fds_close(&upg->message_fds);
+	return wire_fds_claim(&channel->fds, i);
+}
+
+void channel_free(struct channel *channel, Upgraded__Wire__AppMessage *message)
+{
+	wire_fds_close(&channel->fds);
 	upgraded__wire__app_message__free_unpacked(message, NULL);
 }

@@ -27,9 +27,6 @@ void upg_progress(struct upg *upg, const char *text)
 		return;
 	snprintf(copy, sizeof(copy), "%s", text ? text : "");
 	progress.text = copy;
-	/* Without waiting: a word that finds no room is made up for by the next. */
-	pthread_mutex_lock(&upg->fds.lock);
-	if (upg->fd >= 0)
-		wire_send(upg->fd, &message.base, NULL, 0, NULL);
-	pthread_mutex_unlock(&upg->fds.lock);
+	/* A word that finds no room is made up for by the next. */
+	channel_post(upg->channel, &message, NULL, 0);
 }

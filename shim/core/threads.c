@@ -108,10 +108,8 @@ static void send_pong(struct upg *upg, uint64_t nonce)
 	if (!nonce)
 		return;
 	pong.nonce = nonce;
-	/* Without waiting: a pong that finds no room is made up for by the next ping. */
-	pthread_mutex_lock(&upg->fds.lock);
-	wire_send(upg->fd, &message.base, NULL, 0, NULL);
-	pthread_mutex_unlock(&upg->fds.lock);
+	/* A pong that finds no room is made up for by the next ping. */
+	channel_post(upg->channel, &message, NULL, 0);
 }
 
 void upg_thread_leave(struct upg_thread *thread)

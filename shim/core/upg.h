@@ -5,6 +5,7 @@
 #include "shim/upgrade.h"
 
 #include "base/why.h"
+#include "shim/core/channel.h"
 #include "shim/journal/memory.h"
 #include "shim/state/refs.h"
 #include "shim/journal/replay.h"
@@ -216,13 +217,11 @@ bool progress_is_due(struct upg *upg);
 /** roll_leave() - From Prepare to the outcome. Return: as upg_dispatch(). */
 int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare);
 
-/* ---- upg.c, channel.c ---- */
-
-enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2 };
+/* ---- upg.c ---- */
 
 struct upg {
 	const struct upg_config *config;
-	int fd; /* the channel to the supervisor; -1 */
+	struct channel *channel;
 	struct why why;
 	struct threads threads;
 	struct fd_table fds;
@@ -240,20 +239,4 @@ struct upg {
 	struct refs refs;              /* of the save or load under way; after a load, until it is checked */
 	struct roundtrip *roundtrip;   /* NULL: not asked for */
 	uint32_t n_received_fds;
-	/* Of the message in hand. */
-	uint8_t *buffer;
-	struct wire_fds message_fds;
 };
-
-/** channel_send() - Send one body, waiting for room until @deadline_us (0: a second). Return: 0 or -errno. */
-int channel_send(struct upg *upg, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n, uint64_t deadline_us);
-/** channel_receive() - Wait for one message; AskInventory is answered on the way. Return: enum channel_wait or
- * -errno. *@ret is freed by the caller. */
-int channel_receive(struct upg *upg, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret);
-void channel_free(struct upg *upg, Upgraded__Wire__AppMessage *message);
-
-#define APP_MESSAGE(kind, value)                                                                        \
-	{                                                                                                   \
-		.base = PROTOBUF_C_MESSAGE_INIT(&upgraded__wire__app_message__descriptor), .body_case = (kind), \
-		value                                                                                           \
-	}

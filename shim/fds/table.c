@@ -6,7 +6,6 @@
 #include "base/fd.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -250,16 +249,18 @@ static void tell_closed_locked(struct upg *upg)
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED, .closed = &closed);
 	Upgraded__Wire__FdInfo *infos[CLOSED_AT_ONCE];
 
-	if (upg->fd < 0) /* there is nobody to tell */
-		forget_closed_locked(table);
 	while (table->n_closed) {
 		size_t n = table->n_closed < CLOSED_AT_ONCE ? table->n_closed : CLOSED_AT_ONCE;
+		int r;
 
 		for (size_t i = 0; i < n; i++)
 			infos[i] = &table->closed[table->n_closed - 1 - i];
 		closed.n_fds = n;
 		closed.fds = infos;
-		if (wire_send(upg->fd, &message.base, NULL, 0, NULL) != WIRE_OK)
+		r = channel_post(upg->channel, &message, NULL, 0);
+		if (r == WIRE_CLOSED) /* there is nobody to tell */
+			forget_closed_locked(table);
+		if (r != WIRE_OK)
 			return;
 		for (size_t i = 0; i < n; i++)
 			free(infos[i]->name);
@@ -274,12 +275,6 @@ static void announce_locked(struct upg *upg)
 	size_t n_fresh = atomic_load(&table->n_fresh);
 
 	tell_closed_locked(upg);
-	if (upg->fd < 0) {
-		for (size_t i = 0; i < n_fresh; i++)
-			table->by_fd[table->fresh[i]]->fresh = false;
-		atomic_store(&table->n_fresh, 0);
-		return;
-	}
 	while (n_fresh && !table->n_closed) {
 		Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 		Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
@@ -298,7 +293,7 @@ static void announce_locked(struct upg *upg)
 			pointers[i] = &infos[fds.n_fds - 1 - i];
 		fds.fds = pointers;
 		fds.last = true;
-		r = wire_send(upg->fd, &message.base, numbers, fds.n_fds, NULL);
+		r = channel_post(upg->channel, &message, numbers, fds.n_fds);
 		if (r != WIRE_OK && r != WIRE_CLOSED)
 			return;
 		for (size_t i = 0; i < fds.n_fds; i++) {
@@ -313,7 +308,6 @@ static void announce_locked(struct upg *upg)
 void fd_table_announce(struct upg *upg, int fd)
 {
 	struct fd_table *table = &upg->fds;
-	struct pollfd room = { .events = POLLOUT };
 	size_t n;
 
 	pthread_mutex_lock(&table->lock);
@@ -336,13 +330,11 @@ void fd_table_announce(struct upg *upg, int fd)
 	atomic_store(&table->n_fresh, n + 1);
 	announce_locked(upg);
 	/* A full channel: until this is told, nobody else holds the connection, so it is not served for a moment. */
-	for (unsigned i = 0; i < ANNOUNCE_TRIES && atomic_load(&table->n_fresh) && upg->fd >= 0; i++) {
-		room.fd = upg->fd;
+	for (unsigned i = 0; i < ANNOUNCE_TRIES && atomic_load(&table->n_fresh); i++) {
 		pthread_mutex_unlock(&table->lock);
-		(void)poll(&room, 1, ANNOUNCE_WAIT_MS);
+		channel_await_room(upg->channel, ANNOUNCE_WAIT_MS);
 		pthread_mutex_lock(&table->lock);
-		if (upg->fd >= 0)
-			announce_locked(upg);
+		announce_locked(upg);
 	}
 out:
 	pthread_mutex_unlock(&table->lock);
@@ -457,7 +449,7 @@ int fds_tell_inventory(struct upg *upg)
 	inventory.fds = numbers;
 	do {
 		inventory.last = list_numbers(&upg->fds, &at, numbers, &inventory.n_fds);
-		r = channel_send(upg, &message, NULL, 0, 0);
+		r = channel_say(upg->channel, &message, NULL);
 	} while (r == 0 && !inventory.last);
 	return r;
 }
@@ -471,7 +463,7 @@ static int send_batch(struct upg *upg, Upgraded__Wire__FdInfo **infos, const int
 	fds.fds = infos;
 	fds.n_fds = n;
 	fds.last = last;
-	return channel_send(upg, &message, numbers, n, deadline_us);
+	return channel_send(upg->channel, &message, numbers, n, deadline_us, &upg->why);
 }
 
 /* Every registered thread stands still, so the table does not change under us. */
@@ -519,16 +511,16 @@ static int take_batch(struct upg *upg, const Upgraded__Wire__AppMessage *message
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_FDS)
 		return why_set(&upg->why, -EPROTO, "expected descriptors, got %s", wire_app_name(message));
 	fds = message->fds;
-	if (fds->n_fds != upg->message_fds.n)
-		return why_set(&upg->why, -EPROTO, "%zu descriptors are named but %zu came", fds->n_fds, upg->message_fds.n);
+	if (fds->n_fds != upg->channel->fds.n)
+		return why_set(&upg->why, -EPROTO, "%zu descriptors are named but %zu came", fds->n_fds, upg->channel->fds.n);
 	for (size_t i = 0; i < fds->n_fds; i++) {
-		int r = take(upg, fds->fds[i], upg->message_fds.fd[i]);
+		int r = take(upg, fds->fds[i], upg->channel->fds.fd[i]);
 
 		if (r < 0)
 			return r;
 		/* What is left is closed with the message, all at once. */
 		if (r != FDS_NOT_KEPT)
-			wire_fds_claim(&upg->message_fds, i);
+			channel_claim(upg->channel, i);
 	}
 	*ret_last = fds->last;
 	return 0;
@@ -541,7 +533,7 @@ int fds_receive(struct upg *upg, uint64_t deadline_us,
 
 	while (!last) {
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(upg, deadline_us, &message);
+		int r = channel_receive(upg->channel, deadline_us, &message, &upg->why);
 
 		if (r == CHANNEL_TIMEOUT)
 			return why_set(&upg->why, -ETIMEDOUT, "not all descriptors came in time");
@@ -550,7 +542,7 @@ int fds_receive(struct upg *upg, uint64_t deadline_us,
 		if (r < 0)
 			return r;
 		r = take_batch(upg, message, &last, take);
-		channel_free(upg, message);
+		channel_free(upg->channel, message);
 		if (r < 0)
 			return r;
 	}

@@ -282,10 +282,8 @@ void journal_tell(struct upg *upg)
 	pthread_mutex_lock(&upg->journal.lock);
 	if (upg->journal.full_untold) {
 		full.bytes = upg->journal.log_head;
-		pthread_mutex_lock(&upg->fds.lock);
-		if (upg->fd < 0 || wire_send(upg->fd, &message.base, NULL, 0, NULL) != WIRE_AGAIN)
+		if (channel_post(upg->channel, &message, NULL, 0) != WIRE_AGAIN)
 			upg->journal.full_untold = false;
-		pthread_mutex_unlock(&upg->fds.lock);
 	}
 	pthread_mutex_unlock(&upg->journal.lock);
 }

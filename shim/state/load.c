@@ -89,7 +89,7 @@ struct sf_schema *transfer_schemas(const struct upg_config *config)
  * ever speaks to call the roll off. */
 static int await_room(struct upg_saver *saver, struct why *why)
 {
-	struct pollfd fds[] = { { .fd = saver->state_fd, .events = POLLOUT }, { .fd = saver->upg->fd, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = saver->state_fd, .events = POLLOUT }, { .fd = saver->upg->channel->fd, .events = POLLIN } };
 
 	for (;;) {
 		int n = poll(fds, 2, clock_timeout_ms(saver->deadline_us));

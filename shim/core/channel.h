@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* The application's end of its channel to the supervisor: one message in, one message out.
+ *
+ * The channel has an owner: the thread that called upg_open(). It alone opens and closes the channel, receives, and sends with
+ * patience. Every other thread may post, which never waits.
+ */
+#pragma once
+
+#include "wire/wire.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct why;
+
+#define APP_MESSAGE(kind, value)                                                                        \
+	{                                                                                                   \
+		.base = PROTOBUF_C_MESSAGE_INIT(&upgraded__wire__app_message__descriptor), .body_case = (kind), \
+		value                                                                                           \
+	}
+
+/* A message that may come at any time is answered where it is received, whatever is being waited for.
+ * Return: true: this was one, and it is done with. */
+typedef bool (*channel_answer_fn)(void *arg, const Upgraded__Wire__AppMessage *message);
+
+struct channel {
+	/* Guards fd. A thread that posts holds the lock, so that channel_close() cannot give the number away under it: a moment
+	 * later the number may be that of somebody's connection. Only the owner changes fd, so the owner reads it without the lock.
+	 *
+	 * The order of the shim's locks: this one is the innermost. Who holds it takes no other and does not wait. It is taken
+	 * under the lock of the descriptor table (fds/table.h) or of the journal (journal/memory.h), which are never held together.
+	 * The lock of the threads (core/threads.h) is held alone. */
+	pthread_mutex_t lock;
+	int fd; /* -1: there is no supervisor, or it is gone */
+
+	/* The owner's. */
+	channel_answer_fn answer;
+	void *arg;
+	uint8_t *buffer;
+	struct wire_fds fds; /* of the message in hand */
+};
+
+/** channel_inherited() - Find the channel that a supervisor left in the environment, and take it out of there: processes that the
+ * application starts do not get it. Return: 0, *@ret_fd is the caller's, -1 if there is no supervisor; -EBADF. */
+int channel_inherited(int *ret_fd, struct why *why);
+
+/** channel_init() - Make a closed channel. @answer gets each message first. Return: 0 or -ENOMEM; channel_done() in both cases. */
+int channel_init(struct channel *channel, channel_answer_fn answer, void *arg);
+/** channel_done() - Release everything. Also fine for a channel of zeros. */
+void channel_done(struct channel *channel);
+
+/** channel_open() - Speak by @fd from now on; owns it, also on failure. Return: 0 or -errno. */
+int channel_open(struct channel *channel, int fd, struct why *why);
+/** channel_close() - The supervisor is gone. From now on nothing is sent. Also fine for a closed channel. */
+void channel_close(struct channel *channel);
+/** channel_restored() - After an image the socket is a new one, with flags of its own: set ours. Return: 0 or -errno. */
+int channel_restored(struct channel *channel);
+
+/** channel_is_open() - Is there a supervisor? Context: the owner. */
+static inline bool channel_is_open(const struct channel *channel)
+{
+	return channel->fd >= 0;
+}
+
+/**
+ * channel_send() - Send one message, and wait for room if there is none.
+ * @fds:         @n descriptors to go along, borrowed.
+ * @deadline_us: how long to wait, monotonic; 0: a second from now.
+ *
+ * Return: 0; -ETIMEDOUT, -EPIPE or another -errno. Context: the owner.
+ */
+int channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n,
+		 uint64_t deadline_us, struct why *why);
+
+/** channel_say() - Send one message without descriptors, as channel_send() within a second. */
+static inline int channel_say(struct channel *channel, const Upgraded__Wire__AppMessage *message, struct why *why)
+{
+	return channel_send(channel, message, NULL, 0, 0, why);
+}
+
+/** channel_post() - Send one message with @n borrowed descriptors if there is room for it now. Return: WIRE_OK; WIRE_AGAIN: there
+ * was no room; WIRE_CLOSED: nobody is there to hear it; -errno. Context: any thread. */
+int channel_post(struct channel *channel, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
+/** channel_await_room() - Wait until a post may find room, at most @timeout_ms. Context: any thread that holds none of our locks. */
+void channel_await_room(struct channel *channel, int timeout_ms);
+
+enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2 };
+
+/** channel_receive() - Wait until @deadline_us for a message that @answer leaves to us. *@ret is released with channel_free(), before
+ * the next message is received. Return: enum channel_wait or -errno. Context: the owner. */
+int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret, struct why *why);
+/** channel_claim() - Take descriptor @i of the message in hand. Return: the fd, owned by the caller; -1: there is none. */
+int channel_claim(struct channel *channel, size_t i);
+/** channel_free() - Release the message in hand, and close those of its descriptors that nobody claimed. */
+void channel_free(struct channel *channel, Upgraded__Wire__AppMessage *message);
