@@ -68,7 +68,7 @@ static uint64_t release(struct upg *upg)
 	if (upg->config->on_abort)
 		upg->config->on_abort(upg->config->userdata);
 	at_us = clock_now_us();
-	threads_release(&upg->threads);
+	threads_release(upg->threads);
 	return at_us;
 }
 
@@ -131,7 +131,7 @@ static int resume(struct upg *upg, int r)
 		resumed.journal_unused = (char *)(uintptr_t)replay_unused(upg->replay);
 	}
 	resumed.at_us = clock_now_us();
-	threads_release(&upg->threads);
+	threads_release(upg->threads);
 	send_resumed(upg, &resumed);
 	upg->replay = replay_free(upg->replay);
 	shed_close_spent(upg);
@@ -236,12 +236,12 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	const struct upg_config *config = upg->config;
 	int r;
 
-	if (threads_stop(&upg->threads, prepare->quiesce_deadline_us, &upg->why) < 0)
+	if (threads_stop(upg->threads, prepare->quiesce_deadline_us, &upg->why) < 0)
 		return UPG_REFUSE;
 	r = config->on_prepare ? config->on_prepare((enum upg_level)prepare->level, config->userdata) : UPG_OK;
 	if (r == UPG_OK)
 		return UPG_OK;
-	threads_release(&upg->threads);
+	threads_release(upg->threads);
 	if (r == UPG_NOT_YET)
 		return r;
 	why_set(&upg->why, 0, "the application refused to be rolled now");

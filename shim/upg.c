@@ -20,6 +20,8 @@
 struct handle {
 	struct upg upg; /* first: it is what the application holds */
 	struct channel channel;
+	struct threads threads;
+	struct progress progress;
 };
 _Static_assert(offsetof(struct handle, upg) == 0, "upg_free() frees the handle by its address");
 
@@ -121,11 +123,14 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	upg = &handle->upg;
 	upg->config = config;
 	upg->channel = &handle->channel;
+	upg->threads = &handle->threads;
+	upg->progress = &handle->progress;
 	upgraded__wire__totals__init(&upg->totals);
 	journal_init(&upg->journal);
-	r = threads_init(&upg->threads, config->nudge_signal, &upg->why);
+	progress_init(upg->progress, upg->channel);
+	r = channel_init(upg->channel, answer, upg);
 	if (r == 0)
-		r = channel_init(upg->channel, answer, upg);
+		r = threads_init(upg->threads, upg->channel, config->nudge_signal, &upg->why);
 	if (r == 0)
 		r = fd_table_init(&upg->fds);
 	if (r == 0)
@@ -148,7 +153,7 @@ struct upg *upg_free(struct upg *upg)
 	journal_done(upg);
 	if (upg->fds.buckets)
 		fd_table_done(&upg->fds);
-	threads_done(&upg->threads);
+	threads_done(upg->threads);
 	roundtrip_free(upg->roundtrip);
 	refs_done(&upg->refs);
 	free(upg->loaded);
@@ -380,7 +385,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE:
 		return roll_leave(upg, message->prepare);
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
-		threads_beat(upg, message->ping->nonce);
+		threads_beat(upg->threads, message->ping->nonce);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg);

@@ -1,32 +1,43 @@
 /* SPDX-License-Identifier: MIT */
-/* A slow start that gets on says so, and nobody takes it for one that hangs. */
-#include "shim/core/upg.h"
+#include "shim/core/progress.h"
 
 #include "base/clock.h"
+#include "shim/core/channel.h"
+#include "shim/core/upg.h"
 
 #include <stdio.h>
 
 #define EVERY_US (100 * USEC_PER_MSEC)
 #define TEXT_BYTES 120
 
-bool progress_is_due(struct upg *upg)
+void progress_init(struct progress *progress, struct channel *channel)
 {
-	return clock_now_us() - atomic_load_explicit(&upg->progress_us, memory_order_relaxed) >= EVERY_US;
+	progress->channel = channel;
+	atomic_init(&progress->told_us, 0);
+}
+
+bool progress_is_due(const struct progress *progress)
+{
+	return clock_now_us() - atomic_load_explicit(&progress->told_us, memory_order_relaxed) >= EVERY_US;
+}
+
+void progress_tell(struct progress *progress, const char *text)
+{
+	Upgraded__Wire__StartProgress body = UPGRADED__WIRE__START_PROGRESS__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS, .start_progress = &body);
+	uint64_t last = atomic_load_explicit(&progress->told_us, memory_order_relaxed), now = clock_now_us();
+	char copy[TEXT_BYTES];
+
+	/* Of several threads that find it due, one speaks. */
+	if (now - last < EVERY_US || !atomic_compare_exchange_strong(&progress->told_us, &last, now))
+		return;
+	snprintf(copy, sizeof(copy), "%s", text ? text : "");
+	body.text = copy;
+	/* What finds no room is made up for by the next. */
+	channel_post(progress->channel, &message, NULL, 0);
 }
 
 void upg_progress(struct upg *upg, const char *text)
 {
-	Upgraded__Wire__StartProgress progress = UPGRADED__WIRE__START_PROGRESS__INIT;
-	Upgraded__Wire__AppMessage message =
-		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS, .start_progress = &progress);
-	uint64_t last = atomic_load_explicit(&upg->progress_us, memory_order_relaxed), now = clock_now_us();
-	char copy[TEXT_BYTES];
-
-	/* Of several threads that find it due, one speaks. */
-	if (now - last < EVERY_US || !atomic_compare_exchange_strong(&upg->progress_us, &last, now))
-		return;
-	snprintf(copy, sizeof(copy), "%s", text ? text : "");
-	progress.text = copy;
-	/* A word that finds no room is made up for by the next. */
-	channel_post(upg->channel, &message, NULL, 0);
+	progress_tell(upg->progress, text);
 }

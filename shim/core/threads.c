@@ -7,9 +7,12 @@
  * until everyone stands or the deadline passes. The relaxed load is enough because the mutex orders everything that
  * matters: the state a thread wrote before it stood is seen by who found it standing.
  */
-#include "shim/core/upg.h"
+#include "shim/core/threads.h"
 
 #include "base/clock.h"
+#include "base/why.h"
+#include "shim/core/channel.h"
+#include "shim/core/upg.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -27,10 +30,11 @@ static void on_nudge(int signal)
 	(void)signal;
 }
 
-int threads_init(struct threads *threads, int nudge_signal, struct why *why)
+int threads_init(struct threads *threads, struct channel *channel, int nudge_signal, struct why *why)
 {
 	pthread_condattr_t attr;
 
+	threads->channel = channel;
 	pthread_mutex_init(&threads->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -68,12 +72,12 @@ static void update_attention(struct threads *threads)
 
 struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
 {
-	struct threads *threads = &upg->threads;
+	struct threads *threads = upg->threads;
 	struct upg_thread *thread = calloc(1, sizeof(*thread));
 
 	if (!thread)
 		return NULL;
-	thread->upg = upg;
+	thread->threads = threads;
 	thread->id = pthread_self();
 	thread->tid = gettid();
 	snprintf(thread->name, sizeof(thread->name), "%s", name ? name : "thread");
@@ -100,7 +104,7 @@ static uint64_t beat_if_complete(struct threads *threads)
 	return nonce;
 }
 
-static void send_pong(struct upg *upg, uint64_t nonce)
+static void send_pong(struct threads *threads, uint64_t nonce)
 {
 	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
@@ -109,13 +113,12 @@ static void send_pong(struct upg *upg, uint64_t nonce)
 		return;
 	pong.nonce = nonce;
 	/* A pong that finds no room is made up for by the next ping. */
-	channel_post(upg->channel, &message, NULL, 0);
+	channel_post(threads->channel, &message, NULL, 0);
 }
 
 void upg_thread_leave(struct upg_thread *thread)
 {
-	struct upg *upg = thread->upg;
-	struct threads *threads = &upg->threads;
+	struct threads *threads = thread->threads;
 	uint64_t beat = 0;
 
 	pthread_mutex_lock(&threads->lock);
@@ -129,14 +132,13 @@ void upg_thread_leave(struct upg_thread *thread)
 		beat = beat_if_complete(threads);
 	pthread_cond_signal(&threads->arrived);
 	pthread_mutex_unlock(&threads->lock);
-	send_pong(upg, beat);
+	send_pong(threads, beat);
 	free(thread);
 }
 
 static void point_slow(struct upg_thread *thread)
 {
-	struct upg *upg = thread->upg;
-	struct threads *threads = &upg->threads;
+	struct threads *threads = thread->threads;
 	uint64_t beat = 0;
 
 	pthread_mutex_lock(&threads->lock);
@@ -151,12 +153,12 @@ static void point_slow(struct upg_thread *thread)
 	}
 	thread->stands = false;
 	pthread_mutex_unlock(&threads->lock);
-	send_pong(upg, beat);
+	send_pong(threads, beat);
 }
 
 void upg_point(struct upg_thread *thread)
 {
-	if (__builtin_expect(atomic_load_explicit(&thread->upg->threads.attention, memory_order_relaxed), 0))
+	if (__builtin_expect(atomic_load_explicit(&thread->threads->attention, memory_order_relaxed), 0))
 		point_slow(thread);
 }
 
@@ -253,9 +255,8 @@ void threads_release(struct threads *threads)
 	pthread_mutex_unlock(&threads->lock);
 }
 
-void threads_beat(struct upg *upg, uint64_t nonce)
+void threads_beat(struct threads *threads, uint64_t nonce)
 {
-	struct threads *threads = &upg->threads;
 	pthread_t self = pthread_self();
 	uint64_t complete;
 
@@ -271,5 +272,5 @@ void threads_beat(struct upg *upg, uint64_t nonce)
 	if (!complete)
 		nudge(threads);
 	pthread_mutex_unlock(&threads->lock);
-	send_pong(upg, complete);
+	send_pong(threads, complete);
 }

@@ -6,6 +6,8 @@
 
 #include "base/why.h"
 #include "shim/core/channel.h"
+#include "shim/core/progress.h"
+#include "shim/core/threads.h"
 #include "shim/journal/memory.h"
 #include "shim/state/refs.h"
 #include "shim/journal/replay.h"
@@ -18,41 +20,6 @@
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <time.h>
-
-/* ---- threads.c: who touches state, and how they are brought to stand still ---- */
-
-struct upg_thread {
-	struct upg *upg;
-	struct upg_thread *next;
-	pthread_t id;
-	pid_t tid;
-	bool stands;   /* waits at an update point */
-	uint64_t beat; /* the last Ping it passed an update point after */
-	char name[32];
-};
-
-struct threads {
-	pthread_mutex_t lock;
-	pthread_cond_t arrived;  /* a thread stands, or left */
-	pthread_cond_t released; /* stop is over */
-	struct upg_thread *first;
-	bool stop;
-	uint64_t beat; /* the Ping that is being answered; 0: none */
-	/* What upg_point() looks at: not 0 while stop or beat want something of the threads. */
-	atomic_int attention;
-	int nudge_signal;
-};
-
-int threads_init(struct threads *threads, int nudge_signal, struct why *why);
-void threads_done(struct threads *threads);
-
-/** threads_stop() - Bring every registered thread but the caller to an update point. Return: 0, or -ETIMEDOUT with the names
- * of those that did not come; then none is held. */
-int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why);
-void threads_release(struct threads *threads);
-
-/** threads_beat() - Ask every thread for a sign of life; the last one to give it answers @nonce by threads_beaten(). */
-void threads_beat(struct upg *upg, uint64_t nonce);
 
 /* ---- fds.c: the descriptors that move ---- */
 
@@ -207,11 +174,6 @@ struct upg_loader {
 	bool failed; /* upg_load_fail() said why */
 };
 
-/* ---- progress.c ---- */
-
-/** progress_is_due() - Would upg_progress() say anything now? */
-bool progress_is_due(struct upg *upg);
-
 /* ---- roll.c: the old version's side of a roll ---- */
 
 /** roll_leave() - From Prepare to the outcome. Return: as upg_dispatch(). */
@@ -223,13 +185,13 @@ struct upg {
 	const struct upg_config *config;
 	struct channel *channel;
 	struct why why;
-	struct threads threads;
+	struct threads *threads;
+	struct progress *progress;
 	struct fd_table fds;
 	struct shed shed;
 	struct journal journal;
 	struct replay *replay; /* during a resume with a journal */
 	struct commit_word word;
-	_Atomic(uint64_t) progress_us; /* when progress was last told */
 	bool received;  /* state came from a predecessor, the commit is still to be done */
 	bool from_file; /* it came from a file: nobody served before */
 	bool refused;

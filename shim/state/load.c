@@ -354,10 +354,10 @@ static void tell_progress(struct upg_loader *loader)
 	char text[64];
 
 	loader->records++;
-	if (!loader->tells || !progress_is_due(loader->upg))
+	if (!loader->tells || !progress_is_due(loader->upg->progress))
 		return;
 	snprintf(text, sizeof(text), "%llu records loaded", (unsigned long long)loader->records);
-	upg_progress(loader->upg, text);
+	progress_tell(loader->upg->progress, text);
 }
 
 static int load_all(struct upg_loader *loader, struct sf_reader *reader)

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* The threads that touch the application's state, and how they are brought to stand still. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct channel;
+struct why;
+
+struct upg_thread {
+	struct threads *threads;
+	struct upg_thread *next;
+	pthread_t id;
+	pid_t tid;
+	bool stands;   /* waits at an update point */
+	uint64_t beat; /* the last Ping after which it passed an update point */
+	char name[32];
+};
+
+struct threads {
+	struct channel *channel; /* where a Ping is answered */
+	/* Guards all that follows. Held alone: a pong is posted after it is let go. */
+	pthread_mutex_t lock;
+	pthread_cond_t arrived;  /* a thread stands, or left */
+	pthread_cond_t released; /* stop is over */
+	struct upg_thread *first;
+	bool stop;
+	uint64_t beat; /* the Ping that is being answered; 0: none */
+	/* What upg_point() looks at, without the lock: not 0 while stop or beat want something of the threads. */
+	atomic_int attention;
+	int nudge_signal;
+};
+
+/** threads_init() - @nudge_signal: 0, or the signal that wakes threads out of system calls. Return: 0 or -errno; threads_done() in
+ * both cases. */
+int threads_init(struct threads *threads, struct channel *channel, int nudge_signal, struct why *why);
+void threads_done(struct threads *threads);
+
+/** threads_stop() - Bring every registered thread but the caller to an update point, and hold it there. Return: 0; -ETIMEDOUT with
+ * the names of those that did not come: then none is held. */
+int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why);
+void threads_release(struct threads *threads);
+
+/** threads_beat() - Ask every thread for a sign of life. The last one to give it answers the Ping @nonce. */
+void threads_beat(struct threads *threads, uint64_t nonce);
