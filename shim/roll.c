@@ -93,13 +93,20 @@ static int look_at_journal(struct upg *upg, const Upgraded__Wire__Resume *resume
 	return replay_new(upg, journal_fd, &upg->replay);
 }
 
+static int take_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
+{
+	struct upg *upg = arg;
+
+	return upg->replay ? replay_take_fd(upg, info, fd, why) : shed_restore(upg->shed, info, fd, why);
+}
+
 /* Descriptors back at their numbers, and what the successor left. Return: 0; -errno: this process is of no use any more. */
 static int take_back(struct upg *upg)
 {
 	int r = channel_restored(upg->channel);
 
 	if (r == 0)
-		r = fds_receive(upg, UINT64_MAX, upg->replay ? replay_take_fd : shed_restore);
+		r = fds_receive(upg->channel, UINT64_MAX, take_fd, upg, &upg->why);
 	if (r == 0 && upg->replay)
 		r = replay_apply(upg);
 	return r;
@@ -115,7 +122,7 @@ static int resume(struct upg *upg, int r)
 	if (r == 0)
 		r = take_back(upg);
 	if (r == 0)
-		r = shed_undo(upg, &lost, &n_lost);
+		r = shed_undo(upg->shed, &lost, &n_lost, &upg->why);
 	if (r < 0) {
 		/* Without its sockets or with half a state this process is of no use; the supervisor learns of it by our end. */
 		send_refused(upg);
@@ -134,7 +141,7 @@ static int resume(struct upg *upg, int r)
 	threads_release(upg->threads);
 	send_resumed(upg, &resumed);
 	upg->replay = replay_free(upg->replay);
-	shed_close_spent(upg);
+	fd_table_close_spent(upg->fds);
 	return UPG_OK;
 }
 
@@ -165,7 +172,7 @@ static int park(struct upg *upg)
 	/* A shared mapping would come back from an image as a private copy. */
 	commit_unmap(&upg->word);
 	journal_leave_all(upg);
-	r = shed_sockets(upg, &parked.fds);
+	r = shed_sockets(upg->shed, &parked.fds, &upg->why);
 	if (r == 0)
 		r = channel_say(upg->channel, &message, &upg->why);
 	if (r < 0) {
@@ -224,7 +231,7 @@ static int hand_over(struct upg *upg, int state_fd, const Upgraded__Wire__Prepar
 	int r;
 
 	saved.totals = &totals;
-	r = fds_send(upg, prepare->commit_deadline_us, &saved.fds);
+	r = fds_send(upg->fds, prepare->commit_deadline_us, &saved.fds, &upg->why);
 	if (r == 0)
 		r = transfer_save(upg, state_fd, prepare, &totals);
 	return r < 0 ? r : channel_say(upg->channel, &message, &upg->why);

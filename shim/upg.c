@@ -22,6 +22,8 @@ struct handle {
 	struct channel channel;
 	struct threads threads;
 	struct progress progress;
+	struct fd_table fds;
+	struct shed shed;
 };
 _Static_assert(offsetof(struct handle, upg) == 0, "upg_free() frees the handle by its address");
 
@@ -92,9 +94,11 @@ static int check_config(const struct upg_config *config)
 /* What the supervisor may ask at any time. That it could not be answered is no failure of what is being done. */
 static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 {
+	const struct upg *upg = arg;
+
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
-	fds_tell_inventory(arg);
+	fds_tell_inventory(upg->fds);
 	return true;
 }
 
@@ -125,14 +129,17 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	upg->channel = &handle->channel;
 	upg->threads = &handle->threads;
 	upg->progress = &handle->progress;
+	upg->fds = &handle->fds;
+	upg->shed = &handle->shed;
 	upgraded__wire__totals__init(&upg->totals);
-	journal_init(&upg->journal);
+	shed_init(upg->shed, upg->fds);
+	journal_init(&upg->journal, upg->fds);
 	progress_init(upg->progress, upg->channel);
 	r = channel_init(upg->channel, answer, upg);
 	if (r == 0)
 		r = threads_init(upg->threads, upg->channel, config->nudge_signal, &upg->why);
 	if (r == 0)
-		r = fd_table_init(&upg->fds);
+		r = fd_table_init(upg->fds, upg->channel);
 	if (r == 0)
 		r = join(upg);
 	if (r < 0) {
@@ -149,10 +156,9 @@ struct upg *upg_free(struct upg *upg)
 		return NULL;
 	channel_done(upg->channel);
 	commit_unmap(&upg->word);
-	shed_done(&upg->shed);
+	shed_done(upg->shed);
 	journal_done(upg);
-	if (upg->fds.buckets)
-		fd_table_done(&upg->fds);
+	fd_table_done(upg->fds);
 	threads_done(upg->threads);
 	roundtrip_free(upg->roundtrip);
 	refs_done(&upg->refs);
@@ -200,12 +206,13 @@ static int refuse_because(struct upg *upg, int rc)
 
 /* ---- the new version's side ---- */
 
-static int take_handed_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
+static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
-	int r = fd_table_put(&upg->fds, fd, info->name, info->tag, false, true);
+	struct upg *upg = arg;
+	int r = fd_table_put(upg->fds, fd, info->name, info->tag, false, true);
 
 	if (r < 0)
-		return why_errno(&upg->why, r, "descriptor %s %" PRIu64, info->name, info->tag);
+		return why_errno(why, r, "descriptor %s %" PRIu64, info->name, info->tag);
 	upg->n_received_fds++;
 	return 0;
 }
@@ -228,7 +235,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	if (!receive->from_file) {
 		r = commit_map(&upg->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
-			r = fds_receive(upg, receive->deadline_us, take_handed_fd);
+			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &upg->why);
 	}
 	if (r == 0)
 		r = transfer_load(upg, state_fd, receive);
@@ -389,7 +396,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg);
-		fd_table_end_custody(&upg->fds);
+		fd_table_end_custody(upg->fds);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
 		/* Crossed with our own word that the roll is off. */
@@ -403,7 +410,7 @@ int upg_dispatch(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
 		return UPG_OK;
-	fd_table_tell(upg);
+	fd_table_tell(upg->fds);
 	if (upg->journal.full_untold)
 		journal_tell(upg);
 	for (;;) {

@@ -6,9 +6,11 @@
  * hold, and CRIU refuses an epoll set with a registration it cannot attribute. So registrations are read from
  * /proc/self/fdinfo, deleted, and put back on resume; /dev/null keeps each number taken meanwhile.
  */
-#include "shim/core/upg.h"
+#include "shim/fds/shed.h"
 
 #include "base/fd.h"
+#include "base/why.h"
+#include "shim/fds/handover.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,9 +22,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct fd_entry *entry_of(struct upg *upg, int fd)
+void shed_init(struct shed *shed, struct fd_table *fds)
 {
-	return fd >= 0 && (size_t)fd < upg->fds.n_by_fd ? upg->fds.by_fd[fd] : NULL;
+	*shed = (struct shed){ .fds = fds };
+}
+
+void shed_done(struct shed *shed)
+{
+	free(shed->entries);
+	timers_done(&shed->timers);
 }
 
 static bool is_socket(int fd)
@@ -56,7 +64,7 @@ static int remember(struct shed *shed, const struct epoll_entry *entry)
 }
 
 /* The registrations of one epoll set that belong to registered sockets. */
-static int note_epoll(struct upg *upg, int epoll_fd)
+static int note_epoll(struct shed *shed, int epoll_fd, struct why *why)
 {
 	char path[64], line[256];
 	FILE *info;
@@ -65,7 +73,7 @@ static int note_epoll(struct upg *upg, int epoll_fd)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", epoll_fd);
 	info = fopen(path, "re");
 	if (!info)
-		return why_errno(&upg->why, -errno, "%s", path);
+		return why_errno(why, -errno, "%s", path);
 	while (r == 0 && fgets(line, sizeof(line), info)) {
 		struct epoll_entry entry = { .epoll_fd = epoll_fd };
 		uint64_t data;
@@ -73,25 +81,25 @@ static int note_epoll(struct upg *upg, int epoll_fd)
 
 		if (sscanf(line, "tfd: %d events: %" SCNx32 " data: %" SCNx64, &entry.fd, &events, &data) != 3)
 			continue;
-		if (!entry_of(upg, entry.fd) || !is_socket(entry.fd))
+		if (!fd_table_at(shed->fds, entry.fd) || !is_socket(entry.fd))
 			continue;
 		entry.event.events = events;
 		entry.event.data.u64 = data;
-		r = remember(&upg->shed, &entry);
+		r = remember(shed, &entry);
 	}
 	fclose(info);
-	return r < 0 ? why_errno(&upg->why, r, "epoll registrations") : 0;
+	return r < 0 ? why_errno(why, r, "epoll registrations") : 0;
 }
 
 /* One pass over what is open: epoll sets, and timers. */
-static int note_descriptors(struct upg *upg)
+static int note_descriptors(struct shed *shed, struct why *why)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *d;
 	int r = 0;
 
 	if (!dir)
-		return why_errno(&upg->why, -errno, "/proc/self/fd");
+		return why_errno(why, -errno, "/proc/self/fd");
 	while (r == 0 && (d = readdir(dir))) {
 		char target[64];
 		ssize_t n = readlinkat(dirfd(dir), d->d_name, target, sizeof(target) - 1);
@@ -100,36 +108,37 @@ static int note_descriptors(struct upg *upg)
 			continue;
 		target[n] = 0;
 		if (strcmp(target, "anon_inode:[eventpoll]") == 0)
-			r = note_epoll(upg, atoi(d->d_name));
+			r = note_epoll(shed, atoi(d->d_name), why);
 		else if (strcmp(target, "anon_inode:[timerfd]") == 0)
-			r = timers_note(upg, atoi(d->d_name));
+			r = timers_note(&shed->timers, atoi(d->d_name), why);
 	}
 	closedir(dir);
 	return r;
 }
 
-int shed_sockets(struct upg *upg, uint32_t *ret_n)
+int shed_sockets(struct shed *shed, uint32_t *ret_n, struct why *why)
 {
+	struct fd_table *table = shed->fds;
 	FD_CLEANUP int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	uint32_t n = 0;
 	int r;
 
 	if (null < 0)
-		return why_errno(&upg->why, -errno, "/dev/null");
-	upg->shed.n = upg->shed.n_timers = 0;
-	r = note_descriptors(upg);
+		return why_errno(why, -errno, "/dev/null");
+	shed->n = shed->timers.n = 0;
+	r = note_descriptors(shed, why);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < upg->shed.n; i++)
-		epoll_ctl(upg->shed.entries[i].epoll_fd, EPOLL_CTL_DEL, upg->shed.entries[i].fd, NULL);
-	for (size_t i = 0; i < upg->fds.n_by_fd; i++) {
-		struct fd_entry *entry = upg->fds.by_fd[i];
+	for (size_t i = 0; i < shed->n; i++)
+		epoll_ctl(shed->entries[i].epoll_fd, EPOLL_CTL_DEL, shed->entries[i].fd, NULL);
+	for (size_t i = 0; i < table->n_by_fd; i++) {
+		struct fd_entry *entry = table->by_fd[i];
 
 		if (!entry || !is_socket(entry->fd))
 			continue;
 		entry->cloexec = cloexec_of(entry->fd);
 		if (dup3(null, entry->fd, entry->cloexec) < 0)
-			return why_errno(&upg->why, -errno, "shedding descriptor %d", entry->fd);
+			return why_errno(why, -errno, "shedding descriptor %d", entry->fd);
 		entry->shed = true;
 		n++;
 	}
@@ -137,98 +146,71 @@ int shed_sockets(struct upg *upg, uint32_t *ret_n)
 	return 0;
 }
 
-int shed_restore(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
+int shed_restore(struct shed *shed, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
-	struct fd_entry *entry = fd_table_find(&upg->fds, info->name, info->tag);
+	struct fd_entry *entry = fd_table_find(shed->fds, info->name, info->tag);
 
 	/* What was not shed is still here: the duplicate is not needed. */
 	if (!entry || !entry->shed)
 		return FDS_NOT_KEPT;
 	if (dup3(fd, entry->fd, entry->cloexec) < 0)
-		return why_errno(&upg->why, -errno, "putting descriptor %d back", entry->fd);
+		return why_errno(why, -errno, "putting descriptor %d back", entry->fd);
 	entry->shed = false;
 	return FDS_NOT_KEPT;
 }
 
 /* Every socket is back at its number: one pass over what shed_sockets() noted. */
-static int restore_epolls(struct upg *upg)
+static int restore_epolls(struct shed *shed, struct why *why)
 {
-	for (size_t i = 0; i < upg->shed.n; i++) {
-		struct epoll_entry *entry = &upg->shed.entries[i];
-		struct fd_entry *socket = entry_of(upg, entry->fd);
+	for (size_t i = 0; i < shed->n; i++) {
+		struct epoll_entry *entry = &shed->entries[i];
+		struct fd_entry *socket = fd_table_at(shed->fds, entry->fd);
 
 		if (!socket || socket->shed)
 			continue;
 		if (epoll_ctl(entry->epoll_fd, EPOLL_CTL_ADD, entry->fd, &entry->event) < 0 && errno != EEXIST)
-			return why_errno(&upg->why, -errno, "descriptor %d back into epoll set %d", entry->fd, entry->epoll_fd);
+			return why_errno(why, -errno, "descriptor %d back into epoll set %d", entry->fd, entry->epoll_fd);
 	}
-	upg->shed.n = 0;
+	shed->n = 0;
 	return 0;
 }
 
-int shed_undo(struct upg *upg, int **ret_lost, size_t *ret_n_lost)
+/* Lists what is still shed, and makes it lost. @lost has room. */
+static size_t list_lost(struct fd_table *table, int *lost)
 {
-	struct shed *shed = &upg->shed;
 	size_t n = 0;
-	int *lost = NULL, r = restore_epolls(upg);
 
-	timers_restore(upg);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < upg->fds.n_by_fd; i++)
-		n += upg->fds.by_fd[i] && upg->fds.by_fd[i]->shed;
-	if (n) {
-		lost = malloc(n * sizeof(*lost));
-		shed->spent = malloc(n * sizeof(*shed->spent));
-		if (!lost || !shed->spent) {
-			free(lost);
-			return why_errno(&upg->why, -ENOMEM, "resume");
-		}
-		shed->cap_spent = n;
-	}
-	*ret_n_lost = 0;
-	for (size_t i = 0; i < upg->fds.n_by_fd; i++) {
-		struct fd_entry *entry = upg->fds.by_fd[i];
+	for (size_t i = 0; i < table->n_by_fd; i++) {
+		struct fd_entry *entry = table->by_fd[i];
 
 		if (!entry || !entry->shed)
 			continue;
 		entry->shed = false;
 		entry->lost = true;
-		lost[(*ret_n_lost)++] = entry->fd;
+		lost[n++] = entry->fd;
 	}
+	return n;
+}
+
+int shed_undo(struct shed *shed, int **ret_lost, size_t *ret_n_lost, struct why *why)
+{
+	struct fd_table *table = shed->fds;
+	size_t n = 0;
+	int *lost = NULL, r = restore_epolls(shed, why);
+
+	timers_restore(&shed->timers);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < table->n_by_fd; i++)
+		n += table->by_fd[i] && table->by_fd[i]->shed;
+	if (n) {
+		lost = malloc(n * sizeof(*lost));
+		if (!lost || fd_table_keep_spent(table, n) < 0) {
+			free(lost);
+			return why_errno(why, -ENOMEM, "resume");
+		}
+	}
+	*ret_n_lost = list_lost(table, lost);
 	*ret_lost = lost;
 	return 0;
-}
-
-/* The application closes what was lost while its threads stand, and clients wait: a thousand system calls that can wait instead.
- * /dev/null keeps each number taken until then. */
-bool shed_spend(struct shed *shed, int fd)
-{
-	if (shed->n_spent == shed->cap_spent)
-		return false;
-	shed->spent[shed->n_spent++] = fd;
-	return true;
-}
-
-void shed_close_spent(struct upg *upg)
-{
-	struct shed *shed = &upg->shed;
-	int *spent;
-	size_t n;
-
-	pthread_mutex_lock(&upg->fds.lock);
-	spent = shed->spent;
-	n = shed->n_spent;
-	shed->spent = NULL;
-	shed->n_spent = shed->cap_spent = 0;
-	pthread_mutex_unlock(&upg->fds.lock);
-	fd_close_all(spent, n);
-	free(spent);
-}
-
-void shed_done(struct shed *shed)
-{
-	free(shed->spent);
-	free(shed->entries);
-	free(shed->timers);
 }

@@ -218,15 +218,15 @@ int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struc
 		return -ENOMEM;
 	conn->upg = upg;
 	conn->fd = fd;
-	r = fd_table_put_conn(&upg->fds, fd, name, tag, conn, &claimed);
+	r = fd_table_put_conn(upg->fds, fd, name, tag, conn, &claimed);
 	if (r < 0) {
 		free(conn);
 		return r;
 	}
 	if (atomic_load_explicit(&upg->journal.usable, memory_order_relaxed))
 		enter_journal(conn, name, tag, claimed);
-	if (!claimed && upg_journal_on(upg))
-		fd_table_announce(upg, fd);
+	if (!claimed)
+		fd_table_announce(upg->fds, fd);
 	*ret_conn = conn;
 	return 0;
 }
@@ -270,7 +270,7 @@ void upg_conn_close(struct upg_conn *conn, int epoll_fd)
 		return;
 	if (conn->record)
 		atomic_fetch_or(&conn->record->flags, JOURNAL_CLOSED);
-	upg_close(conn->upg, conn->fd, epoll_fd);
+	fd_table_close(conn->upg->fds, conn->fd, epoll_fd);
 	buffer_free(conn, &conn->input);
 	buffer_free(conn, &conn->output);
 	if (conn->record)
@@ -291,8 +291,8 @@ ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes)
 		return -EINVAL;
 	if (conn->record)
 		leave_if_over(conn);
-	if (atomic_load_explicit(&conn->upg->fds.n_fresh, memory_order_relaxed))
-		fd_table_tell(conn->upg);
+	if (atomic_load_explicit(&conn->upg->fds->n_fresh, memory_order_relaxed))
+		fd_table_tell(conn->upg->fds);
 	room = buffer_room(conn, &conn->input, conn->in_done, conn->in_end, room_bytes);
 	if (!room)
 		return -ENOMEM;

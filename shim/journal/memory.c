@@ -25,8 +25,9 @@
 #define LOG_AHEAD_BYTES ((uint64_t)256 << 10)
 #define BLOCK_TOUCHED_BYTES ((uint64_t)8 << 10) /* of a block: most requests need no more */
 
-void journal_init(struct journal *journal)
+void journal_init(struct journal *journal, struct fd_table *fds)
 {
+	journal->fds = fds;
 	pthread_mutex_init(&journal->lock, NULL);
 }
 
@@ -247,9 +248,16 @@ void journal_bind(struct upg *upg, const struct sf_header *header)
 	atomic_store_explicit(&journal->header->magic, JOURNAL_MAGIC, memory_order_release);
 }
 
+/* While changes count, the supervisor holds duplicates also of what is opened: without those the replay could not go on with it. */
+static void switch_on(struct journal *journal, bool on)
+{
+	atomic_store(&journal->on, on);
+	atomic_store(&journal->fds->announces, on);
+}
+
 void journal_begin(struct upg *upg)
 {
-	atomic_store(&upg->journal.on, upg->journal.usable);
+	switch_on(&upg->journal, upg->journal.usable);
 }
 
 /* Lock held. The last connection has left, and nobody will come. */
@@ -264,7 +272,7 @@ void journal_end(struct upg *upg)
 	struct journal *journal = &upg->journal;
 
 	pthread_mutex_lock(&journal->lock);
-	atomic_store(&journal->on, 0);
+	switch_on(journal, false);
 	journal->usable = false;
 	journal->is_over = true;
 	if (journal->header && journal->header->log_bytes)
@@ -301,7 +309,7 @@ void journal_fail_locked(struct journal *journal, const char *text)
 	if (!journal->is_over)
 		journal->full_untold = true;
 	journal->is_over = true;
-	atomic_store(&journal->on, 0);
+	switch_on(journal, false);
 	journal->usable = false;
 }
 
@@ -449,7 +457,7 @@ void journal_record_give(struct upg *upg, struct journal_record *record)
 
 void journal_leave_all(struct upg *upg)
 {
-	struct fd_table *table = &upg->fds;
+	struct fd_table *table = upg->fds;
 
 	journal_end(upg);
 	for (size_t i = 0; i < table->n_by_fd; i++) {

@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 struct conn_buffer;
+struct fd_table;
 struct sf_header;
 struct sf_plan;
 
@@ -120,6 +121,7 @@ static inline size_t journal_padded(size_t bytes)
 #define JOURNAL_ORDERS 32u
 
 struct journal {
+	struct fd_table *fds;
 	/* What upg_journal_on() looks at. */
 	atomic_int on;
 	atomic_bool usable; /* mapped, laid out, not void, not over */
@@ -158,7 +160,7 @@ struct journal {
 
 struct upg;
 
-void journal_init(struct journal *journal);
+void journal_init(struct journal *journal, struct fd_table *fds);
 void journal_done(struct upg *upg);
 
 /** journal_attach() - Write into the memfd @fd (borrowed) from journal_begin() on. Failing is told to the supervisor and changes

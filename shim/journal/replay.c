@@ -258,7 +258,7 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 	}
 	if (!record) {
 		if (!info->moved && is_at_rest(entry->conn))
-			return shed_restore(replay->upg, info, fd);
+			return shed_restore(replay->upg->shed, info, fd, &replay->upg->why);
 		lose(replay, fd);
 		return 0;
 	}
@@ -267,11 +267,11 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 			reset(replay, fd);
 			return 0;
 		}
-		return shed_restore(replay->upg, info, fd);
+		return shed_restore(replay->upg->shed, info, fd, &replay->upg->why);
 	}
 	if (fill(entry->conn, input, input_bytes, output, output_bytes) < 0)
 		return why_errno(&replay->upg->why, -ENOMEM, "resume");
-	return shed_restore(replay->upg, info, fd);
+	return shed_restore(replay->upg->shed, info, fd, &replay->upg->why);
 }
 
 static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd)
@@ -305,10 +305,10 @@ static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *in
 	return 0;
 }
 
-int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
+int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
 	struct replay *replay = upg->replay;
-	struct fd_entry *entry = fd_table_find(&upg->fds, info->name, info->tag);
+	struct fd_entry *entry = fd_table_find(upg->fds, info->name, info->tag);
 
 	if (!entry)
 		return take_newcomer(replay, info, fd);
@@ -318,7 +318,7 @@ int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd)
 		reset(replay, fd);
 		return 0;
 	}
-	return shed_restore(upg, info, fd);
+	return shed_restore(upg->shed, info, fd, why);
 }
 
 /* ---- changes ---- */

@@ -21,7 +21,7 @@ const char *replay_unused(const struct replay *replay);
 
 /** replay_take_fd() - One descriptor of the Resume, kept for now or back at its number. Return: 0: @fd is kept or
  * closed; FDS_NOT_KEPT; -errno. */
-int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd);
+int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why);
 
 /** replay_apply() - Every descriptor has come: apply the changes, give the connections their bytes, hand over those that are new.
  * Return: 0; -errno: the application's state is of no use any more. */

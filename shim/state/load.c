@@ -307,7 +307,7 @@ static ssize_t read_state(void *arg, void *buffer, size_t size_bytes, struct why
 
 int upg_load_claim(struct upg_loader *loader, const char *name, uint64_t tag)
 {
-	return upg_fd_claim(loader->upg, name, tag);
+	return fd_table_claim(loader->upg->fds, name, tag);
 }
 
 int upg_load_fail(struct upg_loader *loader, const char *fmt, ...)
@@ -453,7 +453,7 @@ int transfer_check(struct upg *upg)
 			return why_set(&upg->why, -EPROTO, "%llu records of %s came, but the application now holds %llu",
 				       (unsigned long long)upg->loaded[i], config->types[i].name, (unsigned long long)holds);
 	}
-	unclaimed = fd_table_unclaimed(&upg->fds, &example);
+	unclaimed = fd_table_unclaimed(upg->fds, &example);
 	if (unclaimed)
 		return why_set(&upg->why, -EPROTO, "%zu descriptors were not claimed, among them %s %llu", unclaimed,
 			       example->name, (unsigned long long)example->tag);

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* Closes and openings on their way to a supervisor that holds duplicates.
+ *
+ * Both are queued, and posted from the end of their queue: what is there is taken out at no cost, and no order matters but one.
+ * Closes go first, as a descriptor that is announced may have the number and the name of one that was closed.
+ */
+#include "shim/fds/announce.h"
+
+#include "base/fd.h"
+#include "shim/core/channel.h"
+#include "shim/core/upg.h"
+#include "shim/fds/handover.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define ANNOUNCE_TRIES 10u
+#define ANNOUNCE_WAIT_MS 10
+#define CLOSED_AT_ONCE 256u
+
+/* ---- closes; lock held ---- */
+
+/* Takes the entry's name. */
+static void queue_closed(struct fd_table *table, struct fd_entry *entry)
+{
+	if (table->n_closed == table->cap_closed) {
+		size_t cap = table->cap_closed ? table->cap_closed * 2 : 16;
+		Upgraded__Wire__FdInfo *closed = realloc(table->closed, cap * sizeof(*closed));
+
+		/* Out of memory: the duplicate lives until the end of the bake; the peer has seen the shutdown. */
+		if (!closed)
+			return;
+		table->closed = closed;
+		table->cap_closed = cap;
+	}
+	upgraded__wire__fd_info__init(&table->closed[table->n_closed]);
+	table->closed[table->n_closed].name = entry->name;
+	table->closed[table->n_closed++].tag = entry->tag;
+	entry->name = NULL;
+}
+
+/* All but the first @n. */
+static void forget_closed(struct fd_table *table, size_t n)
+{
+	while (table->n_closed > n)
+		free(table->closed[--table->n_closed].name);
+}
+
+/* One message's worth. Return: as channel_post(). */
+static int post_closed(struct fd_table *table)
+{
+	Upgraded__Wire__Closed closed = UPGRADED__WIRE__CLOSED__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED, .closed = &closed);
+	Upgraded__Wire__FdInfo *infos[CLOSED_AT_ONCE];
+	size_t first = table->n_closed < CLOSED_AT_ONCE ? 0 : table->n_closed - CLOSED_AT_ONCE;
+	int r;
+
+	for (size_t i = first; i < table->n_closed; i++)
+		infos[closed.n_fds++] = &table->closed[i];
+	closed.fds = infos;
+	r = channel_post(table->channel, &message, NULL, 0);
+	if (r == WIRE_OK)
+		forget_closed(table, first);
+	return r;
+}
+
+static void tell_closed(struct fd_table *table)
+{
+	int r = WIRE_OK;
+
+	while (r == WIRE_OK && table->n_closed)
+		r = post_closed(table);
+	if (r == WIRE_CLOSED) /* there is nobody to tell */
+		forget_closed(table, 0);
+}
+
+/* ---- openings; lock held ---- */
+
+/* @fd is registered. */
+static void queue_fresh(struct fd_table *table, int fd)
+{
+	size_t n = atomic_load(&table->n_fresh);
+
+	if (n == table->cap_fresh) {
+		size_t cap = n ? n * 2 : 16;
+		int *fresh = realloc(table->fresh, cap * sizeof(*fresh));
+
+		/* Out of memory: without a duplicate this connection ends with this process. */
+		if (!fresh)
+			return;
+		table->fresh = fresh;
+		table->cap_fresh = cap;
+	}
+	table->fresh[n] = fd;
+	table->by_fd[fd]->fresh = true;
+	atomic_store(&table->n_fresh, n + 1);
+}
+
+/* It closes before anybody heard of it. */
+static void forget_fresh(struct fd_table *table, int fd)
+{
+	size_t n = atomic_load(&table->n_fresh);
+
+	for (size_t i = 0; i < n; i++) {
+		if (table->fresh[i] != fd)
+			continue;
+		table->fresh[i] = table->fresh[n - 1];
+		atomic_store(&table->n_fresh, n - 1);
+		return;
+	}
+}
+
+/* One message's worth. Return: WIRE_OK: it is told, or nobody is there to hear it; else as channel_post(). */
+static int post_fresh(struct fd_table *table)
+{
+	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
+	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	size_t n = atomic_load(&table->n_fresh), first = n < WIRE_FDS_MAX ? 0 : n - WIRE_FDS_MAX;
+	struct fd_batch batch;
+	int r;
+
+	batch.n = 0;
+	for (size_t i = first; i < n; i++)
+		fd_batch_add(&batch, table->by_fd[table->fresh[i]]);
+	fds.n_fds = batch.n;
+	fds.fds = batch.pointers;
+	fds.last = true;
+	r = channel_post(table->channel, &message, batch.numbers, batch.n);
+	if (r != WIRE_OK && r != WIRE_CLOSED)
+		return r;
+	for (size_t i = first; i < n; i++) {
+		struct fd_entry *entry = table->by_fd[table->fresh[i]];
+
+		entry->fresh = false;
+		entry->custody = r == WIRE_OK;
+	}
+	atomic_store(&table->n_fresh, first);
+	return WIRE_OK;
+}
+
+static void tell_all(struct fd_table *table)
+{
+	int r = WIRE_OK;
+
+	tell_closed(table);
+	while (r == WIRE_OK && !table->n_closed && atomic_load(&table->n_fresh))
+		r = post_fresh(table);
+}
+
+/* ---- what others call ---- */
+
+/* Lock held, but not across the waits. Until an opening is told, nobody else holds the connection, so it is better not served. */
+static void await_told(struct fd_table *table)
+{
+	for (unsigned i = 0; i < ANNOUNCE_TRIES && atomic_load(&table->n_fresh); i++) {
+		pthread_mutex_unlock(&table->lock);
+		channel_await_room(table->channel, ANNOUNCE_WAIT_MS);
+		pthread_mutex_lock(&table->lock);
+		tell_all(table);
+	}
+}
+
+void fd_table_announce(struct fd_table *table, int fd)
+{
+	if (!atomic_load_explicit(&table->announces, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&table->lock);
+	/* Once more, under the lock: the bake may have ended meanwhile. */
+	if (atomic_load(&table->announces)) {
+		queue_fresh(table, fd);
+		tell_all(table);
+		await_told(table);
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
+void fd_table_tell(struct fd_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	tell_all(table);
+	pthread_mutex_unlock(&table->lock);
+}
+
+void fd_table_end_custody(struct fd_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->n_by_fd; i++)
+		if (table->by_fd[i])
+			table->by_fd[i]->custody = table->by_fd[i]->fresh = false;
+	atomic_store(&table->n_fresh, 0);
+	forget_closed(table, 0);
+	pthread_mutex_unlock(&table->lock);
+}
+
+/* So that the peer notices although others hold duplicates. A listener stays as it is: an earlier version may need it again. */
+static void shut_down(int fd)
+{
+	int listening = 0;
+	socklen_t size = sizeof(listening);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening)
+		shutdown(fd, SHUT_RDWR);
+}
+
+/* Lock held. The table forgets it; its descriptor is still open. */
+static void forget(struct fd_table *table, struct fd_entry *entry)
+{
+	fd_table_take_out(table, entry);
+	if (entry->fresh)
+		forget_fresh(table, entry->fd);
+	/* Only where a duplicate exists: a shutdown with unread input would otherwise turn close's RST into a FIN. */
+	if (entry->custody) {
+		shut_down(entry->fd);
+		queue_closed(table, entry);
+		tell_closed(table);
+	}
+	fd_entry_free(entry);
+}
+
+void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
+{
+	struct fd_entry *entry;
+	bool lost;
+
+	pthread_mutex_lock(&table->lock);
+	entry = fd_table_at(table, fd);
+	lost = entry && entry->lost;
+	/* First out of epoll: while someone holds a duplicate, closing would leave the registration behind. */
+	if (epoll_fd >= 0 && !lost)
+		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	if (entry)
+		forget(table, entry);
+	/* Under the lock, or another thread could register the number again before it is gone here. */
+	if (!lost || !fd_table_spend(table, fd))
+		fd_close(fd);
+	pthread_mutex_unlock(&table->lock);
+}
+
+void upg_close(struct upg *upg, int fd, int epoll_fd)
+{
+	fd_table_close(upg->fds, fd, epoll_fd);
+}

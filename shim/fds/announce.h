@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* What the supervisor is told of descriptors while it holds duplicates of them: which came, and which were closed.
+ *
+ * All of it may be called from any thread. What the channel has no room for is queued, and told with the next call.
+ */
+#pragma once
+
+#include "shim/fds/table.h"
+
+/** fd_table_close() - As upg_close(). */
+void fd_table_close(struct fd_table *table, int fd, int epoll_fd);
+
+/** fd_table_announce() - Send the supervisor a duplicate of @fd, which is registered, if it is to have those now. Waits for room for
+ * a moment, without a lock. */
+void fd_table_announce(struct fd_table *table, int fd);
+
+/** fd_table_tell() - Send what is queued, as far as the channel takes it. */
+void fd_table_tell(struct fd_table *table);
+
+/** fd_table_end_custody() - The supervisor dropped its duplicates: nothing is left to tell. */
+void fd_table_end_custody(struct fd_table *table);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of the descriptors that move, by (name, tag) and by number. */
+#pragma once
+
+#include "wire/wire.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct channel;
+struct upg_conn;
+
+struct fd_entry {
+	char *name;
+	uint64_t tag;
+	int fd;
+	bool claimed; /* false: handed to us, and nobody asked for it yet */
+	bool custody; /* the supervisor holds a duplicate: a close must be told */
+	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
+	bool shed;    /* parked: /dev/null stands at its number */
+	bool lost;    /* /dev/null still stands there after a resume: it is in no epoll set */
+	int cloexec;  /* of what was shed: O_CLOEXEC or 0 */
+	struct upg_conn *conn; /* what buffers it, or NULL */
+	struct fd_entry *next; /* in its hash bucket */
+};
+
+struct fd_table {
+	struct channel *channel;
+	/* From the commit of a roll until its bake is over, the supervisor gets a duplicate of what is opened. */
+	atomic_bool announces;
+	/* Guards all that follows. The lock of the channel may be taken under it, and no other. While every thread stands, the one
+	 * that does not may read without it. */
+	pthread_mutex_t lock;
+	struct fd_entry **buckets;
+	size_t n_buckets, n_entries;
+	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
+	size_t n_by_fd;
+	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
+	Upgraded__Wire__FdInfo *closed;
+	size_t n_closed, cap_closed;
+	/* announce.c: numbers of which it is to have duplicates, likewise. */
+	int *fresh;
+	size_t cap_fresh;
+	atomic_size_t n_fresh;
+	/* Numbers of lost sockets that the application closed while its threads stood. */
+	int *spent;
+	size_t n_spent, cap_spent;
+};
+
+/** fd_table_init() - @channel, borrowed: where the supervisor is told of closes. Return: 0 or -ENOMEM; fd_table_done() in both
+ * cases. */
+int fd_table_init(struct fd_table *table, struct channel *channel);
+/** fd_table_done() - Release the table, and close what nobody claimed. Also fine for a table of zeros. */
+void fd_table_done(struct fd_table *table);
+
+/** fd_table_put() - Register @fd. Return: 0; -EEXIST: the name with this tag, or the number, is taken; -EINVAL: the name is empty
+ * or too long; -EBADF; -ENOMEM. */
+int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
+/** fd_table_put_conn() - Register @fd for @conn, unless it was claimed under this name and tag. @ret_claimed: whether it was.
+ * Return: as fd_table_put(). */
+int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
+/** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
+int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
+struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
+/** fd_table_unclaimed() - Count what was handed to us and not claimed. *@ret_example is one of these (NULL if none). */
+size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
+
+/** fd_table_keep_spent() - From now on the close of a lost socket waits for fd_table_close_spent(), for up to @n of them.
+ * Return: 0 or -ENOMEM. */
+int fd_table_keep_spent(struct fd_table *table, size_t n);
+/** fd_table_close_spent() - Close them now, as the threads run again. */
+void fd_table_close_spent(struct fd_table *table);
+
+/* ---- between the files of this folder; lock held ---- */
+
+/** fd_table_at() - Return: what is registered by this number, or NULL. */
+static inline struct fd_entry *fd_table_at(const struct fd_table *table, int fd)
+{
+	return fd >= 0 && (size_t)fd < table->n_by_fd ? table->by_fd[fd] : NULL;
+}
+
+/** fd_table_take_out() - @entry is the caller's now, to be released with fd_entry_free(). Its descriptor stays open. */
+void fd_table_take_out(struct fd_table *table, struct fd_entry *entry);
+void fd_entry_free(struct fd_entry *entry);
+/** fd_table_spend() - Keep the number @fd of a lost socket for fd_table_close_spent(). Return: false: close it now. */
+bool fd_table_spend(struct fd_table *table, int fd);
