@@ -40,7 +40,7 @@ static void send_refused(struct upg *upg)
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
 
 	refused.reason = upg->why.text;
-	refused.reader_gone = upg->reader_gone;
+	refused.reader_gone = upg->state->reader_gone;
 	channel_say(upg->channel, &message, &upg->why);
 }
 
@@ -233,7 +233,7 @@ static int hand_over(struct upg *upg, int state_fd, const Upgraded__Wire__Prepar
 	saved.totals = &totals;
 	r = fds_send(upg->fds, prepare->commit_deadline_us, &saved.fds, &upg->why);
 	if (r == 0)
-		r = transfer_save(upg, state_fd, prepare, &totals);
+		r = state_save(upg->state, state_fd, prepare, &totals, &upg->why);
 	return r < 0 ? r : channel_say(upg->channel, &message, &upg->why);
 }
 
@@ -261,7 +261,7 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
-	int r = transfer_save(upg, state_fd, prepare, &totals);
+	int r = state_save(upg->state, state_fd, prepare, &totals, &upg->why);
 	uint64_t at_us = release(upg);
 
 	if (r < 0) {
@@ -291,7 +291,7 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	uint64_t since_us = clock_now_us();
 	int r;
 
-	upg->reader_gone = false;
+	upg->state->reader_gone = false;
 	r = take_descriptors(upg, prepare, &state_fd);
 	if (r < 0) {
 		send_refused(upg);

@@ -24,6 +24,8 @@ struct handle {
 	struct progress progress;
 	struct fd_table fds;
 	struct shed shed;
+	struct application application;
+	struct state state;
 };
 _Static_assert(offsetof(struct handle, upg) == 0, "upg_free() frees the handle by its address");
 
@@ -45,7 +47,7 @@ static int send_hello(struct upg *upg)
 		upgraded__wire__schema__init(&schemas[i]);
 		schemas[i].name = (char *)(uintptr_t)config->types[i].name;
 		schemas[i].version = config->types[i].version;
-		schemas[i].fingerprint = sf_fingerprint(config->types[i].descriptor);
+		schemas[i].fingerprint = upg->application->schemas[i].fingerprint;
 		schema_list[i] = &schemas[i];
 	}
 	for (size_t i = 0; i < n_edges; i++) {
@@ -74,23 +76,6 @@ out:
 	return r;
 }
 
-static int check_config(const struct upg_config *config)
-{
-	for (size_t i = 0; i < config->n_types; i++) {
-		const struct upg_type *type = &config->types[i];
-
-		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX)
-			return -EINVAL;
-	}
-	for (size_t i = 0; i < config->n_migrations; i++) {
-		const struct upg_migration *m = &config->migrations[i];
-
-		if (!m->type || !m->from_descriptor || !m->to_descriptor || !m->migrate || m->from == m->to)
-			return -EINVAL;
-	}
-	return 0;
-}
-
 /* What the supervisor may ask at any time. That it could not be answered is no failure of what is being done. */
 static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 {
@@ -117,10 +102,8 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 {
 	struct handle *handle;
 	struct upg *upg;
-	int r = check_config(config);
+	int r;
 
-	if (r < 0)
-		return r;
 	handle = calloc(1, sizeof(*handle));
 	if (!handle)
 		return -ENOMEM;
@@ -131,11 +114,15 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	upg->progress = &handle->progress;
 	upg->fds = &handle->fds;
 	upg->shed = &handle->shed;
-	upgraded__wire__totals__init(&upg->totals);
+	upg->application = &handle->application;
+	upg->state = &handle->state;
 	shed_init(upg->shed, upg->fds);
 	journal_init(&upg->journal, upg->fds);
 	progress_init(upg->progress, upg->channel);
-	r = channel_init(upg->channel, answer, upg);
+	state_init(upg->state, upg->application, upg->channel, upg->fds, upg->progress);
+	r = application_init(upg->application, config);
+	if (r == 0)
+		r = channel_init(upg->channel, answer, upg);
 	if (r == 0)
 		r = threads_init(upg->threads, upg->channel, config->nudge_signal, &upg->why);
 	if (r == 0)
@@ -160,9 +147,8 @@ struct upg *upg_free(struct upg *upg)
 	journal_done(upg);
 	fd_table_done(upg->fds);
 	threads_done(upg->threads);
-	roundtrip_free(upg->roundtrip);
-	refs_done(&upg->refs);
-	free(upg->loaded);
+	state_done(upg->state);
+	application_done(upg->application);
 	free(upg);
 	return NULL;
 }
@@ -217,6 +203,11 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 	return 0;
 }
 
+static void on_header(void *arg, const struct sf_header *header)
+{
+	journal_bind(arg, header);
+}
+
 static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
 	FD_CLEANUP int word_fd = receive->from_file ? -1 : channel_claim(upg->channel, 0);
@@ -225,7 +216,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 
 	if (state_fd < 0)
 		return why_set(&upg->why, -EPROTO, "Receive came without its descriptors");
-	if (receive->verify_roundtrip && !(upg->roundtrip = roundtrip_new()))
+	if (receive->verify_roundtrip && !(upg->state->roundtrip = roundtrip_new(upg->application)))
 		return why_errno(&upg->why, -ENOMEM, "round trip");
 	if (receive->journal && !receive->from_file) {
 		FD_CLEANUP int journal_fd = channel_claim(upg->channel, 2);
@@ -238,7 +229,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &upg->why);
 	}
 	if (r == 0)
-		r = transfer_load(upg, state_fd, receive);
+		r = state_load(upg->state, state_fd, receive, on_header, upg, &upg->why);
 	return r;
 }
 
@@ -360,14 +351,14 @@ static int ready_received(struct upg *upg)
 {
 	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
-	int r = transfer_check(upg);
+	int r = state_check(upg->state, &upg->why);
 
 	if (r < 0)
 		return refuse_because(upg, r);
-	upg->roundtrip = roundtrip_free(upg->roundtrip);
+	upg->state->roundtrip = roundtrip_free(upg->state->roundtrip);
 	if (upg->from_file)
 		return send_ready(upg);
-	loaded.totals = &upg->totals;
+	loaded.totals = &upg->state->totals;
 	loaded.fds = upg->n_received_fds;
 	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : await_commit(upg);

@@ -134,14 +134,6 @@ int upg_journal_on(const struct upg *upg)
 	return atomic_load_explicit(&upg->journal.on, memory_order_relaxed);
 }
 
-static size_t type_index(const struct upg_config *config, const char *name)
-{
-	for (size_t i = 0; i < config->n_types; i++)
-		if (config->types[i].name == name || strcmp(config->types[i].name, name) == 0)
-			return i;
-	return config->n_types;
-}
-
 /* Lock held where the predecessor's version is another: a plan works for one at a time. */
 static int convert(struct upg *upg, size_t index, const ProtobufCMessage **message, struct why *why)
 {
@@ -204,15 +196,17 @@ static int add_loose(struct upg *upg, size_t index, enum upg_change change, cons
 int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,
 		const ProtobufCMessage *message)
 {
+	const struct upg_type *known;
 	struct why why = { 0 };
 	size_t index;
 	int r;
 
 	if (!upg_journal_on(upg))
 		return 0;
-	index = type_index(upg->config, type);
-	if (index == upg->config->n_types || message->descriptor != upg->config->types[index].descriptor)
+	known = application_type(upg->application, type);
+	if (!known || message->descriptor != known->descriptor)
 		return -EINVAL;
+	index = (size_t)(known - upg->config->types);
 	if (change != UPG_PUT && change != UPG_REMOVE)
 		return -EINVAL;
 	/* What the predecessor does not know it cannot lose. */

@@ -59,12 +59,10 @@ static void forget_types(struct upg *upg)
 	free(journal->names);
 	free(journal->plans);
 	free(journal->types);
-	free(journal->migrations);
 	journal->names = NULL;
 	journal->n_names = 0;
 	journal->plans = NULL;
 	journal->types = NULL;
-	journal->migrations = NULL;
 }
 
 void journal_done(struct upg *upg)
@@ -188,8 +186,8 @@ static int bind_type(struct upg *upg, size_t index, const struct sf_header *head
 		return 0;
 	want = header->schemas[at];
 	want.name = journal->names[at];
-	want.descriptor = transfer_older_descriptor(upg->config, type->name, want.version);
-	return sf_plan_new(&have, 1, &want, 1, journal->migrations, upg->config->n_migrations, &journal->plans[index], why);
+	want.descriptor = application_older(upg->application, type->name, want.version);
+	return sf_plan_new(&have, 1, &want, 1, upg->application->migrations, upg->config->n_migrations, &journal->plans[index], why);
 }
 
 static int bind_types(struct upg *upg, const struct sf_header *header, struct why *why)
@@ -202,8 +200,7 @@ static int bind_types(struct upg *upg, const struct sf_header *header, struct wh
 	journal->types = calloc(config->n_types + 1, sizeof(*journal->types));
 	journal->plans = calloc(config->n_types + 1, sizeof(struct sf_plan *));
 	journal->names = calloc(header->n_schemas + 1, sizeof(char *));
-	journal->migrations = transfer_migrations(config);
-	if (!journal->types || !journal->plans || !journal->names || !journal->migrations)
+	if (!journal->types || !journal->plans || !journal->names)
 		return why_errno(why, -ENOMEM, "journal");
 	for (size_t i = 0; i < header->n_schemas; i++) {
 		const struct sf_schema *schema = &header->schemas[i];

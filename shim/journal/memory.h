@@ -147,7 +147,6 @@ struct journal {
 	/* By type of the application: where it is in the journal (-1: the predecessor has none), the way down (NULL: as it is). */
 	int *types;
 	struct sf_plan **plans;
-	struct sf_migration *migrations;
 	char **names; /* plans refer to them */
 	size_t n_names;
 	struct journal_pending {

@@ -36,8 +36,6 @@ struct replay {
 	size_t size_bytes;
 	struct journal_view view;
 	struct sf_plan *plan;
-	struct sf_migration *migrations;
-	struct sf_schema *own;
 	struct why unused;
 	struct newcomer *newcomers;
 	size_t n_newcomers, cap_newcomers;
@@ -67,14 +65,13 @@ static int map_journal(struct replay *replay, int fd, struct why *why)
 
 static int plan_types(struct replay *replay, struct why *why)
 {
-	const struct upg_config *config = replay->upg->config;
+	const struct application *application = replay->upg->application;
+	const struct upg_config *config = application->config;
 	const struct journal_view *view = &replay->view;
 	struct sf_schema *have = calloc(view->n_types + 1, sizeof(*have));
 	int r = 0;
 
-	replay->own = transfer_schemas(config);
-	replay->migrations = transfer_migrations(config);
-	if (!have || !replay->own || !replay->migrations)
+	if (!have)
 		r = why_errno(why, -ENOMEM, "journal");
 	for (size_t i = 0; r == 0 && i < view->n_types; i++) {
 		have[i].name = view->types[i].name;
@@ -82,8 +79,8 @@ static int plan_types(struct replay *replay, struct why *why)
 		have[i].fingerprint = view->types[i].fingerprint;
 	}
 	if (r == 0)
-		r = sf_plan_new(have, view->n_types, replay->own, config->n_types, replay->migrations, config->n_migrations,
-				&replay->plan, why);
+		r = sf_plan_new(have, view->n_types, application->schemas, config->n_types, application->migrations,
+				config->n_migrations, &replay->plan, why);
 	free(have);
 	return r;
 }
@@ -91,15 +88,14 @@ static int plan_types(struct replay *replay, struct why *why)
 /* Somebody must be there for each type that has changed. */
 static int check_appliers(const struct replay *replay, struct why *why)
 {
-	const struct upg_config *config = replay->upg->config;
 	struct journal_view_place place = { 0 };
 	struct journal_view_change change;
 
 	while (journal_view_next(&replay->view, &place, &change)) {
-		for (size_t i = 0; i < config->n_types; i++)
-			if (strcmp(config->types[i].name, replay->view.types[change.type].name) == 0 && !config->types[i].change)
-				return why_set(why, -ENOENT, "changes of %s are in it, which this version cannot apply",
-					       config->types[i].name);
+		const struct upg_type *type = application_type(replay->upg->application, replay->view.types[change.type].name);
+
+		if (type && !type->change)
+			return why_set(why, -ENOENT, "changes of %s are in it, which this version cannot apply", type->name);
 	}
 	return 0;
 }
@@ -134,8 +130,6 @@ struct replay *replay_free(struct replay *replay)
 		fd_close(replay->newcomers[i].fd);
 	free(replay->newcomers);
 	sf_plan_free(replay->plan);
-	free(replay->migrations);
-	free(replay->own);
 	journal_view_done(&replay->view);
 	if (replay->map)
 		munmap(replay->map, replay->size_bytes);
@@ -343,18 +337,20 @@ static int apply_change(struct replay *replay, struct upg_loader *loader, const 
 
 static int apply_changes(struct replay *replay)
 {
-	struct upg_loader loader = { .upg = replay->upg, .state_fd = -1 };
+	struct upg *upg = replay->upg;
+	struct refs refs = { 0 };
+	struct upg_loader loader = { .application = upg->application, .fds = upg->fds, .refs = &refs, .why = &upg->why };
 	struct journal_view_place place = { 0 };
 	struct journal_view_change change;
+	int r = 0;
 
-	while (journal_view_next(&replay->view, &place, &change)) {
-		int r = apply_change(replay, &loader, &change);
-
-		if (r < 0)
-			return why_prefix(&replay->upg->why, r, "applying the journal");
-		replay->n_applied++;
+	while (r == 0 && journal_view_next(&replay->view, &place, &change)) {
+		r = apply_change(replay, &loader, &change);
+		if (r == 0)
+			replay->n_applied++;
 	}
-	return 0;
+	refs_done(&refs);
+	return r < 0 ? why_prefix(&upg->why, r, "applying the journal") : 0;
 }
 
 /* ---- newcomers ---- */

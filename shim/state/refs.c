@@ -10,7 +10,6 @@
 #include "shim/state/refs.h"
 
 #include "base/why.h"
-#include "shim/core/upg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -287,48 +286,4 @@ int refs_check(const struct refs *refs, const struct upg_type *types, struct why
 	return why_set(why, -ENOENT, "%s %llu is referred to %llu time%s and never came%s",
 		       type_name(types, refs->entries[id].type), (unsigned long long)id, (unsigned long long)n, n == 1 ? "" : "s",
 		       others);
-}
-
-/* ---- what applications call ---- */
-
-uint64_t upg_ref(struct upg_saver *saver, const void *object)
-{
-	return refs_id(&saver->upg->refs, object);
-}
-
-/* The failure is in words already: load() passes it up. */
-static int failed(struct upg_loader *loader, int r)
-{
-	if (r < 0)
-		loader->failed = true;
-	return r;
-}
-
-int upg_define(struct upg_loader *loader, uint64_t id, void *object)
-{
-	struct upg *upg = loader->upg;
-
-	return failed(loader, refs_define(&upg->refs, upg->config->types, id, loader->type, object, &upg->why));
-}
-
-/* Nearly always the very string of the array of types, so that a look at the pointers is enough. */
-static size_t type_called(const struct upg_config *config, const char *name)
-{
-	for (size_t i = 0; i < config->n_types; i++)
-		if (config->types[i].name == name)
-			return i;
-	for (size_t i = 0; i < config->n_types; i++)
-		if (strcmp(config->types[i].name, name) == 0)
-			return i;
-	return REFS_ANY_TYPE;
-}
-
-int upg_resolve(struct upg_loader *loader, uint64_t id, const char *type, void **where)
-{
-	struct upg *upg = loader->upg;
-	size_t wanted = type ? type_called(upg->config, type) : REFS_ANY_TYPE;
-
-	if (type && wanted == REFS_ANY_TYPE)
-		return upg_load_fail(loader, "upg_resolve(): no type is called %s", type);
-	return failed(loader, refs_resolve(&upg->refs, upg->config->types, id, wanted, where, &upg->why));
 }

@@ -174,11 +174,16 @@ static int save_to_memory(struct graph *graph, Upgraded__Wire__Totals *ret_total
 	prepare.targets = targets;
 	prepare.n_targets = 2;
 	prepare.commit_deadline_us = UINT64_MAX;
-	cr_assert_eq(transfer_save(upg, fd, &prepare, ret_totals), 0, "%s", upg->why.text);
-	cr_assert_null(upg->refs.slots, "the table is given back when the save is over");
+	cr_assert_eq(state_save(upg->state, fd, &prepare, ret_totals, &upg->why), 0, "%s", upg->why.text);
+	cr_assert_null(upg->state->refs.slots, "the table is given back when the save is over");
 	cr_assert_eq(lseek(fd, 0, SEEK_SET), 0);
 	upg_free(upg);
 	return fd;
+}
+
+static void no_header(void *arg, const struct sf_header *header)
+{
+	(void)arg, (void)header;
 }
 
 /* Closes @fd. */
@@ -190,11 +195,11 @@ static int load_from_memory(int fd, struct graph *graph, struct why *why)
 	int r;
 
 	receive.deadline_us = UINT64_MAX;
-	r = transfer_load(upg, fd, &receive);
+	r = state_load(upg->state, fd, &receive, no_header, NULL, &upg->why);
 
 	*why = upg->why;
 	if (r == 0)
-		cr_assert_null(upg->refs.entries, "the table is given back when the load is over");
+		cr_assert_null(upg->state->refs.entries, "the table is given back when the load is over");
 	close(fd);
 	upg_free(upg);
 	return r;

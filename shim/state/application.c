@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+#include "shim/state/application.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check(const struct upg_config *config)
+{
+	for (size_t i = 0; i < config->n_types; i++) {
+		const struct upg_type *type = &config->types[i];
+
+		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX)
+			return -EINVAL;
+	}
+	for (size_t i = 0; i < config->n_migrations; i++) {
+		const struct upg_migration *m = &config->migrations[i];
+
+		if (!m->type || !m->from_descriptor || !m->to_descriptor || !m->migrate || m->from == m->to)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int migrate_by_application(struct sf_step *step, const ProtobufCMessage *from, ProtobufCMessage *to, void *arg)
+{
+	const struct upg_migration *migration = arg;
+
+	/* struct upg_step is the public name of struct sf_step: upg_step_alloc() casts it back. */
+	return migration->migrate((struct upg_step *)(void *)step, from, to);
+}
+
+int application_init(struct application *application, const struct upg_config *config)
+{
+	int r = check(config);
+
+	*application = (struct application){ .config = config };
+	if (r < 0)
+		return r;
+	application->schemas = calloc(config->n_types + 1, sizeof(*application->schemas));
+	application->migrations = calloc(config->n_migrations + 1, sizeof(*application->migrations));
+	if (!application->schemas || !application->migrations)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->n_types; i++) {
+		const struct upg_type *type = &config->types[i];
+
+		application->schemas[i] = (struct sf_schema){
+			.name = type->name,
+			.version = type->version,
+			.descriptor = type->descriptor,
+			.fingerprint = sf_fingerprint(type->descriptor),
+		};
+	}
+	for (size_t i = 0; i < config->n_migrations; i++) {
+		const struct upg_migration *m = &config->migrations[i];
+
+		application->migrations[i] = (struct sf_migration){
+			.type = m->type,
+			.from = m->from,
+			.to = m->to,
+			.from_descriptor = m->from_descriptor,
+			.to_descriptor = m->to_descriptor,
+			.migrate = migrate_by_application,
+			.arg = (void *)(uintptr_t)m,
+		};
+	}
+	return 0;
+}
+
+void application_done(struct application *application)
+{
+	free(application->migrations);
+	free(application->schemas);
+	*application = (struct application){ 0 };
+}
+
+const struct upg_type *application_type(const struct application *application, const char *name)
+{
+	const struct upg_config *config = application->config;
+
+	/* Nearly always the very string of the array of types, so that a look at the pointers is enough. */
+	for (size_t i = 0; i < config->n_types; i++)
+		if (config->types[i].name == name)
+			return &config->types[i];
+	for (size_t i = 0; i < config->n_types; i++)
+		if (strcmp(config->types[i].name, name) == 0)
+			return &config->types[i];
+	return NULL;
+}
+
+const ProtobufCMessageDescriptor *application_older(const struct application *application, const char *name, uint32_t version)
+{
+	const struct upg_config *config = application->config;
+
+	for (size_t i = 0; i < config->n_migrations; i++)
+		if (strcmp(config->migrations[i].type, name) == 0 && config->migrations[i].to == version)
+			return config->migrations[i].to_descriptor;
+	return NULL;
+}
+
+/* ---- what migrations call ---- */
+
+void *upg_step_alloc(struct upg_step *step, size_t size_bytes)
+{
+	return sf_step_alloc((struct sf_step *)(void *)step, size_bytes);
+}
+
+int upg_step_fail(struct upg_step *step, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return sf_step_fail((struct sf_step *)(void *)step, "%s", text);
+}

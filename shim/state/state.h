@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* State on its way out of this process or into it: the application's callbacks on one side, the state stream on the other.
+ *
+ * The side that knows the newer schema migrates. Going up that is the reader, who was built later. Going down it is the writer: the
+ * version that is being left knows how its records looked before, the one that takes over never heard of them.
+ *
+ * All of it belongs to the thread that called upg_open().
+ */
+#pragma once
+
+#include "shim/state/refs.h"
+
+#include "statefmt/statefmt.h"
+#include "wire/wire.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct application;
+struct channel;
+struct fd_table;
+struct progress;
+struct roundtrip;
+
+/* Modules that stand below are borrowed. */
+struct state {
+	const struct application *application;
+	struct channel *channel;   /* its next message calls a save off */
+	struct fd_table *fds;      /* where load() claims descriptors */
+	struct progress *progress; /* where a slow load says that it gets on */
+	struct refs refs;          /* of the save or load under way; after a load, until it is checked */
+	/* Of a save. */
+	bool reader_gone; /* it failed because the new version had closed its end */
+	/* Of a load. */
+	struct roundtrip *roundtrip;   /* NULL: not asked for */
+	uint64_t *loaded;              /* records, by type of the application */
+	Upgraded__Wire__Totals totals; /* of what was loaded */
+};
+
+/** state_init() - Nothing is on its way. Everything is borrowed. */
+void state_init(struct state *state, const struct application *application, struct channel *channel, struct fd_table *fds,
+		struct progress *progress);
+void state_done(struct state *state);
+
+/** state_limits() - What the supervisor allows a stream. NULL, and 0 in a field: the library's default. */
+struct sf_limits state_limits(const Upgraded__Wire__Limits *limits);
