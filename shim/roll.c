@@ -90,14 +90,14 @@ static int look_at_journal(struct upg *upg, const Upgraded__Wire__Resume *resume
 	if (!resume->journal)
 		return 0;
 	journal_fd = channel_claim(upg->channel, 0);
-	return replay_new(upg, journal_fd, &upg->replay);
+	return replay_new(upg->journal, upg->shed, journal_fd, &upg->replay, &upg->why);
 }
 
 static int take_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
 	struct upg *upg = arg;
 
-	return upg->replay ? replay_take_fd(upg, info, fd, why) : shed_restore(upg->shed, info, fd, why);
+	return upg->replay ? replay_take_fd(upg->replay, info, fd, why) : shed_restore(upg->shed, info, fd, why);
 }
 
 /* Descriptors back at their numbers, and what the successor left. Return: 0; -errno: this process is of no use any more. */
@@ -108,7 +108,7 @@ static int take_back(struct upg *upg)
 	if (r == 0)
 		r = fds_receive(upg->channel, UINT64_MAX, take_fd, upg, &upg->why);
 	if (r == 0 && upg->replay)
-		r = replay_apply(upg);
+		r = replay_apply(upg->replay, &upg->why);
 	return r;
 }
 
@@ -171,7 +171,7 @@ static int park(struct upg *upg)
 
 	/* A shared mapping would come back from an image as a private copy. */
 	commit_unmap(&upg->word);
-	journal_leave_all(upg);
+	conn_leave_all(upg->journal);
 	r = shed_sockets(upg->shed, &parked.fds, &upg->why);
 	if (r == 0)
 		r = channel_say(upg->channel, &message, &upg->why);

@@ -26,6 +26,7 @@ struct handle {
 	struct shed shed;
 	struct application application;
 	struct state state;
+	struct journal journal;
 };
 _Static_assert(offsetof(struct handle, upg) == 0, "upg_free() frees the handle by its address");
 
@@ -116,8 +117,9 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	upg->shed = &handle->shed;
 	upg->application = &handle->application;
 	upg->state = &handle->state;
+	upg->journal = &handle->journal;
 	shed_init(upg->shed, upg->fds);
-	journal_init(&upg->journal, upg->fds);
+	journal_init(upg->journal, upg->application, upg->channel, upg->fds);
 	progress_init(upg->progress, upg->channel);
 	state_init(upg->state, upg->application, upg->channel, upg->fds, upg->progress);
 	r = application_init(upg->application, config);
@@ -144,7 +146,7 @@ struct upg *upg_free(struct upg *upg)
 	channel_done(upg->channel);
 	commit_unmap(&upg->word);
 	shed_done(upg->shed);
-	journal_done(upg);
+	journal_done(upg->journal);
 	fd_table_done(upg->fds);
 	threads_done(upg->threads);
 	state_done(upg->state);
@@ -205,7 +207,7 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 
 static void on_header(void *arg, const struct sf_header *header)
 {
-	journal_bind(arg, header);
+	journal_bind(((struct upg *)arg)->journal, header);
 }
 
 static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
@@ -221,7 +223,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	if (receive->journal && !receive->from_file) {
 		FD_CLEANUP int journal_fd = channel_claim(upg->channel, 2);
 
-		journal_attach(upg, journal_fd);
+		journal_attach(upg->journal, journal_fd);
 	}
 	if (!receive->from_file) {
 		r = commit_map(&upg->word, word_fd, receive->generation, &upg->why);
@@ -302,7 +304,7 @@ static int take_over(struct upg *upg)
 	bool ours;
 
 	/* Whoever serves writes: from before the first moment in which it may. */
-	journal_begin(upg);
+	journal_begin(upg->journal);
 	committed.at_us = clock_now_us();
 	ours = commit_take(&upg->word, COMMIT_NEW);
 	commit_unmap(&upg->word);
@@ -386,7 +388,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 		threads_beat(upg->threads, message->ping->nonce);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
-		journal_end(upg);
+		journal_end(upg->journal);
 		fd_table_end_custody(upg->fds);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
@@ -402,8 +404,7 @@ int upg_dispatch(struct upg *upg)
 	if (!channel_is_open(upg->channel))
 		return UPG_OK;
 	fd_table_tell(upg->fds);
-	if (upg->journal.full_untold)
-		journal_tell(upg);
+	journal_tell(upg->journal);
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
 		int r = channel_receive(upg->channel, 0, &message, &upg->why);
@@ -413,7 +414,7 @@ int upg_dispatch(struct upg *upg)
 		if (r == CHANNEL_CLOSED) {
 			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. */
 			channel_close(upg->channel);
-			journal_end(upg);
+			journal_end(upg->journal);
 			return UPG_OK;
 		}
 		if (r < 0)

@@ -11,6 +11,7 @@
 #include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
 #include "shim/fds/shed.h"
+#include "shim/journal/conn.h"
 #include "shim/journal/memory.h"
 #include "shim/state/application.h"
 #include "shim/state/load.h"
@@ -44,7 +45,7 @@ struct upg {
 	struct shed *shed;
 	struct application *application;
 	struct state *state;
-	struct journal journal;
+	struct journal *journal;
 	struct replay *replay; /* during a resume with a journal */
 	struct commit_word word;
 	bool received;  /* state came from a predecessor, the commit is still to be done */

@@ -9,8 +9,10 @@
  */
 #include "shim/journal/conn.h"
 
-#include "shim/journal/counters.h"
 #include "shim/core/upg.h"
+#include "shim/fds/announce.h"
+#include "shim/journal/counters.h"
+#include "shim/journal/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -65,7 +67,7 @@ static size_t size_for(size_t bytes)
 static void buffer_free(struct upg_conn *conn, const struct conn_buffer *buffer)
 {
 	if (buffer->at)
-		journal_unblock(&conn->upg->journal, buffer->at, buffer->size_bytes);
+		journal_unblock(conn->journal, buffer->at, buffer->size_bytes);
 	else
 		free(buffer->data);
 }
@@ -83,7 +85,7 @@ static void buffer_drop(struct upg_conn *conn, struct conn_buffer *buffer)
 
 static bool buffer_is_idle(struct upg_conn *conn, const struct conn_buffer *buffer)
 {
-	return buffer->size_bytes > BUFFER_KEEP_BYTES || (buffer->at && journal_is_tight(&conn->upg->journal));
+	return buffer->size_bytes > BUFFER_KEEP_BYTES || (buffer->at && journal_is_tight(conn->journal));
 }
 
 /* What lies from @from to @end moves into a block of its own. */
@@ -92,9 +94,9 @@ static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64
 	struct conn_buffer before = *buffer, after = { .size_bytes = size_bytes, .base = from };
 
 	if (is_covered(conn)) {
-		after.at = journal_block(&conn->upg->journal, size_bytes);
+		after.at = journal_block(conn->journal, size_bytes);
 		if (after.at)
-			after.data = conn->upg->journal.map + after.at;
+			after.data = conn->journal->map + after.at;
 		else
 			atomic_fetch_or(&conn->record->flags, JOURNAL_UNCOVERED);
 	}
@@ -160,7 +162,8 @@ static int buffer_leave(struct upg_conn *conn, struct conn_buffer *buffer, uint6
 	return 0;
 }
 
-int conn_leave_journal(struct upg_conn *conn)
+/* Return: 0; -ENOMEM: it stays. */
+static int leave_journal(struct upg_conn *conn)
 {
 	int r = buffer_leave(conn, &conn->input, conn->in_done, conn->in_end);
 
@@ -168,7 +171,7 @@ int conn_leave_journal(struct upg_conn *conn)
 		r = buffer_leave(conn, &conn->output, conn->out_sent, conn->out_end);
 	if (r < 0)
 		return r;
-	journal_record_give(conn->upg, conn->record);
+	journal_record_give(conn->journal, conn->record);
 	conn->record = NULL;
 	return 0;
 }
@@ -176,8 +179,22 @@ int conn_leave_journal(struct upg_conn *conn)
 /* The journal is over, or void: nobody will look for these bytes any more. */
 static void leave_if_over(struct upg_conn *conn)
 {
-	if (conn->record && !atomic_load_explicit(&conn->upg->journal.usable, memory_order_relaxed))
-		conn_leave_journal(conn);
+	if (conn->record && !atomic_load_explicit(&conn->journal->usable, memory_order_relaxed))
+		leave_journal(conn);
+}
+
+void conn_leave_all(struct journal *journal)
+{
+	const struct fd_table *table = journal->fds;
+
+	journal_end(journal);
+	for (size_t i = 0; i < table->n_by_fd; i++) {
+		struct upg_conn *conn = table->by_fd[i] ? table->by_fd[i]->conn : NULL;
+
+		/* Out of memory it stays where it is: an image is larger then. */
+		if (conn && conn->record)
+			leave_journal(conn);
+	}
 }
 
 /* ---- open and close ---- */
@@ -191,7 +208,7 @@ static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag,
 	uint64_t serial;
 	int r = counters_read(conn->fd, &counters);
 
-	record = journal_record_take(conn->upg, &serial);
+	record = journal_record_take(conn->journal, &serial);
 	if (!record)
 		return;
 	if (r == 0)
@@ -208,7 +225,7 @@ static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag,
 	conn->record = record;
 }
 
-int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn)
+int conn_open(struct journal *journal, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn)
 {
 	struct upg_conn *conn = calloc(1, sizeof(*conn));
 	bool claimed;
@@ -216,19 +233,26 @@ int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struc
 
 	if (!conn)
 		return -ENOMEM;
-	conn->upg = upg;
+	conn->journal = journal;
+	conn->fds = journal->fds;
 	conn->fd = fd;
-	r = fd_table_put_conn(upg->fds, fd, name, tag, conn, &claimed);
+	changes_init(&conn->pending, sizeof(struct journal_transaction));
+	r = fd_table_put_conn(conn->fds, fd, name, tag, conn, &claimed);
 	if (r < 0) {
 		free(conn);
 		return r;
 	}
-	if (atomic_load_explicit(&upg->journal.usable, memory_order_relaxed))
+	if (atomic_load_explicit(&journal->usable, memory_order_relaxed))
 		enter_journal(conn, name, tag, claimed);
 	if (!claimed)
-		fd_table_announce(upg->fds, fd);
+		fd_table_announce(conn->fds, fd);
 	*ret_conn = conn;
 	return 0;
+}
+
+int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn)
+{
+	return conn_open(upg->journal, fd, name, tag, ret_conn);
 }
 
 int upg_conn_restore(struct upg_conn *conn, const void *input, size_t input_bytes, const void *output, size_t output_bytes)
@@ -270,12 +294,12 @@ void upg_conn_close(struct upg_conn *conn, int epoll_fd)
 		return;
 	if (conn->record)
 		atomic_fetch_or(&conn->record->flags, JOURNAL_CLOSED);
-	fd_table_close(conn->upg->fds, conn->fd, epoll_fd);
+	fd_table_close(conn->fds, conn->fd, epoll_fd);
 	buffer_free(conn, &conn->input);
 	buffer_free(conn, &conn->output);
 	if (conn->record)
-		journal_record_give(conn->upg, conn->record);
-	journal_pending_done(&conn->pending);
+		journal_record_give(conn->journal, conn->record);
+	changes_done(&conn->pending);
 	free(conn);
 }
 
@@ -291,8 +315,8 @@ ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes)
 		return -EINVAL;
 	if (conn->record)
 		leave_if_over(conn);
-	if (atomic_load_explicit(&conn->upg->fds->n_fresh, memory_order_relaxed))
-		fd_table_tell(conn->upg->fds);
+	if (atomic_load_explicit(&conn->fds->n_fresh, memory_order_relaxed))
+		fd_table_tell(conn->fds);
 	room = buffer_room(conn, &conn->input, conn->in_done, conn->in_end, room_bytes);
 	if (!room)
 		return -ENOMEM;
@@ -336,8 +360,8 @@ int upg_conn_done(struct upg_conn *conn, size_t input_bytes)
 		return -EINVAL;
 	conn->in_done += input_bytes;
 	conn->out_done = conn->out_end;
-	if (conn->pending.used)
-		journal_publish(conn->upg, &conn->pending, conn->record,
+	if (conn->pending.n)
+		journal_publish(conn->journal, &conn->pending, conn->record,
 				(struct journal_cursor){ conn->in_done, conn->out_done });
 	else if (conn->record)
 		move_cursor(conn->record, (struct journal_cursor){ conn->in_done, conn->out_done });

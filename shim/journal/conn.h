@@ -6,11 +6,15 @@
  */
 #pragma once
 
-#include "shim/journal/memory.h"
+#include "shim/state/change.h"
 #include "shim/upgrade.h"
 
 #include <stddef.h>
 #include <stdint.h>
+
+struct fd_table;
+struct journal;
+struct journal_record;
 
 /* A piece of a stream in memory. */
 struct conn_buffer {
@@ -21,14 +25,18 @@ struct conn_buffer {
 };
 
 struct upg_conn {
-	struct upg *upg;
+	struct journal *journal;
+	struct fd_table *fds;
 	int fd;
 	struct conn_buffer input, output;
 	uint64_t in_done, in_end;            /* between them: received, and not done with */
 	uint64_t out_sent, out_done, out_end; /* between them: to be sent, and of the request in hand */
-	struct journal_record *record;  /* NULL: no journal, or no room in it */
-	struct journal_pending pending; /* changes of the request in hand */
+	struct journal_record *record; /* NULL: no journal, or no room in it */
+	struct changes pending;        /* of the request in hand */
 };
 
-/** conn_leave_journal() - Its buffers go to ordinary memory. Return: 0; -ENOMEM: it stays. */
-int conn_leave_journal(struct upg_conn *conn);
+/** conn_open() - As upg_conn_open(). */
+int conn_open(struct journal *journal, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn);
+
+/** conn_leave_all() - End the journal, move the buffers of all connections to ordinary memory, and unmap it. All threads stand. */
+void conn_leave_all(struct journal *journal);

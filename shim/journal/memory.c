@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The journal's memory: mapped and divided, blocks for buffers, records for connections.
- *
- * Only the process that writes gives memory out, so who has what is kept in its own memory and dies with it. Fresh pages
+/* Only the process that writes gives memory out, so who has what is kept in its own memory and dies with it. Fresh pages
  * are asked for in larger pieces just before they are written: a page fault costs ten times as much.
  */
 #include "shim/journal/memory.h"
 
-#include "shim/journal/conn.h"
+#include "base/why.h"
+#include "shim/core/channel.h"
 #include "shim/core/upg.h"
+#include "shim/fds/table.h"
+#include "shim/state/application.h"
 #include "statefmt/statefmt.h"
 #include "wire/journal.h"
 
@@ -25,9 +26,10 @@
 #define LOG_AHEAD_BYTES ((uint64_t)256 << 10)
 #define BLOCK_TOUCHED_BYTES ((uint64_t)8 << 10) /* of a block: most requests need no more */
 
-void journal_init(struct journal *journal, struct fd_table *fds)
+void journal_init(struct journal *journal, const struct application *application, struct channel *channel, struct fd_table *fds)
 {
-	journal->fds = fds;
+	*journal = (struct journal){ .application = application, .channel = channel, .fds = fds };
+	changes_init(&journal->loose, sizeof(struct journal_transaction));
 	pthread_mutex_init(&journal->lock, NULL);
 }
 
@@ -47,31 +49,20 @@ static void unmap(struct journal *journal)
 	journal->n_free_records = 0;
 }
 
-/* What changes are made with; other threads may be at it until the end. */
-static void forget_types(struct upg *upg)
+void journal_done(struct journal *journal)
 {
-	struct journal *journal = &upg->journal;
-
-	for (size_t i = 0; journal->plans && i < upg->config->n_types; i++)
-		sf_plan_free(journal->plans[i]);
-	for (size_t i = 0; i < journal->n_names; i++)
-		free(journal->names[i]);
-	free(journal->names);
-	free(journal->plans);
-	free(journal->types);
-	journal->names = NULL;
-	journal->n_names = 0;
-	journal->plans = NULL;
-	journal->types = NULL;
+	unmap(journal);
+	change_ways_done(&journal->ways);
+	changes_done(&journal->loose);
+	pthread_mutex_destroy(&journal->lock);
 }
 
-void journal_done(struct upg *upg)
+int upg_journal_on(const struct upg *upg)
 {
-	unmap(&upg->journal);
-	forget_types(upg);
-	journal_pending_done(&upg->journal.loose);
-	pthread_mutex_destroy(&upg->journal.lock);
+	return atomic_load_explicit(&upg->journal->on, memory_order_relaxed);
 }
+
+/* ---- the map ---- */
 
 static void touch(struct journal *journal, uint64_t at, uint64_t bytes)
 {
@@ -152,9 +143,8 @@ static int map(struct journal *journal, int fd, struct why *why)
 	return 0;
 }
 
-void journal_attach(struct upg *upg, int fd)
+void journal_attach(struct journal *journal, int fd)
 {
-	struct journal *journal = &upg->journal;
 	struct why why = { 0 };
 
 	if (fd < 0)
@@ -162,46 +152,14 @@ void journal_attach(struct upg *upg, int fd)
 	else
 		map(journal, fd, &why);
 	if (!journal->map)
-		journal_fail(upg, "%s", why.text);
+		journal_fail(journal, "%s", why.text);
 }
 
-/* Where the predecessor's type of this name is in the stream's header, or -1. */
-static int find_type(const struct sf_header *header, const char *name)
+/* What the predecessor holds, for who reads. */
+static int write_types(struct journal *journal, const struct sf_header *header, struct why *why)
 {
-	for (size_t i = 0; i < header->n_schemas; i++)
-		if (strcmp(header->schemas[i].name, name) == 0)
-			return (int)i;
-	return -1;
-}
-
-static int bind_type(struct upg *upg, size_t index, const struct sf_header *header, struct why *why)
-{
-	struct journal *journal = &upg->journal;
-	const struct upg_type *type = &upg->config->types[index];
-	struct sf_schema have = { .name = type->name, .version = type->version, .descriptor = type->descriptor }, want;
-	int at = find_type(header, type->name);
-
-	journal->types[index] = at;
-	if (at < 0 || header->schemas[at].version == type->version)
-		return 0;
-	want = header->schemas[at];
-	want.name = journal->names[at];
-	want.descriptor = application_older(upg->application, type->name, want.version);
-	return sf_plan_new(&have, 1, &want, 1, upg->application->migrations, upg->config->n_migrations, &journal->plans[index], why);
-}
-
-static int bind_types(struct upg *upg, const struct sf_header *header, struct why *why)
-{
-	struct journal *journal = &upg->journal;
-	const struct upg_config *config = upg->config;
 	struct journal_type *types = (struct journal_type *)(void *)(journal->map + journal->header->types_at);
-	int r = 0;
 
-	journal->types = calloc(config->n_types + 1, sizeof(*journal->types));
-	journal->plans = calloc(config->n_types + 1, sizeof(struct sf_plan *));
-	journal->names = calloc(header->n_schemas + 1, sizeof(char *));
-	if (!journal->types || !journal->plans || !journal->names)
-		return why_errno(why, -ENOMEM, "journal");
 	for (size_t i = 0; i < header->n_schemas; i++) {
 		const struct sf_schema *schema = &header->schemas[i];
 
@@ -210,32 +168,31 @@ static int bind_types(struct upg *upg, const struct sf_header *header, struct wh
 		strcpy(types[i].name, schema->name);
 		types[i].version = schema->version;
 		types[i].fingerprint = schema->fingerprint;
-		journal->names[i] = strdup(schema->name);
-		journal->n_names = i + 1;
-		if (!journal->names[i])
-			return why_errno(why, -ENOMEM, "journal");
 	}
-	for (size_t i = 0; r == 0 && i < config->n_types; i++)
-		r = bind_type(upg, i, header, why);
-	return r;
+	return 0;
 }
 
-void journal_bind(struct upg *upg, const struct sf_header *header)
+static int bind(struct journal *journal, const struct sf_header *header, struct why *why)
 {
-	struct journal *journal = &upg->journal;
-	struct why why = { 0 };
 	int r;
+
+	if (header->n_schemas > JOURNAL_TYPES_MAX)
+		return why_set(why, -E2BIG, "%zu types", header->n_schemas);
+	r = divide(journal, header->n_schemas);
+	if (r < 0)
+		return why_errno(why, r, "a journal of %zu bytes", journal->size_bytes);
+	r = write_types(journal, header, why);
+	return r < 0 ? r : change_ways_init(&journal->ways, journal->application, header, why);
+}
+
+void journal_bind(struct journal *journal, const struct sf_header *header)
+{
+	struct why why = { 0 };
 
 	if (!journal->map)
 		return;
-	if (header->n_schemas > JOURNAL_TYPES_MAX)
-		r = why_set(&why, -E2BIG, "%zu types", header->n_schemas);
-	else if ((r = divide(journal, header->n_schemas)) < 0)
-		why_errno(&why, r, "a journal of %zu bytes", journal->size_bytes);
-	if (r == 0)
-		r = bind_types(upg, header, &why);
-	if (r < 0) {
-		journal_fail(upg, "%s", why.text);
+	if (bind(journal, header, &why) < 0) {
+		journal_fail(journal, "%s", why.text);
 		return;
 	}
 	touch(journal, journal->header->records_at, LOG_AHEAD_BYTES / 4);
@@ -245,6 +202,8 @@ void journal_bind(struct upg *upg, const struct sf_header *header)
 	atomic_store_explicit(&journal->header->magic, JOURNAL_MAGIC, memory_order_release);
 }
 
+/* ---- when it counts ---- */
+
 /* While changes count, the supervisor holds duplicates also of what is opened: without those the replay could not go on with it. */
 static void switch_on(struct journal *journal, bool on)
 {
@@ -252,9 +211,9 @@ static void switch_on(struct journal *journal, bool on)
 	atomic_store(&journal->fds->announces, on);
 }
 
-void journal_begin(struct upg *upg)
+void journal_begin(struct journal *journal)
 {
-	switch_on(&upg->journal, upg->journal.usable);
+	switch_on(journal, journal->usable);
 }
 
 /* Lock held. The last connection has left, and nobody will come. */
@@ -264,10 +223,8 @@ static void unmap_if_unused(struct journal *journal)
 		unmap(journal);
 }
 
-void journal_end(struct upg *upg)
+void journal_end(struct journal *journal)
 {
-	struct journal *journal = &upg->journal;
-
 	pthread_mutex_lock(&journal->lock);
 	switch_on(journal, false);
 	journal->usable = false;
@@ -278,22 +235,23 @@ void journal_end(struct upg *upg)
 	pthread_mutex_unlock(&journal->lock);
 }
 
-/* Without waiting: what finds no room is told by the next upg_dispatch(). */
-void journal_tell(struct upg *upg)
+void journal_tell(struct journal *journal)
 {
 	Upgraded__Wire__JournalFull full = UPGRADED__WIRE__JOURNAL_FULL__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL, .journal_full = &full);
 
-	pthread_mutex_lock(&upg->journal.lock);
-	if (upg->journal.full_untold) {
-		full.bytes = upg->journal.log_head;
-		if (channel_post(upg->channel, &message, NULL, 0) != WIRE_AGAIN)
-			upg->journal.full_untold = false;
+	if (!atomic_load_explicit(&journal->full_untold, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&journal->lock);
+	if (atomic_load(&journal->full_untold)) {
+		full.bytes = journal->log_head;
+		/* What finds no room is told by the next upg_dispatch(). */
+		if (channel_post(journal->channel, &message, NULL, 0) != WIRE_AGAIN)
+			atomic_store(&journal->full_untold, false);
 	}
-	pthread_mutex_unlock(&upg->journal.lock);
+	pthread_mutex_unlock(&journal->lock);
 }
 
-/* Lock held; the caller tells. */
 void journal_fail_locked(struct journal *journal, const char *text)
 {
 	/* The journal first: who finds it off, without this lock, answers requests whose changes are nowhere, and connections move
@@ -304,13 +262,13 @@ void journal_fail_locked(struct journal *journal, const char *text)
 		atomic_store(&journal->header->magic, JOURNAL_MAGIC);
 	}
 	if (!journal->is_over)
-		journal->full_untold = true;
+		atomic_store(&journal->full_untold, true);
 	journal->is_over = true;
 	switch_on(journal, false);
 	journal->usable = false;
 }
 
-void journal_fail(struct upg *upg, const char *fmt, ...)
+void journal_fail(struct journal *journal, const char *fmt, ...)
 {
 	char text[128];
 	va_list args;
@@ -318,11 +276,11 @@ void journal_fail(struct upg *upg, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	pthread_mutex_lock(&upg->journal.lock);
-	journal_fail_locked(&upg->journal, text);
-	unmap_if_unused(&upg->journal);
-	pthread_mutex_unlock(&upg->journal.lock);
-	journal_tell(upg);
+	pthread_mutex_lock(&journal->lock);
+	journal_fail_locked(journal, text);
+	unmap_if_unused(journal);
+	pthread_mutex_unlock(&journal->lock);
+	journal_tell(journal);
 }
 
 /* ---- blocks ---- */
@@ -405,9 +363,8 @@ void journal_unblock(struct journal *journal, uint64_t at, size_t size_bytes)
 
 /* ---- records ---- */
 
-struct journal_record *journal_record_take(struct upg *upg, uint64_t *ret_serial)
+struct journal_record *journal_record_take(struct journal *journal, uint64_t *ret_serial)
 {
-	struct journal *journal = &upg->journal;
 	struct journal_record *record = NULL;
 
 	pthread_mutex_lock(&journal->lock);
@@ -440,28 +397,12 @@ static void put_record(struct journal *journal, struct journal_record *record)
 		journal->free_records[journal->n_free_records++] = (uint32_t)(record - journal->records);
 }
 
-void journal_record_give(struct upg *upg, struct journal_record *record)
+void journal_record_give(struct journal *journal, struct journal_record *record)
 {
-	struct journal *journal = &upg->journal;
-
 	pthread_mutex_lock(&journal->lock);
 	atomic_store_explicit(&record->serial, 0, memory_order_release);
 	put_record(journal, record);
 	journal->n_attached--;
 	unmap_if_unused(journal);
 	pthread_mutex_unlock(&journal->lock);
-}
-
-void journal_leave_all(struct upg *upg)
-{
-	struct fd_table *table = upg->fds;
-
-	journal_end(upg);
-	for (size_t i = 0; i < table->n_by_fd; i++) {
-		struct upg_conn *conn = table->by_fd[i] ? table->by_fd[i]->conn : NULL;
-
-		/* Out of memory it stays where it is: an image is larger then. */
-		if (conn && conn->record)
-			conn_leave_journal(conn);
-	}
 }

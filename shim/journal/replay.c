@@ -8,11 +8,16 @@
  */
 #include "shim/journal/replay.h"
 
+#include "base/fd.h"
+#include "base/why.h"
+#include "shim/fds/handover.h"
+#include "shim/fds/shed.h"
 #include "shim/journal/conn.h"
 #include "shim/journal/counters.h"
-#include "shim/core/upg.h"
-
-#include "base/fd.h"
+#include "shim/journal/memory.h"
+#include "shim/journal/view.h"
+#include "shim/state/application.h"
+#include "shim/state/load.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +36,9 @@ struct newcomer {
 };
 
 struct replay {
-	struct upg *upg;
+	struct journal *own;
+	struct shed *shed;
+	const struct application *application;
 	void *map; /* NULL: none */
 	size_t size_bytes;
 	struct journal_view view;
@@ -65,7 +72,7 @@ static int map_journal(struct replay *replay, int fd, struct why *why)
 
 static int plan_types(struct replay *replay, struct why *why)
 {
-	const struct application *application = replay->upg->application;
+	const struct application *application = replay->application;
 	const struct upg_config *config = application->config;
 	const struct journal_view *view = &replay->view;
 	struct sf_schema *have = calloc(view->n_types + 1, sizeof(*have));
@@ -92,7 +99,7 @@ static int check_appliers(const struct replay *replay, struct why *why)
 	struct journal_view_change change;
 
 	while (journal_view_next(&replay->view, &place, &change)) {
-		const struct upg_type *type = application_type(replay->upg->application, replay->view.types[change.type].name);
+		const struct upg_type *type = application_type(replay->application, replay->view.types[change.type].name);
 
 		if (type && !type->change)
 			return why_set(why, -ENOENT, "changes of %s are in it, which this version cannot apply", type->name);
@@ -100,24 +107,26 @@ static int check_appliers(const struct replay *replay, struct why *why)
 	return 0;
 }
 
-int replay_new(struct upg *upg, int fd, struct replay **ret_replay)
+int replay_new(struct journal *own, struct shed *shed, int fd, struct replay **ret_replay, struct why *why)
 {
 	struct replay *replay = calloc(1, sizeof(*replay));
-	struct why why = { 0 };
+	struct why unused = { 0 };
 	int r;
 
 	if (!replay)
-		return why_errno(&upg->why, -ENOMEM, "resume");
-	replay->upg = upg;
-	r = map_journal(replay, fd, &why);
+		return why_errno(why, -ENOMEM, "resume");
+	replay->own = own;
+	replay->shed = shed;
+	replay->application = own->application;
+	r = map_journal(replay, fd, &unused);
 	if (r == 0)
-		r = journal_view_open(&replay->view, replay->map, replay->size_bytes, &why);
+		r = journal_view_open(&replay->view, replay->map, replay->size_bytes, &unused);
 	if (r == 0)
-		r = plan_types(replay, &why);
+		r = plan_types(replay, &unused);
 	if (r == 0)
-		r = check_appliers(replay, &why);
+		r = check_appliers(replay, &unused);
 	if (r != 0)
-		replay->unused = why;
+		replay->unused = unused;
 	*ret_replay = replay;
 	return 0;
 }
@@ -235,7 +244,7 @@ static void lose(struct replay *replay, int fd)
 }
 
 /* One that is known here, and buffered. */
-static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgraded__Wire__FdInfo *info, int fd)
+static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
 	const struct journal_view_record *record = journal_view_find(&replay->view, info->name, info->tag);
 	const uint8_t *input, *output;
@@ -252,7 +261,7 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 	}
 	if (!record) {
 		if (!info->moved && is_at_rest(entry->conn))
-			return shed_restore(replay->upg->shed, info, fd, &replay->upg->why);
+			return shed_restore(replay->shed, info, fd, why);
 		lose(replay, fd);
 		return 0;
 	}
@@ -261,14 +270,14 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 			reset(replay, fd);
 			return 0;
 		}
-		return shed_restore(replay->upg->shed, info, fd, &replay->upg->why);
+		return shed_restore(replay->shed, info, fd, why);
 	}
 	if (fill(entry->conn, input, input_bytes, output, output_bytes) < 0)
-		return why_errno(&replay->upg->why, -ENOMEM, "resume");
-	return shed_restore(replay->upg->shed, info, fd, &replay->upg->why);
+		return why_errno(why, -ENOMEM, "resume");
+	return shed_restore(replay->shed, info, fd, why);
 }
 
-static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd)
+static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
 	const struct journal_view_record *record = NULL;
 
@@ -282,7 +291,7 @@ static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *in
 		lose(replay, fd);
 		return 0;
 	}
-	if (!replay->upg->config->on_conn) {
+	if (!replay->application->config->on_conn) {
 		reset(replay, fd);
 		return 0;
 	}
@@ -291,7 +300,7 @@ static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *in
 		struct newcomer *grown = realloc(replay->newcomers, cap * sizeof(*grown));
 
 		if (!grown)
-			return why_errno(&replay->upg->why, -ENOMEM, "resume");
+			return why_errno(why, -ENOMEM, "resume");
 		replay->newcomers = grown;
 		replay->cap_newcomers = cap;
 	}
@@ -299,47 +308,46 @@ static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *in
 	return 0;
 }
 
-int replay_take_fd(struct upg *upg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
+int replay_take_fd(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
-	struct replay *replay = upg->replay;
-	struct fd_entry *entry = fd_table_find(upg->fds, info->name, info->tag);
+	struct fd_entry *entry = fd_table_find(replay->own->fds, info->name, info->tag);
 
 	if (!entry)
-		return take_newcomer(replay, info, fd);
+		return take_newcomer(replay, info, fd, why);
 	if (entry->shed && entry->conn && !*replay_unused(replay))
-		return take_conn(replay, entry, info, fd);
+		return take_conn(replay, entry, info, fd, why);
 	if (entry->shed && info->moved) {
 		reset(replay, fd);
 		return 0;
 	}
-	return shed_restore(upg->shed, info, fd, why);
+	return shed_restore(replay->shed, info, fd, why);
 }
 
 /* ---- changes ---- */
 
 static int apply_change(struct replay *replay, struct upg_loader *loader, const struct journal_view_change *change)
 {
-	struct upg *upg = replay->upg;
+	const struct upg_config *config = replay->application->config;
+	struct why *why = loader->why;
 	const ProtobufCMessage *message;
 	const struct upg_type *type;
 	int r;
 
-	r = sf_plan_unpack(replay->plan, change->type, change->data, change->size_bytes, &loader->type, &message, &upg->why);
+	r = sf_plan_unpack(replay->plan, change->type, change->data, change->size_bytes, &loader->type, &message, why);
 	if (r < 0)
 		return r;
-	type = &upg->config->types[loader->type];
+	type = &config->types[loader->type];
 	loader->failed = false;
-	r = type->change(loader, change->change, message, upg->config->userdata);
+	r = type->change(loader, change->change, message, config->userdata);
 	if (r < 0 && !loader->failed)
-		why_errno(&upg->why, r, "the application's change()");
-	return r < 0 ? why_prefix(&upg->why, r, "change %" PRIu64 " of a %s", replay->n_applied + 1, type->name) : 0;
+		why_errno(why, r, "the application's change()");
+	return r < 0 ? why_prefix(why, r, "change %" PRIu64 " of a %s", replay->n_applied + 1, type->name) : 0;
 }
 
-static int apply_changes(struct replay *replay)
+static int apply_changes(struct replay *replay, struct why *why)
 {
-	struct upg *upg = replay->upg;
 	struct refs refs = { 0 };
-	struct upg_loader loader = { .application = upg->application, .fds = upg->fds, .refs = &refs, .why = &upg->why };
+	struct upg_loader loader = { .application = replay->application, .fds = replay->own->fds, .refs = &refs, .why = why };
 	struct journal_view_place place = { 0 };
 	struct journal_view_change change;
 	int r = 0;
@@ -350,7 +358,7 @@ static int apply_changes(struct replay *replay)
 			replay->n_applied++;
 	}
 	refs_done(&refs);
-	return r < 0 ? why_prefix(&upg->why, r, "applying the journal") : 0;
+	return r < 0 ? why_prefix(why, r, "applying the journal") : 0;
 }
 
 /* ---- newcomers ---- */
@@ -359,7 +367,7 @@ static int apply_changes(struct replay *replay)
 static int adopt(struct replay *replay, const struct newcomer *newcomer)
 {
 	const struct journal_view_record *record = newcomer->record;
-	const struct upg_config *config = replay->upg->config;
+	const struct upg_config *config = replay->application->config;
 	const uint8_t *input, *output;
 	size_t input_bytes, output_bytes;
 	struct upg_conn *conn;
@@ -369,7 +377,7 @@ static int adopt(struct replay *replay, const struct newcomer *newcomer)
 		reset(replay, newcomer->fd);
 		return 0;
 	}
-	r = upg_conn_open(replay->upg, newcomer->fd, record->name, record->tag, &conn);
+	r = conn_open(replay->own, newcomer->fd, record->name, record->tag, &conn);
 	if (r < 0) {
 		reset(replay, newcomer->fd);
 		return r == -ENOMEM ? r : 0;
@@ -385,24 +393,23 @@ static int adopt(struct replay *replay, const struct newcomer *newcomer)
 	return r;
 }
 
-static int adopt_all(struct replay *replay)
+static int adopt_all(struct replay *replay, struct why *why)
 {
 	while (replay->n_newcomers) {
 		int r = adopt(replay, &replay->newcomers[--replay->n_newcomers]);
 
 		if (r < 0)
-			return why_errno(&replay->upg->why, r, "resume");
+			return why_errno(why, r, "resume");
 	}
 	return 0;
 }
 
-int replay_apply(struct upg *upg)
+int replay_apply(struct replay *replay, struct why *why)
 {
-	struct replay *replay = upg->replay;
 	int r;
 
 	if (*replay_unused(replay))
 		return 0;
-	r = apply_changes(replay);
-	return r < 0 ? r : adopt_all(replay);
+	r = apply_changes(replay, why);
+	return r < 0 ? r : adopt_all(replay, why);
 }

@@ -5,7 +5,9 @@
  * against its checksum: a damaged journal is found out before a single change is applied. Records have no checksums, as
  * they change with every request; what they say must fit the kernel's counters and their own buffers.
  */
-#include "shim/journal/memory.h"
+#include "shim/journal/view.h"
+
+#include "shim/state/change.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,13 +96,13 @@ static const struct journal_transaction *transaction_at(const struct journal_vie
 /* The change at the front of @left bytes. Return: what it takes; 0: it is damaged. */
 static size_t change_at(const struct journal_view *view, const uint8_t *at, size_t left, struct journal_view_change *ret)
 {
-	struct journal_change change;
+	struct change_head change;
 	size_t size;
 
 	if (left < sizeof(change))
 		return 0;
 	memcpy(&change, at, sizeof(change));
-	size = sizeof(change) + journal_padded(change.size_bytes);
+	size = sizeof(change) + change_padded(change.size_bytes);
 	if (size > left || change.type >= view->n_types || (change.change != UPG_PUT && change.change != UPG_REMOVE))
 		return 0;
 	*ret = (struct journal_view_change){

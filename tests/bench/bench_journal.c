@@ -80,10 +80,10 @@ static void attach(struct upg *upg)
 	int fd = memfd_create("journal", MFD_CLOEXEC);
 
 	MUST(fd >= 0 && ftruncate(fd, JOURNAL_BYTES) == 0);
-	journal_attach(upg, fd);
+	journal_attach(upg->journal, fd);
 	fd_close(fd);
-	journal_bind(upg, &header);
-	journal_begin(upg);
+	journal_bind(upg->journal, &header);
+	journal_begin(upg->journal);
 	MUST(upg_journal_on(upg));
 }
 
@@ -118,7 +118,7 @@ static void round_open(struct round *round, unsigned version, bool journal)
 static void round_close(struct round *round)
 {
 	/* Nothing was cut short. */
-	MUST(!round->upg->journal.map || !atomic_load(&round->upg->journal.header->is_void));
+	MUST(!round->upg->journal->map || !atomic_load(&round->upg->journal->header->is_void));
 	upg_conn_close(round->conn, -1);
 	fd_close(round->peer);
 	upg_free(round->upg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes as the journal of a program that crashed. The checksums of its transactions are made right first: what lies behind
  * them is to be reached. Nothing outside of the bytes may be read, and whatever is accepted must be consistent in itself. */
-#include "shim/journal/memory.h"
+#include "shim/journal/view.h"
 
 #include <stdlib.h>
 #include <string.h>
