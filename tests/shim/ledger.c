@@ -117,8 +117,7 @@ static struct link *link_new(struct ledger *ledger, struct upg_conn *conn, uint6
 		ledger->links[i] = (struct link){ .conn = conn, .id = id, .worker = i % LEDGER_WORKERS };
 		return &ledger->links[i];
 	}
-	APP_MUST(!"a free link");
-	return NULL;
+	app_broken(__FILE__, __LINE__, "no link is free");
 }
 
 static void watch(struct ledger *ledger, struct link *link)
