@@ -7,15 +7,32 @@
  *                         resumed: take the sockets back, release the threads, go on
  *
  * Until the commit word says otherwise this process is the one that has the state, so each wait before that ends by itself: at the
- * deadline, or when the supervisor vanishes, it takes the word to ABORTED and serves on.
+ * deadline, or when the supervisor vanishes, it takes the commit word to ABORTED and serves on.
  */
-#include "shim/core/upg.h"
+#include "shim/roll.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "shim/core/channel.h"
+#include "shim/core/threads.h"
+#include "shim/fds/handover.h"
+#include "shim/fds/shed.h"
+#include "shim/journal/conn.h"
+#include "shim/journal/replay.h"
+#include "shim/state/save.h"
+#include "wire/commit.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+struct roll {
+	struct upg *upg;
+	const Upgraded__Wire__Prepare *prepare;
+	struct commit_word word; /* not mapped: the state is for a file, or the outcome is known */
+	struct replay *replay;   /* during a resume with a journal */
+};
+
+/* ---- what is said ---- */
 
 static int send_quiesced(struct upg *upg, uint64_t since_us)
 {
@@ -44,7 +61,7 @@ static void send_refused(struct upg *upg)
 	channel_say(upg->channel, &message, &upg->why);
 }
 
-/* Its at_us: before the first thread was let go, so that nothing this process answers is older. */
+/* @resumed->at_us is from before the first thread was let go, so that nothing this process answers is older. */
 static void send_resumed(struct upg *upg, Upgraded__Wire__Resumed *resumed)
 {
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = resumed);
@@ -60,6 +77,8 @@ static void send_resumed_at(struct upg *upg, uint64_t at_us)
 	send_resumed(upg, &resumed);
 }
 
+/* ---- going on ---- */
+
 /* Undo what on_prepare() did, then let the threads go. Return: the moment just before. */
 static uint64_t release(struct upg *upg)
 {
@@ -73,104 +92,115 @@ static uint64_t release(struct upg *upg)
 }
 
 /* This process serves on, and nothing has changed for it. */
-static int go_on(struct upg *upg)
+static int go_on(struct roll *roll)
 {
-	commit_unmap(&upg->word);
-	send_resumed_at(upg, release(upg));
+	commit_unmap(&roll->word);
+	send_resumed_at(roll->upg, release(roll->upg));
 	return UPG_OK;
 }
 
 /* ---- parked ---- */
 
 /* Look at the journal that comes with the Resume, if one does. */
-static int look_at_journal(struct upg *upg, const Upgraded__Wire__Resume *resume)
+static int look_at_journal(struct roll *roll, const Upgraded__Wire__Resume *resume)
 {
+	struct upg *upg = roll->upg;
 	FD_CLEANUP int journal_fd = -1;
 
 	if (!resume->journal)
 		return 0;
 	journal_fd = channel_claim(upg->channel, 0);
-	return replay_new(upg->journal, upg->shed, journal_fd, &upg->replay, &upg->why);
+	return replay_new(upg->journal, upg->shed, journal_fd, &roll->replay, &upg->why);
 }
 
 static int take_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
-	struct upg *upg = arg;
+	struct roll *roll = arg;
 
-	return upg->replay ? replay_take_fd(upg->replay, info, fd, why) : shed_restore(upg->shed, info, fd, why);
+	return roll->replay ? replay_take_fd(roll->replay, info, fd, why) : shed_restore(roll->upg->shed, info, fd, why);
 }
 
-/* Descriptors back at their numbers, and what the successor left. Return: 0; -errno: this process is of no use any more. */
-static int take_back(struct upg *upg)
+/* Descriptors back at their numbers, and what the successor left. @ret_lost, @ret_n_lost: as shed_undo().
+ * Return: 0; -errno: this process is of no use any more. */
+static int take_back(struct roll *roll, int **ret_lost, size_t *ret_n_lost)
 {
+	struct upg *upg = roll->upg;
 	int r = channel_restored(upg->channel);
 
 	if (r == 0)
-		r = fds_receive(upg->channel, UINT64_MAX, take_fd, upg, &upg->why);
-	if (r == 0 && upg->replay)
-		r = replay_apply(upg->replay, &upg->why);
-	return r;
+		r = fds_receive(upg->channel, UINT64_MAX, take_fd, roll, &upg->why);
+	if (r == 0 && roll->replay)
+		r = replay_apply(roll->replay, &upg->why);
+	return r < 0 ? r : shed_undo(upg->shed, ret_lost, ret_n_lost, &upg->why);
 }
 
-/* @r: what came of the look at the journal. */
-static int resume(struct upg *upg, int r)
+/* Everything is back: serve. */
+static void serve_again(struct roll *roll, const int *lost, size_t n_lost)
 {
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
-	int *lost = NULL;
-	size_t n_lost = 0;
+	struct upg *upg = roll->upg;
 
-	if (r == 0)
-		r = take_back(upg);
-	if (r == 0)
-		r = shed_undo(upg->shed, &lost, &n_lost, &upg->why);
-	if (r < 0) {
-		/* Without its sockets or with half a state this process is of no use; the supervisor learns of it by our end. */
-		send_refused(upg);
-		upg->replay = replay_free(upg->replay);
-		return UPG_LEAVE;
-	}
 	/* The supervisor's duplicates of what came back live until its bake ends. */
 	if (upg->config->on_resume)
 		upg->config->on_resume(lost, n_lost, upg->config->userdata);
-	free(lost);
-	if (upg->replay) {
-		replay_counts(upg->replay, &resumed.replayed, &resumed.adopted, &resumed.reset);
-		resumed.journal_unused = (char *)(uintptr_t)replay_unused(upg->replay);
+	if (roll->replay) {
+		replay_counts(roll->replay, &resumed.replayed, &resumed.adopted, &resumed.reset);
+		resumed.journal_unused = (char *)(uintptr_t)replay_unused(roll->replay);
 	}
 	resumed.at_us = clock_now_us();
 	threads_release(upg->threads);
 	send_resumed(upg, &resumed);
-	upg->replay = replay_free(upg->replay);
+}
+
+/* @message: the Resume, released here. */
+static int resume(struct roll *roll, Upgraded__Wire__AppMessage *message)
+{
+	struct upg *upg = roll->upg;
+	size_t n_lost = 0;
+	int *lost = NULL, r;
+
+	r = look_at_journal(roll, message->resume);
+	channel_free(upg->channel, message);
+	if (r == 0)
+		r = take_back(roll, &lost, &n_lost);
+	if (r == 0)
+		serve_again(roll, lost, n_lost);
+	else
+		/* Without its sockets or with half a state this process is of no use; the supervisor learns of it by our end. */
+		send_refused(upg);
+	free(lost);
+	roll->replay = replay_free(roll->replay);
+	if (r < 0)
+		return UPG_LEAVE;
 	fd_table_close_spent(upg->fds);
 	return UPG_OK;
 }
 
 /* Waits without a deadline: how long a version stays parked is the supervisor's decision, and it may span an image. */
-static int stay_parked(struct upg *upg)
+static int stay_parked(struct roll *roll)
 {
+	struct channel *channel = roll->upg->channel;
+
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(upg->channel, UINT64_MAX, &message, &upg->why);
 
-		if (r != CHANNEL_MESSAGE)
+		if (channel_receive(channel, UINT64_MAX, &message, &roll->upg->why) != CHANNEL_MESSAGE)
 			return UPG_LEAVE;
-		if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME) {
-			r = look_at_journal(upg, message->resume);
-			channel_free(upg->channel, message);
-			return resume(upg, r);
-		}
-		channel_free(upg->channel, message);
+		if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME)
+			return resume(roll, message);
+		channel_free(channel, message);
 	}
 }
 
-static int park(struct upg *upg)
+static int park(struct roll *roll)
 {
 	Upgraded__Wire__Parked parked = UPGRADED__WIRE__PARKED__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PARKED, .parked = &parked);
+	struct upg *upg = roll->upg;
 	int r;
 
 	/* A shared mapping would come back from an image as a private copy. */
-	commit_unmap(&upg->word);
+	commit_unmap(&roll->word);
 	conn_leave_all(upg->journal);
 	r = shed_sockets(upg->shed, &parked.fds, &upg->why);
 	if (r == 0)
@@ -179,61 +209,62 @@ static int park(struct upg *upg)
 		send_refused(upg);
 		return UPG_LEAVE;
 	}
-	return stay_parked(upg);
+	return stay_parked(roll);
 }
 
 /* ---- the outcome ---- */
 
 /* No one will tell us any more, or not in time: settle it ourselves. */
-static int settle(struct upg *upg, bool *ret_ours)
+static int settle(struct roll *roll, bool *ret_ours)
 {
-	*ret_ours = commit_take(&upg->word, COMMIT_ABORTED);
-	return *ret_ours ? go_on(upg) : UPG_LEAVE;
+	*ret_ours = commit_take(&roll->word, COMMIT_ABORTED);
+	return *ret_ours ? go_on(roll) : UPG_LEAVE;
 }
 
-static int await_outcome(struct upg *upg, uint64_t deadline_us)
+static int await_outcome(struct roll *roll)
 {
+	struct channel *channel = roll->upg->channel;
+	uint64_t deadline_us = roll->prepare->commit_deadline_us;
 	bool ours;
 
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(upg->channel, deadline_us, &message, &upg->why), body;
+		int r = channel_receive(channel, deadline_us, &message, &roll->upg->why), body;
 
 		if (r == CHANNEL_TIMEOUT) {
-			r = settle(upg, &ours);
+			r = settle(roll, &ours);
 			if (ours)
 				return r;
-			/* It did commit, at the last moment: the word to park is on its way. */
+			/* The new version did commit, at the last moment: Park is on its way. */
 			deadline_us = UINT64_MAX;
 			continue;
 		}
 		if (r != CHANNEL_MESSAGE)
-			return settle(upg, &ours);
+			return settle(roll, &ours);
 		body = (int)message->body_case;
-		channel_free(upg->channel, message);
+		channel_free(channel, message);
 		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_PARK)
-			return park(upg);
-		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT) {
-			/* Whoever says so has taken the word already; if not, this makes it true. */
-			if (commit_take(&upg->word, COMMIT_ABORTED))
-				return go_on(upg);
-		}
+			return park(roll);
+		/* Whoever calls the roll off has taken the commit word already; if not, this makes it true. */
+		if (body == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT && commit_take(&roll->word, COMMIT_ABORTED))
+			return go_on(roll);
 	}
 }
 
 /* ---- the beginning ---- */
 
-static int hand_over(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *prepare)
+static int hand_over(struct roll *roll, int state_fd)
 {
 	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	struct upg *upg = roll->upg;
 	int r;
 
 	saved.totals = &totals;
-	r = fds_send(upg->fds, prepare->commit_deadline_us, &saved.fds, &upg->why);
+	r = fds_send(upg->fds, roll->prepare->commit_deadline_us, &saved.fds, &upg->why);
 	if (r == 0)
-		r = state_save(upg->state, state_fd, prepare, &totals, &upg->why);
+		r = state_save(upg->state, state_fd, roll->prepare, &totals, &upg->why);
 	return r < 0 ? r : channel_say(upg->channel, &message, &upg->why);
 }
 
@@ -255,13 +286,14 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	return UPG_REFUSE;
 }
 
-/* For a file: the state as of now, and on. No one takes over, so there is no word to settle and nothing to hand over. */
-static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__Prepare *prepare)
+/* For a file: the state as of now, and on. No one takes over, so there is no commit word to settle and nothing to hand over. */
+static int save_and_go_on(struct roll *roll, int state_fd)
 {
 	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
 	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
-	int r = state_save(upg->state, state_fd, prepare, &totals, &upg->why);
+	struct upg *upg = roll->upg;
+	int r = state_save(upg->state, state_fd, roll->prepare, &totals, &upg->why);
 	uint64_t at_us = release(upg);
 
 	if (r < 0) {
@@ -275,31 +307,34 @@ static int save_and_go_on(struct upg *upg, int state_fd, const Upgraded__Wire__P
 }
 
 /* The descriptors a Prepare comes with: the commit word, unless it is for a file, then where the state goes. */
-static int take_descriptors(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int *ret_state_fd)
+static int take_descriptors(struct roll *roll, int *ret_state_fd)
 {
+	const Upgraded__Wire__Prepare *prepare = roll->prepare;
+	struct upg *upg = roll->upg;
 	FD_CLEANUP int word_fd = prepare->save_only ? -1 : channel_claim(upg->channel, 0);
 
 	*ret_state_fd = channel_claim(upg->channel, prepare->save_only ? 0 : 1);
 	if (*ret_state_fd < 0)
 		return why_set(&upg->why, -EPROTO, "Prepare came without its descriptors");
-	return prepare->save_only ? 0 : commit_map(&upg->word, word_fd, prepare->generation, &upg->why);
+	return prepare->save_only ? 0 : commit_map(&roll->word, word_fd, prepare->generation, &upg->why);
 }
 
 int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 {
+	struct roll roll = { .upg = upg, .prepare = prepare };
 	FD_CLEANUP int state_fd = -1;
 	uint64_t since_us = clock_now_us();
 	int r;
 
 	upg->state->reader_gone = false;
-	r = take_descriptors(upg, prepare, &state_fd);
+	r = take_descriptors(&roll, &state_fd);
 	if (r < 0) {
 		send_refused(upg);
 		return r;
 	}
 	r = quiesce(upg, prepare);
 	if (r != UPG_OK) {
-		commit_unmap(&upg->word);
+		commit_unmap(&roll.word);
 		if (r == UPG_NOT_YET)
 			send_not_yet(upg);
 		else
@@ -308,12 +343,14 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	}
 	r = send_quiesced(upg, since_us);
 	if (prepare->save_only)
-		return save_and_go_on(upg, state_fd, prepare);
+		return save_and_go_on(&roll, state_fd);
 	if (r == 0)
-		r = hand_over(upg, state_fd, prepare);
+		r = hand_over(&roll, state_fd);
 	/* The reader's end of stream, and nothing an image would have to hold. */
 	state_fd = fd_close(state_fd);
 	if (r < 0)
 		send_refused(upg);
-	return await_outcome(upg, prepare->commit_deadline_us);
+	r = await_outcome(&roll);
+	commit_unmap(&roll.word);
+	return r;
 }

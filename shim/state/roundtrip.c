@@ -4,7 +4,7 @@
 #include "base/loop.h"
 #include "base/why.h"
 #include "shim/state/application.h"
-#include "shim/state/save.h"
+#include "shim/state/saver.h"
 #include "statefmt/compare.h"
 
 #include <errno.h>

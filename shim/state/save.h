@@ -3,21 +3,8 @@
 #pragma once
 
 #include "shim/state/state.h"
-#include "shim/upgrade.h"
 
-struct sf_plan;
 struct why;
-
-/* What an application's save() is given. Where its messages go is up to @put: into a stream, or into a comparison. It is embedded
- * in what @put needs to know. */
-struct upg_saver {
-	struct refs *refs;
-	struct sf_plan *plan; /* down to what the receiver reads */
-	size_t type;          /* being saved: the plan's index */
-	size_t stream_type;   /* ... and the stream's */
-	int (*put)(struct upg_saver *saver, size_t type, const ProtobufCMessage *message);
-	struct why *why;
-};
 
 /**
  * state_save() - Write the application's state to @state_fd, down to the versions that the receiver reads.

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "shim/core/upg.h"
+#include "shim/journal/memory.h"
+#include "statefmt/statefmt.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/bench.pb-c.h"
 

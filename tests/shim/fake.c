@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/why.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -4,7 +4,8 @@
 
 #include "tests/shim/app.h"
 
-#include "shim/core/upg.h"
+#include "shim/core/channel.h"
+#include "wire/commit.h"
 
 #define FAKE_PATIENCE_MS 20000
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The new version dies, at any moment: the version before goes on as if it had done all of it itself. */
+#include "shim/journal/layout.h"
 #include "tests/shim/fake.h"
 #include "tests/shim/ledger.h"
 #include "tests/shim/teller.h"

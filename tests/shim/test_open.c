@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The beginning of an application's life, with a supervisor and without. */
+#include "statefmt/statefmt.h"
 #include "tests/shim/fake.h"
 
 #include "base/fd.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Graphs through the whole way: save callbacks into a stream in memory, load callbacks out of it. */
 #include "shim/core/upg.h"
+#include "shim/state/load.h"
+#include "shim/state/save.h"
 
 #include "base/clock.h"
 #include "base/fd.h"

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* The new version's side of a roll, and a start without one: stand by, receive, take over. */
+#pragma once
+
+#include "shim/core/upg.h"
+
+#include "wire/commit.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct takeover {
+	struct commit_word word; /* mapped between upg_receive() and the commit of a roll */
+	bool received;  /* state came, and the application has not said yet that it is ready */
+	bool from_file; /* it came from a file: nobody served before */
+	bool refused;   /* upg_refuse() */
+	uint32_t n_fds; /* that came with it */
+};
+
+/** takeover_done() - Release everything. Also fine for one of zeros. */
+void takeover_done(struct takeover *takeover);
+
+/** takeover_refuse() - Tell the supervisor that this process does not go along, and why: what upg_why() tells the application.
+ * Return: @rc. */
+int takeover_refuse(struct upg *upg, int rc);
