@@ -83,13 +83,14 @@ static inline int channel_say(struct channel *channel, const Upgraded__Wire__App
 /** channel_post() - Send one message with @n borrowed descriptors if there is room for it now. Return: WIRE_OK; WIRE_AGAIN: there
  * was no room; WIRE_CLOSED: nobody is there to hear it; -errno. Context: any thread. */
 int channel_post(struct channel *channel, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
-/** channel_await_room() - Wait until a post may find room, at most @timeout_ms. Context: any thread that holds none of our locks. */
+/** channel_await_room() - Wait until a post may find room, at most @timeout_ms. Context: any thread that holds none of our
+ * locks. */
 void channel_await_room(struct channel *channel, int timeout_ms);
 
 enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2 };
 
-/** channel_receive() - Wait until @deadline_us for a message that @answer leaves to us. *@ret is released with channel_free(), before
- * the next message is received. Return: enum channel_wait or -errno. Context: the owner. */
+/** channel_receive() - Wait until @deadline_us for a message that @answer leaves to us. *@ret is released with channel_free(),
+ * before the next message is received. Return: enum channel_wait or -errno. Context: the owner. */
 int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret, struct why *why);
 /** channel_claim() - Take descriptor @i of the message in hand. Return: the fd, owned by the caller; -1: there is none. */
 int channel_claim(struct channel *channel, size_t i);

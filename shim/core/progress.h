@@ -19,5 +19,6 @@ void progress_init(struct progress *progress, struct channel *channel);
 /** progress_is_due() - Would progress_tell() say anything now? */
 bool progress_is_due(const struct progress *progress);
 
-/** progress_tell() - Say @text (NULL: nothing to add), unless something was said within the last 100 ms. Never waits. Thread-safe. */
+/** progress_tell() - Say @text (NULL: nothing to add), unless something was said within the last 100 ms. Never waits.
+ * Thread-safe. */
 void progress_tell(struct progress *progress, const char *text);

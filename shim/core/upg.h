@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What an application's handle leads to. It stands at the bottom, so that each module can have what applications call beside it; so it
- * knows names only, and who includes it sees no more than the modules that it includes as well. upg.c puts the parts together. */
+/* What an application's handle leads to. It stands at the bottom, so that each module can have what applications call beside it; so
+ * it knows names only, and who includes it sees no more than the modules that it includes as well. upg.c puts the parts
+ * together. */
 #pragma once
 
 #include "shim/upgrade.h"

@@ -31,6 +31,6 @@ int shed_sockets(struct shed *shed, uint32_t *ret_n, struct why *why);
 /** shed_restore() - Put one socket back at its number. Return: FDS_NOT_KEPT, as only a duplicate of @fd is used; -errno. */
 int shed_restore(struct shed *shed, const Upgraded__Wire__FdInfo *info, int fd, struct why *why);
 
-/** shed_undo() - After the last shed_restore(): put epoll registrations back, and list what did not come back in *@ret_lost (ascending;
- * NULL if there is none; released with free()). Return: 0 or -errno. */
+/** shed_undo() - After the last shed_restore(): put epoll registrations back, and list what did not come back in *@ret_lost
+ * (ascending; NULL if there is none; released with free()). Return: 0 or -errno. */
 int shed_undo(struct shed *shed, int **ret_lost, size_t *ret_n_lost, struct why *why);

@@ -23,8 +23,8 @@ struct journal {
 	atomic_int on;
 	atomic_bool usable;      /* mapped, laid out, not void, not over */
 	atomic_bool full_untold; /* the channel had no room for JournalFull. Set under the lock, looked at also without it */
-	/* The way to what the predecessor holds. Set before the journal is on, and there until journal_done(): other threads may be at it
-	 * when the journal ends. */
+	/* The way to what the predecessor holds. Set before the journal is on, and there until journal_done(): other threads may be
+	 * at it when the journal ends. */
 	struct change_ways ways;
 	/* Guards all that follows, and the memory. The lock of the channel may be taken under it, and no other. */
 	pthread_mutex_t lock;
@@ -63,13 +63,14 @@ void journal_begin(struct journal *journal);
 void journal_end(struct journal *journal);
 /** journal_fail() - Make the journal void. @fmt: why. */
 void journal_fail(struct journal *journal, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/** journal_tell() - Tell the supervisor what its channel had no room for, if it has room now. Costs one load if there is nothing. */
+/** journal_tell() - Tell the supervisor what its channel had no room for, if it has room now. Costs one load if there is
+ * nothing. */
 void journal_tell(struct journal *journal);
 
 /* ---- between the files of this folder ---- */
 
-/** journal_block() - Give a block of @size_bytes out, a power of two. Return: where it is from the beginning of the journal; 0: there
- * is no room. */
+/** journal_block() - Give a block of @size_bytes out, a power of two. Return: where it is from the beginning of the journal; 0:
+ * there is no room. */
 uint64_t journal_block(struct journal *journal, size_t size_bytes);
 void journal_unblock(struct journal *journal, uint64_t at, size_t size_bytes);
 /** journal_is_tight() - Should idle connections give their blocks back? */
@@ -81,7 +82,8 @@ static inline bool journal_is_tight(struct journal *journal)
 /** journal_record_take() - Give a record out, not in effect until *@ret_serial is stored in it. Return: NULL: no journal, or no
  * room. */
 struct journal_record *journal_record_take(struct journal *journal, uint64_t *ret_serial);
-/** journal_record_give() - Take a record back, and release the journal's memory when it was the last one and nothing counts any more. */
+/** journal_record_give() - Take a record back, and release the journal's memory when it was the last one and nothing counts any
+ * more. */
 void journal_record_give(struct journal *journal, struct journal_record *record);
 
 /** journal_fail_locked() - Lock held: make the journal void. The caller calls journal_tell() without the lock. */

@@ -13,8 +13,8 @@ struct shed;
 struct why;
 
 /** replay_new() - Look at the journal @fd (borrowed) before anything is touched. One that is of no use is no failure: then
- * *@ret_replay resumes without it, and replay_unused() says why. @own is what connections are opened with; it and @shed are borrowed.
- * Return: 0 or -ENOMEM. */
+ * *@ret_replay resumes without it, and replay_unused() says why. @own is what connections are opened with; it and @shed are
+ * borrowed. Return: 0 or -ENOMEM. */
 int replay_new(struct journal *own, struct shed *shed, int fd, struct replay **ret_replay, struct why *why);
 struct replay *replay_free(struct replay *replay); /* NULL allowed; returns NULL */
 

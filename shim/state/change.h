@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Changes of the application's state, packed for a reader that may hold older versions of its types: whoever makes a change migrates it
- * down, so that a program that crashed is not needed to read it. */
+/* Changes of the application's state, packed for a reader that may hold older versions of its types: whoever makes a change
+ * migrates it down, so that a program that crashed is not needed to read it. */
 #pragma once
 
 #include "shim/upgrade.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The round trip: before it takes over, the new version saves what it has loaded, migrated back to the versions it came in. Equal
- * sets of records prove that going back will lose nothing; unequal ones stop the roll while the old version still has everything. */
+ * sets of records prove that going back will lose nothing; unequal ones stop the roll while the old version still has
+ * everything. */
 #pragma once
 
 #include "statefmt/statefmt.h"
@@ -10,8 +11,8 @@ struct refs;
 struct roundtrip;
 struct why;
 
-/** roundtrip_new() - Get ready to compare with the stream that is about to be read. @application is borrowed. Return: NULL if memory
- * is out. */
+/** roundtrip_new() - Get ready to compare with the stream that is about to be read. @application is borrowed. Return: NULL if
+ * memory is out. */
 struct roundtrip *roundtrip_new(const struct application *application);
 struct roundtrip *roundtrip_free(struct roundtrip *roundtrip); /* NULL allowed; returns NULL */
 
@@ -22,6 +23,6 @@ int roundtrip_begin(struct roundtrip *roundtrip, const struct sf_header *header,
 /** roundtrip_note() - Note a record as it came. Return: 0 or -ENOMEM. */
 int roundtrip_note(struct roundtrip *roundtrip, const struct sf_record *record, struct why *why);
 
-/** roundtrip_check() - Save all that was loaded, migrated back to the stream's versions, and compare. @refs: the ids that objects came
- * with, see refs_turn(). Return: 0; -EPROTO with types, fields and an example; -errno. */
+/** roundtrip_check() - Save all that was loaded, migrated back to the stream's versions, and compare. @refs: the ids that objects
+ * came with, see refs_turn(). Return: 0; -EPROTO with types, fields and an example; -errno. */
 int roundtrip_check(struct roundtrip *roundtrip, struct refs *refs, struct why *why);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What an application's save() is given. Where its messages go is up to @put: into a stream, or into a comparison. A saver is embedded
- * in what @put needs to know. */
+/* What an application's save() is given. Where its messages go is up to @put: into a stream, or into a comparison. A saver is
+ * embedded in what @put needs to know. */
 #pragma once
 
 #include "shim/upgrade.h"
