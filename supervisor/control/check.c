@@ -30,7 +30,7 @@ static void check_add(struct checks *checks, const char *name, bool ok, const st
 
 	upgraded__wire__check__init(check);
 	checks->details[checks->n] = *detail;
-	check->name = text_of(name);
+	check->name = wire_text(name);
 	check->ok = ok;
 	check->detail = checks->details[checks->n].text;
 	checks->list[checks->n++] = check;

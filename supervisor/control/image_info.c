@@ -12,16 +12,16 @@ static void tell_state(struct image_info *info, const struct image_entry *entry,
 {
 	const char *state = !entry->image ? "damaged" : *entry->kept.text ? "kept" : "whole";
 
-	info->message.detail = text_of(!entry->image ? entry->why.text : entry->kept.text);
+	info->message.detail = wire_text(!entry->image ? entry->why.text : entry->kept.text);
 	if (busy) {
 		state = "in use";
-		info->message.detail = text_of("by the roll that is under way");
+		info->message.detail = wire_text("by the roll that is under way");
 	}
 	if (entry->removed) {
 		state = "removed";
-		info->message.detail = text_of(entry->verdict >= IMAGE_TOO_MANY ? image_verdict_name(entry->verdict) : "");
+		info->message.detail = wire_text(entry->verdict >= IMAGE_TOO_MANY ? image_verdict_name(entry->verdict) : "");
 	}
-	info->message.state = text_of(state);
+	info->message.state = wire_text(state);
 }
 
 void image_info_init(struct image_info *info, const struct image_entry *entry, bool busy)
@@ -59,7 +59,7 @@ void image_info_add_files(struct image_info *info, const struct image *image)
 		info->files[i].name = image->files[i].name;
 		info->files[i].size_bytes = image->files[i].size_bytes;
 		if (image->files[i].is_summed)
-			info->files[i].xxh3 = text_of(checksum_text(&image->files[i].sum, info->sums[i]));
+			info->files[i].xxh3 = wire_text(checksum_text(&image->files[i].sum, info->sums[i]));
 		info->file_list[i] = &info->files[i];
 	}
 	info->message.n_files = image->n_files;
@@ -75,7 +75,7 @@ void image_info_add_pins(struct image_info *info, const struct image_pins *pins)
 	for (size_t i = 0; i < pins->n; i++) {
 		upgraded__wire__image_pin__init(&info->pins[i]);
 		info->pins[i].path = pins->pins[i].path;
-		info->pins[i].kind = text_of(pin_kind_name(pins->pins[i].kind));
+		info->pins[i].kind = wire_text(pin_kind_name(pins->pins[i].kind));
 		info->pins[i].size_bytes = pins->pins[i].size_bytes;
 		info->pins[i].size_matters = pins->pins[i].size_matters;
 		info->pins[i].time_matters = pins->pins[i].time_matters;
@@ -92,9 +92,9 @@ bool image_info_add_check(struct image_info *info, const char *name, int rc, con
 
 	upgraded__wire__check__init(check);
 	info->details[n] = *bad;
-	check->name = text_of(name);
+	check->name = wire_text(name);
 	check->ok = rc == 0;
-	check->detail = rc == 0 ? text_of(good) : info->details[n].text;
+	check->detail = rc == 0 ? wire_text(good) : info->details[n].text;
 	info->check_list[n] = check;
 	info->message.checks = info->check_list;
 	info->message.restorable &= rc == 0;

@@ -60,7 +60,7 @@ static void answer(struct images_call *call, const struct answer *half)
 		used += size;
 	}
 	if (with.n_images < call->n_told) {
-		snprintf(more, sizeof(more), "%.150s (%zu more have no room in this answer: name a service)", text_of(half->text),
+		snprintf(more, sizeof(more), "%.150s (%zu more have no room in this answer: name a service)", wire_text(half->text),
 			 call->n_told - with.n_images);
 		whole.text = more;
 	}

@@ -13,10 +13,10 @@ void answer_pack(const struct answer *answer, struct answer_message *ret)
 	else
 		upgraded__wire__result__init(result);
 	result->code = (uint32_t)answer->code;
-	result->text = text_of(answer->text);
-	result->cause = text_of(answer->cause);
-	result->next = text_of(answer->next);
-	result->serving = text_of(answer->serving);
+	result->text = wire_text(answer->text);
+	result->cause = wire_text(answer->cause);
+	result->next = wire_text(answer->next);
+	result->serving = wire_text(answer->serving);
 	result->n_log_lines = lines ? lines_list(lines, ret->lines) : 0;
 	result->log_lines = ret->lines;
 	if (answer->roll) {
@@ -40,8 +40,8 @@ void asker_progress(struct asker *asker, const char *phase, pid_t pid, const cha
 	if (!asker)
 		return;
 	progress.at_us = clock_now_us();
-	progress.phase = text_of(phase);
-	progress.text = text_of(text);
+	progress.phase = wire_text(phase);
+	progress.text = wire_text(text);
 	progress.pid = pid;
 	progress.elapsed_us = progress.at_us - since_us;
 	asker->on_progress(asker, &progress);

@@ -57,9 +57,3 @@ void asker_answer(struct asker *asker, const struct answer *answer);
 
 /** asker_progress() - Tell @asker how what it waits for gets on. @asker: NULL: nobody. @since_us: when that began. */
 void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);
-
-/** text_of() - protobuf-c's strings are not const, but packing does not write to them. NULL: "". */
-static inline char *text_of(const char *text)
-{
-	return (char *)(uintptr_t)(text ? text : "");
-}

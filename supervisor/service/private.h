@@ -66,8 +66,6 @@ bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *messa
 void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_roll_now() - With options from @request and the service file. @asker: told if it cannot begin; NULL if nobody waits. */
 void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker);
-/** service_roll_options() - What @request asks for, and @unit where it says nothing. Borrows @request->version. */
-struct roll_options service_roll_options(const struct unit *unit, const struct roll_request *request);
 /** service_roll_back() - Within the bake of @member's roll, begin one in the other direction with @serving, which that roll lent.
  * Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
 int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why);

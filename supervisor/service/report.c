@@ -20,8 +20,8 @@ static void add_instance(struct status *status, const struct instance *instance,
 	}
 	upgraded__wire__instance__init(entry);
 	entry->pid = instance->pid;
-	entry->version = text_of(instance->version);
-	entry->state = text_of(state);
+	entry->version = wire_text(instance->version);
+	entry->state = wire_text(state);
 	entry->since_us = instance->since_us;
 	message->instances[message->n_instances++] = entry;
 }
@@ -66,8 +66,8 @@ static void add_health_checks(struct status *status, const struct health *health
 	Upgraded__Wire__HealthCheck *entry = add_health(status);
 
 	status->message.health = status->health_list;
-	entry->check = text_of("heartbeat");
-	entry->state = text_of(health_heartbeat(health, status->heartbeat, sizeof(status->heartbeat)));
+	entry->check = wire_text("heartbeat");
+	entry->state = wire_text(health_heartbeat(health, status->heartbeat, sizeof(status->heartbeat)));
 	entry->detail = status->heartbeat;
 	for (size_t i = 0; i < health->n_checks; i++) {
 		const struct health_check *check = &health->checks[i];
@@ -75,8 +75,8 @@ static void add_health_checks(struct status *status, const struct health *health
 		snprintf(status->checks[i], sizeof(status->checks[i]), "%s=%s", unit_check_key(check->unit->kind), check->value);
 		entry = add_health(status);
 		entry->check = status->checks[i];
-		entry->state = text_of(health_state(check));
-		entry->detail = text_of(check->detail);
+		entry->state = wire_text(health_state(check));
+		entry->detail = wire_text(check->detail);
 		entry->failures = check->failures;
 		entry->runs = check->runs;
 	}
@@ -84,9 +84,9 @@ static void add_health_checks(struct status *status, const struct health *health
 
 static void add_history(struct status *status, const struct history *history)
 {
-	status->message.previous = text_of(history_latest(history));
+	status->message.previous = wire_text(history_latest(history));
 	for (size_t i = 0; i < history->n; i++)
-		status->history[i] = text_of(history->versions[i]);
+		status->history[i] = wire_text(history->versions[i]);
 	status->message.n_history = history->n;
 	status->message.history = status->history;
 }
@@ -95,7 +95,7 @@ static void add_roll(struct status *status, const struct roll *roll)
 {
 	/* Once the new version serves, undo goes back to the one it came from. */
 	if (roll_is_committed(roll))
-		status->message.previous = text_of(roll_report(roll)->from);
+		status->message.previous = wire_text(roll_report(roll)->from);
 	if (roll_health(roll))
 		add_health_checks(status, roll_health(roll));
 	status->message.connections = (uint32_t)roll_descriptors(roll);
@@ -108,12 +108,12 @@ void service_status(const struct service *service, struct status *ret)
 	Upgraded__Wire__ServiceStatus *message = &ret->message;
 
 	upgraded__wire__service_status__init(message);
-	message->name = text_of(service->name);
-	message->state = text_of(member_state_name(member));
-	message->version = text_of(serving ? serving->version : service->version);
+	message->name = wire_text(service->name);
+	message->state = wire_text(member_state_name(member));
+	message->version = wire_text(serving ? serving->version : service->version);
 	message->restarts = member->restarts;
-	message->unit_file = text_of(service->unit ? service->unit->path : "");
-	message->description = text_of(member->state == MEMBER_RUNNING ? "" : member->failure.text);
+	message->unit_file = wire_text(service->unit ? service->unit->path : "");
+	message->description = wire_text(member->state == MEMBER_RUNNING ? "" : member->failure.text);
 	add_history(ret, &service->history);
 	if (member->roll)
 		add_roll(ret, member->roll);

@@ -48,6 +48,9 @@ void service_save(struct service *service, int file_consume, struct asker *asker
 /** service_plan() - What a roll would meet, and what each way back would cost. Changes nothing. */
 void service_plan(struct service *service, const struct roll_request *request, struct asker *asker);
 
+/** service_roll_options() - What @request asks for, and @unit where it says nothing. Borrows @request->version. */
+struct roll_options service_roll_options(const struct unit *unit, const struct roll_request *request);
+
 /** service_forget() - @asker went away; what it asked for goes on. */
 void service_forget(struct asker *asker);
 

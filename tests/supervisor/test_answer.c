@@ -4,11 +4,10 @@
 
 TestSuite(answer, .timeout = 20);
 
-static struct answer of(struct roll_result *roll, enum roll_outcome outcome, char *text)
+static struct answer of(struct roll_report *roll, enum roll_outcome outcome, char *text)
 {
 	roll->outcome = outcome;
-	roll->over = true;
-	roll->way_back = "parked";
+	roll->rungs = ROLL_RUNG_PARKED;
 	snprintf(roll->from, sizeof(roll->from), "v1");
 	snprintf(roll->to, sizeof(roll->to), "v2");
 	return answer_of_roll("web", roll, text);
@@ -16,7 +15,7 @@ static struct answer of(struct roll_result *roll, enum roll_outcome outcome, cha
 
 static void says(enum roll_outcome outcome, enum wire_exit code, const char *words, const char *next)
 {
-	struct roll_result roll = { .cause = { .text = "the cause" } };
+	struct roll_report roll = { .cause = { .text = "the cause" } };
 	char text[ANSWER_TEXT_BYTES];
 	struct answer answer = of(&roll, outcome, text);
 
@@ -53,7 +52,7 @@ Test(answer, says_what_came_of_a_roll)
 
 Test(answer, says_at_the_commit_that_the_new_version_serves)
 {
-	struct roll_result roll = { .to = "v2", .outcome = ROLL_IS_FAILED, .way_back = "parked" };
+	struct roll_report roll = { .to = "v2", .outcome = ROLL_IS_UNDER_WAY, .rungs = ROLL_RUNG_PARKED };
 	char text[ANSWER_TEXT_BYTES];
 
 	cr_assert_eq(answer_of_roll("web", &roll, text).code, WIRE_EXIT_DONE);
@@ -62,7 +61,7 @@ Test(answer, says_at_the_commit_that_the_new_version_serves)
 
 Test(answer, says_that_nothing_is_lost_with_a_journal)
 {
-	struct roll_result roll = { .journal = true };
+	struct roll_report roll = { .wire.journal = true };
 	char text[ANSWER_TEXT_BYTES];
 
 	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, text).next, "nothing is lost"));
@@ -72,7 +71,7 @@ Test(answer, says_that_nothing_is_lost_with_a_journal)
 
 Test(answer, says_why_a_required_image_is_not_there)
 {
-	struct roll_result roll = { .image_missed = { .text = "the disk is full" } };
+	struct roll_report roll = { .image_missed = { .text = "the disk is full" } };
 	char text[ANSWER_TEXT_BYTES];
 	struct answer answer = of(&roll, ROLL_IS_DONE, text);
 
@@ -108,20 +107,20 @@ Test(answer, lists_the_last_lines_the_oldest_first)
 	cr_assert_eq(message.result.n_log_lines, 2);
 	cr_assert_str_eq(message.result.log_lines[0], "first");
 	cr_assert_str_eq(message.result.log_lines[1], "second");
-	lines = (struct lines){ .first = INSTANCE_LINES - 1, .n = INSTANCE_LINES };
-	snprintf(lines.text[INSTANCE_LINES - 1], sizeof(lines.text[0]), "oldest");
-	snprintf(lines.text[INSTANCE_LINES - 2], sizeof(lines.text[0]), "newest");
+	lines = (struct lines){ .first = LINES_MAX - 1, .n = LINES_MAX };
+	snprintf(lines.text[LINES_MAX - 1], sizeof(lines.text[0]), "oldest");
+	snprintf(lines.text[LINES_MAX - 2], sizeof(lines.text[0]), "newest");
 	answer_pack(&answer, &message);
-	cr_assert_eq(message.result.n_log_lines, INSTANCE_LINES);
+	cr_assert_eq(message.result.n_log_lines, LINES_MAX);
 	cr_assert_str_eq(message.result.log_lines[0], "oldest");
-	cr_assert_str_eq(message.result.log_lines[INSTANCE_LINES - 1], "newest");
+	cr_assert_str_eq(message.result.log_lines[LINES_MAX - 1], "newest");
 }
 
 Test(answer, reports_a_roll_with_its_own_lines)
 {
 	struct lines lines = { .text = { "of the process" }, .n = 1 };
-	struct roll_result roll = { .lines = { .text = { "of the roll" }, .n = 1 }, .records = 7, .over = true,
-				    .outcome = ROLL_IS_ABORTED, .way_back = "none", .started_s = 86400 };
+	struct roll_report roll = { .lines = { .text = { "of the roll" }, .n = 1 }, .wire.records = 7,
+				    .outcome = ROLL_IS_ABORTED, .started_s = 86400 };
 	struct answer answer = { .lines = &lines, .roll = &roll };
 	struct answer_message message;
 
@@ -136,13 +135,13 @@ Test(answer, reports_a_roll_with_its_own_lines)
 
 Test(answer, says_how_far_a_roll_is_that_is_not_over)
 {
-	struct roll_result roll = { .way_back = "none" };
+	struct roll_report roll = { .rungs = ROLL_RUNG_NONE };
 	struct answer answer = { .roll = &roll };
 	struct answer_message message;
 
 	answer_pack(&answer, &message);
 	cr_assert_str_eq(message.report.outcome, "under way");
-	roll.commit_us = 1;
+	roll.wire.commit_us = 1;
 	answer_pack(&answer, &message);
 	cr_assert_str_eq(message.report.outcome, "committed");
 }

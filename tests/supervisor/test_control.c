@@ -50,7 +50,7 @@ static void say(int fd, int verb, const char *service)
 
 	request.protocol = WIRE_PROTOCOL;
 	request.verb = (Upgraded__Wire__Verb)verb;
-	request.service = text_of(service);
+	request.service = wire_text(service);
 	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST;
 	message.request = &request;
 	cr_assert_eq(wire_send(fd, &message.base, NULL, 0, NULL), WIRE_OK);

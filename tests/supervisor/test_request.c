@@ -2,7 +2,7 @@
 /* Requests are read once: what each verb needs, what it ignores, and what is told where something is missing or wrong. */
 #include "supervisor/control/request.h"
 
-#include "supervisor/service/private.h"
+#include "supervisor/service/service.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -244,7 +244,7 @@ Test(request, overrides_the_service_file_where_it_says_something)
 
 	cr_assert_str_eq(options.version, "v2");
 	cr_assert(options.rollback == ROLLBACK_PARKED && options.verify == VERIFY_ROUNDTRIP && options.bake_us == 7);
-	cr_assert(options.require_image && !options.backward && !options.retreats);
+	cr_assert(options.require_image && options.purpose == PURPOSE_FORWARD);
 	request = (struct roll_request){ .sets_rollback = true, .rollback = ROLLBACK_AUTO, .sets_verify = true,
 					 .verify = VERIFY_NONE, .bake_us = 9 };
 	unit.require_image = false;

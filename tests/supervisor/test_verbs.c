@@ -35,8 +35,8 @@ static void ask_with(int verb, const char *service, int fd)
 	asked.answers = 0;
 	wire.protocol = WIRE_PROTOCOL;
 	wire.verb = (Upgraded__Wire__Verb)verb;
-	wire.service = text_of(service);
-	wire.version = text_of(verb == VERB(ROLL) || verb == VERB(PLAN) ? "v2" : "");
+	wire.service = wire_text(service);
+	wire.version = wire_text(verb == VERB(ROLL) || verb == VERB(PLAN) ? "v2" : "");
 	wire.from_file = fd >= 0;
 	errand = verbs_run(&place.registry, &wire, &fds, &asked.asker);
 	wire_fds_close(&fds);
