@@ -51,7 +51,7 @@ void channel_done(struct channel *channel)
 	pthread_mutex_destroy(&channel->lock);
 }
 
-/* The one place where the number changes, so the one that a channel to a supervisor that was started anew would pass, too. */
+/* The one place where the number changes. A channel to a restarted supervisor would come in here. */
 static void replace(struct channel *channel, int fd)
 {
 	pthread_mutex_lock(&channel->lock);
@@ -131,7 +131,7 @@ void channel_await_room(struct channel *channel, int timeout_ms)
 	pthread_mutex_lock(&channel->lock);
 	room.fd = channel->fd;
 	pthread_mutex_unlock(&channel->lock);
-	/* Without the lock. Should the number be somebody else's by now, this waits for the wrong thing, but not for longer. */
+	/* Without the lock. If the number is somebody else's by now, this waits for the wrong descriptor, but not for longer. */
 	if (room.fd >= 0)
 		(void)poll(&room, 1, timeout_ms);
 }

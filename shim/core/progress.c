@@ -28,12 +28,12 @@ void progress_tell(struct progress *progress, const char *text)
 	uint64_t last = atomic_load_explicit(&progress->told_us, memory_order_relaxed), now = clock_now_us();
 	char copy[TEXT_BYTES];
 
-	/* Of several threads that find it due, one speaks. */
+	/* If several threads find progress due, one of them speaks. */
 	if (now - last < EVERY_US || !atomic_compare_exchange_strong(&progress->told_us, &last, now))
 		return;
 	snprintf(copy, sizeof(copy), "%s", text ? text : "");
 	body.text = copy;
-	/* What finds no room is made up for by the next. */
+	/* A message that finds no room is made up for by the next. */
 	channel_post(progress->channel, &message, NULL, 0);
 }
 

@@ -5,7 +5,7 @@
  * stops inside. Threads that block in a system call are nudged by a signal whose handler does nothing: the call returns EINTR. A
  * nudge that lands between a thread's look at `attention` and its system call is lost, so nudges repeat, a little later each time,
  * until everyone stands or the deadline passes. The relaxed load is enough because the mutex orders everything that
- * matters: the state a thread wrote before it stood is seen by who found it standing.
+ * matters: who finds a thread standing sees the state that the thread wrote before it stood.
  */
 #include "shim/core/threads.h"
 
@@ -91,7 +91,7 @@ struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
 	return thread;
 }
 
-/* Lock held: if every thread gave its sign of life, the Ping is answered. */
+/* Lock held. Ends the Ping under way if every thread has given its sign of life. Return: its number, for the answer; 0: not yet. */
 static uint64_t beat_if_complete(struct threads *threads)
 {
 	uint64_t nonce = threads->beat;
@@ -112,7 +112,7 @@ static void send_pong(struct threads *threads, uint64_t nonce)
 	if (!nonce)
 		return;
 	pong.nonce = nonce;
-	/* A pong that finds no room is made up for by the next ping. */
+	/* A Pong that finds no room is made up for by the next Ping. */
 	channel_post(threads->channel, &message, NULL, 0);
 }
 
@@ -230,7 +230,7 @@ int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why)
 			r = -ETIMEDOUT;
 			break;
 		}
-		/* Those that come one by one end the wait below each time: nudge again only when the pause is over. */
+		/* Each thread that comes ends the wait below: nudge again only when the pause is over. */
 		if (now_us >= due_us) {
 			nudge(threads);
 			due_us = now_us + pause_us;
@@ -261,7 +261,7 @@ void threads_beat(struct threads *threads, uint64_t nonce)
 	uint64_t complete;
 
 	pthread_mutex_lock(&threads->lock);
-	/* A ping still under way is finished first: with ever new ones a slow thread would never have answered. */
+	/* A Ping still under way is finished first: if each new one replaced it, a slow thread would never have answered. */
 	if (!threads->beat)
 		threads->beat = nonce;
 	for (struct upg_thread *t = threads->first; t; t = t->next)

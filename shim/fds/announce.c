@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Closes and openings on their way to a supervisor that holds duplicates.
  *
- * Both are queued, and posted from the end of their queue: what is there is taken out at no cost, and no order matters but one.
- * Closes go first, as a descriptor that is announced may have the number and the name of one that was closed.
+ * Both are queued, and posted from the end of their queue, where taking out costs nothing. Only one order matters: closes go first,
+ * as a descriptor that is announced may have the number and the name of one that was closed.
  */
 #include "shim/fds/announce.h"
 
@@ -21,7 +21,7 @@
 
 /* ---- closes; lock held ---- */
 
-/* Takes the entry's name. */
+/* Takes the name out of @entry. */
 static void queue_closed(struct fd_table *table, struct fd_entry *entry)
 {
 	if (table->n_closed == table->cap_closed) {
@@ -40,14 +40,14 @@ static void queue_closed(struct fd_table *table, struct fd_entry *entry)
 	entry->name = NULL;
 }
 
-/* All but the first @n. */
+/* Forget all but the first @n. */
 static void forget_closed(struct fd_table *table, size_t n)
 {
 	while (table->n_closed > n)
 		free(table->closed[--table->n_closed].name);
 }
 
-/* One message's worth. Return: as channel_post(). */
+/* Post as much as fits into one message. Return: as channel_post(). */
 static int post_closed(struct fd_table *table)
 {
 	Upgraded__Wire__Closed closed = UPGRADED__WIRE__CLOSED__INIT;
@@ -97,7 +97,7 @@ static void queue_fresh(struct fd_table *table, int fd)
 	atomic_store(&table->n_fresh, n + 1);
 }
 
-/* It closes before anybody heard of it. */
+/* @fd closes before the supervisor has heard of it. */
 static void forget_fresh(struct fd_table *table, int fd)
 {
 	size_t n = atomic_load(&table->n_fresh);
@@ -111,7 +111,7 @@ static void forget_fresh(struct fd_table *table, int fd)
 	}
 }
 
-/* One message's worth. Return: WIRE_OK: it is told, or nobody is there to hear it; else as channel_post(). */
+/* Post as much as fits into one message. Return: WIRE_OK: it is told, or nobody is there to hear it; else as channel_post(). */
 static int post_fresh(struct fd_table *table)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
@@ -150,7 +150,8 @@ static void tell_all(struct fd_table *table)
 
 /* ---- what others call ---- */
 
-/* Lock held, but not across the waits. Until an opening is told, nobody else holds the connection, so it is better not served. */
+/* Lock held, but not across the waits. Until an opening is told, the connection would end with this process, so it is not served
+ * for a moment. */
 static void await_told(struct fd_table *table)
 {
 	for (unsigned i = 0; i < ANNOUNCE_TRIES && atomic_load(&table->n_fresh); i++) {
@@ -193,7 +194,8 @@ void fd_table_end_custody(struct fd_table *table)
 	pthread_mutex_unlock(&table->lock);
 }
 
-/* So that the peer notices although others hold duplicates. A listener stays as it is: an earlier version may need it again. */
+/* Shut @fd down, so that the peer notices although others hold duplicates. A listener stays: an earlier version may need it
+ * again. */
 static void shut_down(int fd)
 {
 	int listening = 0;
@@ -231,7 +233,7 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	if (entry)
 		forget(table, entry);
-	/* Under the lock, or another thread could register the number again before it is gone here. */
+	/* Under the lock: otherwise another thread could get the number and register it before the table has forgotten it. */
 	if (!lost || !fd_table_spend(table, fd))
 		fd_close(fd);
 	pthread_mutex_unlock(&table->lock);

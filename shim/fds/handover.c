@@ -10,7 +10,7 @@
 
 /* ---- inventory ---- */
 
-/* The next registered numbers from *@at on. Return: whether these were the last. */
+/* List registered numbers from *@at on, as many as fit. Return: whether these were the last. */
 static bool list_numbers(struct fd_table *table, size_t *at, uint32_t *numbers, size_t *ret_n)
 {
 	bool last;
@@ -112,7 +112,7 @@ static int take_batch(struct channel *channel, const Upgraded__Wire__AppMessage 
 
 		if (r < 0)
 			return r;
-		/* What is left is closed with the message, all at once. */
+		/* The others are closed with the message, all at once. */
 		if (r != FDS_NOT_KEPT)
 			channel_claim(channel, i);
 	}

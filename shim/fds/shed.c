@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Shedding: a parked process keeps its heap and gives up its sockets.
  *
- * What is left then holds no inet socket, so an image of it needs no TCP repair and no firewall rule, and nothing collides
- * when it is restored. Closing alone is not enough: an epoll registration belongs to the open file, which others still
- * hold, and CRIU refuses an epoll set with a registration it cannot attribute. So registrations are read from
- * /proc/self/fdinfo, deleted, and put back on resume; /dev/null keeps each number taken meanwhile.
+ * Then an image of the process needs no TCP repair and no firewall rule, and nothing collides when it is restored. Closing the
+ * sockets is not enough: an epoll registration belongs to the open file, which others still hold, and CRIU refuses an epoll set
+ * with a registration that it cannot attribute. So registrations are read from /proc/self/fdinfo, deleted, and put back on resume.
+ * Meanwhile /dev/null keeps each number taken.
  */
 #include "shim/fds/shed.h"
 
@@ -63,7 +63,7 @@ static int remember(struct shed *shed, const struct epoll_entry *entry)
 	return 0;
 }
 
-/* The registrations of one epoll set that belong to registered sockets. */
+/* Note those registrations of one epoll set that are of sockets in the table. */
 static int note_epoll(struct shed *shed, int epoll_fd, struct why *why)
 {
 	char path[64], line[256];
@@ -91,7 +91,7 @@ static int note_epoll(struct shed *shed, int epoll_fd, struct why *why)
 	return r < 0 ? why_errno(why, r, "epoll registrations") : 0;
 }
 
-/* One pass over what is open: epoll sets, and timers. */
+/* Note epoll sets and timers, in one pass over all open descriptors. */
 static int note_descriptors(struct shed *shed, struct why *why)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -150,7 +150,7 @@ int shed_restore(struct shed *shed, const Upgraded__Wire__FdInfo *info, int fd, 
 {
 	struct fd_entry *entry = fd_table_find(shed->fds, info->name, info->tag);
 
-	/* What was not shed is still here: the duplicate is not needed. */
+	/* A descriptor that was not shed is still here: the duplicate is not needed. */
 	if (!entry || !entry->shed)
 		return FDS_NOT_KEPT;
 	if (dup3(fd, entry->fd, entry->cloexec) < 0)
@@ -159,7 +159,7 @@ int shed_restore(struct shed *shed, const Upgraded__Wire__FdInfo *info, int fd, 
 	return FDS_NOT_KEPT;
 }
 
-/* Every socket is back at its number: one pass over what shed_sockets() noted. */
+/* Every socket is back at its number: put its registrations back. */
 static int restore_epolls(struct shed *shed, struct why *why)
 {
 	for (size_t i = 0; i < shed->n; i++) {
@@ -175,7 +175,7 @@ static int restore_epolls(struct shed *shed, struct why *why)
 	return 0;
 }
 
-/* Lists what is still shed, and makes it lost. @lost has room. */
+/* What is still shed now is lost. Return: how many are listed in @lost, which has room for all. */
 static size_t list_lost(struct fd_table *table, int *lost)
 {
 	size_t n = 0;

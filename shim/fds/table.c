@@ -246,8 +246,8 @@ int fd_table_keep_spent(struct fd_table *table, size_t n)
 	return 0;
 }
 
-/* The application closes what was lost while its threads stand, and clients wait: a thousand system calls that can wait instead.
- * /dev/null keeps each number taken until then. */
+/* The application closes lost sockets while its threads stand and clients wait. These may be a thousand system calls, and the calls
+ * can wait instead. Until then /dev/null keeps each number taken. */
 bool fd_table_spend(struct fd_table *table, int fd)
 {
 	if (table->n_spent == table->cap_spent)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel does not start a periodic timerfd again before its last tick was read, and nobody reads while the process lies parked:
- * in the image stands a timer that is not running, and so it comes back. So what ran before is started again if it does not run
- * after. */
+/* The kernel does not start a periodic timerfd again before its last tick was read, and nobody reads while the process lies parked.
+ * So an image holds a timer that does not run, and that is how the timer comes back. Timers that ran before are therefore started
+ * again if they do not run after. */
 #include "shim/fds/timers.h"
 
 #include "base/why.h"

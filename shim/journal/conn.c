@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffered connections.
  *
- * Without a journal these are two ordinary buffers. With one, they lie in its arena, and a record says at each moment
- * where the bytes are that nobody has dealt with. A buffer changes its place in three steps: what is still needed is
- * copied to where nothing is needed, the other one of the record's two descriptions is written, and one store makes it
- * the one that counts. Bytes are received to where the count of those before them says, so however a crash falls, the
- * kernel's count and the description find them.
+ * A connection has two buffers. Without a journal they are ordinary memory. With a journal they lie in its arena, and a record says
+ * at each moment where the bytes are that nobody has dealt with. A buffer moves in three steps: the bytes that are still needed are
+ * copied to a place where nothing is needed, the one of the record's two descriptions that does not count is written, and one store
+ * makes it the one that counts. A received byte lies where the count of the bytes before it says. So the kernel's count and the
+ * description find it, whenever the process crashes.
  */
 #include "shim/journal/conn.h"
 
@@ -29,7 +29,7 @@ static bool is_covered(const struct upg_conn *conn)
 	return conn->record && !(atomic_load_explicit(&conn->record->flags, memory_order_relaxed) & JOURNAL_UNCOVERED);
 }
 
-/* Where @buffer, one of the two, is from now on. */
+/* Write down where @buffer, the input or the output, is from now on. */
 static void describe(struct upg_conn *conn, const struct conn_buffer *buffer)
 {
 	struct journal_record *record = conn->record;
@@ -41,7 +41,7 @@ static void describe(struct upg_conn *conn, const struct conn_buffer *buffer)
 	places[other] = (struct journal_place){
 		.at = buffer->at, .size_bytes = buffer->at ? buffer->size_bytes : 0, .base = buffer->base
 	};
-	/* Sequentially consistent: what is written next, perhaps where the bytes lay before, must not be seen earlier. */
+	/* Sequentially consistent: the next write may go to where the bytes lay before, and must not be seen before this store. */
 	atomic_store(which, other);
 }
 
@@ -72,7 +72,7 @@ static void buffer_free(struct upg_conn *conn, const struct conn_buffer *buffer)
 		free(buffer->data);
 }
 
-/* Nothing is in it. */
+/* Give the memory of an empty buffer back. */
 static void buffer_drop(struct upg_conn *conn, struct conn_buffer *buffer)
 {
 	struct conn_buffer before = *buffer;
@@ -88,7 +88,7 @@ static bool buffer_is_idle(struct upg_conn *conn, const struct conn_buffer *buff
 	return buffer->size_bytes > BUFFER_KEEP_BYTES || (buffer->at && journal_is_tight(conn->journal));
 }
 
-/* What lies from @from to @end moves into a block of its own. */
+/* Move the bytes from @from to @end into a new block. Return: 0 or -ENOMEM. */
 static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end, size_t size_bytes)
 {
 	struct conn_buffer before = *buffer, after = { .size_bytes = size_bytes, .base = from };
@@ -111,7 +111,8 @@ static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64
 	return 0;
 }
 
-/* What lies from @from to @end moves to the front. Return: false: it is in its own way. */
+/* Move the bytes from @from to @end to the front of the buffer. Return: false: the two places overlap, and a crash in between
+ * would lose bytes. */
 static bool buffer_shift(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end)
 {
 	size_t used = end - from, before = from - buffer->base;
@@ -125,7 +126,7 @@ static bool buffer_shift(struct upg_conn *conn, struct conn_buffer *buffer, uint
 	return true;
 }
 
-/* Room for @room_bytes behind @end; nothing before @from is needed any more. Return: where, or NULL when memory is out. */
+/* Make room for @room_bytes behind @end; nothing before @from is needed any more. Return: where, or NULL when memory is out. */
 static uint8_t *buffer_room(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end,
 			    size_t room_bytes)
 {
@@ -162,7 +163,7 @@ static int buffer_leave(struct upg_conn *conn, struct conn_buffer *buffer, uint6
 	return 0;
 }
 
-/* Return: 0; -ENOMEM: it stays. */
+/* Move the buffers to ordinary memory, and give the record back. Return: 0; -ENOMEM: nothing has changed for the record. */
 static int leave_journal(struct upg_conn *conn)
 {
 	int r = buffer_leave(conn, &conn->input, conn->in_done, conn->in_end);
@@ -176,7 +177,7 @@ static int leave_journal(struct upg_conn *conn)
 	return 0;
 }
 
-/* The journal is over, or void: nobody will look for these bytes any more. */
+/* When the journal is over or void, nobody will look for these bytes any more. */
 static void leave_if_over(struct upg_conn *conn)
 {
 	if (conn->record && !atomic_load_explicit(&conn->journal->usable, memory_order_relaxed))
@@ -191,7 +192,7 @@ void conn_leave_all(struct journal *journal)
 	for (size_t i = 0; i < table->n_by_fd; i++) {
 		struct upg_conn *conn = table->by_fd[i] ? table->by_fd[i]->conn : NULL;
 
-		/* Out of memory it stays where it is: an image is larger then. */
+		/* Out of memory: the connection stays in the journal, and an image is larger for it. */
 		if (conn && conn->record)
 			leave_journal(conn);
 	}
@@ -199,7 +200,7 @@ void conn_leave_all(struct journal *journal)
 
 /* ---- open and close ---- */
 
-/* Write down who this is and where the kernel's counting stands. */
+/* Write down which connection this is and where the kernel's counters stand. */
 static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag, bool claimed)
 {
 	struct counters counters = { 0 };
@@ -215,7 +216,7 @@ static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag,
 		flags |= JOURNAL_COUNTED;
 	else if (r != -EOPNOTSUPP)
 		flags |= JOURNAL_UNCOVERED;
-	/* It fits: it was registered. */
+	/* The name fits: a longer one is not registered. */
 	memcpy(record->name, name, strlen(name));
 	record->tag = tag;
 	record->read_base = counters.read;
@@ -310,7 +311,7 @@ ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes)
 	uint8_t *room;
 	ssize_t n;
 
-	/* It would look like the end of the stream. */
+	/* recv() would return 0, which looks like the end of the stream. */
 	if (!room_bytes)
 		return -EINVAL;
 	if (conn->record)
@@ -382,7 +383,7 @@ int upg_conn_send(struct upg_conn *conn)
 	}
 	if (conn->out_sent == conn->out_end && buffer_is_idle(conn, &conn->output))
 		buffer_drop(conn, &conn->output);
-	/* And what came: a connection that rests between two requests holds no memory. */
+	/* The input as well: a connection that rests between two requests holds no memory. */
 	if (conn->in_done == conn->in_end && conn->input.data && buffer_is_idle(conn, &conn->input))
 		buffer_drop(conn, &conn->input);
 	return 0;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/*
+/* The kernel counts in two halves:
+ *
  *     read    = tcpi_bytes_received - SIOCINQ     all that came in order, less what still lies unread
  *     written = tcpi_bytes_acked + SIOCOUTQ       all that the peer has, plus what still lies unsent or unacknowledged
  *
- * What the peer sends moves both halves alike, so only this side's calls move the sums. The peer's FIN is a byte for
- * bytes_received, and SIOCINQ leaves it out whether it was read or not: so from the moment it has come, which the state
- * tells, `read` is one too large. The kernel is asked before and after, as packets come between the calls.
+ * Data from the peer moves both halves alike, so only this side's calls move the sums. The peer's FIN counts as a byte in
+ * bytes_received, and SIOCINQ leaves the FIN out whether it was read or not. So `read` is one too large from the moment when the
+ * FIN has come, which the state of the connection tells. Packets come between the calls, so the kernel is asked before and after,
+ * until both answers agree.
  */
 #include "shim/journal/counters.h"
 
@@ -20,7 +22,7 @@
 
 #define READINGS_MAX 1000u
 
-/* The kernel's, which <linux/tcp.h> leaves out. */
+/* The kernel's numbers, which <linux/tcp.h> leaves out. */
 enum tcp_state { FIN_WAIT1 = 4, FIN_WAIT2 = 5, TIME_WAIT = 6, CLOSED = 7, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
 
 static int read_info(int fd, struct tcp_info *ret)
@@ -34,7 +36,7 @@ static int read_info(int fd, struct tcp_info *ret)
 	return size < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(ret->tcpi_bytes_received) ? -EOPNOTSUPP : 0;
 }
 
-/* With TLS in the kernel, what is written is not what goes out. */
+/* With TLS in the kernel, other bytes go out than were written. */
 static int check_plain(int fd)
 {
 	int protocol = 0;

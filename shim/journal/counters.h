@@ -7,7 +7,7 @@
 
 struct counters {
 	uint64_t read, written; /* bytes by the application, up to a constant for each connection */
-	bool is_over; /* closed or reset: then only the kernel knows whether a FIN is among them, and it does not say */
+	bool is_over; /* closed or reset: the kernel does not say any more whether a FIN is among them */
 	bool is_shut; /* our side was shut down: a FIN may count as written */
 };
 

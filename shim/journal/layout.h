@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* The journal: what the new version of a service has done since the commit, in memory that outlives it.
+/* The journal: what the new version of a service has done since the commit, in memory that outlives its process.
  *
- * A sealed memfd of the supervisor's, which the new version maps and writes, and the old one reads when the new one has died:
+ * It is a sealed memfd of the supervisor's. The new version maps and writes it, and the old version reads it when the new one has
+ * died:
  *
  *     header | types | records of connections | arena, for their buffers | log
  *
- * The process may be killed between any two instructions, the machine is not: so nothing tears, nothing need be flushed,
- * and the order of stores is all that counts. What is in effect is said by single words, stored last with release:
+ * The process may be killed between any two instructions, the machine is not: so nothing tears, nothing need be flushed, and the
+ * order of stores is all that counts. Single words say what is in effect. They are stored last, with release:
  *
  *   - log_head: how much of the log counts. A transaction holds a request's changes and how far the request took its connection.
- *   - cursor_at, input_at, output_at of a record: which one of two descriptions counts. The other one is written, then this.
- *   - serial of a record: it stands for a connection; 0: for none.
+ *   - cursor_at, input_at, output_at of a record: which one of its two descriptions counts. The other one is written first.
+ *   - serial of a record: which connection it stands for; 0: none.
  *
- * How far a connection has come is the further one of its cursor and its last transaction, for both only grow. How much
- * was received and sent is not noted but computed from the kernel's counters: a crash can come between recv() and any
- * note of it.
+ * A connection has come as far as the further one of its cursor and its last transaction says, for both only grow. How much was
+ * received and sent is not noted but computed from the kernel's counters: a crash can come between recv() and any note of it.
  *
- * Changes are stored in the versions that the predecessor holds, see state/change.h. Who reads believes nothing of all this, see
+ * Changes are stored in the versions that the predecessor holds, see state/change.h. The reader believes nothing of all this, see
  * view.h.
  */
 #pragma once

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Only the process that writes gives memory out, so who has what is kept in its own memory and dies with it. Fresh pages
- * are asked for in larger pieces just before they are written: a page fault costs ten times as much.
- */
+/* Only the process that writes gives memory out. So who has which block is kept in that process's own memory, and ends with it.
+ * Fresh pages are asked for in larger pieces, just before they are written: a page fault costs ten times as much. */
 #include "shim/journal/memory.h"
 
 #include "base/why.h"
@@ -70,7 +69,7 @@ static void touch(struct journal *journal, uint64_t at, uint64_t bytes)
 
 	if (to > journal->size_bytes)
 		to = journal->size_bytes;
-	/* Where the kernel does not know this, the pages come one by one. */
+	/* A kernel before 5.14 does not know this: there the pages come one by one. */
 	if (from < to)
 		madvise(journal->map + from, to - from, MADV_POPULATE_WRITE);
 }
@@ -85,7 +84,7 @@ uint8_t *journal_log_near(struct journal *journal)
 	return journal->map + journal->header->log_at + from;
 }
 
-/* The journal may be over by now: then this does nothing, or nothing that matters. */
+/* Without the lock, so the journal may have ended meanwhile: then this fails, or touches what needs no touching. */
 void journal_log_touch(uint8_t *near)
 {
 	madvise(near, LOG_AHEAD_BYTES, MADV_POPULATE_WRITE);
@@ -155,7 +154,7 @@ void journal_attach(struct journal *journal, int fd)
 		journal_fail(journal, "%s", why.text);
 }
 
-/* What the predecessor holds, for who reads. */
+/* Write down which types the predecessor holds, for the reader of the journal. */
 static int write_types(struct journal *journal, const struct sf_header *header, struct why *why)
 {
 	struct journal_type *types = (struct journal_type *)(void *)(journal->map + journal->header->types_at);
@@ -204,7 +203,8 @@ void journal_bind(struct journal *journal, const struct sf_header *header)
 
 /* ---- when it counts ---- */
 
-/* While changes count, the supervisor holds duplicates also of what is opened: without those the replay could not go on with it. */
+/* While changes count, the supervisor also gets a duplicate of each descriptor that is opened: a replay needs it to go on with the
+ * connection. */
 static void switch_on(struct journal *journal, bool on)
 {
 	atomic_store(&journal->on, on);
@@ -216,7 +216,7 @@ void journal_begin(struct journal *journal)
 	switch_on(journal, journal->usable);
 }
 
-/* Lock held. The last connection has left, and nobody will come. */
+/* Lock held. Unmap once the last connection has left and none will come. */
 static void unmap_if_unused(struct journal *journal)
 {
 	if (!journal->usable && !journal->n_attached)
@@ -254,8 +254,8 @@ void journal_tell(struct journal *journal)
 
 void journal_fail_locked(struct journal *journal, const char *text)
 {
-	/* The journal first: who finds it off, without this lock, answers requests whose changes are nowhere, and connections move
-	 * to memory that nobody will see. */
+	/* The journal says that it is void before it is switched off: a thread that finds it off, without this lock, answers
+	 * requests whose changes are nowhere, and moves connections to memory that nobody will see. */
 	if (!journal->is_over && journal->map) {
 		snprintf(journal->header->reason, sizeof(journal->header->reason), "%s", text);
 		atomic_store(&journal->header->is_void, 1);
@@ -300,14 +300,14 @@ static void put_block(struct journal *journal, uint64_t at, unsigned order)
 		uint64_t *grown = realloc(blocks->at, cap * sizeof(*grown));
 
 		if (!grown)
-			return; /* given up: it is only for the time of a bake */
+			return; /* the block is lost, for the time of a bake */
 		blocks->at = grown;
 		blocks->cap = cap;
 	}
 	blocks->at[blocks->n++] = at;
 }
 
-/* Lock held. A larger block that is free is cut in halves. */
+/* Lock held. Cut a larger free block in halves. Return: as journal_block(). */
 static uint64_t cut_block(struct journal *journal, unsigned order)
 {
 	for (unsigned larger = order; larger < JOURNAL_ORDERS; larger++) {
@@ -390,7 +390,7 @@ struct journal_record *journal_record_take(struct journal *journal, uint64_t *re
 /* Lock held. */
 static void put_record(struct journal *journal, struct journal_record *record)
 {
-	/* Room for all there can be, at once: no realloc that could fail at every close. */
+	/* Room for all records at once: a realloc could fail at every close. */
 	if (!journal->free_records)
 		journal->free_records = calloc(journal->header->n_records, sizeof(*journal->free_records));
 	if (journal->free_records)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The journal's memory, of the process that writes it: mapped and divided, blocks for buffers, records for connections, and when it
- * counts. Modules that stand below are borrowed. Thread-safe, but for what belongs to the thread that called upg_open().
- */
+/* The journal in the process that writes it: its memory mapped and divided, blocks for buffers, records for connections, and when
+ * it counts. Thread-safe, except for init, done, attach, bind and begin, which belong to the thread that called upg_open(). */
 #pragma once
 
 #include "shim/journal/layout.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking over from a successor that failed.
  *
- * First everything is looked at that can be: the journal's structure and checksums, whether there is a way from each
- * type in it to one of ours and somebody to apply its changes. Whatever is wrong then, this process resumes as without a
- * journal, and connections that have moved are reset. Then come the descriptors, then the changes, in the order of their
- * effects, and last the connections that the successor had accepted, which may rely on the changes.
+ * First the journal is checked as far as possible: its structure and checksums, and for each of its types that a way leads to one
+ * of ours, and that the application can apply its changes. If anything is wrong, this process resumes as without a journal, and
+ * connections that have moved are reset. Then come the descriptors, then the changes, in the order of their effects, and last the
+ * connections that the successor had accepted, as these may rely on the changes.
  */
 #include "shim/journal/replay.h"
 
@@ -51,7 +51,7 @@ struct replay {
 
 /* ---- looking ---- */
 
-/* Whoever could shorten it could end us by a read behind its end. */
+/* Only sealed memory: who can shorten a mapping ends its reader with SIGBUS. */
 static int map_journal(struct replay *replay, int fd, struct why *why)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -92,7 +92,7 @@ static int plan_types(struct replay *replay, struct why *why)
 	return r;
 }
 
-/* Somebody must be there for each type that has changed. */
+/* The application must have a change() for each type that has changed. */
 static int check_appliers(const struct replay *replay, struct why *why)
 {
 	struct journal_view_place place = { 0 };
@@ -160,7 +160,7 @@ void replay_counts(const struct replay *replay, uint64_t *ret_changes, uint64_t 
 
 /* ---- descriptors ---- */
 
-/* Its peer learns of it at once, although others hold duplicates. Owns @fd. */
+/* Reset a connection, so that its peer learns of it at once although others hold duplicates. Owns @fd. */
 static void reset(struct replay *replay, int fd)
 {
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
@@ -177,14 +177,14 @@ static void reset(struct replay *replay, int fd)
 	replay->n_reset++;
 }
 
-/* The successor was about to close it. Owns @fd. */
+/* End a connection that the successor was about to close. Owns @fd. */
 static void end(int fd)
 {
 	shutdown(fd, SHUT_RDWR);
 	fd_close(fd);
 }
 
-/* The bytes of a connection that nobody has dealt with. Return: 0; -EBADMSG: the journal does not have them. */
+/* Find the bytes of a connection that nobody has dealt with. Return: 0; -EBADMSG: the journal does not have them. */
 static int recover(const struct replay *replay, const struct journal_view_record *record, int fd, const uint8_t **ret_input,
 		   size_t *ret_input_bytes, const uint8_t **ret_output, size_t *ret_output_bytes)
 {
@@ -195,7 +195,7 @@ static int recover(const struct replay *replay, const struct journal_view_record
 		return -EBADMSG;
 	if ((record->flags & JOURNAL_COUNTED) && counters_read(fd, &counters) < 0)
 		return -EBADMSG;
-	/* Nobody is there any more who could be answered: what is known for certain will do. */
+	/* Of a connection that is over the counters say nothing, and its peer gets no answer any more: the notes will do. */
 	if (!counters.is_over) {
 		received = counters.read - record->read_base;
 		sent = counters.written - record->written_base;
@@ -210,19 +210,19 @@ static int recover(const struct replay *replay, const struct journal_view_record
 
 static int fill(struct upg_conn *conn, const uint8_t *input, size_t input_bytes, const uint8_t *output, size_t output_bytes)
 {
-	/* What lies there is forgotten, also of a request that was in hand. */
+	/* Forget what the connection held, also the output of a request in hand. */
 	conn->in_done = conn->in_end;
 	conn->out_sent = conn->out_done = conn->out_end;
 	return upg_conn_restore(conn, input, input_bytes, output, output_bytes);
 }
 
-/* Whether the successor has handled anything of it. */
+/* Whether the successor has handled anything of this connection. */
 static bool was_handled(const struct journal_view_record *record)
 {
 	return record->cursor.input || record->sent || record->cursor.output != record->start_output;
 }
 
-/* Whether it has nothing in hand that the successor could have handled, unseen by the journal. */
+/* Whether this connection held nothing at the roll that the successor could have handled, unseen by the journal. */
 static bool is_at_rest(const struct upg_conn *conn)
 {
 	size_t input_bytes, output_bytes;
@@ -232,7 +232,8 @@ static bool is_at_rest(const struct upg_conn *conn)
 	return !input_bytes && !output_bytes;
 }
 
-/* One of which the journal does not know. The successor may have closed it: then what it sent last is still to arrive. */
+/* Give up a connection that the journal does not know. Perhaps the successor has closed it: then its last bytes are still to
+ * arrive, which a reset would throw away. */
 static void lose(struct replay *replay, int fd)
 {
 	struct counters counters = { 0 };
@@ -243,7 +244,7 @@ static void lose(struct replay *replay, int fd)
 		reset(replay, fd);
 }
 
-/* One that is known here, and buffered. */
+/* Take back a buffered connection that this version had. */
 static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
 	const struct journal_view_record *record = journal_view_find(&replay->view, info->name, info->tag);
@@ -254,7 +255,7 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 		end(fd);
 		return 0;
 	}
-	/* The tag was used again for another one, which is nothing that this version's connection could be. */
+	/* The successor reused the tag for a new connection: it is not the one that this version had. */
 	if (record && (record->flags & JOURNAL_FRESH)) {
 		reset(replay, fd);
 		return 0;
@@ -363,7 +364,7 @@ static int apply_changes(struct replay *replay, struct why *why)
 
 /* ---- newcomers ---- */
 
-/* Return: 0: it was taken or reset; -ENOMEM. Owns the descriptor. */
+/* Hand a connection over that the successor had accepted. Return: 0: it was taken or reset; -ENOMEM. Owns the descriptor. */
 static int adopt(struct replay *replay, const struct newcomer *newcomer)
 {
 	const struct journal_view_record *record = newcomer->record;

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading a journal that a program has left which crashed, perhaps because it wrote where it should not.
- *
- * Nothing is believed. Each number is checked against the size of the memory before it is used, and each transaction
- * against its checksum: a damaged journal is found out before a single change is applied. Records have no checksums, as
- * they change with every request; what they say must fit the kernel's counters and their own buffers.
- */
+/* Each number is checked against the size of the memory before it is used, and each transaction against its checksum: damage is
+ * found before a single change is applied. Records have no checksums, as they change with every request; what they say must fit the
+ * kernel's counters and their own buffers. */
 #include "shim/journal/view.h"
 
 #include "shim/state/change.h"
@@ -35,7 +32,7 @@ static int check_types(struct journal_view *view, const struct journal_header *h
 	return 0;
 }
 
-/* A place in the arena, or none. */
+/* Whether a place lies within the journal. An empty one does. */
 static bool place_fits(const struct journal_view *view, const struct journal_place *place)
 {
 	if (!place->size_bytes)
@@ -79,7 +76,7 @@ static int compare_records(const void *a, const void *b)
 
 /* ---- the log ---- */
 
-/* Takes the transaction at @at; nothing of it is checked yet. Return: NULL: it does not fit in there. */
+/* The transaction at @at, checked for its size only. Return: NULL: it does not fit in there. */
 static const struct journal_transaction *transaction_at(const struct journal_view *view, uint64_t at)
 {
 	uint64_t left = view->log_head - at;
@@ -133,7 +130,8 @@ static bool transaction_is_sound(const struct journal_view *view, const struct j
 	return left == 0;
 }
 
-/* A request that has changed something took its connection further; its cursor there has not, or has by later requests. */
+/* A request that has changed something took its connection further by its transaction, and not by the record's cursor. Later
+ * requests may have moved the cursor beyond it. */
 static void move_on(struct journal_view *view, const uint32_t *places, size_t n_places,
 		    const struct journal_transaction *transaction)
 {
@@ -172,7 +170,7 @@ static int check_log(struct journal_view *view, const struct journal_header *hea
 
 /* ---- records ---- */
 
-/* Those that stand for a connection. @places: where each went, UINT32_MAX for those that do not. */
+/* Read the records that stand for a connection. @places: where in the view each went; UINT32_MAX: it stands for none. */
 static int read_records(struct journal_view *view, const struct journal_header *header, uint32_t *places, struct why *why)
 {
 	const struct journal_record *records = (const struct journal_record *)(const void *)(view->map + header->records_at);

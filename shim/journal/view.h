@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading a journal that a program has left which crashed, perhaps because it wrote where it should not: nothing is believed. */
+/* Reading the journal of a program that has crashed. Perhaps it crashed because it wrote where it should not, and perhaps it wrote
+ * there, too: nothing is believed. */
 #pragma once
 
 #include "shim/journal/layout.h"

@@ -25,7 +25,7 @@ struct load {
 	int fd;
 	uint64_t deadline_us;
 	uint64_t records;
-	bool tells; /* that it gets on: nobody waits for it but the supervisor */
+	bool tells; /* that it gets on: only the supervisor waits for it */
 };
 
 /* ---- what applications call ---- */
@@ -154,7 +154,7 @@ static int load_all(struct load *load)
 	}
 }
 
-/* What has to be known before the first record. */
+/* What has to be done before the first record. */
 static int begin(struct load *load, state_header_fn on_header, void *arg)
 {
 	const struct application *application = load->state->application;
@@ -172,7 +172,7 @@ static int begin(struct load *load, state_header_fn on_header, void *arg)
 	return r;
 }
 
-/* Everything has come. What had which id is kept for as long as it takes to save it all once more. */
+/* Everything has come. A round trip needs the ids once more, to save the same records. */
 static int finish_refs(struct state *state, struct why *why)
 {
 	int r = refs_check(&state->refs, state->application->config->types, why);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Objects that point to each other.
  *
- * Saving, an object's address is looked up in a hash table and gets the next number when it is seen first: ids are dense, from 1.
- * Loading, the id is therefore an index into a plain array. The array is one mapping that doubles: pages nobody touched cost
- * nothing, so that an absurd id from a damaged stream costs a page, not the whole way up to it. Someone who asks for an
- * object before it came is noted in a list of the array's entry and served when it comes; notes are used again, so a graph
+ * A save looks an object's address up in a hash table, and gives it the next number when it sees it first: ids are dense, from 1.
+ * So for a load the id is an index into a plain array. The array is one mapping that doubles. Pages that nobody touched cost
+ * nothing, so an absurd id from a damaged stream costs a page, and not all pages up to it. A pointer that is asked for before its
+ * object has come is noted in a list of the array's entry, and filled in when the object comes. Notes are used again, so a graph
  * without forward references needs none.
  */
 #include "shim/state/refs.h"
@@ -130,7 +130,7 @@ int refs_turn(struct refs *refs)
 
 /* ---- id -> object ---- */
 
-/* As bytes: what lies there is a pointer to some type of the application's, and the compiler may know that. */
+/* As bytes: the compiler may know that a pointer to another type lies there. */
 static void fill(void **where, void *object)
 {
 	memcpy(where, &object, sizeof(object));
@@ -156,7 +156,7 @@ static int grow_entries(struct refs *refs, uint64_t id)
 	return 0;
 }
 
-/* NULL: *@ret_rc says why, and @why in words. */
+/* Return: NULL: *@ret_rc says why, and @why in words. */
 static struct ref_entry *entry_at(struct refs *refs, uint64_t id, int *ret_rc, struct why *why)
 {
 	if (id > REFS_ID_MAX) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Internal to the room: objects that point to each other, as numbers on the wire. Behind upg_ref(), upg_define() and
- * upg_resolve(). */
+/* Objects that point to each other, as numbers on the wire: what is behind upg_ref(), upg_define() and upg_resolve(). */
 #pragma once
 
 #include "shim/upgrade.h"
@@ -31,19 +30,20 @@ struct refs {
 
 void refs_done(struct refs *refs);
 
-/** refs_id() - The id of @object, a new one if it has none. Return: 0 for NULL, and once refs->failed. */
+/** refs_id() - Return: the id of @object, a new one if it has none; 0 for NULL, and once refs->failed. */
 uint64_t refs_id(struct refs *refs, const void *object);
 
-/** refs_define() - @id is @object, of types[@type]. Return: 0; -EEXIST, -EPROTO, -EINVAL (see @why) or -ENOMEM. */
+/** refs_define() - Note that @id is @object, of types[@type]. Return: 0; -EEXIST, -EPROTO, -EINVAL (see @why) or -ENOMEM. */
 int refs_define(struct refs *refs, const struct upg_type *types, uint64_t id, size_t type, void *object, struct why *why);
 
 /** refs_resolve() - Fill *@where with object @id, now or when it is defined. @type: an index, or REFS_ANY_TYPE. */
 #define REFS_ANY_TYPE SIZE_MAX
 int refs_resolve(struct refs *refs, const struct upg_type *types, uint64_t id, size_t type, void **where, struct why *why);
 
-/** refs_check() - The load is over. Return: 0; -ENOENT: what was referred to and never came, in @why. */
+/** refs_check() - At the end of a load: has everything come that was referred to? Return: 0; -ENOENT: what was referred to and
+ * never came, in @why. */
 int refs_check(const struct refs *refs, const struct upg_type *types, struct why *why);
 
-/** refs_turn() - From what was loaded to what is saved: refs_id() gives each object the id that it came with, so that what
- * was loaded can be saved as the same records. Return: 0 or -ENOMEM. */
+/** refs_turn() - From now on refs_id() gives each object the id that it was loaded with, so that it can be saved as the same
+ * records. Return: 0 or -ENOMEM. */
 int refs_turn(struct refs *refs);

@@ -106,7 +106,7 @@ static int put_in_stream(struct upg_saver *saver, size_t type, const ProtobufCMe
 
 /* ---- what is written ---- */
 
-/* The schema a type is written in: our own, or an older one if that is what the receiver reads. */
+/* The schema that a type is written in: our own, or the older one that the receiver reads. */
 static int schema_to_write(const struct application *application, size_t type, const Upgraded__Wire__Prepare *prepare,
 			   struct sf_schema *ret, struct why *why)
 {

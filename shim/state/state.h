@@ -22,7 +22,6 @@ struct fd_table;
 struct progress;
 struct roundtrip;
 
-/* Modules that stand below are borrowed. */
 struct state {
 	const struct application *application;
 	struct channel *channel;   /* its next message calls a save off */
