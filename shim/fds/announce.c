@@ -233,7 +233,7 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	if (entry)
 		forget(table, entry);
-	/* Under the lock: otherwise another thread could get the number and register it before the table has forgotten it. */
+	/* Under the lock, so that whoever looks at the table finds a number known and open, or unknown and closed. */
 	if (!lost || !fd_table_spend(table, fd))
 		fd_close(fd);
 	pthread_mutex_unlock(&table->lock);
