@@ -19,8 +19,8 @@ static struct schema_bytes payload_of(const ProtobufCMessageUnknownField *field)
 	return (struct schema_bytes){ field->data + head, field->len - head };
 }
 
-/* An option given in pieces, `[(upgrade.field).a = 1, (upgrade.field).b = 2]`, comes as one field for each: a message
- * whose encodings are put one after the other is all of them merged. */
+/* An option that is given in pieces, `[(upgrade.field).a = 1, (upgrade.field).b = 2]`, comes as one field for each piece. Put one
+ * after the other, the encodings of a message's pieces are the encoding of the merged message. */
 static int pieces_join(const ProtobufCMessage *options, struct sf_arena *arena, uint8_t **ret_data, size_t *ret_size)
 {
 	size_t size = 0, at = 0;

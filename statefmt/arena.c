@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A bump arena. A record costs one reset, not one free for each of its fields; the chunk it used is warm for the next.
+/* A bump arena. A record costs one reset and not one free for each of its fields, and the next one finds the chunk in the cache.
  *
- * After a record that needed several chunks, one chunk of their joint size (up to KEEP_BYTES) takes their place, so that a
- * run of records of the same size settles on no allocation at all, and a single huge one does not keep its memory.
+ * After a record that needed several chunks, one chunk of their joint size (up to KEEP_BYTES) takes their place. So many records of
+ * the same size soon need no allocation at all, and a single huge one does not keep its memory.
  */
 #include "statefmt/arena.h"
 
@@ -95,7 +95,7 @@ void sf_arena_reset(struct sf_arena *arena, size_t limit)
 	POISON(chunk->data, chunk->size_bytes);
 }
 
-/* The rest of the chunk in use is given up; that is less than what one piece needs. */
+/* Give up the rest of the chunk in use, which is less than the piece needs. */
 static bool chunk_add(struct sf_arena *arena, size_t least_bytes)
 {
 	size_t room = arena->limit > arena->total ? arena->limit - arena->total : 0;

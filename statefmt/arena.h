@@ -23,11 +23,12 @@ struct sf_arena {
 void sf_arena_init(struct sf_arena *arena);
 void sf_arena_done(struct sf_arena *arena);
 
-/** sf_arena_reset() - Give everything back; keeps one chunk for the next use. @limit: bytes it may grow to. */
+/** sf_arena_reset() - Give everything back, but for one chunk for the next use. @limit: bytes that the arena may grow to. */
 void sf_arena_reset(struct sf_arena *arena, size_t limit);
 
-/** sf_arena_alloc() - Not zeroed. @align: a power of two up to 16. Return: NULL over the limit or out of memory. */
+/** sf_arena_alloc() - Take memory that is not zeroed. @align: a power of two up to 16. Return: NULL over the limit or out of
+ * memory. */
 void *sf_arena_alloc(struct sf_arena *arena, size_t size_bytes, size_t align);
 
-/** sf_arena_string() - A copy of @text, NULL as sf_arena_alloc(). */
+/** sf_arena_string() - Copy @text. Return: as sf_arena_alloc(). */
 char *sf_arena_string(struct sf_arena *arena, const char *text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A digest of whole records says that two sets differ; people ask where. So each top-level field of each type has a digest of its
- * own: XXH3-64 of (field number, bytes of the value as it stands on the wire), summed modulo 2^64 over all records. A record's
- * fields are walked without unpacking. Bytes that are no fields (they cannot come from a packer) count as field 0.
+ * A digest of whole records can only say that two sets differ. To say where, each top-level field of each type has a digest of its
+ * own: XXH3-64 of (field number, bytes of the value as on the wire), summed modulo 2^64 over all records. The fields of a record
+ * are walked without unpacking. Bytes that are no field, which no packer writes, count as field 0.
  */
 #include "statefmt/compare.h"
 

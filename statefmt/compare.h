@@ -4,22 +4,22 @@
 
 #include "statefmt/statefmt.h"
 
-/* Per type and top-level field a digest of all its values, summed so that order does not matter, on two sides. Memory: 8 bytes
- * for each record of the first side (a set of hashes, to find an example of the second that the first does not have), and a
+/* Holds for two sides, for each type and top-level field, a digest of all its values, summed so that order does not matter. Takes 8
+ * bytes for each record of the first side (a set of hashes, to find an example of the second that the first does not have), and a
  * few for each field. */
 struct sf_compare;
 
 enum sf_side { SF_BEFORE = 0, SF_AFTER = 1 };
 
-/** sf_compare_new() - For records of @n_types types. Return: 0 or -ENOMEM. */
+/** sf_compare_new() - Make one for records of @n_types types. Return: 0 or -ENOMEM. */
 int sf_compare_new(size_t n_types, struct sf_compare **ret_compare);
 struct sf_compare *sf_compare_free(struct sf_compare *compare); /* NULL allowed; returns NULL */
 
-/** sf_compare_add() - One record. All of SF_BEFORE come before the first of SF_AFTER. Return: 0 or -ENOMEM. */
+/** sf_compare_add() - Add one record. All of SF_BEFORE come before the first of SF_AFTER. Return: 0 or -ENOMEM. */
 int sf_compare_add(struct sf_compare *compare, enum sf_side side, size_t type, const uint8_t *data, size_t size_bytes);
 
 /**
- * sf_compare_explain() - Name what differs.
+ * sf_compare_explain() - Name the differences.
  * @schemas: of both sides; where a descriptor is known, fields go by their names.
  *
  * Return: true if both sides are equal; else false, with types, fields and an example record in @why.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Two sides, type by type. The newer side knows how it came to be: from its version of a type a chain of annotations leads
- * back, and somewhere on it should be what the older side has. Each link of the chain is judged by the succession of its two
- * messages; that they are the same code that the generator makes of it is why this can be believed.
+ * back, and the older side's version should be on it. Each step of the chain is judged by the succession of its two messages. The
+ * generator writes its code by the same successions, so the judgement holds for that code.
  */
 #include "statefmt/compat.h"
 
@@ -78,7 +78,7 @@ struct compat *compat_free(struct compat *compat)
 
 /* ---- what a side has ---- */
 
-/* The part of a name that two versions share: without the package. */
+/* Return: the name without the package, which two versions share. */
 static const char *bare_name(const struct schema_message *message)
 {
 	size_t length = strlen(message->file->package);
@@ -86,7 +86,7 @@ static const char *bare_name(const struct schema_message *message)
 	return length && message->name[length] == '.' ? message->name + length + 1 : message->name;
 }
 
-/* Whose options these are, not whose state. */
+/* Is it a file of options? No state is in its types. */
 static bool is_vocabulary(const struct schema_file *file)
 {
 	return strcmp(file->name, "upgrade/options.proto") == 0 || strncmp(file->name, "google/protobuf/", 16) == 0 ||
@@ -98,7 +98,7 @@ static bool is_of_side(const struct compat_side *side, const struct schema_messa
 	return side->file ? strcmp(message->file->name, side->file) == 0 : !is_vocabulary(message->file);
 }
 
-/* Another version of a type that is there already: the higher one stays. */
+/* Add a record type. Of two versions of a type the higher one stays. */
 static void record_put(struct records *records, const struct record *record)
 {
 	for (size_t i = 0; i < records->n; i++) {
@@ -111,7 +111,7 @@ static void record_put(struct records *records, const struct record *record)
 	records->list[records->n++] = *record;
 }
 
-/* Messages that others are made of are judged where they are used. */
+/* Is @message a part of another one? Those are judged where they are used. */
 static bool is_part(const struct schema_set *set, const struct schema_message *message)
 {
 	for (size_t i = 0; i < set->n_messages; i++)
@@ -138,7 +138,7 @@ static int records_annotated(struct succession_book *book, const struct compat_s
 	return 0;
 }
 
-/* Without annotations: what nothing else is made of. Where everything is part of something, all that is not nested. */
+/* Without annotations, the record types are the messages that are part of no other; if there are none, all that are not nested. */
 static void records_outermost(const struct compat_side *side, struct records *records, bool parts)
 {
 	for (size_t i = 0; i < side->set->n_messages; i++) {
@@ -211,7 +211,7 @@ static int type_finding(struct judgement *judgement, enum compat_verdict verdict
 	return change && loss ? judgement_add(judgement, &finding) : -ENOMEM;
 }
 
-/* What both sides call one version should be one shape: the library refuses a roll where it is not. */
+/* A version that both sides have must have one shape: otherwise the library refuses the roll. */
 static int shape_judge(struct result *result, struct judgement *judgement, const struct schema_message *then,
 		       const struct schema_message *now, uint32_t version)
 {
@@ -272,7 +272,7 @@ static int added_judge(struct result *result, struct judgement *judgement, const
 			    "while there are records of it, the older version cannot take over");
 }
 
-/* Without annotations: by their names, and no version is known. */
+/* Without annotations, types are compared by their names, and no version is known. */
 static int unannotated_judge(struct result *result, struct judgement *judgement, const struct record *then,
 			     const struct record *newer, struct why *why)
 {

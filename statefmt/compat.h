@@ -54,7 +54,7 @@ struct compat_side {
 };
 
 /**
- * compat_new() - Compare.
+ * compat_new() - Compare two sides.
  * @older, @newer: their sets must outlive the result.
  *
  * A type's version is what (upgrade.type) says; of several messages with one name the highest version counts. Messages without it
@@ -65,8 +65,8 @@ struct compat_side {
 int compat_new(const struct compat_side *older, const struct compat_side *newer, struct compat **ret_compat, struct why *why);
 struct compat *compat_free(struct compat *compat); /* NULL allowed; returns NULL */
 
-/** compat_passes() - Whether nothing is missing, and nothing is lost that was not accepted. */
+/** compat_passes() - Is nothing missing, and nothing lost that was not accepted? */
 bool compat_passes(const struct compat *compat);
 
-/** compat_verdict_name() - "same", "carries", "checked", "by hand", "accepted", "loses", "missing". */
+/** compat_verdict_name() - Name a verdict: "same", "carries", "checked", "by hand", "accepted", "loses", "missing". */
 const char *compat_verdict_name(enum compat_verdict verdict);

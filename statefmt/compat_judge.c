@@ -99,7 +99,7 @@ static enum compat_verdict lost(const struct succession_link *link)
 	return link->lossy ? COMPAT_ACCEPTED : COMPAT_LOSES;
 }
 
-/* @way: "up" or "down". A misfit stops the roll, or is cut off where that was asked for. */
+/* A value that does not fit stops the roll, or is cut off if the annotation says so. @way: "up" or "down". */
 static void misfit(const struct succession_link *link, const char *way, const char *what, struct opinion *opinion)
 {
 	if (link->overflow == UPGRADE__OVERFLOW__SATURATE)
@@ -279,7 +279,7 @@ static void link_judge(const struct succession_link *link, const struct successi
 	objects(opinion, COMPAT_MISSING, "%s", link->reason);
 }
 
-/* Apart from link_report(), whose frames stand on each other as deep as messages nest. */
+/* Not in link_report(), to keep its frames small: it calls itself as deep as messages nest. */
 static int link_finding(struct judgement *judgement, const struct succession_step *step, const struct succession_link *link,
 			const char *name)
 {

@@ -17,8 +17,8 @@ struct judgement {
 	size_t n_seen, cap_seen;
 };
 
-/** judgement_add() - Return: 0 or -ENOMEM. */
+/** judgement_add() - Add a finding. Return: 0 or -ENOMEM. */
 int judgement_add(struct judgement *judgement, const struct compat_finding *finding);
 
-/** judge_step() - Everything that changes in @step. Return: 0 or -ENOMEM. */
+/** judge_step() - Add a finding for everything that changes in @step. Return: 0 or -ENOMEM. */
 int judge_step(struct judgement *judgement, const struct succession_step *step);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* How deep a packed message nests.
  *
- * protobuf-c unpacks a message inside a message by calling itself, without a limit: a few kilobytes of a recursive type,
- * nested to the bottom, run any stack over. So records of recursive types are walked here first, without recursion. The
- * walk reads the wire as protobuf-c does, and refuses what it would refuse.
+ * To unpack a message inside a message, protobuf-c calls itself, without a limit: a few kilobytes of a deeply nested recursive type
+ * overflow any stack. So records of recursive types are walked here first, without recursion. The walk reads the wire as protobuf-c
+ * does, and refuses what protobuf-c would refuse.
  */
 #include "statefmt/frame.h"
 #include "statefmt/shape.h"
@@ -37,7 +37,7 @@ static bool bytes_skip(struct cursor *cursor, uint64_t n)
 	return true;
 }
 
-/* Steps over one field, or, when it is a message of ours, into it: then *@ret_message tells its type and end. */
+/* Step over one field, or into it if it is a message whose type is known: then *@ret_message tells its type and end. */
 static bool field_step(struct cursor *cursor, const ProtobufCMessageDescriptor *descriptor,
 		       const ProtobufCMessageDescriptor **ret_message, const uint8_t **ret_end)
 {

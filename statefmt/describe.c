@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The descriptors of generated code, turned back into what protoc made them from.
+/* Turns the descriptors of generated code back into the descriptors that protoc read.
  *
- * protobuf-c keeps of each type its full name, its package, and its fields. Walking from the roots over the fields finds every
- * type there is to describe, each once, whatever cycles there are. Where a type was declared follows from its name: what is
- * between package and short name are the outer messages. The outermost of them and all below it stand in one file of the set.
- * Which syntax that was shows in the labels: only proto3 has fields without presence (PROTOBUF_C_LABEL_NONE).
+ * protobuf-c keeps of each type its full name, its package and its fields. A walk from the roots over the fields finds every type
+ * once, whatever cycles there are. Its name says where a type was declared: between the package and the short name stand the outer
+ * messages. The outermost one and all that is nested in it go into one file of the set. The labels say which syntax it was: only
+ * proto3 has fields without presence (PROTOBUF_C_LABEL_NONE).
  */
 #include "statefmt/describe.h"
 
@@ -105,7 +105,7 @@ static int node_add(struct describer *d, struct node node, struct node **ret_nod
 	return 0;
 }
 
-/* A type that was not met yet becomes a node. */
+/* Make a node of a type that was not met yet. */
 static int type_meet(struct describer *d, const ProtobufCMessageDescriptor *message, const ProtobufCEnumDescriptor *enumeration)
 {
 	const void *descriptor = message ? (const void *)message : (const void *)enumeration;
@@ -168,7 +168,7 @@ static struct node *node_find(const struct describer *d, const char *name)
 	return found ? *found : NULL;
 }
 
-/* Two versions of a type under one name, as an application that was linked from both has them: only one can be told. */
+/* Drop all but one of the types of one name: an application may be linked with two versions of a type, but one can be described. */
 static void twins_drop(struct describer *d)
 {
 	size_t kept = 0;
@@ -180,7 +180,7 @@ static void twins_drop(struct describer *d)
 	d->n = kept;
 }
 
-/* The messages around @node, made where nobody refers to them. */
+/* Find the messages around @node, and make those that nothing refers to. */
 static int outer_add(struct describer *d, const struct node *node)
 {
 	const char *dot = strrchr(node->path, '.');
@@ -323,7 +323,7 @@ static int node_place(struct describer *d, Google__Protobuf__FileDescriptorSet *
 		       list_add(d, &file->enum_type, &file->n_enum_type, enumeration);
 }
 
-/* @user refers to @used: their files, if they are two, are told so. */
+/* @user refers to @used: if they are in two files, note the import. */
 static int dependency_add(struct describer *d, Google__Protobuf__FileDescriptorSet *set, struct node *user, const char *used)
 {
 	struct node *node = node_find(d, used);

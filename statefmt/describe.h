@@ -26,16 +26,16 @@ struct describer {
 	struct why *why;
 };
 
-/** describer_take() - @n zeroed elements, at least one. Return: NULL if memory is out. */
+/** describer_take() - Take @n zeroed elements, at least one. Return: NULL if memory is out. */
 void *describer_take(struct describer *d, size_t n, size_t element_bytes);
 
-/** describer_no_memory() - What to return then. */
+/** describer_no_memory() - Return: the status for a failed describer_take(). */
 int describer_no_memory(const struct describer *d);
 
 /** describer_print() - Format a text that lives as long as @d. */
 int describer_print(struct describer *d, char **ret, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/** describer_lend() - protobuf-c's structs have plain char pointers; what they are given here is only packed. */
+/** describer_lend() - Lend a text to a struct of protobuf-c that is only packed: its pointers are not const. */
 char *describer_lend(const char *text);
 
 struct node *node_outermost(struct node *node);

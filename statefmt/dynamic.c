@@ -104,8 +104,8 @@ int dyn_next(struct dyn_cursor *cursor, struct dyn_field *ret_field)
 
 	if (cursor->at == cursor->end)
 		return 0;
-	/* As protobuf-c does it: the number zero is refused, except in more bytes than it takes; it is an unknown field then, as
-	 * numbers above those that fields can have. */
+	/* As protobuf-c does it: number zero is refused if it has one byte. In more bytes it is an unknown field, and so is a
+	 * number above those that fields can have. */
 	if ((*cursor->at & 0xf8) == 0 || !varint_read(cursor, 5, &tag))
 		return -EBADMSG;
 	field.number = (uint32_t)(tag >> 3);

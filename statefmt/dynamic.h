@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Records read by a schema set instead of generated code. Nothing is built in memory: a cursor steps over a packed message from
- * field to field. It takes what protobuf-c takes, and refuses what protobuf-c refuses; but parts of one message, which
- * no packer makes, are always taken.
+ * field to field. It takes and refuses the same as protobuf-c, with one exception: a message that comes in parts, which no packer
+ * writes, is always taken.
  */
 #pragma once
 
@@ -40,21 +40,21 @@ struct dyn_scalar {
 	double real;
 };
 
-/** dyn_open() - A cursor at the start of a packed message; it borrows all it is given. */
+/** dyn_open() - Make a cursor at the start of a packed message; it borrows all its arguments. */
 struct dyn_cursor dyn_open(const struct schema_message *message, const uint8_t *data, size_t size_bytes);
 
-/** dyn_next() - Return: 1 with the next field; 0 at the end; -EBADMSG: no protobuf message. */
+/** dyn_next() - Step to the next field. Return: 1; 0 at the end; -EBADMSG: it is no protobuf message. */
 int dyn_next(struct dyn_cursor *cursor, struct dyn_field *ret_field);
 
-/** dyn_packed_next() - The next scalar of a packed field. @cursor: dyn_open() of its data. Return: as dyn_next(). */
+/** dyn_packed_next() - Step to the next scalar of a packed field. @cursor: dyn_open() of its data. Return: as dyn_next(). */
 int dyn_packed_next(struct dyn_cursor *cursor, const struct schema_field *field, uint64_t *ret_bits);
 
-/** dyn_scalar() - What @bits say as a value of @field, which is neither text nor bytes nor a message. */
+/** dyn_scalar() - Read @bits as a value of @field, which is neither text nor bytes nor a message. */
 struct dyn_scalar dyn_scalar(const struct schema_field *field, uint64_t bits);
 
 /**
- * dyn_check() - Whether a record can be loaded as a @message: well-formed, wire types that go with types, every required
- * field there, no deeper than DYN_DEPTH_MAX. With a @message of NULL: whether it is well-formed.
+ * dyn_check() - Can a record be loaded as a @message? It must be well-formed, have the wire types of its fields and every required
+ * field, and nest no deeper than DYN_DEPTH_MAX. With a @message of NULL: is it well-formed?
  *
  * Return: 0; -EBADMSG with the field in @why; -ENOMEM.
  */

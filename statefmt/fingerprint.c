@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A hash of a message's shape.
  *
- * Two types have the same fingerprint when no sequence of fields leads to a difference in number, type or label. Which C
- * type stands behind a field does not count, only what it looks like from here: so names do not matter, nor whether two
- * fields share one nested type or have one each of the same shape. Cycles need no care in this view: every type starts with
- * the same hash, and in each round becomes the hash of its fields and of their types' last hashes. After k rounds hashes
- * tell apart what differs within k levels. The number of rounds is fixed: it is part of the result.
+ * Two types have the same fingerprint when no sequence of fields leads to a difference in number, type or label. Names do not
+ * matter, nor whether two fields share one nested type or have one each of the same shape. Cycles need no special care: every type
+ * starts with the same hash, and in each round gets the hash of its fields and of their types' hashes from the round before. After
+ * k rounds the hashes of two types differ if the types differ within k levels. The number of rounds is fixed: it is part of the
+ * result.
  *
  * Fingerprints are kept in files, so nothing here may change without a new format version.
  */

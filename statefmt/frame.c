@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Frame heads, checksums and the digest.
  *
- * Two checks do two jobs. A CRC32C per frame finds damage where it is, before a byte of it is looked at. The digest in
- * the trailer says that both ends hold the same set of records, in whatever order they were written: each record is
- * hashed by itself, by XXH3-128 with a seed, and the hashes are summed. The seed is XXH3-64 of the version (u32) seeded with
- * XXH3-64 of the type's name and its closing zero. A sum, unlike an exclusive or, does not forget a record that comes twice.
+ * Two checks do two jobs. The CRC32C of each frame finds damage where it is, before a byte of the frame is used. The digest in the
+ * trailer says that both ends hold the same set of records, in whatever order they were written: each record is hashed by itself,
+ * by XXH3-128 with a seed, and the hashes are summed. The seed is XXH3-64 of the version (u32), seeded with XXH3-64 of the type's
+ * name and its closing zero. The hashes are summed and not xor'ed: in an exclusive or, a record that comes twice would vanish.
  */
 #include "statefmt/frame.h"
 

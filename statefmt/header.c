@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What must hold for a header. Its strings end up on terminals and in logs, so they are text or the stream is refused. */
+/* The rules for a header. Its strings end up on terminals and in logs, so a stream whose strings are no text is refused. */
 #include "base/why.h"
 #include "statefmt/frame.h"
 
@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* Bytes of the UTF-8 sequence at @text, 0 if it is none: overlong forms, surrogates and what lies beyond Unicode. */
+/* Return: the bytes of the UTF-8 sequence at @text; 0: it is none, but an overlong form, a surrogate, or beyond Unicode. */
 static size_t utf8_sequence(const unsigned char *text)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -43,7 +43,7 @@ static bool text_is_printable(const char *text)
 	return true;
 }
 
-/* @what must not be quoted from the stream: it may be what is wrong. */
+/* @what: words of ours. The text itself may be what is wrong, so it is not quoted. */
 static int text_check(const char *text, const char *what, size_t index, int bad, struct why *why)
 {
 	if (strnlen(text, SF_TEXT_BYTES + 1) > SF_TEXT_BYTES)

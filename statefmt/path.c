@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The way from one schema version to another.
  *
- * Every usable step brings a record nearer to the target version and none goes past it, so distance to the target is
- * all that counts: going up and going down are the same search, over edges from `far` to `near`. Sorted by `far`, each edge
- * is looked at once, after every edge that could continue it. Among equally short ways the longer step comes first.
+ * Every usable step brings a record nearer to the target version, and none goes past it. So only the distance to the target counts:
+ * going up and going down are the same search, over edges from `far` to `near`. In the order of `far`, each edge is visited once,
+ * after every edge that could follow it. Among equally short ways, the one whose steps are longer first is taken.
  */
 #include "base/why.h"
 #include "statefmt/statefmt.h"
@@ -29,7 +29,7 @@ static int edge_compare(const void *a, const void *b)
 	return (x->near > y->near) - (x->near < y->near);
 }
 
-/* The first edge that starts at @far or beyond. */
+/* Find the first edge that starts at @far or beyond. */
 static size_t edge_find(const struct edge *edges, size_t n, uint32_t far)
 {
 	size_t low = 0;
@@ -45,7 +45,7 @@ static size_t edge_find(const struct edge *edges, size_t n, uint32_t far)
 	return low;
 }
 
-/* The steps of @type that lie on the way from @from to @to. */
+/* Collect the steps of @type that lie between @from and @to. */
 static size_t edges_collect(struct edge *edges, const struct sf_migration *migrations, size_t n, const char *type,
 			    uint32_t from, uint32_t to)
 {
@@ -79,7 +79,7 @@ static size_t edge_best(const struct edge *edges, size_t n, uint32_t far)
 	return best;
 }
 
-/* From near to far, so that whatever could follow an edge is known. */
+/* From near to far, so that the edges that could follow an edge are solved before it. */
 static void edges_solve(struct edge *edges, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -92,7 +92,7 @@ static void edges_solve(struct edge *edges, size_t n)
 	}
 }
 
-/* How near to the target the steps lead at all from distance @far. */
+/* Return: how near to the target the steps lead from distance @far. */
 static uint32_t edges_reach(struct edge *edges, size_t n, uint32_t far)
 {
 	uint32_t nearest = far;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* From the schemas records come in to the schemas a program holds.
+/* From the schemas that records come in to the schemas that a program holds.
  *
- * All that can be known beforehand is decided in sf_plan_new(): a route for each type, and for each step of it which C
- * struct goes in and which comes out. A record then costs one arena reset, one unpack and its steps; nothing is freed
- * piece by piece, which is also why a migration may share its input's memory freely.
+ * sf_plan_new() decides everything that can be known beforehand: a route for each type, and for each step of the route which C
+ * struct goes in and which comes out. A record then costs one arena reset, one unpack and its steps. No piece is freed by itself,
+ * so a migration may share the memory of its input.
  */
 #include "base/why.h"
 #include "statefmt/arena.h"
@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What unpacking a record may take: hostile bytes can blow up (an empty nested message is two bytes, and a whole struct
- * in memory), and honest ones do to a degree. */
+/* The memory that unpacking a record may take. An empty nested message is two bytes on the wire and a whole struct in memory:
+ * honest records grow to a degree, hostile ones without a limit. */
 #define UNPACK_MEMORY(size_bytes) (((size_t)16 << 20) + 64 * (size_t)(size_bytes))
 
 struct sf_step {
@@ -60,7 +60,7 @@ struct planning {
 	size_t *steps; /* scratch, n_migrations of them */
 };
 
-/* A schema's own fingerprint, or that of the C struct that stands for it; 0: not known. */
+/* Return: a schema's own fingerprint, or that of its C struct; 0: not known. */
 static uint64_t fingerprint_of(const struct sf_schema *schema)
 {
 	if (schema->fingerprint)
@@ -77,7 +77,7 @@ static int fingerprints_check(const char *name, uint32_t version, uint64_t one, 
 		       (unsigned long long)one, (unsigned long long)other);
 }
 
-/* Two sides that speak of the same version must mean the same C struct; where one says nothing, the other counts. */
+/* Two sides that name the same version must mean the same C struct. If one has none, that of the other is taken. */
 static int descriptor_agree(const char *name, uint32_t version, const ProtobufCMessageDescriptor **at,
 			    const ProtobufCMessageDescriptor *other, struct why *why)
 {
@@ -101,7 +101,7 @@ static int find_want(const struct planning *planning, const struct sf_schema *ha
 		       have->name, have->version);
 }
 
-/* A route's C structs, from whoever knows them: the schemas at both ends, and both sides of every step. */
+/* Find the C structs of a route: from the schemas at both ends, and from both sides of every step. */
 static int route_type(struct route *route, const struct sf_schema *have, const struct sf_schema *want, struct why *why)
 {
 	const ProtobufCMessageDescriptor **at = &route->first;
@@ -134,7 +134,7 @@ static int route_type(struct route *route, const struct sf_schema *have, const s
 	return 0;
 }
 
-/* What a side says of its version's shape must be the shape of the struct that is used for it here. */
+/* The fingerprint that a side gives for its version must be that of the C struct that is used for it here. */
 static int route_check(const struct route *route, const struct sf_schema *have, const struct sf_schema *want,
 		       struct why *why)
 {
@@ -264,8 +264,8 @@ int sf_step_fail(struct sf_step *step, const char *fmt, ...)
 	return -EINVAL;
 }
 
-/* Fields that @from held without knowing them go along, unless @to knows their number: then they were the migration's to
- * fill. Whatever the migration itself put there stays. Their bytes are shared. */
+/* Carry the fields over that @from did not know, unless @to knows their number: those the migration had to fill. Unknown fields
+ * that the migration itself put into @to stay. The bytes are shared. */
 static int unknown_carry(struct sf_arena *arena, const ProtobufCMessage *from, ProtobufCMessage *to)
 {
 	ProtobufCMessageUnknownField *fields;
@@ -273,7 +273,7 @@ static int unknown_carry(struct sf_arena *arena, const ProtobufCMessage *from, P
 
 	if (from->n_unknown_fields == 0)
 		return 0;
-	/* A migration that copied the whole base has not added anything of its own. */
+	/* A migration that copied the whole base struct has not added unknown fields of its own. */
 	n = to->unknown_fields == from->unknown_fields ? 0 : to->n_unknown_fields;
 	fields = sf_arena_alloc(arena, (n + from->n_unknown_fields) * sizeof(*fields), alignof(max_align_t));
 	if (!fields)
@@ -288,7 +288,7 @@ static int unknown_carry(struct sf_arena *arena, const ProtobufCMessage *from, P
 	return 0;
 }
 
-/* Apart, so that no local variable lives across the jump. */
+/* A function of its own, so that no local variable lives across the jump. */
 static int migration_call(struct sf_step *step, const struct sf_migration *migration, const ProtobufCMessage *from,
 			  ProtobufCMessage *to)
 {
@@ -358,7 +358,7 @@ static int record_unpack(struct sf_plan *plan, const struct route *route, const 
 	if (!*ret_message)
 		return why_set(why, -EBADMSG, "a record of %zu bytes is no \"%s\" version %u", size_bytes, route->name,
 			       route->version);
-	/* The migrations are our own side: what they take is theirs to know. */
+	/* Migrations are the application's own code, so their memory has no cap. */
 	plan->arena.limit = SIZE_MAX;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The reading end. Nothing in a stream is believed before it was checked: a length before it is under its cap, a payload
- * before its checksum, records as a whole before the trailer's counts and digest. Memory grows with what has really
- * arrived, never with what a length promises. */
+/* The reading end. Nothing in a stream is believed before it was checked: a length must be under its cap, a payload must have its
+ * checksum, and all records together must have the trailer's counts and digest. Memory grows with the bytes that have arrived, and
+ * never with the length that a frame promises. */
 #include "base/why.h"
 #include "statefmt/arena.h"
 #include "statefmt/frame.h"
@@ -300,7 +300,7 @@ const struct sf_header *sf_reader_header(const struct sf_reader *reader)
 	return &reader->header;
 }
 
-/* Called only where the batch in hand has bytes left. */
+/* Take the next record of the batch in hand, which has bytes left. */
 static int record_take(struct sf_reader *reader, struct sf_record *ret_record)
 {
 	const uint8_t *head = reader->payload + reader->at;
@@ -401,7 +401,7 @@ static int stream_next(struct sf_reader *reader, struct sf_record *ret_record)
 		return r;
 	if (reader->kind == SF_FRAME_TRAILER)
 		return trailer_check(reader);
-	/* Refused so that no stream can go on for ever and yet hold nothing. */
+	/* An empty batch is refused, so that no stream can go on for ever and yet hold nothing. */
 	if (reader->size_bytes == 0)
 		return frame_fail(reader, -EBADMSG, "a batch without records");
 	return record_take(reader, ret_record);

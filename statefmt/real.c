@@ -20,7 +20,7 @@ static void point_put(char *text)
 	memmove(at + 1, at + n, strlen(at + n) + 1);
 }
 
-/* A difference of a hair is one: what is asked is whether it is the very same number. */
+/* Does @text read back as the very same number? The smallest difference counts. */
 static bool reads_back(const char *text, double value, bool is_float)
 {
 	double read = is_float ? (double)strtof(text, NULL) : strtod(text, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From descriptors to a linked model: every name is entered first, then references are followed, so that the order of files
- * does not count. Everything lies in one arena, whose limit is the bound on memory that the header promises. */
+/* From descriptors to a linked model. Every name is entered first, and references are followed afterwards, so that the order of
+ * files does not matter. Everything lies in one arena; its limit is the bound on memory that the header promises. */
 #include "statefmt/schema_build.h"
 
 #include "statefmt/shape.h"
@@ -129,7 +129,7 @@ static int enum_enter(struct builder *builder, const struct schema_file *file, c
 	return r == 0 ? enum_take(builder, proto, enumeration) : r;
 }
 
-/* Enters a message and what is declared in it. */
+/* Enter a message, and the messages and enums that are declared in it. */
 static int message_enter(struct builder *builder, const struct schema_file *file, const struct schema_message *parent,
 			 const Google__Protobuf__DescriptorProto *proto)
 {
@@ -264,7 +264,7 @@ static int store_unpack(struct store *store, const uint8_t *data, size_t size_by
 	const ProtobufCMessageDescriptor *type = &google__protobuf__file_descriptor_set__descriptor;
 	Google__Protobuf__FileDescriptorSet *files;
 
-	/* Messages declared in messages, without end: protobuf-c would follow them down the stack. */
+	/* protobuf-c unpacks messages that are declared in each other by recursion, so their depth is checked first. */
 	if (!sf_depth_check(type, data, size_bytes))
 		return why_set(why, -EBADMSG, "descriptors: not a FileDescriptorSet, or nested too deep");
 	files = (Google__Protobuf__FileDescriptorSet *)protobuf_c_message_unpack(type, &store->arena.allocator, size_bytes,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Message types as data: what a FileDescriptorSet says, checked and linked. It is what a state file carries of its own types,
- * what `protoc -o` writes, and what a protoc plugin is given.
+/* Message types as data: a FileDescriptorSet, checked and linked. A state file carries one of its own types, `protoc -o` writes
+ * one, and a protoc plugin is given one.
  *
  * Nothing of the input is believed. Names are identifiers (so they can be printed, and become parts of C), numbers are in their
  * range and unique, every reference leads to a type of the same set, nesting is bounded, and memory is at most
- * SCHEMA_MEMORY(size of the input). What breaks a rule is refused, and named.
+ * SCHEMA_MEMORY(size of the input). A set that breaks a rule is refused, and the place is named.
  *
- * A set is immutable once it is made: any number of threads may look at it.
+ * A set is immutable once it is made: any number of threads may read it.
  */
 #pragma once
 
@@ -144,7 +144,8 @@ int schema_set_from_files(Google__Protobuf__FileDescriptorProto *const *files, s
 			  struct schema_set **ret_set, struct why *why);
 struct schema_set *schema_set_free(struct schema_set *set); /* NULL allowed; returns NULL */
 
-/** schema_find_message() - By full name, with or without a leading dot. Return: NULL if there is none. */
+/** schema_find_message(), schema_find_enum() - Find by the full name, with or without a leading dot. Return: NULL if there is
+ * none. */
 const struct schema_message *schema_find_message(const struct schema_set *set, const char *name);
 const struct schema_enum *schema_find_enum(const struct schema_set *set, const char *name);
 
@@ -152,30 +153,29 @@ const struct schema_enum *schema_find_enum(const struct schema_set *set, const c
 const struct schema_field *schema_field_by_number(const struct schema_message *message, uint32_t number);
 const struct schema_field *schema_field_by_name(const struct schema_message *message, const char *name);
 
-/** schema_value_by_number() - The first value declared with that number. Return: NULL if there is none. */
+/** schema_value_by_number() - Find the first value declared with that number. Return: NULL if there is none. */
 const struct schema_value *schema_value_by_number(const struct schema_enum *enumeration, int32_t number);
 
-/** schema_is_reserved() - Whether @number, or @name if it is not NULL, was reserved in @message. */
+/** schema_is_reserved() - Is @number, or @name if it is not NULL, reserved in @message? */
 bool schema_is_reserved(const struct schema_message *message, uint32_t number, const char *name);
 
-/** schema_type_name() - "int32", "message", ... */
+/** schema_type_name() - Name a type: "int32", "message", ... */
 const char *schema_type_name(enum schema_type type);
 
-/** schema_is_packable() - Whether repeated fields of this type may be packed. */
+/** schema_is_packable() - May repeated fields of this type be packed? */
 bool schema_is_packable(enum schema_type type);
 
-/** schema_fingerprint() - What sf_fingerprint() says of the code that protoc-c makes of @message. */
+/** schema_fingerprint() - Compute what sf_fingerprint() returns for the code that protoc-c makes of @message. */
 uint64_t schema_fingerprint(const struct schema_message *message);
 
 /**
- * schema_describe() - The descriptors of generated types, and of all they refer to, as a FileDescriptorSet.
+ * schema_describe() - Turn the descriptors of generated types, and of all they refer to, into a FileDescriptorSet.
  * @roots:     what to describe; NULLs among them are left out.
  * @max_bytes: the most it may take.
  * @ret_data:  the caller frees.
  *
- * What generated code has not kept is not in it: options, reserved numbers, and the names of oneofs, which become
- * "oneof_1" and so on. Types of one package come in one file per syntax, nested as their names say; an outer message
- * that is not referred to stands there empty.
+ * Generated code keeps no options, no reserved numbers and no names of oneofs, which become "oneof_1" and so on. The types of a
+ * package come in one file for each syntax, nested as their names say. An outer message that nothing refers to is empty there.
  *
  * Return: 0; -EMSGSIZE; -ENOMEM.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Internal to the room: how a schema set is made; schema.c enters the names, schema_link.c what stands behind them. */
+/* Internal to the room: how a schema set is made. schema.c enters the names, schema_link.c fills the types in. */
 #pragma once
 
 #include "base/why.h"
@@ -31,20 +31,20 @@ struct builder {
 	struct why *why;
 };
 
-/** builder_no_memory() - What to return where an allocation failed. */
+/** builder_no_memory() - Return: the status for a failed allocation. */
 int builder_no_memory(const struct builder *builder);
 
-/** builder_array() - Zeroed; at least one element, so that nothing in a set is ever NULL. */
+/** builder_array() - Take @n zeroed elements, at least one, so that nothing in a set is ever NULL. */
 void *builder_array(const struct builder *builder, size_t n, size_t element_bytes);
 
-/** builder_find() - A name that was entered, with or without a leading dot. Return: NULL if there is none. */
+/** builder_find() - Find a name that was entered, with or without a leading dot. Return: NULL if there is none. */
 const struct named *builder_find(const struct store *store, const char *name);
 
 bool is_identifier(const char *text);
 
-/** enum_take() - The values of an enum, whose names are entered already. */
+/** enum_take() - Fill in the values of an enum, whose name is entered already. */
 int enum_take(const struct builder *builder, const Google__Protobuf__EnumDescriptorProto *proto,
 	      struct schema_enum *enumeration);
 
-/** message_link() - The fields of message @i, and all they refer to. */
+/** message_link() - Fill in the fields of message @i, and follow their references. */
 int message_link(const struct builder *builder, size_t i);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What stands behind the names of a schema set: fields, values, options, reserved ranges; every reference is followed. */
+/* Fills in the types of a schema set whose names are entered: fields, values, options, reserved ranges. Every reference is
+ * followed. */
 #include "statefmt/schema_build.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ static size_t tag_put(uint8_t *at, const ProtobufCMessageUnknownField *field)
 	return n;
 }
 
-/* Custom options are extensions, which the generated code does not know: it keeps their bytes. */
+/* Custom options are extensions. The generated code does not know them, and keeps their bytes. */
 static int options_take(const struct builder *builder, const ProtobufCMessage *options, struct schema_bytes *ret)
 {
 	size_t size = 0;
@@ -233,7 +234,7 @@ static int fields_check_unique(const struct builder *builder, const struct schem
 
 /* ---- messages ---- */
 
-/* What protoc makes of map<K, V>; who uses it shows it as a map, so it must be one. */
+/* Is it the message that protoc makes of map<K, V>? Others show it as a map, so it must be one. */
 static int map_check(const struct builder *builder, const struct schema_message *message)
 {
 	const struct schema_field *key = &message->fields[0];

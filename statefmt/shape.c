@@ -7,7 +7,7 @@ const ProtobufCMessageDescriptor *sf_field_message(const ProtobufCFieldDescripto
 	return field->type == PROTOBUF_C_TYPE_MESSAGE ? field->descriptor : NULL;
 }
 
-/* The slot that holds @descriptor, or the empty one where it belongs. The table is never more than half full. */
+/* Find the slot that holds @descriptor, or the empty one where it belongs. The table is never more than half full. */
 static size_t slot_find(const struct sf_shape *shape, const ProtobufCMessageDescriptor *descriptor)
 {
 	size_t at = (size_t)((uintptr_t)descriptor / sizeof(void *) * 0x9e3779b1u) % SF_SHAPE_SLOTS;
@@ -48,7 +48,7 @@ size_t sf_shape_find(const struct sf_shape *shape, const ProtobufCMessageDescrip
 	return shape->slots[slot] ? shape->slots[slot] - 1u : shape->n;
 }
 
-/* Whether all messages that @type contains are known to be finite. */
+/* Are all messages that @type contains known to be finite? */
 static bool is_finite(const struct sf_shape *shape, const bool *finite, const ProtobufCMessageDescriptor *type)
 {
 	for (unsigned f = 0; f < type->n_fields; f++) {

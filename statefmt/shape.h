@@ -22,11 +22,11 @@ void sf_shape_init(struct sf_shape *shape, const ProtobufCMessageDescriptor *des
 /** sf_shape_find() - Return: the index of @descriptor, or @shape->n if it was beyond the limit. */
 size_t sf_shape_find(const struct sf_shape *shape, const ProtobufCMessageDescriptor *descriptor);
 
-/** sf_field_message() - The type of a message field, NULL for other fields. */
+/** sf_field_message() - Return: the type of a message field; NULL: the field is none. */
 const ProtobufCMessageDescriptor *sf_field_message(const ProtobufCFieldDescriptor *field);
 
-/** sf_is_recursive() - Whether messages of this type may hold one another to any depth. */
+/** sf_is_recursive() - May messages of this type hold one another to any depth? */
 bool sf_is_recursive(const ProtobufCMessageDescriptor *descriptor);
 
-/** sf_depth_check() - Whether a packed message nests no deeper than SF_DEPTH_MAX. Also false where it is malformed. */
+/** sf_depth_check() - Does a packed message nest no deeper than SF_DEPTH_MAX? False also for a malformed one. */
 bool sf_depth_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t size_bytes);

@@ -50,19 +50,19 @@ struct sf_schema {
 	uint64_t fingerprint; /* sf_fingerprint(); 0: not known */
 };
 
-/** sf_fingerprint() - A hash of the message's shape: field numbers, types, labels, nested messages (cycles allowed); not
- * of names, so that a rename on which the bytes do not depend keeps it. Never 0. Thread-safe. */
+/** sf_fingerprint() - Hash the message's shape: field numbers, types, labels, nested messages (cycles allowed). Names are left out,
+ * so that a rename, on which the bytes do not depend, keeps it. Never 0. Thread-safe. */
 uint64_t sf_fingerprint(const ProtobufCMessageDescriptor *descriptor);
 
-/* What a stream says of itself. Borrowed pointers. */
+/* What a stream says of itself. All pointers are borrowed. */
 struct sf_header {
 	const char *service;
 	const char *app_version;
 	const struct sf_schema *schemas; /* index = record type */
 	size_t n_schemas;
 
-	/* How the stream describes its own records; only a reader fills this in, a writer makes it from the schemas' descriptors.
-	 * Not checked: schema_set_new() does that. */
+	/* How the stream describes its own records. Only a reader fills this in; a writer makes the description from the schemas'
+	 * descriptors. It is not checked: schema_set_new() does that. */
 	const char *const *messages; /* per schema, a full name in @descriptors, or "" */
 	const uint8_t *descriptors;  /* a FileDescriptorSet; @descriptors_bytes of 0: the stream has none */
 	size_t descriptors_bytes;
@@ -81,13 +81,14 @@ struct sf_totals {
 /* ---- writing ---- */
 
 struct sf_writer;
-/* Takes all @size_bytes or fails with -errno. */
+/* Writes all @size_bytes. Return: 0 or -errno. */
 typedef int (*sf_write_fn)(void *arg, const void *data, size_t size_bytes, struct why *why);
 
-/** sf_writer_new() - Writes preamble and header through @write at once. @header is copied. Return: 0 or -errno.
+/** sf_writer_new() - Write preamble and header through @write at once. @header is copied. Return: 0 or -errno.
  *
  * The header describes the types of schemas whose descriptors are known, within SF_DESCRIPTORS_BYTES and header_bytes. A
- * description that does not fit is left out: such a stream loads as any other, and only needs its application to be looked at. */
+ * description that does not fit is left out: such a stream loads as any other, but nobody without the application's code can read
+ * its records. */
 int sf_writer_new(const struct sf_header *header, const struct sf_limits *limits, sf_write_fn write, void *arg,
 		  struct sf_writer **ret_writer, struct why *why);
 
@@ -115,16 +116,16 @@ struct sf_record {
 
 enum sf_next { SF_END = 0, SF_RECORD = 1 };
 
-/** sf_reader_new() - Reads preamble and header. Return: 0; -EBADMSG if this is not a state stream or damaged;
+/** sf_reader_new() - Read preamble and header. Return: 0; -EBADMSG if this is not a state stream or damaged;
  * -EPROTONOSUPPORT for a newer format; -EMSGSIZE over a cap; -errno of @read. */
 int sf_reader_new(const struct sf_limits *limits, sf_read_fn read, void *arg, struct sf_reader **ret_reader,
 		  struct why *why);
 
-/** sf_reader_header() - Lives as long as the reader; descriptors are NULL. */
+/** sf_reader_header() - Return: borrowed from the reader; its descriptors are NULL. */
 const struct sf_header *sf_reader_header(const struct sf_reader *reader);
 
-/** sf_reader_next() - Return: SF_RECORD with *@ret_record; SF_END once the trailer was read, agrees in every count and in
- * the digest, and the stream ended; negative as sf_reader_new(), with frame and offset in @why. Sticky. */
+/** sf_reader_next() - Read the next record. Return: SF_RECORD with *@ret_record; SF_END: the trailer was read, agrees in every
+ * count and in the digest, and the stream ended; negative as sf_reader_new(), with frame and offset in @why. Errors are sticky. */
 int sf_reader_next(struct sf_reader *reader, struct sf_record *ret_record, struct why *why);
 
 /* How far a reader came. Frames count from 1, the header; after SF_END all are whole. */
@@ -136,7 +137,7 @@ struct sf_position {
 
 struct sf_position sf_reader_position(const struct sf_reader *reader);
 
-/** sf_reader_totals() - What was read so far; after SF_END, what the whole stream holds. */
+/** sf_reader_totals() - Return: the totals of what was read so far; after SF_END those of the whole stream. */
 const struct sf_totals *sf_reader_totals(const struct sf_reader *reader);
 struct sf_reader *sf_reader_free(struct sf_reader *reader); /* NULL allowed; returns NULL */
 
@@ -145,8 +146,8 @@ struct sf_reader *sf_reader_free(struct sf_reader *reader); /* NULL allowed; ret
 /* Memory for what a migration makes, freed when the record is done. */
 struct sf_step;
 
-/** sf_step_alloc() - Zeroed, aligned for any type; never NULL: when memory is out it does not return, the migration is
- * left on the spot (as by longjmp) and the record fails. So hold no lock and no other memory across it. */
+/** sf_step_alloc() - Take memory that is zeroed and aligned for any type. Never returns NULL: when memory is out, the migration is
+ * left on the spot, as by longjmp, and the record fails. So hold no lock and no other memory across the call. */
 void *sf_step_alloc(struct sf_step *step, size_t size_bytes);
 
 /** sf_step_fail() - Say why this record cannot be migrated. Return: -EINVAL, for the migration to return. */
@@ -165,11 +166,11 @@ struct sf_migration {
 enum sf_path { SF_PATH_FOUND = 0, SF_PATH_NONE = 1, SF_PATH_AMBIGUOUS = 2 };
 
 /**
- * sf_path_find() - The steps that lead a type from one schema version to another, always in one direction.
+ * sf_path_find() - Find the steps that lead a type from one schema version to another, always in one direction.
  * @ret_steps: @cap indices into @migrations, in order; *@ret_n of them (0 when from == to).
  *
- * Steps that go the same way from the same version to different ones are tried longest first only if unambiguous: two
- * migrations with equal (type, from, to) are SF_PATH_AMBIGUOUS. Among paths, the one with the fewest steps.
+ * The path with the fewest steps is taken; among equally short ones, the one whose steps are longer first. Two migrations with
+ * equal (type, from, to) are SF_PATH_AMBIGUOUS.
  * Return: an enum sf_path; SF_PATH_NONE explains in @why which version the walk got stuck at.
  */
 int sf_path_find(const struct sf_migration *migrations, size_t n, const char *type, uint32_t from, uint32_t to,
@@ -180,7 +181,7 @@ struct sf_plan;
 
 /**
  * sf_plan_new() - Plan for every schema in @have the way to the schema of the same name in @want.
- * @have: what records come as; descriptors may be NULL where a migration or @want supplies them.
+ * @have: the schemas that records come in; descriptors may be NULL where a migration or @want supplies them.
  *
  * Copies what it needs except descriptors, names and migrations, which must outlive it.
  * Return: 0; -ENOENT: no path, or @want lacks a type of @have (named in @why); -EEXIST: ambiguous; -EPROTO: equal
@@ -194,7 +195,8 @@ int sf_plan_new(const struct sf_schema *have, size_t n_have, const struct sf_sch
 int sf_plan_unpack(struct sf_plan *plan, size_t type, const uint8_t *data, size_t size_bytes, size_t *ret_want,
 		   const ProtobufCMessage **ret_message, struct why *why);
 
-/** sf_plan_convert() - The same walk for a message in memory of have[@type] (the saving side, going down). */
+/** sf_plan_convert() - Walk a message in memory of have[@type], as the saving side does that goes down. Otherwise as
+ * sf_plan_unpack(). */
 int sf_plan_convert(struct sf_plan *plan, size_t type, const ProtobufCMessage *message, size_t *ret_want,
 		    const ProtobufCMessage **ret_message, struct why *why);
 struct sf_plan *sf_plan_free(struct sf_plan *plan); /* NULL allowed; returns NULL */

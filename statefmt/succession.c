@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The rules, in this order for each pair of messages:
  *
- *   1. every field of the newer message gets a link (or one for each of its parts), by annotation or by name;
- *   2. links of message fields get the succession of the nested messages, where the same begins anew;
- *   3. what of the older message no link has touched is dropped or undecided.
+ *   1. Every field of the newer message gets a link, or one for each of its parts, by annotation or by name.
+ *   2. The link of a message field gets the succession of the nested messages, by the same rules.
+ *   3. A field of the older message that no link has touched is dropped or undecided.
  *
- * A pair is in the book before its nested ones are looked at, so that recursive types end. What another field has taken
- * out of a nested message is part of the pair's identity: inside, it must not be asked for again.
+ * A pair is in the book before its nested pairs are made, so that recursive types end. The fields that others have taken out of a
+ * nested message belong to the pair's identity: inside it nobody may ask for them again.
  */
 #include "statefmt/succession_work.h"
 
@@ -55,7 +55,7 @@ const struct succession *succession_at(const struct succession_book *book, size_
 static int pair_get(struct succession_book *book, const struct schema_message *older, const struct schema_message *newer,
 		    bool group, const char *taken, const struct succession **ret_pair, struct why *why);
 
-/* What other links take out of the nested message at @path, as "a,b.c". */
+/* Return: the fields that other links take out of the nested message at @path, as "a,b.c". */
 static const char *taken_below(const struct work *work, const char *path)
 {
 	size_t length = strlen(path), at = 0;
@@ -220,7 +220,7 @@ static bool bits_overlap(struct succession_bits a, struct succession_bits b)
 	return a.shift < b.shift + b.width && b.shift < a.shift + a.width;
 }
 
-/* Two fields that go down into the same place: the later would overwrite the earlier. */
+/* Refuse two fields that go down into the same place: the later would overwrite the earlier. */
 static int overlaps_check(const struct work *work)
 {
 	for (size_t i = 0; i < work->n; i++) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* How one message follows from another: field by field, what became of it.
+/* How one message follows from another, field by field.
  *
- * This is the one place that knows the rules. protoc-gen-upgrade writes code for what is found here, and
- * `upgradectl state compat` tells it to people; so the two never disagree. The vocabulary is that of <upgrade/options.proto>.
+ * This is the one place that knows the rules. protoc-gen-upgrade writes code by them, and `upgradectl state compat` tells people by
+ * them, so the two never disagree. The annotations are those of <upgrade/options.proto>.
  *
  * A field of the newer message follows
- *   - what its annotation names;
- *   - else the field of the same name, unless another one has claimed that, or their kinds have nothing in common;
+ *   - the field that its annotation names;
+ *   - else the field of the same name, unless another field has claimed that one, or their kinds have nothing in common;
  *   - else nothing: it is new.
  * A field of the older message that nothing follows is dropped where the annotation says so, and else undecided.
  */
@@ -84,18 +84,18 @@ struct succession_step {
 	const struct succession *succession;
 };
 
-/* Everything that was asked for so far, each pair of messages once. Borrows from the sets the messages are of. */
+/* All successions that were asked for so far, each pair of messages once. Borrows from the sets that the messages are in. */
 struct succession_book;
 int succession_book_new(struct succession_book **ret_book, struct why *why);
 struct succession_book *succession_book_free(struct succession_book *book); /* NULL allowed; returns NULL */
 
-/** succession_of() - How @newer follows from @older, and all that is nested in them. They may be of different sets.
+/** succession_of() - Find how @newer follows from @older, and all that is nested in them. They may be in different sets.
  * Return: 0; -EINVAL: an annotation makes no sense (named in @why, with its field); -EBADMSG; -ENOMEM. */
 int succession_of(struct succession_book *book, const struct schema_message *older, const struct schema_message *newer,
 		  const struct succession **ret_succession, struct why *why);
 
 /**
- * succession_step_of() - The step that @newer is annotated with.
+ * succession_step_of() - Find the step that @newer is annotated with.
  * @set: of @newer; holds the older message, too.
  *
  * Return: 0; 1: it is annotated as following none; -errno as succession_of(); -ENOENT: the message it names is not in @set.
@@ -103,7 +103,7 @@ int succession_of(struct succession_book *book, const struct schema_message *old
 int succession_step_of(struct succession_book *book, const struct schema_set *set, const struct schema_message *newer,
 		       struct succession_step *ret_step, struct why *why);
 
-/** succession_record() - The record type and version that @message is annotated as.
+/** succession_record() - Find the record type and version that @message is annotated as.
  * Return: 0; 1: it is annotated as none; -errno. */
 int succession_record(struct succession_book *book, const struct schema_message *message, const char **ret_type,
 		      uint32_t *ret_version, struct why *why);
@@ -121,8 +121,8 @@ enum value_kind value_kind(const struct schema_field *field);
 bool value_is_signed(const struct schema_field *field);
 unsigned value_bits(const struct schema_field *field);
 
-/** value_has_presence() - Whether zero and absent are different things. Not for repeated fields. */
+/** value_has_presence() - Do zero and absent differ? Not for repeated fields. */
 bool value_has_presence(const struct schema_field *field);
 
-/** enum_lacks() - Whether @value is none that @enumeration knows. */
+/** enum_lacks() - Is @value none that @enumeration knows? */
 bool enum_lacks(const struct schema_enum *enumeration, const struct schema_value *value);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What each field of the newer message follows: what its annotation says, else the field of the same name. */
+/* Finds what each field of the newer message follows: the field that its annotation names, else the one of the same name. */
 #include "statefmt/succession_work.h"
 
 #include <errno.h>
@@ -186,7 +186,7 @@ static bool is_map(const struct schema_field *field)
 	return field->message && field->message->map_entry;
 }
 
-/* Why values of one do not become values of the other by a rule; NULL: they do. */
+/* Return: why no rule turns values of one field into values of the other; NULL: there is a rule. */
 static const char *kinds_differ(struct work *work, const struct succession_link *link)
 {
 	const struct schema_field *older = succession_path_end(&link->from), *newer = link->field;
@@ -209,7 +209,7 @@ static const char *kinds_differ(struct work *work, const struct succession_link 
 	return NULL;
 }
 
-/* The link is made of two fields now: can it be done, and does it need any doing? */
+/* Both fields of the link are known: can values be converted, and need they be? */
 static int link_settle(struct work *work, struct succession_link *link)
 {
 	const struct schema_field *older = succession_path_end(&link->from), *newer = link->field;
@@ -252,7 +252,7 @@ static int link_settle(struct work *work, struct succession_link *link)
 
 /* ---- what each annotation means ---- */
 
-/* By name: nobody has claimed the older field as a whole or a part of it. */
+/* Has another field claimed the older field called @name, or a part of it? */
 static bool is_claimed(const struct work *work, const char *name)
 {
 	for (size_t i = 0; i < work->n; i++)
@@ -297,7 +297,7 @@ static int group_check(const struct work *work, const struct schema_field *field
 	return 0;
 }
 
-/* Where the annotation names what the field follows. */
+/* The annotation names the field that this one follows. */
 static int from_link(struct work *work, const struct schema_field *field, const Upgrade__Field *said,
 		     struct succession_link *link)
 {
@@ -319,7 +319,7 @@ static bool says_where_from(const Upgrade__Field *said)
 	return *said->from || said->n_merged || said->group || said->added || *said->by_hand;
 }
 
-/* A name that becomes part of a C function's. */
+/* Can @name be a part of the name of a C function? */
 static bool is_identifier(const char *name)
 {
 	return name[0] && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(name);
@@ -341,7 +341,7 @@ static int said_link(struct work *work, const struct schema_field *field, const 
 		return parts_link(work, field, said, link);
 	if (*said->from)
 		return from_link(work, field, said, link);
-	/* What a person makes is made of the field of the same name, where nothing else is said. */
+	/* A field that a person makes is made of the field of the same name, if the annotation names none. */
 	if (link->kind == SUCCESSION_BY_HAND && !said->added && !said->group && !is_claimed(work, field->name)) {
 		const char *reason = NULL;
 		int found = work_path(work, field->name, &link->from, &reason);
@@ -402,7 +402,8 @@ static int field_link(struct work *work, const struct schema_field *field, const
 	return r < 0 ? r : work_add(work, &link);
 }
 
-/* Those that say what they follow come first: what they claim is not for others to have by name. Then in order of declaration. */
+/* Fields whose annotation names a field come first: the others cannot have that one by name. Each group is in order of
+ * declaration. */
 int work_link_fields(struct work *work)
 {
 	const struct schema_message *newer = work->pair->newer;

@@ -23,7 +23,7 @@ struct work {
 	struct why *why;
 };
 
-/** work_format() - A text that lives as long as the book; NULL when memory is out. */
+/** work_format() - Format a text that lives as long as the book. Return: NULL when memory is out. */
 const char *work_format(struct succession_book *book, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /** work_wrong() - Say that the annotation of @field makes no sense. Return: -EINVAL. */
@@ -34,12 +34,12 @@ int work_wrong(const struct work *work, const struct schema_field *field, const 
  * Return: 0; 1: there is no such field, and *@ret_reason says why; -ENOMEM. */
 int work_path(struct work *work, const char *name, struct succession_path *ret_path, const char **ret_reason);
 
-/** path_covers() - Whether @outer is @inner or lies around it: "a" of "a.b". */
+/** path_covers() - Is @outer the same as @inner, or around it, as "a" is around "a.b"? */
 bool path_covers(const char *outer, const char *inner);
 
-/** work_add() - Return: 0 or -ENOMEM. */
+/** work_add() - Add a copy of @link. Return: 0 or -ENOMEM. */
 int work_add(struct work *work, const struct succession_link *link);
 
-/** work_link_fields() - A link for every field of the newer message, by annotation or by name; what message fields have
- * inside is not looked at yet. Return: 0 or -errno. */
+/** work_link_fields() - Make a link for every field of the newer message, by annotation or by name. Nested messages come later.
+ * Return: 0 or -errno. */
 int work_link_fields(struct work *work);

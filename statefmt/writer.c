@@ -80,7 +80,7 @@ static int frame_write(struct sf_writer *writer, enum sf_frame_kind kind)
 	return bytes_write(writer, writer->frame, size);
 }
 
-/* The digest of a whole batch at once. Hashing each record right after it was packed is slower by half: its wide loads then wait
+/* Digest a whole batch at once. To hash each record right after it was packed is slower by half: the hash's wide loads would wait
  * for the packer's many small stores. */
 static void batch_digest(struct sf_writer *writer)
 {
@@ -132,8 +132,8 @@ static size_t field_bytes(size_t size_bytes)
 	return size_bytes + 1 + 5; /* tag and length */
 }
 
-/* Adds to @message what describes its schemas' messages, where that is known and there is room. Either all or nothing: half a
- * description would look like a damaged one. */
+/* Add the description of the schemas' messages to @message, if it is known and there is room. It is added as a whole or not at all:
+ * half a description would look like a damaged one. */
 static int header_describe(struct sf_writer *writer, Upgraded__State__StateHeader *message)
 {
 	const ProtobufCMessageDescriptor **roots = calloc(writer->n_types, sizeof(*roots));
@@ -268,7 +268,7 @@ int sf_writer_new(const struct sf_header *header, const struct sf_limits *limits
 	return 0;
 }
 
-/* Whether @message may travel as a record of @type, and its size if it may. */
+/* May @message travel as a record of @type? Then also its size. */
 static int record_check(struct sf_writer *writer, size_t type, const ProtobufCMessage *message, size_t *ret_size_bytes)
 {
 	struct writer_type *entry;
@@ -303,7 +303,7 @@ static int record_pack(struct sf_writer *writer, size_t type, const ProtobufCMes
 	if (protobuf_c_message_pack(message, data) != size_bytes)
 		return why_set(&writer->why, -EINVAL, "\"%s\" version %u: a message changed while it was packed; stop "
 			       "every thread that writes to it", entry->schema.name, entry->schema.version);
-	/* What no reader would take must fail here, where the object still is. */
+	/* A record that no reader would take must fail here, where the object still is. */
 	if (entry->recursive && !sf_depth_check(message->descriptor, data, size_bytes))
 		return why_set(&writer->why, -EMSGSIZE, "\"%s\" version %u: a record nests messages more than %u deep; "
 			       "save the elements as records of their own", entry->schema.name, entry->schema.version,

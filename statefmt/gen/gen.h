@@ -40,39 +40,39 @@ static inline const struct schema_message *route_source(const struct route *rout
 	return route->up ? route->pair->older : route->pair->newer;
 }
 
-/** end_source(), end_target() - The two ends of @link, as seen on the way. */
+/** end_source(), end_target() - Return: the end of @link that is read on this way, and the one that is written. */
 struct end end_source(const struct route *route, const struct succession_link *link);
 struct end end_target(const struct route *route, const struct succession_link *link);
 
-/** end_code() - "from->a->b", for @root "from". */
+/** end_code() - Compose "from->a->b", for @root "from". */
 const char *end_code(struct code *buffer, const char *root, const struct end *end);
 
-/** pair_function() - The name of the function that takes @route. */
+/** pair_function() - Name the function that takes one way between @pair's messages. */
 const char *pair_function(struct name *buffer, const struct succession *pair, bool up);
 
 /**
- * value_write() - Statements that turn @source (an expression) into @target (an lvalue) of the other type.
+ * value_write() - Write the statements that turn @source (an expression) into @target (an lvalue) of the other type.
  * @indent: tabs before each line.
  */
 void value_write(const struct route *route, const struct succession_link *link, const char *source, const char *target,
 		 const char *indent);
 
-/** value_declares() - Whether value_write() begins with declarations. */
+/** value_declares() - Does value_write() begin with declarations? */
 bool value_declares(const struct route *route, const struct succession_link *link);
 
-/** value_default() - An initialiser for a field of that type. Return: 0; -EINVAL with @why if @text is none. */
+/** value_default() - Compose an initialiser for a field of that type. Return: 0; -EINVAL with @why if @text is none. */
 int value_default(struct code *buffer, const struct schema_field *field, const char *text, struct why *why);
 
-/** value_nonzero() - An expression that is true where a single field of that type is not zero. */
+/** value_nonzero() - Compose an expression that is true where a single field of that type is not zero. */
 const char *value_nonzero(struct code *buffer, const struct schema_field *field, const char *value);
 
-/** link_write() - The statements of one link, one way. Return: 0; -EINVAL with @why. */
+/** link_write() - Write the statements of one link, one way. Return: 0; -EINVAL with @why. */
 int link_write(const struct route *route, const struct succession_link *link, struct why *why);
 
-/** containers_write() - Going down: make the nested messages that fields moved out of. */
+/** containers_write() - On the way down, make the nested messages that fields have moved out of. */
 void containers_write(const struct route *route);
 
-/** bits_check_write() - Refuse integers of which some bits go nowhere and are not zero. */
+/** bits_check_write() - Write the check that refuses an integer with bits that go nowhere and are not zero. */
 void bits_check_write(const struct route *route);
 
 struct module_options {
@@ -89,7 +89,7 @@ struct module {
 };
 
 /**
- * module_write() - Header and source for the messages of one file.
+ * module_write() - Write header and source for the messages of one file.
  * @ret_header, @ret_source: the caller frees.
  *
  * Return: 0; 1: no message of it is annotated, so there is nothing to write; -errno.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a value is, whether it is there at all, and where it goes. */
+/* Writes the code of one link: where the value is, whether it is there at all, and where it goes. */
 #include "statefmt/gen/gen.h"
 
 #include "base/why.h"
@@ -113,7 +113,7 @@ static void also(struct code *condition, const char *term)
 	append(condition, term);
 }
 
-/* What must hold for the end's value to be there; "" if it always is. */
+/* The condition under which the end's value is there; "" if it always is. */
 static const char *present_code(struct code *buffer, const char *root, const struct end *end,
 				const struct schema_message *outermost)
 {
@@ -310,7 +310,7 @@ int link_write(const struct route *route, const struct succession_link *link, st
 
 /* ---- nested messages that fields moved out of ---- */
 
-/* Whether an earlier link goes into the same nested message, so that it was made before. */
+/* Does an earlier link go into the same nested message? Then the message was made before. */
 static bool container_seen(const struct succession *pair, size_t before, const struct end *to, size_t n)
 {
 	for (size_t i = 0; i < before; i++) {
@@ -323,7 +323,7 @@ static bool container_seen(const struct succession *pair, size_t before, const s
 	return false;
 }
 
-/* That there is something to be put into the nested message that is @n steps down @to's path. */
+/* Write the condition that something goes into the nested message that is @n steps down @to's path. */
 static void anything_below(const struct route *route, struct code *condition, const struct end *to, size_t n)
 {
 	const struct succession *pair = route->pair;
@@ -393,7 +393,7 @@ static bool same_source(const struct route *route, const struct succession_link 
 	return route->up ? a->from.n && b->from.n && strcmp(a->from.name, b->from.name) == 0 : a->field == b->field;
 }
 
-/* The bits of @link's source that some link takes; 0 where an earlier link was asked about the same source. */
+/* Return: the bits of the link's source that any link takes; 0: an earlier link has the same source, and was handled. */
 static uint64_t bits_taken(const struct route *route, size_t index)
 {
 	const struct succession *pair = route->pair;

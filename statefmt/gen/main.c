@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* protoc-gen-upgrade: protoc starts it, writes a request to its standard input, and writes the files it answers with. What is
- * wrong with a schema goes back as the answer's error; the exit status is for when there can be no answer. */
+/* protoc-gen-upgrade: protoc starts it, writes a request to its standard input, and writes the files of its answer. If something is
+ * wrong with a schema, the answer says so. The exit status is for when there can be no answer. */
 #include "base/why.h"
 #include "statefmt/gen/gen.h"
 #include "statefmt/gen/plugin.pb-c.h"
@@ -76,14 +76,14 @@ static const Google__Protobuf__FileDescriptorProto *file_find(const Upgraded__Ge
 	return NULL;
 }
 
-/* No message of a program's state is in these: they only say what options there are. */
+/* Does the file only declare options? No type of a program's state is in it. */
 static bool is_vocabulary(const char *name)
 {
 	return strcmp(name, "google/protobuf/descriptor.proto") == 0 || strcmp(name, "upgrade/options.proto") == 0 ||
 	       strcmp(name, "protobuf-c/protobuf-c.proto") == 0;
 }
 
-/* The file and all it imports. protoc lists a file after its imports, so one pass from the end finds them all. */
+/* Mark the file and all that it imports. protoc lists a file after its imports, so one pass from the end finds them all. */
 static void wanted_mark(const Upgraded__Gen__Request *request, const char *name, bool *wanted)
 {
 	for (size_t i = request->n_proto_file; i-- > 0;) {
@@ -129,7 +129,7 @@ static void json_name_strip(Google__Protobuf__FieldDescriptorProto **fields, siz
 	}
 }
 
-/* Comments, positions and names for JSON are not types, and differ between versions of protoc. */
+/* Drop comments, positions and names for JSON: they are no part of a type, and differ between versions of protoc. */
 static void message_strip(Google__Protobuf__DescriptorProto *message)
 {
 	json_name_strip(message->field, message->n_field);

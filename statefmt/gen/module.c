@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is written for one .proto file: for each pair of messages a function up and one down, for each record type an entry
- * for the application's table, for each thing left to a person a declaration. */
+/* Writes the code for one .proto file: for each pair of messages a function up and one down, for each record type an entry of the
+ * application's table, and a declaration for each function that a person has to write. */
 #include "statefmt/gen/gen.h"
 
 #include "base/why.h"
@@ -46,7 +46,7 @@ static const char *step_function(const struct writing *writing, struct name *buf
 	return buffer->text;
 }
 
-/* By the record type and versions if it is one, because that is how people speak of it. */
+/* Name the function by the record type and its versions, if it is about a record type, as people do. */
 static const char *hand_function(const struct writing *writing, struct name *buffer, const struct succession *pair, bool up,
 				 const char *hand)
 {
@@ -68,7 +68,7 @@ static const char *hand_function(const struct writing *writing, struct name *buf
 	return buffer->text;
 }
 
-/* What is left to a person is one function for all links of one name, at the first of them. */
+/* Is it the first link of its name that is left to a person? All links of one name share one function. */
 static bool is_hand(const struct succession *pair, size_t index)
 {
 	const struct succession_link *link = &pair->links[index];
@@ -112,7 +112,7 @@ static int body_links(const struct writing *writing, const struct route *route)
 	for (size_t pass = 0; pass < 2; pass++) {
 		if (pass == 1 && !route->up)
 			containers_write(route);
-		/* What goes into nested messages comes after those messages. */
+		/* Fields of nested messages are written after those messages were made. */
 		for (size_t i = 0; i < pair->n_links; i++) {
 			bool deep = !route->up && pair->links[i].from.n > 1;
 			int r = deep == (pass == 1) ? link_write(route, &pair->links[i], writing->why) : 0;
@@ -131,7 +131,7 @@ static int body_links(const struct writing *writing, const struct route *route)
 	return 0;
 }
 
-/* The body first, so that it is known what it makes use of. */
+/* The body is written first, to find out what it makes use of. */
 static int function_write(const struct writing *writing, const struct succession *pair, bool up)
 {
 	char *body = NULL;
@@ -191,8 +191,8 @@ static int functions_write(const struct writing *writing)
 
 /* ---- the schema as a section of its own ---- */
 
-/* Several files of one program put theirs one after the other, and a linker may pad: so each begins with a mark and its
- * length. statefmt/compat.c reads it. */
+/* The linker puts the schemas of a program's files one after the other, perhaps with padding, so each begins with a mark and its
+ * length. cli/schema_source.c reads them. */
 static void schema_write(const struct writing *writing)
 {
 	const struct schema_bytes *schema = &writing->module->schema;

@@ -19,13 +19,13 @@ const char *name_lower(struct name *buffer, const char *full_name);
 /** name_upper() - "cached.v2.Item" -> "CACHED__V2__ITEM": of enum values and cases of a oneof. */
 const char *name_upper(struct name *buffer, const char *full_name);
 
-/** name_field() - The member of the struct. */
+/** name_field() - Name the member of the struct. */
 const char *name_field(struct name *buffer, const char *name);
 
-/** name_case() - The enum value that says that a oneof holds @field. */
+/** name_case() - Name the enum value that says that a oneof holds @field. */
 const char *name_case(struct name *buffer, const struct schema_message *message, const struct schema_field *field);
 
-/** name_c_type() - What the member is, or each of its elements; for messages without the star. */
+/** name_c_type() - Name the C type of the member, or of its elements; for messages without the star. */
 const char *name_c_type(struct name *buffer, const struct schema_field *field);
 
 /** name_plain() - "cached.Item" -> "cached_item": a name of ours, with one '_' for whatever cannot be in one. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One value into another type. Where every value of the one is a value of the other it is a plain assignment; else the
- * helpers of <upgrade/convert.h> check, and fail the record or saturate. */
+/* Writes the conversion of one value to another type. If every value of the one type is a value of the other, it is a plain
+ * assignment; else the helpers of <upgrade/convert.h> check the value, and fail the record or saturate. */
 #include "statefmt/gen/gen.h"
 
 #include "base/why.h"
@@ -104,7 +104,7 @@ static void place_write(const struct route *route, const struct succession_link 
 		route_source(route)->name, place_name(route, link), is_signed ? "signed" : "unsigned", value);
 }
 
-/* Every number of the source is one of the target. */
+/* Is every number of the source one of the target? */
 static bool integer_is_plain(const struct route *route, const struct succession_link *link)
 {
 	const struct end from = end_source(route, link), to = end_target(route, link);
@@ -143,7 +143,8 @@ static void integer_convert(const struct route *route, const struct succession_l
 	integer_write(route, &to, target, "fitting", indent);
 }
 
-/* A value that only the version it comes from knows. What neither knows has come a long way and goes on. */
+/* Handle the values that only the version they come from knows. A value that neither knows comes from elsewhere, and is passed
+ * on. */
 static void enum_convert(const struct route *route, const struct succession_link *link, const char *source,
 			 const char *target, const char *indent)
 {
@@ -301,7 +302,7 @@ static int integer_default(struct code *buffer, const struct schema_field *field
 	uint64_t magnitude = strtoull(text + negative, &end, 10);
 	if (errno || magnitude > (is_signed ? most / 2 + negative : most))
 		return -EINVAL;
-	/* C has no literal for the most negative number: only one less than its neighbour. */
+	/* C has no literal for the most negative number, so it is written as one less than its neighbour. */
 	if (negative && magnitude)
 		snprintf(buffer->text, sizeof(buffer->text), "-INT64_C(%" PRIu64 ") - 1", magnitude - 1);
 	else
