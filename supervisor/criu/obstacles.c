@@ -87,7 +87,7 @@ bool path_is_deleted(const char *path)
 /* ---- descriptors ---- */
 
 /* Return: 1 if there is such a descriptor; 0 if the process closed it meanwhile. */
-static int fd_take(const struct subject *subject, int fd, struct open_fd *ret)
+static int subject_fd_take(const struct subject *subject, int fd, struct open_fd *ret)
 {
 	struct open_fd open_fd = { .fd = fd };
 	char name[32], info[256];
@@ -112,7 +112,7 @@ static int fd_take(const struct subject *subject, int fd, struct open_fd *ret)
 	return 1;
 }
 
-static int fds_take(struct subject *subject, struct why *why)
+static int subject_fds_take(struct subject *subject, struct why *why)
 {
 	int dir = openat(subject->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *stream = dir < 0 ? NULL : fdopendir(dir);
@@ -136,7 +136,7 @@ static int fds_take(struct subject *subject, struct why *why)
 			subject->fds = more;
 			room += 256;
 		}
-		subject->n_fds += (size_t)fd_take(subject, atoi(entry->d_name), &subject->fds[subject->n_fds]);
+		subject->n_fds += (size_t)subject_fd_take(subject, atoi(entry->d_name), &subject->fds[subject->n_fds]);
 	}
 	closedir(stream);
 	return 0;
@@ -155,7 +155,7 @@ int obstacles_check(const struct obstacles_spec *spec, struct obstacles_report *
 	subject.proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = subject.proc < 0 ? why_errno(why, -errno, "cannot look at process %d", (int)spec->pid) : 0;
 	if (r == 0)
-		r = fds_take(&subject, why);
+		r = subject_fds_take(&subject, why);
 	if (r == 0)
 		r = obstacles_of_sockets(&subject, why);
 	if (r == 0) {

@@ -157,7 +157,7 @@ static int ends_open(struct probe *probe, int *ret_control, int *ret_output)
 	return r;
 }
 
-static void child_on_exit(struct child *child)
+static void probe_child_on_exit(struct child *child)
 {
 	struct probe *probe = container_of(child, struct probe, child);
 	struct criu_restore_spec spec = { .criu_path = probe->criu_path, .images_dir = probe->dir, .pid = probe->pid,
@@ -217,7 +217,7 @@ static int cat_spawn(struct probe *probe, struct why *why)
 		return why_errno(why, r, "descriptors");
 	fds[0] = (struct child_fd){ .from = control, .to = STDIN_FILENO };
 	fds[1] = (struct child_fd){ .from = output, .to = STDOUT_FILENO };
-	r = child_spawn(probe->loop, &probe->child, &spec, child_on_exit, why);
+	r = child_spawn(probe->loop, &probe->child, &spec, probe_child_on_exit, why);
 	if (r == 0)
 		probe->pid = probe->child.pid;
 	return r;
@@ -258,7 +258,7 @@ static void output_on_ready(struct source *source, uint32_t events)
 
 	(void)events;
 	if (n <= 0) {
-		source_del(source); /* the process has closed it; child_on_exit() hears of its end */
+		source_del(source); /* the process has closed it; probe_child_on_exit() hears of its end */
 		return;
 	}
 	if (probe->step == STEP_START)
@@ -286,7 +286,7 @@ static void dump_done(struct probe *probe)
 	probe->dump_us = probe->criu.elapsed_us;
 	step_enter(probe, STEP_REAP);
 	if (probe->child.pidfd < 0)
-		child_on_exit(&probe->child); /* it was reaped before criu said that it is done */
+		probe_child_on_exit(&probe->child); /* it was reaped before criu said that it is done */
 }
 
 static void restore_done(struct probe *probe)
@@ -295,7 +295,7 @@ static void restore_done(struct probe *probe)
 
 	probe->restore_us = probe->criu.elapsed_us;
 	step_enter(probe, STEP_TALK);
-	if (child_adopt(probe->loop, &probe->child, probe->criu.restored_pid, child_on_exit, &why) < 0)
+	if (child_adopt(probe->loop, &probe->child, probe->criu.restored_pid, probe_child_on_exit, &why) < 0)
 		probe_fail(probe, &why);
 	else
 		talk_send(probe);

@@ -240,7 +240,7 @@ static int wanted_compare(const void *a, const void *b)
 	return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
-static int reserve(struct conntable *table, size_t n, struct why *why)
+static int table_reserve(struct conntable *table, size_t n, struct why *why)
 {
 	if (n <= table->cap)
 		return 0;
@@ -295,7 +295,7 @@ int conntable_sample(struct conntable *table, const struct conn_id *ids, size_t 
 		     struct conn_sample *ret_sample, struct why *why)
 {
 	struct conn_sample sample = { .conn = calloc(n + 1, sizeof(*sample.conn)) };
-	int r = reserve(table, n, why);
+	int r = table_reserve(table, n, why);
 
 	if (!sample.conn) {
 		r = why_errno(why, -ENOMEM, "table of %zu connections", n);

@@ -15,7 +15,7 @@
 #define NOTE_MAX 64u
 #define NOTE_US USEC_PER_MSEC
 
-static int reserve(struct custody *custody, size_t more)
+static int custody_reserve(struct custody *custody, size_t more)
 {
 	size_t cap = custody->cap ? custody->cap : 64;
 	struct custody_entry *entries;
@@ -36,7 +36,7 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 {
 	if (message->n_fds != fds->n)
 		return why_set(why, -EPROTO, "%zu descriptors are named, %zu came", message->n_fds, fds->n);
-	if (reserve(custody, fds->n) < 0)
+	if (custody_reserve(custody, fds->n) < 0)
 		return why_errno(why, -ENOMEM, "descriptors");
 	for (size_t i = 0; i < fds->n; i++) {
 		struct custody_entry *entry = &custody->entries[custody->n];

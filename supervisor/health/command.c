@@ -45,7 +45,7 @@ static void on_output(struct source *source, uint32_t events)
 		close_output(check);
 }
 
-static void on_exit_of(struct child *child)
+static void command_on_exit(struct child *child)
 {
 	struct health_check *check = container_of(child, struct health_check, child);
 	bool healthy = WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
@@ -84,7 +84,7 @@ static int open_output(struct health_check *check, int *ret_theirs, struct why *
 	return 0;
 }
 
-static int spawn(struct health_check *check, char **argv, int output, struct why *why)
+static int command_spawn(struct health_check *check, char **argv, int output, struct why *why)
 {
 	const struct instance *instance = check->health->instance;
 	const struct unit *unit = check->health->unit;
@@ -102,7 +102,7 @@ static int spawn(struct health_check *check, char **argv, int output, struct why
 	r = env ? unit_identity(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
 	spec.envp = env;
 	if (r == 0)
-		r = child_spawn(check->health->loop, &check->child, &spec, on_exit_of, why);
+		r = child_spawn(check->health->loop, &check->child, &spec, command_on_exit, why);
 	unit_command_free(env);
 	return r;
 }
@@ -117,7 +117,7 @@ int health_command_start(struct health_check *check, struct why *why)
 		return r;
 	r = open_output(check, &output, why);
 	if (r == 0)
-		r = spawn(check, argv, output, why);
+		r = command_spawn(check, argv, output, why);
 	unit_command_free(argv);
 	if (r < 0)
 		close_output(check);

@@ -168,7 +168,7 @@ static void entries_free(struct checksum_job *job)
 	job->n = 0;
 }
 
-static void child_on_exit(struct child *child)
+static void sums_on_exit(struct child *child)
 {
 	struct checksum_job *job = container_of(child, struct checksum_job, child);
 	void (*on_done)(struct checksum_job *done, int rc, const struct why *why) = job->on_done;
@@ -228,7 +228,7 @@ int checksum_start(struct loop *loop, struct checksum_job *job, const struct che
 	if (pid == 0)
 		child_run(job, spec, dir, parent);
 	r = pid < 0 ? why_errno(why, -errno, "no process to make checksums of %s in", spec->dir) : 0;
-	if (r == 0 && (r = child_adopt(loop, &job->child, pid, child_on_exit, why)) < 0) {
+	if (r == 0 && (r = child_adopt(loop, &job->child, pid, sums_on_exit, why)) < 0) {
 		kill(pid, SIGKILL);
 		(void)waitid(P_PID, (id_t)pid, &info, WEXITED);
 	}

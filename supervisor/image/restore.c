@@ -78,7 +78,7 @@ static void restore_end(struct image_job *job)
 		image_job_finish(job, job->criu_rc, &job->criu_why);
 }
 
-static void remnant_on_exit(struct child *child)
+static void restore_remnant_on_exit(struct child *child)
 {
 	struct image_job *job = container_of(child, struct image_job, remnant);
 
@@ -96,8 +96,8 @@ static void restore_settle(struct image_job *job)
 		restore_end(job);
 		return;
 	}
-	if (child_adopt(job->loop, &job->remnant, job->restored_pid, remnant_on_exit, NULL) < 0) {
-		remnant_on_exit(&job->remnant); /* it is gone already */
+	if (child_adopt(job->loop, &job->remnant, job->restored_pid, restore_remnant_on_exit, NULL) < 0) {
+		restore_remnant_on_exit(&job->remnant); /* it is gone already */
 		return;
 	}
 	child_kill(&job->remnant, SIGKILL);
@@ -114,7 +114,7 @@ static void restore_on_done(struct criu_job *criu, int rc, const struct why *why
 	restore_settle(job);
 }
 
-static void sums_on_done(struct checksum_job *sums, int rc, const struct why *why)
+static void restore_sums_on_done(struct checksum_job *sums, int rc, const struct why *why)
 {
 	struct image_job *job = container_of(sums, struct image_job, sums);
 
@@ -128,7 +128,7 @@ static void sums_on_done(struct checksum_job *sums, int rc, const struct why *wh
 
 /* ---- the start ---- */
 
-static int sums_begin(struct image_job *job, const struct image *image, struct why *why)
+static int restore_sums_begin(struct image_job *job, const struct image *image, struct why *why)
 {
 	const struct image_sums_spec spec = { .image = image, .dir = image->path, .which = job->late, .n_which = job->n_late,
 					      .timeout_us = job->timeout_us };
@@ -136,7 +136,7 @@ static int sums_begin(struct image_job *job, const struct image *image, struct w
 	job->sums_over = job->n_late == 0;
 	if (job->sums_over)
 		return 0;
-	return image_sums_start(job->loop, &job->sums, &spec, sums_on_done, why);
+	return image_sums_start(job->loop, &job->sums, &spec, restore_sums_on_done, why);
 }
 
 struct stand_in {
@@ -191,7 +191,7 @@ int image_restore_start(struct loop *loop, struct image_job *job, struct image *
 		r = small_files_check(job, image, why);
 	if (r == 0)
 		r = criu_restore_start(loop, &job->criu, &restore, restore_on_done, why);
-	if (r == 0 && (r = sums_begin(job, image, why)) < 0)
+	if (r == 0 && (r = restore_sums_begin(job, image, why)) < 0)
 		criu_job_done(&job->criu);
 	if (r < 0) {
 		free(job->late);

@@ -101,7 +101,7 @@ static void take_end(struct image_job *job, int rc, struct why *why)
 	image_job_finish(job, rc, why);
 }
 
-static int sums_note(struct image_job *job, struct why *why)
+static int take_sums_note(struct image_job *job, struct why *why)
 {
 	struct image *image = job->image;
 
@@ -118,22 +118,22 @@ static int sums_note(struct image_job *job, struct why *why)
 }
 
 /* When nothing else is left of the process, an image that cannot be verified is better than none. */
-static void sums_on_done(struct checksum_job *sums, int rc, const struct why *sums_why)
+static void take_sums_on_done(struct checksum_job *sums, int rc, const struct why *sums_why)
 {
 	struct image_job *job = container_of(sums, struct image_job, sums);
 	struct why why = *sums_why;
 
 	if (rc == 0)
-		rc = sums_note(job, &why);
+		rc = take_sums_note(job, &why);
 	checksum_job_done(sums);
 	take_end(job, job->target == CRIU_TARGET_GONE ? 0 : rc, &why);
 }
 
-static int sums_begin(struct image_job *job, const char *tmp, struct why *why)
+static int take_sums_begin(struct image_job *job, const char *tmp, struct why *why)
 {
 	const struct image_sums_spec spec = { .image = job->image, .dir = tmp, .background = true, .timeout_us = job->timeout_us };
 
-	return image_sums_start(job->loop, &job->sums, &spec, sums_on_done, why);
+	return image_sums_start(job->loop, &job->sums, &spec, take_sums_on_done, why);
 }
 
 static void take_on_done(struct criu_job *criu, int rc, const struct why *criu_why)
@@ -154,7 +154,7 @@ static void take_on_done(struct criu_job *criu, int rc, const struct why *criu_w
 	if (rc == 0)
 		rc = files_close(job->image, tmp, &why);
 	if (rc == 0 && !job->hurried) {
-		rc = sums_begin(job, tmp, &why);
+		rc = take_sums_begin(job, tmp, &why);
 		if (rc == 0)
 			return;
 		rc = job->target == CRIU_TARGET_GONE ? 0 : rc;
