@@ -85,6 +85,30 @@ SCENE(backwards, undo_within_the_bake_loses_nothing)
 	stage_load_spotless();
 }
 
+static void on_line(void *data, const char *line)
+{
+	static const char *const phases[] = { "standby", "quiesce", "transfer", "commit" };
+	unsigned *seen = data;
+
+	if (*seen < sizeof(phases) / sizeof(*phases) && strstr(line, phases[*seen]))
+		++*seen;
+}
+
+SCENE(backwards, undo_within_the_bake_is_told_from_its_first_phase_on)
+{
+	struct rig_answer answer = { 0 };
+	struct rig_child *roll;
+	unsigned seen = 0;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\n" }, NULL);
+	roll = bake("v2");
+	cr_assert_eq(rig_ctl_text(stage.rig, &answer, on_line, &seen, "undo", "cached", "--bake=100ms", NULL), 0);
+	cr_assert_eq(answer.status, 0, "%s", answer.err);
+	cr_assert_eq(seen, 4, "only %u phases came in their order:\n%s", seen, answer.err);
+	rig_answer_done(&answer);
+	roll_ended(roll, 6, "rolled-back-live");
+}
+
 SCENE(backwards, undo_waits_for_an_image_under_way)
 {
 	struct rig_child *roll;
