@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/health/last_line.h"
 
-#include <ctype.h>
+#include "supervisor/process/lines.h"
+
+#include <stdbool.h>
 #include <string.h>
 
 static void line_complete(struct last_line *line)
@@ -17,19 +19,12 @@ static void line_complete(struct last_line *line)
 void last_line_put(struct last_line *line, const char *data, size_t size_bytes)
 {
 	for (size_t i = 0; i < size_bytes; i++) {
-		char c = data[i];
+		bool is_blank = data[i] == '\t' || data[i] == '\r';
 
-		if (c == '\n') {
+		if (data[i] == '\n')
 			line_complete(line);
-			continue;
-		}
-		/* What a check says must not drive the operator's terminal, nor break a message's UTF-8. */
-		if (c == '\t' || c == '\r')
-			c = ' ';
-		else if (!isprint((unsigned char)c) || (unsigned char)c >= 0x7f)
-			c = '?';
-		if (line->n_partial < sizeof(line->partial) - 1)
-			line->partial[line->n_partial++] = c;
+		else if (line->n_partial < sizeof(line->partial) - 1)
+			line->partial[line->n_partial++] = is_blank ? ' ' : tame(data[i]);
 	}
 }
 
