@@ -87,7 +87,7 @@ SCENE(backwards, undo_within_the_bake_loses_nothing)
 
 static void on_line(void *data, const char *line)
 {
-	static const char *const phases[] = { "standby", "quiesce", "transfer", "commit" };
+	static const char *const phases[] = { "started as pid", "quiesce", "transfer", "commit" };
 	unsigned *seen = data;
 
 	if (*seen < sizeof(phases) / sizeof(*phases) && strstr(line, phases[*seen]))
