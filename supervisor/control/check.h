@@ -5,4 +5,4 @@
 #include "supervisor/control/verbs.h"
 
 /** check_run() - Look, try CRIU, and tell. */
-struct errand *check_run(const struct verb_call *call);
+struct errand *check_run(const struct verb_call *verb);

@@ -85,7 +85,7 @@ void image_info_add_pins(struct image_info *info, const struct image_pins *pins)
 	info->message.pins = info->pin_list;
 }
 
-bool image_info_add_check(struct image_info *info, const char *name, int rc, const struct why *bad, const char *good)
+void image_info_add_check(struct image_info *info, const char *name, int rc, const struct why *bad, const char *good)
 {
 	size_t n = info->message.n_checks++;
 	Upgraded__Wire__Check *check = &info->checks[n];
@@ -98,7 +98,6 @@ bool image_info_add_check(struct image_info *info, const char *name, int rc, con
 	info->check_list[n] = check;
 	info->message.checks = info->check_list;
 	info->message.restorable &= rc == 0;
-	return rc == 0;
 }
 
 size_t image_info_fit(struct image_info *info, size_t used_bytes)

@@ -29,8 +29,8 @@ void image_info_init(struct image_info *info, const struct image_entry *entry, b
 /** image_info_add_files(), image_info_add_pins() - And what only one image shows; left out if memory is. */
 void image_info_add_files(struct image_info *info, const struct image *image);
 void image_info_add_pins(struct image_info *info, const struct image_pins *pins);
-/** image_info_add_check() - One finding of verify: @rc 0 and @good, or @bad; at most IMAGE_INFO_CHECKS. Return: is it good? */
-bool image_info_add_check(struct image_info *info, const char *name, int rc, const struct why *bad, const char *good);
+/** image_info_add_check() - One finding of verify: @good if @rc is 0, else @bad. There is room for IMAGE_INFO_CHECKS. */
+void image_info_add_check(struct image_info *info, const char *name, int rc, const struct why *bad, const char *good);
 /** image_info_fit() - Cut it to what a message has room for that holds @used_bytes: the files go first, then pins by halves.
  * Return: the bytes it takes; 0: it has no room at all. */
 size_t image_info_fit(struct image_info *info, size_t used_bytes);

@@ -164,7 +164,8 @@ static void verify_next(struct images_call *call)
 
 		tell_image(call, entry);
 		info->message.restorable = true;
-		if (!image_info_add_check(info, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read"))
+		image_info_add_check(info, "manifest", entry->image ? 0 : -EBADMSG, &why, "it can be read");
+		if (!entry->image)
 			continue;
 		image_info_add_check(info, "criu", registry->criu_ok ? 0 : -ENOENT, &registry->criu_detail, "it works here");
 		if (sums_begin(call, entry->image, &why) == 0)

@@ -49,6 +49,34 @@ void asker_progress(struct asker *asker, const char *phase, pid_t pid, const cha
 
 /* ---- rolls ---- */
 
+static const struct {
+	enum wire_exit code;
+	const char *before, *after; /* the version that was rolled to */
+	const char *next;
+} roll_answers[] = {
+	[ROLL_IS_DONE] = { WIRE_EXIT_DONE, "version ", " serves", "" },
+	[ROLL_IS_REFUSED] = { WIRE_EXIT_REFUSED, "the roll to ", " was refused; nothing was touched",
+			      "mend the cause and roll again" },
+	[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK,
+			      "the roll to ", " was called off before it committed; nothing was lost",
+			      "mend the cause and roll again" },
+	[ROLL_IS_BACK_LIVE] = { WIRE_EXIT_ROLLED_BACK,
+				"version ", " was left again with all its state: the version before serves",
+				"mend the cause before you roll again" },
+	[ROLL_IS_BACK_PARKED] = { WIRE_EXIT_ROLLED_BACK,
+				  "version ", " failed after it had taken over; the version before came back from memory",
+				  "what was written in between is lost; mend the cause before you roll again" },
+	[ROLL_IS_BACK_IMAGE] = { WIRE_EXIT_ROLLED_BACK,
+				 "version ", " failed after it had taken over; the version before came back from its image",
+				 "what was written in between is lost; mend the cause before you roll again" },
+	[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED,
+			   "the roll to ", " failed and no way back was left; the version before was started empty",
+			   "its state and connections are lost; see the log for why the way back failed" },
+	[ROLL_IS_FAILED] = { WIRE_EXIT_WAY_BACK_FAILED,
+			     "the roll to ", " failed, no way back was left, and the version before does not start",
+			     "start it by hand: upgradectl start SERVICE VERSION" },
+};
+
 /* An image was required and looked for before the roll; that it failed after the commit is only told. */
 static struct answer of_missed_image(const char *service, const struct roll_report *roll, char *text)
 {
@@ -66,44 +94,18 @@ static struct answer of_missed_image(const char *service, const struct roll_repo
 
 struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES])
 {
-	static const struct {
-		enum wire_exit code;
-		const char *before, *after; /* the version that was rolled to */
-		const char *next;
-	} answers[] = {
-		[ROLL_IS_DONE] = { WIRE_EXIT_DONE, "version ", " serves", "" },
-		[ROLL_IS_REFUSED] = { WIRE_EXIT_REFUSED, "the roll to ", " was refused; nothing was touched",
-				      "mend the cause and roll again" },
-		[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK,
-				      "the roll to ", " was called off before it committed; nothing was lost",
-				      "mend the cause and roll again" },
-		[ROLL_IS_BACK_LIVE] = { WIRE_EXIT_ROLLED_BACK,
-					"version ", " was left again with all its state: the version before serves",
-					"mend the cause before you roll again" },
-		[ROLL_IS_BACK_PARKED] = { WIRE_EXIT_ROLLED_BACK,
-					  "version ", " failed after it had taken over; the version before came back from memory",
-					  "what was written in between is lost; mend the cause before you roll again" },
-		[ROLL_IS_BACK_IMAGE] = { WIRE_EXIT_ROLLED_BACK,
-					 "version ", " failed after it had taken over; the version before came back from its image",
-					 "what was written in between is lost; mend the cause before you roll again" },
-		[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED,
-				   "the roll to ", " failed and no way back was left; the version before was started empty",
-				   "its state and connections are lost; see the log for why the way back failed" },
-		[ROLL_IS_FAILED] = { WIRE_EXIT_WAY_BACK_FAILED,
-				     "the roll to ", " failed, no way back was left, and the version before does not start",
-				     "start it by hand: upgradectl start SERVICE VERSION" },
-	};
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
 	enum roll_outcome outcome = roll->outcome == ROLL_IS_UNDER_WAY ? ROLL_IS_DONE : roll->outcome;
 	struct answer answer = { .text = text, .cause = roll->cause.text, .roll = roll };
 
 	if (outcome == ROLL_IS_DONE && *roll->image_missed.text)
 		return of_missed_image(service, roll, text);
-	answer.code = answers[outcome].code;
-	answer.next = answers[outcome].next;
+	answer.code = roll_answers[outcome].code;
+	answer.next = roll_answers[outcome].next;
 	if (roll->wire.journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
 		answer.next = "its journal made up for it: nothing is lost; mend the cause before you roll again";
-	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, answers[outcome].before, roll->to, answers[outcome].after);
+	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, roll_answers[outcome].before, roll->to,
+		 roll_answers[outcome].after);
 	return answer;
 }
 
@@ -139,21 +141,21 @@ static const struct instance *serving(const struct service *service)
 	return found;
 }
 
-static void send_answer(struct service *service, struct asker *asker, struct answer *answer)
+static void send_answer(struct service *service, struct asker *asker, struct answer answer)
 {
 	const struct instance *who = serving(service);
 	char now[128] = "nothing";
 
-	if (instance_is_alive(who))
-		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->pid);
-	answer->serving = now;
+	if (who && !who->exited)
+		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
+	answer.serving = now;
 	service_forget(asker);
-	asker_answer(asker, answer);
+	asker_answer(asker, &answer);
 }
 
-void service_answer(struct service *service, struct asker *asker, const struct answer *half, const char *fmt, ...)
+void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 {
-	struct answer whole = *half;
+	struct answer whole = *answer;
 	char text[ANSWER_TEXT_BYTES];
 	va_list args;
 
@@ -163,7 +165,7 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	whole.text = text;
-	send_answer(service, asker, &whole);
+	send_answer(service, asker, whole);
 }
 
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll)
@@ -172,5 +174,5 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 	struct answer whole = answer_of_roll(service->name, roll, text);
 
 	if (asker)
-		send_answer(service, asker, &whole);
+		send_answer(service, asker, whole);
 }

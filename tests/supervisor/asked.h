@@ -21,6 +21,7 @@
 struct place {
 	char folder[64], config_dir[96], images_root[96];
 	struct graveyard graveyard;
+	struct spawner spawner;
 	struct registry registry;
 };
 
@@ -46,6 +47,9 @@ static inline void place_open(struct place *place)
 	cr_assert_eq(loop_new(&site->loop, NULL), 0);
 	site->images_root = place->images_root;
 	site->graveyard = &place->graveyard;
+	site->imaging = &imaging_criu;
+	spawner_init(&place->spawner, site->loop);
+	place->registry.host.origin = &place->spawner.origin;
 	place->registry.host.config_dir = place->config_dir;
 	place->registry.work_dir = place->folder;
 }
