@@ -238,7 +238,8 @@ static const struct roll_facts rows[ROLL_STATES] = {
 	[ROLL_ROLLED_BACK] = { .name = "rolled-back", COMMITTED, .serves = ROLL_OLD, .outcome = ROLL_IS_BACK_PARKED },
 	[ROLL_TURNED] = { .name = "turned", COMMITTED, .outcome = ROLL_IS_BACK_LIVE },
 	/* After a way back that failed the image is kept, too: it may be the last that is left of the state. */
-	[ROLL_COLD_STARTED] = { .name = "cold-started", COMMITTED, .keeps_image = true, .serves = ROLL_NEW, .outcome = ROLL_IS_COLD },
+	[ROLL_COLD_STARTED] = { .name = "cold-started", COMMITTED, .keeps_image = true, .serves = ROLL_NEW,
+				.outcome = ROLL_IS_COLD },
 	[ROLL_FAILED] = { .name = "failed", COMMITTED, .keeps_image = true, .outcome = ROLL_IS_FAILED },
 };
 

@@ -146,8 +146,8 @@ static void send_answer(struct service *service, struct asker *asker, struct ans
 	const struct instance *who = serving(service);
 	char now[128] = "nothing";
 
-	if (who && !who->exited)
-		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->child.pid);
+	if (instance_is_alive(who))
+		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->pid);
 	answer.serving = now;
 	service_forget(asker);
 	asker_answer(asker, &answer);

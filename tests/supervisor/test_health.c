@@ -107,7 +107,7 @@ TestSuite(health, .init = set_up, .fini = tear_down, .timeout = 60);
 	do { \
 		for (unsigned turn = 0; turn < TURNS && !(condition); turn++) \
 			cr_assert_eq(loop_turn(loop, 50), 0); \
-		cr_assert(condition, "never came: " #condition); \
+		cr_assert(condition, "never came: %s", #condition); \
 	} while (0)
 
 static void watch(const char *lines)
