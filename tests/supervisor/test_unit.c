@@ -215,6 +215,7 @@ static const char *const bad_lines[] = {
 	"LimitNOFILE=-1",
 	"LimitNOFILE=10000001",
 	"LimitNOFILE=4096k",
+	"LimitNOFILE=-18446744073709547520", /* 4096, as strtoul() has it */
 	"LimitNOFILE=",
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
 #include "base/why.h"
+#include "wire/app.h"
 #include "wire/wire.h"
 
 #include <criterion/criterion.h>
@@ -395,4 +396,23 @@ Test(wire, knows_the_names_of_messages)
 	cr_assert_str_eq(wire_app_name(&message), "not_yet");
 	message.body_case = UPGRADED__WIRE__APP_MESSAGE__BODY__NOT_SET;
 	cr_assert_str_eq(wire_app_name(&message), "an unknown message");
+}
+
+Test(wire, lends_texts_to_a_message_that_is_only_sent)
+{
+	Upgraded__Wire__Abort abort = UPGRADED__WIRE__ABORT__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT, .abort = &abort), *copy;
+	static const char reason[] = "because";
+	uint8_t data[64];
+	size_t size;
+
+	cr_assert_str_eq(wire_text(NULL), "");
+	cr_assert_eq(wire_text(reason), reason);
+	abort.reason = wire_text(reason);
+	size = upgraded__wire__app_message__pack(&message, data);
+	copy = upgraded__wire__app_message__unpack(NULL, size, data);
+	cr_assert_not_null(copy);
+	cr_assert_str_eq(wire_app_name(copy), "abort");
+	cr_assert_str_eq(copy->abort->reason, reason);
+	upgraded__wire__app_message__free_unpacked(copy, NULL);
 }
