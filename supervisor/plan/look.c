@@ -108,7 +108,7 @@ int plan_image_there(const struct plan *plan, struct why *why)
 	if (plan->rollback == ROLLBACK_PARKED || plan->rollback == ROLLBACK_NONE)
 		return why_set(why, -EINVAL, "Rollback=%s takes none", unit_rollback_name(plan->rollback));
 	if (!plan->site->criu_path)
-		return why_set(why, -ENOENT, "no usable CRIU: %s", plan->images);
+		return why_set(why, -ENOENT, "no usable CRIU: %s", plan->criu_detail);
 	if (*plan->obstacles_cause.text)
 		return why_set(why, -EIO, "%s", plan->obstacles_cause.text);
 	for (size_t i = 0; i < plan->obstacles.n; i++)

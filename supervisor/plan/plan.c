@@ -170,7 +170,7 @@ int plan_start(const struct plan_spec *spec, struct plan **ret_plan, struct why 
 	plan->on_done = spec->on_done;
 	plan->site = spec->site;
 	plan->origin = spec->origin;
-	plan->images = spec->images;
+	plan->criu_detail = spec->criu_detail;
 	plan->running = spec->running;
 	plan->unit = spec->unit_consume;
 	plan->rollback = spec->rollback;

@@ -43,7 +43,7 @@ struct plan;
 struct plan_spec {
 	const struct roll_site *site;
 	struct origin *origin; /* of the version to be looked at */
-	const char *images; /* what was found out about CRIU */
+	const char *criu_detail; /* what was found out about CRIU */
 	struct instance *running; /* borrowed until the end */
 	struct unit *unit_consume; /* as a roll would read it now */
 	const char *version; /* to be rolled to */
@@ -60,7 +60,7 @@ struct plan {
 	void (*on_done)(struct plan *plan);
 	const struct roll_site *site;
 	struct origin *origin;
-	const char *images;
+	const char *criu_detail;
 	struct instance *running;
 	struct unit *unit;
 	char version[UNIT_NAME_MAX + 1];

@@ -234,7 +234,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	answer->image_free_bytes = plan->room.image_free;
 	answer->memory_bytes = plan->room.memory;
 	answer->memory_free_bytes = plan->room.memory_free;
-	set_text(&answer->images, plan->images);
+	set_text(&answer->images, plan->criu_detail);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_obstacles(plan, answer);

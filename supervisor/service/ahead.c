@@ -132,7 +132,7 @@ static int start(struct service_plan *job, struct plan_spec *spec, struct why *w
 
 	spec->site = &service->host->site;
 	spec->origin = service->host->origin;
-	spec->images = service->host->images ? service->host->images->text : "";
+	spec->criu_detail = service->host->criu_detail ? service->host->criu_detail->text : "";
 	spec->running = service_member(service)->instance;
 	spec->version = job->request.version;
 	spec->pauses = &service->pauses;

@@ -110,7 +110,7 @@ void registry_set_criu(struct registry *registry, bool ok, const struct why *det
 {
 	registry->criu_ok = ok;
 	registry->criu_detail = *detail;
-	registry->host.images = &registry->criu_detail;
+	registry->host.criu_detail = &registry->criu_detail;
 	registry->host.site.criu_path = ok ? registry->criu_path : NULL;
 	if (ok)
 		log_info("images: %s", detail->text);

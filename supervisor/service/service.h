@@ -19,7 +19,7 @@ struct service_host {
 	struct origin *origin; /* of their processes */
 	const char *config_dir;
 	uint64_t generation; /* of the last roll */
-	const struct why *images; /* what was found out about CRIU here */
+	const struct why *criu_detail; /* what was found out about CRIU here */
 };
 
 /** service_new() - Return: NULL if memory is out. @name was checked. */

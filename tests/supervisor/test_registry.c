@@ -134,8 +134,8 @@ Test(registry, gives_rolls_a_criu_only_if_it_works)
 	place.registry.criu_path = "/usr/sbin/criu";
 	registry_set_criu(&place.registry, true, &works);
 	cr_assert_str_eq(place.registry.host.site.criu_path, "/usr/sbin/criu");
-	cr_assert_str_eq(place.registry.host.images->text, "criu 4.0");
+	cr_assert_str_eq(place.registry.host.criu_detail->text, "criu 4.0");
 	registry_set_criu(&place.registry, false, &not);
 	cr_assert_null(place.registry.host.site.criu_path);
-	cr_assert_str_eq(place.registry.host.images->text, "no such program");
+	cr_assert_str_eq(place.registry.host.criu_detail->text, "no such program");
 }
