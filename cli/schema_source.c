@@ -22,8 +22,6 @@
 #define MARK_BYTES 8u
 #define PROTOC_FD 3 /* where protoc finds what it writes to */
 
-extern char **environ;
-
 /* ---- bytes ---- */
 
 static int fd_read_whole(int fd, uint8_t **ret_data, size_t *ret_size, struct why *why)

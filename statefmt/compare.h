@@ -16,7 +16,7 @@ int sf_compare_new(size_t n_types, struct sf_compare **ret_compare);
 struct sf_compare *sf_compare_free(struct sf_compare *compare); /* NULL allowed; returns NULL */
 
 /** sf_compare_add() - Add one record. All of SF_BEFORE come before the first of SF_AFTER. Return: 0 or -ENOMEM. */
-int sf_compare_add(struct sf_compare *compare, enum sf_side side, size_t type, const uint8_t *data, size_t size_bytes);
+int sf_compare_add(struct sf_compare *compare, enum sf_side side, size_t index, const uint8_t *data, size_t size_bytes);
 
 /**
  * sf_compare_explain() - Name the differences.

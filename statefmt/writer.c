@@ -136,7 +136,7 @@ static size_t field_bytes(size_t size_bytes)
  * half a description would look like a damaged one. */
 static int header_describe(struct sf_writer *writer, Upgraded__State__StateHeader *message)
 {
-	const ProtobufCMessageDescriptor **roots = calloc(writer->n_types, sizeof(*roots));
+	const ProtobufCMessageDescriptor **roots = calloc(writer->n_types + 1, sizeof(*roots));
 	size_t size = protobuf_c_message_get_packed_size(&message->base), room, known = 0;
 	int r = 0;
 

@@ -139,7 +139,7 @@ static int text_read(int fd, char **ret_text, size_t *ret_length)
 	ssize_t n;
 
 	if (fstat(fd, &st) < 0)
-		return -errno;
+		return errno ? -errno : -EIO; /* the analyzer does not know that there is one */
 	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)MANIFEST_MAX)
 		return -EBADMSG;
 	text = malloc((size_t)st.st_size + 1);
