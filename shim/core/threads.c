@@ -136,7 +136,8 @@ void upg_thread_leave(struct upg_thread *thread)
 	free(thread);
 }
 
-static void point_slow(struct upg_thread *thread)
+/* Not inline: its frame would be set up at each upg_point(). */
+static __attribute__((noinline)) void point_slow(struct upg_thread *thread)
 {
 	struct threads *threads = thread->threads;
 	uint64_t beat = 0;

@@ -24,19 +24,17 @@ static int add_to_conn(struct journal *journal, struct upg_conn *conn, size_t ty
 	return r;
 }
 
-int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,
-		const ProtobufCMessage *message)
+/* Not inline: its frame would be set up also while the journal is off. */
+static __attribute__((noinline)) int mark(struct journal *journal, struct upg_conn *conn, const char *type, enum upg_change change,
+					  const ProtobufCMessage *message)
 {
-	struct journal *journal = upg->journal;
-	const struct upg_type *known;
-	struct why why = { 0 };
+	const struct upg_type *known = application_type(journal->application, type);
+	struct why why;
 	size_t index;
 	int r;
 
-	/* Acquire: who finds the journal on finds the ways that were made before. */
-	if (!atomic_load_explicit(&journal->on, memory_order_acquire))
-		return 0;
-	known = application_type(journal->application, type);
+	/* Not all of it: this is done for each change. */
+	why.text[0] = 0;
 	if (!known || message->descriptor != known->descriptor)
 		return -EINVAL;
 	if (change != UPG_PUT && change != UPG_REMOVE)
@@ -52,4 +50,13 @@ int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum u
 	if (r < 0)
 		journal_fail(journal, "%s", why.text);
 	return 0;
+}
+
+int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,
+		const ProtobufCMessage *message)
+{
+	/* Acquire: who finds the journal on finds the ways that were made before. */
+	if (!atomic_load_explicit(&upg->journal->on, memory_order_acquire))
+		return 0;
+	return mark(upg->journal, conn, type, change, message);
 }
