@@ -107,7 +107,7 @@ struct upg_config {
 	int nudge_signal;
 	/* Optional. All registered threads are at update points. Return UPG_OK, UPG_NOT_YET or UPG_REFUSE. */
 	int (*on_prepare)(enum upg_level level, void *userdata);
-	/* Optional: what was prepared for is over, and this process goes on as if nothing had been: the roll was called off
+	/* Optional: what was prepared for is over, and this process goes on as if nothing had happened: the roll was called off
 	 * before it committed, or the state was saved to a file. The threads still stand. */
 	void (*on_abort)(void *userdata);
 	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
@@ -141,11 +141,11 @@ UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((fo
 UPG_API int upg_ready(struct upg *upg);
 
 /**
- * upg_progress() - A slow start gets on, with @text: "40 of 100 segments". While this process starts, the supervisor waits for it
- * anew with each word, another StartTimeout= long; loading a state file says so by itself. Within a roll's pause, from
- * upg_receive() to upg_ready(), it changes nothing, because clients wait. While this version serves on probation, it
- * excuses checks of health that have not succeeded yet. Thread-safe; at most one word in 100 ms is passed on, the others
- * are dropped.
+ * upg_progress() - Tell that a slow start gets on, with @text: "40 of 100 segments". While this process starts, each such message
+ * gives it another StartTimeout=; loading a state file tells its progress by itself. Within a roll's pause, from
+ * upg_receive() to upg_ready(), a message changes nothing, because clients wait. While this version serves on probation,
+ * it excuses checks of health that have not succeeded yet. Thread-safe; at most one message in 100 ms is passed on, the
+ * others are dropped.
  */
 UPG_API void upg_progress(struct upg *upg, const char *text);
 

@@ -46,7 +46,8 @@ static void reply_outcome(const struct request *request, struct answer *output, 
 	}
 }
 
-/* Before the lock is taken: it is the most work of all. Return: NULL for other requests, and when memory is out. */
+/* The item of a request that stores one. Made before the lock is taken, as copying the value is most of the work.
+ * Return: NULL for other requests, and when memory is out. */
 static struct item *item_of(const struct request *request, int64_t now)
 {
 	struct item *item;
@@ -238,7 +239,7 @@ void command_run(struct server *server, const struct request *request, struct co
 	break_on_request();
 	store_lock(&server->store, connection->conn, now);
 	execute(server, request, item, &connection->answer, now);
-	/* Before anybody else can see what was changed, it stands in the journal. */
+	/* A change stands in the journal before anybody else can see it. */
 	connection_done(connection, server, request->size);
 	store_unlock(&server->store);
 }

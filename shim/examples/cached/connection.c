@@ -61,7 +61,7 @@ void connection_done(struct connection *connection, struct server *server, size_
 	connection->answer.size = 0;
 }
 
-/* Drop what belongs to a rejected request. Return: whether input is left that does not. */
+/* Drop the input that belongs to a rejected request. Return: whether there is input behind it. */
 static bool swallow(struct connection *connection, struct server *server)
 {
 	struct conversation *now = &connection->now;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How a client is kept in step after a mistake: where the size of a data block is known, the block is dropped, so that data is
- * never taken for commands; after a block of the wrong size, the rest of its last line is. */
+ * never taken for commands. After a block of the wrong size the rest of its last line is dropped. */
 #include "shim/examples/cached/request.h"
 
 #include "shim/examples/cached/item.h"

@@ -72,7 +72,7 @@ void workers_stop(struct server *server);
  * Return: 0, or -errno; then @connection is still the caller's. */
 int worker_add(struct server *server, struct connection *connection);
 
-/** worker_revisit() - Each of its connections gets a turn: what they hold may be other than they remember. Context: as below. */
+/** worker_revisit() - Give each connection of the worker a turn: it may hold other bytes than it remembers. Context: as below. */
 void worker_revisit(struct worker *worker);
 
 /** worker_close() - Context: the worker's thread, or any while the worker stands at an update point. */

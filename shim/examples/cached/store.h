@@ -20,7 +20,7 @@ enum store_outcome {
 
 enum store_mode { STORE_SET, STORE_ADD, STORE_REPLACE, STORE_APPEND, STORE_PREPEND, STORE_CAS };
 
-/* What a listener is told of. Items that expire are not: everybody finds that out by himself. */
+/* What a listener is told of. It is not told of items that expire: every reader of the items finds that out by the time. */
 enum store_change {
 	STORE_ITEM_PUT,     /* new, or in the place of the one with its key, or with another expiry */
 	STORE_ITEM_REMOVED,

@@ -153,7 +153,7 @@ static void item_changed(struct server *server, struct upg_conn *conn, enum upg_
 	upg_changed(server->upg, conn, "cached.Item", change, &message.item.base);
 }
 
-/* The key is all that is wanted of it. */
+/* Of an item that is removed only the key counts. */
 static void item_removed(struct server *server, struct upg_conn *conn, const char *key, size_t key_size)
 {
 	union {
@@ -288,7 +288,7 @@ static struct connection *connection_find(struct server *server, uint64_t id)
 	return NULL;
 }
 
-/* Where the conversations of clients stand that the failed version had accepted, until on_conn() names their connections. */
+/* Conversations of clients that the failed version had accepted. They wait here until on_conn() names their connections. */
 static struct stranger {
 	struct stranger *next;
 	uint64_t id;
@@ -398,8 +398,8 @@ static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *
 	return connection_add(userdata, conn, tag, state);
 }
 
-/* The others are as they were when this process stopped, or, after a journal, where the failed version had brought them: each
- * may have something to do that no event will announce. */
+/* Connections that are not lost are as they were when this process stopped, or where the failed version had brought them by its
+ * journal. So each may have something to do that no event will announce. */
 static void on_resume(const int *lost, size_t n_lost, void *userdata)
 {
 	struct server *server = userdata;

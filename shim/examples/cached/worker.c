@@ -83,8 +83,8 @@ int worker_add(struct server *server, struct connection *connection)
 	connection->events = event.events;
 	pthread_mutex_lock(&worker->lock);
 	list_add(worker, connection);
-	/* One that came from another process may have requests in its input that no event will announce. It is the main thread
-	 * that adds here, but then no worker runs yet. */
+	/* A connection that came from another process may have requests in its input that no event will announce. The main thread
+	 * adds it here, but then no worker runs yet. */
 	if (connection_input(connection) || connection->now.quit)
 		pending_add(worker, connection);
 	if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, upg_conn_fd(connection->conn), &event) < 0) {
@@ -119,7 +119,7 @@ static int update_events(struct worker *worker, struct connection *connection)
 	return epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, upg_conn_fd(connection->conn), &event) < 0 ? -errno : 0;
 }
 
-/* Handle what there is, send what can be sent, and see to it that the connection is heard of again. Return: negative: close. */
+/* Handle what there is, send what can be sent, and wait for what the connection needs next. Return: negative: close it. */
 static int serve(struct worker *worker, struct connection *connection, int64_t now)
 {
 	int outcome = connection_handle(connection, worker->server, now);
@@ -141,7 +141,7 @@ static void handle_event(struct worker *worker, struct connection *connection, u
 {
 	int rc = 0;
 
-	/* One that is pending has its turn anyway, and must not receive more before it has handled what it has. */
+	/* A connection that is pending has its turn anyway, and must handle what it has before it receives more. */
 	if (connection->pending && !(events & (EPOLLERR | EPOLLHUP)))
 		return;
 	if (events & EPOLLERR)

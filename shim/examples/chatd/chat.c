@@ -241,7 +241,7 @@ int chat_rename_user(struct chat *chat, struct user *user, const char *name)
 	strncpy(user->name, name, NAME_BYTES);
 	if (tsearch(user, &chat->users_by_name, compare_names))
 		return 0;
-	/* The node that was freed above is the memory that this one takes. */
+	/* There is memory for this: the node of the old name was freed above. */
 	memcpy(user->name, before, sizeof before);
 	tsearch(user, &chat->users_by_name, compare_names);
 	return -ENOMEM;

@@ -72,7 +72,7 @@ void connection_drop(struct connection *connection)
 	connection->gone = true;
 	set_lagging(connection, false);
 	output_done(&connection->output);
-	/* Its thread's read() ends. Closing is that thread's business: nobody else knows when it is out of there. */
+	/* This ends the read() of the connection's thread. That thread closes: nobody else knows when it has left read(). */
 	shutdown(connection->fd, SHUT_RDWR);
 }
 
@@ -110,7 +110,7 @@ void connection_say(struct connection *connection, const char *fmt, ...)
 	line[size++] = '\n';
 	if (!output_put(&connection->output, line, (size_t)size))
 		connection_drop(connection);
-	/* While there is more before it, the socket has no room: the flusher sees to it. */
+	/* While something is queued before it, the socket has no room: the flusher sends it. */
 	else if (!connection->lagging || output_size(&connection->output) > OUTPUT_LIMIT)
 		connection_flush(connection);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A pointer is written as upg_ref() and read by upg_resolve(), in whichever order the objects come: a user's rooms are yet to come
- * when he does, and a room's members are there. */
+/* A pointer is written as upg_ref() and read by upg_resolve(), in whichever order the objects come. Users come before rooms: so a
+ * user's rooms are still to come when he is loaded, and a room's members are there already. */
 #include "shim/examples/chatd/records.h"
 
 #include "shim/examples/chatd/connection.h"
@@ -255,7 +255,7 @@ static void settle_authors(struct room *room)
 #endif
 }
 
-/* Whoever is in a room says so, and as many say so as there are. */
+/* Each member of a room has the room in his list, and there are as many members as entries in those lists. */
 static const char *check_members(const struct chat *chat)
 {
 	const struct room *room;

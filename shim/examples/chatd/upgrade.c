@@ -102,7 +102,7 @@ static bool contains(const int *fds, size_t n, int fd)
 	return false;
 }
 
-/* The threads of those that were lost still stand at their update points, as all do; they end when they go on. */
+/* The threads of lost connections stand at their update points, as all threads do. They end when they go on. */
 static void on_resume(const int *lost, size_t n_lost, void *userdata)
 {
 	struct server *server = userdata;
