@@ -62,11 +62,14 @@ static void replace(struct channel *channel, int fd)
 
 int channel_open(struct channel *channel, int fd, struct why *why)
 {
-	int r;
+	int r = fd_nonblock(fd, 1);
 
+	if (r < 0) {
+		fd_close(fd);
+		return why_errno(why, r, "the channel to the supervisor");
+	}
 	replace(channel, fd);
-	r = fd_nonblock(fd, 1);
-	return r < 0 ? why_errno(why, r, "the channel to the supervisor") : 0;
+	return 0;
 }
 
 void channel_close(struct channel *channel)

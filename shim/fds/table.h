@@ -59,8 +59,8 @@ void fd_table_done(struct fd_table *table);
 /** fd_table_put() - Register @fd. Return: 0; -EEXIST: the name with this tag, or the number, is taken; -EINVAL: the name is empty
  * or too long; -EBADF; -ENOMEM. */
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
-/** fd_table_put_conn() - Register @fd for @conn, unless it was claimed under this name and tag. @ret_claimed: whether it was.
- * Return: as fd_table_put(). */
+/** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it was claimed under this name and tag.
+ * @ret_claimed: whether it was. Return: as fd_table_put(); -EEXIST also if another connection buffers it. */
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
 /** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
