@@ -59,6 +59,7 @@ static inline void place_close(struct place *place)
 	char command[128];
 
 	registry_done(&place->registry);
+	graveyard_done(&place->graveyard);
 	loop_free(place->registry.host.site.loop);
 	snprintf(command, sizeof(command), "rm -rf %s", place->folder);
 	cr_assert_eq(system(command), 0);

@@ -340,14 +340,14 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		 struct why *why)
 {
 	struct fake_origin *fakes = container_of(origin, struct fake_origin, origin);
+	struct fake *fake;
 
 	if (fakes->refuses)
 		return why_set(why, -ENOENT, "version %s: no such file", version);
-	if (fakes->last)
-		fakes->last->at = NULL;
-	fake_watch(fake_new(unit->name, version), &fakes->last);
-	fakes->n_started++;
-	*ret_instance = &fakes->last->instance;
+	cr_assert_lt(fakes->n_started, FAKE_STARTED_MAX);
+	fake = fake_new(unit->name, version);
+	fake_watch(fake, &fakes->started[fakes->n_started++]);
+	*ret_instance = &fake->instance;
 	return 0;
 }
 

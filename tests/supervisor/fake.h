@@ -84,13 +84,16 @@ Upgraded__Wire__AppMessage__BodyCase fake_heard_last(const struct fake *fake);
 
 /* ---- where they come from ---- */
 
+#define FAKE_STARTED_MAX 64u
+
 struct fake_origin {
 	struct origin origin;
-	struct fake *last;      /* the latest that was started; NULL: it was freed */
+	struct fake *started[FAKE_STARTED_MAX]; /* in this order; NULL: it was freed */
 	unsigned n_started;
 	bool refuses;           /* nothing can be started */
 };
 
+/** fake_origin_init() - @origin must not move from here on. */
 void fake_origin_init(struct fake_origin *origin);
 
 /* ---- images without CRIU ---- */
