@@ -87,8 +87,10 @@ int member_start(struct member *member, int state_file_consume)
 	timer_disarm(&member->restart);
 	member->restarts = member->failures = 0;
 	r = spawn(member);
-	if (r < 0)
+	if (r < 0) {
+		set_state_file(member, -1);
 		member->state = MEMBER_FAILED;
+	}
 	return r;
 }
 
