@@ -35,6 +35,17 @@ static void on_start_deadline(struct timer *timer)
 	instance_kill(member->instance, SIGKILL);
 }
 
+/* The library ends a load that takes too long at TransferTimeout=, and says why: this is for a process that says nothing. */
+static void on_load_deadline(struct timer *timer)
+{
+	struct member *member = container_of(timer, struct member, deadline);
+	const struct instance *instance = member->instance;
+
+	why_set(&member->failure, 0, "version %s (pid %d) did not load the state file within %" PRIu64 " ms (TransferTimeout=)",
+		instance->version, instance->pid, member->service->unit->transfer_timeout_us / 1000);
+	instance_kill(member->instance, SIGKILL);
+}
+
 /* Every process that serves without a roll is started here. */
 static int spawn(struct member *member)
 {
@@ -134,8 +145,7 @@ static void send_state_file(struct member *member)
 	receive.from_file = true;
 	receive.limits = &limits;
 	receive.deadline_us = due;
-	/* The library ends a load that takes too long at @due, and says why: this deadline is for a process that says nothing. */
-	timer_arm(loop_of(member), &member->deadline, due + USEC_PER_SEC, on_start_deadline);
+	timer_arm(loop_of(member), &member->deadline, due + USEC_PER_SEC, on_load_deadline);
 	instance_send(member->instance, &message, &member->state_file, 1);
 }
 
