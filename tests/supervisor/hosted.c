@@ -285,22 +285,31 @@ void hosted_reap(void)
 		;
 }
 
-static void end_politely(void)
+static void obey(struct fake *fake)
 {
-	for (unsigned i = 0; i < hosted.origin.n_started; i++) {
-		struct fake *fake = hosted.origin.started[i];
+	if (!instance_is_alive(&fake->instance))
+		return;
+	if (fake->signal == SIGTERM)
+		fake_exit(fake, 0);
+	else if (fake_heard_last(fake) == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT)
+		fake_resumed(fake);
+}
 
-		if (fake && fake->signal == SIGTERM && instance_is_alive(&fake->instance))
-			fake_exit(fake, 0);
-	}
+static void do_as_told(void)
+{
+	hosted_reap();
+	for (unsigned i = 0; i < hosted.origin.n_started; i++)
+		if (hosted.origin.started[i])
+			obey(hosted.origin.started[i]);
+	if (fake_imaging.job)
+		fake_imaging_done(-5, CRIU_TARGET_RUNNING);
 }
 
 void hosted_end_all(void)
 {
 	service_end(hosted.web);
 	for (unsigned i = 0; i < 4096 && !service_is_idle(hosted.web); i++) {
-		hosted_reap();
-		end_politely();
+		do_as_told();
 		hosted_pass(STEP_US);
 		service_end(hosted.web);
 	}

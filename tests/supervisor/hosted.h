@@ -78,7 +78,8 @@ void hosted_turn(void);
 void hosted_pass(uint64_t us);
 /** hosted_reap() - Whoever was sent SIGKILL ends, until nobody is left. */
 void hosted_reap(void);
-/** hosted_end_all() - The daemon ends: asserts that the service comes to its end. Processes end as they are told. */
+/** hosted_end_all() - The daemon ends: asserts that the service comes to its end. Processes do as they are told; an image that is
+ * under way fails. */
 void hosted_end_all(void);
 
 /** hosted_doing() - What is under way, as somebody who asks for a stop is told; "": nothing. Asserts that a stop is refused. */
