@@ -422,5 +422,6 @@ const struct instance *roll_serving(const struct roll *roll)
 	case ROLL_NOBODY:
 		break;
 	}
-	return NULL;
+	/* New serves before it is lent, and when it was returned because the roll backward could not begin. */
+	return roll->record.state == ROLL_BACKWARD ? roll->new : NULL;
 }
