@@ -232,7 +232,11 @@ void service_end_bake_call(struct service *service, const struct roll_report *re
 	if (result->wire.lost_us)
 		snprintf(lost, sizeof(lost), "; what was written in the %.1f s since the commit is gone",
 			 (double)result->wire.lost_us / 1e6);
-	if (went_back)
+	if (went_back && service->bake_call.packs)
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_ERROR, .cause = result->cause.text, .roll = result },
+			       "%s: version %s did not become an image: it serves again%s", service->name, result->from, lost);
+	else if (went_back)
 		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
 			       "%s: version %s serves again%s", service->name, result->from, lost);
 	else
