@@ -37,7 +37,8 @@ void service_save_fail(struct service *service, const char *reason)
 	service_save_free(service);
 	service_answer(service, service->asker,
 		       &(struct answer){ .code = WIRE_EXIT_ERROR, .cause = reason, .next = "the file holds nothing of use" },
-		       "%s was not saved; it serves on", service->name);
+		       instance_is_alive(service_member(service)->instance) ? "%s was not saved; it serves on" : "%s was not saved",
+		       service->name);
 }
 
 static void on_deadline(struct timer *timer)
