@@ -25,6 +25,7 @@ struct service {
 	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
 	struct bake_call bake_call;
 	struct service_save *save;        /* under way; NULL: none */
+	unsigned overdue_saves;           /* given up, and this process has still to answer them */
 	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
 	struct plan_pauses pauses;
 	struct roll_report last;          /* of its rolls, if @has_last */

@@ -187,6 +187,7 @@ void service_roll_now(struct service *service, const struct roll_request *reques
 		return;
 	}
 	member->instance = NULL;
+	service->overdue_saves = 0;
 }
 
 void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker)

@@ -182,6 +182,7 @@ bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *messa
 void service_on_exit(struct member *member)
 {
 	service_save_fail(member->service, "it ended meanwhile");
+	member->service->overdue_saves = 0;
 	service_plan_end(member->service, "the process ended meanwhile");
 }
 
