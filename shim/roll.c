@@ -37,7 +37,7 @@ struct roll {
 static int send_quiesced(struct upg *upg, uint64_t since_us)
 {
 	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
 
 	quiesced.nanoseconds = (clock_now_us() - since_us) * 1000;
 	return channel_say(upg->channel, &message, &upg->why);
@@ -46,7 +46,7 @@ static int send_quiesced(struct upg *upg, uint64_t since_us)
 static void send_not_yet(struct upg *upg)
 {
 	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
 
 	channel_say(upg->channel, &message, &upg->why);
 }
@@ -54,7 +54,7 @@ static void send_not_yet(struct upg *upg)
 static void send_refused(struct upg *upg)
 {
 	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
 
 	refused.reason = upg->why.text;
 	refused.reader_gone = upg->state->reader_gone;
@@ -64,7 +64,7 @@ static void send_refused(struct upg *upg)
 /* @resumed->at_us is from before the first thread was let go, so that nothing this process answers is older. */
 static void send_resumed(struct upg *upg, Upgraded__Wire__Resumed *resumed)
 {
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = resumed);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = resumed);
 
 	channel_say(upg->channel, &message, &upg->why);
 }
@@ -195,7 +195,7 @@ static int stay_parked(struct roll *roll)
 static int park(struct roll *roll)
 {
 	Upgraded__Wire__Parked parked = UPGRADED__WIRE__PARKED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PARKED, .parked = &parked);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PARKED, .parked = &parked);
 	struct upg *upg = roll->upg;
 	int r;
 
@@ -256,7 +256,7 @@ static int await_outcome(struct roll *roll)
 static int hand_over(struct roll *roll, int state_fd)
 {
 	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
 	struct upg *upg = roll->upg;
 	int r;
@@ -290,7 +290,7 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 static int save_and_go_on(struct roll *roll, int state_fd)
 {
 	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
 	struct upg *upg = roll->upg;
 	int r = state_save(upg->state, state_fd, roll->prepare, &totals, &upg->why);

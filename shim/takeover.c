@@ -28,7 +28,7 @@ void takeover_done(struct takeover *takeover)
 void upg_refuse(struct upg *upg, const char *fmt, ...)
 {
 	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
 	char text[sizeof(upg->why.text)];
 	va_list args;
 
@@ -123,7 +123,7 @@ static void make_room_for_descriptors(const struct upg *upg)
 int upg_receive(struct upg *upg)
 {
 	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
-	Upgraded__Wire__AppMessage announce = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY, .standby = &standby);
+	Upgraded__Wire__AppMessage announce = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY, .standby = &standby);
 	Upgraded__Wire__AppMessage *message;
 	int r;
 
@@ -159,7 +159,7 @@ static int take_over(struct upg *upg)
 {
 	Upgraded__Wire__Committed committed = UPGRADED__WIRE__COMMITTED__INIT;
 	Upgraded__Wire__AppMessage message =
-		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_COMMITTED, .committed = &committed);
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_COMMITTED, .committed = &committed);
 	bool ours;
 
 	/* Whoever serves writes: from before the first moment in which it may. */
@@ -202,7 +202,7 @@ static int await_commit(struct upg *upg)
 static int send_ready(struct upg *upg)
 {
 	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
 	int r = channel_say(upg->channel, &message, &upg->why);
 
 	return r < 0 ? r : UPG_SERVE;
@@ -211,7 +211,7 @@ static int send_ready(struct upg *upg)
 static int ready_received(struct upg *upg)
 {
 	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
 	int r = state_check(upg->state, &upg->why);
 
 	if (r < 0)

@@ -38,7 +38,7 @@ static int send_hello(struct upg *upg)
 {
 	const struct upg_config *config = upg->config;
 	Upgraded__Wire__Hello hello = UPGRADED__WIRE__HELLO__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO, .hello = &hello);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO, .hello = &hello);
 	size_t n_types = config->n_types, n_edges = config->n_migrations;
 	Upgraded__Wire__Schema *schemas = calloc(n_types + 1, sizeof(*schemas));
 	Upgraded__Wire__Schema **schema_list = calloc(n_types + 1, sizeof(*schema_list));

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "wire/app.h"
 #include "wire/wire.h"
 
 #include <pthread.h>
@@ -14,12 +15,6 @@
 #include <stdint.h>
 
 struct why;
-
-#define APP_MESSAGE(kind, value)                                                                        \
-	{                                                                                                   \
-		.base = PROTOBUF_C_MESSAGE_INIT(&upgraded__wire__app_message__descriptor), .body_case = (kind), \
-		value                                                                                           \
-	}
 
 /* A message that may come at any time is answered where it is received, whatever is being waited for.
  * Return: true: this was one, and it is done with. */

@@ -24,7 +24,7 @@ bool progress_is_due(const struct progress *progress)
 void progress_tell(struct progress *progress, const char *text)
 {
 	Upgraded__Wire__StartProgress body = UPGRADED__WIRE__START_PROGRESS__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS, .start_progress = &body);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS, .start_progress = &body);
 	uint64_t last = atomic_load_explicit(&progress->told_us, memory_order_relaxed), now = clock_now_us();
 	char copy[TEXT_BYTES];
 

@@ -107,7 +107,7 @@ static uint64_t beat_if_complete(struct threads *threads)
 static void send_pong(struct threads *threads, uint64_t nonce)
 {
 	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
 
 	if (!nonce)
 		return;

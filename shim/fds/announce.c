@@ -51,7 +51,7 @@ static void forget_closed(struct fd_table *table, size_t n)
 static int post_closed(struct fd_table *table)
 {
 	Upgraded__Wire__Closed closed = UPGRADED__WIRE__CLOSED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED, .closed = &closed);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED, .closed = &closed);
 	Upgraded__Wire__FdInfo *infos[CLOSED_AT_ONCE];
 	size_t first = table->n_closed < CLOSED_AT_ONCE ? 0 : table->n_closed - CLOSED_AT_ONCE;
 	int r;
@@ -115,7 +115,7 @@ static void forget_fresh(struct fd_table *table, int fd)
 static int post_fresh(struct fd_table *table)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 	size_t n = atomic_load(&table->n_fresh), first = n < WIRE_FDS_MAX ? 0 : n - WIRE_FDS_MAX;
 	struct fd_batch batch;
 	int r;

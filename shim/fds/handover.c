@@ -29,7 +29,7 @@ int fds_tell_inventory(struct fd_table *table)
 {
 	Upgraded__Wire__Inventory inventory = UPGRADED__WIRE__INVENTORY__INIT;
 	Upgraded__Wire__AppMessage message =
-		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY, .inventory = &inventory);
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY, .inventory = &inventory);
 	uint32_t numbers[NUMBERS_AT_ONCE];
 	size_t at = 0;
 	int r;
@@ -58,7 +58,7 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
 static int send_batch(struct channel *channel, struct fd_batch *batch, bool last, uint64_t deadline_us, struct why *why)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 
 	fds.fds = batch->pointers;
 	fds.n_fds = batch->n;

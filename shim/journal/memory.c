@@ -238,7 +238,7 @@ void journal_end(struct journal *journal)
 void journal_tell(struct journal *journal)
 {
 	Upgraded__Wire__JournalFull full = UPGRADED__WIRE__JOURNAL_FULL__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL, .journal_full = &full);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL, .journal_full = &full);
 
 	if (!atomic_load_explicit(&journal->full_untold, memory_order_relaxed))
 		return;

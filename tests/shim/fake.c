@@ -94,7 +94,7 @@ const Upgraded__Wire__AppMessage *fake_take(struct fake *fake, Upgraded__Wire__A
 {
 	static uint8_t buffer[WIRE_MESSAGE_MAX];
 	struct pollfd poll_fd = { .fd = fake->fd, .events = POLLIN };
-	Upgraded__Wire__AppMessage wanted = APP_MESSAGE(kind, .hello = NULL);
+	Upgraded__Wire__AppMessage wanted = APP_BODY(kind, .hello = NULL);
 	ProtobufCMessage *message;
 	struct why why = { 0 };
 	int r;
@@ -253,7 +253,7 @@ void fake_prepare(struct fake *old, struct fake_roll *roll)
 {
 	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
 	Upgraded__Wire__AppMessage message =
-		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
 	Upgraded__Wire__Schema schema = UPGRADED__WIRE__SCHEMA__INIT, *targets = &schema;
 	int fds[] = { roll->word_fd, roll->state_out };
 	char name[] = "test.Note";
@@ -295,7 +295,7 @@ void fake_receive(struct fake *new, struct fake_roll *roll)
 {
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message =
-		APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	int fds[] = { roll->word_fd, roll->state_in };
 
 	receive.generation = roll->generation;
@@ -307,7 +307,7 @@ void fake_receive(struct fake *new, struct fake_roll *roll)
 static void give_batch(struct fake *to, Upgraded__Wire__FdInfo **infos, const int *numbers, size_t n, bool last)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 
 	fds.n_fds = n;
 	fds.fds = infos;

@@ -31,7 +31,7 @@ bool fake_hears_nothing(const struct fake *fake);
 
 void fake_say(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
 #define FAKE_SAY(fake, KIND, field, body)                                                                                \
-	fake_say(fake, &(const Upgraded__Wire__AppMessage)APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_##KIND, .field = body), \
+	fake_say(fake, &(const Upgraded__Wire__AppMessage)APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_##KIND, .field = body), \
 		 NULL, 0)
 #define FAKE_TAKE(fake, KIND) fake_take(fake, UPGRADED__WIRE__APP_MESSAGE__BODY_##KIND)
 void fake_say_abort(struct fake *fake);

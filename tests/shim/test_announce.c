@@ -64,7 +64,7 @@ static int open_one(uint64_t tag)
 static void fill(void)
 {
 	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
 
 	while (channel_post(&channel, &message, NULL, 0) == WIRE_OK)
 		;

@@ -60,7 +60,7 @@ static void teardown(void)
 static int post_pong(void)
 {
 	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PONG, .pong = &pong);
 
 	return channel_post(&channel, &message, NULL, 0);
 }
@@ -73,7 +73,7 @@ static void say(const Upgraded__Wire__AppMessage *message, const int *fds, size_
 static void say_ping(const int *fds, size_t n)
 {
 	Upgraded__Wire__Ping ping = UPGRADED__WIRE__PING__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
 
 	say(&message, fds, n);
 }
@@ -81,7 +81,7 @@ static void say_ping(const int *fds, size_t n)
 static void say_baked(const int *fds, size_t n)
 {
 	Upgraded__Wire__Baked baked = UPGRADED__WIRE__BAKED__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED, .baked = &baked);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED, .baked = &baked);
 
 	say(&message, fds, n);
 }
@@ -140,7 +140,7 @@ Test(shim_channel, a_post_to_nobody_says_so, .init = setup, .fini = teardown)
 Test(shim_channel, a_send_waits_until_its_deadline, .init = setup, .fini = teardown)
 {
 	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
 	uint64_t deadline_us = clock_now_us() + 20 * USEC_PER_MSEC;
 	struct why why = { 0 };
 

@@ -49,7 +49,7 @@ static int journal_open(size_t size_bytes)
 static void say_prepare(unsigned version)
 {
 	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
 	Upgraded__Wire__Schema schemas[2], *targets[] = { &schemas[0], &schemas[1] };
 	int fds[] = { roll.word_fd, roll.state_out };
 	char account[] = "test.Account", link[] = "test.Link";
@@ -72,7 +72,7 @@ static void say_prepare(unsigned version)
 static void say_receive(void)
 {
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	int fds[] = { roll.word_fd, roll.state_in, journal_fd };
 
 	receive.generation = roll.generation;
@@ -157,7 +157,7 @@ static void give_back(bool moved)
 {
 	for (size_t i = 0; i <= roll.n_held; i++) {
 		Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-		Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+		Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 		Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *infos = &info;
 
 		fds.fds = &infos;
@@ -182,7 +182,7 @@ static void give_back(bool moved)
 static void say_resume(bool moved)
 {
 	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
 
 	resume.journal = true;
 	fake_say(&old, &message, &journal_fd, 1);

@@ -368,7 +368,7 @@ Test(shim_transfer, refuses_fewer_descriptors_than_names, .init = setup, .fini =
 {
 	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *infos[] = { &info, &info };
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_MESSAGE(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 	char name[] = "thing";
 
 	info.name = name;

@@ -200,10 +200,10 @@ static void rolls_on(const char *lines, const char *criu, const char *left, cons
 	/* Accepts what bakes, and goes the other way. */
 	answer = ctl(0, "undo", "cached", "--bake=10ms");
 	cr_assert_str_eq(rig_text(answer, "roll.way_back"), "parked+image");
-	cr_assert_eq(state_of(old), 0);
-	cr_assert_eq(state_of(new), 0);
 	/* The daemon, the service, the load. */
 	stage_wait_processes(3);
+	cr_assert_eq(state_of(old), 0);
+	cr_assert_eq(state_of(new), 0);
 	must_be_as(&before);
 	stage_load_spotless();
 }
