@@ -47,7 +47,8 @@ static void look_obstacles(struct plan *plan)
 	spec.n_known = known_inodes(plan, known);
 	if (*plan->to_program)
 		spec.next_exe = plan->to_program;
-	obstacles_check(&spec, &plan->obstacles, &plan->obstacles_cause);
+	/* As a roll will look for them before it takes an image. */
+	(void)plan->site->imaging->find_obstacles(&spec, &plan->obstacles, &plan->obstacles_cause);
 	free(known);
 }
 
