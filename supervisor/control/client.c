@@ -9,9 +9,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+/* One whose result was sent is called once more, to be freed: an answer may come from anywhere. */
 static void client_watch(struct client *client)
 {
-	source_set(&client->source, EPOLLIN | (outbox_is_empty(&client->outbox) ? 0u : (uint32_t)EPOLLOUT));
+	bool writes = client->closing || !outbox_is_empty(&client->outbox);
+
+	source_set(&client->source, EPOLLIN | (writes ? (uint32_t)EPOLLOUT : 0u));
 }
 
 /* Never frees the client, as the caller may still be using it. That the peer is gone comes as EPOLLHUP. */
@@ -28,8 +31,8 @@ static void send_result(struct client *client, Upgraded__Wire__Result *result)
 
 	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT;
 	message.result = result;
-	client_send(client, &message);
 	client->closing = true;
+	client_send(client, &message);
 }
 
 static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *progress)
