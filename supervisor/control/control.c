@@ -20,9 +20,24 @@ struct control {
 	unsigned n_clients;
 };
 
+/* A client that connects and asks nothing must not keep others out: the one that has been silent longest makes room for another
+ * one. Return: NULL: all that are there have asked something, and wait. */
+static struct client *longest_silent(const struct control *control)
+{
+	struct client *silent = NULL;
+
+	for (struct client *client = control->clients; client; client = client->next) /* the newest first */
+		if (!client->asked)
+			silent = client;
+	return silent;
+}
+
+/* Where there is no room, those who connect wait in the socket's queue. */
 static void accept_again(struct control *control)
 {
-	source_set(&control->source, control->n_clients < CLIENTS_MAX ? (uint32_t)EPOLLIN : 0u);
+	bool has_room = control->n_clients < CLIENTS_MAX || longest_silent(control);
+
+	source_set(&control->source, has_room ? (uint32_t)EPOLLIN : 0u);
 }
 
 /* Frees @client. */
@@ -38,18 +53,18 @@ static void drop(struct control *control, struct client *client)
 	accept_again(control);
 }
 
-/* A client that connects and asks nothing must not keep others out: the one that has been silent longest makes room. */
-static void make_room(struct control *control)
+/* Return: false: there is none to be made. */
+static bool make_room(struct control *control)
 {
-	struct client *silent = NULL;
+	struct client *silent = longest_silent(control);
 
-	for (struct client *client = control->clients; client; client = client->next) /* the newest first */
-		if (!client->asked)
-			silent = client;
-	if (control->n_clients < CLIENTS_MAX || !silent)
-		return;
+	if (control->n_clients < CLIENTS_MAX)
+		return true;
+	if (!silent)
+		return false;
 	log_warning("control socket: %u connections; a silent one is closed", control->n_clients);
 	drop(control, silent);
+	return true;
 }
 
 /* The socket's mode keeps other users out already; this check is for a socket whose mode somebody has changed. */
@@ -69,10 +84,15 @@ static void on_gone(struct client *client)
 static void on_connection(struct source *source, uint32_t events)
 {
 	struct control *control = container_of(source, struct control, source);
-	int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct client *client;
+	int fd;
 
 	(void)events;
+	if (!make_room(control)) {
+		accept_again(control);
+		return;
+	}
+	fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
 	if (!may_ask(fd))
@@ -85,7 +105,6 @@ static void on_connection(struct source *source, uint32_t events)
 	client->next = control->clients;
 	control->clients = client;
 	control->n_clients++;
-	make_room(control);
 	accept_again(control);
 }
 
