@@ -101,7 +101,7 @@ static inline void asked_take(struct asked *asked, const Upgraded__Wire__Result 
 	asked_copy(asked->next, sizeof(asked->next), result->next);
 	asked_copy(asked->serving, sizeof(asked->serving), result->serving);
 	*asked->services = 0;
-	for (size_t i = 0; i < result->n_services; i++)
+	for (size_t i = 0; i < result->n_services && used < sizeof(asked->services); i++)
 		used += (size_t)snprintf(asked->services + used, sizeof(asked->services) - used, "%s%s %s", i ? ", " : "",
 					 result->services[i]->name, result->services[i]->state);
 	asked->n_images = result->n_images;

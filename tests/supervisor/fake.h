@@ -84,7 +84,7 @@ Upgraded__Wire__AppMessage__BodyCase fake_heard_last(const struct fake *fake);
 
 /* ---- where they come from ---- */
 
-#define FAKE_STARTED_MAX 64u
+#define FAKE_STARTED_MAX 128u
 
 struct fake_origin {
 	struct origin origin;
