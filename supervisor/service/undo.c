@@ -31,7 +31,6 @@ static void end_back(struct member *member, struct roll *back)
 	struct instance *new = roll_take_serving(back);
 	struct roll_report result = *roll_report(back);
 	struct why why = result.cause;
-	bool serves = !instance_is_over(new);
 
 	member->back = NULL;
 	roll_free(back);
@@ -40,8 +39,9 @@ static void end_back(struct member *member, struct roll *back)
 		roll_return_new(member->roll, new, &why);
 	else
 		roll_lose_new(member->roll, &why);
-	/* If the new version died meanwhile, the first roll goes its way back, and its end answers the caller. */
-	if (serves)
+	/* If the new version died meanwhile, or is ended since it is not well, the first roll goes its way back, and its end answers
+	 * the caller. */
+	if (member->roll && roll_is_baking(member->roll))
 		service_answer_roll(service, service->bake_call.asker, &result);
 }
 
@@ -83,6 +83,8 @@ void service_on_backward(struct roll *roll)
 		return;
 	snprintf(version, sizeof(version), "%s", options.version);
 	roll_return_new(roll, new, &why);
+	if (roll_is_sick(roll)) /* it is ended, or kept if there is no other way back: the end of the roll answers the caller */
+		return;
 	service_answer(service, service->bake_call.asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
 		       "%s: the roll back to %s was refused", service->name, version);
@@ -239,6 +241,10 @@ void service_end_bake_call(struct service *service, const struct roll_report *re
 	else if (went_back)
 		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
 			       "%s: version %s serves again%s", service->name, result->from, lost);
+	else if (result->outcome == ROLL_IS_DONE)
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = result->cause.text, .roll = result },
+			       "%s: version %s serves on: there was no way back from it", service->name, result->to);
 	else
 		service_answer(service, service->bake_call.asker,
 			       &(struct answer){ .code = WIRE_EXIT_WAY_BACK_FAILED, .cause = result->cause.text, .roll = result },
