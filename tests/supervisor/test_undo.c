@@ -647,14 +647,22 @@ static int dead_port(int *ret_fd)
 	return ntohs(address.sin_port);
 }
 
-/* v2 bakes, and a check of it fails. Return: what keeps the port. */
-static int bake_sick(void)
+/* A check of each version from v2 on fails. Return: what keeps the port. */
+static int fail_checks(void)
 {
 	char lines[128];
 	int fd;
 
 	snprintf(lines, sizeof(lines), "HealthTCP=127.0.0.1:%d\nHealthFailures=1\n", dead_port(&fd));
 	hosted_write(lines);
+	return fd;
+}
+
+/* v2 bakes, and is not well. Return: what keeps the port. */
+static int bake_sick(void)
+{
+	int fd = fail_checks();
+
 	hosted_bake();
 	hosted_pass(2 * USEC_PER_SEC);
 	cr_assert_str_eq(hosted_doing(), "backward");
@@ -721,4 +729,101 @@ Test(undo, of_a_version_that_is_not_well_is_under_way_already)
 	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another roll is under way (backward)");
 	assert_serving(&bob, started(1));
 	fd_close(fd);
+}
+
+/* v2 is not well, and bob wants it undone, before v1 is parked. Return: what keeps the port. */
+static int undo_sick(void)
+{
+	int fd = fail_checks();
+	struct fake *old = hosted_serve("v1"), *new = hosted_roll("v2");
+
+	hosted_lead(old, new, ROLL_IMAGE);
+	undo(&bob);
+	hosted_pass(2 * USEC_PER_SEC);
+	cr_assert_str_eq(hosted_doing(), "image");
+	return fd;
+}
+
+/* The roll backward has failed, and v2 is ended for the parked v1: this is what bob waits for. */
+static void comes_back_from_memory(void)
+{
+	assert_waits(&bob);
+	cr_assert_eq(started(1)->signal, SIGKILL);
+	hosted_reap();
+	fake_resumed(started(0));
+	assert_answer(&bob, WIRE_EXIT_DONE,
+		      "web: version v1 serves again; what was written in the 2.0 s since the commit is gone");
+	assert_serving(&bob, started(0));
+	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK, BACK_FROM_MEMORY);
+}
+
+Test(undo, of_a_version_that_is_not_well_ends_with_the_way_back_that_was_left)
+{
+	int fd = undo_sick();
+
+	fake_imaging_done(0, CRIU_TARGET_RUNNING);
+	cr_assert_str_eq(hosted_doing(), "backward");
+	fake_exit(started(2), 1 << 8);
+	comes_back_from_memory();
+	fd_close(fd);
+}
+
+Test(undo, of_a_version_that_is_not_well_ends_with_the_way_back_if_no_process_can_be_made)
+{
+	int fd = undo_sick();
+
+	hosted.origin.refuses = true;
+	fake_imaging_done(0, CRIU_TARGET_RUNNING);
+	comes_back_from_memory();
+	fd_close(fd);
+}
+
+Test(undo, of_a_version_that_is_not_well_is_refused_if_that_one_has_to_be_kept)
+{
+	int fd = undo_sick();
+
+	fake_imaging_done(-5, CRIU_TARGET_GONE);
+	fake_exit(started(0), SIGKILL);
+	fake_exit(started(2), 1 << 8);
+	assert_answer(&bob, WIRE_EXIT_REFUSED, "web: the roll to v1 was refused; nothing was touched");
+	assert_serving(&bob, started(1));
+	assert_waits(&ann);
+	fd_close(fd);
+}
+
+Test(undo, of_a_version_that_is_not_well_ends_with_the_bake_if_nothing_can_be_done)
+{
+	int fd = undo_sick();
+
+	hosted.origin.refuses = true;
+	fake_imaging_done(-5, CRIU_TARGET_GONE);
+	fake_exit(started(0), SIGKILL);
+	assert_status("baking", "v2");
+	hosted_pass(70 * USEC_PER_SEC);
+	assert_answer(&ann, WIRE_EXIT_DONE, "web: version v2 serves");
+	assert_answer(&bob, WIRE_EXIT_REFUSED, "web: version v2 serves on: there was no way back from it");
+	fd_close(fd);
+}
+
+/* ---- what the version that is left says besides ---- */
+
+Test(undo, hears_what_is_meant_for_the_roll_that_bakes)
+{
+	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
+	Upgraded__Wire__Closed closed = UPGRADED__WIRE__CLOSED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(HEARD(CLOSED), .closed = &closed);
+	struct status status;
+
+	bake_and_undo();
+	info.name = wire_text("socket");
+	info.tag = 2;
+	closed.n_fds = 1;
+	closed.fds = list;
+	service_status(hosted.web, &status);
+	cr_assert_eq(status.message.connections, 2);
+	status_done(&status);
+	fake_say(started(1), &message);
+	service_status(hosted.web, &status);
+	cr_assert_eq(status.message.connections, 1);
+	status_done(&status);
 }
