@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Clients of the control socket that wait for a service, and that go away while they do: over a real socket, with fake processes. */
+/* Clients of the control socket that wait for a service, and that go away while they do: over a real socket, with fake processes.
+ * */
 #include "supervisor/control/control.h"
 
 #include "tests/supervisor/hosted.h"
