@@ -166,9 +166,11 @@ BENCHES := $(patsubst tests/bench/%.c,$B/tests/%,$(wildcard tests/bench/bench_*.
 LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
 # Applications that the integration tests start, linked as users link theirs.
 ACTORS := $(patsubst tests/integration/apps/%.c,$B/tests/%,$(wildcard tests/integration/apps/*.c))
+# Services that speak the protocol by themselves, without the library.
+HOSTILE := $(patsubst tests/hostile/apps/%.c,$B/tests/%,$(wildcard tests/hostile/apps/*.c))
 # Groups of tests with real processes: each its own program, all on one stage.
-TEST_GROUPS := $(foreach group,integration ways-back,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS))
+TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 
@@ -480,6 +482,8 @@ $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/o
 	@mkdir -p $(@D)
 	$(Q)$(call link,normal) -o $@ $^ $(SHIM_LIBS)
 
+$(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
+	$(call objects,normal,tests/hostile/apps/$(name).c),base wire,$$(PACKAGE_LIBS)))
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)

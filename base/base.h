@@ -4,7 +4,9 @@
 
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/closer.h"
 #include "base/fd.h"
+#include "base/fd_ref.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/why.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/child.h"
+#include "base/closer.h"
 #include "base/fd.h"
 #include "base/spawn.h"
 #include "base/why.h"
@@ -115,7 +116,9 @@ int child_spawn(struct loop *loop, struct child *child, const struct child_spec 
 	r = child_refuse_busy(child, why);
 	if (r < 0)
 		return r;
+	closer_hold();
 	r = spawn_process(spec, &pid, why);
+	closer_release();
 	if (r < 0)
 		return r;
 	r = child_open(pid, &pidfd, why);

@@ -2,6 +2,7 @@
 #include "base/fd.h"
 #include "base/clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -78,12 +79,36 @@ int fd_nonblock(int fd, int on)
 
 int fd_inode(int fd, unsigned long long *ret_inode)
 {
+	struct statx st;
+
+	/* What the kernel knows by itself: whoever serves the file system of a file that somebody sent us may not answer. */
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
+		return -errno;
+	*ret_inode = st.stx_ino;
+	return 0;
+}
+
+static size_t count_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	size_t n = 0;
+
+	if (!dir)
+		return 0;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n > 3 ? n - 3 : 0; /* ".", "..", and the folder itself */
+}
+
+size_t fd_count(void)
+{
 	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	*ret_inode = st.st_ino;
-	return 0;
+	/* Since Linux 6.2 the folder's size is the number of its entries. */
+	if (stat("/proc/self/fd", &st) == 0 && st.st_size > 0)
+		return (size_t)st.st_size;
+	return count_entries("/proc/self/fd");
 }
 
 static void start_note(void)
@@ -97,6 +122,13 @@ size_t fd_limit_at_start(void)
 {
 	pthread_once(&start_once, start_note);
 	return (size_t)start_soft;
+}
+
+size_t fd_limit(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur : 1024;
 }
 
 size_t fd_raise_limit(void)

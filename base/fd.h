@@ -13,8 +13,14 @@ void fd_close_all(int *fds, size_t n);
 /** fd_nonblock() - Set or clear O_NONBLOCK on the open file description. Return: 0 or -errno. */
 int fd_nonblock(int fd, int on);
 
-/** fd_inode() - Get the inode number, which identifies a socket or a pipe. Return: 0 or -errno. */
+/** fd_inode() - Get the inode number, which identifies a socket or a pipe. Never waits for a file system. Return: 0 or -errno. */
 int fd_inode(int fd, unsigned long long *ret_inode);
+
+/** fd_limit() - How many descriptors this process may have open: RLIMIT_NOFILE's soft limit. */
+size_t fd_limit(void);
+
+/** fd_count() - How many descriptors this process has open. */
+size_t fd_count(void);
 
 /** fd_raise_limit() - Raise RLIMIT_NOFILE's soft limit to the hard one. Return: the soft limit now in force. */
 size_t fd_raise_limit(void);

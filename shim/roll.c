@@ -332,6 +332,12 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		send_refused(upg);
 		return r;
 	}
+	/* It was long over when we came to read it. Nobody waits for an answer, and one would be taken for that to another
+	 * question. */
+	if (since_us > prepare->commit_deadline_us) {
+		commit_unmap(&roll.word);
+		return UPG_OK;
+	}
 	r = quiesce(upg, prepare);
 	if (r != UPG_OK) {
 		commit_unmap(&roll.word);

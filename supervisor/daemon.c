@@ -24,6 +24,7 @@
 
 #define IMAGES_GC_US (3600 * USEC_PER_SEC)
 #define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
+#define CLOSE_US USEC_PER_SEC /* what services left to be closed, at the end */
 
 struct supervisor {
 	struct registry registry;
@@ -182,6 +183,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 		r = make_places(supervisor, config, why);
 	if (r == 0)
 		r = watch_signals(supervisor, why);
+	if (r == 0 && (r = closer_start()) < 0)
+		r = why_errno(why, r, "a thread that closes descriptors");
 	if (r < 0)
 		return r;
 	if (conntable_new(&registry->host.site.conntable, &detail) < 0)
@@ -213,6 +216,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 static void end(struct supervisor *supervisor)
 {
 	struct registry *registry = &supervisor->registry;
+	size_t left;
 
 	control_close(supervisor->control);
 	probe_done(&supervisor->probe);
@@ -233,6 +237,9 @@ static void end(struct supervisor *supervisor)
 	free(supervisor->images_root);
 	if (registry->host.site.loop)
 		loop_free(registry->host.site.loop);
+	left = closer_stop(clock_now_us() + CLOSE_US);
+	if (left)
+		log_warning("%zu descriptors of services are not closed yet; the kernel closes them", left);
 }
 
 int daemon_run(const struct daemon_config *config, struct why *why)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/wire.h"
 
+#include "base/closer.h"
 #include "base/fd.h"
 #include "base/why.h"
 
@@ -30,7 +31,7 @@ int wire_fds_claim(struct wire_fds *fds, size_t i)
 
 void wire_fds_close(struct wire_fds *fds)
 {
-	fd_close_all(fds->fd, fds->n);
+	fd_give_up_all(fds->fd, fds->n);
 	fds->n = 0;
 }
 
@@ -108,7 +109,7 @@ static void collect_fds(struct msghdr *header, struct wire_fds *fds)
 			if (fds->n < WIRE_FDS_MAX)
 				fds->fd[fds->n++] = fd;
 			else
-				fd_close(fd);
+				fd_give_up(fd);
 		}
 	}
 }

@@ -14,6 +14,7 @@ struct why;
 #define WIRE_PROTOCOL 1u
 #define WIRE_MESSAGE_MAX (64u * 1024u) /* bytes of one message */
 #define WIRE_FDS_MAX 253u              /* SCM_MAX_FD */
+#define WIRE_FD_NAME_MAX 64u           /* bytes of a descriptor's name */
 #define WIRE_FD_ENV "UPGRADE_FD"       /* the application's end of its channel: a number */
 
 /** wire_text() - Lend a text to a message that is only sent: protobuf-c's fields are not const. NULL becomes "". Such a message
@@ -52,7 +53,7 @@ struct wire_fds {
 
 /** wire_fds_claim() - Take one descriptor out. Return: the fd, owned by the caller, or -1 if there is none at @i. */
 int wire_fds_claim(struct wire_fds *fds, size_t i);
-/** wire_fds_close() - Close what nobody claimed. */
+/** wire_fds_close() - Give up what nobody claimed (base/closer.h). */
 void wire_fds_close(struct wire_fds *fds);
 
 /** wire_send() - Pack and send @message with @n borrowed descriptors. Non-blocking sockets give WIRE_AGAIN.

@@ -11,6 +11,7 @@
 #include "shim/core/upg.h"
 #include "shim/fds/handover.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -77,66 +78,101 @@ static void tell_closed(struct fd_table *table)
 
 /* ---- openings; lock held ---- */
 
-/* @fd is registered. */
-static void queue_fresh(struct fd_table *table, int fd)
+/* Where memory or descriptors are out, this connection ends with this process. */
+static void queue_fresh(struct fd_table *table, struct fd_entry *entry)
 {
 	size_t n = atomic_load(&table->n_fresh);
+	int fd;
 
 	if (n == table->cap_fresh) {
 		size_t cap = n ? n * 2 : 16;
-		int *fresh = realloc(table->fresh, cap * sizeof(*fresh));
+		struct fresh_fd *fresh = realloc(table->fresh, cap * sizeof(*fresh));
 
-		/* Out of memory: without a duplicate this connection ends with this process. */
 		if (!fresh)
 			return;
 		table->fresh = fresh;
 		table->cap_fresh = cap;
 	}
-	table->fresh[n] = fd;
-	table->by_fd[fd]->fresh = true;
+	fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	table->fresh[n] = (struct fresh_fd){ .entry = entry, .fd = fd };
+	entry->fresh = true;
 	atomic_store(&table->n_fresh, n + 1);
 }
 
-/* @fd closes before the supervisor has heard of it. */
-static void forget_fresh(struct fd_table *table, int fd)
+/* It closes before the supervisor has heard of it. */
+static void forget_fresh(struct fd_table *table, const struct fd_entry *entry)
 {
 	size_t n = atomic_load(&table->n_fresh);
 
 	for (size_t i = 0; i < n; i++) {
-		if (table->fresh[i] != fd)
+		if (table->fresh[i].entry != entry)
 			continue;
+		fd_close(table->fresh[i].fd);
 		table->fresh[i] = table->fresh[n - 1];
 		atomic_store(&table->n_fresh, n - 1);
 		return;
 	}
 }
 
-/* Post as much as fits into one message. Return: WIRE_OK: it is told, or nobody is there to hear it; else as channel_post(). */
-static int post_fresh(struct fd_table *table)
+/* Forget all but the first @n. */
+static void drop_fresh(struct fd_table *table, size_t n)
+{
+	for (size_t i = n; i < atomic_load(&table->n_fresh); i++) {
+		table->fresh[i].entry->fresh = false;
+		fd_close(table->fresh[i].fd);
+	}
+	atomic_store(&table->n_fresh, n);
+}
+
+static int post_batch(struct fd_table *table, struct fd_batch *batch)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+
+	fds.n_fds = batch->n;
+	fds.fds = batch->pointers;
+	fds.last = true;
+	return channel_post(table->channel, &message, batch->numbers, batch->n);
+}
+
+/* Post as much as fits into one message. Return: WIRE_OK: it is told, or nobody is there to hear it; else as channel_post(). */
+static int post_fresh(struct fd_table *table)
+{
 	size_t n = atomic_load(&table->n_fresh), first = n < WIRE_FDS_MAX ? 0 : n - WIRE_FDS_MAX;
 	struct fd_batch batch;
 	int r;
 
 	batch.n = 0;
-	for (size_t i = first; i < n; i++)
-		fd_batch_add(&batch, table->by_fd[table->fresh[i]]);
-	fds.n_fds = batch.n;
-	fds.fds = batch.pointers;
-	fds.last = true;
-	r = channel_post(table->channel, &message, batch.numbers, batch.n);
+	for (size_t i = first; i < n; i++) {
+		fd_batch_add(&batch, table->fresh[i].entry);
+		batch.numbers[batch.n - 1] = table->fresh[i].fd;
+	}
+	r = post_batch(table, &batch);
 	if (r != WIRE_OK && r != WIRE_CLOSED)
 		return r;
-	for (size_t i = first; i < n; i++) {
-		struct fd_entry *entry = table->by_fd[table->fresh[i]];
-
-		entry->fresh = false;
-		entry->custody = r == WIRE_OK;
-	}
-	atomic_store(&table->n_fresh, first);
+	for (size_t i = first; i < n; i++)
+		table->fresh[i].entry->custody = r == WIRE_OK;
+	drop_fresh(table, first);
 	return WIRE_OK;
+}
+
+/* Tell of one at once, if nothing waits. Its number is still its own: the application has just registered it. */
+static void tell_fresh(struct fd_table *table, struct fd_entry *entry)
+{
+	struct fd_batch batch;
+	int r = WIRE_AGAIN;
+
+	if (!table->n_closed && !atomic_load(&table->n_fresh)) {
+		batch.n = 0;
+		fd_batch_add(&batch, entry);
+		r = post_batch(table, &batch);
+	}
+	if (r == WIRE_OK)
+		entry->custody = true;
+	else if (r != WIRE_CLOSED)
+		queue_fresh(table, entry);
 }
 
 static void tell_all(struct fd_table *table)
@@ -169,8 +205,8 @@ void fd_table_announce(struct fd_table *table, int fd)
 	pthread_mutex_lock(&table->lock);
 	/* Once more, under the lock: the bake may have ended meanwhile. */
 	if (atomic_load(&table->announces)) {
-		queue_fresh(table, fd);
 		tell_all(table);
+		tell_fresh(table, table->by_fd[fd]);
 		await_told(table);
 	}
 	pthread_mutex_unlock(&table->lock);
@@ -188,8 +224,8 @@ void fd_table_end_custody(struct fd_table *table)
 	pthread_mutex_lock(&table->lock);
 	for (size_t i = 0; i < table->n_by_fd; i++)
 		if (table->by_fd[i])
-			table->by_fd[i]->custody = table->by_fd[i]->fresh = false;
-	atomic_store(&table->n_fresh, 0);
+			table->by_fd[i]->custody = false;
+	drop_fresh(table, 0);
 	forget_closed(table, 0);
 	pthread_mutex_unlock(&table->lock);
 }
@@ -210,7 +246,7 @@ static void forget(struct fd_table *table, struct fd_entry *entry)
 {
 	fd_table_take_out(table, entry);
 	if (entry->fresh)
-		forget_fresh(table, entry->fd);
+		forget_fresh(table, entry);
 	/* Only where a duplicate exists: a shutdown with unread input would otherwise turn close's RST into a FIN. */
 	if (entry->custody) {
 		shut_down(entry->fd);

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define FIRST_BUCKETS 64u
-#define NAME_MAX_BYTES 64u
 
 /* FNV-1a; the table needs a spread, not strength: names and tags are the application's own. */
 static size_t hash_of(const char *name, uint64_t tag)
@@ -55,6 +54,8 @@ void fd_table_done(struct fd_table *table)
 	for (size_t i = 0; i < table->n_closed; i++)
 		free(table->closed[i].name);
 	free(table->closed);
+	for (size_t i = 0; i < atomic_load(&table->n_fresh); i++)
+		fd_close(table->fresh[i].fd);
 	free(table->fresh);
 	free(table->spent);
 	free(table->buckets);
@@ -154,7 +155,7 @@ static int check(int fd, const char *name)
 {
 	if (fd < 0)
 		return -EBADF;
-	return *name && strlen(name) <= NAME_MAX_BYTES ? 0 : -EINVAL;
+	return *name && strlen(name) <= WIRE_FD_NAME_MAX ? 0 : -EINVAL;
 }
 
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody)

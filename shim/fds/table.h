@@ -41,8 +41,11 @@ struct fd_table {
 	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;
 	size_t n_closed, cap_closed;
-	/* announce.c: numbers of which it is to have duplicates, likewise. */
-	int *fresh;
+	/* announce.c: what it is to have duplicates of, likewise. */
+	struct fresh_fd {
+		struct fd_entry *entry;
+		int fd; /* a duplicate, owned: the number may be another descriptor's before it is sent */
+	} *fresh;
 	size_t cap_fresh;
 	atomic_size_t n_fresh;
 	/* Numbers of lost sockets that the application closed while its threads stood. */

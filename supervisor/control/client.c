@@ -20,7 +20,7 @@ static void client_watch(struct client *client)
 /* Never frees the client, as the caller may still be using it. That the peer is gone comes as EPOLLHUP. */
 static void client_send(struct client *client, const Upgraded__Wire__ControlMessage *message)
 {
-	if (outbox_send(&client->outbox, client->fd, &message->base, NULL, 0, NULL) < 0)
+	if (outbox_send(&client->outbox, client->fd, &(struct outbox_message){ .message = &message->base }, NULL) < 0)
 		shutdown(client->fd, SHUT_RDWR);
 	client_watch(client);
 }
@@ -132,7 +132,7 @@ struct client *client_free(struct client *client)
 		client->errand->free(client->errand);
 	source_del(&client->source);
 	outbox_clear(&client->outbox);
-	fd_close(client->fd);
+	fd_give_up(client->fd); /* with what lies in there and was not heard */
 	free(client);
 	return NULL;
 }

@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define CLIENTS_MAX 64u
+#define PAUSE_US (100 * USEC_PER_MSEC)
 
 struct control {
 	struct registry *registry;
@@ -18,6 +20,8 @@ struct control {
 	struct source source;
 	struct client *clients;
 	unsigned n_clients;
+	struct timer pause; /* until then nobody is accepted */
+	bool is_short;      /* the last try found no descriptor for whoever connects; told once */
 };
 
 /* A client that connects and asks nothing must not keep others out: the one that has been silent longest makes room for another
@@ -37,7 +41,28 @@ static void accept_again(struct control *control)
 {
 	bool has_room = control->n_clients < CLIENTS_MAX || longest_silent(control);
 
-	source_set(&control->source, has_room ? (uint32_t)EPOLLIN : 0u);
+	source_set(&control->source, has_room && !control->pause.loop ? (uint32_t)EPOLLIN : 0u);
+}
+
+static void on_pause_over(struct timer *timer)
+{
+	accept_again(container_of(timer, struct control, pause));
+}
+
+/* Who connects waits in the queue of the socket meanwhile; epoll would tell of it again at once, and again. */
+static void accept_later(struct control *control, int error)
+{
+	if (!control->is_short)
+		log_warning("control socket: %s; who connects waits until there is room (LimitNOFILE= of upgraded)",
+			    strerror(error));
+	control->is_short = true;
+	timer_arm(control->registry->host.site.loop, &control->pause, clock_now_us() + PAUSE_US, on_pause_over);
+	accept_again(control);
+}
+
+static bool is_gone(int error)
+{
+	return error == EAGAIN || error == EINTR || error == ECONNABORTED;
 }
 
 /* Frees @client. */
@@ -93,8 +118,12 @@ static void on_connection(struct source *source, uint32_t events)
 		return;
 	}
 	fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		if (!is_gone(errno))
+			accept_later(control, errno);
 		return;
+	}
+	control->is_short = false;
 	if (!may_ask(fd))
 		fd = fd_close(fd);
 	if (fd < 0 || client_new(control->registry, fd, on_gone, &client) < 0) {
@@ -138,6 +167,7 @@ struct control *control_close(struct control *control)
 		return NULL;
 	while (control->clients)
 		drop(control, control->clients);
+	timer_disarm(&control->pause);
 	source_del(&control->source);
 	fd_close(control->fd);
 	free(control);

@@ -15,6 +15,8 @@
 #define NOTE_MAX 64u
 #define NOTE_US USEC_PER_MSEC
 
+/* ---- room ---- */
+
 static int custody_reserve(struct custody *custody, size_t more)
 {
 	size_t cap = custody->cap ? custody->cap : 64;
@@ -32,35 +34,88 @@ static int custody_reserve(struct custody *custody, size_t more)
 	return 0;
 }
 
-int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
+/* ---- how much may be taken ---- */
+
+/* Of the limit on our descriptors. A small limit is not all reserve. */
+static size_t reserve_of(size_t limit)
+{
+	return limit / 4 < CUSTODY_RESERVE ? limit / 4 : CUSTODY_RESERVE;
+}
+
+/* @more are open already, as they came with the message. */
+static int check_room(const struct custody *custody, size_t more, struct why *why)
+{
+	size_t n = custody->n + more, limit = fd_limit(), used = fd_count() + reserve_of(limit);
+
+	if (custody->most && n > custody->most)
+		return why_set(why, -EMFILE, "it hands over more descriptors (%zu) than it may have open (%zu)", n, custody->most);
+	if (used > limit || n / 2 > limit - used)
+		return why_set(why, -EMFILE,
+			       "it hands over %zu descriptors, and there is no room for that many beside what other services need "
+			       "(raise LimitNOFILE= of upgraded, which is %zu)", n, limit);
+	return 0;
+}
+
+static int check_message(const Upgraded__Wire__Fds *message, const struct wire_fds *fds, struct why *why)
 {
 	if (message->n_fds != fds->n)
 		return why_set(why, -EPROTO, "%zu descriptors are named, %zu came", message->n_fds, fds->n);
-	if (custody_reserve(custody, fds->n) < 0)
-		return why_errno(why, -ENOMEM, "descriptors");
-	for (size_t i = 0; i < fds->n; i++) {
-		struct custody_entry *entry = &custody->entries[custody->n];
-
-		*entry = (struct custody_entry){ .name = strdup(message->fds[i]->name), .tag = message->fds[i]->tag };
-		if (!entry->name)
-			return why_errno(why, -ENOMEM, "descriptors");
-		entry->fd = wire_fds_claim(fds, i);
-		entry->is_tcp = conn_identify(entry->fd, &entry->id) == 0;
-		custody->n++;
-	}
+	for (size_t i = 0; i < message->n_fds; i++)
+		if (strlen(message->fds[i]->name) > WIRE_FD_NAME_MAX)
+			return why_set(why, -EPROTO, "the name of a descriptor is longer than %u bytes", WIRE_FD_NAME_MAX);
 	return 0;
+}
+
+/* ---- in ---- */
+
+static int take_one(struct custody *custody, const Upgraded__Wire__FdInfo *info, int fd_consume)
+{
+	struct custody_entry *entry = &custody->entries[custody->n];
+
+	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag, .ref = fd_ref_new_foreign(fd_consume) };
+	if (!entry->name || !entry->ref) {
+		free(entry->name);
+		fd_ref_drop(entry->ref);
+		return -ENOMEM;
+	}
+	entry->is_tcp = conn_identify(entry->ref->fd, &entry->id) == 0;
+	custody->n++;
+	return 0;
+}
+
+int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
+{
+	int r = check_message(message, fds, why);
+
+	if (r == 0)
+		r = check_room(custody, fds->n, why);
+	if (r == 0 && custody_reserve(custody, fds->n) < 0)
+		r = why_errno(why, -ENOMEM, "descriptors");
+	for (size_t i = 0; r == 0 && i < fds->n; i++)
+		if (take_one(custody, message->fds[i], wire_fds_claim(fds, i)) < 0)
+			r = why_errno(why, -ENOMEM, "descriptors");
+	return r;
+}
+
+/* ---- out ---- */
+
+/* The peer gets a RST now, whoever else may still hold the connection; closing it comes later. */
+static void reset_now(int fd)
+{
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	(void)connect(fd, &nobody, sizeof(nobody));
 }
 
 void custody_drop_at(struct custody *custody, size_t i, bool reset)
 {
 	struct custody_entry *entry = &custody->entries[i];
 
-	if (reset) {
-		struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-
-		setsockopt(entry->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	}
-	fd_close(entry->fd);
+	if (reset && entry->is_tcp)
+		reset_now(entry->ref->fd);
+	fd_ref_drop(entry->ref);
 	free(entry->name);
 	*entry = custody->entries[--custody->n];
 }
@@ -88,7 +143,7 @@ void custody_clear(struct custody *custody)
 	while (custody->n)
 		custody_drop_at(custody, custody->n - 1, custody->entries[custody->n - 1].given_up);
 	free(custody->entries);
-	*custody = (struct custody){ .entries = NULL };
+	*custody = (struct custody){ .most = custody->most };
 }
 
 static struct conn_id *ids_of(const struct custody *custody, size_t *ret_n)
@@ -114,7 +169,7 @@ static bool learn_interfaces(struct custody *custody, const struct conn_sample *
 
 		if (!conn || conn->present || entry->id.addresses.idiag_if)
 			continue;
-		entry->id.addresses.idiag_if = conn_bound_interface(entry->fd);
+		entry->id.addresses.idiag_if = conn_bound_interface(entry->ref->fd);
 		learned |= entry->id.addresses.idiag_if != 0;
 	}
 	return learned;

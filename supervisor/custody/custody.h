@@ -2,6 +2,7 @@
 /* The duplicates of a service's descriptors that the supervisor keeps while a roll may still go back. */
 #pragma once
 
+#include "base/fd_ref.h"
 #include "supervisor/custody/conntable.h"
 #include "wire/wire.h"
 
@@ -14,7 +15,7 @@ struct why;
 struct custody_entry {
 	char *name;
 	uint64_t tag;
-	int fd;
+	struct fd_ref *ref; /* custody is one owner; a message that waits to be sent may be another */
 	struct conn_id id;
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 	bool since_commit; /* the new version opened it: the old one never knew it */
@@ -26,18 +27,24 @@ struct custody_entry {
 struct custody {
 	struct custody_entry *entries;
 	size_t n, cap;
+	size_t most;  /* so many descriptors a process of the service may have open; 0: not known */
 	size_t noted; /* where custody_note_moved() goes on */
 };
 
-/** custody_take() - Take the descriptors of one Fds message out of @fds. Return: 0; -EPROTO if names and descriptors do
- * not match in number; -ENOMEM. What was taken stays taken. */
+/* What custody leaves free of the supervisor's descriptors, for whatever else there is to do: two full messages and a little more.
+ * Of what is free beside that, one custody takes two thirds at most, so that the next service finds room, too. */
+#define CUSTODY_RESERVE 512u
+
+/** custody_take() - Take the descriptors of one Fds message out of @fds. Return: 0; -EPROTO if names and descriptors do not match
+ * in number, or a name is too long; -EMFILE if there are more than the process may have, or than there is room for; -ENOMEM. What
+ * was taken stays taken. */
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
 
 /** custody_drop() - Close the duplicate that has this name and tag, as the application closed its own. */
 void custody_drop(struct custody *custody, const char *name, uint64_t tag);
 
-/** custody_drop_at() - Close one duplicate. With @reset its peer gets a RST, provided nobody else holds the connection. Moves the
- * last entry to @i. */
+/** custody_drop_at() - Close one duplicate. With @reset the peer of a connection gets a RST at once, whoever else holds it. Moves
+ * the last entry to @i. */
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
 
 /** custody_reset_given_up() - Close those that are given up, with a RST. */

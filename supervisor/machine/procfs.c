@@ -38,6 +38,20 @@ int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes)
 	return -ENODATA;
 }
 
+size_t procfs_open_files(pid_t pid)
+{
+	static const char name[] = "\nMax open files ";
+	char path[64], text[4096];
+	const char *line;
+	size_t soft;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
+	if (procfs_read(path, text, sizeof(text)) <= 0)
+		return 0;
+	line = strstr(text, name);
+	return line && sscanf(line + sizeof(name) - 1, "%zu", &soft) == 1 ? soft : 0;
+}
+
 char procfs_state(pid_t pid)
 {
 	char path[64], text[512];

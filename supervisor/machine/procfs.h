@@ -12,5 +12,8 @@ ssize_t procfs_read(const char *path, char *buf, size_t size);
 /** procfs_bytes() - Find a line "NAME:   1234 kB" and read its value. Return: 0; -ENODATA: there is no such line. */
 int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes);
 
+/** procfs_open_files() - How many descriptors a process may have open now. Return: 0 if there is no such process, or no limit. */
+size_t procfs_open_files(pid_t pid);
+
 /** procfs_state() - Look up the state of a process: 'R', 'S', 'Z', ... Return: 0 if there is no such process. */
 char procfs_state(pid_t pid);

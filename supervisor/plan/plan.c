@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/plan/plan.h"
 
+#include "supervisor/machine/procfs.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,7 +10,7 @@
 #include <string.h>
 
 #define INVENTORY_US (2 * USEC_PER_SEC)
-#define REGISTERED_MAX (1u << 20) /* what it says is not believed beyond this */
+#define REGISTERED_MAX (1u << 20) /* what it says is not believed beyond this, or beyond what it may have open */
 
 void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, uint64_t records)
 {
@@ -57,9 +59,12 @@ static void ask_inventory(struct plan *plan)
 
 static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
 {
+	size_t most = procfs_open_files(plan->running->pid);
 	uint32_t *more = NULL;
 
-	if (plan->n_registered + inventory->n_fds <= REGISTERED_MAX)
+	if (!most || most > REGISTERED_MAX)
+		most = REGISTERED_MAX;
+	if (plan->n_registered + inventory->n_fds <= most)
 		more = reallocarray(plan->registered, plan->n_registered + inventory->n_fds + 1, sizeof(*more));
 	if (more) {
 		if (inventory->n_fds) /* otherwise there is no array */

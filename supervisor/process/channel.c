@@ -7,8 +7,18 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+/* Bounds of one turn: a process that talks without end must not hold the loop. */
 #define DATAGRAMS_A_TURN 64u
-#define LAST_WORDS_MAX 4096u /* more than a socket holds */
+#define TURN_US (2 * USEC_PER_MSEC)
+/* Of what a process said before its end: more than a socket holds. A child of it may go on speaking. */
+#define LAST_WORDS_MAX 1024u
+#define LAST_WORDS_US (100 * USEC_PER_MSEC)
+/* Who sends descriptors that nobody wants is not heard while so many wait to be closed. */
+#define WASTE_MAX 256u
+#define WASTE_US (5 * USEC_PER_MSEC)
+#define CONGESTED_US (10 * USEC_PER_MSEC)
+
+static void on_ready(struct source *source, uint32_t events);
 
 void channel_init(struct channel *channel, struct instance *instance)
 {
@@ -19,26 +29,85 @@ void channel_init(struct channel *channel, struct instance *instance)
 void channel_close(struct channel *channel)
 {
 	source_del(&channel->source);
-	channel->fd = fd_close(channel->fd);
+	timer_disarm(&channel->deaf);
+	timer_disarm(&channel->congested);
+	/* With what lies in there and was not heard. */
+	channel->fd = fd_give_up(channel->fd);
 	outbox_clear(&channel->outbox);
 }
 
+/* ---- out ---- */
+
+static void on_congested(struct timer *timer);
+
 static void watch(struct channel *channel)
 {
-	if (channel->fd >= 0)
-		source_set(&channel->source, EPOLLIN | (outbox_is_empty(&channel->outbox) ? 0u : (uint32_t)EPOLLOUT));
+	const struct outbox *outbox = &channel->outbox;
+	bool waits = !outbox_is_empty(outbox);
+
+	if (channel->fd < 0)
+		return;
+	if (waits && outbox->congested)
+		timer_arm(channel->loop, &channel->congested, clock_now_us() + CONGESTED_US, on_congested);
+	source_set(&channel->source, EPOLLIN | (waits && !outbox->congested ? (uint32_t)EPOLLOUT : 0u));
 }
 
-void channel_send(struct channel *channel, const ProtobufCMessage *message, const int *fds, size_t n, const char *name)
+static void flush(struct channel *channel)
 {
+	struct why why = { 0 };
+
+	/* A peer that is gone may have said something before. */
+	if (outbox_flush(&channel->outbox, channel->fd, &why) < 0)
+		outbox_clear(&channel->outbox);
+	watch(channel);
+}
+
+static void on_congested(struct timer *timer)
+{
+	flush(container_of(timer, struct channel, congested));
+}
+
+void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n)
+{
+	const struct outbox_message what = { .message = &message->base, .fds = fds, .n_fds = n, .kind = (int)message->body_case };
 	const struct instance *to = channel->instance;
 	struct why why = { 0 };
 
 	if (channel->fd < 0)
 		return;
-	if (outbox_send(&channel->outbox, channel->fd, message, fds, n, &why) < 0)
-		log_warning("%s[%s %d]: %s could not be sent: %s", to->service, to->version, to->pid, name, why.text);
+	if (outbox_send(&channel->outbox, channel->fd, &what, &why) < 0)
+		log_warning("%s[%s %d]: %s could not be sent: %s", to->service, to->version, to->pid, wire_app_name(message),
+			    why.text);
 	watch(channel);
+}
+
+/* ---- in ---- */
+
+/* Descriptors that come too late are nobody's fault; in a message of another kind they have nothing to do. */
+static void note_waste(struct channel *channel, bool hands_over, const char *name)
+{
+	const struct instance *of = channel->instance;
+
+	if (!channel->wastes && !hands_over)
+		log_warning("%s[%s %d]: its message (%s) came with descriptors, which none of that kind has; they are closed",
+			    of->service, of->version, of->pid, name);
+	channel->wastes = true;
+}
+
+static void hear(struct channel *channel, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
+{
+	bool hands_over = message_consume->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_FDS;
+	const char *name = wire_app_name(message_consume); /* a literal */
+
+	if (instance_hear(channel->instance, message_consume, fds) > 0)
+		note_waste(channel, hands_over, name);
+}
+
+/* @given: what closer_given() was before it came. */
+static void hear_garbage(struct channel *channel, const char *reason, uint64_t given)
+{
+	channel->wastes |= closer_given() > given;
+	channel->instance->events->on_garbage(channel->instance, reason);
 }
 
 /* Reads one datagram. Return: true if there may be another. */
@@ -48,6 +117,7 @@ static bool read_one(struct channel *channel)
 	struct why why = { 0 };
 	struct wire_fds fds;
 	ProtobufCMessage *message;
+	uint64_t given = closer_given();
 	int r;
 
 	if (channel->fd < 0)
@@ -56,38 +126,72 @@ static bool read_one(struct channel *channel)
 	if (r == WIRE_AGAIN)
 		return false;
 	if (r == WIRE_OK)
-		instance_hear(channel->instance, (Upgraded__Wire__AppMessage *)message, &fds);
+		hear(channel, (Upgraded__Wire__AppMessage *)message, &fds);
 	else if (r == -EBADMSG)
-		channel->instance->events->on_garbage(channel->instance, why.text);
+		hear_garbage(channel, why.text, given);
 	else
 		channel_close(channel);
 	return true;
 }
 
+static void on_heard_again(struct timer *timer)
+{
+	struct channel *channel = container_of(timer, struct channel, deaf);
+
+	if (source_add(channel->loop, &channel->source, channel->fd, EPOLLIN, on_ready) < 0)
+		channel_close(channel);
+	watch(channel);
+}
+
+/* Leave the peer alone for a while. Not even its end is heard: that would be told again in each turn. */
+static void be_deaf(struct channel *channel, uint64_t us)
+{
+	source_del(&channel->source);
+	timer_arm(channel->loop, &channel->deaf, clock_now_us() + us, on_heard_again);
+}
+
+static bool wastes_too_much(const struct channel *channel)
+{
+	return channel->wastes && closer_waiting() > WASTE_MAX;
+}
+
+static void listen_to(struct channel *channel)
+{
+	uint64_t began_us = clock_now_us(), now_us = began_us, pause_us;
+
+	for (unsigned i = 0; i < DATAGRAMS_A_TURN && now_us - began_us < TURN_US; i++) {
+		if (wastes_too_much(channel) || !read_one(channel))
+			break;
+		now_us = clock_now_us();
+	}
+	pause_us = share_use(&channel->share, now_us, now_us - began_us);
+	if (wastes_too_much(channel) && pause_us < WASTE_US)
+		pause_us = WASTE_US;
+	if (pause_us && channel->fd >= 0)
+		be_deaf(channel, pause_us);
+}
+
 static void on_ready(struct source *source, uint32_t events)
 {
 	struct channel *channel = container_of(source, struct channel, source);
-	struct why why = { 0 };
 
-	if (events & EPOLLOUT) {
-		/* A peer that is gone may have said something before. */
-		if (outbox_flush(&channel->outbox, channel->fd, &why) < 0)
-			outbox_clear(&channel->outbox);
-		watch(channel);
-	}
-	/* Bounded: a process that talks without end must not hold the loop. */
+	if (events & EPOLLOUT)
+		flush(channel);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		for (unsigned i = 0; i < DATAGRAMS_A_TURN && read_one(channel); i++)
-			;
+		listen_to(channel);
 }
 
 void channel_drain(struct channel *channel)
 {
-	for (unsigned i = 0; i < LAST_WORDS_MAX && read_one(channel); i++)
+	uint64_t until_us = clock_now_us() + LAST_WORDS_US;
+
+	for (unsigned i = 0; i < LAST_WORDS_MAX && read_one(channel) && clock_now_us() < until_us; i++)
 		;
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	channel_close(channel);
 }
+
+/* ---- open ---- */
 
 int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, unsigned long long *ret_inode, struct why *why)
 {
@@ -98,6 +202,7 @@ int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, un
 	/* Both ends: the shim expects it of the one that a restored process gets, too. */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return why_errno(why, -errno, "socketpair");
+	channel->loop = loop;
 	channel->fd = pair[0];
 	theirs = pair[1];
 	r = fd_inode(theirs, ret_inode);

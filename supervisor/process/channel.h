@@ -4,17 +4,22 @@
 
 #include "base/loop.h"
 #include "supervisor/process/outbox.h"
-
-#include <protobuf-c/protobuf-c.h>
+#include "supervisor/process/share.h"
+#include "wire/wire.h"
 
 struct instance;
 struct why;
 
 struct channel {
 	struct instance *instance; /* who hears */
+	struct loop *loop;         /* of the open channel; borrowed */
 	int fd;                    /* -1: closed */
 	struct source source;
 	struct outbox outbox;
+	struct timer congested;    /* then what waits is tried again */
+	struct share share;        /* of the loop's time, for hearing it */
+	struct timer deaf;         /* until then it is not listened to */
+	bool wastes;               /* it has sent descriptors that nobody claimed */
 };
 
 /** channel_init() - To the closed state; required before any other call. @instance: borrowed, outlives the channel. */
@@ -29,8 +34,8 @@ void channel_init(struct channel *channel, struct instance *instance);
  */
 int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, unsigned long long *ret_inode, struct why *why);
 
-/** channel_send() - Send or queue. @fds: borrowed until sent, see outbox_send(). A closed channel swallows it. */
-void channel_send(struct channel *channel, const ProtobufCMessage *message, const int *fds, size_t n, const char *name);
+/** channel_send() - Send or queue; what is queued is one more owner of @fds. A closed channel swallows it. */
+void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n);
 
 /** channel_drain() - The process has ended: hear what it said before, which is bounded, and close. */
 void channel_drain(struct channel *channel);

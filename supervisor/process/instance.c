@@ -6,17 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HELLO_MAX 4096u /* types and migrations */
+#define TEXT_MAX 1000u  /* bytes of what a process says to people */
+
 /* ---- asked of the kind ---- */
 
-void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n)
 {
 	instance->kind->send(instance, message, fds, n);
 }
 
-void instance_forget_queued(struct instance *instance)
+bool instance_awaits(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
 {
-	if (instance)
-		instance->kind->forget_queued(instance);
+	return instance->kind->awaits(instance, what);
+}
+
+bool instance_retract(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
+{
+	return instance->kind->retract(instance, what);
 }
 
 void instance_kill(struct instance *instance, int signal)
@@ -101,23 +108,49 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 		return why_set(why, -EPROTO, "said hello twice");
 	if (hello->protocol != WIRE_PROTOCOL)
 		return why_set(why, -EPROTO, "speaks protocol %u, this supervisor speaks %u", hello->protocol, WIRE_PROTOCOL);
+	if (hello->n_schemas + hello->n_migrations > HELLO_MAX)
+		return why_set(why, -EPROTO, "said hello with %zu types and %zu migrations, at most %u are heard", hello->n_schemas,
+			       hello->n_migrations, HELLO_MAX);
 	for (size_t i = 0; i < hello->n_schemas; i++)
 		if (!is_name(hello->schemas[i]->name) || !hello->schemas[i]->version)
 			return why_set(why, -EPROTO, "said hello with a type that has no name or version");
 	return 0;
 }
 
-void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
+/* What is passed on to people fits on a few lines of theirs, whatever it was. */
+static void bound_text(char *text)
+{
+	if (strlen(text) > TEXT_MAX)
+		text[TEXT_MAX] = 0;
+	tame_text(text);
+}
+
+static void bound_texts(Upgraded__Wire__AppMessage *message)
+{
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
+		bound_text(message->refused->reason);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS)
+		bound_text(message->start_progress->text);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED)
+		bound_text(message->resumed->journal_unused);
+}
+
+static size_t unclaimed(const struct wire_fds *fds)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < fds->n; i++)
+		n += fds->fd[i] >= 0;
+	return n;
+}
+
+size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
 	struct why why = { 0 };
+	size_t waste;
 
-	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
-		tame_text(message->refused->reason);
-	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS)
-		tame_text(message->start_progress->text);
-	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED)
-		tame_text(message->resumed->journal_unused);
+	bound_texts(message);
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (check_hello(instance, message->hello, &why) == 0) {
@@ -128,9 +161,11 @@ void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *messag
 	} else {
 		instance->events->on_garbage(instance, why.text);
 	}
+	waste = unclaimed(fds);
 	wire_fds_close(fds);
 	if (message)
 		upgraded__wire__app_message__free_unpacked(message, NULL);
+	return waste;
 }
 
 void instance_exited(struct instance *instance, int status)
@@ -196,7 +231,8 @@ void instance_welcome(struct instance *instance)
 	instance_send(instance, &message, NULL, 0);
 }
 
-void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, const int *fds, size_t n)
+void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds,
+		      size_t n)
 {
 	Upgraded__Wire__Prepare body = UPGRADED__WIRE__PREPARE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &body);

@@ -44,8 +44,10 @@ enum instance_power {
 struct instance_kind {
 	const char *name;
 	unsigned powers; /* of enum instance_power */
-	void (*send)(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
-	void (*forget_queued)(struct instance *instance);
+	void (*send)(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
+		     size_t n);
+	bool (*awaits)(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what);
+	bool (*retract)(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what);
 	void (*signal)(struct instance *instance, int signal);
 	bool (*has_ended)(struct instance *instance);
 	int (*reconnect)(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
@@ -71,6 +73,7 @@ struct instance {
 	enum instance_life life;
 	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
+	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
 	unsigned long long channel_inode, log_inode;
@@ -79,12 +82,15 @@ struct instance {
 /** instance_own() - From here on @owner hears of @instance. */
 void instance_own(struct instance *instance, const struct instance_events *events, void *owner);
 
-/** instance_send() - Send or queue. A peer that is gone is no error here: its exit will be heard. */
-void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n);
+/** instance_send() - Send or queue; what is queued is one more owner of @fds. A peer that is gone is no error here: its exit will
+ * be heard. */
+void instance_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n);
 
-/** instance_forget_queued() - What could not be sent yet borrows descriptors of its sender: to be called before those are closed.
- * NULL is allowed. */
-void instance_forget_queued(struct instance *instance);
+/** instance_awaits() - Is a message of this kind queued? The process did not read what was said before. */
+bool instance_awaits(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what);
+/** instance_retract() - Take back what is queued of this kind, as it has lost its sense. Return: true if there was any: the process
+ * never heard of it. */
+bool instance_retract(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what);
 
 /** instance_kill() - SIGKILL or gentler; nothing where it has ended. */
 void instance_kill(struct instance *instance, int signal);
@@ -140,17 +146,18 @@ struct instance_prepare {
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
 };
 
-/** instance_prepare() - Ask a process that serves to come to rest and to save. @fds: borrowed, as many as @n: the commit word and
- * where to write; for a file only the latter. */
-void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, const int *fds, size_t n);
+/** instance_prepare() - Ask a process that serves to come to rest and to save. @fds: as many as @n: the commit word and where to
+ * write; for a file only the latter. */
+void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds, size_t n);
 
 /* ---- for a kind ---- */
 
 /** instance_init() - To a process that runs since now. */
 void instance_init(struct instance *instance, const struct instance_kind *kind, const char *service, const char *version);
 
-/** instance_hear() - A message came. @message_consume, and what is left in @fds afterwards is closed. */
-void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds);
+/** instance_hear() - A message came. @message_consume, and what is left in @fds afterwards is given up. Return: how many those
+ * were. */
+size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds);
 
 /** instance_exited() - The process has ended, with @status of wait(2); its last words may still come. */
 void instance_exited(struct instance *instance, int status);

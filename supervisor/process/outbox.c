@@ -11,9 +11,10 @@
 
 struct outbox_entry {
 	struct outbox_entry *next;
+	struct fd_ref **fds;
 	size_t n_fds;
 	size_t size_bytes;
-	int *fds;
+	int kind;
 	uint8_t data[];
 };
 
@@ -23,86 +24,162 @@ void outbox_init(struct outbox *outbox)
 	outbox->end = &outbox->first;
 }
 
-int outbox_is_empty(const struct outbox *outbox)
+bool outbox_is_empty(const struct outbox *outbox)
 {
 	return !outbox->first;
 }
 
-static struct outbox_entry *entry_free(struct outbox_entry *entry)
+/* ---- entries ---- */
+
+/* A small message takes more room than its bytes. */
+static size_t cost_of(size_t size_bytes, size_t n_fds)
 {
-	free(entry->fds);
-	free(entry);
-	return NULL;
+	return sizeof(struct outbox_entry) + size_bytes + n_fds * sizeof(struct fd_ref *);
 }
 
-static int enqueue(struct outbox *outbox, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why)
+static int check_room(const struct outbox *outbox, size_t size, size_t n_fds, struct why *why)
 {
-	size_t size = protobuf_c_message_get_packed_size(message);
-	struct outbox_entry *entry;
-
 	if (size > WIRE_MESSAGE_MAX)
 		return why_set(why, -EMSGSIZE, "a message of %zu bytes, at most %u travel", size, WIRE_MESSAGE_MAX);
-	if (n > WIRE_FDS_MAX)
-		return why_set(why, -EMSGSIZE, "a message with %zu descriptors, at most %u travel", n, WIRE_FDS_MAX);
-	if (outbox->bytes + size > OUTBOX_BYTES_MAX)
+	if (n_fds > WIRE_FDS_MAX)
+		return why_set(why, -EMSGSIZE, "a message with %zu descriptors, at most %u travel", n_fds, WIRE_FDS_MAX);
+	if (outbox->bytes + cost_of(size, n_fds) > OUTBOX_BYTES_MAX)
 		return why_set(why, -ENOBUFS, "the peer does not read: %zu bytes wait for it", outbox->bytes);
-	entry = calloc(1, sizeof(*entry) + size);
-	if (entry && n)
-		entry->fds = malloc(n * sizeof(int));
-	if (!entry || (n && !entry->fds)) {
-		free(entry);
-		return why_errno(why, -ENOMEM, "message");
-	}
-	if (n)
-		memcpy(entry->fds, fds, n * sizeof(int));
-	entry->n_fds = n;
-	entry->size_bytes = size;
-	protobuf_c_message_pack(message, entry->data);
-	*outbox->end = entry;
-	outbox->end = &entry->next;
-	outbox->bytes += size;
+	if (outbox->n_fds + n_fds > OUTBOX_FDS_MAX)
+		return why_set(why, -ENOBUFS, "the peer does not read: %zu descriptors wait for it", outbox->n_fds);
 	return 0;
 }
 
-int outbox_send(struct outbox *outbox, int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why)
+static struct outbox_entry *entry_new(const struct outbox_message *message, size_t size)
 {
-	if (outbox_is_empty(outbox)) {
-		int r = wire_send(fd, message, fds, n, why);
+	struct outbox_entry *entry = calloc(1, sizeof(*entry) + size);
 
-		if (r < 0 || r == WIRE_OK)
-			return r;
-		if (r == WIRE_CLOSED)
-			return -EPIPE;
+	if (!entry)
+		return NULL;
+	entry->fds = calloc(message->n_fds + 1, sizeof(struct fd_ref *));
+	if (!entry->fds) {
+		free(entry);
+		return NULL;
 	}
-	return enqueue(outbox, message, fds, n, why);
+	for (size_t i = 0; i < message->n_fds; i++)
+		entry->fds[i] = fd_ref_use(message->fds[i]);
+	entry->n_fds = message->n_fds;
+	entry->size_bytes = size;
+	entry->kind = message->kind;
+	protobuf_c_message_pack(message->message, entry->data);
+	return entry;
+}
+
+/* Take the entry at @link out and release it. */
+static void entry_remove(struct outbox *outbox, struct outbox_entry **link)
+{
+	struct outbox_entry *entry = *link;
+
+	*link = entry->next;
+	if (!entry->next)
+		outbox->end = link;
+	outbox->bytes -= cost_of(entry->size_bytes, entry->n_fds);
+	outbox->n_fds -= entry->n_fds;
+	for (size_t i = 0; i < entry->n_fds; i++)
+		fd_ref_drop(entry->fds[i]);
+	free(entry->fds);
+	free(entry);
+}
+
+static int enqueue(struct outbox *outbox, const struct outbox_message *message, struct why *why)
+{
+	size_t size = protobuf_c_message_get_packed_size(message->message);
+	struct outbox_entry *entry;
+	int r = check_room(outbox, size, message->n_fds, why);
+
+	if (r < 0)
+		return r;
+	entry = entry_new(message, size);
+	if (!entry)
+		return why_errno(why, -ENOMEM, "message");
+	*outbox->end = entry;
+	outbox->end = &entry->next;
+	outbox->bytes += cost_of(size, message->n_fds);
+	outbox->n_fds += message->n_fds;
+	return 0;
+}
+
+/* ---- sending ---- */
+
+static int *numbers_of(struct fd_ref *const *fds, size_t n, int numbers[static WIRE_FDS_MAX])
+{
+	for (size_t i = 0; i < n && i < WIRE_FDS_MAX; i++)
+		numbers[i] = fds[i]->fd;
+	return numbers;
+}
+
+/* Others have as many descriptors on their way as the kernel allows a user: that passes, and says nothing of this peer. */
+static int sent(struct outbox *outbox, int r)
+{
+	outbox->congested = r == -ETOOMANYREFS;
+	if (r == -ETOOMANYREFS)
+		return WIRE_AGAIN;
+	return r == WIRE_CLOSED ? -EPIPE : r;
+}
+
+int outbox_send(struct outbox *outbox, int fd, const struct outbox_message *message, struct why *why)
+{
+	int numbers[WIRE_FDS_MAX], r;
+
+	if (outbox_is_empty(outbox)) {
+		r = sent(outbox, wire_send(fd, message->message, numbers_of(message->fds, message->n_fds, numbers), message->n_fds,
+					   why));
+		if (r != WIRE_AGAIN)
+			return r;
+	}
+	return enqueue(outbox, message, why);
 }
 
 int outbox_flush(struct outbox *outbox, int fd, struct why *why)
 {
+	int numbers[WIRE_FDS_MAX], r;
+
 	while (outbox->first) {
 		struct outbox_entry *entry = outbox->first;
-		int r = wire_send_packed(fd, entry->data, entry->size_bytes, entry->fds, entry->n_fds, why);
 
-		if (r == WIRE_AGAIN)
-			return 0;
+		r = sent(outbox, wire_send_packed(fd, entry->data, entry->size_bytes, numbers_of(entry->fds, entry->n_fds, numbers),
+						  entry->n_fds, why));
 		if (r != WIRE_OK)
-			return r < 0 ? r : -EPIPE;
-		outbox->first = entry->next;
-		if (!outbox->first)
-			outbox->end = &outbox->first;
-		outbox->bytes -= entry->size_bytes;
-		entry_free(entry);
+			return r == WIRE_AGAIN ? 0 : r;
+		entry_remove(outbox, &outbox->first);
 	}
 	return 0;
 }
 
+/* ---- what waits ---- */
+
+bool outbox_holds(const struct outbox *outbox, int kind)
+{
+	for (const struct outbox_entry *entry = outbox->first; entry; entry = entry->next)
+		if (entry->kind == kind)
+			return true;
+	return false;
+}
+
+size_t outbox_retract(struct outbox *outbox, int kind)
+{
+	struct outbox_entry **link = &outbox->first;
+	size_t n = 0;
+
+	while (*link) {
+		if ((*link)->kind == kind) {
+			entry_remove(outbox, link);
+			n++;
+		} else {
+			link = &(*link)->next;
+		}
+	}
+	return n;
+}
+
 void outbox_clear(struct outbox *outbox)
 {
-	while (outbox->first) {
-		struct outbox_entry *entry = outbox->first;
-
-		outbox->first = entry->next;
-		entry_free(entry);
-	}
-	outbox_init(outbox);
+	while (outbox->first)
+		entry_remove(outbox, &outbox->first);
+	outbox->congested = false;
 }

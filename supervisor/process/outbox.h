@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What a peer's socket had no room for yet. The loop never waits for a peer; it queues. */
+/* What a peer's socket had no room for yet. The loop never waits for a peer; it queues. What is queued owns its descriptors. */
 #pragma once
 
+#include "base/fd_ref.h"
+
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct why;
@@ -10,22 +13,34 @@ struct outbox_entry;
 
 struct outbox {
 	struct outbox_entry *first, **end;
-	size_t bytes;
+	size_t bytes, n_fds; /* of all that waits */
+	bool congested;      /* the kernel takes no more descriptors at the moment: to be flushed a moment later */
 };
 
-#define OUTBOX_BYTES_MAX (8u << 20) /* of messages, per peer; past that it counts as not reading any more */
+/* Per peer; past that it counts as not reading any more. */
+#define OUTBOX_BYTES_MAX (16u << 20) /* with what it takes to keep them */
+#define OUTBOX_FDS_MAX (128u << 10)
+
+/* All borrowed: what has to wait is copied, and is one more owner of each descriptor. */
+struct outbox_message {
+	const ProtobufCMessage *message;
+	struct fd_ref *const *fds;
+	size_t n_fds;
+	int kind; /* by which it can be found again, if the caller wants that */
+};
 
 void outbox_init(struct outbox *outbox);
 
-/**
- * outbox_send() - Send now, or queue behind what waits already.
- * @fds: borrowed until sent: they must stay open until the outbox is empty or cleared.
- *
- * Return: 0; -EPIPE: the peer is gone; -ENOBUFS: it does not read; -EMSGSIZE; -errno.
- */
-int outbox_send(struct outbox *outbox, int fd, const ProtobufCMessage *message, const int *fds, size_t n, struct why *why);
+/** outbox_send() - Send now, or queue behind what waits already. Return: 0; -EPIPE: the peer is gone; -ENOBUFS: it does not read;
+ * -EMSGSIZE; -errno. */
+int outbox_send(struct outbox *outbox, int fd, const struct outbox_message *message, struct why *why);
 
 /** outbox_flush() - Send what fits. Return: as outbox_send(). */
 int outbox_flush(struct outbox *outbox, int fd, struct why *why);
-int outbox_is_empty(const struct outbox *outbox);
+bool outbox_is_empty(const struct outbox *outbox);
+
+/** outbox_holds() - Does a message of this kind wait? */
+bool outbox_holds(const struct outbox *outbox, int kind);
+/** outbox_retract() - Forget those of this kind that wait. Return: how many these were. */
+size_t outbox_retract(struct outbox *outbox, int kind);
 void outbox_clear(struct outbox *outbox);

@@ -133,14 +133,20 @@ static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, st
 
 /* ---- as every instance ---- */
 
-static void spawned_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+static void spawned_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
+			 size_t n)
 {
-	channel_send(&spawned_of(instance)->channel, &message->base, fds, n, wire_app_name(message));
+	channel_send(&spawned_of(instance)->channel, message, fds, n);
 }
 
-static void spawned_forget_queued(struct instance *instance)
+static bool spawned_awaits(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
 {
-	outbox_clear(&spawned_of(instance)->channel.outbox);
+	return outbox_holds(&spawned_of(instance)->channel.outbox, (int)what);
+}
+
+static bool spawned_retract(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
+{
+	return outbox_retract(&spawned_of(instance)->channel.outbox, (int)what) > 0;
 }
 
 static void spawned_signal(struct instance *instance, int signal)
@@ -200,7 +206,8 @@ static const struct instance_kind spawned_kind = {
 	.name = "spawned",
 	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
 	.send = spawned_send,
-	.forget_queued = spawned_forget_queued,
+	.awaits = spawned_awaits,
+	.retract = spawned_retract,
 	.signal = spawned_signal,
 	.has_ended = spawned_has_ended,
 	.reconnect = spawned_reconnect,

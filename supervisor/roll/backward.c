@@ -113,8 +113,6 @@ struct instance *roll_lend_new(struct roll *roll)
 {
 	struct instance *new = roll->new;
 
-	/* Nothing that waits for it may name descriptors in a custody that another roll does not know. */
-	instance_forget_queued(new);
 	roll->new = NULL;
 	return new;
 }

@@ -83,7 +83,8 @@ uint32_t roll_mark_moved(struct roll *roll)
 }
 
 /* As many as go into one message, from @at on. Return: how many. */
-static size_t fill(struct roll *roll, size_t *at, Upgraded__Wire__FdInfo *infos, Upgraded__Wire__FdInfo **pointers, int *numbers)
+static size_t fill(struct roll *roll, size_t *at, Upgraded__Wire__FdInfo *infos, Upgraded__Wire__FdInfo **pointers,
+		   struct fd_ref **refs)
 {
 	size_t n = 0;
 
@@ -97,7 +98,7 @@ static size_t fill(struct roll *roll, size_t *at, Upgraded__Wire__FdInfo *infos,
 		infos[n].tag = entry->tag;
 		infos[n].moved = entry->moved;
 		pointers[n] = &infos[n];
-		numbers[n++] = entry->fd;
+		refs[n++] = entry->ref;
 	}
 	return n;
 }
@@ -107,13 +108,13 @@ void roll_send_custody(struct roll *roll)
 	Upgraded__Wire__FdInfo infos[RESUME_FDS], *pointers[RESUME_FDS];
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	int numbers[RESUME_FDS];
+	struct fd_ref *refs[RESUME_FDS];
 	size_t at = 0;
 
 	fds.fds = pointers;
 	do {
-		fds.n_fds = fill(roll, &at, infos, pointers, numbers);
+		fds.n_fds = fill(roll, &at, infos, pointers, refs);
 		fds.last = at == roll->custody.n;
-		instance_send(roll->old, &message, numbers, fds.n_fds);
+		instance_send(roll->old, &message, refs, fds.n_fds);
 	} while (!fds.last);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define ASK_AGAIN_US (10 * USEC_PER_MSEC)
+#define ASKED_AT_MOST 1000u
 #define STATE_PIPE_BYTES (1 << 20)
 #define COMMIT_GRACE_US (5 * USEC_PER_SEC)
 
@@ -39,7 +40,7 @@ static void send_prepare(struct roll *roll)
 		.settles_us = roll->record.settles_us,
 		.reader = roll->new->hello->hello,
 	};
-	int fds[] = { roll->word->fd, roll->state_out };
+	struct fd_ref *fds[] = { roll->word->fd, roll->state_out };
 
 	roll->record.old = OLD_ASKED;
 	instance_prepare(roll->old, &prepare, fds, 2);
@@ -50,29 +51,38 @@ static void send_receive(struct roll *roll)
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	Upgraded__Wire__Limits limits = instance_limits(roll->unit);
-	int fds[] = { roll->word->fd, roll->state_in, roll->journal_fd };
+	struct fd_ref *fds[] = { roll->word->fd, roll->state_in, roll->journal };
 
 	receive.limits = &limits;
 	receive.generation = roll->word->word.generation;
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
 	receive.deadline_us = roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
-	receive.journal = roll->journal_fd >= 0;
+	receive.journal = roll->journal != NULL;
 	instance_send(roll->new, &message, fds, receive.journal ? 3 : 2);
+}
+
+static int open_pipe(struct roll *roll)
+{
+	int pair[2];
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return -errno;
+	/* Room for old to run ahead of new; where the kernel's limit is lower, less is fine. */
+	(void)fcntl(pair[1], F_SETPIPE_SZ, STATE_PIPE_BYTES);
+	roll->state_in = fd_ref_new(pair[0]);
+	roll->state_out = fd_ref_new(pair[1]);
+	return roll->state_in && roll->state_out ? 0 : -ENOMEM;
 }
 
 void roll_do_prepare(struct roll *roll)
 {
-	int pair[2];
+	int r = open_pipe(roll);
 
-	if (pipe2(pair, O_CLOEXEC) < 0) {
-		roll_blame(roll, "pipe: %s", strerror(errno));
+	if (r < 0) {
+		roll_blame(roll, "pipe: %s", strerror(-r));
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
-	/* Room for old to run ahead of new; where the kernel's limit is lower, less is fine. */
-	(void)fcntl(pair[1], F_SETPIPE_SZ, STATE_PIPE_BYTES);
-	roll->state_in = pair[0];
-	roll->state_out = pair[1];
 	roll->record.prepared_us = clock_now_us();
 	roll->record.settles_us =
 		roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us + COMMIT_GRACE_US;
@@ -82,9 +92,25 @@ void roll_do_prepare(struct roll *roll)
 	send_prepare(roll);
 }
 
+static void ask_later(struct roll *roll);
+
+/* One that does not read is not asked again: it has a question already. */
 static void on_ask(struct timer *timer)
 {
-	send_prepare(container_of(timer, struct roll, ask));
+	struct roll *roll = container_of(timer, struct roll, ask);
+
+	if (instance_awaits(roll->old, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
+		ask_later(roll);
+	else
+		send_prepare(roll);
+}
+
+/* However long it may take, it is asked no more often than some thousand times. */
+static void ask_later(struct roll *roll)
+{
+	uint64_t us = roll->unit->quiesce_timeout_us / ASKED_AT_MOST;
+
+	timer_arm(roll->site->loop, &roll->ask, clock_now_us() + (us > ASK_AGAIN_US ? us : ASK_AGAIN_US), on_ask);
 }
 
 void roll_do_ask_again(struct roll *roll)
@@ -95,7 +121,7 @@ void roll_do_ask_again(struct roll *roll)
 		roll_happen(roll, ROLL_EV_TIMEOUT);
 		return;
 	}
-	timer_arm(roll->site->loop, &roll->ask, clock_now_us() + ASK_AGAIN_US, on_ask);
+	ask_later(roll);
 }
 
 /* ---- commit, settle, abort ---- */
@@ -140,6 +166,11 @@ void roll_do_abort(struct roll *roll)
 	/* Kill new first: old may be blocked writing state to it, and the broken pipe wakes it. */
 	instance_kill(roll->new, SIGKILL);
 	roll_close_pipe(roll);
+	/* Old has what it had. */
+	roll_end_custody(roll);
+	/* What it never heard of is not to be waited for, nor to be read when another roll is under way. */
+	if (instance_retract(roll->old, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
+		roll->record.old = OLD_GOES_ON;
 	abort.reason = roll->report.cause.text;
 	if (roll->record.old != OLD_SERVES)
 		instance_send(roll->old, &message, NULL, 0);

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define CLOSED_MAX 256u /* the library tells no more of them in one message */
+
 static const char *reason_of(const char *reason)
 {
 	return reason && *reason ? reason : "no reason given";
@@ -68,23 +70,25 @@ static void compare_totals(struct roll *roll)
 
 /* ---- old ---- */
 
-/* Into custody, and on to new. Messages that wait to be sent refer to what lies in custody. */
+/* Into custody, and on to new. */
 static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
-	int numbers[WIRE_FDS_MAX];
+	struct fd_ref *refs[WIRE_FDS_MAX];
 	size_t first = roll->custody.n, n = message->fds->n_fds;
 	struct why why = { 0 };
 
 	if (roll->record.state != ROLL_TRANSFER)
 		return;
+	if (!first)
+		roll->custody.most = roll_custody_limit(roll);
 	if (custody_take(&roll->custody, message->fds, fds, &why) < 0) {
 		roll_blame(roll, "version %s (pid %d): %s", roll->record.from, roll->old->pid, why.text);
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
-		numbers[i] = roll->custody.entries[first + i].fd;
-	instance_send(roll->new, message, numbers, n);
+		refs[i] = roll->custody.entries[first + i].ref;
+	instance_send(roll->new, message, refs, n);
 	roll->report.wire.fds = (uint32_t)roll->custody.n;
 	/* Old stands still and new has not served: what the connections have carried up to here is their state at the commit. */
 	if (message->fds->last)
@@ -141,8 +145,10 @@ static void hear_not_yet(struct roll *roll)
 {
 	if (!belongs(roll, roll->old, ROLL_EV_NOT_YET))
 		return;
-	if (roll->record.old == OLD_ASKED)
-		roll->record.old = OLD_GOES_ON;
+	/* One answer to each question. */
+	if (roll->record.old != OLD_ASKED)
+		return;
+	roll->record.old = OLD_GOES_ON;
 	roll_happen(roll, ROLL_EV_NOT_YET);
 }
 
@@ -249,7 +255,9 @@ static void hear_standby(struct roll *roll)
 	struct why why = { 0 };
 
 	if (roll->record.state == ROLL_COLD) {
-		instance_welcome(roll->new);
+		if (!roll->new->stood_by)
+			instance_welcome(roll->new);
+		roll->new->stood_by = true;
 		return;
 	}
 	/* In DISMISS it comes too late, and nobody is to hear that this version is ready. */
@@ -292,10 +300,10 @@ static void hear_committed(struct roll *roll, uint64_t at_us)
 
 static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 {
-	/* Before it serves it has closed nothing of old's, and messages that still wait may borrow what it names. */
+	/* Before it serves it has closed nothing of old's. */
 	if (!roll_is_committed(roll))
 		return;
-	for (size_t i = 0; i < closed->n_fds; i++)
+	for (size_t i = 0; i < closed->n_fds && i < CLOSED_MAX; i++)
 		custody_drop(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
 }
 

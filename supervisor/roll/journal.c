@@ -13,7 +13,7 @@
 
 bool roll_journal_usable(const struct roll *roll)
 {
-	return roll->journal_fd >= 0 && roll->record.journal == JOURNAL_WRITTEN;
+	return roll->journal && roll->record.journal == JOURNAL_WRITTEN;
 }
 
 static void note(struct roll *roll, enum roll_journal journal)
@@ -42,6 +42,7 @@ static void lose(struct roll *roll, const char *fmt, ...)
 void roll_journal_begin(struct roll *roll)
 {
 	struct why why = { 0 };
+	int fd;
 
 	if (!roll->unit->journal)
 		return;
@@ -51,8 +52,10 @@ void roll_journal_begin(struct roll *roll)
 		lose(roll, "no journal: version %s cannot apply changes", roll->record.from);
 	else if (!roll->new->hello->hello->journals)
 		lose(roll, "no journal: version %s does not write changes down", roll->record.to);
-	else if (journal_memory_create(roll->unit->journal_bytes, &roll->journal_fd, &why) < 0)
+	else if (journal_memory_create(roll->unit->journal_bytes, &fd, &why) < 0)
 		lose(roll, "no journal: %s", why.text);
+	else if (!(roll->journal = fd_ref_new(fd)))
+		lose(roll, "no journal: out of memory");
 	else
 		note(roll, JOURNAL_WRITTEN);
 	if (roll->record.journal == JOURNAL_LOST)
@@ -79,6 +82,7 @@ void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message
 	/* What it opens is of use to nobody else, unless the journal says what it was. */
 	if (!roll_is_committed(roll) || !roll_journal_usable(roll))
 		return;
+	roll->custody.most = roll_custody_limit(roll);
 	if (custody_take(&roll->custody, message, fds, &why) < 0)
 		lose(roll, "version %s: %s", roll->record.to, why.text);
 	for (size_t i = first; i < roll->custody.n; i++)
@@ -88,13 +92,13 @@ void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message
 /* ---- the way back ---- */
 
 /* Nothing is reset before the journal was looked into: what was read from a moved connection may be in there. */
-int roll_journal_resume(struct roll *roll)
+struct fd_ref *roll_journal_resume(struct roll *roll)
 {
 	const char *from = roll->record.from, *to = roll->record.to;
 	uint32_t moved;
 
 	if (!roll_journal_usable(roll))
-		return -1;
+		return NULL;
 	note(roll, JOURNAL_GIVEN);
 	/* What is true if nothing is heard of old any more. */
 	why_set(&roll->report.journal_note, 0, "version %s (pid %d) ended over the journal of version %s", from, roll->old->pid,
@@ -104,7 +108,7 @@ int roll_journal_resume(struct roll *roll)
 		 "%s; version %s comes back %s with the journal of %s: on %u of %zu descriptors something moved",
 		 roll->report.cause.text, from, roll->record.old == OLD_RESTORED ? "from its image" : "from memory", to, moved,
 		 roll->custody.n);
-	return roll->journal_fd;
+	return roll->journal;
 }
 
 static uint32_t connections(const struct custody *custody)

@@ -31,9 +31,9 @@ struct roll {
 	uint64_t pids_due_us;       /* until then the pids of old's children may still be taken by these */
 
 	struct roll_word *word;      /* NULL once it has decided */
-	int state_in, state_out;     /* read end for new; write end for old; -1 */
+	struct fd_ref *state_in, *state_out; /* read end for new; write end for old; NULL */
 	int lent_channel, lent_log;  /* to a restore under way; -1 */
-	int journal_fd;              /* -1: none */
+	struct fd_ref *journal;      /* its memory; NULL: none */
 	struct custody custody;
 	struct conn_sample before;   /* of the connections at the commit */
 	struct roll_totals saved, loaded;
@@ -60,6 +60,8 @@ void roll_start_progresses(struct roll *roll, const char *text);
 void roll_rungs_changed(struct roll *roll);
 /** roll_close_pipe() - Our ends of the pipe that the state goes through. */
 void roll_close_pipe(struct roll *roll);
+/** roll_custody_limit() - So many descriptors the two processes may have open: more of them are not taken. */
+size_t roll_custody_limit(const struct roll *roll);
 /** roll_end_custody() - Without a way back nobody needs custody and journal. */
 void roll_end_custody(struct roll *roll);
 
@@ -143,8 +145,8 @@ void roll_note_loss(struct roll *roll);
 void roll_journal_begin(struct roll *roll);
 /** roll_journal_usable() - Would a way back now lose nothing? */
 bool roll_journal_usable(const struct roll *roll);
-/** roll_journal_resume() - Return: the journal for old to resume with, borrowed; -1: there is none, or it is of no use. */
-int roll_journal_resume(struct roll *roll);
+/** roll_journal_resume() - Return: the journal for old to resume with, borrowed; NULL: there is none, or it is of no use. */
+struct fd_ref *roll_journal_resume(struct roll *roll);
 void roll_journal_hear_full(struct roll *roll, uint64_t bytes);
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds);
 void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed);

@@ -79,9 +79,9 @@ void roll_do_resume(struct roll *roll)
 {
 	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
-	int journal = roll_journal_resume(roll);
+	struct fd_ref *journal = roll_journal_resume(roll);
 
-	resume.journal = journal >= 0;
+	resume.journal = journal != NULL;
 	if (!resume.journal)
 		resume_without_journal(roll);
 	instance_send(roll->old, &message, &journal, resume.journal ? 1 : 0);

@@ -2,6 +2,8 @@
 /* The machine with hands: events in, states entered, deadlines, life. */
 #include "supervisor/roll/private.h"
 
+#include "supervisor/machine/procfs.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,8 +238,7 @@ int roll_start(struct roll_site *site, const struct unit *unit, const struct rol
 	roll->options = *options;
 	roll->events = events;
 	roll->owner = owner;
-	roll->state_in = roll->state_out = -1;
-	roll->lent_channel = roll->lent_log = roll->journal_fd = -1;
+	roll->lent_channel = roll->lent_log = -1;
 	roll->begun_us = clock_now_us();
 	roll_report_init(&roll->report, old->version, options->version);
 	roll->record = (struct roll_record){ .generation = options->generation,
@@ -269,17 +270,30 @@ void roll_cancel(struct roll *roll)
 
 void roll_close_pipe(struct roll *roll)
 {
-	roll->state_in = fd_close(roll->state_in);
-	roll->state_out = fd_close(roll->state_out);
+	roll->state_in = fd_ref_drop(roll->state_in);
+	roll->state_out = fd_ref_drop(roll->state_out);
 }
 
-/* Messages that still wait to be sent refer to descriptors in custody. */
+static size_t limit_of(const struct roll *roll, const struct instance *instance)
+{
+	size_t most = instance_is_alive(instance) ? procfs_open_files(instance->pid) : 0;
+
+	if (!most)
+		most = roll->unit->limit_nofile ? roll->unit->limit_nofile : fd_limit_at_start();
+	return most;
+}
+
+size_t roll_custody_limit(const struct roll *roll)
+{
+	size_t old = limit_of(roll, roll->old), new = limit_of(roll, roll->new);
+
+	return old > new ? old : new;
+}
+
 void roll_end_custody(struct roll *roll)
 {
-	instance_forget_queued(roll->old);
-	instance_forget_queued(roll->new);
 	custody_clear(&roll->custody);
-	roll->journal_fd = fd_close(roll->journal_fd);
+	roll->journal = fd_ref_drop(roll->journal);
 }
 
 struct instance *roll_take_serving(struct roll *roll)
@@ -289,9 +303,6 @@ struct instance *roll_take_serving(struct roll *roll)
 
 	if (!roll_is_over(roll->record.state) || serves == ROLL_NOBODY)
 		return NULL;
-	/* Nothing that waits for old may name descriptors which end with the roll. */
-	if (serves == ROLL_OLD)
-		instance_forget_queued(roll->old);
 	instance = *slot;
 	*slot = NULL;
 	return instance;

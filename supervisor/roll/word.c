@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/roll/word.h"
 
-#include "base/fd.h"
 #include "base/why.h"
 
 #include <errno.h>
@@ -10,11 +9,18 @@
 int roll_word_new(uint64_t generation, struct roll_word **ret_word, struct why *why)
 {
 	struct roll_word *word = calloc(1, sizeof(*word));
-	int r;
+	int fd, r;
 
 	if (!word)
 		return why_errno(why, -ENOMEM, "commit word");
-	r = commit_create(&word->word, generation, &word->fd, why);
+	r = commit_create(&word->word, generation, &fd, why);
+	if (r == 0) {
+		word->fd = fd_ref_new(fd);
+		if (!word->fd) {
+			commit_unmap(&word->word);
+			r = why_errno(why, -ENOMEM, "commit word");
+		}
+	}
 	if (r < 0) {
 		free(word);
 		return r;
@@ -35,7 +41,7 @@ struct roll_word *roll_word_drop(struct roll_word *word)
 	if (!word || --word->users)
 		return NULL;
 	commit_unmap(&word->word);
-	fd_close(word->fd);
+	fd_ref_drop(word->fd);
 	free(word);
 	return NULL;
 }

@@ -3,11 +3,12 @@
  * together or not at all. */
 #pragma once
 
+#include "base/fd_ref.h"
 #include "wire/commit.h"
 
 struct roll_word {
 	struct commit_word word;
-	int fd;         /* to be sent to both processes; owned */
+	struct fd_ref *fd; /* to be sent to both processes */
 	unsigned users;
 };
 

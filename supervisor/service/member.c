@@ -2,6 +2,7 @@
 #include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,9 +19,9 @@ static struct loop *loop_of(const struct member *member)
 	return member->service->host->site.loop;
 }
 
-static void set_state_file(struct member *member, int file_consume)
+static void set_state_file(struct member *member, struct fd_ref *file_consume)
 {
-	fd_close(member->state_file);
+	fd_ref_drop(member->state_file);
 	member->state_file = file_consume;
 }
 
@@ -92,14 +93,17 @@ static void start_again_later(struct member *member)
 
 int member_start(struct member *member, int state_file_consume)
 {
+	struct fd_ref *file = NULL;
 	int r;
 
-	set_state_file(member, state_file_consume);
+	if (state_file_consume >= 0 && !(file = fd_ref_new_foreign(state_file_consume)))
+		return why_errno(&member->failure, -ENOMEM, "state file");
+	set_state_file(member, file);
 	timer_disarm(&member->restart);
 	member->restarts = member->failures = 0;
 	r = spawn(member);
 	if (r < 0) {
-		set_state_file(member, -1);
+		set_state_file(member, NULL);
 		member->state = MEMBER_FAILED;
 	}
 	return r;
@@ -112,7 +116,7 @@ static void hear_ready(struct member *member)
 	if (member->state != MEMBER_STARTING)
 		return;
 	timer_disarm(&member->deadline);
-	set_state_file(member, -1);
+	set_state_file(member, NULL);
 	member->state = MEMBER_RUNNING;
 	service_on_ready(member);
 }
@@ -151,9 +155,10 @@ static void send_state_file(struct member *member)
 
 static void hear_standby(struct member *member)
 {
-	if (member->state != MEMBER_STARTING)
+	if (member->state != MEMBER_STARTING || member->instance->stood_by)
 		return;
-	if (member->state_file >= 0)
+	member->instance->stood_by = true;
+	if (member->state_file)
 		send_state_file(member);
 	else
 		instance_welcome(member->instance);
@@ -236,7 +241,7 @@ static void on_exit_of(struct instance *instance)
 	struct member *member = instance->owner;
 
 	timer_disarm(&member->deadline);
-	set_state_file(member, -1);
+	set_state_file(member, NULL);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -349,7 +354,6 @@ struct member *member_new(struct service *service)
 	if (!member)
 		return NULL;
 	member->service = service;
-	member->state_file = -1;
 	return member;
 }
 
@@ -359,7 +363,7 @@ struct member *member_free(struct member *member)
 		return NULL;
 	timer_disarm(&member->deadline);
 	timer_disarm(&member->restart);
-	fd_close(member->state_file);
+	fd_ref_drop(member->state_file);
 	roll_free(member->back);
 	roll_free(member->roll);
 	graveyard_bury(member->service->host->site.graveyard, member->instance);

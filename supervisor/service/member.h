@@ -28,7 +28,7 @@ struct member {
 	struct roll *roll;
 	struct roll *back;         /* within @roll's bake: from its new version to a fresh process of its old one */
 	struct timer deadline, restart;
-	int state_file;            /* the start that is under way loads it; -1: it starts empty */
+	struct fd_ref *state_file; /* the start that is under way loads it; NULL: it starts empty */
 	uint64_t told_progress_us; /* when the progress of a start was last passed on; 0: never */
 	unsigned restarts;         /* since it was started by hand */
 	unsigned failures;         /* in a row, for the delay */

@@ -6,11 +6,12 @@
 #include <stdlib.h>
 
 #define ASK_AGAIN_US (10 * USEC_PER_MSEC)
+#define ASKED_AT_MOST 1000u
 
 /* A save under way. The service's asker waits for it. */
 struct service_save {
 	struct service *service;
-	int file;                    /* the process writes to it */
+	struct fd_ref *file;         /* the process writes to it */
 	uint64_t began_us;
 	uint64_t records, bytes;     /* as the process tells them, once @written */
 	bool asked;                  /* ... and has not answered yet */
@@ -21,14 +22,18 @@ struct service_save {
 void service_save_free(struct service *service)
 {
 	struct service_save *save = service->save;
+	struct instance *instance;
 
 	if (!save)
 		return;
+	instance = service_member(service)->instance;
 	service->save = NULL;
-	service->overdue_saves += save->asked;
+	/* What it never heard of is not to be done later, when nobody waits for the file. */
+	if (!instance || !instance_retract(instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
+		service->overdue_saves += save->asked;
 	timer_disarm(&save->again);
 	timer_disarm(&save->deadline);
-	fd_close(save->file);
+	fd_ref_drop(save->file);
 	free(save);
 }
 
@@ -64,9 +69,26 @@ static void ask(struct service_save *save)
 	instance_prepare(service_member(save->service)->instance, &prepare, &save->file, 1);
 }
 
+static void on_ask_again(struct timer *timer);
+
+/* However long it may take, it is asked no more often than some thousand times. */
+static void ask_later(struct service_save *save)
+{
+	uint64_t us = save->service->unit->quiesce_timeout_us / ASKED_AT_MOST;
+
+	timer_arm(save->service->host->site.loop, &save->again, clock_now_us() + (us > ASK_AGAIN_US ? us : ASK_AGAIN_US),
+		  on_ask_again);
+}
+
+/* One that does not read is not asked again: it has a question already. */
 static void on_ask_again(struct timer *timer)
 {
-	ask(container_of(timer, struct service_save, again));
+	struct service_save *save = container_of(timer, struct service_save, again);
+
+	if (instance_awaits(service_member(save->service)->instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
+		ask_later(save);
+	else
+		ask(save);
 }
 
 static void begin(struct service_save *save)
@@ -81,18 +103,23 @@ static void begin(struct service_save *save)
 
 void service_save(struct service *service, int file_consume, struct asker *asker)
 {
+	struct fd_ref *file;
+
 	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker)) {
-		fd_close(file_consume);
+		fd_give_up(file_consume);
 		return;
 	}
+	file = fd_ref_new_foreign(file_consume);
 	service->save = calloc(1, sizeof(*service->save));
-	if (!service->save) {
-		fd_close(file_consume);
+	if (!service->save || !file) {
+		fd_ref_drop(file);
+		free(service->save);
+		service->save = NULL;
 		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_ERROR }, "%s: out of memory", service->name);
 		return;
 	}
 	service->save->service = service;
-	service->save->file = file_consume;
+	service->save->file = file;
 	service_wait(service, asker);
 	begin(service->save);
 }
@@ -148,7 +175,9 @@ bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
 		save->asked = false;
-		timer_arm(service->host->site.loop, &save->again, clock_now_us() + ASK_AGAIN_US, on_ask_again);
+		/* One answer to each question. */
+		if (!save->again.loop)
+			ask_later(save);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		save->asked = false;

@@ -143,7 +143,7 @@ void service_start(struct service *service, const char *version, int state_file_
 	struct member *member = service_member(service);
 
 	if (!may_start(service, version, asker)) {
-		fd_close(state_file_consume);
+		fd_give_up(state_file_consume);
 		return;
 	}
 	history_clear(&service->history);

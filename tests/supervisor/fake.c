@@ -22,22 +22,25 @@ struct fake *fake_of(struct instance *instance)
 
 /* ---- as every instance ---- */
 
-static void map_word(struct fake *fake, uint64_t generation, const int *fds, size_t n)
+static void map_word(struct fake *fake, uint64_t generation, struct fd_ref *const *fds, size_t n)
 {
 	if (n < 2) /* a save: there is no commit word */
 		return;
 	commit_unmap(&fake->word);
-	cr_assert_eq(commit_map(&fake->word, fds[0], generation, NULL), 0);
+	cr_assert_eq(commit_map(&fake->word, fds[0]->fd, generation, NULL), 0);
 }
 
-static void fake_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+static void fake_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
+		      size_t n)
 {
 	struct fake *fake = fake_of(instance);
 
 	if (fake->deaf)
 		return;
 	for (size_t i = 0; i < n; i++)
-		cr_assert_geq(fds[i], 0, "a descriptor that is none was sent");
+		cr_assert_geq(fds[i]->fd, 0, "a descriptor that is none was sent");
+	if (fake->reads_nothing && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE)
+		fake->prepares_wait++;
 	if (fake->n_sent == FAKE_SENT_MAX)
 		memmove(fake->sent, fake->sent + 1, --fake->n_sent * sizeof(fake->sent[0]));
 	fake->sent[fake->n_sent++] = message->body_case;
@@ -50,9 +53,18 @@ static void fake_send(struct instance *instance, const Upgraded__Wire__AppMessag
 		map_word(fake, message->receive->generation, fds, n);
 }
 
-static void forget_queued(struct instance *instance)
+static bool awaits(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
 {
-	(void)instance;
+	return what == UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE && fake_of(instance)->prepares_wait;
+}
+
+static bool retract(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
+{
+	bool waited = awaits(instance, what);
+
+	if (waited)
+		fake_of(instance)->prepares_wait = 0;
+	return waited;
 }
 
 static void note_signal(struct instance *instance, int signal)
@@ -100,7 +112,8 @@ static const struct instance_kind fake_kind = {
 	.name = "fake",
 	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
 	.send = fake_send,
-	.forget_queued = forget_queued,
+	.awaits = awaits,
+	.retract = retract,
 	.signal = note_signal,
 	.has_ended = has_ended,
 	.reconnect = reconnect,

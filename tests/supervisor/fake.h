@@ -27,6 +27,8 @@ struct fake {
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	int signal;              /* the strongest it was sent; 0: none */
 	bool deaf;               /* it cannot be sent anything; nothing is noted */
+	bool reads_nothing;      /* a Prepare waits in its queue: it is noted all the same */
+	unsigned prepares_wait;  /* so many do */
 	struct fake **at;        /* the test's pointer to it, set to NULL when it is freed */
 };
 

@@ -8,11 +8,13 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,7 +120,7 @@ Test(custody, takes_descriptors_with_name_and_tag, .fini = teardown)
 	for (size_t i = 0; i < 3; i++) {
 		cr_assert_str_eq(custody.entries[i].name, "client");
 		cr_assert_eq(custody.entries[i].tag, 7 + i);
-		cr_assert_eq(custody.entries[i].fd, fds[i]);
+		cr_assert_eq(custody.entries[i].ref->fd, fds[i]);
 		cr_assert_eq(fd_inode(fds[i], &inode), 0);
 		cr_assert_eq(custody.entries[i].id.inode, inode);
 	}
@@ -140,6 +142,74 @@ Test(custody, grows_as_needed, .fini = teardown)
 		cr_assert_eq(custody.entries[i].tag, i);
 	custody_clear(&custody);
 	cr_assert_eq(open_fds(), before);
+}
+
+Test(custody, refuses_a_long_name, .fini = teardown)
+{
+	char name[WIRE_FD_NAME_MAX + 2];
+	unsigned before = open_fds();
+	int fd = memory();
+
+	memset(name, 'n', sizeof(name));
+	name[WIRE_FD_NAME_MAX + 1] = 0;
+	cr_assert_eq(take(name, 1, &fd, 1, 1), -EPROTO);
+	cr_assert(strstr(why.text, "longer than 64 bytes"), "%s", why.text);
+	cr_assert_eq(open_fds(), before);
+	name[WIRE_FD_NAME_MAX] = 0;
+	fd = memory();
+	cr_assert_eq(take(name, 1, &fd, 1, 1), 0, "%s", why.text);
+}
+
+Test(custody, refuses_more_than_the_process_may_have, .fini = teardown)
+{
+	int fds[] = { memory(), memory(), memory() };
+	unsigned before = open_fds();
+
+	custody.most = 4;
+	cr_assert_eq(take("client", 0, fds, 3, 3), 0, "%s", why.text);
+	fds[0] = memory();
+	fds[1] = memory();
+	cr_assert_eq(take("client", 3, fds, 2, 2), -EMFILE);
+	cr_assert(strstr(why.text, "more descriptors (5) than it may have open (4)"), "%s", why.text);
+	cr_assert_eq(custody.n, 3);
+	cr_assert_eq(open_fds(), before);
+}
+
+Test(custody, leaves_a_third_of_what_is_free_and_the_reserve_to_others, .fini = teardown)
+{
+	struct rlimit limit, low;
+	unsigned before = open_fds();
+	size_t most;
+	int r = 0;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = 4096;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+	for (uint64_t tag = 0; r == 0; tag++) {
+		int fd = memory();
+
+		r = take("client", tag, &fd, 1, 1);
+	}
+	cr_assert_eq(r, -EMFILE);
+	cr_assert(strstr(why.text, "LimitNOFILE= of upgraded"), "%s", why.text);
+	most = (4096 - CUSTODY_RESERVE - before) * 2 / 3;
+	cr_assert(custody.n + 8 >= most && custody.n <= most + 8, "%zu instead of %zu", custody.n, most);
+	custody_clear(&custody);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+Test(custody, is_not_the_only_owner_of_what_waits_to_be_sent, .fini = teardown)
+{
+	int fd = memory();
+	struct fd_ref *queued;
+
+	cr_assert_eq(take("client", 1, &fd, 1, 1), 0);
+	queued = fd_ref_use(custody.entries[0].ref);
+	custody_drop(&custody, "client", 1);
+	cr_assert_neq(fcntl(fd, F_GETFD), -1);
+	fd_ref_drop(queued);
+	cr_assert_eq(fcntl(fd, F_GETFD), -1);
 }
 
 Test(custody, takes_a_message_without_descriptors, .fini = teardown)

@@ -65,10 +65,10 @@ static bool was_noted(const char *words)
 }
 
 /* A process of which there is a channel and nothing else. */
-static void send_on(struct instance *to, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+static void send_on(struct instance *to, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n)
 {
 	(void)to;
-	channel_send(&channel, &message->base, fds, n, wire_app_name(message));
+	channel_send(&channel, message, fds, n);
 }
 
 static const struct instance_kind kind = { .name = "a test's", .send = send_on };
