@@ -90,7 +90,7 @@ static struct plan_spec spec(const char *more)
 	return (struct plan_spec){
 		.site = hosted.site,
 		.origin = &hosted.origin.origin,
-		.images = "criu 4.0",
+		.criu_detail = "criu 4.0",
 		.running = &running->instance,
 		.unit_consume = made,
 		.version = "v2",
@@ -426,7 +426,7 @@ static struct plan found(const char *more)
 	unit_free(unit);
 	unit = parsed(more);
 	return (struct plan){
-		.site = hosted.site, .images = "criu 4.0", .running = &running->instance, .unit = unit, .version = "v2",
+		.site = hosted.site, .criu_detail = "criu 4.0", .running = &running->instance, .unit = unit, .version = "v2",
 		.rollback = unit->rollback, .require_image = unit->require_image,
 		.room = { .image = 1 << 20, .image_free = 1 << 30, .memory = 1 << 20, .memory_free = 1 << 30 },
 	};
