@@ -174,6 +174,7 @@ void roll_do_park(struct roll *roll)
 		/* What went wrong on the way here is not what anything later fails of. */
 		*roll->report.cause.text = 0;
 		roll_watch_health(roll);
+		roll->record.stands_alone = true;
 		roll->events->on_commit(roll);
 	} else if (roll->new->life == INSTANCE_ENDED) {
 		/* It took the commit word and ended; otherwise its end is yet to be told. */

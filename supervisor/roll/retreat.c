@@ -173,8 +173,9 @@ void roll_do_cold_start(struct roll *roll)
 {
 	struct why why = { 0 };
 
-	/* A roll backward that did not commit: whoever began it has rungs of its own. */
-	if (roll->record.purpose != PURPOSE_FORWARD && !roll->record.commit_us) {
+	/* A roll backward that did not commit, or whose new version ended with the commit: the roll in whose bake it runs goes back
+	 * by a rung of its own, which has more of the state than a process that starts empty. */
+	if (!roll->record.stands_alone) {
 		roll_happen(roll, ROLL_EV_NEW_GONE);
 		return;
 	}

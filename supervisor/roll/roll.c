@@ -240,7 +240,9 @@ int roll_start(struct roll_site *site, const struct unit *unit, const struct rol
 	roll->lent_channel = roll->lent_log = roll->journal_fd = -1;
 	roll->begun_us = clock_now_us();
 	roll_report_init(&roll->report, old->version, options->version);
-	roll->record = (struct roll_record){ .generation = options->generation, .purpose = options->purpose };
+	roll->record = (struct roll_record){ .generation = options->generation,
+					     .purpose = options->purpose,
+					     .stands_alone = options->purpose == PURPOSE_FORWARD };
 	memcpy(roll->record.from, roll->report.from, sizeof(roll->record.from));
 	memcpy(roll->record.to, roll->report.to, sizeof(roll->record.to));
 	roll->options.version = roll->record.to;

@@ -366,6 +366,26 @@ Test(undo, goes_on_if_the_version_dies_when_it_has_handed_over)
 	assert_serving(&bob, back);
 }
 
+/* Both processes of the roll backward are lost at its commit. The parked v1 has the state of the commit before. */
+Test(undo, goes_back_to_memory_if_both_versions_are_lost_at_its_commit)
+{
+	struct fake *back = bake_and_undo(), *new = started(1);
+
+	hosted_lead(new, back, ROLL_COMMIT);
+	fake_exit(new, SIGKILL);
+	fake_begin_exit(back, SIGSEGV);
+	cr_assert(fake_commit(back), "the commit word is not to be had");
+	fake_end_exit(back);
+	cr_assert_eq(hosted.origin.n_started, 3, "nothing starts empty while there is a way back");
+	cr_assert_eq(fake_heard_last(started(0)), HEARD(FDS)); /* after Resume */
+	fake_resumed(started(0));
+	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK, BACK_FROM_MEMORY);
+	cr_assert_eq(bob.asked.answers, 1);
+	cr_assert_eq(bob.asked.code, WIRE_EXIT_DONE, "%s", bob.asked.text);
+	assert_serving(&bob, started(0));
+	assert_status("running", "v1");
+}
+
 Test(undo, goes_on_even_if_nobody_waits_for_it_any_more)
 {
 	static const enum roll_state states[] = { ROLL_STANDBY, ROLL_TRANSFER, ROLL_COMMIT, ROLL_BAKE };
