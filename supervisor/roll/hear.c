@@ -252,7 +252,8 @@ static void hear_standby(struct roll *roll)
 		instance_welcome(roll->new);
 		return;
 	}
-	if (!belongs(roll, roll->new, ROLL_EV_STANDBY))
+	/* In DISMISS it comes too late, and nobody is to hear that this version is ready. */
+	if (!belongs(roll, roll->new, ROLL_EV_STANDBY) || roll->record.state != ROLL_STANDBY)
 		return;
 	if (roll_compatible(roll, &why) < 0) {
 		roll_blame(roll, "%s", why.text);
