@@ -116,6 +116,8 @@ void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *messag
 		tame_text(message->refused->reason);
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS)
 		tame_text(message->start_progress->text);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED)
+		tame_text(message->resumed->journal_unused);
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (check_hello(instance, message->hello, &why) == 0) {
