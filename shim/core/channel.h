@@ -84,8 +84,8 @@ void channel_await_room(struct channel *channel, int timeout_ms);
 
 enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2 };
 
-/** channel_receive() - Wait until @deadline_us for a message that @answer leaves to us. *@ret is released with channel_free(),
- * before the next message is received. Return: enum channel_wait or -errno. Context: the owner. */
+/** channel_receive() - Wait until @deadline_us for a message that @answer leaves to us. *@ret is released with channel_free();
+ * its descriptors are claimed before the next message is received. Return: enum channel_wait or -errno. Context: the owner. */
 int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret, struct why *why);
 /** channel_claim() - Take descriptor @i of the message in hand. Return: the fd, owned by the caller; -1: there is none. */
 int channel_claim(struct channel *channel, size_t i);
