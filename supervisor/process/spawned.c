@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,17 +63,34 @@ static void log_close(struct spawned *spawned)
 	spawned->log = fd_close(spawned->log);
 }
 
-/* Return: true if there may be more. */
-static bool read_log(struct spawned *spawned)
+/* Return: how many bytes were there; 0: none, for now or for good. */
+static size_t read_log(struct spawned *spawned)
 {
 	char data[LOG_READ_BYTES];
-	ssize_t n = read(spawned->log, data, sizeof(data));
+	ssize_t n;
 
+	do
+		n = read(spawned->log, data, sizeof(data));
+	while (n < 0 && errno == EINTR);
 	if (n > 0)
 		take_output(spawned, data, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+	else if (n == 0 || errno != EAGAIN)
 		log_close(spawned);
-	return n > 0 || (n < 0 && errno == EINTR);
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* What the process printed before it ended. A child that it left behind may print without end into the same pipe. */
+static void drain_log(struct spawned *spawned)
+{
+	int waiting = 0;
+	size_t left = 0, n = 1;
+
+	if (spawned->log >= 0 && ioctl(spawned->log, FIONREAD, &waiting) == 0)
+		left = (size_t)waiting;
+	for (; left && n; left -= n < left ? n : left)
+		n = read_log(spawned);
+	if (spawned->n_partial)
+		line_complete(spawned);
 }
 
 static void on_log(struct source *source, uint32_t events)
@@ -146,10 +164,7 @@ static void on_child_exit(struct child *child)
 	instance_exited(&spawned->instance, child->status);
 	/* Its last words come first: why it refused, that it had committed. */
 	channel_drain(&spawned->channel);
-	while (spawned->log >= 0 && read_log(spawned))
-		;
-	if (spawned->n_partial)
-		line_complete(spawned);
+	drain_log(spawned);
 	instance_ended(&spawned->instance);
 }
 
