@@ -70,7 +70,7 @@ struct roll_record {
 	enum roll_trust trust;
 	enum roll_image image;
 	enum roll_journal journal;
-	/* False: within another roll's bake, and nobody was told of a commit of this one. Then that roll has the ways back. */
+	/* False for a roll backward whose commit nobody was told of: the roll in whose bake it runs has the ways back. */
 	bool stands_alone;
 	/* CLOCK_MONOTONIC; 0: not yet. */
 	uint64_t prepared_us; /* old was asked to come to rest: the pause begins */

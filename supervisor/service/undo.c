@@ -39,8 +39,8 @@ static void end_back(struct member *member, struct roll *back)
 		roll_return_new(member->roll, new, &why);
 	else
 		roll_lose_new(member->roll, &why);
-	/* If the new version died meanwhile, or is ended since it is not well, the first roll goes its way back, and its end answers
-	 * the caller. */
+	/* Where the new version has died, or is being ended since it is not well, the first roll is on its way back, and its end
+	 * answers the caller. */
 	if (member->roll && roll_is_baking(member->roll))
 		service_answer_roll(service, service->bake_call.asker, &result);
 }

@@ -97,12 +97,12 @@ const char *hosted_processes(void);
 	} while (0)
 
 /* It was answered, once. */
-#define assert_answer(caller, what, ...)                                                                                   \
-	do {                                                                                                                   \
-		cr_assert_eq((caller)->asked.answers, 1, "%u answers: %s", (caller)->asked.answers, (caller)->asked.text);          \
-		assert_text((caller)->asked.text, __VA_ARGS__);                                                                    \
-		cr_assert_eq((caller)->asked.code, (what), "%d: %s", (int)(caller)->asked.code, (caller)->asked.text);              \
-		cr_assert_null((caller)->asked.asker.service, "it was answered, and is still waited for");                          \
+#define assert_answer(caller, what, ...) \
+	do { \
+		cr_assert_eq((caller)->asked.answers, 1, "%u answers: %s", (caller)->asked.answers, (caller)->asked.text); \
+		assert_text((caller)->asked.text, __VA_ARGS__); \
+		cr_assert_eq((caller)->asked.code, (what), "%d: %s", (int)(caller)->asked.code, (caller)->asked.text); \
+		cr_assert_null((caller)->asked.asker.service, "it was answered, and is still waited for"); \
 	} while (0)
 
 #define assert_waits(caller) cr_assert_eq((caller)->asked.answers, 0, "answered: %s", (caller)->asked.text)

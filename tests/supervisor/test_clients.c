@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Clients of the control socket that wait for a service, and that go away while they do: over a real socket, with fake processes. */
+/* Clients of the control socket that wait for a service, and that go away while they do. The socket is real, the processes are
+ * fakes. */
 #include "supervisor/control/control.h"
 
 #include "tests/supervisor/hosted.h"

@@ -187,7 +187,8 @@ Test(plan, tells_that_there_is_no_way_for_a_type)
 	cr_assert(told->n_up == 1 && !told->up[0]->ok && strstr(told->up[0]->cause, "no migration of thing"));
 	cr_assert(told->n_down == 1 && !told->down[0]->ok);
 	cr_assert_not(way("live")->there);
-	cr_assert(strstr(way("live")->cause, "no migration of thing from version 2 (v2) to 1 (v1) in v2"), "%s", way("live")->cause);
+	cr_assert(strstr(way("live")->cause, "no migration of thing from version 2 (v2) to 1 (v1) in v2"), "%s",
+		  way("live")->cause);
 	cr_assert(way("cold")->there);
 }
 
@@ -239,8 +240,8 @@ Test(plan, does_not_wait_forever_for_a_hello)
 	hosted_pass(1);
 	hosted_turn();
 	cr_assert_eq(ends, 1);
-	assert_refused("version v2 (pid %d) did not say hello within 10000 ms (StartTimeout=): is it linked with libupgrade, and does "
-		       "it call upg_open()?", pid);
+	assert_refused("version v2 (pid %d) did not say hello within 10000 ms (StartTimeout=): is it linked with libupgrade, and "
+		       "does it call upg_open()?", pid);
 	cr_assert_eq(started(0)->signal, SIGKILL);
 }
 
