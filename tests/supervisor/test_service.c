@@ -704,3 +704,17 @@ Test(service, goes_at_once_with_all_that_is_under_way)
 	cr_assert_str_eq(ann.asked.cause, "upgraded ends");
 	hosted_set(NULL);
 }
+
+Test(service, does_not_tell_that_a_version_is_ready_which_is_dismissed)
+{
+	struct fake *new;
+
+	hosted_serve("v1");
+	new = hosted_roll("v2");
+	fake_hello(new, 2, true);
+	fake_refused(new, "not today");
+	fake_standby(new);
+	cr_assert_null(strstr(ann.said, "is ready to receive"), "%s", ann.said);
+	hosted_reap();
+	assert_answer(&ann, WIRE_EXIT_REFUSED, "web: the roll to v2 was refused; nothing was touched");
+}
