@@ -293,8 +293,7 @@ static void hear_standby(struct roll *roll)
 		roll_happen(roll, ROLL_EV_INCOMPATIBLE);
 		return;
 	}
-	if (roll->record.state == ROLL_STANDBY) /* and not being ended already */
-		roll_say(roll, "standby", roll->new, "version %s is ready to receive", roll->record.to);
+	roll_say(roll, "standby", roll->new, "version %s is ready to receive", roll->record.to);
 	roll_happen(roll, ROLL_EV_STANDBY);
 }
 

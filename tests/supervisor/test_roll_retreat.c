@@ -364,6 +364,20 @@ Test(roll_retreat, of_a_roll_backward_that_did_not_commit_starts_nothing)
 	}
 }
 
+/* Nobody was told of that commit, and the parked process there has more of the state than one that starts empty. */
+Test(roll_retreat, of_a_roll_backward_whose_version_ended_with_the_commit_starts_nothing)
+{
+	begin_as("Rollback=none\n", PURPOSE_UNDO);
+	scene_to(ROLL_COMMIT);
+	cr_assert(commit_take(&scene.new->word, COMMIT_NEW));
+	new_dies();
+	scene_reap();
+	assert_outcome(ROLL_IS_FAILED);
+	cr_assert_null(scene.cold);
+	cr_assert_eq(scene.commits, 0);
+	scene_clear();
+}
+
 Test(roll_retreat, of_a_roll_backward_that_committed_is_like_any_other)
 {
 	begin_as("Rollback=none\n", PURPOSE_UNDO);
