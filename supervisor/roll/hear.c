@@ -4,6 +4,8 @@
 #include "supervisor/roll/private.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CLOSED_MAX 256u /* the library tells no more of them in one message */
@@ -37,10 +39,14 @@ static void note_totals(struct roll_totals *at, const Upgraded__Wire__Totals *to
 	};
 }
 
+static bool same_content(const struct roll_totals *a, const struct roll_totals *b)
+{
+	return a->payload_bytes == b->payload_bytes && a->digest_lo == b->digest_lo && a->digest_hi == b->digest_hi;
+}
+
 static bool agree(const struct roll_totals *a, const struct roll_totals *b)
 {
-	return a->records == b->records && a->payload_bytes == b->payload_bytes && a->digest_lo == b->digest_lo &&
-	       a->digest_hi == b->digest_hi && a->fds == b->fds;
+	return a->records == b->records && a->fds == b->fds && same_content(a, b);
 }
 
 static void compare_totals(struct roll *roll)
@@ -54,7 +60,7 @@ static void compare_totals(struct roll *roll)
 			   "what was saved and what was loaded disagree: %" PRIu64 " and %" PRIu64
 			   " records, %u and %u descriptors%s",
 			   saved->records, loaded->records, saved->fds, loaded->fds,
-			   saved->records == loaded->records ? ", digests differ" : "");
+			   saved->records == loaded->records && !same_content(saved, loaded) ? ", digests differ" : "");
 		roll_happen(roll, ROLL_EV_DISAGREE);
 		return;
 	}
@@ -90,14 +96,17 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 		refs[i] = roll->custody.entries[first + i].ref;
 	instance_send(roll->new, message, refs, n);
 	roll->report.wire.fds = (uint32_t)roll->custody.n;
+	if (!message->fds->last)
+		return;
 	/* Old stands still and new has not served: what the connections have carried up to here is their state at the commit. */
-	if (message->fds->last)
-		custody_sample(&roll->custody, roll->site->conntable, &roll->before);
+	conn_sample_done(&roll->before);
+	custody_sample(&roll->custody, roll->site->conntable, &roll->before);
 }
 
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
 {
-	if (!belongs(roll, roll->old, ROLL_EV_QUIESCED))
+	/* Once: what it says again buys it no more time. */
+	if (!belongs(roll, roll->old, ROLL_EV_QUIESCED) || roll->record.old == OLD_STANDS)
 		return;
 	roll->record.old = OLD_STANDS;
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
@@ -126,11 +135,14 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 		return;
 	/* Nobody reads old's state any more: new's own end is on its way to us, and says why. The deadline is for a new that
 	 * closed its end and lives. */
-	if (refused->reader_gone && roll->record.state == ROLL_TRANSFER && instance_is_alive(roll->new)) {
+	if (refused->reader_gone && roll->record.state == ROLL_TRANSFER) {
+		roll->reader_gone = true;
 		roll_expect_soon(roll);
 		return;
 	}
-	if (roll_is_committed(roll) && roll->record.state != ROLL_RESUME)
+	if (roll->record.state == ROLL_RESUME)
+		roll_say(roll, "resume", old, "version %s (pid %d) does not come back: %s", roll->record.from, old->pid, reason);
+	else if (roll_is_committed(roll))
 		log_warning("%s[%s %d]: cannot lie parked: %s", old->service, old->version, old->pid, reason);
 	else
 		roll_blame(roll, "version %s (pid %d): %s", roll->record.from, old->pid, reason);
@@ -154,7 +166,8 @@ static void hear_not_yet(struct roll *roll)
 
 static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed)
 {
-	if (!belongs(roll, roll->old, ROLL_EV_RESUMED))
+	/* In RETREAT it comes too late: the next rung counts what goes on and what is reset anew. */
+	if (!belongs(roll, roll->old, ROLL_EV_RESUMED) || roll->record.state == ROLL_RETREAT)
 		return;
 	if (!roll->record.commit_us && roll->record.old != OLD_SPENT) {
 		roll->record.old = OLD_GOES_ON;
@@ -241,14 +254,34 @@ static void on_old_exit(struct instance *old)
 
 	/* A cause, if anything comes of it. */
 	if (!roll->record.commit_us && roll_step(roll->record.state, ROLL_EV_OLD_GONE).action != ROLL_DO_NOTHING)
-		roll_blame(roll, "version %s (pid %d) %s during the roll", old->version, old->pid,
-			   instance_describe_end(old, how, sizeof(how)));
+		roll_blame_old(roll, "version %s (pid %d) %s during the roll", old->version, old->pid,
+			       instance_describe_end(old, how, sizeof(how)));
+	if (roll->record.state == ROLL_RESUME)
+		roll_say(roll, "resume", old, "version %s (pid %d) does not come back: it %s", old->version, old->pid,
+			 instance_describe_end(old, how, sizeof(how)));
 	roll->record.old = OLD_SPENT;
 	roll_rungs_changed(roll);
 	roll_happen(roll, ROLL_EV_OLD_GONE);
 }
 
 /* ---- new ---- */
+
+static void blame_new(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* In COLD new is the fresh process: what keeps it from serving is not what the roll failed of, and is told beside that. */
+static void blame_new(struct roll *roll, const char *fmt, ...)
+{
+	struct why why;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(why.text, sizeof(why.text), fmt, args);
+	va_end(args);
+	if (roll->record.state == ROLL_COLD)
+		roll_say(roll, "cold", roll->new, "%s", why.text);
+	else
+		roll_blame(roll, "%s", why.text);
+}
 
 static void hear_standby(struct roll *roll)
 {
@@ -311,7 +344,8 @@ static void hear_new_refused(struct roll *roll, const char *reason)
 {
 	if (!belongs(roll, roll->new, ROLL_EV_NEW_REFUSED))
 		return;
-	roll_blame(roll, "version %s (pid %d) refused to take over: %s", roll->record.to, roll->new->pid, reason);
+	blame_new(roll, "version %s (pid %d) refused to %s: %s", roll->new->version, roll->new->pid,
+		  roll->record.state == ROLL_COLD ? "start" : "take over", reason);
 	roll_happen(roll, ROLL_EV_NEW_REFUSED);
 }
 
@@ -340,7 +374,7 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 	if (!new->hello) {
 		if (!belongs(roll, new, ROLL_EV_NEW_REFUSED))
 			return;
-		roll_blame(roll, "version %s (pid %d) spoke before it said hello", roll->record.to, new->pid);
+		blame_new(roll, "version %s (pid %d) spoke before it said hello", new->version, new->pid);
 		roll_happen(roll, ROLL_EV_NEW_REFUSED);
 		return;
 	}
@@ -383,7 +417,7 @@ static void on_new_garbage(struct instance *new, const char *reason)
 		log_warning("%s[%s %d]: %s; ignored", new->service, new->version, new->pid, reason);
 		return;
 	}
-	roll_blame(roll, "version %s (pid %d): %s", new->version, new->pid, reason);
+	blame_new(roll, "version %s (pid %d): %s", new->version, new->pid, reason);
 	roll_happen(roll, ROLL_EV_NEW_REFUSED);
 }
 
@@ -394,7 +428,7 @@ static void on_new_exit(struct instance *new)
 
 	if (!roll->report.wire.died_us)
 		roll->report.wire.died_us = new->exited_us;
-	roll_blame(roll, "version %s (pid %d) %s", new->version, new->pid, instance_describe_end(new, how, sizeof(how)));
+	blame_new(roll, "version %s (pid %d) %s", new->version, new->pid, instance_describe_end(new, how, sizeof(how)));
 	roll_happen(roll, ROLL_EV_NEW_GONE);
 }
 

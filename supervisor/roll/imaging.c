@@ -62,6 +62,7 @@ static void take_image_in(struct roll *roll, struct image_job *job)
 	roll->image = job->image;
 	job->image = NULL;
 	roll->record.image = IMAGE_THERE;
+	*roll->report.image_missed.text = 0;
 	roll->events->on_imaged(roll);
 	report->image_bytes = roll->image->size_bytes;
 	report->image_us = job->elapsed_us;

@@ -97,8 +97,12 @@ struct fd_ref *roll_journal_resume(struct roll *roll)
 	const char *from = roll->record.from, *to = roll->record.to;
 	uint32_t moved;
 
-	if (!roll_journal_usable(roll))
+	if (!roll_journal_usable(roll)) {
+		/* Old ended over it, and comes back from its image without it. */
+		if (roll->record.journal == JOURNAL_GIVEN)
+			note(roll, JOURNAL_LOST);
 		return NULL;
+	}
 	note(roll, JOURNAL_GIVEN);
 	/* What is true if nothing is heard of old any more. */
 	why_set(&roll->report.journal_note, 0, "version %s (pid %d) ended over the journal of version %s", from, roll->old->pid,

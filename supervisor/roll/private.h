@@ -38,6 +38,8 @@ struct roll {
 	struct conn_sample before;   /* of the connections at the commit */
 	struct roll_totals saved, loaded;
 	bool memory_told;            /* that it is short; once is enough */
+	bool reader_gone;            /* old cannot save, since new has closed its end of the pipe */
+	bool old_blamed;             /* by roll_blame_old() */
 
 	struct image_job image_job;
 	struct image *image;
@@ -52,7 +54,7 @@ struct roll {
 
 /** roll_happen() - An event. The roll may be gone when this returns, unless called from within an action. */
 void roll_happen(struct roll *roll, enum roll_event event);
-/** roll_expect_soon() - Shorten the state's deadline to a second: something is known to have happened. */
+/** roll_expect_soon() - Shorten the state's deadline to a second from now: something is known to have happened. */
 void roll_expect_soon(struct roll *roll);
 /** roll_start_progresses() - New is slow, and gets on: its time to start begins anew. */
 void roll_start_progresses(struct roll *roll, const char *text);
@@ -72,7 +74,9 @@ void roll_say(struct roll *roll, const char *phase, const struct instance *about
 	__attribute__((format(printf, 4, 5)));
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/** roll_blame_delay() - The same for a state whose deadline has passed. */
+/** roll_blame_old() - Record how old was lost before the commit, besides the cause that was recorded before. Once. */
+void roll_blame_old(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** roll_blame_delay() - The same for a state whose deadline has passed; in those of a way back, which has its cause, tell it. */
 void roll_blame_delay(struct roll *roll);
 
 /* ---- hear.c ---- */

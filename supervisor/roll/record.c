@@ -64,7 +64,7 @@ enum roll_turn record_turn(const struct roll_record *record, bool rung_usable)
 
 void record_wish(struct roll_record *record, enum roll_wish wish)
 {
-	if (record->wish != WISH_LEAVE_SICK || wish > WISH_LEAVE_SICK)
+	if (wish > record->wish)
 		record->wish = wish;
 }
 

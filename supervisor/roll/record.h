@@ -30,7 +30,7 @@ enum roll_old {
 	OLD_SPENT,    /* of no use to this roll any more; it may be dying or dead */
 };
 
-/* What somebody wants of the bake, and gets as soon as the state allows it. The strongest wish stands. */
+/* What somebody wants of the bake, and gets as soon as the state allows it. The strongest wish stands; they are in that order. */
 enum roll_wish {
 	WISH_NONE,
 	WISH_UNDO,       /* the operator: old's version, with new's state */

@@ -191,5 +191,6 @@ void roll_do_cold_start(struct roll *roll)
 		roll_happen(roll, ROLL_EV_NEW_GONE);
 		return;
 	}
+	roll->told_progress_us = 0;
 	instance_own(roll->new, &roll_new_events, roll);
 }

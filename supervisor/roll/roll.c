@@ -75,7 +75,8 @@ static void set_deadline(struct roll *roll, uint64_t patience)
 
 void roll_expect_soon(struct roll *roll)
 {
-	set_deadline(roll, USEC_PER_SEC);
+	if (!roll->deadline.loop || roll->deadline.due_us > clock_now_us() + USEC_PER_SEC)
+		set_deadline(roll, USEC_PER_SEC);
 }
 
 void roll_do_await_old(struct roll *roll)
@@ -191,7 +192,8 @@ static void step(struct roll *roll, enum roll_event event)
 static void end(struct roll *roll)
 {
 	roll->report.outcome = record_outcome(&roll->record);
-	if (roll->new && roll->record.state != ROLL_DONE && !roll->report.lines.n)
+	/* A new that serves has not failed, and neither has a fresh process in its place. */
+	if (roll->new && roll_facts(roll->record.state)->serves != ROLL_NEW && !roll->report.lines.n)
 		roll->report.lines = roll->new->lines;
 	roll->events->on_end(roll);
 }

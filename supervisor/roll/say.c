@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 {
@@ -29,6 +30,23 @@ void roll_blame(struct roll *roll, const char *fmt, ...)
 	va_end(args);
 }
 
+/* Old had the only state, so it is told what became of old, whatever the roll was called off for. */
+void roll_blame_old(struct roll *roll, const char *fmt, ...)
+{
+	char *text = roll->report.cause.text;
+	size_t n = strlen(text), room = sizeof(roll->report.cause.text);
+	va_list args;
+
+	if (roll->old_blamed || n + 3 > room)
+		return;
+	roll->old_blamed = true;
+	if (n)
+		n += (size_t)snprintf(text + n, room - n, "; ");
+	va_start(args, fmt);
+	vsnprintf(text + n, room - n, fmt, args);
+	va_end(args);
+}
+
 void roll_blame_delay(struct roll *roll)
 {
 	const struct roll_record *record = &roll->record;
@@ -44,10 +62,14 @@ void roll_blame_delay(struct roll *roll)
 		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", record->from, roll->old->pid);
 		break;
 	case ROLL_TRANSFER:
-		roll_blame(roll,
-			   "the state was not transferred within %" PRIu64
-			   " ms (TransferTimeout=): the old version did not finish saving",
-			   transfer_ms);
+		if (roll->reader_gone)
+			roll_blame(roll, "version %s (pid %d) closed the stream before all of the state had come", record->to,
+				   roll->new->pid);
+		else
+			roll_blame(roll,
+				   "the state was not transferred within %" PRIu64
+				   " ms (TransferTimeout=): the old version did not finish saving",
+				   transfer_ms);
 		break;
 	case ROLL_LOADING:
 		roll_blame(roll,
@@ -57,6 +79,17 @@ void roll_blame_delay(struct roll *roll)
 		break;
 	case ROLL_COMMIT:
 		roll_blame(roll, "version %s (pid %d) was told to take over and did not", record->to, roll->new->pid);
+		break;
+	case ROLL_RESUME:
+		roll_say(roll, "resume", roll->old, "version %s (pid %d) was told to serve again and did not", record->from,
+			 roll->old->pid);
+		break;
+	case ROLL_COLD:
+		instance_describe_slow_start(roll->new, roll->unit->start_timeout_us, roll->told_progress_us, &why);
+		roll_say(roll, "cold", roll->new, "%s", why.text);
+		break;
+	case ROLL_ABORT:
+		roll_blame_old(roll, "version %s (pid %d) was told to go on and did not", record->from, roll->old->pid);
 		break;
 	default:
 		break;

@@ -10,10 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#define FIRST_PID 100000000 /* beyond any that there is */
 
 struct fake *fake_of(struct instance *instance)
 {
@@ -22,35 +19,109 @@ struct fake *fake_of(struct instance *instance)
 
 /* ---- as every instance ---- */
 
-static void map_word(struct fake *fake, uint64_t generation, struct fd_ref *const *fds, size_t n)
+static void map_word(struct fake *fake, uint64_t generation, const int *fds, size_t n)
 {
 	if (n < 2) /* a save: there is no commit word */
 		return;
 	commit_unmap(&fake->word);
-	cr_assert_eq(commit_map(&fake->word, fds[0]->fd, generation, NULL), 0);
+	cr_assert_eq(commit_map(&fake->word, fds[0], generation, NULL), 0);
+}
+
+static unsigned long long inode_of(int fd)
+{
+	unsigned long long inode;
+
+	cr_assert_eq(fd_inode(fd, &inode), 0, "a descriptor that is none was sent");
+	return inode;
+}
+
+/* Where the state goes through: the second descriptor, as a process keeps it. */
+static void keep_stream(struct fake *fake, const int *fds, size_t n)
+{
+	fake->stream = fd_close(fake->stream);
+	if (n >= 2)
+		fake->stream = fcntl(fds[1], F_DUPFD_CLOEXEC, 0);
+}
+
+static void hear_prepare(struct fake *fake, const Upgraded__Wire__Prepare *prepare, const int *fds, size_t n)
+{
+	fake->quiesce_deadline_us = prepare->quiesce_deadline_us;
+	fake->commit_deadline_us = prepare->commit_deadline_us;
+	fake->stands = false;
+	fake->n_got = 0;
+	map_word(fake, prepare->generation, fds, n);
+	keep_stream(fake, fds, n);
+}
+
+static void hear_receive(struct fake *fake, const Upgraded__Wire__Receive *receive, const int *fds, size_t n)
+{
+	if (receive->from_file)
+		return;
+	fake->receive_deadline_us = receive->deadline_us;
+	fake->verifies = receive->verify_roundtrip;
+	fake->n_got = 0;
+	cr_assert_eq(n, receive->journal ? 3 : 2);
+	fake->journal_inode = receive->journal ? inode_of(fds[2]) : 0;
+	map_word(fake, receive->generation, fds, n);
+	keep_stream(fake, fds, n);
+}
+
+static void hear_fds(struct fake *fake, const Upgraded__Wire__Fds *message, const int *fds, size_t n)
+{
+	cr_assert_eq(message->n_fds, n, "%zu descriptors are named, %zu come", message->n_fds, n);
+	for (size_t i = 0; i < n; i++) {
+		cr_assert_lt(fake->n_got, FAKE_GOT_MAX);
+		fake->got[fake->n_got++] = (struct fake_got){ .tag = message->fds[i]->tag, .inode = inode_of(fds[i]),
+							      .moved = message->fds[i]->moved };
+	}
+	fake->got_last = message->last;
+}
+
+static void hear(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
+{
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE:
+		hear_prepare(fake, message->prepare, fds, n);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE:
+		hear_receive(fake, message->receive, fds, n);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME:
+		fake->n_got = 0;
+		cr_assert_eq(n, message->resume->journal ? 1 : 0);
+		fake->journal_inode = n ? inode_of(fds[0]) : 0;
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
+		hear_fds(fake, message->fds, fds, n);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
+		snprintf(fake->reason, sizeof(fake->reason), "%s", message->abort->reason);
+		break;
+	default:
+		break;
+	}
 }
 
 static void fake_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
 		      size_t n)
 {
 	struct fake *fake = fake_of(instance);
+	int numbers[WIRE_FDS_MAX];
 
 	if (fake->deaf)
 		return;
-	for (size_t i = 0; i < n; i++)
-		cr_assert_geq(fds[i]->fd, 0, "a descriptor that is none was sent");
+	for (size_t i = 0; i < n; i++) {
+		numbers[i] = fds[i]->fd;
+		cr_assert_geq(numbers[i], 0, "a descriptor that is none was sent");
+	}
 	if (fake->reads_nothing && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE)
 		fake->prepares_wait++;
 	if (fake->n_sent == FAKE_SENT_MAX)
 		memmove(fake->sent, fake->sent + 1, --fake->n_sent * sizeof(fake->sent[0]));
 	fake->sent[fake->n_sent++] = message->body_case;
-	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE) {
-		fake->quiesce_deadline_us = message->prepare->quiesce_deadline_us;
-		fake->commit_deadline_us = message->prepare->commit_deadline_us;
-		map_word(fake, message->prepare->generation, fds, n);
-	}
-	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE && !message->receive->from_file)
-		map_word(fake, message->receive->generation, fds, n);
+	hear(fake, message, numbers, n);
+	if (fake->on_heard)
+		fake->on_heard(fake, wire_app_name(message));
 }
 
 static bool awaits(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)
@@ -73,18 +144,20 @@ static void note_signal(struct instance *instance, int signal)
 
 	if (fake->signal != SIGKILL)
 		fake->signal = signal;
+	if (fake->on_heard)
+		fake->on_heard(fake, signal == SIGKILL ? "SIGKILL" : "a signal");
 }
 
 static bool has_ended(struct instance *instance)
 {
-	(void)instance;
-	return false;
+	return fake_of(instance)->has_ended_unheard;
 }
 
 static int reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
-	(void)why;
 	cr_assert_eq(instance->life, INSTANCE_ENDED, "what still runs cannot come back");
+	if (fake_of(instance)->gets_no_channel)
+		return why_set(why, -EMFILE, "no descriptor is left");
 	*ret_channel = fcntl(0, F_DUPFD_CLOEXEC, 0);
 	*ret_log = fcntl(0, F_DUPFD_CLOEXEC, 0);
 	return 0;
@@ -92,7 +165,8 @@ static int reconnect(struct instance *instance, int *ret_channel, int *ret_log, 
 
 static int adopt(struct instance *instance, pid_t pid, struct why *why)
 {
-	(void)why;
+	if (fake_of(instance)->is_not_adopted)
+		return why_set(why, -ESRCH, "it is no child of this process");
 	fake_of(instance)->signal = 0;
 	instance_came_back(instance, pid);
 	return 0;
@@ -105,6 +179,7 @@ static void release(struct instance *instance)
 	if (fake->at)
 		*fake->at = NULL;
 	commit_unmap(&fake->word);
+	fd_close(fake->stream);
 	free(fake);
 }
 
@@ -123,12 +198,13 @@ static const struct instance_kind fake_kind = {
 
 struct fake *fake_new(const char *service, const char *version)
 {
-	static pid_t last = FIRST_PID;
+	static pid_t last = FAKE_IMAGE_PID;
 	struct fake *fake = calloc(1, sizeof(*fake));
 
 	cr_assert_not_null(fake);
 	instance_init(&fake->instance, &fake_kind, service, version);
 	fake->instance.pid = ++last;
+	fake->stream = -1;
 	return fake;
 }
 
@@ -136,166 +212,6 @@ void fake_watch(struct fake *fake, struct fake **at)
 {
 	fake->at = at;
 	*at = fake;
-}
-
-/* ---- what it says ---- */
-
-void fake_say_fds(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds_consume, size_t n)
-{
-	size_t size = upgraded__wire__app_message__get_packed_size(message);
-	uint8_t *packed = malloc(size + 1);
-	struct wire_fds fds = { .n = n };
-
-	cr_assert_not_null(packed);
-	cr_assert_leq(n, WIRE_FDS_MAX);
-	memcpy(fds.fd, fds_consume, n * sizeof(int));
-	upgraded__wire__app_message__pack(message, packed);
-	instance_hear(&fake->instance, upgraded__wire__app_message__unpack(NULL, size, packed), &fds);
-	free(packed);
-}
-
-void fake_say(struct fake *fake, const Upgraded__Wire__AppMessage *message)
-{
-	const int none = -1;
-
-	fake_say_fds(fake, message, &none, 0);
-}
-
-#define SAY(fake, kind, field, body)                                                                            \
-	do {                                                                                                        \
-		Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_##kind, .field = &(body)); \
-		fake_say(fake, &message);                                                                               \
-	} while (0)
-
-void fake_hello(struct fake *fake, unsigned version, bool migrates)
-{
-	Upgraded__Wire__Hello hello = UPGRADED__WIRE__HELLO__INIT;
-	Upgraded__Wire__Schema schema = UPGRADED__WIRE__SCHEMA__INIT, *schemas[] = { &schema };
-	Upgraded__Wire__MigrationEdge edges[16], *list[16];
-
-	schema.name = wire_text("thing");
-	schema.version = version;
-	schema.fingerprint = version;
-	hello.protocol = WIRE_PROTOCOL;
-	hello.n_schemas = 1;
-	hello.schemas = schemas;
-	hello.migrations = list;
-	for (unsigned v = 1; migrates && v < version && v < 8; v++) {
-		for (unsigned down = 0; down < 2; down++) {
-			Upgraded__Wire__MigrationEdge *edge = &edges[hello.n_migrations];
-
-			upgraded__wire__migration_edge__init(edge);
-			edge->type = wire_text("thing");
-			edge->from = down ? v + 1 : v;
-			edge->to = down ? v : v + 1;
-			list[hello.n_migrations++] = edge;
-		}
-	}
-	SAY(fake, HELLO, hello, hello);
-}
-
-#define SAYS(name, kind, field, type, init)        \
-	void fake_##name(struct fake *fake)            \
-	{                                              \
-		Upgraded__Wire__##type body = init;        \
-		SAY(fake, kind, field, body);              \
-	}
-
-SAYS(standby, STANDBY, standby, Standby, UPGRADED__WIRE__STANDBY__INIT)
-SAYS(ready, READY, ready, Ready, UPGRADED__WIRE__READY__INIT)
-SAYS(quiesced, QUIESCED, quiesced, Quiesced, UPGRADED__WIRE__QUIESCED__INIT)
-SAYS(not_yet, NOT_YET, not_yet, NotYet, UPGRADED__WIRE__NOT_YET__INIT)
-SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
-SAYS(pong, PONG, pong, Pong, UPGRADED__WIRE__PONG__INIT)
-
-void fake_refused(struct fake *fake, const char *reason)
-{
-	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
-
-	refused.reason = wire_text(reason);
-	SAY(fake, REFUSED, refused, refused);
-}
-
-void fake_progress(struct fake *fake, const char *text)
-{
-	Upgraded__Wire__StartProgress progress = UPGRADED__WIRE__START_PROGRESS__INIT;
-
-	progress.text = wire_text(text);
-	SAY(fake, START_PROGRESS, start_progress, progress);
-}
-
-void fake_saved(struct fake *fake, uint64_t records, uint32_t fds)
-{
-	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
-	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
-
-	totals.records = totals.digest_lo = records;
-	saved.totals = &totals;
-	saved.fds = fds;
-	SAY(fake, SAVED, saved, saved);
-}
-
-void fake_loaded(struct fake *fake, uint64_t records, uint32_t fds)
-{
-	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
-	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
-
-	totals.records = totals.digest_lo = records;
-	loaded.totals = &totals;
-	loaded.fds = fds;
-	SAY(fake, LOADED, loaded, loaded);
-}
-
-void fake_committed(struct fake *fake)
-{
-	Upgraded__Wire__Committed committed = UPGRADED__WIRE__COMMITTED__INIT;
-
-	committed.at_us = clock_now_us();
-	SAY(fake, COMMITTED, committed, committed);
-}
-
-bool fake_commit(struct fake *fake)
-{
-	if (!commit_take(&fake->word, COMMIT_NEW))
-		return false;
-	fake_committed(fake);
-	return true;
-}
-
-void fake_resumed(struct fake *fake)
-{
-	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
-
-	resumed.at_us = clock_now_us();
-	SAY(fake, RESUMED, resumed, resumed);
-}
-
-void fake_hand_over(struct fake *fake, size_t n, bool last)
-{
-	Upgraded__Wire__FdInfo infos[8], *list[8];
-	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	static uint64_t tag;
-	int numbers[8];
-
-	cr_assert_leq(n, 8);
-	for (size_t i = 0; i < n; i++) {
-		upgraded__wire__fd_info__init(&infos[i]);
-		infos[i].name = wire_text("socket");
-		infos[i].tag = ++tag;
-		list[i] = &infos[i];
-		numbers[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		cr_assert_geq(numbers[i], 0);
-	}
-	fds.n_fds = n;
-	fds.fds = list;
-	fds.last = last;
-	fake_say_fds(fake, &message, numbers, n);
-}
-
-void fake_garbage(struct fake *fake, const char *reason)
-{
-	fake->instance.events->on_garbage(&fake->instance, reason);
 }
 
 /* ---- its end ---- */
@@ -367,112 +283,4 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 void fake_origin_init(struct fake_origin *origin)
 {
 	*origin = (struct fake_origin){ .origin.start = start };
-}
-
-/* ---- images ---- */
-
-struct fake_imaging fake_imaging;
-
-static int find_obstacles(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why)
-{
-	(void)spec;
-	(void)why;
-	memset(ret_report, 0, sizeof(*ret_report));
-	if (fake_imaging.has_obstacle) {
-		ret_report->obstacle[0].level = OBSTACLE_FATAL;
-		snprintf(ret_report->obstacle[0].text, sizeof(ret_report->obstacle[0].text), "a tape drive is open");
-		ret_report->n = ret_report->n_fatal = 1;
-	}
-	return 0;
-}
-
-static int take_start(struct loop *loop, struct image_job *job, const struct image_take_spec *spec,
-		      void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why)
-{
-	(void)loop;
-	cr_assert_null(fake_imaging.job, "one image at a time");
-	if (fake_imaging.refuses)
-		return why_set(why, -ENOSPC, "the disk is full");
-	fake_imaging.taken++;
-	fake_imaging.job = job;
-	fake_imaging.on_done = on_done;
-	fake_imaging.restores = fake_imaging.hurried = false;
-	fake_imaging.leave_running = spec->leave_running;
-	return 0;
-}
-
-static void take_hurry(struct image_job *job)
-{
-	(void)job;
-	fake_imaging.hurried = true;
-}
-
-static int restore_start(struct loop *loop, struct image_job *job, struct image *image, const struct image_restore_spec *spec,
-			 void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why)
-{
-	(void)loop;
-	(void)spec;
-	cr_assert_null(fake_imaging.job, "one image at a time");
-	if (fake_imaging.refuses)
-		return why_set(why, -EBADMSG, "a file of the image is damaged");
-	fake_imaging.restored++;
-	fake_imaging.job = job;
-	fake_imaging.on_done = on_done;
-	fake_imaging.restores = true;
-	fake_imaging.image = image;
-	return 0;
-}
-
-static int check_beside(const struct image *image, pid_t but_pid, struct why *why)
-{
-	(void)image;
-	(void)but_pid;
-	return fake_imaging.rung_is_bad ? why_set(why, -ENOENT, "a library that the image needs is gone") : 0;
-}
-
-static bool reap_children(const struct image *image)
-{
-	(void)image;
-	if (!fake_imaging.pids_wait)
-		return false;
-	fake_imaging.pids_wait--;
-	return true;
-}
-
-const struct imaging imaging_fake = {
-	.find_obstacles = find_obstacles,
-	.take_start = take_start,
-	.take_hurry = take_hurry,
-	.restore_start = restore_start,
-	.check_beside = check_beside,
-	.reap_children = reap_children,
-};
-
-void fake_imaging_reset(void)
-{
-	fake_imaging = (struct fake_imaging){ .job = NULL };
-}
-
-void fake_imaging_done(int rc, enum criu_target target)
-{
-	struct image_job *job = fake_imaging.job;
-	struct why why = { 0 };
-
-	cr_assert_not_null(job);
-	fake_imaging.job = NULL;
-	if (rc < 0)
-		why_set(&why, rc, "CRIU failed");
-	job->target = target;
-	job->elapsed_us = 1000;
-	if (fake_imaging.restores) {
-		job->restored_pid = fake_imaging.image->pid;
-	} else if (rc == 0) {
-		job->image = calloc(1, sizeof(*job->image));
-		cr_assert_not_null(job->image);
-		job->image->path = strdup("/nonexistent/images/web/1");
-		job->image->generation = 1;
-		job->image->pid = FIRST_PID;
-		job->image->size_bytes = 4096;
-	}
-	fake_imaging.on_done(job, rc, &why);
 }

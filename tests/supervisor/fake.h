@@ -17,18 +17,41 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FAKE_IMAGE_PID 100000000 /* of what comes back from an image; fakes have pids beyond this one, as no process has */
 #define FAKE_SENT_MAX 64u
+#define FAKE_GOT_MAX 64u
+
+/* A descriptor that came with an Fds message. */
+struct fake_got {
+	uint64_t tag;
+	unsigned long long inode;
+	bool moved;
+};
 
 struct fake {
 	struct instance instance;
 	Upgraded__Wire__AppMessage__BodyCase sent[FAKE_SENT_MAX]; /* what it was sent, the latest last */
 	unsigned n_sent;
 	uint64_t quiesce_deadline_us, commit_deadline_us; /* of the last Prepare */
+	bool stands;             /* it said Quiesced after the last Prepare */
+	uint64_t receive_deadline_us; /* of Receive */
+	bool verifies;           /* Receive asks for the round trip */
+	unsigned long long journal_inode; /* of the journal that came with the last Receive or Resume; 0: it came without one */
+	char reason[128];        /* of the last Abort */
+	struct fake_got got[FAKE_GOT_MAX]; /* since the last Prepare, Receive or Resume */
+	unsigned n_got;
+	bool got_last;           /* the message marked as the last one was among them */
+	int stream;              /* its end of the pipe that the state goes through; -1: none came yet */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	int signal;              /* the strongest it was sent; 0: none */
+	/* To be set by the test. */
 	bool deaf;               /* it cannot be sent anything; nothing is noted */
 	bool reads_nothing;      /* a Prepare waits in its queue: it is noted all the same */
 	unsigned prepares_wait;  /* so many do */
+	bool knows_no_journal;   /* says its Hello, if set before */
+	bool has_ended_unheard;  /* the kernel knows of its end, and nobody else yet */
+	bool gets_no_channel, is_not_adopted; /* why it does not come back from an image */
+	void (*on_heard)(struct fake *fake, const char *what); /* the name of a message, or SIGKILL; NULL: nobody wants to know */
 	struct fake **at;        /* the test's pointer to it, set to NULL when it is freed */
 };
 
@@ -55,17 +78,29 @@ void fake_ready(struct fake *fake);
 void fake_quiesced(struct fake *fake);
 void fake_not_yet(struct fake *fake);
 void fake_refused(struct fake *fake, const char *reason);
+/** fake_reader_gone() - Old could not save, since nobody reads. */
+void fake_reader_gone(struct fake *fake);
+/** fake_saved(), fake_loaded() - Totals that agree if @records and @fds do; 100 bytes for each record. */
 void fake_saved(struct fake *fake, uint64_t records, uint32_t fds);
 void fake_loaded(struct fake *fake, uint64_t records, uint32_t fds);
 /** fake_commit() - Take the commit word, if it can be had, and say so. Return: was it had? */
 bool fake_commit(struct fake *fake);
 void fake_committed(struct fake *fake); /* only says so */
+void fake_committed_at(struct fake *fake, uint64_t at_us);
 void fake_parked(struct fake *fake);
 void fake_resumed(struct fake *fake);
+/** fake_resumed_with() - The same with what it says of a journal. */
+void fake_resumed_with(struct fake *fake, const Upgraded__Wire__Resumed *resumed);
 void fake_pong(struct fake *fake);
 void fake_progress(struct fake *fake, const char *text);
-/** fake_hand_over() - One Fds message with @n sockets of no connection, the last one if @last. */
-void fake_hand_over(struct fake *fake, size_t n, bool last);
+void fake_journal_full(struct fake *fake, uint64_t bytes);
+/** fake_hand_over() - One Fds message with @n sockets of no connection; it is the last message if @last. Return: the tag of the
+ * last socket. */
+uint64_t fake_hand_over(struct fake *fake, size_t n, bool last);
+/** fake_hand_over_this() - One Fds message with one descriptor. */
+void fake_hand_over_this(struct fake *fake, uint64_t tag, int fd_consume, bool last);
+/** fake_closed() - It has closed the descriptor that was handed over under this tag. */
+void fake_closed(struct fake *fake, uint64_t tag);
 void fake_garbage(struct fake *fake, const char *reason);
 
 /* ---- its end ---- */
@@ -106,6 +141,7 @@ struct fake_imaging {
 	bool restores;          /* ... it is a restore */
 	bool hurried;
 	bool has_obstacle;      /* a fatal one is found */
+	bool has_flaw;          /* something is found that will not come back as it was */
 	bool refuses;           /* nothing can be begun */
 	bool rung_is_bad;       /* check_beside() says no */
 	unsigned taken, restored; /* asked for, so often */

@@ -2,16 +2,82 @@
 #include "tests/supervisor/scene.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define GENERATION 77u
-#define STEP_US (10 * USEC_PER_MSEC)
 
 struct scene scene;
 
+/* ---- what the ends hear ---- */
+
+static const char *name_of(const struct fake *fake)
+{
+	if (fake == scene.old)
+		return "old";
+	return fake == scene.new ? "new" : "cold";
+}
+
+/* Old has the only state until new has committed, so nobody ends it before it has missed the deadline that it was told: to come to
+ * rest, or to go on by itself. */
+static void check_promise(const struct fake *old)
+{
+	const struct roll_record *record = scene.roll ? roll_record(scene.roll) : NULL;
+
+	if (!record || record->commit_us || roll_is_over(record->state))
+		return;
+	cr_assert(old->quiesce_deadline_us, "old was never asked for anything, and killed");
+	cr_assert_gt(scene.now_us, old->stands ? old->commit_deadline_us : old->quiesce_deadline_us,
+		     "old was killed before its deadline");
+}
+
+static void check_resume(void)
+{
+	cr_assert(!scene.new || scene.new->instance.life == INSTANCE_ENDED, "old was told to resume beside a new that lives");
+}
+
+static void on_heard(struct fake *fake, const char *what)
+{
+	size_t n = strlen(scene.heard);
+
+	if (fake == scene.old && strcmp(what, "SIGKILL") == 0) {
+		check_promise(fake);
+		scene.old_killed_in = scene_state();
+		scene.old_killed_us = scene.now_us;
+	}
+	if (fake == scene.old && strcmp(what, "resume") == 0)
+		check_resume();
+	if (strcmp(what, "ping") == 0)
+		return;
+	if (n + 40 > sizeof(scene.heard)) {
+		memmove(scene.heard, scene.heard + sizeof(scene.heard) / 2, sizeof(scene.heard) - sizeof(scene.heard) / 2);
+		n = strlen(scene.heard);
+	}
+	snprintf(scene.heard + n, sizeof(scene.heard) - n, "%s%s:%s", n ? " " : "", name_of(fake), what);
+}
+
+static struct fake *enter_fake(const char *version, struct fake **at, pid_t *ret_pid)
+{
+	struct fake *fake = fake_new("web", version);
+
+	fake_watch(fake, at);
+	fake->on_heard = on_heard;
+	*ret_pid = fake->instance.pid;
+	return fake;
+}
+
 /* ---- the owner ---- */
+
+static const char *name_of_pid(pid_t pid)
+{
+	if (!pid)
+		return "nobody";
+	if (pid == scene.old_pid || pid == FAKE_IMAGE_PID)
+		return "old";
+	return pid == scene.new_pid ? "new" : "cold";
+}
 
 static void on_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
 {
@@ -19,9 +85,8 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	size_t n = strlen(scene.said);
 
 	(void)roll;
-	(void)pid;
 	scene.progresses++;
-	snprintf(line, sizeof(line), "%s: %s\n", phase, text);
+	snprintf(line, sizeof(line), "%s, %s: %s\n", phase, name_of_pid(pid), text);
 	if (n + strlen(line) + 1 > sizeof(scene.said)) {
 		memmove(scene.said, scene.said + sizeof(scene.said) / 2, sizeof(scene.said) - sizeof(scene.said) / 2);
 		n = strlen(scene.said);
@@ -82,7 +147,15 @@ static void on_packed(struct roll *roll, const char *failure)
 {
 	(void)roll;
 	scene.packs++;
-	scene.pack_failed = failure;
+	snprintf(scene.pack_failure, sizeof(scene.pack_failure), "%s", failure ? failure : "");
+}
+
+static void on_aside(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	size_t n = strlen(scene.asides);
+
+	(void)roll, (void)fds;
+	snprintf(scene.asides + n, sizeof(scene.asides) - n, "%s%s", n ? " " : "", wire_app_name(message));
 }
 
 static int start_empty(struct roll *roll, const char *version, struct instance **ret_instance, struct why *why)
@@ -90,8 +163,7 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 	(void)roll;
 	if (scene.cold_refused)
 		return why_set(why, -2, "version %s: no such file", version);
-	fake_watch(fake_new("web", version), &scene.cold);
-	*ret_instance = &scene.cold->instance;
+	*ret_instance = &enter_fake(version, &scene.cold, &scene.cold_pid)->instance;
 	return 0;
 }
 
@@ -117,7 +189,11 @@ static void on_end(struct roll *roll)
 
 static const struct roll_events events = {
 	.on_progress = on_progress, .on_commit = on_commit, .on_backward = on_backward, .on_imaged = on_imaged,
-	.on_packed = on_packed, 	.start_empty = start_empty, .on_end = on_end
+	.on_packed = on_packed, .start_empty = start_empty, .on_end = on_end
+};
+static const struct roll_events events_with_aside = {
+	.on_progress = on_progress, .on_commit = on_commit, .on_backward = on_backward, .on_imaged = on_imaged,
+	.on_packed = on_packed, .start_empty = start_empty, .on_end = on_end, .on_aside = on_aside
 };
 
 /* ---- begin and end ---- */
@@ -128,6 +204,7 @@ void scene_set(const char *more)
 	struct why why = { 0 };
 
 	memset(&scene, 0, sizeof(scene));
+	log_set_level(LOG_LEVEL_ERROR); /* what a roll says is in scene.said */
 	scene.now_us = 1000 * USEC_PER_SEC;
 	clock_fake(&scene.now_us);
 	fake_imaging_reset();
@@ -148,7 +225,10 @@ static void drop(struct instance *instance)
 
 void scene_clear(void)
 {
-	roll_free(scene.roll);
+	struct roll *roll = scene.roll;
+
+	scene.roll = NULL;
+	roll_free(roll);
 	drop(scene.serves);
 	drop(scene.lent);
 	graveyard_done(&scene.graveyard);
@@ -170,7 +250,7 @@ struct roll_options scene_options(void)
 void scene_begin(const struct roll_options *options)
 {
 	struct roll_options whole = *options;
-	struct fake *old = fake_new("web", "v1"), *new = fake_new("web", "v2");
+	struct fake *old = enter_fake("v1", &scene.old, &scene.old_pid), *new = enter_fake("v2", &scene.new, &scene.new_pid);
 	static const struct instance_events nobody;
 	struct why why = { 0 };
 
@@ -179,12 +259,14 @@ void scene_begin(const struct roll_options *options)
 	whole.version = "v2";
 	whole.generation = GENERATION;
 	whole.word = scene.word;
-	fake_watch(old, &scene.old);
-	fake_watch(new, &scene.new);
+	old->knows_no_journal = scene.old_knows_no_journal;
+	new->knows_no_journal = scene.new_knows_no_journal;
+	scene.old_killed_us = 0;
 	instance_own(&old->instance, &nobody, NULL);
-	fake_hello(old, 1, false);
-	cr_assert_eq(roll_start(&scene.site, scene.unit, &whole, &old->instance, &new->instance, &events, &scene, &scene.roll,
-				&why),
+	if (!scene.old_says_no_hello)
+		fake_hello(old, 1, false);
+	cr_assert_eq(roll_start(&scene.site, scene.unit, &whole, &old->instance, &new->instance,
+				scene.hears_aside ? &events_with_aside : &events, &scene, &scene.roll, &why),
 		     0);
 }
 
@@ -193,196 +275,9 @@ enum roll_state scene_state(void)
 	return scene.roll ? roll_record(scene.roll)->state : scene.ended_in;
 }
 
-/* ---- along the good way ---- */
-
-static void stand_by(void)
+void scene_forget(void)
 {
-	fake_hello(scene.new, 2, true);
-	fake_standby(scene.new);
-}
-
-static void transfer(void)
-{
-	fake_quiesced(scene.old);
-	fake_hand_over(scene.old, 2, true);
-}
-
-static void commit(void)
-{
-	fake_saved(scene.old, 10, 2);
-	fake_loaded(scene.new, 10, 2);
-}
-
-static void bake(void)
-{
-	cr_assert(fake_commit(scene.new));
-	fake_parked(scene.old);
-	if (scene_state() == ROLL_IMAGE)
-		fake_imaging_done(0, fake_imaging.leave_running ? CRIU_TARGET_RUNNING : CRIU_TARGET_GONE);
-}
-
-static void to_bake(void)
-{
-	stand_by();
-	transfer();
-	commit();
-	bake();
-	assert_state(ROLL_BAKE);
-}
-
-static void new_dies(void)
-{
-	fake_exit(scene.new, 11);
-}
-
-void scene_to(enum roll_state state)
-{
-	switch ((int)state) {
-	case ROLL_STANDBY:
-		break;
-	case ROLL_DISMISS:
-		fake_refused(scene.new, "not now");
-		break;
-	case ROLL_QUIESCE:
-		stand_by();
-		break;
-	case ROLL_TRANSFER:
-		stand_by();
-		transfer();
-		break;
-	case ROLL_LOADING:
-		stand_by();
-		transfer();
-		fake_saved(scene.old, 10, 2);
-		break;
-	case ROLL_COMMIT:
-		stand_by();
-		transfer();
-		commit();
-		break;
-	case ROLL_ABORT:
-		stand_by();
-		transfer();
-		roll_cancel(scene.roll);
-		break;
-	case ROLL_PARK:
-		stand_by();
-		transfer();
-		commit();
-		cr_assert(fake_commit(scene.new));
-		break;
-	case ROLL_IMAGE:
-		scene_to(ROLL_PARK);
-		fake_parked(scene.old);
-		break;
-	case ROLL_BAKE:
-		to_bake();
-		break;
-	case ROLL_PACK:
-		fake_imaging.refuses = true; /* otherwise there is an image already */
-		to_bake();
-		fake_imaging.refuses = false;
-		cr_assert_eq(roll_pack(scene.roll, NULL), 0);
-		break;
-	case ROLL_BACKWARD:
-		to_bake();
-		roll_undo(scene.roll);
-		break;
-	case ROLL_RETREAT:
-		to_bake();
-		fake_refused(scene.new, "I give up");
-		break;
-	case ROLL_RETREAT_IMAGING:
-		scene_to(ROLL_IMAGE);
-		new_dies();
-		break;
-	case ROLL_RESUME:
-		to_bake();
-		new_dies();
-		break;
-	case ROLL_RESTORE:
-		to_bake();
-		fake_exit(scene.old, 9);
-		new_dies();
-		break;
-	case ROLL_COLD:
-		scene_to(ROLL_RESTORE);
-		fake_imaging_done(-5, CRIU_TARGET_RUNNING);
-		break;
-	default:
-		cr_assert_fail("there is no way to %s here", roll_state_name(state));
-	}
-	assert_state(state);
-}
-
-/* ---- time ---- */
-
-/* The loop has nothing to read, so a turn without waiting calls what is due and ends. */
-static void turn(void)
-{
-	cr_assert_eq(loop_turn(scene.loop, 0), 0);
-}
-
-static void step(uint64_t us)
-{
-	scene.now_us += us;
-	turn();
-}
-
-void scene_pass(uint64_t us)
-{
-	uint64_t until = scene.now_us + us;
-
-	while (scene.roll && scene.now_us < until) {
-		const struct instance *new = roll_new(scene.roll);
-
-		if (new && scene.new && new == &scene.new->instance && instance_is_alive(new) &&
-		    fake_heard_last(scene.new) == UPGRADED__WIRE__APP_MESSAGE__BODY_PING)
-			fake_pong(scene.new);
-		step(STEP_US);
-	}
-}
-
-void scene_be_silent(uint64_t us)
-{
-	enum roll_state before = scene_state();
-	uint64_t until = scene.now_us + us;
-
-	while (scene.roll && scene.now_us < until && scene_state() == before)
-		step(STEP_US);
-}
-
-/* ---- what must follow ---- */
-
-static bool reap_one(void)
-{
-	struct fake *all[] = { scene.old, scene.new, scene.cold };
-
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (all[i] && fake_reap(all[i]))
-			return true;
-	return false;
-}
-
-void scene_reap(void)
-{
-	while (reap_one())
-		;
-}
-
-void scene_conclude(void)
-{
-	for (unsigned i = 0; scene.roll && i < 64; i++) {
-		cr_assert(scene_is_bounded(), "%s: nothing ends it", roll_state_name(scene_state()));
-		if (scene.lent)
-			return;
-		if (fake_imaging.job)
-			fake_imaging_done(-5, CRIU_TARGET_RUNNING);
-		scene_reap();
-		if (scene.roll)
-			scene_be_silent(200 * USEC_PER_SEC);
-	}
-	cr_assert_null(scene.roll, "it does not end: %s", roll_state_name(scene_state()));
+	*scene.said = *scene.heard = 0;
 }
 
 bool scene_said(const char *text)
@@ -390,23 +285,14 @@ bool scene_said(const char *text)
 	return strstr(scene.said, text);
 }
 
-bool scene_is_bounded(void)
+unsigned scene_open_fds(void)
 {
-	const struct health *health = scene.roll ? roll_health(scene.roll) : NULL;
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
 
-	if (!scene.roll || roll_due_us(scene.roll))
-		return true;
-	switch ((int)scene_state()) {
-	case ROLL_IMAGE:
-	case ROLL_PACK:
-		return fake_imaging.job && !fake_imaging.restores;
-	case ROLL_RESTORE:
-		return fake_imaging.job && fake_imaging.restores;
-	case ROLL_BAKE:
-		return health && (health->concluding || health->verdict);
-	case ROLL_BACKWARD:
-		return scene.lent;
-	default:
-		return false;
-	}
+	cr_assert_not_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
 }

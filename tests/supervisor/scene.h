@@ -14,15 +14,26 @@ struct scene {
 	struct roll *roll;             /* NULL: it is over */
 	struct fake *old, *new, *cold; /* NULL: freed, or not there yet */
 	struct instance *lent;         /* in BACKWARD: new, in the owner's hands */
+	pid_t old_pid, new_pid, cold_pid; /* those of the fakes, also when they were freed */
+	uint64_t tag;                  /* of the last descriptor that scene_to() handed over */
+	/* To be set before scene_begin(). */
+	bool cold_refused;             /* no fresh process can be started */
+	bool old_knows_no_journal, new_knows_no_journal;
+	bool old_says_no_hello;
+	bool hears_aside;              /* the owner wants to know what old says besides */
 	/* What the owner heard. */
 	unsigned commits, packs, progresses;
-	bool pack_failed;
-	bool cold_refused;             /* to be set: no fresh process can be started */
+	char pack_failure[128];        /* of the last one; "": it went well */
+	char asides[256];              /* "fds closed" */
 	struct roll_report report;     /* of the roll that is over */
 	enum roll_state ended_in;
 	struct instance *serves;       /* who was taken over at the end; NULL: nobody */
 	bool left_image;
-	char said[4096];               /* the phases and texts of progress, a line each; the end of it */
+	char said[4096];               /* the end of all progress, a line each: "PHASE, WHO: TEXT\n" */
+	/* What the ends heard, the latest last: "new:receive old:prepare", with SIGKILL, without pings. */
+	char heard[1024];
+	enum roll_state old_killed_in; /* where old was sent SIGKILL last */
+	uint64_t old_killed_us;        /* ... and when; 0: never */
 };
 
 extern struct scene scene;
@@ -42,13 +53,29 @@ void scene_begin(const struct roll_options *options);
 /** scene_options() - As the service file says, PURPOSE_FORWARD. */
 struct roll_options scene_options(void);
 
+/** scene_forget() - Of what was said and heard. */
+void scene_forget(void);
+
 /** scene_to() - From the beginning to @state, along the way on which all goes well up to there. ABORT, RETREAT and the like are
  * entered by what leads there most simply. Not for SETTLE, which no time passes in, and ends. */
 void scene_to(enum roll_state state);
 
 enum roll_state scene_state(void);
 
-/** scene_pass() - Time passes, in steps from timer to timer, or until the roll is over. Pings are answered by a new that serves. */
+/** scene_say_the_right_thing() - Whoever is asked in this state says what a well-behaved process would say. */
+void scene_say_the_right_thing(void);
+
+/** scene_go_well() - From here on everybody does what they are asked, images are taken and restored, and the roll backward
+ * commits, until the roll is over. */
+void scene_go_well(void);
+
+/** scene_judge() - New's health comes to a verdict, as @text tells. */
+void scene_judge(enum health_verdict verdict, const char *text);
+
+/** scene_turn_down() - The roll backward is called off, as @text says: new comes back. */
+void scene_turn_down(const char *text);
+
+/** scene_pass() - Time passes, from timer to timer, or until the roll is over. Pings are answered by a new that serves. */
 void scene_pass(uint64_t us);
 /** scene_be_silent() - Time passes, and nobody answers anything; @us at most, or until the roll is over or its state is another
  * one. */
@@ -57,9 +84,12 @@ void scene_be_silent(uint64_t us);
 /** scene_reap() - Whoever was sent SIGKILL ends, one after the other, until nobody is left. */
 void scene_reap(void);
 
-/** scene_conclude() - What must follow follows: killed processes end, images are finished (they fail), deadlines pass. Asserts that
- * the roll ends. */
+/** scene_conclude() - What must follow follows: killed processes end, images are finished (they fail), new is lost by a roll
+ * backward, deadlines pass. Asserts that the roll ends. */
 void scene_conclude(void);
+
+/** scene_open_fds() - How many descriptors this process has open. */
+unsigned scene_open_fds(void);
 
 /** scene_said() - Was this text part of the progress? */
 bool scene_said(const char *text);

@@ -4,6 +4,7 @@
 #include "tests/supervisor/scene.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,11 +31,22 @@ static bool lives(const struct fake *fake)
 
 /* ---- what the parties may do, sensible or not ---- */
 
+static void resume_over_a_journal(struct fake *fake)
+{
+	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
+
+	resumed.at_us = clock_now_us();
+	resumed.reset = dice(3);
+	resumed.replayed = dice(100);
+	resumed.journal_unused = wire_text(dice(2) ? "it is damaged" : "");
+	fake_resumed_with(fake, &resumed);
+}
+
 static void say_anything(struct fake *fake)
 {
 	uint64_t records = 10 + (dice(8) == 0);
 
-	switch (dice(17)) {
+	switch (dice(21)) {
 	case 0:
 		fake_hello(fake, fake == scene.old ? 1 : 1 + dice(2), dice(2));
 		break;
@@ -84,54 +96,22 @@ static void say_anything(struct fake *fake)
 	case 15:
 		fake_garbage(fake, "no such message");
 		break;
+	case 16:
+		fake_reader_gone(fake);
+		break;
+	case 17:
+		fake_journal_full(fake, 65536);
+		break;
+	case 18:
+		fake_closed(fake, scene.tag);
+		break;
+	case 19:
+		resume_over_a_journal(fake);
+		break;
 	default:
 		/* Old's own deadline has passed: it takes the commit word back and serves. */
 		if (fake == scene.old && fake->word.word && commit_take(&fake->word, COMMIT_ABORTED))
 			fake_resumed(fake);
-		break;
-	}
-}
-
-/* What a well-behaved process would say now, so that the walk comes as far as the end of a bake, too. */
-static void say_the_right_thing(void)
-{
-	switch ((int)scene_state()) {
-	case ROLL_STANDBY:
-		if (lives(scene.new) && !scene.new->instance.hello)
-			fake_hello(scene.new, 2, true);
-		else if (lives(scene.new))
-			fake_standby(scene.new);
-		break;
-	case ROLL_QUIESCE:
-		if (lives(scene.old))
-			fake_quiesced(scene.old);
-		break;
-	case ROLL_TRANSFER:
-		if (lives(scene.old))
-			fake_saved(scene.old, 10, 2);
-		break;
-	case ROLL_LOADING:
-		if (lives(scene.new))
-			fake_loaded(scene.new, 10, 2);
-		break;
-	case ROLL_COMMIT:
-		if (lives(scene.new))
-			fake_commit(scene.new);
-		break;
-	case ROLL_PARK:
-		if (lives(scene.old))
-			fake_parked(scene.old);
-		break;
-	case ROLL_ABORT:
-	case ROLL_RESUME:
-		if (lives(scene.old))
-			fake_resumed(scene.old);
-		break;
-	case ROLL_COLD:
-		if (lives(scene.cold))
-			fake_ready(scene.cold);
-		break;
-	default:
 		break;
 	}
 }
@@ -184,7 +164,9 @@ static void end_the_other_roll(void)
 	case 1:
 		roll_return_new(scene.roll, lent, &why);
 		break;
-	default:
+	default: /* the roll backward has ended it first */
+		if (instance_is_alive(lent))
+			fake_exit(fake_of(lent), SIGKILL);
 		graveyard_bury(&scene.graveyard, lent);
 		roll_lose_new(scene.roll, &why);
 	}
@@ -213,7 +195,7 @@ static void happen(void)
 	uint32_t what = dice(100);
 
 	if (what < 30)
-		say_the_right_thing();
+		scene_say_the_right_thing(); /* so that the walk comes as far as the end of a bake, too */
 	else if (what < 60 && one)
 		say_anything(one);
 	else if (what < 72 && one)
@@ -245,6 +227,9 @@ static void begin(void)
 	options.purpose = dice(4) ? PURPOSE_FORWARD : (enum roll_purpose)dice(3);
 	options.require_image = dice(4) == 0;
 	scene.cold_refused = dice(4) == 0;
+	scene.unit->journal = dice(2);
+	scene.old_knows_no_journal = dice(8) == 0;
+	scene.new_knows_no_journal = dice(8) == 0;
 	scene.site.criu_path = dice(8) ? "criu" : NULL;
 	scene_begin(&options);
 }
@@ -278,16 +263,19 @@ static void check(void)
 		cr_assert_eq(commit_owner(&scene.word->word), COMMIT_NEW);
 	if (outcome == ROLL_IS_ABORTED)
 		cr_assert_neq(commit_owner(&scene.word->word), COMMIT_NEW);
+	/* What is lost and what was taken from a journal exclude each other. */
+	if (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE)
+		cr_assert(!scene.report.wire.journal || !*scene.report.journal_note.text, "%s", scene.report.journal_note.text);
 }
 
 Test(walk, finds_no_event_without_a_cell_and_no_state_without_an_end)
 {
 	const char *seed = getenv("UPG_WALK_SEED");
-	unsigned reached[ROLL_STATES] = { 0 }, rolls = 0;
+	unsigned reached[ROLL_STATES] = { 0 }, rolls = 0, open_fds;
 
 	random_state = seed ? strtoull(seed, NULL, 10) + 1 : SEED;
-	scene_set(NULL);
-	log_set_level(LOG_LEVEL_ERROR); /* processes that misbehave are logged each time */
+	scene_set("JournalSize=64K\n");
+	open_fds = scene_open_fds();
 	while (scene.site.counts.steps < EVENTS) {
 		begin();
 		rolls++;
@@ -302,5 +290,7 @@ Test(walk, finds_no_event_without_a_cell_and_no_state_without_an_end)
 	for (enum roll_state state = 0; state < ROLL_STATES; state++)
 		cr_assert(reached[state] || state == ROLL_SETTLE, "%s was never reached in %u rolls", roll_state_name(state),
 			  rolls);
+	scene.word = roll_word_drop(scene.word);
+	cr_assert_eq(scene_open_fds(), open_fds, "a descriptor was left open");
 	scene_clear();
 }
