@@ -188,7 +188,8 @@ void cells_check_all(const struct deed *deed, const struct cell *cells, size_t n
 	for (size_t i = 0; i < n; i++)
 		has_cell[cells[i].in] = true;
 	for (enum roll_state state = 0; state < ROLL_STATES; state++)
-		cr_assert(has_cell[state] || roll_is_over(state), "%s in %s is not in the table", deed->name, roll_state_name(state));
+		cr_assert(has_cell[state] || roll_is_over(state), "%s in %s is not in the table", deed->name,
+			  roll_state_name(state));
 }
 
 void cells_check_idle(const struct deed *deed, unsigned but)

@@ -53,7 +53,8 @@ static bool can_resume(enum roll_old old)
 Test(record, has_the_rung_parked_exactly_when_new_has_committed_and_old_stands_still)
 {
 	for EACH_RECORD (record)
-		cr_assert_eq(!!(record_rungs(&record) & ROLL_RUNG_PARKED), record.commit_us && can_resume(record.old), "%u", number);
+		cr_assert_eq(!!(record_rungs(&record) & ROLL_RUNG_PARKED), record.commit_us && can_resume(record.old), "%u",
+			     number);
 }
 
 Test(record, has_the_rung_image_exactly_when_an_image_is_there)
@@ -227,7 +228,7 @@ Test(record, chooses_a_way_back_without_regard_to_journal_and_purpose)
 		plain.prepared_us = plain.settles_us = 0;
 		cr_assert_eq(record_rungs(&record), record_rungs(&plain), "%u", number);
 		for (unsigned lives = 0; lives < 4; lives++)
-			cr_assert_eq(record_retreat(&record, lives & 1, lives & 2), record_retreat(&plain, lives & 1, lives & 2), "%u",
-				     number);
+			cr_assert_eq(record_retreat(&record, lives & 1, lives & 2),
+				     record_retreat(&plain, lives & 1, lives & 2), "%u", number);
 	}
 }

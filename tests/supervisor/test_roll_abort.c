@@ -312,7 +312,8 @@ Test(roll_abort, is_blamed_on_a_new_that_closed_the_stream_and_lives)
 	assert_state(ROLL_TRANSFER);
 	scene_pass(1);
 	assert_state(ROLL_ABORT);
-	snprintf(expected, sizeof(expected), "version v2 (pid %d) closed the stream before all of the state had come", scene.new_pid);
+	snprintf(expected, sizeof(expected), "version v2 (pid %d) closed the stream before all of the state had come",
+		 scene.new_pid);
 	cr_assert_str_eq(cause(), expected);
 	scene_clear();
 }

@@ -98,8 +98,8 @@ Test(roll_images, that_were_required_and_missed_are_reported)
 		scene_to(ROLL_PARK);
 		impossible[i].prepare();
 		park();
-		cr_assert(scene_said("image, nobody: an image was required, and nothing spoke against it before the roll, which has "
-				     "committed by now\n"));
+		cr_assert(scene_said("image, nobody: an image was required, and nothing spoke against it before the roll, "
+				     "which has committed by now\n"));
 		scene_go_well();
 		assert_outcome(ROLL_IS_DONE);
 		cr_assert_str_eq(scene.report.image_missed.text, impossible[i].reason);

@@ -198,8 +198,8 @@ Test(roll_journal, is_given_to_old_and_nothing_is_lost)
 	cr_assert_eq(journal(), JOURNAL_GIVEN);
 	cr_assert_not(report()->wire.journal, "until old has taken it over");
 	snprintf(said, sizeof(said),
-		 "resume, old: version v2 (pid %d) was killed by SIGSEGV; version v1 comes back from memory with the journal of v2: "
-		 "on 0 of 2 descriptors something moved\n",
+		 "resume, old: version v2 (pid %d) was killed by SIGSEGV; version v1 comes back from memory with the journal of "
+		 "v2: on 0 of 2 descriptors something moved\n",
 		 scene.new_pid);
 	cr_assert_str_eq(scene.said, said, "%s", scene.said);
 	scene_forget();
@@ -231,8 +231,8 @@ Test(roll_journal, that_old_cannot_use_costs_what_it_would_without_one)
 	fake_resumed_with(scene.old, &resumed);
 	assert_outcome(ROLL_IS_BACK_PARKED);
 	cr_assert_str_eq(scene.report.journal_note.text, note);
-	cr_assert_str_eq(scene.said, "resume, old: the journal of version v2 could not be used: it is damaged; 0 connections go on, 0 "
-				     "are reset\n");
+	cr_assert_str_eq(scene.said, "resume, old: the journal of version v2 could not be used: it is damaged; 0 connections go "
+				     "on, 0 are reset\n");
 	cr_assert_not(scene.report.wire.journal);
 	cr_assert_eq(scene.report.wire.lost_us, 2 * S);
 	cr_assert_eq(scene.report.wire.replayed, 0);

@@ -25,10 +25,14 @@ Test(roll_operator, calls_a_roll_off_before_the_commit_and_ends_a_bake)
 	static const struct cell cells[] = {
 		{ LEADS(STANDBY, DISMISS, REFUSED, REFUSED), .hears = "new:SIGKILL", .cause = CALLED_OFF },
 		STAYS(DISMISS, REFUSED, REFUSED),
-		{ LEADS(QUIESCE, ABORT, ABORTED, ABORTED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF, .cause = CALLED_OFF },
-		{ LEADS(TRANSFER, ABORT, ABORTED, FAILED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF, .cause = CALLED_OFF },
-		{ LEADS(LOADING, ABORT, ABORTED, FAILED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF, .cause = CALLED_OFF },
-		{ LEADS(COMMIT, ABORT, ABORTED, FAILED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF, .cause = CALLED_OFF },
+		{ LEADS(QUIESCE, ABORT, ABORTED, ABORTED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF,
+		  .cause = CALLED_OFF },
+		{ LEADS(TRANSFER, ABORT, ABORTED, FAILED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF,
+		  .cause = CALLED_OFF },
+		{ LEADS(LOADING, ABORT, ABORTED, FAILED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF,
+		  .cause = CALLED_OFF },
+		{ LEADS(COMMIT, ABORT, ABORTED, FAILED), .hears = "new:SIGKILL old:abort", .says = CALLS_OFF,
+		  .cause = CALLED_OFF },
 		STAYS(ABORT, ABORTED, FAILED),
 		STAYS(PARK, DONE, FAILED),
 		STAYS(IMAGE, DONE, FAILED),
@@ -189,6 +193,22 @@ Test(roll_operator, need_not_undo_where_a_check_of_health_says_no)
 	};
 
 	CELLS_CHECK_ALL(&deed, cells);
+}
+
+DEED(hang, scene_judge(HEALTH_LOST, "it hangs"))
+
+/* There is no use in asking it for its state. */
+Test(roll_operator, need_not_give_up_a_version_that_hangs)
+{
+	static const struct deed deed = { .name = "new hangs", .can = is_watched, .happen = hang };
+	static const struct cell cells[] = {
+		{ LEADS(PARK, RETREAT, BACK_PARKED, FAILED), .hears = "new:SIGKILL", .cause = "it hangs" },
+		{ LEADS(IMAGE, RETREAT_IMAGING, BACK_PARKED, FAILED), .hears = "new:SIGKILL", .cause = "it hangs" },
+		{ LEADS(BAKE, RETREAT, BACK_PARKED, FAILED), .hears = "new:SIGKILL", .cause = "it hangs" },
+		{ LEADS(PACK, RETREAT_IMAGING, BACK_IMAGE, FAILED), .hears = "new:SIGKILL", .cause = "it hangs" },
+	};
+
+	CELLS_CHECK(&deed, cells);
 }
 
 /* ---- CRIU ---- */

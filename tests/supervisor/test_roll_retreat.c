@@ -324,7 +324,8 @@ Test(roll_retreat, says_why_the_last_good_version_does_not_start)
 	fake_hello(scene.cold, 1, false);
 	fake_standby(scene.cold);
 	fake_refused(scene.cold, "the port is taken");
-	snprintf(expected, sizeof(expected), "cold, cold: version v1 (pid %d) refused to start: the port is taken\n", scene.cold_pid);
+	snprintf(expected, sizeof(expected), "cold, cold: version v1 (pid %d) refused to start: the port is taken\n",
+		 scene.cold_pid);
 	cr_assert_str_eq(scene.said, expected, "%s", scene.said);
 	cr_assert_eq(scene.cold->signal, SIGKILL);
 	scene_reap();
