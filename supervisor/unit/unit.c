@@ -71,6 +71,7 @@ static struct unit *unit_new(const char *name, const char *path)
 	if (!unit)
 		return NULL;
 	*unit = (struct unit){
+		.references = 1,
 		.path = strdup(path),
 		.exec = strdup(""),
 		.version = strdup(""),
@@ -102,10 +103,22 @@ static struct unit *unit_new(const char *name, const char *path)
 	return unit;
 }
 
+struct unit *unit_ref(struct unit *unit)
+{
+	if (unit)
+		unit->references++;
+	return unit;
+}
+
 struct unit *unit_free(struct unit *unit)
 {
-	if (!unit)
+	if (!unit || --unit->references)
 		return NULL;
+	for (size_t i = 0; i < unit->n_settings; i++) {
+		free(unit->settings[i].key);
+		free(unit->settings[i].value);
+	}
+	free(unit->settings);
 	for (size_t i = 0; i < unit->n_environment; i++)
 		free(unit->environment[i]);
 	free(unit->environment);

@@ -39,7 +39,16 @@ struct image_limits {
 	uint64_t max_size_bytes; /* of all together; 0: no limit */
 };
 
+/* A line of the file as it was taken: for what differs between two files. */
+struct unit_setting {
+	char *key, *value;
+};
+
+/* Counted: a version keeps the service file that it was started with, as the way back to it starts it so again. */
 struct unit {
+	unsigned references;
+	struct unit_setting *settings; /* in the order of the file */
+	size_t n_settings;
 	char name[UNIT_NAME_MAX + 1];
 	char *path;             /* of the file */
 	char *exec;             /* with %v, %n, %% unexpanded */
@@ -76,8 +85,25 @@ int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, 
 /** unit_parse() - The same from memory; @path is for messages. */
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
 
-/** unit_free() - NULL is allowed. Return: NULL. */
+/** unit_ref() - One owner more; each calls unit_free(). NULL is allowed. Return: @unit. */
+struct unit *unit_ref(struct unit *unit);
+
+/** unit_free() - One owner less; the last one releases it. NULL is allowed. Return: NULL. */
 struct unit *unit_free(struct unit *unit);
+
+#define UNIT_KEYS_MAX 64u /* more than there are keys */
+
+/**
+ * unit_differs() - Which keys have another value in @a than in @b? Version= is left out, as it says what to start and not how.
+ * @ret_keys: at least UNIT_KEYS_MAX; literals, in the order of the manual.
+ *
+ * Return: how many.
+ */
+size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_keys[]);
+
+/** unit_text() - All keys that were set, as a service file without its comments. @ret_text: the caller's, to be freed. Return: 0;
+ * -ENOMEM. */
+int unit_text(const struct unit *unit, char **ret_text);
 
 /**
  * unit_command() - Exec= for one version.

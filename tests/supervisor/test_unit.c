@@ -725,3 +725,53 @@ Test(unit, refuses_more_checks_than_it_runs, .fini = teardown)
 	strcat(text, "HealthTCP=localhost:1\n");
 	expect_bad(text, 11, "more than 8 checks");
 }
+
+Test(unit, tells_which_keys_differ_between_two_files)
+{
+	static const char first[] = "[Service]\nExec=/srv/%v/x\nBake=5s\nEnvironment=A=1\nEnvironment=B=2\nHealthTCP=localhost:80\n";
+	static const char second[] =
+		"[Service]\n# another order\nVersion=v9\nEnvironment=A=1\nEnvironment=B=3\nBake=5s\nExec=/srv/%v/x -v\nMemoryLow=0\n";
+	struct unit *a = NULL, *b = NULL;
+	const char *keys[UNIT_KEYS_MAX];
+
+	cr_assert_eq(unit_parse("x", "x.conf", first, &a, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_parse("x", "x.conf", second, &b, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_differs(a, a, keys), 0);
+	cr_assert_eq(unit_differs(a, b, keys), 4);
+	cr_assert_str_eq(keys[0], "Exec");
+	cr_assert_str_eq(keys[1], "Environment");
+	cr_assert_str_eq(keys[2], "MemoryLow");
+	cr_assert_str_eq(keys[3], "HealthTCP");
+	cr_assert_eq(unit_differs(b, a, keys), 4);
+	unit_free(a);
+	unit_free(b);
+}
+
+Test(unit, can_be_written_down_and_read_again)
+{
+	struct unit *a = NULL, *b = NULL;
+	const char *keys[UNIT_KEYS_MAX];
+	char *text;
+
+	cr_assert_eq(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake = 7s\n", &a, &why), 0);
+	cr_assert_eq(unit_text(a, &text), 0);
+	cr_assert_str_eq(text, "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake=7s\n");
+	cr_assert_eq(unit_parse("x", "x.conf", text, &b, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_differs(a, b, keys), 0);
+	cr_assert_eq(b->bake_us, 7000000);
+	free(text);
+	unit_free(a);
+	unit_free(b);
+}
+
+Test(unit, lives_until_its_last_owner_lets_go)
+{
+	struct unit *a = NULL;
+
+	cr_assert_eq(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\n", &a, &why), 0);
+	cr_assert_eq(unit_ref(a), a);
+	cr_assert_null(unit_free(a));
+	cr_assert_str_eq(a->exec, "/srv/%v/x");
+	unit_free(a);
+	cr_assert_null(unit_ref(NULL));
+}
