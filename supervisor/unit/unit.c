@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/trust.h"
 #include "base/why.h"
 #include "wire/journal.h"
 
@@ -169,11 +170,18 @@ static int read_file(const char *path, char *buffer, size_t size, struct why *wh
 	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	size_t used = 0;
+	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return why_errno(why, -errno, "%s", path);
 	if (!S_ISREG(st.st_mode))
 		return why_set(why, -EINVAL, "%s: not a regular file", path);
+	/* Whoever can write it says what runs, and as whom. The file that was opened is looked at, and the way to it. */
+	r = trust_stat(&st, path, why);
+	if (r == 0)
+		r = trust_path(path, why);
+	if (r < 0)
+		return r;
 	for (;;) {
 		ssize_t n = read(fd, buffer + used, size - used);
 

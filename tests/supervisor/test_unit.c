@@ -511,6 +511,24 @@ Test(unit, loads_a_file_by_the_services_name, .init = folder_setup, .fini = fold
 	cr_assert_str_eq(unit->path, in_folder("web.conf"));
 }
 
+Test(unit, is_refused_when_others_can_write_the_file_or_its_folder, .init = folder_setup, .fini = folder_teardown)
+{
+	file_write("web.conf", HEAD, strlen(HEAD), 0600);
+	cr_assert_eq(chmod(in_folder("web.conf"), 0622), 0);
+	cr_assert_eq(load("web"), -EPERM, "%s", why.text);
+	cr_assert(strstr(why.text, "chmod go-w") && strstr(why.text, "web.conf"), "%s", why.text);
+	cr_assert_eq(chmod(in_folder("web.conf"), 0644), 0);
+	cr_assert_eq(chmod(dir, 0777), 0);
+	cr_assert_eq(load("web"), -EPERM, "%s", why.text);
+	cr_assert_eq(chmod(dir, 0700), 0);
+	cr_assert_eq(load("web"), 0, "%s", why.text);
+	if (geteuid() != 0)
+		return;
+	cr_assert_eq(chown(in_folder("web.conf"), 65534, 65534), 0);
+	cr_assert_eq(load("web"), -EPERM, "%s", why.text);
+	cr_assert(strstr(why.text, "chown"), "%s", why.text);
+}
+
 Test(unit, says_which_file_is_missing, .init = folder_setup, .fini = folder_teardown)
 {
 	cr_assert_eq(load("web"), -ENOENT);
@@ -728,9 +746,10 @@ Test(unit, refuses_more_checks_than_it_runs, .fini = teardown)
 
 Test(unit, tells_which_keys_differ_between_two_files)
 {
-	static const char first[] = "[Service]\nExec=/srv/%v/x\nBake=5s\nEnvironment=A=1\nEnvironment=B=2\nHealthTCP=localhost:80\n";
-	static const char second[] =
-		"[Service]\n# another order\nVersion=v9\nEnvironment=A=1\nEnvironment=B=3\nBake=5s\nExec=/srv/%v/x -v\nMemoryLow=0\n";
+	static const char first[] = "[Service]\nExec=/srv/%v/x\nBake=5s\nEnvironment=A=1\nEnvironment=B=2\n"
+				    "HealthTCP=localhost:80\n";
+	static const char second[] = "[Service]\n# another order\nVersion=v9\nEnvironment=A=1\nEnvironment=B=3\n"
+				     "Bake=5s\nExec=/srv/%v/x -v\nMemoryLow=0\n";
 	struct unit *a = NULL, *b = NULL;
 	const char *keys[UNIT_KEYS_MAX];
 
@@ -752,8 +771,9 @@ Test(unit, can_be_written_down_and_read_again)
 	struct unit *a = NULL, *b = NULL;
 	const char *keys[UNIT_KEYS_MAX];
 	char *text;
+	static const char first[] = "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake = 7s\n";
 
-	cr_assert_eq(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake = 7s\n", &a, &why), 0);
+	cr_assert_eq(unit_parse("x", "x.conf", first, &a, &why), 0, "%s", why.text);
 	cr_assert_eq(unit_text(a, &text), 0);
 	cr_assert_str_eq(text, "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake=7s\n");
 	cr_assert_eq(unit_parse("x", "x.conf", text, &b, &why), 0, "%s", why.text);
