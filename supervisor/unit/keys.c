@@ -2,6 +2,7 @@
 /* The keys of a service file: what each one's value means, and what to expect when a value is bad. */
 #include "supervisor/unit/private.h"
 
+#include "base/privileges.h"
 #include "base/why.h"
 #include "wire/journal.h"
 
@@ -130,6 +131,50 @@ static int set_bool(struct unit *unit, const struct key *key, const char *value)
 	return i < 0 ? i : 0;
 }
 
+static int set_choice(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "no", "yes", NULL };
+	int i = choose(value, words);
+
+	if (i >= 0)
+		*(enum unit_choice *)field(unit, key) = i == 1 ? CHOICE_YES : CHOICE_NO;
+	return i < 0 ? i : 0;
+}
+
+/* "CAP_CHOWN CAP_KILL", "none", "all"; all but some of them: "~CAP_SYS_ADMIN". */
+static int set_capabilities(struct unit *unit, const struct key *key, const char *value)
+{
+	bool but = *value == '~';
+	char name[64];
+	uint64_t set = 0;
+
+	for (value += but; *value; value += strspn(value, " \t")) {
+		size_t n = strcspn(value, " \t");
+		int number;
+
+		if (n >= sizeof(name))
+			return -EINVAL;
+		memcpy(name, value, n);
+		name[n] = 0;
+		value += n;
+		number = capability_number(name);
+		if (number >= 0)
+			set |= UINT64_C(1) << number;
+		else if (strcmp(name, "all") == 0)
+			set = UINT64_MAX;
+		else if (strcmp(name, "none") != 0)
+			return -EINVAL;
+	}
+	*(uint64_t *)field(unit, key) = but ? ~set : set;
+	return 0;
+}
+
+static int set_bounding(struct unit *unit, const struct key *key, const char *value)
+{
+	unit->sets_bounding = true;
+	return set_capabilities(unit, key, value);
+}
+
 static int set_verify(struct unit *unit, const struct key *key, const char *value)
 {
 	(void)key;
@@ -235,6 +280,9 @@ static const struct key keys[] = {
 	{ "Version", "a version name of A-Z a-z 0-9 . _ @ -", set_version, AT(version) },
 	{ "User", "a user of this machine", set_user, AT(user) },
 	{ "Group", "a group of this machine", set_group, AT(group) },
+	{ "NoNewPrivileges", "yes or no", set_choice, AT(no_new_privileges) },
+	{ "CapabilityBoundingSet", "names such as CAP_KILL, all or none; ~ before them: all but these", set_bounding, AT(bounding) },
+	{ "AmbientCapabilities", "names such as CAP_NET_BIND_SERVICE", set_capabilities, AT(ambient) },
 	{ "WorkingDirectory", "an absolute path", set_directory, AT(working_directory) },
 	{ "Environment", "NAME=value (one for each line)", set_environment, 0 },
 	{ "StartTimeout", DURATION ", not 0", set_positive_duration, AT(start_timeout_us) },

@@ -154,6 +154,8 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 		parse.rc = why_set(why, -EINVAL, "%s:%d: neither [Section] nor Key=value", path, bad);
 	if (parse.rc == 0 && !*unit->exec)
 		parse.rc = why_set(why, -EINVAL, "%s: Exec= is missing", path);
+	if (parse.rc == 0 && unit->ambient && !*unit->user)
+		parse.rc = why_set(why, -EINVAL, "%s: AmbientCapabilities= needs User=: root has them all", path);
 	if (parse.rc == 0)
 		parse.rc = unit_command_check(unit, why);
 	if (parse.rc < 0) {

@@ -20,6 +20,7 @@ struct why;
 #define UNIT_IMAGES_MAX_AGE_US UINT64_C(604800000000) /* 7 days */
 
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
+enum unit_choice { CHOICE_DEFAULT, CHOICE_NO, CHOICE_YES };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
 enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
@@ -76,6 +77,9 @@ struct unit {
 	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
 	uint64_t memory_low_bytes;        /* a parked version leaves memory when less is available; 0: never for that */
 	unsigned memory_pressure_percent; /* ... when tasks wait for memory for more of the time; 0: never for that */
+	enum unit_choice no_new_privileges;
+	bool sets_bounding;     /* @bounding counts */
+	uint64_t bounding, ambient; /* capabilities, as struct privileges has them */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
 };
 
@@ -148,5 +152,5 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
  * unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - Put User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
+/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);

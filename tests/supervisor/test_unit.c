@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
+#include "base/child.h"
 #include "base/why.h"
 #include "supervisor/unit/unit.h"
 
@@ -794,4 +795,58 @@ Test(unit, lives_until_its_last_owner_lets_go)
 	cr_assert_str_eq(a->exec, "/srv/%v/x");
 	unit_free(a);
 	cr_assert_null(unit_ref(NULL));
+}
+
+/* ---- rights ---- */
+
+static struct child_spec identity_of(const char *lines)
+{
+	struct child_spec spec = { 0 };
+	char text[512];
+
+	unit = unit_free(unit);
+	snprintf(text, sizeof(text), "[Service]\nExec=/srv/%%v/x\n%s", lines);
+	cr_assert_eq(unit_parse("x", "x.conf", text, &unit, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_identity(unit, &spec, &why), 0, "%s", why.text);
+	return spec;
+}
+
+Test(unit, lets_a_user_s_service_gain_no_rights_unless_it_says_so)
+{
+	struct child_spec spec = identity_of("User=nobody\n");
+
+	cr_assert(spec.privileges.no_new && spec.privileges.bounded && !spec.privileges.must_bound);
+	cr_assert_eq(spec.privileges.bounding, 0);
+	cr_assert(spec.privileges.own_keyring);
+	spec = identity_of("User=nobody\nNoNewPrivileges=no\n");
+	cr_assert(!spec.privileges.no_new && !spec.privileges.bounded);
+	spec = identity_of("User=nobody\nNoNewPrivileges=no\nCapabilityBoundingSet=CAP_CHOWN CAP_KILL\n");
+	cr_assert(!spec.privileges.no_new && spec.privileges.bounded && spec.privileges.must_bound);
+	cr_assert_eq(spec.privileges.bounding, 0x21);
+	spec = identity_of("User=nobody\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n");
+	cr_assert_eq(spec.privileges.ambient, 0x400);
+	unit = unit_free(unit);
+}
+
+Test(unit, leaves_a_service_that_is_root_as_it_is_unless_it_says_so)
+{
+	struct child_spec spec = identity_of("");
+
+	cr_assert(!spec.privileges.no_new && !spec.privileges.bounded);
+	spec = identity_of("User=root\n");
+	cr_assert(!spec.privileges.no_new && !spec.privileges.bounded);
+	spec = identity_of("NoNewPrivileges=yes\nCapabilityBoundingSet=~CAP_CHOWN\n");
+	cr_assert(spec.privileges.no_new && spec.privileges.bounded);
+	cr_assert_eq(spec.privileges.bounding, ~UINT64_C(1));
+	spec = identity_of("CapabilityBoundingSet=none\n");
+	cr_assert(!spec.privileges.no_new && spec.privileges.bounded && spec.privileges.bounding == 0);
+	unit = unit_free(unit);
+}
+
+Test(unit, refuses_capabilities_that_do_not_exist_or_have_no_use)
+{
+	cr_assert_lt(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\nCapabilityBoundingSet=CAP_FLY\n", &unit, &why), 0);
+	cr_assert(strstr(why.text, "x.conf:3: CapabilityBoundingSet=CAP_FLY"), "%s", why.text);
+	cr_assert_lt(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\nAmbientCapabilities=CAP_KILL\n", &unit, &why), 0);
+	cr_assert(strstr(why.text, "needs User="), "%s", why.text);
 }
