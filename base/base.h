@@ -9,4 +9,5 @@
 #include "base/fd_ref.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/trust.h"
 #include "base/why.h"

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/loop.h"
+#include "base/privileges.h"
 
 #include <stddef.h>
 #include <sys/types.h>
@@ -28,6 +29,7 @@ struct child_spec {
 	uid_t uid;                        /* (uid_t)-1: keep */
 	gid_t gid;                        /* (gid_t)-1: keep */
 	const char *user;                 /* for supplementary groups; NULL: drop them all when uid is changed */
+	struct privileges privileges;
 	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
 

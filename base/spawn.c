@@ -25,8 +25,8 @@
 #define KEEP_GID ((gid_t)-1)
 #define N_STDIO 3
 
-enum step { STEP_SESSION, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_GROUPS, STEP_GID, STEP_UID, STEP_CHDIR,
-	    STEP_EXEC };
+enum step { STEP_SESSION, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_LOWER, STEP_GROUPS, STEP_GID, STEP_UID,
+	    STEP_SETTLE, STEP_CHDIR, STEP_EXEC };
 
 struct failure {
 	enum step step;
@@ -228,6 +228,9 @@ static int in_child_identity(const struct plan *plan, struct failure *failure)
 {
 	const struct child_spec *spec = plan->spec;
 
+	errno = -privileges_lower(&spec->privileges);
+	if (errno)
+		return step_failed(failure, STEP_LOWER, 0);
 	/* The user comes last: after that we have no right to change the groups. */
 	if (plan->set_groups && setgroups((size_t)plan->n_groups, plan->groups) < 0)
 		return step_failed(failure, STEP_GROUPS, 0);
@@ -235,7 +238,8 @@ static int in_child_identity(const struct plan *plan, struct failure *failure)
 		return step_failed(failure, STEP_GID, 0);
 	if (spec->uid != KEEP_UID && setresuid(spec->uid, spec->uid, spec->uid) < 0)
 		return step_failed(failure, STEP_UID, 0);
-	return 0;
+	errno = -privileges_settle(&spec->privileges);
+	return errno ? step_failed(failure, STEP_SETTLE, 0) : 0;
 }
 
 static int in_child_become(const struct plan *plan, int *report, struct failure *failure)
@@ -291,6 +295,8 @@ static int failure_tell(const struct failure *failure, const struct child_spec *
 	case STEP_FD: why_errno(&cause, r, "place descriptor %d", failure->number); break;
 	case STEP_CLOSE: why_errno(&cause, r, "close_range"); break;
 	case STEP_LIMIT: why_errno(&cause, r, "setrlimit"); break;
+	case STEP_LOWER: why_errno(&cause, r, "limit capabilities (this process may lack CAP_SETPCAP)"); break;
+	case STEP_SETTLE: why_errno(&cause, r, "give capabilities (this process may lack them)"); break;
 	case STEP_GROUPS: why_errno(&cause, r, "setgroups%s", hint); break;
 	case STEP_GID: why_errno(&cause, r, "setgid to %u%s", (unsigned int)spec->gid, hint); break;
 	case STEP_UID: why_errno(&cause, r, "setuid to %u%s", (unsigned int)spec->uid, hint); break;

@@ -9,27 +9,35 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 struct channel {
 	int fd;
 	uint64_t due_us; /* UINT64_MAX: never */
+	struct client_feed *feed; /* NULL: none */
 };
 
 enum channel_outcome { CHANNEL_READY = 0, CHANNEL_DUE = 1 };
 
 static int channel_wait(const struct channel *channel, short events, struct why *why)
 {
-	struct pollfd pollfd = { .fd = channel->fd, .events = events };
-
 	for (;;) {
-		int n = poll(&pollfd, 1, clock_timeout_ms(channel->due_us));
+		struct client_feed *feed = channel->feed;
+		struct pollfd pollfds[] = { { .fd = channel->fd, .events = events },
+					    { .fd = feed ? feed->fd : -1, .events = POLLIN } };
+		int n = poll(pollfds, 2, clock_timeout_ms(channel->due_us));
 
-		if (n > 0)
-			return CHANNEL_READY; /* if the peer is gone, the next read or write says so */
 		if (n == 0)
 			return CHANNEL_DUE;
-		if (errno != EINTR)
+		if (n < 0 && errno != EINTR)
 			return why_errno(why, -errno, "poll");
+		if (n > 0 && pollfds[1].revents)
+			feed->on_readable(feed);
+		if (n > 0 && pollfds[0].revents)
+			return CHANNEL_READY; /* if the peer is gone, the next read or write says so */
+		if (clock_now_us() >= channel->due_us)
+			return CHANNEL_DUE; /* whatever the feed still has */
 	}
 }
 
@@ -127,12 +135,31 @@ static int receive_result(const struct channel *channel, const struct client_cal
 	}
 }
 
+/* A descriptor is worth something. Somebody else's program may listen where upgraded should, if others can write to its folder. */
+static int trust_peer(const struct channel *channel, const struct client_call *call, struct why *why)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (!call->n_fds)
+		return 0;
+	if (getsockopt(channel->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return why_errno(why, -errno, "%s: who listens on it", call->socket_path);
+	if (peer.uid == 0 || peer.uid == geteuid())
+		return 0;
+	return why_set(why, -EPERM, "on %s a program of uid %u listens, which is neither root nor you: it gets no file",
+		       call->socket_path, (unsigned)peer.uid);
+}
+
 static int converse(const struct channel *channel, const struct client_call *call,
 		    Upgraded__Wire__ControlMessage **ret_message, struct why *why)
 {
 	void *buffer;
 	int rc;
 
+	rc = trust_peer(channel, call, why);
+	if (rc < 0)
+		return rc;
 	rc = fd_nonblock(channel->fd, 1);
 	if (rc < 0)
 		return why_errno(why, rc, "%s: O_NONBLOCK", call->socket_path);
@@ -149,7 +176,7 @@ static int converse(const struct channel *channel, const struct client_call *cal
 
 int client_call(const struct client_call *call, Upgraded__Wire__ControlMessage **ret_message, struct why *why)
 {
-	struct channel channel = { .due_us = UINT64_MAX };
+	struct channel channel = { .due_us = UINT64_MAX, .feed = call->feed };
 	int rc;
 
 	if (call->timeout_us && __builtin_add_overflow(clock_now_us(), call->timeout_us, &channel.due_us))

@@ -16,6 +16,12 @@ enum client_outcome {
 	CLIENT_LOST = 4,        /* the request was sent, then the supervisor went away: what became of it is not known */
 };
 
+/* Something that is to be read while the answer is waited for, as the state that a service writes. Embedded in whose it is. */
+struct client_feed {
+	int fd; /* borrowed; -1: there is nothing more */
+	void (*on_readable)(struct client_feed *feed);
+};
+
 struct client_call {
 	const char *socket_path;
 	const Upgraded__Wire__Request *request;
@@ -24,6 +30,7 @@ struct client_call {
 	void *data;
 	const int *fds; /* to go with the request; borrowed */
 	size_t n_fds;
+	struct client_feed *feed; /* borrowed; NULL: none */
 };
 
 /**

@@ -72,7 +72,7 @@ static void explain(const struct args *args, int outcome, const struct why *why,
 		break;
 	case CLIENT_FORBIDDEN:
 		ret_result->text = wire_text("not allowed to talk to upgraded: nothing was asked");
-		snprintf(next, size, "try again as root, or as a member of the socket's group");
+		snprintf(next, size, "try again as root, or as the user that upgraded runs as");
 		break;
 	case CLIENT_TIMED_OUT:
 		ret_result->code = (uint32_t)TIMED_OUT;
@@ -192,7 +192,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 /* Open the file that goes with a request, if there is one: save writes it, start --from reads it. */
 static int open_file(const struct args *args, struct file *ret_file, struct why *why)
 {
-	*ret_file = (struct file){ .fd = -1 };
+	file_init(ret_file);
 	if (!args->file)
 		return 0;
 	if (args->verb == UPGRADED__WIRE__VERB__VERB_SAVE)
@@ -230,6 +230,7 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us };
 	struct why why = { "" };
 	struct file file;
+	bool saves;
 	char next[192];
 	int outcome;
 	int code;
@@ -242,8 +243,10 @@ int command_run(const struct args *args, const struct term *out, const struct te
 		call.data = &watch;
 	}
 	outcome = open_file(args, &file, &why);
-	call.fds = &file.fd;
+	saves = file.write_end >= 0;
+	call.fds = saves ? &file.write_end : &file.fd;
 	call.n_fds = file.fd >= 0 ? 1 : 0;
+	call.feed = saves ? &file.feed : NULL;
 	if (outcome == 0)
 		outcome = client_call(&call, &message, &why);
 	if (outcome == CLIENT_ANSWERED)

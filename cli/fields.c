@@ -35,6 +35,18 @@ void field_text(const struct term *term, const char *name, const char *text)
 	fputc('\n', term->out);
 }
 
+void field_list(const struct term *term, const char *name, size_t n, char *const *texts, const char *after)
+{
+	if (!n)
+		return;
+	field_label(term, name);
+	for (size_t i = 0; i < n; i++) {
+		fputs(i ? ", " : "", term->out);
+		term_text(term, texts[i], TERM_WHOLE);
+	}
+	fprintf(term->out, "%s\n", after);
+}
+
 const char *or_dash(const char *text)
 {
 	return *text ? text : "-";

@@ -19,6 +19,9 @@ void field_print(const struct term *term, const char *name, const char *fmt, ...
 /** field_text() - Print a whole line with a text that came from somewhere else; nothing if it is empty. */
 void field_text(const struct term *term, const char *name, const char *text);
 
+/** field_list() - Print a whole line: the @n texts, which came from somewhere else, with commas, and @after; nothing if @n is 0. */
+void field_list(const struct term *term, const char *name, size_t n, char *const *texts, const char *after);
+
 /** or_dash() - Return: @text, or "-" if it is empty. */
 const char *or_dash(const char *text);
 

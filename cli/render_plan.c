@@ -187,6 +187,8 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	paths(term, "forward", plan->n_up, plan->up, plan->n_up || plan->possible ? NULL : plan->cause);
 	paths(term, "backward", plan->n_down, plan->down, plan->n_up || plan->possible ? NULL : "not known either");
 	losses(term, loss);
+	field_list(term, "changed", plan->n_changed, plan->changed,
+		   " in the service file; going back starts the version before as it was started");
 	obstacles(term, plan);
 	field_label(term, "images");
 	term_text(term, plan->images, TERM_WHOLE);

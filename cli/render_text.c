@@ -269,6 +269,9 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 	fputc('\n', term->out);
 	field_text(term, "why", service->description);
 	field_text(term, "unit", service->unit_file);
+	field_list(term, "changed", service->n_changed, service->changed,
+		   " in the service file since it was started; the next roll or start takes that, going back does not");
+	field_text(term, "bad file", service->file_error);
 	field_text(term, "version", service->version);
 	for (size_t i = 0; i < service->n_instances; i++)
 		status_instance(term, service->instances[i], now);

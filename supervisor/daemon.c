@@ -136,6 +136,10 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 	if (r == 0)
 		r = make_dir(config->state_dir, 0700, why);
 	if (r == 0)
+		r = trust_path(config->run_dir, why);
+	if (r == 0)
+		r = trust_path(config->state_dir, why);
+	if (r == 0)
 		r = take_lock(config->run_dir, "lock", &supervisor->run_lock, why);
 	if (r == 0) /* by another name, as both may be one folder */
 		r = take_lock(config->state_dir, "state.lock", &supervisor->state_lock, why);
@@ -144,6 +148,8 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 		r = why_errno(why, -ENOMEM, "paths");
 	if (r == 0)
 		r = make_dir(supervisor->images_root, 0700, why);
+	if (r == 0)
+		r = trust_path(supervisor->images_root, why);
 	if (r == 0 && (r = image_gc_partial(supervisor->images_root, why)) > 0) {
 		log_info("removed %d half images that an earlier run left behind", r);
 		r = 0;

@@ -3,6 +3,8 @@
 #include "supervisor/daemon.h"
 
 #include <getopt.h>
+#include <pwd.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,17 +22,33 @@ static const char usage[] =
 	"  --run-dir DIR      holds the control socket (default /run/upgraded)\n"
 	"  --state-dir DIR    holds images (default /var/lib/upgraded)\n"
 	"  --criu PROGRAM     the CRIU to use, a path or a name on PATH (default criu)\n"
+	"  --trust-user USER  files and folders of USER are as good as root's\n"
 	"  --debug            log every step of a roll\n"
 	"  --help, --version\n";
 
+static int set_trusted(const char *name)
+{
+	const struct passwd *user = getpwnam(name);
+	char *end;
+	unsigned long uid = strtoul(name, &end, 10);
+
+	if (!user && (*end || end == name || uid >= UINT32_MAX)) {
+		fprintf(stderr, "upgraded: there is no user '%s'\n", name);
+		return -1;
+	}
+	trust_user(user ? user->pw_uid : (uid_t)uid);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	enum { CONFIG_DIR = 256, RUN_DIR, STATE_DIR, CRIU, DEBUG, HELP, VERSION };
+	enum { CONFIG_DIR = 256, RUN_DIR, STATE_DIR, CRIU, TRUST_USER, DEBUG, HELP, VERSION };
 	static const struct option options[] = {
 		{ "config-dir", required_argument, NULL, CONFIG_DIR }, { "run-dir", required_argument, NULL, RUN_DIR },
 		{ "state-dir", required_argument, NULL, STATE_DIR },   { "criu", required_argument, NULL, CRIU },
-		{ "debug", no_argument, NULL, DEBUG },		       { "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },	       { NULL, 0, NULL, 0 },
+		{ "trust-user", required_argument, NULL, TRUST_USER }, { "debug", no_argument, NULL, DEBUG },
+		{ "help", no_argument, NULL, HELP },		       { "version", no_argument, NULL, VERSION },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct daemon_config config = { .config_dir = "/etc/upgraded",
 					.run_dir = "/run/upgraded",
@@ -52,6 +70,10 @@ int main(int argc, char **argv)
 			break;
 		case CRIU:
 			config.criu_path = optarg;
+			break;
+		case TRUST_USER:
+			if (set_trusted(optarg) < 0)
+				return 2;
 			break;
 		case DEBUG:
 			log_set_level(LOG_LEVEL_DEBUG);

@@ -22,6 +22,8 @@ static size_t fill_statuses(const struct registry *registry, const struct servic
 		if (only && s != only)
 			continue;
 		service_status(s, &statuses[n]);
+		if (only)
+			service_status_file(s, &statuses[n]);
 		list[n] = &statuses[n].message;
 		n++;
 	}

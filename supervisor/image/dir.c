@@ -61,6 +61,15 @@ bool image_dir_has(const char *path, const char *name)
 	return n > 0 && (size_t)n < sizeof(file) && lstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
+int image_dir_note(const char *dir, const char *name, const char *text, struct why *why)
+{
+	FD_CLEANUP int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	FD_CLEANUP int file = folder < 0 ? -1 : openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int r = file < 0 ? -errno : fd_write_all(file, text, strlen(text), 0);
+
+	return r < 0 ? why_errno(why, r, "%s/%s", dir, name) : 0;
+}
+
 static bool is_unfinished(const char *name)
 {
 	static const char suffix[] = ".tmp";

@@ -24,3 +24,7 @@ int image_dir_drop(const char *path, struct why *why);
 
 /** image_dir_is_generation() - Can an image have this name? */
 bool image_dir_is_generation(const char *name, uint64_t *ret_generation);
+
+/** image_dir_note() - Write @text into file @name of the image's folder @dir, for people: it is no part of what CRIU needs. Return:
+ * 0; -errno. */
+int image_dir_note(const char *dir, const char *name, const char *text, struct why *why);

@@ -221,6 +221,18 @@ static void tell_schemas(const struct plan *plan, Upgraded__Wire__Plan *answer, 
 	schema_path_check_all(&new, &old, down);
 }
 
+/* What a roll would change besides the program. */
+static void tell_changed(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	const char *keys[UNIT_KEYS_MAX];
+	size_t n = plan->running->unit ? unit_differs(plan->running->unit, plan->unit, keys) : 0;
+
+	answer->changed = calloc(n + 1, sizeof(*answer->changed));
+	for (size_t i = 0; answer->changed && i < n; i++)
+		if ((answer->changed[answer->n_changed] = copy(keys[i], NAME_BYTES)))
+			answer->n_changed++;
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -235,6 +247,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	answer->memory_bytes = plan->room.memory;
 	answer->memory_free_bytes = plan->room.memory_free;
 	set_text(&answer->images, plan->criu_detail);
+	tell_changed(plan, answer);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_obstacles(plan, answer);

@@ -73,6 +73,7 @@ struct instance *instance_free(struct instance *instance)
 		return NULL;
 	if (instance->hello)
 		upgraded__wire__app_message__free_unpacked(instance->hello, NULL);
+	unit_free(instance->unit);
 	instance->kind->free(instance);
 	return NULL;
 }

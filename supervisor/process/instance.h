@@ -65,6 +65,7 @@ struct instance {
 	const struct instance_kind *kind;
 	const struct instance_events *events;
 	void *owner;
+	struct unit *unit;  /* what it was started with; a reference. NULL: it did not come from an origin */
 	char service[UNIT_NAME_MAX + 1];
 	char version[UNIT_NAME_MAX + 1];
 	pid_t pid;          /* kept after the end, for messages */

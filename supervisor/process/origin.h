@@ -14,12 +14,12 @@ struct origin {
 
 /**
  * origin_start() - A process of @unit's @version, of which @owner hears by @events.
- * @unit:         borrowed for the call.
+ * @unit:         the instance takes a reference.
  * @ret_instance: owned by the caller; nothing was heard of it yet.
  *
  * Return: 0; -errno with file and line, or the step that failed; then nothing was left behind.
  */
-int origin_start(struct origin *origin, const struct unit *unit, const char *version, const struct instance_events *events,
+int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
 		 void *owner, struct instance **ret_instance, struct why *why);
 
 /* Processes that are children of ours. */

@@ -288,12 +288,14 @@ void spawner_init(struct spawner *spawner, struct loop *loop)
 	*spawner = (struct spawner){ .origin.start = start, .loop = loop };
 }
 
-int origin_start(struct origin *origin, const struct unit *unit, const char *version, const struct instance_events *events,
+int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
 		 void *owner, struct instance **ret_instance, struct why *why)
 {
 	int r = origin->start(origin, unit, version, ret_instance, why);
 
-	if (r == 0)
-		instance_own(*ret_instance, events, owner);
-	return r;
+	if (r < 0)
+		return r;
+	(*ret_instance)->unit = unit_ref(unit);
+	instance_own(*ret_instance, events, owner);
+	return 0;
 }

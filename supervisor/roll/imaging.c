@@ -3,11 +3,13 @@
 #include "supervisor/roll/private.h"
 
 #include "supervisor/criu/obstacles.h"
+#include "supervisor/image/dir.h"
 #include "supervisor/machine/pressure.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdlib.h>
 
 #define LOOK_AT_MEMORY_US USEC_PER_SEC
 
@@ -55,6 +57,18 @@ static void tell_packed(struct roll *roll, const char *failure)
 		roll->events->on_packed(roll, failure);
 }
 
+/* What old was started with belongs to it as its program does. Who looks at an image later wants to know. */
+static void note_unit(const struct roll *roll)
+{
+	char *text = NULL;
+	struct why why = { 0 };
+
+	if (roll->unit_before && unit_text(roll->unit_before, &text) == 0 &&
+	    image_dir_note(roll->image->path, "service.conf", text, &why) < 0)
+		log_warning("%s: beside the image: %s", roll->unit->name, why.text);
+	free(text);
+}
+
 static void take_image_in(struct roll *roll, struct image_job *job)
 {
 	Upgraded__Wire__RollReport *report = &roll->report.wire;
@@ -66,6 +80,7 @@ static void take_image_in(struct roll *roll, struct image_job *job)
 	roll->events->on_imaged(roll);
 	report->image_bytes = roll->image->size_bytes;
 	report->image_us = job->elapsed_us;
+	note_unit(roll);
 	roll_say(roll, "image", roll->old, "version %s has an image of %" PRIu64 " KiB, taken in %" PRIu64 " ms", roll->record.from,
 		 report->image_bytes >> 10, job->elapsed_us / 1000);
 }

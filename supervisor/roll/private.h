@@ -14,7 +14,8 @@ struct roll_totals {
 
 struct roll {
 	struct roll_site *site;
-	const struct unit *unit; /* borrowed until the end */
+	struct unit *unit;        /* what new was started with, and what counts for the roll; a reference */
+	struct unit *unit_before; /* what old was started with; the same. NULL: nobody knows */
 	struct roll_options options;
 	const struct roll_events *events;
 	void *owner;

@@ -228,7 +228,7 @@ void roll_happen(struct roll *roll, enum roll_event event)
 
 /* ---- life ---- */
 
-int roll_start(struct roll_site *site, const struct unit *unit, const struct roll_options *options, struct instance *old,
+int roll_start(struct roll_site *site, struct unit *unit, const struct roll_options *options, struct instance *old,
 	       struct instance *new, const struct roll_events *events, void *owner, struct roll **ret_roll, struct why *why)
 {
 	struct roll *roll = calloc(1, sizeof(*roll));
@@ -236,7 +236,8 @@ int roll_start(struct roll_site *site, const struct unit *unit, const struct rol
 	if (!roll)
 		return why_errno(why, -ENOMEM, "roll");
 	roll->site = site;
-	roll->unit = unit;
+	roll->unit = unit_ref(unit);
+	roll->unit_before = unit_ref(old->unit);
 	roll->options = *options;
 	roll->events = events;
 	roll->owner = owner;
@@ -340,6 +341,8 @@ struct roll *roll_free(struct roll *roll)
 	graveyard_bury(roll->site->graveyard, roll->new);
 	if (roll->image)
 		image_drop(roll->image);
+	unit_free(roll->unit);
+	unit_free(roll->unit_before);
 	free(roll);
 	return NULL;
 }
@@ -359,6 +362,16 @@ const struct roll_record *roll_record(const struct roll *roll)
 const struct roll_report *roll_report(const struct roll *roll)
 {
 	return &roll->report;
+}
+
+struct unit *roll_unit(const struct roll *roll)
+{
+	return roll->unit;
+}
+
+struct unit *roll_unit_before(const struct roll *roll)
+{
+	return roll->unit_before;
 }
 
 uint64_t roll_begun_us(const struct roll *roll)

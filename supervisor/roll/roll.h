@@ -81,14 +81,15 @@ struct roll_events {
 
 /**
  * roll_start() - Begin.
- * @unit:    borrowed until the end, as is @site.
+ * @site:    borrowed until the end.
+ * @unit:    what @new was started with, which is what counts for this roll. A reference is taken, and one to that of @old.
  * @old:     the process that serves. Owned by the roll until its end.
  * @new:     a fresh process of @options->version, of which nothing was heard yet. The same.
  * @events:  borrowed until the end.
  *
  * Return: 0; -ENOMEM: nothing was touched, both stay the caller's.
  */
-int roll_start(struct roll_site *site, const struct unit *unit, const struct roll_options *options, struct instance *old,
+int roll_start(struct roll_site *site, struct unit *unit, const struct roll_options *options, struct instance *old,
 	       struct instance *new, const struct roll_events *events, void *owner, struct roll **ret_roll, struct why *why);
 
 /** roll_cancel() - During the bake: accept the new version now. Before the commit: call it off. Ends may come at once. */
@@ -125,6 +126,9 @@ void *roll_owner(const struct roll *roll);
 const struct roll_record *roll_record(const struct roll *roll);
 /** roll_report() - What has come of it so far; borrowed, changes as the roll goes on. */
 const struct roll_report *roll_report(const struct roll *roll);
+/** roll_unit(), roll_unit_before() - What new and old were started with, borrowed; the latter NULL if nobody knows. */
+struct unit *roll_unit(const struct roll *roll);
+struct unit *roll_unit_before(const struct roll *roll);
 /** roll_begun_us() - When it began, CLOCK_MONOTONIC. */
 uint64_t roll_begun_us(const struct roll *roll);
 /** roll_phase() - The name of its state, for people. */

@@ -54,6 +54,7 @@ static void answer_plan(struct service *service, const struct plan *plan)
 static void roll_on(struct service *service)
 {
 	struct roll_request request = service->plan->request;
+	struct unit *unit = unit_ref(service->plan->plan->unit);
 	struct why why = { 0 };
 	int r = plan_image_there(service->plan->plan, &why);
 
@@ -67,7 +68,8 @@ static void roll_on(struct service *service)
 			       "%s: the roll to %s was refused: it could not go back by an image", service->name,
 			       request.version);
 	else
-		service_roll_now(service, &request, service->asker);
+		service_roll_now(service, unit, &request, service->asker);
+	unit_free(unit);
 }
 
 static void on_done(struct plan *plan)
@@ -203,12 +205,10 @@ void service_plan(struct service *service, const struct roll_request *request, s
 	begin(service, &spec, false, request, asker);
 }
 
-void service_plan_gate(struct service *service, const struct roll_request *request, struct asker *asker)
+void service_plan_gate(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker)
 {
-	struct plan_spec spec = { .require_image = true };
+	struct plan_spec spec = { .require_image = true, .unit_consume = unit_ref(unit) };
 
-	if (load_unit(service, &spec.unit_consume, asker) < 0)
-		return;
-	spec.rollback = service_roll_options(service->unit, request).rollback;
+	spec.rollback = service_roll_options(unit, request).rollback;
 	begin(service, &spec, true, request, asker);
 }

@@ -15,7 +15,11 @@ static size_t find(const struct history *history, const char *version)
 
 static void remove_at(struct history *history, size_t at)
 {
-	memmove(history->versions[at], history->versions[at + 1], (history->n - at - 1) * sizeof(history->versions[0]));
+	size_t behind = history->n - at - 1;
+
+	unit_free(history->units[at]);
+	memmove(history->versions[at], history->versions[at + 1], behind * sizeof(history->versions[0]));
+	memmove(&history->units[at], &history->units[at + 1], behind * sizeof(struct unit *));
 	history->n--;
 }
 
@@ -27,12 +31,13 @@ void history_forget(struct history *history, const char *version)
 		remove_at(history, at);
 }
 
-void history_move(struct history *history, const char *from, const char *to)
+void history_move(struct history *history, const char *from, struct unit *unit, const char *to)
 {
 	history_forget(history, to);
 	history_forget(history, from);
 	if (history->n == HISTORY_MAX)
 		remove_at(history, 0);
+	history->units[history->n] = unit_ref(unit);
 	snprintf(history->versions[history->n++], sizeof(history->versions[0]), "%s", from);
 }
 
@@ -46,7 +51,15 @@ bool history_has(const struct history *history, const char *version)
 	return find(history, version) < history->n;
 }
 
+struct unit *history_unit(const struct history *history, const char *version)
+{
+	size_t at = find(history, version);
+
+	return at < history->n ? history->units[at] : NULL;
+}
+
 void history_clear(struct history *history)
 {
-	history->n = 0;
+	while (history->n)
+		remove_at(history, history->n - 1);
 }

@@ -11,16 +11,20 @@
 
 struct history {
 	char versions[HISTORY_MAX][UNIT_NAME_MAX + 1]; /* the latest last, each once */
+	struct unit *units[HISTORY_MAX];                /* what each was started with; references */
 	size_t n;
 };
 
-/** history_move() - @from was left for @to. So an undo can be undone. */
-void history_move(struct history *history, const char *from, const char *to);
+/** history_move() - @from was left for @to. So an undo can be undone.
+ * @unit: what @from was started with; a reference is taken. NULL: nobody knows. */
+void history_move(struct history *history, const char *from, struct unit *unit, const char *to);
 
 /** history_forget() - @version is nothing to go back to. */
 void history_forget(struct history *history, const char *version);
 
 /** history_latest() - Return: borrowed; "" if there is none. */
 const char *history_latest(const struct history *history);
+/** history_unit() - What @version was started with, borrowed. Return: NULL if nobody knows. */
+struct unit *history_unit(const struct history *history, const char *version);
 bool history_has(const struct history *history, const char *version);
 void history_clear(struct history *history);

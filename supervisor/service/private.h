@@ -18,7 +18,7 @@ struct service {
 	struct service *next; /* the registry's */
 	struct service_host *host;
 	char name[UNIT_NAME_MAX + 1];
-	struct unit *unit;                /* as of the last start or roll; NULL before the first */
+	struct unit *unit;                /* what @version is started with; a reference. NULL before the first start */
 	char version[UNIT_NAME_MAX + 1];  /* that is wanted: of the last start, or of the last roll that committed */
 	struct member *members;           /* as many as processes are wanted to serve: one */
 	struct history history;           /* what undo goes back to */
@@ -37,7 +37,8 @@ struct service {
 /** service_member() - The member that a roll, a save and a plan are about. There is one; where there are several, each caller of
  * this has to choose. */
 struct member *service_member(const struct service *service);
-void service_set_version(struct service *service, const char *version);
+/** service_set_version() - From here on @version is wanted, which is started with @unit (NULL: as the one before). */
+void service_set_version(struct service *service, const char *version, struct unit *unit);
 /** service_wait() - @asker (NULL: nobody) gets the answer to what is under way from here on. */
 void service_wait(struct service *service, struct asker *asker);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
@@ -45,8 +46,8 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 	__attribute__((format(printf, 4, 5)));
 /** service_answer_roll() - The answer at a roll's commit, or at its end. */
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
-/** service_reload_unit() - Read the service file anew; on failure the old one stays in force and @asker was told. */
-int service_reload_unit(struct service *service, struct asker *asker);
+/** service_load_unit() - Read the service file as it is now. @ret_unit: the caller's. On failure @asker was told. */
+int service_load_unit(struct service *service, struct unit **ret_unit, struct asker *asker);
 /** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
 bool service_refuse_busy(struct service *service, struct asker *asker);
 bool service_refuse_not_running(struct service *service, struct asker *asker);
@@ -64,12 +65,14 @@ bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *messa
 /* ---- rolls.c ---- */
 
 /** service_begin_roll() - service_roll_now(); but where an image is required, first look whether there could be one. */
-void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker);
-/** service_roll_now() - With options from @request and the service file. @asker: told if it cannot begin; NULL if nobody waits. */
-void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker);
+void service_begin_roll(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker);
+/** service_roll_now() - With options from @request and @unit, which the new version is started with. @asker: told if it cannot
+ * begin; NULL if nobody waits. */
+void service_roll_now(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker);
 /** service_roll_back() - Within the bake of @member's roll, begin one in the other direction with @serving, which that roll lent.
  * Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
-int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why);
+int service_roll_back(struct member *member, struct unit *unit, const struct roll_options *options, struct instance *serving,
+		      struct why *why);
 /** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
 void service_on_roll_commit(struct roll *roll);
 void service_on_roll_end(struct roll *roll);
@@ -99,7 +102,7 @@ void service_save_free(struct service *service);
 /* ---- ahead.c ---- */
 
 /** service_plan_gate() - Look whether a roll could go back by an image, then service_roll_now(), or refuse it. */
-void service_plan_gate(struct service *service, const struct roll_request *request, struct asker *asker);
+void service_plan_gate(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker);
 /** service_plan_is_gate() - Does a roll wait for what a plan finds? */
 bool service_plan_is_gate(const struct service *service);
 /** service_plan_give_way() - Something else is asked of the service: a plan that only tells ends. */

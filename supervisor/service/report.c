@@ -126,6 +126,24 @@ void service_status(const struct service *service, struct status *ret)
 	}
 }
 
+void service_status_file(const struct service *service, struct status *ret)
+{
+	const char *keys[UNIT_KEYS_MAX];
+	struct unit *unit;
+
+	if (!service->unit || service_is_idle(service))
+		return;
+	if (unit_load(service->host->config_dir, service->name, &unit, &ret->file_error) < 0) {
+		ret->message.file_error = ret->file_error.text;
+		return;
+	}
+	ret->message.changed = ret->changed;
+	ret->message.n_changed = unit_differs(service->unit, unit, keys);
+	for (size_t i = 0; i < ret->message.n_changed; i++)
+		ret->changed[i] = wire_text(keys[i]);
+	unit_free(unit);
+}
+
 void status_done(struct status *status)
 {
 	for (size_t i = 0; i < status->message.n_instances; i++)

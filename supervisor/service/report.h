@@ -16,6 +16,8 @@ struct service;
 struct status {
 	Upgraded__Wire__ServiceStatus message;
 	char *history[HISTORY_MAX];
+	char *changed[UNIT_KEYS_MAX];
+	struct why file_error;
 	Upgraded__Wire__RollReport report;
 	struct roll_report_texts texts;
 	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];
@@ -25,4 +27,7 @@ struct status {
 /** service_status() - How @service does. @ret: borrows from @service; release with status_done(). What there is no memory for is
  * left out. */
 void service_status(const struct service *service, struct status *ret);
+/** service_status_file() - How its service file, as it is now, differs from what it was started with; into @ret of
+ * service_status(). Reads the file. */
+void service_status_file(const struct service *service, struct status *ret);
 void status_done(struct status *status);

@@ -22,7 +22,7 @@ void service_on_roll_commit(struct roll *roll)
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
 
-	service_set_version(service, roll_report(roll)->to);
+	service_set_version(service, roll_report(roll)->to, roll_unit(roll));
 	if (service->asker && service->asker->wait_commit)
 		service_answer_roll(service, service->asker, roll_report(roll));
 }
@@ -35,7 +35,7 @@ static void note_history(struct service *service, const struct roll *roll)
 		history_clear(&service->history);
 	if (result->outcome != ROLL_IS_DONE)
 		return;
-	history_move(&service->history, result->from, result->to);
+	history_move(&service->history, result->from, roll_unit_before(roll), result->to);
 	if (roll_record(roll)->purpose == PURPOSE_LEAVE_SICK)
 		history_forget(&service->history, result->from);
 }
@@ -74,7 +74,10 @@ void service_on_roll_end(struct roll *roll)
 		plan_pauses_note(&service->pauses, service->last.wire.pause_us, service->last.wire.records);
 	member_take_serving(member, roll);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
-	service_set_version(service, member->instance ? member->instance->version : service->last.from);
+	if (member->instance)
+		service_set_version(service, member->instance->version, member->instance->unit);
+	else
+		service_set_version(service, service->last.from, roll_unit_before(roll));
 	note_history(service, roll);
 	service_images_settle(service, roll_take_image(roll), service->last.outcome);
 	log_and_free(service, roll);
@@ -108,8 +111,9 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 {
 	const struct member *member = roll_owner(roll);
 	const struct service *service = member->service;
+	struct unit *before = roll_unit_before(roll);
 
-	return origin_start(service->host->origin, service->unit, version, NULL, NULL, ret_instance, why);
+	return origin_start(service->host->origin, before ? before : service->unit, version, NULL, NULL, ret_instance, why);
 }
 
 static const struct roll_events alone = {
@@ -134,53 +138,54 @@ static const struct roll_events backward = {
 };
 
 /* The two ends of a roll meet here: @serving, and a fresh process of the version. */
-static int begin(struct member *member, struct roll_options *options, struct instance *serving, struct roll **ret_roll,
-		 struct why *why)
+static int begin(struct member *member, struct unit *unit, struct roll_options *options, struct instance *serving,
+		 struct roll **ret_roll, struct why *why)
 {
 	const struct roll_events *events = options->purpose == PURPOSE_FORWARD ? &alone : &backward;
-	struct service *service = member->service;
-	struct service_host *host = service->host;
+	struct service_host *host = member->service->host;
 	struct instance *new;
-	int r = origin_start(host->origin, service->unit, options->version, NULL, NULL, &new, why);
+	int r = origin_start(host->origin, unit, options->version, NULL, NULL, &new, why);
 
 	if (r < 0)
 		return r;
-	r = roll_start(&host->site, service->unit, options, serving, new, events, member, ret_roll, why);
+	r = roll_start(&host->site, unit, options, serving, new, events, member, ret_roll, why);
 	if (r < 0)
 		graveyard_bury(host->site.graveyard, new);
 	return r;
 }
 
 /* Every roll of a service is started here; one that is not FORWARD within the bake of the roll that is under way. */
-static int start(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why)
+static int start(struct member *member, struct unit *unit, const struct roll_options *options, struct instance *serving,
+		 struct why *why)
 {
 	struct service *service = member->service;
 	struct roll_options whole = *options;
-	int r = unit_checks_usable(service->unit, options->version, why);
+	int r = unit_checks_usable(unit, options->version, why);
 
 	whole.generation = ++service->host->generation;
 	if (r == 0)
 		r = roll_word_new(whole.generation, &whole.word, why);
 	if (r < 0)
 		return r;
-	r = begin(member, &whole, serving, whole.purpose == PURPOSE_FORWARD ? &member->roll : &member->back, why);
+	r = begin(member, unit, &whole, serving, whole.purpose == PURPOSE_FORWARD ? &member->roll : &member->back, why);
 	roll_word_drop(whole.word); /* the roll uses it from here on */
 	return r;
 }
 
-int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why)
+int service_roll_back(struct member *member, struct unit *unit, const struct roll_options *options, struct instance *serving,
+		      struct why *why)
 {
-	return start(member, options, serving, why);
+	return start(member, unit, options, serving, why);
 }
 
-void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker)
+void service_roll_now(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker)
 {
 	struct member *member = service_member(service);
-	struct roll_options options = service_roll_options(service->unit, request);
+	struct roll_options options = service_roll_options(unit, request);
 	struct why why = { 0 };
 
 	service_wait(service, asker);
-	if (start(member, &options, member->instance, &why) < 0) {
+	if (start(member, unit, &options, member->instance, &why) < 0) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
 			       "%s: the roll to %s was refused", service->name, request->version);
@@ -190,18 +195,19 @@ void service_roll_now(struct service *service, const struct roll_request *reques
 	service->overdue_saves = 0;
 }
 
-void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker)
+void service_begin_roll(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker)
 {
-	if (request->require_image || service->unit->require_image)
-		service_plan_gate(service, request, asker);
+	if (request->require_image || unit->require_image)
+		service_plan_gate(service, unit, request, asker);
 	else
-		service_roll_now(service, request, asker);
+		service_roll_now(service, unit, request, asker);
 }
 
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker)
 {
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
-	    service_reload_unit(service, asker) < 0)
+	struct unit *unit;
+
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker))
 		return;
 	if (strcmp(request->version, service->version) == 0) {
 		service_answer(service, asker,
@@ -211,5 +217,8 @@ void service_roll(struct service *service, const struct roll_request *request, s
 			       "%s runs version %s already", service->name, service->version);
 		return;
 	}
-	service_begin_roll(service, request, asker);
+	if (service_load_unit(service, &unit, asker) < 0)
+		return;
+	service_begin_roll(service, unit, request, asker);
+	unit_free(unit);
 }

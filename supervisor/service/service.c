@@ -6,9 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-void service_set_version(struct service *service, const char *version)
+void service_set_version(struct service *service, const char *version, struct unit *unit)
 {
-	snprintf(service->version, sizeof(service->version), "%s", version);
+	struct unit *before = service->unit;
+
+	if (version != service->version)
+		snprintf(service->version, sizeof(service->version), "%s", version);
+	if (!unit)
+		return;
+	service->unit = unit_ref(unit);
+	unit_free(before);
 }
 
 /* The first of its members that is in @state, or NULL. */
@@ -49,18 +56,12 @@ static int refuse_unit(struct service *service, struct asker *asker, int r, cons
 	return r;
 }
 
-/* The operator may have changed the file since it was read last. */
-int service_reload_unit(struct service *service, struct asker *asker)
+int service_load_unit(struct service *service, struct unit **ret_unit, struct asker *asker)
 {
-	struct unit *unit;
 	struct why why = { 0 };
-	int r = unit_load(service->host->config_dir, service->name, &unit, &why);
+	int r = unit_load(service->host->config_dir, service->name, ret_unit, &why);
 
-	if (r < 0)
-		return refuse_unit(service, asker, r, &why);
-	unit_free(service->unit);
-	service->unit = unit;
-	return 0;
+	return r < 0 ? refuse_unit(service, asker, r, &why) : 0;
 }
 
 /* Return: what is under way, so that nothing else can be begun; NULL: nothing. */
@@ -122,20 +123,23 @@ static bool refuse_running(struct service *service, struct asker *asker)
 /* Return: true if it may be started, with its service file read and its version chosen; else @asker was told why not. */
 static bool may_start(struct service *service, const char *version, struct asker *asker)
 {
-	if (service_refuse_busy(service, asker) || refuse_running(service, asker) || service_reload_unit(service, asker) < 0)
+	struct unit *unit;
+	bool named;
+
+	if (service_refuse_busy(service, asker) || refuse_running(service, asker) || service_load_unit(service, &unit, asker) < 0)
 		return false;
 	if (!*version)
-		version = *service->version ? service->version : service->unit->version;
-	if (!*version) {
+		version = *service->version ? service->version : unit->version;
+	named = *version;
+	if (named)
+		service_set_version(service, version, unit);
+	else
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_USAGE,
 						 .next = "name one: upgradectl start SERVICE VERSION" },
-			       "%s: no version was named and %s sets no Version=", service->name, service->unit->path);
-		return false;
-	}
-	if (version != service->version)
-		service_set_version(service, version);
-	return true;
+			       "%s: no version was named and %s sets no Version=", service->name, unit->path);
+	unit_free(unit);
+	return named;
 }
 
 void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker)
@@ -272,6 +276,7 @@ struct service *service_free(struct service *service)
 		service->members = member->next;
 		member_free(member);
 	}
+	history_clear(&service->history);
 	unit_free(service->unit);
 	free(service);
 	return NULL;

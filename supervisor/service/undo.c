@@ -67,7 +67,7 @@ void service_on_backward(struct roll *roll)
 {
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
-	const struct unit *unit = service->unit;
+	struct unit *before = roll_unit_before(roll), *unit = before ? before : service->unit;
 	struct roll_options options = {
 		.version = roll_report(roll)->from, .rollback = unit->rollback, .verify = VERIFY_NONE, .bake_us = unit->bake_us,
 		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO,
@@ -79,7 +79,7 @@ void service_on_backward(struct roll *roll)
 	/* What undo was asked with counts for the bake that follows it. */
 	if (!roll_is_sick(roll) && service->bake_call.undo_bake_us)
 		options.bake_us = service->bake_call.undo_bake_us;
-	if (service_roll_back(member, &options, new, &why) == 0)
+	if (service_roll_back(member, unit, &options, new, &why) == 0)
 		return;
 	snprintf(version, sizeof(version), "%s", options.version);
 	roll_return_new(roll, new, &why);
@@ -155,9 +155,9 @@ static void undo_in_bake(struct service *service, const struct roll_request *req
 static void undo_by_roll(struct service *service, const struct roll_request *request, struct asker *asker)
 {
 	struct roll_request chosen = *request;
+	struct unit *unit;
 
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
-	    service_reload_unit(service, asker) < 0)
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker))
 		return;
 	if (!*chosen.version)
 		snprintf(chosen.version, sizeof(chosen.version), "%s", history_latest(&service->history));
@@ -172,8 +172,10 @@ static void undo_by_roll(struct service *service, const struct roll_request *req
 						 .next = "nothing was touched; upgradectl status lists the versions before, "
 							 "roll goes to any other" },
 			       "%s: version %s did not serve before %s", service->name, chosen.version, service->version);
+	else if ((unit = history_unit(&service->history, chosen.version)))
+		service_begin_roll(service, unit, &chosen, asker);
 	else
-		service_begin_roll(service, &chosen, asker);
+		service_begin_roll(service, service->unit, &chosen, asker);
 }
 
 void service_undo(struct service *service, const struct roll_request *request, struct asker *asker)

@@ -2,6 +2,7 @@
 /* The keys of a service file: what each one's value means, and what to expect when a value is bad. */
 #include "supervisor/unit/private.h"
 
+#include "base/privileges.h"
 #include "base/why.h"
 #include "wire/journal.h"
 
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +131,50 @@ static int set_bool(struct unit *unit, const struct key *key, const char *value)
 	return i < 0 ? i : 0;
 }
 
+static int set_choice(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "no", "yes", NULL };
+	int i = choose(value, words);
+
+	if (i >= 0)
+		*(enum unit_choice *)field(unit, key) = i == 1 ? CHOICE_YES : CHOICE_NO;
+	return i < 0 ? i : 0;
+}
+
+/* "CAP_CHOWN CAP_KILL", "none", "all"; all but some of them: "~CAP_SYS_ADMIN". */
+static int set_capabilities(struct unit *unit, const struct key *key, const char *value)
+{
+	bool but = *value == '~';
+	char name[64];
+	uint64_t set = 0;
+
+	for (value += but; *value; value += strspn(value, " \t")) {
+		size_t n = strcspn(value, " \t");
+		int number;
+
+		if (n >= sizeof(name))
+			return -EINVAL;
+		memcpy(name, value, n);
+		name[n] = 0;
+		value += n;
+		number = capability_number(name);
+		if (number >= 0)
+			set |= UINT64_C(1) << number;
+		else if (strcmp(name, "all") == 0)
+			set = UINT64_MAX;
+		else if (strcmp(name, "none") != 0)
+			return -EINVAL;
+	}
+	*(uint64_t *)field(unit, key) = but ? ~set : set;
+	return 0;
+}
+
+static int set_bounding(struct unit *unit, const struct key *key, const char *value)
+{
+	unit->sets_bounding = true;
+	return set_capabilities(unit, key, value);
+}
+
 static int set_verify(struct unit *unit, const struct key *key, const char *value)
 {
 	(void)key;
@@ -234,6 +280,9 @@ static const struct key keys[] = {
 	{ "Version", "a version name of A-Z a-z 0-9 . _ @ -", set_version, AT(version) },
 	{ "User", "a user of this machine", set_user, AT(user) },
 	{ "Group", "a group of this machine", set_group, AT(group) },
+	{ "NoNewPrivileges", "yes or no", set_choice, AT(no_new_privileges) },
+	{ "CapabilityBoundingSet", "names such as CAP_KILL, all or none; ~ before them: all but these", set_bounding, AT(bounding) },
+	{ "AmbientCapabilities", "names such as CAP_NET_BIND_SERVICE", set_capabilities, AT(ambient) },
 	{ "WorkingDirectory", "an absolute path", set_directory, AT(working_directory) },
 	{ "Environment", "NAME=value (one for each line)", set_environment, 0 },
 	{ "StartTimeout", DURATION ", not 0", set_positive_duration, AT(start_timeout_us) },
@@ -266,6 +315,8 @@ static const struct key keys[] = {
 	{ "LimitNOFILE", "a number from 16", set_nofile, AT(limit_nofile) },
 };
 
+_Static_assert(sizeof(keys) / sizeof(keys[0]) + 3 <= UNIT_KEYS_MAX, "callers give room for UNIT_KEYS_MAX keys");
+
 /* HealthCommand=, HealthHTTP= and HealthTCP= say by themselves what is wrong with their values. Return: one of them, or -1. */
 static int check_kind(const char *name)
 {
@@ -275,7 +326,7 @@ static int check_kind(const char *name)
 	return -1;
 }
 
-int unit_set(struct unit *unit, const struct unit_line *line, struct why *why)
+static int set(struct unit *unit, const struct unit_line *line, struct why *why)
 {
 	int kind = check_kind(line->key);
 	int r;
@@ -292,4 +343,83 @@ int unit_set(struct unit *unit, const struct unit_line *line, struct why *why)
 					    keys[i].expects);
 	}
 	return why_set(why, -EINVAL, "%s:%u: unknown key %s=", unit->path, line->number, line->key);
+}
+
+static int note(struct unit *unit, const struct unit_line *line)
+{
+	struct unit_setting *grown = reallocarray(unit->settings, unit->n_settings + 1, sizeof(*grown)), *setting;
+
+	if (!grown)
+		return -ENOMEM;
+	unit->settings = grown;
+	setting = &grown[unit->n_settings++];
+	*setting = (struct unit_setting){ .key = strdup(line->key), .value = strdup(line->value) };
+	return setting->key && setting->value ? 0 : -ENOMEM;
+}
+
+int unit_set(struct unit *unit, const struct unit_line *line, struct why *why)
+{
+	int r = set(unit, line, why);
+
+	return r == 0 && note(unit, line) < 0 ? why_errno(why, -ENOMEM, "%s", unit->path) : r;
+}
+
+/* ---- two files compared ---- */
+
+/* Return: the first setting of @key from @at on; NULL: there is none. */
+static const struct unit_setting *setting_of(const struct unit *unit, const char *key, size_t at, size_t *ret_next)
+{
+	for (; at < unit->n_settings; at++) {
+		if (strcmp(unit->settings[at].key, key) == 0) {
+			*ret_next = at + 1;
+			return &unit->settings[at];
+		}
+	}
+	return NULL;
+}
+
+static bool is_alike(const struct unit *a, const struct unit *b, const char *key)
+{
+	size_t at_a = 0, at_b = 0;
+
+	for (;;) {
+		const struct unit_setting *one = setting_of(a, key, at_a, &at_a), *other = setting_of(b, key, at_b, &at_b);
+
+		if (!one || !other)
+			return !one && !other;
+		if (strcmp(one->value, other->value) != 0)
+			return false;
+	}
+}
+
+size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_keys[])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (strcmp(keys[i].name, "Version") != 0 && !is_alike(a, b, keys[i].name))
+			ret_keys[n++] = keys[i].name;
+	for (int kind = CHECK_COMMAND; kind <= CHECK_TCP; kind++)
+		if (!is_alike(a, b, unit_check_key((enum unit_check_kind)kind)))
+			ret_keys[n++] = unit_check_key((enum unit_check_kind)kind);
+	return n;
+}
+
+int unit_text(const struct unit *unit, char **ret_text)
+{
+	size_t size;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return -ENOMEM;
+	fputs("[Service]\n", out);
+	for (size_t i = 0; i < unit->n_settings; i++)
+		fprintf(out, "%s=%s\n", unit->settings[i].key, unit->settings[i].value);
+	if (fclose(out) != 0) {
+		free(text);
+		return -ENOMEM;
+	}
+	*ret_text = text;
+	return 0;
 }

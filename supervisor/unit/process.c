@@ -66,6 +66,21 @@ char **unit_environment(const struct unit *unit, const char *const *more, size_t
 	return env;
 }
 
+/* Whoever is not root has no need to become it, unless the service file says so. Root is what it is anyway. */
+static struct privileges privileges(const struct unit *unit, bool drops)
+{
+	bool no_new = unit->no_new_privileges == CHOICE_YES || (drops && unit->no_new_privileges == CHOICE_DEFAULT);
+
+	return (struct privileges){
+		.no_new = no_new,
+		.bounded = unit->sets_bounding || (drops && no_new),
+		.must_bound = unit->sets_bounding,
+		.bounding = unit->sets_bounding ? unit->bounding : 0,
+		.ambient = unit->ambient,
+		.own_keyring = true,
+	};
+}
+
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why)
 {
 	struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
@@ -83,5 +98,6 @@ int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *
 	}
 	if (group)
 		spec->gid = group->gr_gid;
+	spec->privileges = privileges(unit, user && user->pw_uid != 0);
 	return 0;
 }

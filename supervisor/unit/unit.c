@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/trust.h"
 #include "base/why.h"
 #include "wire/journal.h"
 
@@ -71,6 +72,7 @@ static struct unit *unit_new(const char *name, const char *path)
 	if (!unit)
 		return NULL;
 	*unit = (struct unit){
+		.references = 1,
 		.path = strdup(path),
 		.exec = strdup(""),
 		.version = strdup(""),
@@ -102,10 +104,22 @@ static struct unit *unit_new(const char *name, const char *path)
 	return unit;
 }
 
+struct unit *unit_ref(struct unit *unit)
+{
+	if (unit)
+		unit->references++;
+	return unit;
+}
+
 struct unit *unit_free(struct unit *unit)
 {
-	if (!unit)
+	if (!unit || --unit->references)
 		return NULL;
+	for (size_t i = 0; i < unit->n_settings; i++) {
+		free(unit->settings[i].key);
+		free(unit->settings[i].value);
+	}
+	free(unit->settings);
 	for (size_t i = 0; i < unit->n_environment; i++)
 		free(unit->environment[i]);
 	free(unit->environment);
@@ -140,6 +154,8 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 		parse.rc = why_set(why, -EINVAL, "%s:%d: neither [Section] nor Key=value", path, bad);
 	if (parse.rc == 0 && !*unit->exec)
 		parse.rc = why_set(why, -EINVAL, "%s: Exec= is missing", path);
+	if (parse.rc == 0 && unit->ambient && !*unit->user)
+		parse.rc = why_set(why, -EINVAL, "%s: AmbientCapabilities= needs User=: root has them all", path);
 	if (parse.rc == 0)
 		parse.rc = unit_command_check(unit, why);
 	if (parse.rc < 0) {
@@ -156,11 +172,18 @@ static int read_file(const char *path, char *buffer, size_t size, struct why *wh
 	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	size_t used = 0;
+	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return why_errno(why, -errno, "%s", path);
 	if (!S_ISREG(st.st_mode))
 		return why_set(why, -EINVAL, "%s: not a regular file", path);
+	/* Whoever can write it says what runs, and as whom. The file that was opened is looked at, and the way to it. */
+	r = trust_stat(&st, path, why);
+	if (r == 0)
+		r = trust_path(path, why);
+	if (r < 0)
+		return r;
 	for (;;) {
 		ssize_t n = read(fd, buffer + used, size - used);
 

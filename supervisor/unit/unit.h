@@ -20,6 +20,7 @@ struct why;
 #define UNIT_IMAGES_MAX_AGE_US UINT64_C(604800000000) /* 7 days */
 
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
+enum unit_choice { CHOICE_DEFAULT, CHOICE_NO, CHOICE_YES };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
 enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
@@ -39,7 +40,16 @@ struct image_limits {
 	uint64_t max_size_bytes; /* of all together; 0: no limit */
 };
 
+/* A line of the file as it was taken: for what differs between two files. */
+struct unit_setting {
+	char *key, *value;
+};
+
+/* Counted: a version keeps the service file that it was started with, as the way back to it starts it so again. */
 struct unit {
+	unsigned references;
+	struct unit_setting *settings; /* in the order of the file */
+	size_t n_settings;
 	char name[UNIT_NAME_MAX + 1];
 	char *path;             /* of the file */
 	char *exec;             /* with %v, %n, %% unexpanded */
@@ -67,6 +77,9 @@ struct unit {
 	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
 	uint64_t memory_low_bytes;        /* a parked version leaves memory when less is available; 0: never for that */
 	unsigned memory_pressure_percent; /* ... when tasks wait for memory for more of the time; 0: never for that */
+	enum unit_choice no_new_privileges;
+	bool sets_bounding;     /* @bounding counts */
+	uint64_t bounding, ambient; /* capabilities, as struct privileges has them */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
 };
 
@@ -76,8 +89,25 @@ int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, 
 /** unit_parse() - The same from memory; @path is for messages. */
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
 
-/** unit_free() - NULL is allowed. Return: NULL. */
+/** unit_ref() - One owner more; each calls unit_free(). NULL is allowed. Return: @unit. */
+struct unit *unit_ref(struct unit *unit);
+
+/** unit_free() - One owner less; the last one releases it. NULL is allowed. Return: NULL. */
 struct unit *unit_free(struct unit *unit);
+
+#define UNIT_KEYS_MAX 64u /* more than there are keys */
+
+/**
+ * unit_differs() - Which keys have another value in @a than in @b? Version= is left out, as it says what to start and not how.
+ * @ret_keys: at least UNIT_KEYS_MAX; literals, in the order of the manual.
+ *
+ * Return: how many.
+ */
+size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_keys[]);
+
+/** unit_text() - All keys that were set, as a service file without its comments. @ret_text: the caller's, to be freed. Return: 0;
+ * -ENOMEM. */
+int unit_text(const struct unit *unit, char **ret_text);
 
 /**
  * unit_command() - Exec= for one version.
@@ -122,5 +152,5 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
  * unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - Put User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
+/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);

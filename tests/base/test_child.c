@@ -505,6 +505,70 @@ Test(child, becomes_the_user_without_keeping_groups_of_ours, .init = setup, .fin
 			 "Uid:\t65534\t65534\t65534\t65534\nGid:\t65533\t65533\t65533\t65533\nGroups:\t65533 \n");
 }
 
+/* ---- what it may still become ---- */
+
+static struct child_spec nobody_spec(char *const *argv)
+{
+	struct child_spec spec = spec_of(argv);
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	spec.uid = 65534;
+	spec.gid = 65534;
+	return spec;
+}
+
+static char *const show_privileges[] = { (char[]){ "/bin/grep" }, (char[]){ "-E" }, (char[]){ "^(Cap|NoNew)" },
+					 (char[]){ "/proc/self/status" }, NULL };
+
+Test(child, can_be_kept_from_ever_having_more_rights, .init = setup, .fini = teardown)
+{
+	struct child_spec spec = nobody_spec(show_privileges);
+
+	spec.privileges = (struct privileges){ .no_new = true, .bounded = true };
+	cr_assert_str_eq(output_of(&spec), "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n"
+					   "CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n");
+}
+
+Test(child, keeps_the_capabilities_that_it_is_to_have_as_another_user, .init = setup, .fini = teardown)
+{
+	struct child_spec spec = nobody_spec(show_privileges);
+
+	spec.privileges = (struct privileges){ .no_new = true, .bounded = true, .ambient = UINT64_C(1) << 10 };
+	cr_assert_str_eq(output_of(&spec), "CapInh:\t0000000000000400\nCapPrm:\t0000000000000400\nCapEff:\t0000000000000400\n"
+					   "CapBnd:\t0000000000000000\nCapAmb:\t0000000000000400\nNoNewPrivs:\t1\n");
+}
+
+Test(child, keeps_the_rest_of_the_bounding_set, .init = setup, .fini = teardown)
+{
+	struct child_spec spec = nobody_spec(show_privileges);
+
+	spec.privileges = (struct privileges){ .bounded = true, .must_bound = true, .bounding = 0x21 };
+	cr_assert_not_null(strstr(output_of(&spec), "CapBnd:\t0000000000000021\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\n"));
+}
+
+Test(child, that_may_not_be_bounded_is_started_unless_that_was_asked_for, .init = setup, .fini = teardown)
+{
+	struct child_spec spec = spec_of(show_privileges);
+
+	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
+		cr_skip_test("cannot be anybody else");
+	spec.privileges = (struct privileges){ .no_new = true, .bounded = true };
+	cr_assert_not_null(strstr(output_of(&spec), "NoNewPrivs:\t1\n"));
+	spec.privileges.must_bound = true;
+	cr_assert_eq(child_spawn(loop, &child, &spec, on_exit_count, &why), -EPERM);
+	cr_assert_not_null(strstr(why.text, "limit capabilities"), "%s", why.text);
+}
+
+Test(child, knows_capabilities_by_their_names)
+{
+	cr_assert_eq(capability_number("CAP_CHOWN"), 0);
+	cr_assert_eq(capability_number("CAP_NET_BIND_SERVICE"), 10);
+	cr_assert_eq(capability_number("CAP_CHECKPOINT_RESTORE"), 40);
+	cr_assert_eq(capability_number("CHOWN"), -1);
+	cr_assert_eq(capability_number("CAP_"), -1);
+}
+
 static pid_t fork_sleeper(void)
 {
 	pid_t pid = fork();

@@ -21,20 +21,23 @@ struct fake_server {
 	int listener;
 	pthread_t thread;
 	void (*play)(struct fake_server *server, int fd);
+	int file; /* the descriptor that came along; -1: none */
 	Upgraded__Wire__ControlMessage *asked; /* what came, for the test to look at after fake_server_stop() */
 };
 
-static inline Upgraded__Wire__ControlMessage *fake_receive(int fd)
+static inline Upgraded__Wire__ControlMessage *fake_receive(int fd, int *ret_fd)
 {
 	static _Thread_local char buffer[WIRE_MESSAGE_MAX];
 	ProtobufCMessage *message = NULL;
 	struct wire_fds fds;
 	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
 
+	*ret_fd = -1;
 	if (poll(&pollfd, 1, 10000) != 1)
 		return NULL;
 	if (wire_receive(fd, &upgraded__wire__control_message__descriptor, buffer, &fds, &message, NULL) != WIRE_OK)
 		return NULL;
+	*ret_fd = wire_fds_claim(&fds, 0);
 	wire_fds_close(&fds);
 	return (Upgraded__Wire__ControlMessage *)(void *)message;
 }
@@ -77,7 +80,7 @@ static inline void *fake_server_main(void *data)
 	fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
 	if (fd < 0)
 		return NULL;
-	server->asked = fake_receive(fd);
+	server->asked = fake_receive(fd, &server->file);
 	server->play(server, fd);
 	fd_close(fd);
 	return NULL;
@@ -95,6 +98,7 @@ static inline void fake_server_start(struct fake_server *server, void (*play)(st
 	server->listener = wire_listen(server->path, 0600, &why);
 	cr_assert_geq(server->listener, 0, "%s", why.text);
 	server->play = play;
+	server->file = -1;
 	cr_assert_eq(pthread_create(&server->thread, NULL, fake_server_main, server), 0);
 }
 
@@ -111,6 +115,7 @@ static inline void fake_server_free(struct fake_server *server)
 	if (server->asked)
 		upgraded__wire__control_message__free_unpacked(server->asked, NULL);
 	server->asked = NULL;
+	server->file = fd_close(server->file);
 }
 
 /** fake_wait_closed() - Until the client has hung up: what a supervisor that says no more does. */

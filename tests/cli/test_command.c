@@ -3,8 +3,13 @@
 #include "cli/command.h"
 #include "tests/cli/fake_server.h"
 
+#include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 TestSuite(command, .timeout = 30);
 
@@ -285,4 +290,107 @@ Test(command, output_that_cannot_be_written_is_no_success)
 	fclose(out.out);
 	fclose(err.out);
 	fake_server_free(&server);
+}
+
+/* ---- the file of save ---- */
+
+#define STATE_BYTES ((size_t)3 << 20) /* more than a pipe holds */
+
+static void play_save(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__Result result;
+	char *state = malloc(STATE_BYTES);
+
+	memset(state, 's', STATE_BYTES);
+	upgraded__wire__result__init(&result);
+	result.code = fd_write_all(self->file, state, STATE_BYTES, 0) < 0 ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE;
+	free(state);
+	fake_result(fd, &result);
+}
+
+Test(command, a_save_gives_a_pipe_away_and_never_the_file)
+{
+	char folder[] = "/tmp/test-cli-save-XXXXXX", path[64], line[96], byte;
+	struct stat file, given;
+
+	signal(SIGPIPE, SIG_IGN);
+	cr_assert(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/state", folder);
+	snprintf(line, sizeof(line), "save web %s", path);
+	run(play_save, line);
+	cr_assert_eq(ran.status, 0, "%s", ran.err);
+	cr_assert_eq(stat(path, &file), 0);
+	cr_assert_eq((size_t)file.st_size, STATE_BYTES);
+	cr_assert_eq(fstat(server.file, &given), 0);
+	cr_assert(S_ISFIFO(given.st_mode));
+	cr_assert_lt(read(server.file, &byte, 1), 0, "it can be written to only");
+	cr_assert_lt(write(server.file, "x", 1), 0, "what comes after the answer goes nowhere");
+	unlink(path);
+	rmdir(folder);
+	done();
+}
+
+static void play_refuse(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__Result result;
+
+	upgraded__wire__result__init(&result);
+	result.code = WIRE_EXIT_ERROR;
+	result.text = TEXT("web was not saved");
+	cr_expect_eq(write(self->file, "half", 4), 4);
+	fake_result(fd, &result);
+}
+
+Test(command, a_save_that_failed_leaves_no_file)
+{
+	char folder[] = "/tmp/test-cli-save-XXXXXX", line[96];
+
+	cr_assert(mkdtemp(folder));
+	snprintf(line, sizeof(line), "save web %s/state", folder);
+	run(play_refuse, line);
+	cr_assert_eq(ran.status, 1);
+	cr_assert_eq(rmdir(folder), 0, "something is left");
+	done();
+}
+
+Test(command, a_save_to_a_terminal_is_refused)
+{
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), output = dup(STDOUT_FILENO);
+
+	if (terminal < 0)
+		cr_skip_test("there are no terminals here");
+	cr_assert_eq(dup2(terminal, STDOUT_FILENO), STDOUT_FILENO);
+	run_at("/nonexistent/control", "save web -");
+	dup2(output, STDOUT_FILENO);
+	close(output);
+	close(terminal);
+	cr_assert_eq(ran.status, 1);
+	cr_assert(strstr(ran.err, "is a terminal"), "%s", ran.err);
+	done();
+}
+
+Test(command, no_file_goes_to_a_stranger_who_listens)
+{
+	char folder[] = "/tmp/test-cli-stranger-XXXXXX", path[64];
+	int listener;
+
+	if (geteuid() != 0)
+		cr_skip_test("to be two users needs root");
+	cr_assert(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/control", folder);
+	/* Who listens is who called listen(2). */
+	cr_assert_eq(chmod(folder, 0777), 0);
+	cr_assert_eq(syscall(SYS_setresuid, (uid_t)-1, (uid_t)65534, (uid_t)-1), 0);
+	listener = wire_listen(path, 0600, NULL);
+	cr_assert_eq(syscall(SYS_setresuid, (uid_t)-1, (uid_t)0, (uid_t)-1), 0);
+	prctl(PR_SET_DUMPABLE, 1); /* a change of user clears it, and the leak checker needs it */
+	cr_assert_geq(listener, 0);
+	run_at(path, "start web --from /dev/null");
+	cr_assert_eq(ran.status, 1);
+	cr_assert(strstr(ran.err, "uid 65534"), "%s", ran.err);
+	close(listener);
+	unlink(path);
+	rmdir(folder);
+	free(ran.out);
+	free(ran.err);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
+#include "base/child.h"
 #include "base/why.h"
 #include "supervisor/unit/unit.h"
 
@@ -511,6 +512,24 @@ Test(unit, loads_a_file_by_the_services_name, .init = folder_setup, .fini = fold
 	cr_assert_str_eq(unit->path, in_folder("web.conf"));
 }
 
+Test(unit, is_refused_when_others_can_write_the_file_or_its_folder, .init = folder_setup, .fini = folder_teardown)
+{
+	file_write("web.conf", HEAD, strlen(HEAD), 0600);
+	cr_assert_eq(chmod(in_folder("web.conf"), 0622), 0);
+	cr_assert_eq(load("web"), -EPERM, "%s", why.text);
+	cr_assert(strstr(why.text, "chmod go-w") && strstr(why.text, "web.conf"), "%s", why.text);
+	cr_assert_eq(chmod(in_folder("web.conf"), 0644), 0);
+	cr_assert_eq(chmod(dir, 0777), 0);
+	cr_assert_eq(load("web"), -EPERM, "%s", why.text);
+	cr_assert_eq(chmod(dir, 0700), 0);
+	cr_assert_eq(load("web"), 0, "%s", why.text);
+	if (geteuid() != 0)
+		return;
+	cr_assert_eq(chown(in_folder("web.conf"), 65534, 65534), 0);
+	cr_assert_eq(load("web"), -EPERM, "%s", why.text);
+	cr_assert(strstr(why.text, "chown"), "%s", why.text);
+}
+
 Test(unit, says_which_file_is_missing, .init = folder_setup, .fini = folder_teardown)
 {
 	cr_assert_eq(load("web"), -ENOENT);
@@ -724,4 +743,110 @@ Test(unit, refuses_more_checks_than_it_runs, .fini = teardown)
 	expect_good(text);
 	strcat(text, "HealthTCP=localhost:1\n");
 	expect_bad(text, 11, "more than 8 checks");
+}
+
+Test(unit, tells_which_keys_differ_between_two_files)
+{
+	static const char first[] = "[Service]\nExec=/srv/%v/x\nBake=5s\nEnvironment=A=1\nEnvironment=B=2\n"
+				    "HealthTCP=localhost:80\n";
+	static const char second[] = "[Service]\n# another order\nVersion=v9\nEnvironment=A=1\nEnvironment=B=3\n"
+				     "Bake=5s\nExec=/srv/%v/x -v\nMemoryLow=0\n";
+	struct unit *a = NULL, *b = NULL;
+	const char *keys[UNIT_KEYS_MAX];
+
+	cr_assert_eq(unit_parse("x", "x.conf", first, &a, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_parse("x", "x.conf", second, &b, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_differs(a, a, keys), 0);
+	cr_assert_eq(unit_differs(a, b, keys), 4);
+	cr_assert_str_eq(keys[0], "Exec");
+	cr_assert_str_eq(keys[1], "Environment");
+	cr_assert_str_eq(keys[2], "MemoryLow");
+	cr_assert_str_eq(keys[3], "HealthTCP");
+	cr_assert_eq(unit_differs(b, a, keys), 4);
+	unit_free(a);
+	unit_free(b);
+}
+
+Test(unit, can_be_written_down_and_read_again)
+{
+	struct unit *a = NULL, *b = NULL;
+	const char *keys[UNIT_KEYS_MAX];
+	char *text;
+	static const char first[] = "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake = 7s\n";
+
+	cr_assert_eq(unit_parse("x", "x.conf", first, &a, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_text(a, &text), 0);
+	cr_assert_str_eq(text, "[Service]\nExec=/srv/%v/x \"a b\" %%\nHealthCommand=/bin/true\nBake=7s\n");
+	cr_assert_eq(unit_parse("x", "x.conf", text, &b, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_differs(a, b, keys), 0);
+	cr_assert_eq(b->bake_us, 7000000);
+	free(text);
+	unit_free(a);
+	unit_free(b);
+}
+
+Test(unit, lives_until_its_last_owner_lets_go)
+{
+	struct unit *a = NULL;
+
+	cr_assert_eq(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\n", &a, &why), 0);
+	cr_assert_eq(unit_ref(a), a);
+	cr_assert_null(unit_free(a));
+	cr_assert_str_eq(a->exec, "/srv/%v/x");
+	unit_free(a);
+	cr_assert_null(unit_ref(NULL));
+}
+
+/* ---- rights ---- */
+
+static struct child_spec identity_of(const char *lines)
+{
+	struct child_spec spec = { 0 };
+	char text[512];
+
+	unit = unit_free(unit);
+	snprintf(text, sizeof(text), "[Service]\nExec=/srv/%%v/x\n%s", lines);
+	cr_assert_eq(unit_parse("x", "x.conf", text, &unit, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_identity(unit, &spec, &why), 0, "%s", why.text);
+	return spec;
+}
+
+Test(unit, lets_a_user_s_service_gain_no_rights_unless_it_says_so)
+{
+	struct child_spec spec = identity_of("User=nobody\n");
+
+	cr_assert(spec.privileges.no_new && spec.privileges.bounded && !spec.privileges.must_bound);
+	cr_assert_eq(spec.privileges.bounding, 0);
+	cr_assert(spec.privileges.own_keyring);
+	spec = identity_of("User=nobody\nNoNewPrivileges=no\n");
+	cr_assert(!spec.privileges.no_new && !spec.privileges.bounded);
+	spec = identity_of("User=nobody\nNoNewPrivileges=no\nCapabilityBoundingSet=CAP_CHOWN CAP_KILL\n");
+	cr_assert(!spec.privileges.no_new && spec.privileges.bounded && spec.privileges.must_bound);
+	cr_assert_eq(spec.privileges.bounding, 0x21);
+	spec = identity_of("User=nobody\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n");
+	cr_assert_eq(spec.privileges.ambient, 0x400);
+	unit = unit_free(unit);
+}
+
+Test(unit, leaves_a_service_that_is_root_as_it_is_unless_it_says_so)
+{
+	struct child_spec spec = identity_of("");
+
+	cr_assert(!spec.privileges.no_new && !spec.privileges.bounded);
+	spec = identity_of("User=root\n");
+	cr_assert(!spec.privileges.no_new && !spec.privileges.bounded);
+	spec = identity_of("NoNewPrivileges=yes\nCapabilityBoundingSet=~CAP_CHOWN\n");
+	cr_assert(spec.privileges.no_new && spec.privileges.bounded);
+	cr_assert_eq(spec.privileges.bounding, ~UINT64_C(1));
+	spec = identity_of("CapabilityBoundingSet=none\n");
+	cr_assert(!spec.privileges.no_new && spec.privileges.bounded && spec.privileges.bounding == 0);
+	unit = unit_free(unit);
+}
+
+Test(unit, refuses_capabilities_that_do_not_exist_or_have_no_use)
+{
+	cr_assert_lt(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\nCapabilityBoundingSet=CAP_FLY\n", &unit, &why), 0);
+	cr_assert(strstr(why.text, "x.conf:3: CapabilityBoundingSet=CAP_FLY"), "%s", why.text);
+	cr_assert_lt(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\nAmbientCapabilities=CAP_KILL\n", &unit, &why), 0);
+	cr_assert(strstr(why.text, "needs User="), "%s", why.text);
 }
