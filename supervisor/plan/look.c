@@ -3,9 +3,11 @@
  * process's memory, as the loop must not wait for that. */
 #include "supervisor/plan/plan.h"
 
+#include "supervisor/image/pins.h"
 #include "supervisor/image/space.h"
 #include "supervisor/machine/procfs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -17,22 +19,58 @@
 
 /* ---- descriptors ---- */
 
-/* The inodes of what the process registered, of its channel and of its output. Return: how many, in @inodes, which has room. */
+static int compare_number(const void *a, const void *b)
+{
+	uint32_t one = *(const uint32_t *)a, two = *(const uint32_t *)b;
+
+	return (one > two) - (one < two);
+}
+
+/* The inodes of the sockets among what the process registered, of its channel and of its output. What the process says is compared
+ * with what it has open, so that it is no more work than that, whatever it says. Return: how many, in @inodes, which has room. */
 static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 {
+	char path[64];
+	struct dirent *entry;
 	size_t n = 0;
+	DIR *stream;
 
 	inodes[n++] = plan->running->channel_inode;
 	inodes[n++] = plan->running->log_inode;
-	for (size_t i = 0; i < plan->n_registered; i++) {
-		char path[64];
-		struct stat st;
+	if (!plan->n_registered)
+		return n;
+	qsort(plan->registered, plan->n_registered, sizeof(*plan->registered), compare_number);
+	snprintf(path, sizeof(path), "/proc/%d/fd", plan->running->pid);
+	stream = opendir(path);
+	while (stream && n < plan->n_registered + 2 && (entry = readdir(stream))) {
+		uint32_t number = (uint32_t)strtoul(entry->d_name, NULL, 10);
+		unsigned long long inode;
+		char link[64];
+		ssize_t length;
 
-		snprintf(path, sizeof(path), "/proc/%d/fd/%" PRIu32, plan->running->pid, plan->registered[i]);
-		if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-			inodes[n++] = st.st_ino;
+		if (entry->d_name[0] == '.' ||
+		    !bsearch(&number, plan->registered, plan->n_registered, sizeof(number), compare_number))
+			continue;
+		length = readlinkat(dirfd(stream), entry->d_name, link, sizeof(link) - 1);
+		link[length > 0 ? length : 0] = '\0';
+		if (sscanf(link, "socket:[%llu]", &inode) == 1)
+			inodes[n++] = inode;
 	}
+	if (stream)
+		closedir(stream);
 	return n;
+}
+
+/* The very look that the take of an image begins with. */
+static void look_pins(struct plan *plan, const unsigned long long *known, size_t n_known)
+{
+	const struct pins_spec spec = { .pid = plan->running->pid, .known = known, .n_known = n_known };
+	struct image_pins pins = { 0 };
+	struct why why = { 0 };
+
+	if (pins_take(&spec, &pins, &why) < 0)
+		obstacles_add(&plan->obstacles, OBSTACLE_FATAL, -1, "files", why.text);
+	pins_done(&pins);
 }
 
 static void look_obstacles(struct plan *plan)
@@ -47,7 +85,8 @@ static void look_obstacles(struct plan *plan)
 	spec.n_known = known_inodes(plan, known);
 	if (*plan->to_program)
 		spec.next_exe = plan->to_program;
-	obstacles_check(&spec, &plan->obstacles, &plan->obstacles_cause);
+	if (obstacles_check(&spec, &plan->obstacles, &plan->obstacles_cause) == 0)
+		look_pins(plan, known, spec.n_known);
 	free(known);
 }
 

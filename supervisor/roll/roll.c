@@ -376,6 +376,11 @@ bool roll_is_sick(const struct roll *roll)
 	return roll->record.wish == WISH_LEAVE_SICK;
 }
 
+const struct image *roll_image(const struct roll *roll)
+{
+	return roll->image;
+}
+
 uint64_t roll_image_generation(const struct roll *roll)
 {
 	return roll->image ? roll->image->generation : 0;
