@@ -361,6 +361,7 @@ static struct errand *begin(const struct verb_call *verb, bool about_one, void (
 	call->generation = verb->request->generation;
 	snprintf(call->service, sizeof(call->service), "%s", verb->request->service);
 	checksum_job_init(&call->sums, call);
+	call->sums.graveyard = verb->registry->host.site.graveyard;
 	if (list_images(call, &why) < 0)
 		answer(call, &(struct answer){ .code = WIRE_EXIT_ERROR,
 					       .text = "the images cannot be listed",

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "supervisor/image/dir.h"
 #include "supervisor/image/manifest.h"
+#include "supervisor/image/removal.h"
 #include "supervisor/image/space.h"
 #include "supervisor/image/sums.h"
 #include "supervisor/machine/folder.h"
@@ -201,7 +202,7 @@ static int take_prepare(const struct image_take_spec *spec, struct image **ret_i
 		r = why_set(why, -EEXIST, "there already is an image %s", image->path);
 	image_tmp_path(image, tmp, sizeof(tmp));
 	if (r == 0)
-		r = folder_remove(tmp, why);
+		r = removal_of(tmp, why);
 	if (r == 0)
 		r = folder_make(tmp, why);
 	if (r < 0) {
@@ -234,7 +235,7 @@ int image_take_start(struct loop *loop, struct image_job *job, const struct imag
 	dump.work_dir = image->service_dir;
 	r = criu_dump_start(loop, &job->criu, &dump, take_on_done, why);
 	if (r < 0) {
-		folder_remove(tmp, NULL);
+		(void)removal_of(tmp, NULL);
 		image_free(image);
 		return r;
 	}

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* ---- descriptors ---- */
@@ -129,6 +129,57 @@ static void look_room(struct plan *plan)
 	room->memory = bytes_of(text, "VmRSS") + bytes_of(text, "VmSwap");
 	(void)procfs_read("/proc/meminfo", text, sizeof(text));
 	room->memory_free = bytes_of(text, "MemAvailable");
+	/* The kernel ends a process of the group that has no room, however much the machine has. */
+	if (cgroup_memory(plan->running->pid, &room->group) == 0 && room->group.free_bytes < room->memory_free)
+		room->memory_free = room->group.free_bytes;
+	else
+		room->group.limit_bytes = 0;
+}
+
+/* ---- descriptors for all three ---- */
+
+#define DESCRIPTORS_BESIDE 64u /* what a version has open besides, at least */
+
+static size_t open_count(pid_t pid)
+{
+	char path[32];
+	size_t n = 0;
+	DIR *stream;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	stream = opendir(path);
+	while (stream && readdir(stream))
+		n++;
+	if (stream)
+		closedir(stream);
+	return n > 3 ? n - 3 : 0; /* ".", ".." and the stream's own */
+}
+
+/* The new version gets all that are registered, and so do we. It may raise its limit up to the hard one. */
+static void look_descriptors(struct plan *plan)
+{
+	struct rlimit ours;
+	size_t used;
+
+	if (getrlimit(RLIMIT_NOFILE, &ours) < 0)
+		return;
+	used = open_count(getpid());
+	if (plan->n_registered + DESCRIPTORS_BESIDE > ours.rlim_max)
+		why_set(&plan->descriptors_cause, -EMFILE, "version %s would get %zu descriptors and could have %llu at most: "
+			"raise the "
+			"hard limit of upgraded (LimitNOFILE= in its unit)", plan->version, plan->n_registered,
+			(unsigned long long)ours.rlim_max);
+	else if (used + plan->n_registered + DESCRIPTORS_BESIDE > ours.rlim_cur)
+		why_set(&plan->descriptors_cause, -EMFILE, "upgraded would hold duplicates of %zu descriptors, and has %zu of "
+			"%llu open: "
+			"raise its limit (LimitNOFILE= in its unit)", plan->n_registered, used, (unsigned long long)ours.rlim_cur);
+}
+
+/* ---- the last resort ---- */
+
+static void look_cold(struct plan *plan)
+{
+	(void)origin_try(plan->origin, plan->unit, plan->running->version, &plan->cold_cause);
 }
 
 void plan_look(struct plan *plan)
@@ -136,6 +187,8 @@ void plan_look(struct plan *plan)
 	look_programs(plan);
 	look_obstacles(plan);
 	look_room(plan);
+	look_descriptors(plan);
+	look_cold(plan);
 }
 
 /* ---- what that means for an image ---- */

@@ -247,6 +247,7 @@ int roll_start(struct roll_site *site, const struct unit *unit, const struct rol
 	roll->word = roll_word_use(options->word);
 	roll->options.word = NULL;
 	image_job_init(&roll->image_job, roll);
+	roll->image_job.sums.graveyard = site->graveyard;
 	roll->old = old;
 	roll->new = new;
 	instance_own(old, &roll_old_events, roll);
