@@ -13,6 +13,37 @@
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
+/* All that are watched. A loop is one thread, and so are its children. */
+static struct child *watched;
+
+static void watched_add(struct child *child)
+{
+	child->next_watched = watched;
+	child->at_watched = &watched;
+	if (watched)
+		watched->at_watched = &child->next_watched;
+	watched = child;
+}
+
+static void watched_remove(struct child *child)
+{
+	if (!child->at_watched)
+		return;
+	*child->at_watched = child->next_watched;
+	if (child->next_watched)
+		child->next_watched->at_watched = child->at_watched;
+	child->next_watched = NULL;
+	child->at_watched = NULL;
+}
+
+bool child_is_watched(pid_t pid)
+{
+	for (const struct child *child = watched; child; child = child->next_watched)
+		if (child->pid == pid)
+			return true;
+	return false;
+}
+
 void child_init(struct child *child)
 {
 	*child = (struct child){ .pidfd = -1 };
@@ -43,6 +74,7 @@ static int status_of(const siginfo_t *info)
 static void child_forget_pidfd(struct child *child)
 {
 	source_del(&child->source);
+	watched_remove(child);
 	child->pidfd = fd_close(child->pidfd);
 }
 
@@ -85,6 +117,7 @@ static int child_watch(struct loop *loop, struct child *child, int pidfd, pid_t 
 	child->status = 0;
 	child->exited = false;
 	child->on_exit = on_exit;
+	watched_add(child);
 	return 0;
 }
 
@@ -131,6 +164,20 @@ int child_spawn(struct loop *loop, struct child *child, const struct child_spec 
 		;
 	fd_close(pidfd);
 	return why_prefix(why, r, "cannot start %s", spec->path);
+}
+
+int child_try(const struct child_spec *spec, struct why *why)
+{
+	struct child_spec trial = *spec;
+	siginfo_t info;
+	pid_t pid;
+	int r;
+
+	trial.try_only = true;
+	r = spawn_process(&trial, &pid, why);
+	while (r == 0 && waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	return r;
 }
 
 int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why)
@@ -195,10 +242,12 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 
 	source_del(&from->source);
 	r = child_watch(loop, to, from->pidfd, from->pid, on_exit, NULL);
-	if (r == 0)
+	if (r == 0) {
+		watched_remove(from);
 		child_init(from);
-	else
+	} else {
 		(void)source_add(loop, &from->source, from->pidfd, EPOLLIN, child_on_ready);
+	}
 	return r;
 }
 

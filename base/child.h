@@ -6,6 +6,7 @@
 #include "base/loop.h"
 #include "base/privileges.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -30,6 +31,7 @@ struct child_spec {
 	gid_t gid;                        /* (gid_t)-1: keep */
 	const char *user;                 /* for supplementary groups; NULL: drop them all when uid is changed */
 	struct privileges privileges;
+	bool try_only;                    /* everything but the exec itself; of child_try() alone */
 	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
 
@@ -40,6 +42,7 @@ struct child {
 	bool exited;
 	struct source source;
 	void (*on_exit)(struct child *child);
+	struct child *next_watched, **at_watched; /* child.c only */
 };
 
 /** child_init() - Set @child to the empty state; required before any other call. */
@@ -54,8 +57,15 @@ void child_init(struct child *child);
 int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
 		void (*on_exit)(struct child *child), struct why *why);
 
+/** child_try() - Would child_spawn() start it, as far as can be found out without starting it? A child goes through all its steps,
+ * sees whether its user may execute the program, and ends. Waits for it. Return: as child_spawn(). */
+int child_try(const struct child_spec *spec, struct why *why);
+
 /** child_adopt() - As child_spawn(), for a process that already is our child, as one that CRIU restored. */
 int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why);
+
+/** child_is_watched() - Does some struct child watch the process @pid? Then its end is not for anybody else to wait for. */
+bool child_is_watched(pid_t pid);
 
 /** child_kill() - Send @signal. Return: 0, also when the child has already ended; -errno. */
 int child_kill(struct child *child, int signal);

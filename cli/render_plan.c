@@ -195,6 +195,12 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	fputc('\n', term->out);
 	room(term, "space", "an image takes", plan->image_bytes, plan->image_free_bytes);
 	room(term, "memory", "both versions hold the state, the new one", plan->memory_bytes, plan->memory_free_bytes);
+	if (*plan->memory_group) {
+		field_label(term, "");
+		fputs("by the limit of the control group ", term->out);
+		term_text(term, plan->memory_group, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
 	pause_expected(term, plan);
 	ways(term, plan);
 }

@@ -4,6 +4,8 @@
 #include "supervisor/control/control.h"
 #include "supervisor/control/images.h"
 #include "supervisor/criu/probe.h"
+#include "supervisor/image/removal.h"
+#include "supervisor/image/store.h"
 #include "supervisor/process/strays.h"
 #include "supervisor/service/registry.h"
 
@@ -150,6 +152,10 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 		r = make_dir(supervisor->images_root, 0700, why);
 	if (r == 0)
 		r = trust_path(supervisor->images_root, why);
+	if (r == 0) {
+		removal_begin(supervisor->registry.host.site.loop, supervisor->images_root);
+		probe_gc(config->state_dir);
+	}
 	if (r == 0 && (r = image_gc_partial(supervisor->images_root, why)) > 0) {
 		log_info("removed %d half images that an earlier run left behind", r);
 		r = 0;
@@ -177,11 +183,22 @@ static void on_probed(struct probe *probe, bool ok, const struct why *detail)
 	open_for_business(supervisor);
 }
 
+/* Generations are unique over restarts of the daemon, which may be several in a second, and below 2^56: the commit word has no more
+ * room. They rise even if the clock was set back, so that the newest image is the one with the highest. */
+static uint64_t generation_after(uint64_t newest)
+{
+	struct timespec now;
+	uint64_t generation;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	generation = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+	return generation > newest ? generation : newest + 1;
+}
+
 static int begin(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
 	struct registry *registry = &supervisor->registry;
 	struct why detail = { 0 };
-	struct timespec now;
 	int r;
 
 	r = loop_new(&registry->host.site.loop, why);
@@ -201,10 +218,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.site.imaging = &imaging_criu;
 	spawner_init(&supervisor->spawner, registry->host.site.loop);
 	registry->host.origin = &supervisor->spawner.origin;
-	/* Generations are unique over restarts of the daemon, which may be several in a second, and below 2^56: the commit word has
-	 * no more room. */
-	clock_gettime(CLOCK_REALTIME, &now);
-	registry->host.generation = (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+	registry->host.generation = generation_after(image_store_newest(supervisor->images_root));
 	registry->work_dir = config->state_dir;
 	(void)registry_scan(registry, &detail);
 	on_images_gc(&supervisor->images_gc);
@@ -231,6 +245,7 @@ static void end(struct supervisor *supervisor)
 	strays_done(&supervisor->strays);
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
+	removal_end();
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);
 	source_del(&supervisor->signal_source);

@@ -36,6 +36,12 @@ static void check_add(struct checks *checks, const char *name, bool ok, const st
 	checks->list[checks->n++] = check;
 }
 
+/* The version that a start without one would start, and what it needs. */
+static int check_start(struct registry *registry, const struct unit *unit, struct why *why)
+{
+	return *unit->version ? origin_try(registry->host.origin, unit, unit->version, why) : 0;
+}
+
 static bool check_services(struct registry *registry, struct why *detail)
 {
 	unsigned n = 0;
@@ -44,10 +50,14 @@ static bool check_services(struct registry *registry, struct why *detail)
 		return false;
 	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s), n++) {
 		struct unit *unit;
+		int r = unit_load(registry->host.config_dir, service_name(s), &unit, detail);
 
-		if (unit_load(registry->host.config_dir, service_name(s), &unit, detail) < 0)
+		if (r < 0)
 			return false;
+		r = check_start(registry, unit, detail);
 		unit_free(unit);
+		if (r < 0)
+			return false;
 	}
 	why_set(detail, 0, "%u in %s", n, registry->host.config_dir);
 	return true;

@@ -119,12 +119,14 @@ static void on_summed(struct checksum_job *sums, int rc, const struct why *sums_
 	const struct image_entry *entry = &call->list.entries[call->at];
 	const struct image *image = entry->image;
 	struct image_info *info = &call->told[call->at];
-	pid_t parked = service_images_parked(registry_known(call->registry, entry->service), entry->generation);
+	const struct service *service = registry_known(call->registry, entry->service);
+	const struct image *live = service_images_live(service, entry->generation);
+	pid_t parked = service_images_parked(service, entry->generation);
 	struct why why = *sums_why;
 
 	check_files(call, image, rc, &why);
-	image_info_add_check(info, "needed files", pins_check(&image->pins, &why), &why,
-			     "executable, libraries and open files are unchanged");
+	image_info_add_check(info, "needed files", pins_check(live ? &live->pins : &image->pins, &why), &why,
+			     "executable, libraries, folders and open files are unchanged, and at paths that only root can change");
 	image_info_add_check(info, "pid", image_check_pids(image, parked, &why), &why,
 			     parked ? "it is the parked process's, which is ended first" : "it is free");
 	call->at++;
@@ -359,6 +361,7 @@ static struct errand *begin(const struct verb_call *verb, bool about_one, void (
 	call->generation = verb->request->generation;
 	snprintf(call->service, sizeof(call->service), "%s", verb->request->service);
 	checksum_job_init(&call->sums, call);
+	call->sums.graveyard = verb->registry->host.site.graveyard;
 	if (list_images(call, &why) < 0)
 		answer(call, &(struct answer){ .code = WIRE_EXIT_ERROR,
 					       .text = "the images cannot be listed",

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -40,7 +41,8 @@
 
 void criu_job_init(struct criu_job *job, void *owner)
 {
-	*job = (struct criu_job){ .owner = owner, .socket = -1, .images = -1, .work = -1, .output = -1 };
+	*job = (struct criu_job){ .owner = owner, .socket = -1, .images = -1, .work = -1, .output = -1,
+				  .target_pidfd = -1 };
 	child_init(&job->child);
 	child_init(&job->remnant);
 }
@@ -58,6 +60,7 @@ static void job_release(struct criu_job *job)
 	job->images = fd_close(job->images);
 	job->work = fd_close(job->work);
 	job->output = fd_close(job->output);
+	job->target_pidfd = fd_close(job->target_pidfd);
 	free(job->log_path);
 	job->log_path = NULL;
 	job->on_done = NULL;
@@ -75,13 +78,20 @@ static void job_finish(struct criu_job *job)
 
 /* ---- the state of the process that was to be dumped ---- */
 
-static enum criu_target target_state(pid_t pid)
+static enum criu_target target_state(const struct criu_job *job)
 {
-	switch (procfs_state(pid)) {
+	if (job->target_pidfd < 0 || (pidfd_send_signal(job->target_pidfd, 0, NULL, 0) < 0 && errno == ESRCH))
+		return CRIU_TARGET_GONE;
+	switch (procfs_state(job->pid)) {
 	case '\0': case 'Z': case 'X': return CRIU_TARGET_GONE;
 	case 'T': case 't': return CRIU_TARGET_STOPPED;
 	default: return CRIU_TARGET_RUNNING;
 	}
+}
+
+static void target_continue(const struct criu_job *job)
+{
+	(void)pidfd_send_signal(job->target_pidfd, SIGCONT, NULL, 0);
 }
 
 static void target_settled(struct criu_job *job)
@@ -101,12 +111,12 @@ static void target_on_due(struct timer *timer)
 {
 	struct criu_job *job = container_of(timer, struct criu_job, timer);
 
-	job->target = target_state(job->pid);
+	job->target = target_state(job);
 	if (job->target != CRIU_TARGET_STOPPED || ++job->tries > TARGET_TRIES_MAX) {
 		target_settled(job);
 		return;
 	}
-	kill(job->pid, SIGCONT);
+	target_continue(job);
 	timer_arm(job->loop, timer, clock_now_us() + TARGET_EVERY_US, target_on_due);
 }
 
@@ -342,6 +352,7 @@ int criu_dump_start(struct loop *loop, struct criu_job *job, const struct criu_d
 	r = job_prepare(loop, job, CRIU_DUMP, spec->pid, spec->timeout_us, &theirs, why);
 	if (r == -EBUSY)
 		return r;
+	job->target_pidfd = pidfd_open(spec->pid, 0); /* -1: it has ended, as CRIU will find, too */
 	job->leave_running = spec->leave_running;
 	job->log_is_dropped = spec->log_is_dropped;
 	if (r == 0)
@@ -402,8 +413,8 @@ void criu_job_done(struct criu_job *job)
 		kill(-job->child.pid, SIGKILL);
 	child_done(&job->child);
 	child_done(&job->remnant);
-	if (job->kind == CRIU_DUMP && target_state(job->pid) == CRIU_TARGET_STOPPED)
-		kill(job->pid, SIGCONT);
+	if (job->kind == CRIU_DUMP && target_state(job) == CRIU_TARGET_STOPPED)
+		target_continue(job);
 	if (job->kind == CRIU_RESTORE && is_child_of_ours(job->pid) &&
 	    child_adopt(job->loop, &job->remnant, job->pid, NULL, NULL) == 0)
 		child_done(&job->remnant);

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #define CRIU_EXTERNALS_MAX 16u
-#define CRIU_INHERITS_MAX 16u
+#define CRIU_INHERITS_MAX 160u
 #define CRIU_GHOST_LIMIT_BYTES (64u << 20) /* an open file that was deleted is copied into the image up to this size */
 
 /* What became of the process whose image was to be taken. */
@@ -45,6 +45,7 @@ struct criu_job {
 	int output;                 /* memfd: what criu said on stderr before it had a log */
 	char *log_path;
 	pid_t pid;
+	int target_pidfd;           /* of the process that is dumped: its number may become another's meanwhile */
 	uint64_t started_us;
 	uint64_t limit_us;
 	bool leave_running;
@@ -71,7 +72,8 @@ struct criu_dump_spec {
 	uint64_t timeout_us;
 };
 
-/* @fd stands in for the external resource @key of the image: "socket:[INO]" or "pipe:[INO]", INO as it was at the dump. */
+/* @fd stands in for the resource @key of the image: "socket:[INO]" or "pipe:[INO]", INO as it was at the dump, or the path of a
+ * file, without its first slash. */
 struct criu_inherit {
 	const char *key;
 	int fd;                     /* borrowed until on_done */

@@ -16,15 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void obstacle_note(struct subject *subject, enum obstacle_level level, int fd, const char *kind, const char *fmt, ...)
+void obstacles_add(struct obstacles_report *report, enum obstacle_level level, int fd, const char *kind, const char *text)
 {
-	struct obstacles_report *report = subject->report;
 	struct obstacle obstacle = { .level = level, .fd = fd, .kind = kind };
-	va_list args;
 
-	va_start(args, fmt);
-	vsnprintf(obstacle.text, sizeof(obstacle.text), fmt, args);
-	va_end(args);
+	snprintf(obstacle.text, sizeof(obstacle.text), "%s", text);
 	if (level == OBSTACLE_FATAL)
 		report->n_fatal++;
 	else
@@ -42,21 +38,89 @@ void obstacle_note(struct subject *subject, enum obstacle_level level, int fd, c
 	}
 }
 
-bool subject_knows(const struct subject *subject, unsigned long long inode)
+void obstacle_note(struct subject *subject, enum obstacle_level level, int fd, const char *kind, const char *fmt, ...)
 {
-	for (size_t i = 0; i < subject->spec->n_known; i++)
-		if (subject->spec->known[i] == inode)
-			return true;
-	return false;
+	struct obstacle obstacle;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(obstacle.text, sizeof(obstacle.text), fmt, args);
+	va_end(args);
+	obstacles_add(subject->report, level, fd, kind, obstacle.text);
 }
 
-size_t subject_owns(const struct subject *subject, unsigned long long inode)
-{
-	size_t n = 0;
+/* ---- looked up, never searched for ---- */
 
+static int compare_number(const void *a, const void *b)
+{
+	unsigned long long one = *(const unsigned long long *)a, two = *(const unsigned long long *)b;
+
+	return (one > two) - (one < two);
+}
+
+static int compare_inode(const void *a, const void *b)
+{
+	const struct open_fd *one = *(struct open_fd *const *)a, *two = *(struct open_fd *const *)b;
+	int order = compare_number(&one->inode, &two->inode);
+
+	return order ? order : (int)(one->flags & O_ACCMODE) - (int)(two->flags & O_ACCMODE);
+}
+
+static int compare_fd(const void *a, const void *b)
+{
+	const struct open_fd *one = a, *two = b;
+
+	return (one->fd > two->fd) - (one->fd < two->fd);
+}
+
+static int subject_sort(struct subject *subject, struct why *why)
+{
+	const struct obstacles_spec *spec = subject->spec;
+
+	subject->by_inode = calloc(subject->n_fds + 1, sizeof(struct open_fd *));
+	subject->known = calloc(spec->n_known + 1, sizeof(*subject->known));
+	if (!subject->by_inode || !subject->known)
+		return why_errno(why, -ENOMEM, "descriptors of process %d", (int)spec->pid);
+	if (subject->n_fds)
+		qsort(subject->fds, subject->n_fds, sizeof(*subject->fds), compare_fd);
 	for (size_t i = 0; i < subject->n_fds; i++)
-		n += subject->fds[i].inode == inode && (S_ISSOCK(subject->fds[i].mode) || S_ISFIFO(subject->fds[i].mode));
-	return n;
+		if (S_ISSOCK(subject->fds[i].mode) || S_ISFIFO(subject->fds[i].mode))
+			subject->by_inode[subject->n_by_inode++] = &subject->fds[i];
+	qsort(subject->by_inode, subject->n_by_inode, sizeof(struct open_fd *), compare_inode);
+	if (spec->n_known)
+		memcpy(subject->known, spec->known, spec->n_known * sizeof(*spec->known));
+	qsort(subject->known, spec->n_known, sizeof(*subject->known), compare_number);
+	return 0;
+}
+
+bool subject_knows(const struct subject *subject, unsigned long long inode)
+{
+	return bsearch(&inode, subject->known, subject->spec->n_known, sizeof(inode), compare_number) != NULL;
+}
+
+struct open_fd *const *subject_owners(const struct subject *subject, unsigned long long inode, size_t *ret_n)
+{
+	size_t low = 0, high = subject->n_by_inode, n = 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (subject->by_inode[middle]->inode < inode)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low + n < subject->n_by_inode && subject->by_inode[low + n]->inode == inode)
+		n++;
+	*ret_n = n;
+	return subject->by_inode + low;
+}
+
+bool subject_has(const struct subject *subject, int fd)
+{
+	struct open_fd key = { .fd = fd };
+
+	return subject->n_fds && bsearch(&key, subject->fds, subject->n_fds, sizeof(key), compare_fd);
 }
 
 ssize_t subject_read(const struct subject *subject, const char *name, char *buf, size_t size)
@@ -87,27 +151,38 @@ bool path_is_deleted(const char *path)
 /* ---- descriptors ---- */
 
 /* Return: 1 if there is such a descriptor; 0 if the process closed it meanwhile. */
-static int subject_fd_take(const struct subject *subject, int fd, struct open_fd *ret)
+static int subject_fd_take(struct subject *subject, int fd, struct open_fd *ret)
 {
 	struct open_fd open_fd = { .fd = fd };
 	char name[32], info[256];
-	const char *flags;
+	const char *line;
 	struct stat st;
 	ssize_t n;
 
 	snprintf(name, sizeof(name), "fd/%d", fd);
 	n = readlinkat(subject->proc, name, open_fd.link, sizeof(open_fd.link) - 1);
-	if (n < 0 || fstatat(subject->proc, name, &st, 0) < 0)
+	if (n < 0)
 		return 0;
 	open_fd.link[n] = '\0';
+	snprintf(name, sizeof(name), "fdinfo/%d", fd);
+	if (subject_read(subject, name, info, sizeof(info)) > 0 && (line = strstr(info, "flags:")))
+		open_fd.flags = (unsigned)strtoul(line + 6, NULL, 8);
+	/* A program that serves a file system could keep us waiting for what it says of a file. */
+	line = open_fd.link[0] == '/' ? strstr(info, "mnt_id:") : NULL;
+	if (line && safe_served_has(&subject->served, strtoul(line + 7, NULL, 10))) {
+		obstacle_note(subject, OBSTACLE_FATAL, fd, "file",
+			      "descriptor %d: %.120s is on a file system that a program serves (FUSE): what is there after a "
+			      "restore is for that program to say", fd, open_fd.link);
+		return 0;
+	}
+	snprintf(name, sizeof(name), "fd/%d", fd);
+	if (fstatat(subject->proc, name, &st, 0) < 0)
+		return 0;
 	open_fd.inode = st.st_ino;
 	open_fd.mode = st.st_mode;
 	open_fd.rdev = st.st_rdev;
 	open_fd.size_bytes = (unsigned long long)st.st_blocks * 512;
 	open_fd.n_links = st.st_nlink;
-	snprintf(name, sizeof(name), "fdinfo/%d", fd);
-	if (subject_read(subject, name, info, sizeof(info)) > 0 && (flags = strstr(info, "flags:")))
-		open_fd.flags = (unsigned)strtoul(flags + 6, NULL, 8);
 	*ret = open_fd;
 	return 1;
 }
@@ -119,6 +194,7 @@ static int subject_fds_take(struct subject *subject, struct why *why)
 	struct dirent *entry;
 	size_t room = 0;
 
+	safe_served_read(&subject->served);
 	if (!stream) {
 		fd_close(dir);
 		return why_errno(why, -errno, "cannot see the descriptors of process %d", (int)subject->spec->pid);
@@ -154,8 +230,12 @@ int obstacles_check(const struct obstacles_spec *spec, struct obstacles_report *
 	snprintf(path, sizeof(path), "/proc/%d", (int)spec->pid);
 	subject.proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = subject.proc < 0 ? why_errno(why, -errno, "cannot look at process %d", (int)spec->pid) : 0;
-	if (r == 0)
+	if (r == 0) {
+		subject.is_of_user = !safe_process(subject.proc);
 		r = subject_fds_take(&subject, why);
+	}
+	if (r == 0)
+		r = subject_sort(&subject, why);
 	if (r == 0)
 		r = obstacles_of_sockets(&subject, why);
 	if (r == 0) {
@@ -166,6 +246,8 @@ int obstacles_check(const struct obstacles_spec *spec, struct obstacles_report *
 	}
 	fd_close(subject.proc);
 	free(subject.fds);
+	free(subject.by_inode);
+	free(subject.known);
 	free(report);
 	return r;
 }

@@ -19,7 +19,7 @@ struct obstacle {
 	enum obstacle_level level;
 	int fd;           /* -1: not a descriptor */
 	const char *kind; /* a literal: "io_uring", "unix socket", "device", ... */
-	char text[224];   /* names the descriptor, mapping or process, and says what is the matter */
+	char text[320];   /* names the descriptor, mapping or process, and says what is the matter */
 };
 
 struct obstacles_report {
@@ -37,6 +37,9 @@ struct obstacles_spec {
 	size_t n_known;
 	const char *next_exe; /* executable of the version that replaces it; NULL: not known yet */
 };
+
+/** obstacles_add() - Add one to a report. When it is full, a fatal one takes the place of a warning. @kind: a literal. */
+void obstacles_add(struct obstacles_report *report, enum obstacle_level level, int fd, const char *kind, const char *text);
 
 /**
  * obstacles_check() - Look at a running process's descriptors, mappings and relations.

@@ -11,14 +11,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-static bool is_open(const struct subject *subject, int fd)
-{
-	for (size_t i = 0; i < subject->n_fds; i++)
-		if (subject->fds[i].fd == fd)
-			return true;
-	return false;
-}
-
 /* An epoll registration outlives close() while a duplicate of the descriptor is open elsewhere. CRIU cannot find that file. */
 static void check_epoll(struct subject *subject, const struct open_fd *fd)
 {
@@ -29,7 +21,7 @@ static void check_epoll(struct subject *subject, const struct open_fd *fd)
 		for (const char *at = text; (at = strstr(at, "tfd:")); at += 4) {
 			int watched = (int)strtol(at + 4, NULL, 10);
 
-			if (!is_open(subject, watched))
+			if (!subject_has(subject, watched))
 				obstacle_note(subject, OBSTACLE_FATAL, fd->fd, "epoll",
 					      "descriptor %d: this epoll still watches descriptor %d, "
 					      "which was closed without EPOLL_CTL_DEL while a duplicate is open elsewhere",
@@ -63,6 +55,13 @@ static void check_anonymous(struct subject *subject, const struct open_fd *fd)
 {
 	static const char *const fine[] = { "[eventfd", "[timerfd", "[signalfd", "inotify", "[fanotify", "bpf-map" };
 	const char *kind = fd->link + strlen("anon_inode:");
+
+	if (subject->is_of_user && (text_starts(kind, "inotify") || text_starts(kind, "[fanotify"))) {
+		obstacle_note(subject, OBSTACLE_FATAL, fd->fd, "inotify",
+			      "descriptor %d: %s: CRIU would watch its paths again as root, and its user may have led them "
+			      "elsewhere by then", fd->fd, text_starts(kind, "inotify") ? "inotify" : "fanotify");
+		return;
+	}
 
 	if (text_starts(kind, "[eventpoll")) {
 		check_epoll(subject, fd);
@@ -116,28 +115,28 @@ static void check_file(struct subject *subject, const struct open_fd *fd)
 	}
 	if (fd->n_links > 0)
 		obstacle_note(subject, OBSTACLE_FATAL, fd->fd, "removed file",
-			      "descriptor %d: %s was removed under this name but has others, which "
-			      "CRIU does not find",
+			      "descriptor %d: %s was removed under this name but has others, which CRIU does not find",
 			      fd->fd, fd->link);
 	else if (fd->size_bytes > CRIU_GHOST_LIMIT_BYTES)
 		obstacle_note(subject, OBSTACLE_FATAL, fd->fd, "removed file",
-			      "descriptor %d: %s takes %llu bytes on disk, and a removed file "
-			      "goes into the image only up to %u",
+			      "descriptor %d: %s takes %llu bytes on disk, and a removed file goes into the image only up to %u",
 			      fd->fd, fd->link, fd->size_bytes, CRIU_GHOST_LIMIT_BYTES);
 }
 
 static void check_pipe(struct subject *subject, const struct open_fd *fd)
 {
 	unsigned mine = fd->flags & O_ACCMODE;
+	struct open_fd *const *owners;
+	size_t n;
 
 	if (!text_starts(fd->link, "pipe:[") || subject_knows(subject, fd->inode) || mine == O_RDWR)
 		return;
-	for (size_t i = 0; i < subject->n_fds; i++)
-		if (subject->fds[i].inode == fd->inode && (subject->fds[i].flags & O_ACCMODE) != mine)
-			return; /* both ends are here */
+	owners = subject_owners(subject, fd->inode, &n);
+	/* They are in the order of their modes. */
+	if (n && ((owners[0]->flags & O_ACCMODE) != mine || (owners[n - 1]->flags & O_ACCMODE) != mine))
+		return; /* both ends are here */
 	obstacle_note(subject, OBSTACLE_WARNING, fd->fd, "pipe",
-		      "descriptor %d: the other end of this pipe is in another process and will "
-		      "not be there after a restore",
+		      "descriptor %d: the other end of this pipe is in another process and will not be there after a restore",
 		      fd->fd);
 }
 

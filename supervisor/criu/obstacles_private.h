@@ -3,6 +3,7 @@
 #pragma once
 
 #include "supervisor/criu/obstacles.h"
+#include "supervisor/machine/safe_path.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -24,8 +25,14 @@ struct subject {
 	const struct obstacles_spec *spec;
 	struct obstacles_report *report; /* what was found of it so far */
 	int proc;                 /* /proc/PID */
-	struct open_fd *fds;
+	struct open_fd *fds;      /* in the order of their numbers */
 	size_t n_fds;
+	/* So that nothing is quadratic in the descriptors of a process: */
+	struct open_fd **by_inode; /* the sockets and pipes among @fds, by their inodes */
+	size_t n_by_inode;
+	unsigned long long *known; /* @spec->known, sorted */
+	struct safe_served served;
+	bool is_of_user;          /* not root's */
 };
 
 /** obstacle_note() - Add one to the report. When the report is full, a fatal one takes the place of a warning. */
@@ -35,8 +42,12 @@ void obstacle_note(struct subject *subject, enum obstacle_level level, int fd, c
 /** subject_knows() - Is the socket or pipe @inode taken care of? */
 bool subject_knows(const struct subject *subject, unsigned long long inode);
 
-/** subject_owns() - Return: how many descriptors of the process are the socket or pipe @inode. */
-size_t subject_owns(const struct subject *subject, unsigned long long inode);
+/** subject_owners() - Return: the descriptors of the process that are the socket or pipe @inode, *@ret_n of them, in the
+ * order of their access modes. */
+struct open_fd *const *subject_owners(const struct subject *subject, unsigned long long inode, size_t *ret_n);
+
+/** subject_has() - Does the process have a descriptor of this number? */
+bool subject_has(const struct subject *subject, int fd);
 
 /** subject_read() - A small file of /proc/PID as text. Return: length, or -errno. */
 ssize_t subject_read(const struct subject *subject, const char *name, char *buf, size_t size);

@@ -101,6 +101,26 @@ static void check_user(struct subject *subject)
 			      (unsigned)st.st_uid);
 }
 
+/* With a namespace of users of its own everybody may mount, and CRIU would make these mounts again as root. */
+static void check_namespaces(struct subject *subject)
+{
+	static const char *const names[] = { "mnt", "user", "pid", "net", "ipc", "uts" };
+
+	for (size_t i = 0; subject->is_of_user && i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[32], ours[64] = "", theirs[64] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/ns/%s", names[i]);
+		if (readlink(path, ours, sizeof(ours) - 1) < 0)
+			continue;
+		if (readlinkat(subject->proc, path + strlen("/proc/self/"), theirs, sizeof(theirs) - 1) < 0)
+			continue;
+		if (strcmp(ours, theirs) != 0)
+			obstacle_note(subject, OBSTACLE_FATAL, -1, "namespace",
+				      "it runs as another user than root in a %s namespace of its own, which CRIU would make "
+				      "again as root", names[i]);
+	}
+}
+
 void obstacles_of_process(struct subject *subject)
 {
 	check_exe(subject);
@@ -108,4 +128,5 @@ void obstacles_of_process(struct subject *subject)
 	check_tracer(subject);
 	check_children(subject);
 	check_user(subject);
+	check_namespaces(subject);
 }

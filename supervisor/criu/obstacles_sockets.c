@@ -8,11 +8,10 @@
 
 #include "base/fd.h"
 #include "base/why.h"
-#include "supervisor/custody/sockdiag.h"
+#include "supervisor/criu/unix_sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,71 +19,6 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-
-struct unix_socket {
-	unsigned inode;
-	unsigned peer;  /* 0: none */
-	bool named;
-};
-
-struct unix_list {
-	struct unix_socket *socket;
-	size_t n;
-	size_t room;
-	bool out_of_memory;
-};
-
-static void on_unix(const void *entry, size_t size, void *userdata)
-{
-	struct unix_list *list = userdata;
-	const struct unix_diag_msg *message = entry;
-	struct unix_socket found = { 0 };
-	const void *peer;
-	size_t length = 0;
-
-	if (size < sizeof(*message) || list->out_of_memory)
-		return;
-	if (list->n == list->room) {
-		struct unix_socket *more = reallocarray(list->socket, list->room + 1024, sizeof(*more));
-
-		list->out_of_memory = !more;
-		if (!more)
-			return;
-		list->socket = more;
-		list->room += 1024;
-	}
-	found.inode = message->udiag_ino;
-	peer = sockdiag_attribute(entry, size, sizeof(*message), UNIX_DIAG_PEER, &length);
-	if (peer && length >= sizeof(found.peer))
-		memcpy(&found.peer, peer, sizeof(found.peer));
-	found.named = sockdiag_attribute(entry, size, sizeof(*message), UNIX_DIAG_NAME, &length) != NULL;
-	list->socket[list->n++] = found;
-}
-
-static int unix_list_read(struct unix_list *list, struct why *why)
-{
-	struct unix_diag_req request = { .sdiag_family = AF_UNIX, .udiag_states = ~0u,
-					 .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_NAME };
-	struct sockdiag *diag;
-	int r;
-
-	r = sockdiag_new(&diag, why);
-	if (r < 0)
-		return r;
-	r = sockdiag_dump(diag, &request, sizeof(request), on_unix, list, why);
-	sockdiag_free(diag);
-	if (r == -EINTR)
-		r = 0; /* the list changed while it was read, but the sockets of this process did not */
-	return list->out_of_memory ? why_errno(why, -ENOMEM, "list of unix sockets") : r;
-}
-
-static const struct unix_socket *unix_find(const struct unix_list *list, unsigned long long inode)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (list->socket[i].inode == inode)
-			return &list->socket[i];
-	return NULL;
-}
 
 static int option(int fd, int name)
 {
@@ -136,8 +70,8 @@ static void check_inet(struct subject *subject, int number, int fd)
 
 	if (type == SOCK_STREAM && protocol == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 1)
 		obstacle_note(subject, OBSTACLE_WARNING, number, "internet socket",
-			      "descriptor %d: listens on %s and is not registered: nobody listens "
-			      "there while the process is an image",
+			      "descriptor %d: listens on %s and is not registered: nobody listens there while the process is an "
+			      "image",
 			      number, address_print(fd, socket_own, address, sizeof(address)));
 	else if (type == SOCK_STREAM && protocol == IPPROTO_TCP)
 		obstacle_note(subject, OBSTACLE_WARNING, number, "internet socket",
@@ -154,9 +88,10 @@ static void check_inet(struct subject *subject, int number, int fd)
 			      "descriptor %d: an internet socket of protocol %d cannot be imaged", number, protocol);
 }
 
-static void check_unix(struct subject *subject, int number, int fd, unsigned long long inode, const struct unix_list *list)
+static void check_unix(struct subject *subject, int number, int fd, unsigned long long inode, const struct unix_sockets *list)
 {
-	const struct unix_socket *own = unix_find(list, inode), *peer;
+	const struct unix_socket *own = unix_sockets_find(list, inode), *peer;
+	size_t n_peers = 0;
 
 	if (option(fd, SO_ACCEPTCONN) == 1) {
 		obstacle_note(subject, OBSTACLE_WARNING, number, "unix listener",
@@ -165,10 +100,12 @@ static void check_unix(struct subject *subject, int number, int fd, unsigned lon
 			      number);
 		return;
 	}
-	if (!own || own->peer == 0 || subject_owns(subject, own->peer) > 0)
+	if (own && own->peer)
+		(void)subject_owners(subject, own->peer, &n_peers);
+	if (!own || own->peer == 0 || n_peers > 0)
 		return; /* connected to nobody, or within the process */
-	peer = unix_find(list, own->peer);
-	if (option(fd, SO_TYPE) == SOCK_DGRAM && peer && peer->named)
+	peer = unix_sockets_find(list, own->peer);
+	if (option(fd, SO_TYPE) == SOCK_DGRAM && peer && peer->name)
 		return; /* like a log's socket: connected again after a restore */
 	obstacle_note(subject, OBSTACLE_FATAL, number, "unix peer",
 		      "descriptor %d: a unix socket connected to another process (its socket %u), and "
@@ -176,7 +113,7 @@ static void check_unix(struct subject *subject, int number, int fd, unsigned lon
 		      number, own->peer);
 }
 
-static void check_socket(struct subject *subject, const struct open_fd *open_fd, int pidfd, const struct unix_list *list)
+static void check_socket(struct subject *subject, const struct open_fd *open_fd, int pidfd, const struct unix_sockets *list)
 {
 	FD_CLEANUP int fd = pidfd_getfd(pidfd, open_fd->fd, 0);
 	unsigned long long inode;
@@ -197,16 +134,16 @@ static void check_socket(struct subject *subject, const struct open_fd *open_fd,
 
 int obstacles_of_sockets(struct subject *subject, struct why *why)
 {
-	struct unix_list list = { 0 };
+	struct unix_sockets list = { 0 };
 	FD_CLEANUP int pidfd = pidfd_open(subject->spec->pid, 0);
 	int r;
 
 	if (pidfd < 0)
 		return why_errno(why, -errno, "cannot look at process %d", (int)subject->spec->pid);
-	r = unix_list_read(&list, why);
+	r = unix_sockets_read(&list, why);
 	for (size_t i = 0; r == 0 && i < subject->n_fds; i++)
 		if (S_ISSOCK(subject->fds[i].mode) && !subject_knows(subject, subject->fds[i].inode))
 			check_socket(subject, &subject->fds[i], pidfd, &list);
-	free(list.socket);
+	unix_sockets_done(&list);
 	return r;
 }

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "supervisor/machine/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -313,6 +314,18 @@ static void criu_on_done(struct criu_job *job, int rc, const struct why *why)
 		dump_done(probe);
 	else
 		restore_done(probe);
+}
+
+void probe_gc(const char *work_dir)
+{
+	DIR *stream = opendir(work_dir);
+	struct dirent *entry;
+
+	while (stream && (entry = readdir(stream)))
+		if (strncmp(entry->d_name, "probe.", 6) == 0 && strlen(entry->d_name) == strlen("probe.XXXXXX"))
+			(void)folder_remove_at(dirfd(stream), entry->d_name);
+	if (stream)
+		closedir(stream);
 }
 
 static int dir_make(struct probe *probe, const char *work_dir, struct why *why)

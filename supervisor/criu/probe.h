@@ -46,5 +46,8 @@ void probe_init(struct probe *probe, void *owner);
 int probe_start(struct loop *loop, struct probe *probe, const char *criu_path, const char *work_dir,
 		void (*on_done)(struct probe *probe, bool ok, const struct why *detail), struct why *why);
 
+/** probe_gc() - Remove the folders that probes left in @work_dir which were killed. No probe may be under way. */
+void probe_gc(const char *work_dir);
+
 /** probe_done() - Stop a probe under way, whose on_done is not called, and leave nothing of it behind. */
 void probe_done(struct probe *probe);

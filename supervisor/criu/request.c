@@ -95,15 +95,13 @@ int criu_send_restore(int socket, const struct criu_dirs *dirs, const struct cri
 {
 	InheritFd inherits[CRIU_INHERITS_MAX];
 	InheritFd *pointers[CRIU_INHERITS_MAX];
-	char keys[CRIU_INHERITS_MAX][64];
 	char log_file[] = "restore.log";
 	CriuReq request = CRIU_REQ__INIT;
 	CriuOpts opts = CRIU_OPTS__INIT;
 
 	for (size_t i = 0; i < spec->n_inherits; i++) {
 		inherit_fd__init(&inherits[i]);
-		snprintf(keys[i], sizeof(keys[i]), "%s", spec->inherits[i].key);
-		inherits[i].key = keys[i];
+		inherits[i].key = (char *)(uintptr_t)spec->inherits[i].key; /* it is only read */
 		inherits[i].fd = fds[i];
 		pointers[i] = &inherits[i];
 	}

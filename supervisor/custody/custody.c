@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #define SAMPLE_US (100 * USEC_PER_MSEC)
 #define NOTE_MAX 64u
@@ -127,6 +128,23 @@ void custody_drop(struct custody *custody, const char *name, uint64_t tag)
 			custody_drop_at(custody, i, false);
 			return;
 		}
+	}
+}
+
+static bool is_socket(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+void custody_drop_files(struct custody *custody, bool (*keep)(int fd, void *userdata), void *userdata)
+{
+	for (size_t i = custody->n; i > 0; i--) {
+		int fd = custody->entries[i - 1].ref->fd;
+
+		if (!custody->entries[i - 1].is_tcp && !is_socket(fd) && !keep(fd, userdata))
+			custody_drop_at(custody, i - 1, false);
 	}
 }
 

@@ -47,6 +47,9 @@ void custody_drop(struct custody *custody, const char *name, uint64_t tag);
  * the last entry to @i. */
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
 
+/** custody_drop_files() - Close all that are no sockets, but for those that @keep says yes to. */
+void custody_drop_files(struct custody *custody, bool (*keep)(int fd, void *userdata), void *userdata);
+
 /** custody_reset_given_up() - Close those that are given up, with a RST. */
 void custody_reset_given_up(struct custody *custody);
 

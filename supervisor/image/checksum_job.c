@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "supervisor/process/graveyard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -247,6 +248,8 @@ int checksum_start(struct loop *loop, struct checksum_job *job, const struct che
 void checksum_job_done(struct checksum_job *job)
 {
 	timer_disarm(&job->timer);
+	if (job->graveyard && job->child.pidfd >= 0)
+		graveyard_bury_child(job->graveyard, &job->child);
 	child_done(&job->child);
 	entries_free(job);
 	job->on_done = NULL;

@@ -24,9 +24,12 @@ struct checksum_entry {
 	struct checksum sum;
 };
 
+struct graveyard;
+
 struct checksum_job {
 	/* For the owner to read. */
 	void *owner;
+	struct graveyard *graveyard;    /* for a child that is given up while it reads; NULL: wait for it */
 	struct checksum_entry *entries; /* in the order of the names; until the job is started again or done */
 	size_t n;
 

@@ -5,7 +5,7 @@
 #include "base/why.h"
 #include "supervisor/image/image.h"
 #include "supervisor/image/manifest.h"
-#include "supervisor/machine/folder.h"
+#include "supervisor/image/removal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -81,14 +81,18 @@ static bool is_unfinished(const char *name)
 int image_dir_drop(const char *path, struct why *why)
 {
 	char tmp[PATH_MAX];
+	struct stat st;
 	int n = snprintf(tmp, sizeof(tmp), "%s.tmp", path), r;
 
 	if (n < 0 || (size_t)n >= sizeof(tmp))
 		return why_errno(why, -ENAMETOOLONG, "%s", path);
-	r = folder_remove(tmp, why);
+	r = removal_of(tmp, why);
+	if (r == 0 && lstat(path, &st) < 0)
+		r = why_errno(why, -errno, "cannot remove %s", path);
+	/* By its unfinished name first: a half removed one is no image. */
 	if (r == 0 && rename(path, tmp) < 0)
 		r = why_errno(why, -errno, "cannot remove %s", path);
-	return r < 0 ? r : folder_remove(tmp, why);
+	return r < 0 ? r : removal_of(tmp, why);
 }
 
 bool image_dir_is_generation(const char *name, uint64_t *ret_generation)
@@ -106,7 +110,7 @@ bool image_dir_is_generation(const char *name, uint64_t *ret_generation)
 	return true;
 }
 
-static int gc_service(int root, const char *service)
+static int gc_service(const char *parent, int root, const char *service)
 {
 	int dir = openat(root, service, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct dirent *entry;
@@ -122,14 +126,18 @@ static int gc_service(int root, const char *service)
 		return n;
 	}
 	while (n >= 0 && (entry = readdir(stream))) {
-		int r;
+		char path[PATH_MAX];
+		int length, r;
 
 		if (!is_unfinished(entry->d_name))
 			continue;
-		r = folder_remove_at(dirfd(stream), entry->d_name);
+		length = snprintf(path, sizeof(path), "%s/%s/%s", parent, service, entry->d_name);
+		r = length < 0 || (size_t)length >= sizeof(path) ? -ENAMETOOLONG : removal_of(path, NULL);
 		n = r < 0 ? r : n + 1;
 	}
 	closedir(stream);
+	/* Where nothing is left, not even a log that tells why an image failed. */
+	(void)unlinkat(root, service, AT_REMOVEDIR);
 	return n;
 }
 
@@ -146,7 +154,7 @@ int image_dir_gc(const char *parent, struct why *why)
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		n = gc_service(dirfd(stream), entry->d_name);
+		n = gc_service(parent, dirfd(stream), entry->d_name);
 		total = n < 0 ? why_errno(why, n, "left-over images in %s/%s", parent, entry->d_name) : total + n;
 	}
 	closedir(stream);

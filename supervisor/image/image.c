@@ -176,7 +176,8 @@ bool image_reap_children(const struct image *image)
 		pid_t pid = pid_of_core(image, image->files[i].name);
 		siginfo_t info = { 0 };
 
-		if (pid && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL) == 0)
+		/* A number may be another one's by now: what is watched is nobody's orphan. */
+		if (pid && !child_is_watched(pid) && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL) == 0)
 			is_dying |= info.si_pid == 0;
 	}
 	return is_dying;
@@ -200,7 +201,7 @@ int image_check_beside(const struct image *image, pid_t but_pid, struct why *why
 
 void image_job_init(struct image_job *job, void *owner)
 {
-	*job = (struct image_job){ .owner = owner };
+	*job = (struct image_job){ .owner = owner, .restored_pidfd = -1 };
 	criu_job_init(&job->criu, job);
 	checksum_job_init(&job->sums, job);
 	child_init(&job->remnant);
@@ -220,6 +221,7 @@ int image_job_begin(struct image_job *job, struct loop *loop, bool taking, uint6
 	job->timeout_us = timeout_us;
 	job->started_us = clock_now_us();
 	job->restored_pid = 0;
+	job->restored_pidfd = fd_close(job->restored_pidfd);
 	job->hurried = job->criu_over = job->sums_over = false;
 	job->criu_rc = job->sums_rc = 0;
 	return 0;
@@ -230,6 +232,7 @@ void image_job_finish(struct image_job *job, int rc, const struct why *why)
 	void (*on_done)(struct image_job *done, int rc, const struct why *why) = job->on_done;
 	struct why copy = *why; /* it may lie in @job */
 
+	pins_loans_done(&job->loans);
 	free(job->late);
 	job->late = NULL;
 	job->elapsed_us = clock_now_us() - job->started_us;
@@ -241,6 +244,7 @@ void image_job_done(struct image_job *job)
 {
 	bool restored = !job->taking && job->criu_over && job->criu_rc == 0;
 
+	job->restored_pidfd = fd_close(job->restored_pidfd);
 	if (!image_job_busy(job))
 		return;
 	checksum_job_done(&job->sums);
@@ -250,6 +254,7 @@ void image_job_done(struct image_job *job)
 	child_done(&job->remnant);
 	if (job->taking)
 		image_drop(job->image);
+	pins_loans_done(&job->loans);
 	free(job->late);
 	job->late = NULL;
 	job->image = NULL;

@@ -59,6 +59,11 @@ struct image_restore_spec {
 	int control;                /* the new application's end of a SEQPACKET pair; all three borrowed until on_done */
 	int stdout_fd;              /* write ends of pipes; -1 only where the image has none */
 	int stderr_fd;
+	/* Descriptors that the caller holds of open files of the process; borrowed during the call. Those that pins_want() says
+	 * are of the image come back as the very open files. The caller must have closed the others: CRIU takes the locks of the
+	 * image again, and a lock that we hold by another open file is not to be had. */
+	const int *files;
+	size_t n_files;
 	uint64_t timeout_us;
 };
 
@@ -67,6 +72,7 @@ struct image_job {
 	void *owner;
 	struct image *image;        /* taken: owned by on_done, which sets it to NULL; restored: borrowed from the caller */
 	pid_t restored_pid;         /* after a restore: a child of ours to be adopted */
+	int restored_pidfd;         /* of it, so that a signal reaches it and nobody else; the owner may take it, leaving -1 */
 	enum criu_target target;    /* after a take: what became of the process */
 	uint64_t elapsed_us;
 
@@ -78,6 +84,7 @@ struct image_job {
 	bool taking;
 	bool hurried;
 	uint64_t started_us, timeout_us;
+	struct pin_loans loans;     /* to CRIU, until the restore is over */
 	size_t *late;               /* the large files, which are summed up beside the restore */
 	size_t n_late;
 	bool criu_over, sums_over;
@@ -94,7 +101,8 @@ void image_job_init(struct image_job *job, void *owner);
  * @on_done: called once from the loop. With 0 the image is whole, published, and in @job->image. With -errno there is none,
  *           and @job->target says what became of the process. May start @job again.
  *
- * Refuses at once if a file that the process uses was replaced already, or if the disk has no room for the image.
+ * Refuses at once if a file that the process uses was replaced already, if another user could lead a path astray that CRIU will go
+ * as root (pins_take()), or if the disk has no room for the image.
  *
  * If CRIU was stopped at the deadline when it had already written everything and ended the process, the image counts as taken: it
  * is the only way back then. If checksums could not be made and the process has ended, the image counts as taken without them.

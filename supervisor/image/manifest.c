@@ -2,11 +2,12 @@
 /*
  * The manifest: one `key=value` a line, text, because the person who looks into an image folder has nothing else to read.
  *
- *     format=2
+ *     format=3
  *     service=cached
  *     ...
  *     file=CHECKSUM SIZE NAME                                     CHECKSUM is - where there is none
- *     pin=KIND MATTERS SIZE MTIME_NS MODE DEVICE INODE PATH       MATTERS: s the size, t the time, - neither
+ *     pin=KIND MATTERS SIZE MTIME_NS MODE DEVICE INODE UID GID PATH
+ *                                    MATTERS: s the size, t the time, i the very inode; h: held by a descriptor; - none of these
  *     sum=CHECKSUM                                                of all bytes before this line
  *
  * In names and paths a backslash and every control character is written \ooo. Unknown keys are passed over.
@@ -55,9 +56,11 @@ static void file_print(FILE *out, const struct image_file *file)
 
 static void pin_print(FILE *out, const struct image_pin *pin)
 {
-	fprintf(out, "pin=%s %s%s%s %" PRIu64 " %" PRId64 " %o %" PRIu64 " %" PRIu64 " ", pin_kind_name(pin->kind),
-		pin->size_matters ? "s" : "", pin->time_matters ? "t" : "", pin->size_matters || pin->time_matters ? "" : "-",
-		pin->size_bytes, pin->mtime_ns, pin->mode, pin->device, pin->inode);
+	bool any = pin->size_matters || pin->time_matters || pin->same_file || pin->is_held;
+
+	fprintf(out, "pin=%s %s%s%s%s%s %" PRIu64 " %" PRId64 " %o %" PRIu64 " %" PRIu64 " %u %u ", pin_kind_name(pin->kind),
+		pin->size_matters ? "s" : "", pin->time_matters ? "t" : "", pin->same_file ? "i" : "", pin->is_held ? "h" : "",
+		any ? "" : "-", pin->size_bytes, pin->mtime_ns, pin->mode, pin->device, pin->inode, pin->uid, pin->gid);
 	escaped(out, pin->path);
 	fputc('\n', out);
 }

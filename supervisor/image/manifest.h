@@ -8,7 +8,7 @@ struct image;
 struct why;
 
 #define MANIFEST_NAME "manifest"
-#define MANIFEST_FORMAT 2
+#define MANIFEST_FORMAT 3
 #define IMAGE_FILES_MAX 65536u
 
 /** image_manifest_write() - Write @dir/manifest, on disk when this returns. Return: 0 or -errno. */

@@ -130,28 +130,33 @@ static int file_take(char *line, struct image *image)
 
 static int pin_take(char *line, struct image *image)
 {
-	struct image_pin pin = { 0 };
+	struct image_pin pin = { .fd = -1 };
 	char *kind = word_take(&line, false), *matters = line ? word_take(&line, false) : NULL;
-	uint64_t mode;
+	uint64_t mode, uid, gid;
 	bool known = false;
 	int r;
 
-	for (int i = PIN_EXE; kind && i <= PIN_OPEN; i++) {
+	for (int i = PIN_EXE; kind && i < (int)PIN_KINDS; i++) {
 		if (strcmp(kind, pin_kind_name((enum pin_kind)i)) == 0) {
 			pin.kind = (enum pin_kind)i;
 			known = true;
 		}
 	}
-	if (!known || !matters || matters[strspn(matters, "st-")])
+	if (!known || !matters || matters[strspn(matters, "stih-")])
 		return -EBADMSG;
 	pin.size_matters = strchr(matters, 's') != NULL;
 	pin.time_matters = strchr(matters, 't') != NULL;
+	pin.same_file = strchr(matters, 'i') != NULL;
+	pin.is_held = strchr(matters, 'h') != NULL;
 	if (unsigned_take(&line, 10, &pin.size_bytes) < 0 || signed_take(&line, &pin.mtime_ns) < 0 ||
 	    unsigned_take(&line, 8, &mode) < 0 || mode > UINT_MAX || unsigned_take(&line, 10, &pin.device) < 0 ||
-	    unsigned_take(&line, 10, &pin.inode) < 0 || !line || !(pin.path = word_take(&line, true)) ||
-	    unescape(pin.path) < 0 || pin.path[0] != '/')
+	    unsigned_take(&line, 10, &pin.inode) < 0 || unsigned_take(&line, 10, &uid) < 0 || uid > UINT_MAX ||
+	    unsigned_take(&line, 10, &gid) < 0 || gid > UINT_MAX || !line || !(pin.path = word_take(&line, true)) ||
+	    unescape(pin.path) < 0 || (pin.path[0] != '/' && (pin.kind != PIN_PIPE || strncmp(pin.path, "pipe:[", 6) != 0)))
 		return -EBADMSG;
 	pin.mode = (unsigned)mode;
+	pin.uid = (unsigned)uid;
+	pin.gid = (unsigned)gid;
 	r = pins_add(&image->pins, &pin);
 	return r == -E2BIG ? -EBADMSG : r;
 }

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -111,6 +112,8 @@ static void restore_on_done(struct criu_job *criu, int rc, const struct why *why
 	job->criu_rc = rc;
 	job->criu_why = *why;
 	job->restored_pid = criu->restored_pid;
+	if (rc == 0)
+		job->restored_pidfd = pidfd_open(job->restored_pid, 0);
 	restore_settle(job);
 }
 
@@ -146,54 +149,96 @@ struct stand_in {
 	int fd;
 };
 
-static int stand_ins_collect(const struct image *image, const struct image_restore_spec *spec,
-			     struct criu_inherit *inherits, char (*keys)[48], size_t *ret_n, struct why *why)
+#define STAND_INS 3u
+
+/* What CRIU gets in place of what it would make or open. */
+struct stand_ins {
+	struct criu_inherit inherits[CRIU_INHERITS_MAX];
+	char keys[STAND_INS][48];
+	size_t n;
+};
+
+static int stand_ins_collect(const struct image *image, const struct image_restore_spec *spec, struct stand_ins *ret,
+			     struct why *why)
 {
-	const struct stand_in all[] = {
+	const struct stand_in all[STAND_INS] = {
 		{ "socket", "control socket", image->control_inode, spec->control },
 		{ "pipe", "stdout", image->stdout_inode, spec->stdout_fd },
 		{ "pipe", "stderr", image->stderr_inode, spec->stderr_fd },
 	};
-	size_t n = 0;
 
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+	ret->n = 0;
+	for (size_t i = 0; i < STAND_INS; i++) {
 		if (all[i].inode == 0 || (i == 2 && all[i].inode == all[1].inode))
 			continue; /* none, or stdout and stderr are one pipe */
 		if (all[i].fd < 0)
 			return why_set(why, -EBADF, "image of %s (pid %d): it needs a new %s, and none is given",
 				       image->version, (int)image->pid, all[i].name);
-		snprintf(keys[n], sizeof(keys[n]), "%s:[%llu]", all[i].kind, all[i].inode);
-		inherits[n] = (struct criu_inherit){ .key = keys[n], .fd = all[i].fd };
-		n++;
+		snprintf(ret->keys[ret->n], sizeof(ret->keys[ret->n]), "%s:[%llu]", all[i].kind, all[i].inode);
+		ret->inherits[ret->n] = (struct criu_inherit){ .key = ret->keys[ret->n], .fd = all[i].fd };
+		ret->n++;
 	}
-	*ret_n = n;
 	return 0;
+}
+
+static bool has_stand_in(const struct stand_ins *stand_ins, const char *key)
+{
+	for (size_t i = 0; i < stand_ins->n && i < STAND_INS; i++)
+		if (strcmp(stand_ins->inherits[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+/* What is held must be lent: by its path CRIU would open something else. What others hold is better lent, but only as far as there
+ * is room. */
+static int loans_collect(struct image_job *job, const struct image *image, const struct image_restore_spec *spec,
+			 struct stand_ins *ret,
+			 struct why *why)
+{
+	int r = pins_lend(&image->pins, spec->files, spec->n_files, &job->loans, why);
+
+	for (int is_owned = 1; r == 0 && is_owned >= 0; is_owned--) {
+		for (size_t i = 0; i < job->loans.n; i++) {
+			const struct pin_loan *loan = &job->loans.loans[i];
+
+			if (loan->is_owned != (bool)is_owned || has_stand_in(ret, loan->key))
+				continue;
+			if (ret->n == CRIU_INHERITS_MAX)
+				return is_owned ? why_errno(why, -E2BIG, "files that are held for the image") : 0;
+			ret->inherits[ret->n++] = (struct criu_inherit){ .key = loan->key, .fd = loan->fd };
+		}
+	}
+	return r;
 }
 
 int image_restore_start(struct loop *loop, struct image_job *job, struct image *image,
 			const struct image_restore_spec *spec,
 			void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why)
 {
-	struct criu_inherit inherits[3];
-	char keys[3][48];
+	struct stand_ins stand_ins = { .n = 0 };
 	struct criu_restore_spec restore = { .criu_path = spec->criu_path, .images_dir = image->path,
-					     .work_dir = image->service_dir, .pid = image->pid, .inherits = inherits,
+					     .work_dir = image->service_dir, .pid = image->pid, .inherits = stand_ins.inherits,
 					     .timeout_us = spec->timeout_us };
 	int r;
 
 	r = image_job_begin(job, loop, false, spec->timeout_us, why);
 	if (r < 0)
 		return r;
-	r = image_check(image, why);
+	r = small_files_check(job, image, why);
 	if (r == 0)
-		r = stand_ins_collect(image, spec, inherits, keys, &restore.n_inherits, why);
+		r = stand_ins_collect(image, spec, &stand_ins, why);
+	/* The last look at paths before CRIU goes along them. */
 	if (r == 0)
-		r = small_files_check(job, image, why);
+		r = image_check(image, why);
+	if (r == 0)
+		r = loans_collect(job, image, spec, &stand_ins, why);
+	restore.n_inherits = stand_ins.n;
 	if (r == 0)
 		r = criu_restore_start(loop, &job->criu, &restore, restore_on_done, why);
 	if (r == 0 && (r = restore_sums_begin(job, image, why)) < 0)
 		criu_job_done(&job->criu);
 	if (r < 0) {
+		pins_loans_done(&job->loans);
 		free(job->late);
 		job->late = NULL;
 		return r;

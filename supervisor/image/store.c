@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+/* No clock is above it for a thousand years, and the commit word has no more room than 2^56. */
+#define GENERATION_LIMIT (1ull << 55)
 #define KEPT_NAME "kept" /* in an image's folder: the reason */
 
 const char *image_verdict_name(enum image_verdict verdict)
@@ -164,6 +166,44 @@ int image_store_list(const char *root, const char *service, struct image_list *r
 	if (ret->n)
 		qsort(ret->entries, ret->n, sizeof(*ret->entries), entry_compare);
 	return r;
+}
+
+static uint64_t newest_in(const char *folder)
+{
+	DIR *stream = opendir(folder);
+	uint64_t newest = 0;
+	struct dirent *entry;
+
+	while (stream && (entry = readdir(stream))) {
+		/* The number that begins the name, whatever comes after it. */
+		uint64_t generation = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? strtoull(entry->d_name, NULL, 10) : 0;
+
+		if (generation > newest && generation < GENERATION_LIMIT)
+			newest = generation;
+	}
+	if (stream)
+		closedir(stream);
+	return newest;
+}
+
+uint64_t image_store_newest(const char *root)
+{
+	DIR *stream = opendir(root);
+	uint64_t newest = 0, one;
+	struct dirent *entry;
+	char path[PATH_MAX];
+
+	while (stream && (entry = readdir(stream))) {
+		int n = snprintf(path, sizeof(path), "%s/%s", root, entry->d_name);
+
+		if (entry->d_name[0] == '.' || n < 0 || (size_t)n >= sizeof(path))
+			continue;
+		one = newest_in(path);
+		newest = one > newest ? one : newest;
+	}
+	if (stream)
+		closedir(stream);
+	return newest;
 }
 
 /* ---- the limits ---- */

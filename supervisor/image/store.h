@@ -47,6 +47,9 @@ struct image_list {
 int image_store_list(const char *root, const char *service, struct image_list *ret, struct why *why);
 void image_list_done(struct image_list *list);
 
+/** image_store_newest() - Return: the highest generation of any image under @root, half ones included; 0: there is none. */
+uint64_t image_store_newest(const char *root);
+
 /** image_list_only() - Drop all entries but the one at @i. */
 void image_list_only(struct image_list *list, size_t i);
 

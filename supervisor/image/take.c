@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The steps: note the files that the process uses, and see whether there is room; CRIU writes; a child process sums all files up;
+ * The steps: note the files that the process uses, and see whether there is room; CRIU writes; no path may stand in what it wrote
+ * that another user could lead astray; a child process sums all files up;
  * the manifest and a rename make an image of them.
  *
  * The manifest and the rename are flushed to the disk, so that a name without .tmp always stands for a whole image. The pages of
@@ -14,6 +15,7 @@
 #include "base/fd.h"
 #include "supervisor/image/dir.h"
 #include "supervisor/image/manifest.h"
+#include "supervisor/image/removal.h"
 #include "supervisor/image/space.h"
 #include "supervisor/image/sums.h"
 #include "supervisor/machine/folder.h"
@@ -150,6 +152,8 @@ static void take_on_done(struct criu_job *criu, int rc, const struct why *criu_w
 	if (rc == 0)
 		rc = clocks_forget(tmp, &why);
 	if (rc == 0)
+		rc = pins_compare_paths(&job->image->pins, tmp, &why);
+	if (rc == 0)
 		rc = image_dir_list(tmp, job->image, &why);
 	if (rc == 0)
 		rc = files_close(job->image, tmp, &why);
@@ -177,6 +181,7 @@ void image_take_hurry(struct image_job *job)
 
 static int take_prepare(const struct image_take_spec *spec, struct image **ret_image, struct why *why)
 {
+	const struct pins_spec pins = { .pid = spec->pid };
 	struct image *image = NULL;
 	char tmp[PATH_MAX];
 	struct stat st;
@@ -190,14 +195,14 @@ static int take_prepare(const struct image_take_spec *spec, struct image **ret_i
 	image->stdout_inode = spec->stdout_inode;
 	image->stderr_inode = spec->stderr_inode;
 	image->version = strdup(spec->version);
-	r = image->version ? pins_take(spec->pid, &image->pins, why) : why_errno(why, -ENOMEM, "image of %s", spec->service);
+	r = image->version ? pins_take(&pins, &image->pins, why) : why_errno(why, -ENOMEM, "image of %s", spec->service);
 	if (r == 0)
 		r = image_space_check(spec->images_root, spec->pid, why);
 	if (r == 0 && lstat(image->path, &st) == 0)
 		r = why_set(why, -EEXIST, "there already is an image %s", image->path);
 	image_tmp_path(image, tmp, sizeof(tmp));
 	if (r == 0)
-		r = folder_remove(tmp, why);
+		r = removal_of(tmp, why);
 	if (r == 0)
 		r = folder_make(tmp, why);
 	if (r < 0) {
@@ -230,7 +235,7 @@ int image_take_start(struct loop *loop, struct image_job *job, const struct imag
 	dump.work_dir = image->service_dir;
 	r = criu_dump_start(loop, &job->criu, &dump, take_on_done, why);
 	if (r < 0) {
-		folder_remove(tmp, NULL);
+		(void)removal_of(tmp, NULL);
 		image_free(image);
 		return r;
 	}

@@ -3,36 +3,74 @@
  * process's memory, as the loop must not wait for that. */
 #include "supervisor/plan/plan.h"
 
+#include "supervisor/image/pins.h"
 #include "supervisor/image/space.h"
 #include "supervisor/machine/procfs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* ---- descriptors ---- */
 
-/* The inodes of what the process registered, of its channel and of its output. Return: how many, in @inodes, which has room. */
+static int compare_number(const void *a, const void *b)
+{
+	uint32_t one = *(const uint32_t *)a, two = *(const uint32_t *)b;
+
+	return (one > two) - (one < two);
+}
+
+/* The inodes of the sockets among what the process registered, of its channel and of its output. What the process says is compared
+ * with what it has open, so that it is no more work than that, whatever it says. Return: how many, in @inodes, which has room. */
 static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 {
+	char path[64];
+	struct dirent *entry;
 	size_t n = 0;
+	DIR *stream;
 
 	inodes[n++] = plan->running->channel_inode;
 	inodes[n++] = plan->running->log_inode;
-	for (size_t i = 0; i < plan->n_registered; i++) {
-		char path[64];
-		struct stat st;
+	if (!plan->n_registered)
+		return n;
+	qsort(plan->registered, plan->n_registered, sizeof(*plan->registered), compare_number);
+	snprintf(path, sizeof(path), "/proc/%d/fd", plan->running->pid);
+	stream = opendir(path);
+	while (stream && n < plan->n_registered + 2 && (entry = readdir(stream))) {
+		uint32_t number = (uint32_t)strtoul(entry->d_name, NULL, 10);
+		unsigned long long inode;
+		char link[64];
+		ssize_t length;
 
-		snprintf(path, sizeof(path), "/proc/%d/fd/%" PRIu32, plan->running->pid, plan->registered[i]);
-		if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-			inodes[n++] = st.st_ino;
+		if (entry->d_name[0] == '.' ||
+		    !bsearch(&number, plan->registered, plan->n_registered, sizeof(number), compare_number))
+			continue;
+		length = readlinkat(dirfd(stream), entry->d_name, link, sizeof(link) - 1);
+		link[length > 0 ? length : 0] = '\0';
+		if (sscanf(link, "socket:[%llu]", &inode) == 1)
+			inodes[n++] = inode;
 	}
+	if (stream)
+		closedir(stream);
 	return n;
+}
+
+/* The very look that the take of an image begins with. */
+static void look_pins(struct plan *plan, const unsigned long long *known, size_t n_known)
+{
+	const struct pins_spec spec = { .pid = plan->running->pid, .known = known, .n_known = n_known };
+	struct image_pins pins = { 0 };
+	struct why why = { 0 };
+
+	if (pins_take(&spec, &pins, &why) < 0)
+		obstacles_add(&plan->obstacles, OBSTACLE_FATAL, -1, "files", why.text);
+	pins_done(&pins);
 }
 
 static void look_obstacles(struct plan *plan)
@@ -48,7 +86,8 @@ static void look_obstacles(struct plan *plan)
 	if (*plan->to_program)
 		spec.next_exe = plan->to_program;
 	/* As a roll will look for them before it takes an image. */
-	(void)plan->site->imaging->find_obstacles(&spec, &plan->obstacles, &plan->obstacles_cause);
+	if (plan->site->imaging->find_obstacles(&spec, &plan->obstacles, &plan->obstacles_cause) == 0)
+		look_pins(plan, known, spec.n_known);
 	free(known);
 }
 
@@ -91,6 +130,57 @@ static void look_room(struct plan *plan)
 	room->memory = bytes_of(text, "VmRSS") + bytes_of(text, "VmSwap");
 	(void)procfs_read("/proc/meminfo", text, sizeof(text));
 	room->memory_free = bytes_of(text, "MemAvailable");
+	/* The kernel ends a process of the group that has no room, however much the machine has. */
+	if (cgroup_memory(plan->running->pid, &room->group) == 0 && room->group.free_bytes < room->memory_free)
+		room->memory_free = room->group.free_bytes;
+	else
+		room->group.limit_bytes = 0;
+}
+
+/* ---- descriptors for all three ---- */
+
+#define DESCRIPTORS_BESIDE 64u /* what a version has open besides, at least */
+
+static size_t open_count(pid_t pid)
+{
+	char path[32];
+	size_t n = 0;
+	DIR *stream;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	stream = opendir(path);
+	while (stream && readdir(stream))
+		n++;
+	if (stream)
+		closedir(stream);
+	return n > 3 ? n - 3 : 0; /* ".", ".." and the stream's own */
+}
+
+/* The new version gets all that are registered, and so do we. It may raise its limit up to the hard one. */
+static void look_descriptors(struct plan *plan)
+{
+	struct rlimit ours;
+	size_t used;
+
+	if (getrlimit(RLIMIT_NOFILE, &ours) < 0)
+		return;
+	used = open_count(getpid());
+	if (plan->n_registered + DESCRIPTORS_BESIDE > ours.rlim_max)
+		why_set(&plan->descriptors_cause, -EMFILE, "version %s would get %zu descriptors and could have %llu at most: "
+			"raise the "
+			"hard limit of upgraded (LimitNOFILE= in its unit)", plan->version, plan->n_registered,
+			(unsigned long long)ours.rlim_max);
+	else if (used + plan->n_registered + DESCRIPTORS_BESIDE > ours.rlim_cur)
+		why_set(&plan->descriptors_cause, -EMFILE, "upgraded would hold duplicates of %zu descriptors, and has %zu of "
+			"%llu open: "
+			"raise its limit (LimitNOFILE= in its unit)", plan->n_registered, used, (unsigned long long)ours.rlim_cur);
+}
+
+/* ---- the last resort ---- */
+
+static void look_cold(struct plan *plan)
+{
+	(void)origin_try(plan->origin, plan->unit, plan->running->version, &plan->cold_cause);
 }
 
 void plan_look(struct plan *plan)
@@ -98,6 +188,8 @@ void plan_look(struct plan *plan)
 	look_programs(plan);
 	look_obstacles(plan);
 	look_room(plan);
+	look_descriptors(plan);
+	look_cold(plan);
 }
 
 /* ---- what that means for an image ---- */

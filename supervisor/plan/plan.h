@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "supervisor/criu/obstacles.h"
+#include "supervisor/machine/cgroup.h"
 #include "supervisor/process/origin.h"
 #include "supervisor/roll/roll.h"
 #include "supervisor/unit/unit.h"
@@ -35,6 +36,7 @@ void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, uint64_t re
 /* In bytes, as of now. */
 struct plan_room {
 	uint64_t image, image_free; /* what an image would take; what its file system has */
+	struct cgroup_memory group; /* with the least room above the process; @limit_bytes 0: none has a limit */
 	uint64_t memory, memory_free; /* what the running version holds, and the new one will beside it */
 };
 
@@ -87,6 +89,8 @@ struct plan {
 	struct obstacles_report obstacles;
 	struct why obstacles_cause; /* why they could not be looked for; "": they were */
 	struct plan_room room;
+	struct why cold_cause;        /* why the running version could not be started again; "": it could */
+	struct why descriptors_cause; /* why there are not enough of them; "": there are */
 	struct timer done;
 };
 

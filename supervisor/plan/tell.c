@@ -193,7 +193,7 @@ static void tell_ways(const struct plan *plan, const struct why *down, Upgraded_
 	tell_live(plan, down, answer);
 	tell_parked(plan, answer);
 	tell_image(plan, answer);
-	add_way(answer, "cold", true, "",
+	add_way(answer, "cold", true, plan->cold_cause.text,
 		"the last resort: the version before starts empty; all state and every connection is lost");
 }
 
@@ -233,6 +233,19 @@ static void tell_changed(const struct plan *plan, Upgraded__Wire__Plan *answer)
 			answer->n_changed++;
 }
 
+/* Which group it is that has no more room than that. */
+static void tell_group(const struct cgroup_memory *group, Upgraded__Wire__Plan *answer)
+{
+	char text[CAUSE_BYTES * 2];
+
+	if (!group->limit_bytes)
+		return;
+	snprintf(text, sizeof(text), "%s/%s, %" PRIu64 " of %" PRIu64 " MiB used", group->path, group->file,
+		 group->used_bytes >> 20,
+		 group->limit_bytes >> 20);
+	set_text(&answer->memory_group, text);
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -248,6 +261,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	answer->memory_free_bytes = plan->room.memory_free;
 	set_text(&answer->images, plan->criu_detail);
 	tell_changed(plan, answer);
+	tell_group(&plan->room.group, answer);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_obstacles(plan, answer);
@@ -275,8 +289,9 @@ static enum wire_exit judge(const Upgraded__Wire__Plan *answer, const char *serv
 	}
 	if (answer->memory_bytes > answer->memory_free_bytes) {
 		why_set(text, 0,
-			"%s: the roll from %s to %s may run out of memory: both versions hold the state at once",
-			service, answer->from, answer->to);
+			"%s: the roll from %s to %s may run out of memory: both versions hold the state at once%s%s",
+			service, answer->from, answer->to, *answer->memory_group ? ", under the limit of " : "",
+			answer->memory_group);
 		return WIRE_EXIT_ERROR;
 	}
 	why_set(text, 0, "%s: the roll from %s to %s can be done, and every way back would be there", service,
@@ -298,6 +313,8 @@ enum wire_exit plan_tell(const struct plan *plan, Upgraded__Wire__Plan **ret_pla
 	tell_facts(plan, answer);
 	tell_schemas(plan, answer, &up, &down);
 	tell_ways(plan, &down, answer);
+	if (!*up.text)
+		up = plan->descriptors_cause;
 	if (!*up.text && plan->require_image && plan_image_there(plan, &up) < 0)
 		why_prefix(&up, 0, "an image is required, and there would be none");
 	answer->possible = !*up.text;

@@ -10,6 +10,8 @@ struct loop;
 struct origin {
 	int (*start)(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
 		     struct why *why);
+	/* NULL: nothing can be said beforehand. */
+	int (*try)(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
 };
 
 /**
@@ -21,6 +23,10 @@ struct origin {
  */
 int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
 		 void *owner, struct instance **ret_instance, struct why *why);
+
+/** origin_try() - Would origin_start() start it, as far as can be seen without starting it: program, working directory, user,
+ * limits? Goes through the very steps. Return: as origin_start(). */
+int origin_try(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
 
 /* Processes that are children of ours. */
 struct spawner {

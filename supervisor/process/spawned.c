@@ -217,30 +217,49 @@ static const struct instance_kind spawned_kind = {
 
 /* ---- the start ---- */
 
+/* Everything that a process of @unit is started with, but for its descriptors. @spec->envp is the caller's to release with
+ * unit_command_free(), also after a failure. */
+static int spec_make(const struct unit *unit, char **argv, struct child_spec *spec, struct why *why)
+{
+	char channel_number[32];
+	const char *more[] = { channel_number };
+
+	spec->path = argv[0];
+	spec->argv = argv;
+	spec->cwd = unit->working_directory;
+	spec->nofile = unit->limit_nofile;
+	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
+	spec->envp = unit_environment(unit, more, 1);
+	return spec->envp ? unit_identity(unit, spec, why) : why_errno(why, -ENOMEM, "environment");
+}
+
 static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
 {
 	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
-	struct child_spec spec = {
-		.path = argv[0],
-		.argv = argv,
-		.cwd = unit->working_directory,
-		.fds = fds,
-		.n_fds = sizeof(fds) / sizeof(fds[0]),
-		.nofile = unit->limit_nofile,
-	};
-	char channel_number[32];
-	const char *more[] = { channel_number };
-	char **env;
-	int r;
+	struct child_spec spec = { .fds = fds, .n_fds = sizeof(fds) / sizeof(fds[0]) };
+	int r = spec_make(unit, argv, &spec, why);
 
-	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
-	env = unit_environment(unit, more, 1);
-	r = env ? unit_identity(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
-	spec.envp = env;
 	if (r == 0)
 		r = child_spawn(spawned->loop, &spawned->child, &spec, on_child_exit, why);
-	unit_command_free(env);
+	unit_command_free((char **)(uintptr_t)spec.envp);
 	return r;
+}
+
+static int try_start(struct origin *origin, const struct unit *unit, const char *version, struct why *why)
+{
+	struct child_spec spec = { .fds = NULL };
+	char **argv;
+	int r = unit_command(unit, version, &argv, why);
+
+	(void)origin;
+	if (r < 0)
+		return r;
+	r = spec_make(unit, argv, &spec, why);
+	if (r == 0)
+		r = child_try(&spec, why);
+	unit_command_free((char **)(uintptr_t)spec.envp);
+	unit_command_free(argv);
+	return r < 0 ? why_prefix(why, r, "%s version %s", unit->name, version) : 0;
 }
 
 static struct spawned *spawned_new(struct loop *loop, const char *service, const char *version)
@@ -285,7 +304,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 
 void spawner_init(struct spawner *spawner, struct loop *loop)
 {
-	*spawner = (struct spawner){ .origin.start = start, .loop = loop };
+	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start }, .loop = loop };
 }
 
 int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
@@ -298,4 +317,9 @@ int origin_start(struct origin *origin, struct unit *unit, const char *version, 
 	(*ret_instance)->unit = unit_ref(unit);
 	instance_own(*ret_instance, events, owner);
 	return 0;
+}
+
+int origin_try(struct origin *origin, const struct unit *unit, const char *version, struct why *why)
+{
+	return origin->try ? origin->try(origin, unit, version, why) : 0;
 }

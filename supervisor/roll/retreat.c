@@ -7,9 +7,13 @@
  */
 #include "supervisor/roll/private.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
 
 #define LOOK_AGAIN_US (5 * USEC_PER_MSEC)
 #define DYING_US USEC_PER_SEC /* for children of old to be dead once it is */
@@ -108,8 +112,10 @@ static void restore_failed(struct roll *roll, const char *reason)
 static void on_restored(struct image_job *job, int rc, const struct why *why)
 {
 	struct roll *roll = job->owner;
+	FD_CLEANUP int pidfd = job->restored_pidfd;
 	struct why reason = { 0 };
 
+	job->restored_pidfd = -1;
 	if (rc < 0) {
 		restore_failed(roll, why->text);
 		return;
@@ -117,7 +123,8 @@ static void on_restored(struct image_job *job, int rc, const struct why *why)
 	take_back_lent(roll);
 	roll->report.wire.restore_us = job->elapsed_us;
 	if (instance_adopt(roll->old, job->restored_pid, &reason) < 0) {
-		kill(job->restored_pid, SIGKILL);
+		if (pidfd >= 0)
+			(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 		restore_failed(roll, reason.text);
 		return;
 	}
@@ -131,12 +138,36 @@ static void on_restored(struct image_job *job, int rc, const struct why *why)
 
 static void on_pids(struct timer *timer);
 
+static bool image_wants(int fd, void *userdata)
+{
+	const struct roll *roll = userdata;
+
+	return pins_want(&roll->image->pins, fd);
+}
+
+/* Our duplicates must not stand in the way of the restore: a lock that we hold is not to be had, and the reader of a pipe waits for
+ * the end of ours. What the image has, too, goes into the restored process as that very open file; the rest is closed. Return: what
+ * is left that is no connection, to be released with free(), *@ret_n of them; NULL: nothing. */
+static int *custody_files(struct roll *roll, size_t *ret_n)
+{
+	struct custody *custody = &roll->custody;
+	int *files;
+
+	*ret_n = 0;
+	custody_drop_files(custody, image_wants, roll);
+	files = calloc(custody->n + 1, sizeof(*files));
+	for (size_t i = 0; files && i < custody->n; i++)
+		if (!custody->entries[i].is_tcp)
+			files[(*ret_n)++] = custody->entries[i].ref->fd;
+	return files;
+}
+
 static void restore(struct roll *roll)
 {
 	struct image_restore_spec spec = { .criu_path = roll->criu_path, .timeout_us = roll->unit->image_timeout_us };
 	const struct imaging *imaging = roll->site->imaging;
 	struct why why = { 0 };
-	int r;
+	int r, *files;
 
 	/* Its children were killed with it, and are ours to reap. */
 	if (imaging->reap_children(roll->image) && clock_now_us() < roll->pids_due_us) {
@@ -150,7 +181,9 @@ static void restore(struct roll *roll)
 	}
 	spec.control = roll->lent_channel;
 	spec.stdout_fd = spec.stderr_fd = roll->lent_log;
+	spec.files = files = custody_files(roll, &spec.n_files);
 	r = imaging->restore_start(roll->site->loop, &roll->image_job, roll->image, &spec, on_restored, &why);
+	free(files);
 	if (r < 0)
 		restore_failed(roll, why.text);
 }

@@ -253,6 +253,7 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll->word = roll_word_use(options->word);
 	roll->options.word = NULL;
 	image_job_init(&roll->image_job, roll);
+	roll->image_job.sums.graveyard = site->graveyard;
 	roll->old = old;
 	roll->new = new;
 	instance_own(old, &roll_old_events, roll);
@@ -402,6 +403,11 @@ bool roll_may_undo(const struct roll *roll)
 bool roll_is_sick(const struct roll *roll)
 {
 	return roll->record.wish == WISH_LEAVE_SICK;
+}
+
+const struct image *roll_image(const struct roll *roll)
+{
+	return roll->image;
 }
 
 uint64_t roll_image_generation(const struct roll *roll)

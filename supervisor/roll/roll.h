@@ -141,6 +141,8 @@ bool roll_is_baking(const struct roll *roll);
 bool roll_may_undo(const struct roll *roll);
 /** roll_is_sick() - The new version answers, but does not do well. */
 bool roll_is_sick(const struct roll *roll);
+/** roll_image() - The image that it may go back to, with what this process holds for it; NULL: none. */
+const struct image *roll_image(const struct roll *roll);
 /** roll_image_generation() - Of the image that it may go back to; 0: none. */
 uint64_t roll_image_generation(const struct roll *roll);
 /** roll_old(), roll_new() - The two processes, borrowed; NULL: it does not have that one (any more). */

@@ -23,6 +23,14 @@ pid_t service_images_parked(const struct service *service, uint64_t generation)
 	return 0;
 }
 
+const struct image *service_images_live(const struct service *service, uint64_t generation)
+{
+	for (const struct member *member = service ? service->members : NULL; member; member = member->next)
+		if (member->roll && roll_image_generation(member->roll) == generation)
+			return roll_image(member->roll);
+	return NULL;
+}
+
 struct image_limits service_images_limits(const struct service *service)
 {
 	struct image_limits limits = { .keep = UNIT_IMAGES_KEEP, .max_age_us = UNIT_IMAGES_MAX_AGE_US };

@@ -67,5 +67,8 @@ struct image_set service_images_busy(const struct service *service);
 /** service_images_parked() - The parked process that image @generation was taken of: it has the image's pid, and is ended before
  * the image is used. Return: its pid; 0: there is none. */
 pid_t service_images_parked(const struct service *service, uint64_t generation);
+/** service_images_live() - The image @generation as a roll under way holds it: what lies on disk does not say what we have open for
+ * it. Return: borrowed; NULL: no roll has it. */
+const struct image *service_images_live(const struct service *service, uint64_t generation);
 /** service_images_limits() - Those of the service file, or the defaults. */
 struct image_limits service_images_limits(const struct service *service);

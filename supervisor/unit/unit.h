@@ -152,5 +152,6 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
  * unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
+/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows them.
+ * */
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);

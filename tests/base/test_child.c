@@ -273,6 +273,84 @@ Test(child, failing_to_exec_leaves_nothing_behind, .init = setup, .fini = teardo
 	expect_refused(&spec, -EACCES, "exec");
 }
 
+static void expect_no_try(const struct child_spec *spec, int rc, const char *step)
+{
+	size_t before = count_open_fds();
+
+	cr_assert_eq(child_try(spec, &why), rc, "%s", why.text);
+	cr_assert_not_null(strstr(why.text, step), "'%s' does not name the step '%s'", why.text, step);
+	cr_assert_eq(count_open_fds(), before);
+	cr_assert_eq(waitpid(-1, NULL, WNOHANG | __WALL), -1);
+}
+
+Test(child, tried_goes_through_all_steps_and_starts_nothing, .init = setup, .fini = teardown)
+{
+	char file[] = "/tmp/upg-test.XXXXXX", text[128];
+	char *argv[] = { (char[]){ "/bin/sh" }, (char[]){ "-c" }, text, NULL };
+	char *missing[] = { (char[]){ "/nonexistent/program" }, NULL }, *folder[] = { (char[]){ "/tmp" }, NULL };
+	struct child_spec spec = spec_of(argv);
+	int fd = mkstemp(file);
+
+	cr_assert_geq(fd, 0);
+	close(fd);
+	snprintf(text, sizeof(text), "rm %s", file);
+	cr_assert_eq(child_try(&spec, &why), 0, "%s", why.text);
+	cr_assert_eq(waitpid(-1, NULL, WNOHANG | __WALL), -1, "it was waited for");
+	cr_assert_eq(unlink(file), 0, "the program did not run");
+	spec.cwd = "/nonexistent/folder";
+	expect_no_try(&spec, -ENOENT, "chdir to /nonexistent/folder");
+	spec = spec_of(missing);
+	expect_no_try(&spec, -ENOENT, "exec");
+	spec = spec_of(folder);
+	expect_no_try(&spec, -EACCES, "exec");
+	spec = spec_of(argv);
+	spec.nofile = 1u << 30;
+	expect_no_try(&spec, -EPERM, "above the hard limit");
+}
+
+Test(child, tried_as_another_user_needs_what_that_user_may, .init = setup, .fini = teardown)
+{
+	char folder[] = "/tmp/upg-test.XXXXXX", path[64], command[128];
+	char *argv[] = { path, NULL };
+	struct child_spec spec = spec_of(argv);
+
+	if (geteuid() != 0)
+		cr_skip_test("only root may start as another user");
+	cr_assert_not_null(mkdtemp(folder)); /* 0700 */
+	snprintf(path, sizeof(path), "%s/true", folder);
+	snprintf(command, sizeof(command), "cp /bin/true %s", path);
+	cr_assert_eq(system(command), 0);
+	cr_assert_eq(child_try(&spec, &why), 0, "%s", why.text);
+	spec.uid = spec.gid = 65534;
+	expect_no_try(&spec, -EACCES, "its folder open to it");
+	spec.path = "/bin/true";
+	spec.cwd = folder;
+	expect_no_try(&spec, -EACCES, "chdir");
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_eq(rmdir(folder), 0);
+}
+
+Test(child, is_known_to_be_watched_until_it_was_reaped, .init = setup, .fini = teardown)
+{
+	char *argv[] = { (char[]){ "/bin/sleep" }, (char[]){ "1000" }, NULL };
+	struct child_spec spec = spec_of(argv);
+	struct child from;
+	pid_t pid;
+
+	child_init(&from);
+	cr_assert_eq(child_spawn(loop, &from, &spec, NULL, &why), 0, "%s", why.text);
+	pid = from.pid;
+	cr_assert(child_is_watched(pid));
+	cr_assert_not(child_is_watched(getpid()));
+	cr_assert_eq(child_move(&from, &child, on_exit_count), 0);
+	cr_assert(child_is_watched(pid));
+	child_done(&from);
+	cr_assert(child_is_watched(pid));
+	cr_assert_eq(child_kill(&child, SIGKILL), 0);
+	turn_until_exit();
+	cr_assert_not(child_is_watched(pid));
+}
+
 Test(child, failing_to_change_directory_leaves_nothing_behind, .init = setup, .fini = teardown)
 {
 	char *argv[] = { (char[]){ "/bin/true" }, NULL };

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -446,10 +447,10 @@ static int load_text(const char *text, struct why *why)
 	return load_bytes(whole, strlen(whole), why);
 }
 
-#define HEAD "format=2\nservice=cached\ngeneration=1\npid=5\nversion=v\n"
+#define HEAD "format=3\nservice=cached\ngeneration=1\npid=5\nversion=v\n"
 #define NUMBERS "control_inode=0\nstdout_inode=0\nstderr_inode=0\ntaken_at=1\ntaken_in_us=1\nbytes=1\n"
 #define FILES "file=- 5 core-5.img\nfile=00112233445566778899aabbccddeeff 6 pages-1.img\n"
-#define PIN_REST " 1 -2 100755 3 4 /bin/x\n"
+#define PIN_REST " 1 -2 100755 3 4 0 0 /bin/x\n"
 #define PINS "pin=exe st" PIN_REST
 #define REST NUMBERS FILES PINS
 
@@ -458,20 +459,23 @@ Test(image, manifest_is_read_with_suspicion, .init = set_up, .fini = tear_down)
 	static const char *const bad[] = {
 		"", "nonsense\n", HEAD, HEAD NUMBERS, HEAD NUMBERS FILES, HEAD NUMBERS PINS, REST,
 		"format=1\nservice=cached\ngeneration=1\npid=5\nversion=v\n" REST,
-		"format=2\nservice=other\ngeneration=1\npid=5\nversion=v\n" REST,
-		"format=2\nservice=cached\ngeneration=2\npid=5\nversion=v\n" REST,
-		"format=2\nservice=cached\ngeneration=1\npid=0\nversion=v\n" REST,
-		"format=2\nservice=cached\ngeneration=1\npid=-1\nversion=v\n" REST,
-		"format=2\nservice=cached\ngeneration=1\npid=5x\nversion=v\n" REST,
-		"format=2\nservice=cached\ngeneration=1\npid=99999999999999999999\nversion=v\n" REST,
-		"format=2\nservice=cached\ngeneration=1\npid=5\n" REST,
+		"format=3\nservice=other\ngeneration=1\npid=5\nversion=v\n" REST,
+		"format=3\nservice=cached\ngeneration=2\npid=5\nversion=v\n" REST,
+		"format=3\nservice=cached\ngeneration=1\npid=0\nversion=v\n" REST,
+		"format=3\nservice=cached\ngeneration=1\npid=-1\nversion=v\n" REST,
+		"format=3\nservice=cached\ngeneration=1\npid=5x\nversion=v\n" REST,
+		"format=3\nservice=cached\ngeneration=1\npid=99999999999999999999\nversion=v\n" REST,
+		"format=3\nservice=cached\ngeneration=1\npid=5\n" REST,
 		HEAD "pid=6\n" REST, HEAD "version=w\n" REST, HEAD "service=cached\n" REST, HEAD REST "line\n",
 		HEAD REST "file=\n", HEAD REST "file=- 5\n", HEAD REST "file=- 5 \n", HEAD REST "file=- -5 x\n",
 		HEAD REST "file=0011 5 x\n", HEAD REST "file=- 5 ../x\n", HEAD REST "file=- 5 ..\n", HEAD REST "file=- 5 a\\9\n",
 		HEAD REST "file=- 5 a\\000\n", HEAD REST "file=- 5 a\\057b\n", HEAD REST "file=- 9223372036854775807 x\n",
 		HEAD REST "pin=\n", HEAD REST "pin=exe\n", HEAD REST "pin=exe st\n", HEAD REST "pin=thing st" PIN_REST,
-		HEAD REST "pin=open xy" PIN_REST, HEAD REST "pin=open s 1 2 999 3 4 /x\n", HEAD REST "pin=open s 1 2 7 3 4 x\n",
-		HEAD REST "pin=open s 1 2 7 3 /x\n", HEAD REST "pin=open s 1 2 7 3 4\n",
+		HEAD REST "pin=open xy" PIN_REST, HEAD REST "pin=open s 1 2 999 3 4 0 0 /x\n", HEAD REST "pin=open s 1 2 7 3 4 0 "
+		"0 x\n",
+		HEAD REST "pin=open s 1 2 7 3 0 0 /x\n", HEAD REST "pin=open s 1 2 7 3 4 0 0\n",
+		HEAD REST "pin=open s 1 2 7 3 4 0 /x\n", HEAD REST "pin=open s 1 2 7 3 4 4294967296 0 /x\n",
+		HEAD REST "pin=open s 1 2 7 3 4 0 0 pipe:[5]\n", HEAD REST "pin=pipe s 1 2 7 3 4 0 0 socket:[5]\n",
 	};
 	struct why why;
 
@@ -479,7 +483,7 @@ Test(image, manifest_is_read_with_suspicion, .init = set_up, .fini = tear_down)
 	cr_assert(load_text(HEAD REST "file=- 5 a\\134b\\012c d\n", &why) == 0, "%s", why.text);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		cr_assert(load_text(bad[i], &why) == -EBADMSG, "%zu was taken: %s", i, bad[i]);
-	cr_assert(load_text("format=3\nservice=cached\ngeneration=1\npid=5\nversion=v\n" REST, &why) == -EBADMSG);
+	cr_assert(load_text("format=4\nservice=cached\ngeneration=1\npid=5\nversion=v\n" REST, &why) == -EBADMSG);
 	cr_assert(strstr(why.text, "another release"), "%s", why.text);
 }
 
@@ -794,6 +798,114 @@ Test(image, is_refused_of_a_process_whose_library_was_renamed, .init = set_up, .
 }
 
 /* ---- space ---- */
+
+/* ---- what others hold of the process's open files ---- */
+
+static void restore_with(struct imaged *imaged, struct image *image, const int *files, size_t n_files)
+{
+	struct image_restore_spec spec = { .criu_path = criu_path(), .stderr_fd = -1, .files = files, .n_files = n_files,
+					   .timeout_us = WAIT_US };
+	struct why why;
+
+	fd_close(imaged->control);
+	fd_close(imaged->output);
+	imaged_ends(imaged, &spec.control, &spec.stdout_fd);
+	done = false;
+	cr_assert(image_restore_start(loop, &job, image, &spec, on_done, &why) == 0, "%s", why.text);
+	UNTIL(loop, done);
+	cr_assert(done_rc == 0, "%s", done_why.text);
+	fd_close(spec.control);
+	fd_close(spec.stdout_fd);
+	cr_assert(job.restored_pidfd >= 0);
+	cr_assert(child_adopt(loop, &imaged->child, job.restored_pid, NULL, &why) == 0, "%s", why.text);
+}
+
+static bool is_locked(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool locked = flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+
+	fd_close(fd);
+	return locked;
+}
+
+Test(image, comes_back_with_the_lock_that_somebody_else_held_for_it_meanwhile, .init = set_up, .fini = tear_down)
+{
+	char path[128], name[] = "/bin/cat", *argv[] = { name, NULL };
+	struct imaged imaged;
+	struct image *image;
+	int fd, ours;
+
+	snprintf(path, sizeof(path), "%s/lock", root);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+	imaged_start(loop, &imaged, argv, fd);
+	ours = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	fd_close(fd);
+	image = take(&imaged, 40, false);
+	cr_assert(done_rc == 0, "%s", done_why.text);
+	UNTIL(loop, imaged.child.exited);
+	cr_assert(is_locked(path), "by ours");
+	restore_with(&imaged, image, &ours, 1);
+	imaged_says(&imaged, 'b');
+	fd_close(ours);
+	cr_assert(is_locked(path), "by the process alone");
+	imaged_done(&imaged);
+	cr_assert(!is_locked(path));
+	image_drop(image);
+}
+
+Test(image, comes_back_with_its_end_of_a_pipe_and_the_reader_sees_when_it_is_closed, .init = set_up, .fini = tear_down)
+{
+	char name[] = "/bin/cat", *argv[] = { name, NULL }, byte;
+	struct imaged imaged;
+	struct image *image;
+	int ends[2], ours;
+
+	cr_assert(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+	imaged_start(loop, &imaged, argv, ends[1]);
+	ours = fcntl(ends[1], F_DUPFD_CLOEXEC, 0);
+	fd_close(ends[1]);
+	image = take(&imaged, 41, false);
+	cr_assert(done_rc == 0, "%s", done_why.text);
+	UNTIL(loop, imaged.child.exited);
+	restore_with(&imaged, image, &ours, 1);
+	fd_close(ours);
+	cr_assert(read(ends[0], &byte, 1) < 0 && errno == EAGAIN, "the process has the other end");
+	imaged_done(&imaged);
+	cr_assert(read(ends[0], &byte, 1) == 0, "and has closed it");
+	fd_close(ends[0]);
+	image_drop(image);
+}
+
+/* A folder that others may change: CRIU gets a descriptor of the file in it, and not the path. */
+Test(image, comes_back_with_the_file_that_was_held_whatever_is_at_its_path, .init = set_up, .fini = tear_down)
+{
+	char folder[128], path[160], link[64], name[] = "/bin/cat", *argv[] = { name, NULL };
+	struct stat was, is;
+	struct imaged imaged;
+	struct image *image;
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%s/own", root);
+	cr_assert(chmod(root, 0755) == 0 && mkdir(folder, 0755) == 0 && chown(folder, 65534, 65534) == 0);
+	snprintf(path, sizeof(path), "%s/bait", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	cr_assert(fd >= 0 && write(fd, "mine", 4) == 4 && fstat(fd, &was) == 0);
+	imaged_start(loop, &imaged, argv, fd);
+	fd_close(fd);
+	image = take(&imaged, 42, false);
+	cr_assert(done_rc == 0, "%s", done_why.text);
+	UNTIL(loop, imaged.child.exited);
+	touch("target");
+	cr_assert(unlink(path) == 0 && symlink("../target", path) == 0);
+	restore_with(&imaged, image, NULL, 0);
+	imaged_says(&imaged, 'b');
+	snprintf(link, sizeof(link), "/proc/%d/fd/3", (int)imaged.pid);
+	cr_assert(stat(link, &is) == 0 && is.st_dev == was.st_dev && is.st_ino == was.st_ino);
+	imaged_done(&imaged);
+	image_drop(image);
+}
 
 Test(image, is_not_begun_where_it_has_no_room, .init = set_up, .fini = tear_down)
 {

@@ -4,9 +4,11 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "supervisor/image/manifest.h"
+#include "supervisor/image/removal.h"
 #include "supervisor/machine/folder.h"
 #include "tests/supervisor/imaged.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -240,4 +242,84 @@ Test(image_store, gc_removes_and_says_what, .init = set_up, .fini = tear_down)
 	cr_assert(exists("web", 3) && !exists("web", 2));
 	cr_assert(image_store_gc(root, "web", &limits, &none, NULL, &why) == 0);
 	cr_assert(image_store_gc(root, "nobody", &limits, &none, NULL, &why) == 0);
+}
+
+Test(image_store, knows_the_newest_generation_of_all_services, .init = set_up, .fini = tear_down)
+{
+	char path[128];
+
+	cr_assert_eq(image_store_newest(root), 0);
+	image_make("web", 7, "v", NOW_S, 10);
+	image_make("other", 1795905826549083, "v", NOW_S, 10);
+	cr_assert_eq(image_store_newest(root), 1795905826549083);
+	snprintf(path, sizeof(path), "%s/web/1795905826549090.tmp", root);
+	cr_assert(folder_make(path, NULL) == 0);
+	cr_assert_eq(image_store_newest(root), 1795905826549090, "a half image has had its generation, too");
+	snprintf(path, sizeof(path), "%s/web/18446744073709551615", root);
+	cr_assert(folder_make(path, NULL) == 0);
+	cr_assert_eq(image_store_newest(root), 1795905826549090, "no generation is that high");
+	cr_assert_eq(image_store_newest("/nonexistent"), 0);
+}
+
+static size_t entries_of(const char *service)
+{
+	char path[128];
+	struct dirent *entry;
+	size_t n = 0;
+	DIR *stream;
+
+	snprintf(path, sizeof(path), "%s/%s", root, service);
+	stream = opendir(path);
+	while (stream && (entry = readdir(stream)))
+		n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	if (stream)
+		closedir(stream);
+	return n;
+}
+
+Test(image_store, removes_beside_the_loop, .init = set_up, .fini = tear_down)
+{
+	const struct image_set none = { .n = 0 };
+	struct image_limits limits = { .keep = 1 };
+	struct loop *loop;
+	struct why why;
+	char path[128];
+
+	cr_assert(loop_new(&loop, &why) == 0);
+	image_make("web", 1, "v", NOW_S, 10);
+	image_make("web", 2, "v", NOW_S, 10);
+	image_make("web", 3, "v", NOW_S, 10);
+	snprintf(path, sizeof(path), "%s/web/.9.gone", root); /* of an earlier run, which was ended over it */
+	cr_assert(folder_make(path, NULL) == 0);
+	removal_begin(loop, root);
+	UNTIL(loop, removal_is_over());
+	cr_assert_eq(entries_of("web"), 3);
+	cr_assert(image_store_gc(root, "web", &limits, &none, NULL, &why) == 2, "%s", why.text);
+	cr_assert(exists("web", 3) && !exists("web", 2) && !exists("web", 1));
+	UNTIL(loop, removal_is_over());
+	cr_assert_eq(entries_of("web"), 1);
+	/* Of the same name twice, before the child has come to it. */
+	for (int i = 0; i < 3; i++) {
+		image_make("web", 5, "v", NOW_S, 10);
+		snprintf(path, sizeof(path), "%s/web/5", root);
+		cr_assert(removal_of(path, &why) == 0, "%s", why.text);
+		cr_assert(!exists("web", 5));
+	}
+	UNTIL(loop, removal_is_over());
+	cr_assert_eq(entries_of("web"), 1);
+	removal_end();
+	loop_free(loop);
+}
+
+Test(image_store, a_folder_of_which_nothing_is_left_goes_at_the_start, .init = set_up, .fini = tear_down)
+{
+	char path[128];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/web/9.tmp", root);
+	cr_assert(folder_make(path, NULL) == 0);
+	image_make("other", 1, "v", NOW_S, 10);
+	cr_assert(image_gc_partial(root, NULL) == 1);
+	snprintf(path, sizeof(path), "%s/web", root);
+	cr_assert(lstat(path, &st) < 0 && errno == ENOENT && exists("other", 1));
 }

@@ -72,6 +72,25 @@ SCENE(plan, tells_all_of_a_roll_that_can_go_back_every_way)
 	stage_load_spotless();
 }
 
+SCENE(plan, finds_out_that_the_version_could_not_be_started_again)
+{
+	char folder[] = "/tmp/upg-plan.XXXXXX", lines[128];
+	const json_t *answer;
+
+	cr_assert(mkdtemp(folder));
+	snprintf(lines, sizeof(lines), "Bake=300ms\nWorkingDirectory=%s\n", folder);
+	serve(lines);
+	answer = ctl(0, "plan", "cached", "v2");
+	cr_assert(is(way(answer, "cold"), "there"));
+	cr_assert(rmdir(folder) == 0);
+	/* It cannot be started there; nor can the new version, which would be refused. */
+	answer = ctl(5, "plan", "cached", "v2");
+	cr_assert(!is(way(answer, "cold"), "there") && strstr(rig_text(way(answer, "cold"), "cause"), folder), "%s",
+		  json_dumps(answer, 0));
+	answer = ctl(1, "check");
+	cr_assert(strstr(json_dumps(answer, 0), folder), "%s", json_dumps(answer, 0));
+}
+
 SCENE(plan, compares_the_schemas_that_both_programs_carry)
 {
 	const json_t *answer;

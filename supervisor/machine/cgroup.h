@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* The limits of memory that the control groups above a process set: version 2 (memory.max, memory.high) and version 1. */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct why;
+
+#define CGROUP_PATH 256u
+
+struct cgroup_memory {
+	uint64_t limit_bytes;     /* of the group with the least room */
+	uint64_t used_bytes;      /* what the kernel could not get back at once: without files that are only cached */
+	uint64_t free_bytes;
+	char path[CGROUP_PATH];   /* of its folder */
+	const char *file;         /* that has the limit: "memory.max", ... */
+};
+
+/** cgroup_memory() - Find the group with the least room among those above a process. Return: 0; -ENODATA: none has a limit, or
+ * nobody tells. */
+int cgroup_memory(pid_t pid, struct cgroup_memory *ret);
+
+/**
+ * cgroup_memory_at() - The same, for tests.
+ * @mount: where the hierarchy is mounted. @path: of the group in it, "/" or longer. @version: 1 or 2.
+ */
+int cgroup_memory_at(const char *mount, const char *path, int version, struct cgroup_memory *ret);
