@@ -163,6 +163,7 @@ void image_job_done(struct image_job *job);
  */
 struct imaging {
 	int (*find_obstacles)(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why);
+	int (*pins_take)(const struct pins_spec *spec, struct image_pins *ret_pins, struct why *why);
 	int (*take_start)(struct loop *loop, struct image_job *job, const struct image_take_spec *spec,
 			  void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
 	void (*take_hurry)(struct image_job *job);

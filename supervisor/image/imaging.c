@@ -3,6 +3,7 @@
 
 const struct imaging imaging_criu = {
 	.find_obstacles = obstacles_check,
+	.pins_take = pins_take,
 	.take_start = image_take_start,
 	.take_hurry = image_take_hurry,
 	.restore_start = image_restore_start,

@@ -68,7 +68,7 @@ static void look_pins(struct plan *plan, const unsigned long long *known, size_t
 	struct image_pins pins = { 0 };
 	struct why why = { 0 };
 
-	if (pins_take(&spec, &pins, &why) < 0)
+	if (plan->site->imaging->pins_take(&spec, &pins, &why) < 0)
 		obstacles_add(&plan->obstacles, OBSTACLE_FATAL, -1, "files", why.text);
 	pins_done(&pins);
 }

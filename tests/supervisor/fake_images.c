@@ -10,6 +10,15 @@
 
 struct fake_imaging fake_imaging;
 
+/* A fake has no files. */
+static int no_pins(const struct pins_spec *spec, struct image_pins *ret_pins, struct why *why)
+{
+	(void)spec;
+	(void)why;
+	*ret_pins = (struct image_pins){ 0 };
+	return 0;
+}
+
 static int find_obstacles(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why)
 {
 	(void)spec;
@@ -82,6 +91,7 @@ static bool reap_children(const struct image *image)
 
 const struct imaging imaging_fake = {
 	.find_obstacles = find_obstacles,
+	.pins_take = no_pins,
 	.take_start = take_start,
 	.take_hurry = take_hurry,
 	.restore_start = restore_start,
