@@ -92,6 +92,13 @@ static bool has_flag(const struct schema_field *field)
 	       value_kind(field) != VALUE_MESSAGE;
 }
 
+/* NULL where there is none. */
+static bool is_null_where_absent(const struct schema_field *field)
+{
+	return value_kind(field) == VALUE_MESSAGE ||
+	       (field->type == SCHEMA_STRING && field->label == SCHEMA_OPTIONAL && !field->implicit);
+}
+
 static const char *flag_code(struct code *buffer, const char *root, const struct end *end)
 {
 	struct name name;
@@ -133,11 +140,9 @@ static const char *present_code(struct code *buffer, const char *root, const str
 		also(buffer, case_code(&code, root, end));
 		append(buffer, " == ");
 		append(buffer, name_case(&name, holder, end->field));
-	} else if (value_kind(end->field) == VALUE_MESSAGE) {
-		also(buffer, end_code(&code, root, end));
 	} else if (has_flag(end->field)) {
 		also(buffer, flag_code(&code, root, end));
-	} else if (end->field->type == SCHEMA_STRING && end->field->label == SCHEMA_OPTIONAL && !end->field->implicit) {
+	} else if (is_null_where_absent(end->field)) {
 		also(buffer, end_code(&code, root, end));
 	}
 	return buffer->text;

@@ -193,6 +193,7 @@ Test(connection, stops_handling_and_receiving_while_its_output_is_not_taken)
 {
 	char *value = malloc(VALUE_MAX + 2);
 
+	cr_assert_not_null(value);
 	memset(value, 'v', VALUE_MAX);
 	memcpy(value + VALUE_MAX, "\r\n", 2);
 	feed("set a 0 0 1048576\r\n", 19);

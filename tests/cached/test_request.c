@@ -50,6 +50,7 @@ Test(request, wants_more_at_every_split_and_never_reads_past_what_is_there)
 		for (size_t n = 0; n <= size; n++) {
 			/* Exactly @n bytes on the heap: the sanitizer sees a read past them. */
 			char *part = malloc(n + !n);
+			cr_assert_not_null(part);
 			memcpy(part, texts[t], n);
 			enum request_outcome outcome = request_parse(part, n, &request);
 			if (n < size) {
@@ -153,6 +154,7 @@ Test(request, gives_up_on_a_line_without_end)
 {
 	char *text = malloc(LINE_MAX_BYTES);
 
+	cr_assert_not_null(text);
 	memset(text, 'x', LINE_MAX_BYTES);
 	cr_expect_eq(request_parse(text, LINE_MAX_BYTES - 1, &request), REQUEST_PART);
 	cr_expect_eq(request_parse(text, LINE_MAX_BYTES, &request), REQUEST_HOPELESS);

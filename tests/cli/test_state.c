@@ -120,7 +120,9 @@ static int tell(const char *line, const struct made *a, const struct made *b)
 	for (char *word = strtok_r(words, " ", &save); word && argc < 15; word = strtok_r(NULL, " ", &save))
 		argv[argc++] = word;
 	out.out = open_memstream(&told.out, &out_size);
+	cr_assert_not_null(out.out);
 	err.out = open_memstream(&told.err, &err_size);
+	cr_assert_not_null(err.out);
 	rc = state_args_parse(argc, argv, &call, &why);
 	if (rc == ARGS_RUN)
 		told.status = call.verb->run(&call, &out, &err);
@@ -646,6 +648,7 @@ Test(state, sorts_more_than_memory_holds)
 		struct why why = { "" };
 		uint64_t random = 88172645463325252u;
 
+		cr_assert_not_null(entries);
 		/* Two windows: every pass joins two runs, and 60000 entries take eight passes. */
 		cr_assert_eq(sorter_new(256, &sorter, &why), 0);
 		for (size_t i = 0; i < sizes[s]; i++) {

@@ -59,7 +59,7 @@ static void checks_make(const struct unit *unit)
 
 		if (!check->line || (r < 0 && !*why.text))
 			abort();
-		if (r == 0 && (argv ? argv[0][0] != '/' : strncasecmp(url, "http://", 7) != 0))
+		if (r == 0 && (argv ? argv[0][0] != '/' : !url || strncasecmp(url, "http://", 7) != 0))
 			abort();
 		unit_command_free(argv);
 		free(url);

@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* ---- what it says ---- */
 
 static void stream_close(struct stream *stream)

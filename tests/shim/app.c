@@ -103,7 +103,7 @@ static uint64_t count(void *userdata)
 {
 	struct app *app = userdata;
 
-	return (uint64_t)((int)app->n_notes + app->count_off_by);
+	return (uint64_t)((int64_t)app->n_notes + app->count_off_by);
 }
 
 static int up(struct upg_step *step, const ProtobufCMessage *from, ProtobufCMessage *to)

@@ -111,6 +111,7 @@ Test(compare, survives_bytes_that_are_no_fields)
 			/* An exact allocation, so that a read past its end is seen. */
 			uint8_t *copy = malloc(n ? n : 1);
 
+			cr_assert_not_null(copy);
 			memcpy(copy, odd[i], n);
 			cr_assert_eq(sf_compare_add(compare, SF_BEFORE, 0, copy, n), 0);
 			free(copy);

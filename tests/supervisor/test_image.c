@@ -184,11 +184,11 @@ Test(image, can_be_restored_more_than_once, .init = set_up, .fini = tear_down)
 	cr_assert(done_rc == 0 && image, "%s", done_why.text);
 	imaged_says(&imaged, 'b');
 	child_done(&imaged.child);
-	for (char letter = 'c'; letter < 'f'; letter++) {
+	for (int letter = 'c'; letter < 'f'; letter++) {
 		restore(&imaged, image);
 		cr_assert(done_rc == 0, "%s", done_why.text);
 		cr_assert(child_adopt(loop, &imaged.child, job.restored_pid, NULL, NULL) == 0);
-		imaged_says(&imaged, letter);
+		imaged_says(&imaged, (char)letter);
 		child_done(&imaged.child);
 	}
 	imaged_done(&imaged);

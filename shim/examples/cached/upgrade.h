@@ -14,7 +14,7 @@ int upgrade_open(struct server *server);
  * of use and the counters of requests are left out; they are as they were at the roll. */
 
 /** upgrade_store_changed() - The store's listener. */
-void upgrade_store_changed(void *server, void *conn, enum store_change change, const struct item *item);
+void upgrade_store_changed(void *userdata, void *conn, enum store_change change, const struct item *item);
 
 /** upgrade_connection_changed() - Its conversation is another one when what is in hand is done. */
 void upgrade_connection_changed(struct server *server, const struct connection *connection);
