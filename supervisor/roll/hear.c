@@ -85,9 +85,7 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 
 	if (roll->record.state != ROLL_TRANSFER)
 		return;
-	if (!first)
-		roll->custody.most = roll_custody_limit(roll);
-	if (custody_take(&roll->custody, message->fds, fds, &why) < 0) {
+	if (roll_take_fds(roll, message->fds, fds, &why) < 0) {
 		roll_blame(roll, "version %s (pid %d): %s", roll->record.from, roll->old->pid, why.text);
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;

@@ -82,8 +82,7 @@ void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message
 	/* What it opens is of use to nobody else, unless the journal says what it was. */
 	if (!roll_is_committed(roll) || !roll_journal_usable(roll))
 		return;
-	roll->custody.most = roll_custody_limit(roll);
-	if (custody_take(&roll->custody, message, fds, &why) < 0)
+	if (roll_take_fds(roll, message, fds, &why) < 0)
 		lose(roll, "version %s: %s", roll->record.to, why.text);
 	for (size_t i = first; i < roll->custody.n; i++)
 		roll->custody.entries[i].since_commit = true;

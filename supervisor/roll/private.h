@@ -63,8 +63,8 @@ void roll_start_progresses(struct roll *roll, const char *text);
 void roll_rungs_changed(struct roll *roll);
 /** roll_close_pipe() - Our ends of the pipe that the state goes through. */
 void roll_close_pipe(struct roll *roll);
-/** roll_custody_limit() - So many descriptors the two processes may have open: more of them are not taken. */
-size_t roll_custody_limit(const struct roll *roll);
+/** roll_take_fds() - Into custody, no more than the two processes may have open. Return: as custody_take(). */
+int roll_take_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
 /** roll_end_custody() - Without a way back nobody needs custody and journal. */
 void roll_end_custody(struct roll *roll);
 

@@ -287,11 +287,17 @@ static size_t limit_of(const struct roll *roll, const struct instance *instance)
 	return most;
 }
 
-size_t roll_custody_limit(const struct roll *roll)
+/* The kernel is asked only when it matters: a process may have raised its limit meanwhile. */
+int roll_take_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
 {
-	size_t old = limit_of(roll, roll->old), new = limit_of(roll, roll->new);
+	struct custody *custody = &roll->custody;
 
-	return old > new ? old : new;
+	if (!custody->most || custody->n + fds->n > custody->most) {
+		size_t old = limit_of(roll, roll->old), new = limit_of(roll, roll->new);
+
+		custody->most = old > new ? old : new;
+	}
+	return custody_take(custody, message, fds, why);
 }
 
 void roll_end_custody(struct roll *roll)
