@@ -43,8 +43,8 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 /** custody_drop() - Close the duplicate that has this name and tag, as the application closed its own. */
 void custody_drop(struct custody *custody, const char *name, uint64_t tag);
 
-/** custody_drop_at() - Close one duplicate. With @reset the peer of a connection gets a RST at once, whoever else holds it. Moves the
- * last entry to @i. */
+/** custody_drop_at() - Close one duplicate. With @reset the peer of a connection gets a RST at once, whoever else holds it. Moves
+ * the last entry to @i. */
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
 
 /** custody_reset_given_up() - Close those that are given up, with a RST. */

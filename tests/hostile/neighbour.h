@@ -11,7 +11,8 @@ void neighbour_start(const char *version, const char *lines);
 /** neighbour_pid() - The hostile process. */
 pid_t neighbour_pid(void);
 
-/** neighbour_must_not_matter() - The daemon answers at once, and the healthy service is rolled from @from to @to as if it was alone. */
+/** neighbour_must_not_matter() - The daemon answers at once, and the healthy service is rolled from @from to @to as if it was
+ * alone. */
 void neighbour_must_not_matter(const char *from, const char *to);
 
 /** neighbour_measure() - Before the start: take the daemon without sanitizers, which keep what was freed. */
