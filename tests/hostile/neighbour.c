@@ -64,7 +64,7 @@ void neighbour_measure(void)
 	if (!tests)
 		return;
 	snprintf(build, sizeof(build), "%s/..", tests);
-	setenv("UPG_DAEMON_BIN", build, 1);
+	setenv("UPG_DAEMON_BIN", build, 0);
 }
 
 unsigned long neighbour_memory_kib(void)

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define TURNS 200 /* of at most 50 ms */
 
@@ -196,4 +198,40 @@ Test(control, does_not_listen_where_another_one_answers)
 	cr_assert_eq(control_open(&place.registry, path, &other, &why), -EADDRINUSE);
 	cr_assert(*why.text);
 	cr_assert_null(other);
+}
+
+static uint64_t real_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
+Test(control, waits_for_a_descriptor_without_a_busy_loop)
+{
+	struct loop *loop = place.registry.host.site.loop;
+	struct rlimit limit, low;
+	struct asked asked;
+	int fd = connected(), lowest;
+	uint64_t began_us;
+
+	say(fd, UPGRADED__WIRE__VERB__VERB_LIST, "");
+	lowest = dup(fd);
+	cr_assert_eq(close(lowest), 0);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = (rlim_t)lowest;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+	cr_assert_eq(loop_turn(loop, 0), 0);
+	/* Somebody waits to be accepted, and the loop has nothing to do. */
+	began_us = real_us();
+	cr_assert_eq(loop_turn(loop, 60), 0);
+	cr_assert_geq(real_us() - began_us, 50 * USEC_PER_MSEC);
+	/* It is tried again a moment later, and then there is room. */
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	now_us += 100 * USEC_PER_MSEC;
+	cr_assert_eq(hear(fd, &asked), WIRE_OK);
+	cr_assert_eq(asked.code, WIRE_EXIT_DONE);
+	close(fd);
 }

@@ -45,7 +45,8 @@ static int put_ping(uint64_t nonce, struct fd_ref *const *fds, size_t n)
 	message.body_case = UPGRADED__WIRE__APP_MESSAGE__BODY_PING;
 	message.ping = &ping;
 	return outbox_send(&outbox, ours,
-			   &(struct outbox_message){ .message = &message.base, .fds = fds, .n_fds = n, .kind = message.body_case },
+			   &(struct outbox_message){ .message = &message.base, .fds = fds, .n_fds = n,
+						      .kind = (int)message.body_case },
 			   &why);
 }
 
@@ -71,7 +72,7 @@ static int put_large(size_t size)
 	abort.reason = reason;
 	message.body_case = UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT;
 	message.abort = &abort;
-	r = outbox_send(&outbox, ours, &(struct outbox_message){ .message = &message.base, .kind = message.body_case }, &why);
+	r = outbox_send(&outbox, ours, &(struct outbox_message){ .message = &message.base, .kind = (int)message.body_case }, &why);
 	free(reason);
 	return r;
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define LINGER_S 30
+#define NOT_YETS 400u
 #define FLOOD 30000u
 #define LONG_NAME 60000u
 #define LONG_NAMES 2000u
@@ -175,38 +176,44 @@ static void start(void)
 
 /* ---- descriptors that are not its own ---- */
 
-static bool is_channel(int fd)
+/* A Prepare brings a commit word and a pipe, or a file. The supervisor has channels and processes besides. */
+static bool is_of_others(int fd)
 {
-	socklen_t size = sizeof(int);
-	int type;
+	char path[64], target[64];
+	ssize_t n;
 
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	return strncmp(target, "socket:", 7) == 0 || strstr(target, "pidfd") || strstr(target, "event");
 }
 
-/* Reads all that waits for it, and tells what came along. A Prepare brings the commit word and a pipe, or a file. */
+/* Reads all that waits for it, and tells what came along. */
 static void tell_what_came(void)
 {
-	unsigned messages = 0, channels = 0;
+	unsigned messages = 0, of_others = 0;
 	size_t most = 0;
 
 	while (hear(1000)) {
 		messages++;
 		most = fds.n > most ? fds.n : most;
 		for (size_t i = 0; i < fds.n; i++)
-			channels += is_channel(fds.fd[i]);
+			of_others += is_of_others(fds.fd[i]);
 		wire_fds_close(&fds);
 	}
-	printf("read %s messages; %zu descriptors at most in one; %u channels of others\n",
-	       messages ? "some" : "no", most, channels);
+	printf("read %u messages; %zu descriptors at most in one; %u of others\n", messages, most, of_others);
 	fflush(stdout);
 }
 
-/* Not yet, not yet, not yet: each is answered with another Prepare, which stays unread. */
+/* Not yet, not yet, not yet: each would be answered with another Prepare, ten milliseconds later, until its socket is full. Then it
+ * falls silent, so that whoever asked waits for an answer to the last one. */
 static void leave_unread(void)
 {
 	await_prepare();
-	while (!reads_now && say_not_yet())
-		nap(2);
+	for (unsigned i = 0; i < NOT_YETS && !reads_now && say_not_yet(); i++)
+		nap(12);
+	while (!reads_now)
+		nap(12);
 	tell_what_came();
 }
 
