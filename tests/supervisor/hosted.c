@@ -287,9 +287,11 @@ void hosted_reap(void)
 
 static void obey(struct fake *fake)
 {
-	if (!instance_is_alive(&fake->instance))
+	if (fake->instance.life == INSTANCE_LAST_WORDS)
+		fake_end_exit(fake);
+	else if (!instance_is_alive(&fake->instance))
 		return;
-	if (fake->signal == SIGTERM)
+	else if (fake->signal == SIGTERM)
 		fake_exit(fake, 0);
 	else if (fake_heard_last(fake) == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT)
 		fake_resumed(fake);

@@ -483,6 +483,33 @@ Test(service, starts_a_version_again_that_ended_during_a_roll_which_was_refused)
 	assert_status("running", "v1");
 }
 
+Test(service, rolls_as_it_was_asked_to_and_not_as_its_file_says)
+{
+	struct fake *old = hosted_serve("v1"), *new;
+	struct roll_request to = request("v2");
+
+	to.sets_rollback = true;
+	to.rollback = ROLLBACK_PARKED;
+	to.bake_us = 5 * USEC_PER_SEC;
+	service_roll(hosted.web, &to, ask(&ann));
+	new = started(1);
+	hosted_lead(old, new, ROLL_BAKE);
+	cr_assert_eq(fake_imaging.taken, 0);
+	hosted_pass(5 * USEC_PER_SEC - 1);
+	assert_waits(&ann);
+	hosted_pass(1);
+	assert_answer(&ann, WIRE_EXIT_DONE, "web: version v2 serves");
+	cr_assert_str_eq(ann.result->roll->way_back, "parked");
+	cr_assert_not(ann.result->roll->verified);
+	to = request("v3");
+	to.sets_verify = true;
+	to.verify = VERIFY_ROUNDTRIP;
+	service_roll(hosted.web, &to, ask(&ann));
+	hosted_lead(new, started(2), ROLL_BAKE);
+	stop(&bob);
+	cr_assert(ann.result->roll->verified);
+}
+
 /* ---- busy ---- */
 
 /* bob is refused whatever he asks. @but_undo: undo means something now. */
@@ -569,6 +596,31 @@ Test(service, is_only_stopped_or_undone_while_a_version_bakes)
 	undo(&bob);
 	assert_waits(&bob);
 	cr_assert_str_eq(hosted_doing(), "backward");
+}
+
+/* ---- without a file ---- */
+
+Test(service, is_known_as_long_as_something_of_it_runs_even_without_its_file)
+{
+	struct registry *registry = &hosted.place.registry;
+	struct fake *old = hosted_serve("v1"), *new = hosted_roll("v2");
+
+	place_remove(&hosted.place, "web.conf");
+	cr_assert_eq(registry_scan(registry, NULL), 0);
+	hosted_lead(old, new, ROLL_BAKE);
+	cr_assert_eq(registry_scan(registry, NULL), 0);
+	undo(&bob);
+	hosted_lead(new, started(2), ROLL_BAKE);
+	hosted_pass(60 * USEC_PER_SEC);
+	assert_answer(&bob, WIRE_EXIT_DONE, "web: version v1 serves");
+	fake_exit(started(2), SIGSEGV);
+	cr_assert_eq(registry_scan(registry, NULL), 0);
+	assert_status("waiting to restart", "v1");
+	stop(&bob);
+	assert_answer(&bob, WIRE_EXIT_DONE, "web will not be started again");
+	cr_assert_eq(registry_known(registry, "web"), hosted.web);
+	cr_assert_eq(registry_scan(registry, NULL), 0);
+	cr_assert_null(registry_known(registry, "web"));
 }
 
 /* ---- who asked goes away ---- */

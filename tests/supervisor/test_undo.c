@@ -439,6 +439,19 @@ Test(undo, ends_with_the_daemon_and_leaves_the_version_that_served)
 	assert_status("stopped", "v2");
 }
 
+Test(undo, is_accepted_when_the_service_is_stopped)
+{
+	struct fake *back = bake_and_undo();
+
+	hosted_lead(started(1), back, ROLL_BAKE);
+	service_stop(hosted.web, ask(&carl));
+	assert_answer(&bob, WIRE_EXIT_DONE, "web: version v1 serves");
+	assert_serving(&bob, back);
+	fake_exit(back, 0);
+	assert_answer(&carl, WIRE_EXIT_DONE, "web is stopped");
+	assert_status("stopped", "v1");
+}
+
 /* ---- by order, to what lies parked ---- */
 
 Test(undo, ends_the_version_that_bakes_for_the_parked_one)
