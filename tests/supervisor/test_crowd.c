@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A seeded random walk over a service: a crowd asks anything of it and goes away, its processes do whatever processes can do. Nobody is
- * answered twice or never, nothing that is gone is touched, and in the end the service can be ended. UPG_WALK_SEED=n walks another
- * way. */
+/* A seeded random walk over a service: a crowd asks anything of it and goes away, and its processes do whatever processes can do.
+ * Nobody is answered twice or never, nothing that is gone is touched, and in the end the service can be ended. UPG_WALK_SEED=n
+ * walks another way. */
 #include "tests/supervisor/hosted.h"
 
 #include <signal.h>
@@ -269,8 +269,8 @@ static void compact(void)
 static void rewrite(void)
 {
 	static const char *const files[] = {
-		"", "", "Rollback=parked\n", "Rollback=image\n", "Rollback=none\n", "RequireImage=yes\n", "Bake=2s\n", "Bake=long\n",
-		"Restart=no\nBake=1s\n", "MemoryLow=1024T\n", "Bake=0\n", "HealthTCP=127.0.0.1:1\nHealthFailures=1\n",
+		"", "", "Rollback=parked\n", "Rollback=image\n", "Rollback=none\n", "RequireImage=yes\n", "Bake=2s\n", "Bake=0\n",
+		"Restart=no\nBake=1s\n", "MemoryLow=1024T\n", "Bake=long\n", "HealthTCP=127.0.0.1:1\nHealthFailures=1\n",
 	};
 
 	hosted_write(files[dice(sizeof(files) / sizeof(files[0]))]);
