@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "supervisor/criu/obstacles_private.h"
+#include "supervisor/machine/procfs.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -125,19 +126,7 @@ bool subject_has(const struct subject *subject, int fd)
 
 ssize_t subject_read(const struct subject *subject, const char *name, char *buf, size_t size)
 {
-	FD_CLEANUP int fd = openat(subject->proc, name, O_RDONLY | O_CLOEXEC);
-	size_t have = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	while (have < size - 1 && (n = read(fd, buf + have, size - 1 - have)) != 0) {
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		have += n > 0 ? (size_t)n : 0;
-	}
-	buf[have] = '\0';
-	return (ssize_t)have;
+	return procfs_read_at(subject->proc, name, buf, size);
 }
 
 bool path_is_deleted(const char *path)

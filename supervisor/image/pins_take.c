@@ -54,14 +54,10 @@ static int maps_take(struct taking *taking)
 static void fd_info(const struct taking *taking, struct use *use)
 {
 	char name[32], text[512];
-	FD_CLEANUP int fd = -1;
 	const char *line;
-	ssize_t n;
 
 	snprintf(name, sizeof(name), "fdinfo/%d", use->number);
-	fd = openat(taking->proc, name, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	text[n > 0 ? n : 0] = '\0';
+	(void)procfs_read_at(taking->proc, name, text, sizeof(text));
 	line = strstr(text, "flags:");
 	use->flags = line ? (unsigned)strtoul(line + 6, NULL, 8) : O_RDWR;
 	line = strstr(text, "pos:");

@@ -10,15 +10,30 @@
 #include <string.h>
 #include <unistd.h>
 
+ssize_t procfs_read_at(int folder, const char *name, char *buf, size_t size)
+{
+	FD_CLEANUP int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+	size_t have = 0;
+	ssize_t n = 0;
+
+	buf[0] = '\0';
+	if (fd < 0)
+		return -errno;
+	while (have < size - 1 && (n = read(fd, buf + have, size - 1 - have)) != 0) {
+		if (n < 0 && errno != EINTR) {
+			n = -errno;
+			buf[0] = '\0';
+			return n;
+		}
+		have += n > 0 ? (size_t)n : 0;
+	}
+	buf[have] = '\0';
+	return (ssize_t)have;
+}
+
 ssize_t procfs_read(const char *path, char *buf, size_t size)
 {
-	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
-
-	if (n < 0)
-		n = -errno;
-	buf[n > 0 ? n : 0] = '\0';
-	return n;
+	return procfs_read_at(AT_FDCWD, path, buf, size);
 }
 
 int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes)

@@ -9,6 +9,9 @@
 /** procfs_read() - Read the first @size - 1 bytes of a small file as text. Return: the length; -errno: @buf is "". */
 ssize_t procfs_read(const char *path, char *buf, size_t size);
 
+/** procfs_read_at() - The same for @name in a folder that is open as @folder, as openat(2) takes it. */
+ssize_t procfs_read_at(int folder, const char *name, char *buf, size_t size);
+
 /** procfs_bytes() - Find a line "NAME:   1234 kB" and read its value. Return: 0; -ENODATA: there is no such line. */
 int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes);
 

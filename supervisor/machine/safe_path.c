@@ -27,13 +27,11 @@ bool safe_user(uid_t uid)
 
 bool safe_process(int proc)
 {
-	FD_CLEANUP int fd = openat(proc, "status", O_RDONLY | O_CLOEXEC);
 	unsigned ids[4]; /* real, effective, saved, of the file system */
 	char text[1024];
 	const char *line;
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-	text[n > 0 ? n : 0] = '\0';
+	(void)procfs_read_at(proc, "status", text, sizeof(text));
 	line = strstr(text, "\nUid:");
 	if (!line || sscanf(line, "\nUid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
 		return false;
