@@ -41,10 +41,9 @@ static bool place_fits(const struct journal_view *view, const struct journal_pla
 	       place->size_bytes <= view->size_bytes - place->at;
 }
 
-static void read_record(const struct journal_record *record, uint32_t index, struct journal_view_record *ret)
+static void read_record(const struct journal_record *record, struct journal_view_record *ret)
 {
 	*ret = (struct journal_view_record){
-		.index = index,
 		.flags = atomic_load(&record->flags),
 		.serial = atomic_load(&record->serial),
 		.tag = record->tag,
@@ -170,11 +169,12 @@ static int check_log(struct journal_view *view, const struct journal_header *hea
 
 /* ---- records ---- */
 
-/* Read the records that stand for a connection. @places: where in the view each went; UINT32_MAX: it stands for none. */
-static int read_records(struct journal_view *view, const struct journal_header *header, uint32_t *places, struct why *why)
+/* Read the records that stand for a connection. @n_used was checked, and is not read again: whoever has the memory may write to it.
+ * @places: where in the view each went; UINT32_MAX: it stands for none. */
+static int read_records(struct journal_view *view, const struct journal_header *header, uint32_t n_used, uint32_t *places,
+			struct why *why)
 {
 	const struct journal_record *records = (const struct journal_record *)(const void *)(view->map + header->records_at);
-	uint32_t n_used = atomic_load(&header->n_used);
 
 	view->records = calloc(n_used + 1, sizeof(*view->records));
 	if (!view->records)
@@ -183,7 +183,7 @@ static int read_records(struct journal_view *view, const struct journal_header *
 		struct journal_view_record *record = &view->records[view->n_records];
 
 		places[i] = UINT32_MAX;
-		read_record(&records[i], i, record);
+		read_record(&records[i], record);
 		if (!record->serial)
 			continue;
 		if (!place_fits(view, &record->input) || !place_fits(view, &record->output))
@@ -205,7 +205,7 @@ static int read_all(struct journal_view *view, const struct journal_header *head
 	places = calloc(n_used + 1, sizeof(*places));
 	if (!places)
 		return why_errno(why, -ENOMEM, "journal");
-	r = read_records(view, header, places, why);
+	r = read_records(view, header, n_used, places, why);
 	if (r == 0)
 		r = check_log(view, header, places, n_used, why);
 	free(places);

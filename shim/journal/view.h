@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 struct journal_view_record {
-	uint32_t index, flags;
+	uint32_t flags;
 	uint64_t serial, tag;
 	char name[JOURNAL_NAME_BYTES + 1];
 	struct journal_cursor cursor;
