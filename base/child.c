@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/child.h"
-#include "base/closer.h"
 #include "base/fd.h"
 #include "base/spawn.h"
 #include "base/why.h"
@@ -138,45 +137,60 @@ static int child_refuse_busy(const struct child *child, struct why *why)
 	return why_set(why, -EBUSY, "pid %d still runs in this place", (int)child->pid);
 }
 
-int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
-		void (*on_exit)(struct child *child), struct why *why)
+/* Watch what was just started, or end it. */
+static int child_begin(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why)
 {
-	siginfo_t info;
-	int pidfd = -1;
-	pid_t pid;
-	int r;
+	int pidfd = -1, r;
 
-	r = child_refuse_busy(child, why);
-	if (r < 0)
-		return r;
-	closer_hold();
-	r = spawn_process(spec, &pid, why);
-	closer_release();
-	if (r < 0)
-		return r;
 	r = child_open(pid, &pidfd, why);
 	if (r == 0)
 		r = child_watch(loop, child, pidfd, pid, on_exit, why);
 	if (r == 0)
 		return 0;
 	kill(pid, SIGKILL); /* our child and not reaped, so the number is still its own */
-	while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
-		;
+	spawn_reap(pid);
 	fd_close(pidfd);
-	return why_prefix(why, r, "cannot start %s", spec->path);
+	return r;
+}
+
+int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
+		void (*on_exit)(struct child *child), struct why *why)
+{
+	pid_t pid;
+	int r;
+
+	r = child_refuse_busy(child, why);
+	if (r < 0)
+		return r;
+	r = spawn_process(spec, &pid, why);
+	if (r < 0)
+		return r;
+	r = child_begin(loop, child, pid, on_exit, why);
+	return r < 0 ? why_prefix(why, r, "cannot start %s", spec->path) : 0;
+}
+
+int child_fork(struct loop *loop, struct child *child, const struct child_work *work, void (*on_exit)(struct child *child),
+	       struct why *why)
+{
+	pid_t pid;
+	int r;
+
+	r = child_refuse_busy(child, why);
+	if (r == 0)
+		r = spawn_work(work, &pid, why);
+	return r < 0 ? r : child_begin(loop, child, pid, on_exit, why);
 }
 
 int child_try(const struct child_spec *spec, struct why *why)
 {
 	struct child_spec trial = *spec;
-	siginfo_t info;
 	pid_t pid;
 	int r;
 
 	trial.try_only = true;
 	r = spawn_process(&trial, &pid, why);
-	while (r == 0 && waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
-		;
+	if (r == 0)
+		spawn_reap(pid);
 	return r;
 }
 

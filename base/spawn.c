@@ -7,6 +7,7 @@
  */
 #include "base/spawn.h"
 #include "base/child.h"
+#include "base/closer.h"
 #include "base/fd.h"
 #include "base/why.h"
 
@@ -14,10 +15,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -323,7 +326,7 @@ static int failure_tell(const struct failure *failure, const struct child_spec *
 	return why_set(why, r, "cannot start %s: %s", path, cause.text);
 }
 
-static void reap(pid_t pid)
+void spawn_reap(pid_t pid)
 {
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -347,7 +350,7 @@ static int report_read(int report, pid_t pid, const struct child_spec *spec, str
 	else
 		why_errno(why, r, "cannot start %s: nothing to be learned about the exec", spec->path);
 	kill(pid, SIGKILL); /* not reaped yet, so the number is still its own */
-	reap(pid);
+	spawn_reap(pid);
 	return r;
 }
 
@@ -383,6 +386,7 @@ int spawn_process(const struct child_spec *spec, pid_t *ret_pid, struct why *why
 		plan_done(&plan);
 		return r;
 	}
+	closer_hold();
 	pid = fork_without_signals();
 	if (pid == 0)
 		in_child(&plan, report[1]);
@@ -390,8 +394,66 @@ int spawn_process(const struct child_spec *spec, pid_t *ret_pid, struct why *why
 	fd_close(report[1]);
 	if (pid > 0)
 		r = report_read(report[0], pid, spec, why);
+	closer_release();
 	fd_close(report[0]);
 	plan_done(&plan);
+	if (r == 0)
+		*ret_pid = pid;
+	return r;
+}
+
+/* ---- a copy of this process ---- */
+
+static void close_all_but(int one, int other)
+{
+	int low = one < other ? one : other, high = one < other ? other : one;
+
+	if (low > 0)
+		close_range(0, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		close_range((unsigned)(low + 1), (unsigned)high - 1, 0);
+	close_range((unsigned)high + 1, ~0U, 0);
+}
+
+__attribute__((noreturn)) static void in_copy(const struct child_work *work, int report, pid_t parent)
+{
+	struct sched_param none = { 0 };
+	sigset_t no_signals;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE);
+	sigemptyset(&no_signals);
+	sigprocmask(SIG_SETMASK, &no_signals, NULL);
+	(void)setsid();
+	close_all_but(work->keep_fd, report);
+	fd_close(report);
+	if (work->background) {
+		(void)sched_setscheduler(0, SCHED_BATCH, &none);
+		(void)setpriority(PRIO_PROCESS, 0, 19);
+	}
+	work->run(work->userdata);
+	_exit(EXIT_SUCCESS);
+}
+
+int spawn_work(const struct child_work *work, pid_t *ret_pid, struct why *why)
+{
+	pid_t parent = getpid(), pid;
+	int report[2], r;
+	char none;
+
+	if (pipe2(report, O_CLOEXEC) < 0)
+		return why_errno(why, -errno, "pipe");
+	closer_hold();
+	pid = fork_without_signals();
+	if (pid == 0)
+		in_copy(work, report[1], parent);
+	r = pid < 0 ? why_errno(why, -errno, "fork") : 0;
+	fd_close(report[1]);
+	while (pid > 0 && read(report[0], &none, 1) < 0 && errno == EINTR)
+		;
+	closer_release();
+	fd_close(report[0]);
 	if (r == 0)
 		*ret_pid = pid;
 	return r;

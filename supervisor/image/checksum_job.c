@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The entries lie in memory that parent and child share, so nothing has to be read from a pipe or parsed: the child fills the
- * entries in and ends. If it was killed, the entries that it had done are there, too. This process has one thread, so its child may
- * call anything after the fork.
+ * entries in and ends. If it was killed, the entries that it had done are there, too.
  */
 #include "supervisor/image/checksum_job.h"
 
@@ -13,13 +12,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,38 +110,18 @@ int checksum_file(int dir, const char *name, struct checksum_entry *ret)
 
 /* ---- the child ---- */
 
-static void only_fd_keep(int fd)
+struct sums {
+	struct checksum_job *job;
+	const struct checksum_spec *spec;
+	int dir;
+};
+
+static void child_run(void *userdata)
 {
-	if (fd > 0)
-		close_range(0, (unsigned)fd - 1, 0);
-	close_range((unsigned)fd + 1, ~0U, 0);
-}
+	const struct sums *sums = userdata;
 
-static void priority_lower(void)
-{
-	struct sched_param none = { 0 };
-
-	(void)sched_setscheduler(0, SCHED_BATCH, &none);
-	(void)setpriority(PRIO_PROCESS, 0, 19);
-}
-
-__attribute__((noreturn)) static void child_run(struct checksum_job *job, const struct checksum_spec *spec, int dir, pid_t parent)
-{
-	sigset_t none;
-
-	/* It ends when the supervisor ends. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	(void)setsid();
-	only_fd_keep(dir);
-	if (spec->background)
-		priority_lower();
-	for (size_t i = 0; i < spec->n; i++)
-		checksum_file(dir, spec->names[i], &job->entries[i]);
-	_exit(0);
+	for (size_t i = 0; i < sums->spec->n; i++)
+		checksum_file(sums->dir, sums->spec->names[i], &sums->job->entries[i]);
 }
 
 /* ---- the parent ---- */
@@ -214,8 +190,8 @@ int checksum_start(struct loop *loop, struct checksum_job *job, const struct che
 		   void (*on_done)(struct checksum_job *job, int rc, const struct why *why), struct why *why)
 {
 	FD_CLEANUP int dir = open(spec->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	pid_t parent = getpid(), pid;
-	siginfo_t info;
+	struct sums sums = { .job = job, .spec = spec, .dir = dir };
+	const struct child_work work = { .run = child_run, .userdata = &sums, .keep_fd = dir, .background = spec->background };
 	int r;
 
 	if (checksum_job_busy(job))
@@ -225,17 +201,10 @@ int checksum_start(struct loop *loop, struct checksum_job *job, const struct che
 	r = entries_make(job, spec->n, why);
 	if (r < 0)
 		return r;
-	pid = fork();
-	if (pid == 0)
-		child_run(job, spec, dir, parent);
-	r = pid < 0 ? why_errno(why, -errno, "no process to make checksums of %s in", spec->dir) : 0;
-	if (r == 0 && (r = child_adopt(loop, &job->child, pid, sums_on_exit, why)) < 0) {
-		kill(pid, SIGKILL);
-		(void)waitid(P_PID, (id_t)pid, &info, WEXITED);
-	}
+	r = child_fork(loop, &job->child, &work, sums_on_exit, why);
 	if (r < 0) {
 		entries_free(job);
-		return r;
+		return why_prefix(why, r, "no process to make checksums of %s in", spec->dir);
 	}
 	job->loop = loop;
 	job->timed_out = false;

@@ -11,15 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define NAMES_MAX 1000u
 
@@ -68,22 +62,10 @@ static void root_clear(const char *path)
 		closedir(stream);
 }
 
-__attribute__((noreturn)) static void child_run(const char *root, pid_t parent)
+static void child_run(void *userdata)
 {
-	struct sched_param none = { 0 };
-	sigset_t no_signals;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	sigemptyset(&no_signals);
-	sigprocmask(SIG_SETMASK, &no_signals, NULL);
-	(void)setsid();
-	close_range(0, ~0U, 0);
-	(void)sched_setscheduler(0, SCHED_BATCH, &none);
-	(void)setpriority(PRIO_PROCESS, 0, 19);
-	root_clear(root);
-	_exit(0);
+	(void)userdata;
+	root_clear(removal.root);
 }
 
 /* ---- the parent ---- */
@@ -99,25 +81,16 @@ static void on_exit_removed(struct child *child)
 
 static void child_start(void)
 {
-	pid_t parent = getpid(), pid;
-	struct why why = { 0 };
-	siginfo_t info;
+	const struct child_work work = { .run = child_run, .keep_fd = -1, .background = true };
+	struct why why;
 
 	if (removal.child.pidfd >= 0) {
 		removal.again = true;
 		return;
 	}
 	removal.again = false;
-	pid = fork();
-	if (pid == 0)
-		child_run(removal.root, parent);
-	if (pid > 0 && child_adopt(removal.loop, &removal.child, pid, on_exit_removed, &why) == 0)
-		return;
-	log_warning("images that were removed stay on disk until the next is: %s", pid < 0 ? strerror(errno) : why.text);
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		(void)waitid(P_PID, (id_t)pid, &info, WEXITED);
-	}
+	if (child_fork(removal.loop, &removal.child, &work, on_exit_removed, &why) < 0)
+		log_warning("images that were removed stay on disk until the next is: %s", why.text);
 }
 
 void removal_begin(struct loop *loop, const char *images_root)

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -718,4 +719,61 @@ Test(child, is_watched_where_it_was_moved_to, .init = setup, .fini = teardown)
 	cr_assert_eq(child_kill(&child, SIGKILL), 0);
 	turn_until_exit();
 	cr_assert_str_eq(described(), "was killed by SIGKILL");
+}
+
+/* ---- a copy of this process ---- */
+
+static int kept;
+
+static void wait_for_end(void *userdata)
+{
+	char byte;
+
+	(void)!write(kept, userdata, 1);
+	while (read(kept, &byte, 1) > 0)
+		;
+}
+
+Test(child, that_is_a_copy_has_closed_all_but_what_it_keeps_when_the_call_returns, .init = setup, .fini = teardown)
+{
+	struct child_work work = { .run = wait_for_end, .userdata = "x", .background = true };
+	int pair[2], other[2];
+	char byte = 0;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	cr_assert_eq(pipe2(other, O_CLOEXEC | O_NONBLOCK), 0);
+	work.keep_fd = kept = pair[1];
+	cr_assert_eq(child_fork(loop, &child, &work, on_exit_count, &why), 0, "%s", why.text);
+	fd_close(pair[1]);
+	fd_close(other[1]);
+	cr_assert_eq(read(other[0], &byte, 1), 0, "the copy has this pipe's other end no more");
+	cr_assert_eq(read(pair[0], &byte, 1), 1);
+	cr_assert_eq(byte, 'x');
+	cr_assert_eq(getsid(child.pid), child.pid);
+	cr_assert_eq(getpriority(PRIO_PROCESS, (id_t)child.pid), 19);
+	cr_assert_not(child.exited);
+	fd_close(pair[0]);
+	turn_until_exit();
+	cr_assert_eq(child.status, 0, "%s", described());
+	fd_close(other[0]);
+}
+
+static void do_nothing(void *userdata)
+{
+	(void)userdata;
+}
+
+Test(child, that_is_a_copy_keeps_no_descriptor_or_any_one, .init = setup, .fini = teardown)
+{
+	int keep[] = { -1, 0, STDERR_FILENO, fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 900) };
+
+	for (size_t i = 0; i < sizeof(keep) / sizeof(keep[0]); i++) {
+		const struct child_work work = { .run = do_nothing, .keep_fd = keep[i] };
+
+		n_exits = 0;
+		cr_assert_eq(child_fork(loop, &child, &work, on_exit_count, &why), 0, "%s", why.text);
+		turn_until_exit();
+		cr_assert_eq(child.status, 0, "%s", described());
+	}
+	fd_close(keep[3]);
 }
