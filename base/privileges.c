@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The order matters. A capability becomes ambient only if it is permitted and inheritable; inheritable it becomes only while it is in
- * the bounding set; and a change of the user from root clears what is permitted, unless the process asks to keep it. So: inheritable
- * first, then the bounding set, then (in spawn.c) the user, then permitted and ambient.
+ * The order matters. A capability becomes ambient only if it is permitted and inheritable. It becomes inheritable only while it is
+ * in the bounding set. And a change of the user from root clears what is permitted, unless the process asks to keep it. So:
+ * inheritable first, then the bounding set, then (in spawn.c) the user, then permitted and ambient.
  */
 #include "base/privileges.h"
 
@@ -85,7 +85,7 @@ int privileges_settle(const struct privileges *privileges)
 {
 	int r = 0;
 
-	/* Root's keyring may hold keys to disks and networks. A kernel or a container without keyrings has nothing to take along. */
+	/* Root's keyring may hold keys to disks and networks. Where there are no keyrings there is nothing to take along. */
 	if (privileges->own_keyring)
 		(void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 	if (privileges->ambient && geteuid() != 0)

@@ -20,6 +20,8 @@
 #include <stdint.h>
 
 #define PLAN_PAUSES 8u
+#define PLAN_LOOSE_MAX 16u
+#define PLAN_LOOSE_BYTES 160u
 
 /* The pauses of a service's last rolls. */
 struct plan_pauses {
@@ -73,6 +75,8 @@ struct plan {
 	bool inventory_waits, inventory; /* still to come; came whole */
 	uint32_t *registered; /* descriptors */
 	size_t n_registered;
+	uint32_t *threads; /* that are registered */
+	size_t n_threads;
 
 	/* plan.c: of the other one */
 	struct instance *trial; /* NULL: not started, or over */
@@ -87,6 +91,9 @@ struct plan {
 	struct obstacles_report obstacles;
 	struct why obstacles_cause; /* why they could not be looked for; "": they were */
 	struct plan_room room;
+	char loose[PLAN_LOOSE_MAX][PLAN_LOOSE_BYTES]; /* what runs and is not known to the library */
+	size_t n_loose;
+	struct why others_read; /* why a roll would be refused for it */
 	struct timer done;
 };
 

@@ -233,6 +233,14 @@ static void tell_changed(const struct plan *plan, Upgraded__Wire__Plan *answer)
 			answer->n_changed++;
 }
 
+static void tell_loose(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	answer->loose = calloc(plan->n_loose + 1, sizeof(*answer->loose));
+	for (size_t i = 0; answer->loose && i < plan->n_loose; i++)
+		if ((answer->loose[answer->n_loose] = copy(plan->loose[i], CAUSE_BYTES)))
+			answer->n_loose++;
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -248,6 +256,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	answer->memory_free_bytes = plan->room.memory_free;
 	set_text(&answer->images, plan->criu_detail);
 	tell_changed(plan, answer);
+	tell_loose(plan, answer);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_obstacles(plan, answer);
@@ -298,6 +307,8 @@ enum wire_exit plan_tell(const struct plan *plan, Upgraded__Wire__Plan **ret_pla
 	tell_facts(plan, answer);
 	tell_schemas(plan, answer, &up, &down);
 	tell_ways(plan, &down, answer);
+	if (!*up.text)
+		up = plan->others_read;
 	if (!*up.text && plan->require_image && plan_image_there(plan, &up) < 0)
 		why_prefix(&up, 0, "an image is required, and there would be none");
 	answer->possible = !*up.text;

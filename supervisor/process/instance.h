@@ -73,6 +73,7 @@ struct instance {
 	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
 	struct lines lines; /* its last */
+	bool stopped;       /* by instance_stop() */
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
 	unsigned long long channel_inode, log_inode;
 };
@@ -89,6 +90,11 @@ void instance_forget_queued(struct instance *instance);
 
 /** instance_kill() - SIGKILL or gentler; nothing where it has ended. */
 void instance_kill(struct instance *instance, int signal);
+
+/** instance_stop() - Nothing of the process runs from here on, until instance_go_on(). For one that stands still and said that it
+ * may be stopped. */
+void instance_stop(struct instance *instance);
+void instance_go_on(struct instance *instance);
 
 /** instance_is_alive() - Runs, as far as we have heard. NULL is allowed. */
 bool instance_is_alive(const struct instance *instance);
@@ -138,6 +144,7 @@ struct instance_prepare {
 	uint64_t generation;
 	uint64_t begun_us; /* QuiesceTimeout= counts from here */
 	uint64_t settles_us; /* past this the process goes on by itself */
+	bool other_readers; /* do not look for threads that take from descriptors that move */
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
 };
 

@@ -59,7 +59,9 @@ static void note_signal(struct instance *instance, int signal)
 {
 	struct fake *fake = fake_of(instance);
 
-	if (fake->signal != SIGKILL)
+	if (signal == SIGSTOP || signal == SIGCONT)
+		fake->stopped = signal == SIGSTOP;
+	else if (fake->signal != SIGKILL)
 		fake->signal = signal;
 }
 
@@ -193,6 +195,14 @@ SAYS(ready, READY, ready, Ready, UPGRADED__WIRE__READY__INIT)
 SAYS(quiesced, QUIESCED, quiesced, Quiesced, UPGRADED__WIRE__QUIESCED__INIT)
 SAYS(not_yet, NOT_YET, not_yet, NotYet, UPGRADED__WIRE__NOT_YET__INIT)
 SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
+void fake_parked_still(struct fake *fake)
+{
+	Upgraded__Wire__Parked parked = UPGRADED__WIRE__PARKED__INIT;
+
+	parked.still = true;
+	SAY(fake, PARKED, parked, parked);
+}
+
 SAYS(pong, PONG, pong, Pong, UPGRADED__WIRE__PONG__INIT)
 
 void fake_refused(struct fake *fake, const char *reason)
@@ -426,6 +436,12 @@ static bool reap_children(const struct image *image)
 	return true;
 }
 
+static bool is_there(const struct image *image)
+{
+	(void)image;
+	return !fake_imaging.removed;
+}
+
 const struct imaging imaging_fake = {
 	.find_obstacles = find_obstacles,
 	.take_start = take_start,
@@ -433,6 +449,7 @@ const struct imaging imaging_fake = {
 	.restore_start = restore_start,
 	.check_beside = check_beside,
 	.reap_children = reap_children,
+	.is_there = is_there,
 };
 
 void fake_imaging_reset(void)

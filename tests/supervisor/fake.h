@@ -26,6 +26,7 @@ struct fake {
 	uint64_t quiesce_deadline_us, commit_deadline_us; /* of the last Prepare */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	int signal;              /* the strongest it was sent; 0: none */
+	bool stopped;            /* by SIGSTOP, and not by SIGCONT since */
 	bool deaf;               /* it cannot be sent anything; nothing is noted */
 	struct fake **at;        /* the test's pointer to it, set to NULL when it is freed */
 };
@@ -59,6 +60,7 @@ void fake_loaded(struct fake *fake, uint64_t records, uint32_t fds);
 bool fake_commit(struct fake *fake);
 void fake_committed(struct fake *fake); /* only says so */
 void fake_parked(struct fake *fake);
+void fake_parked_still(struct fake *fake); /* ... and may be stopped */
 void fake_resumed(struct fake *fake);
 void fake_pong(struct fake *fake);
 void fake_progress(struct fake *fake, const char *text);
@@ -97,6 +99,7 @@ void fake_origin_init(struct fake_origin *origin);
 
 /* One at a time: what imaging_fake was asked for, and what it is to answer. */
 struct fake_imaging {
+	bool removed;           /* to be set: image_is_there() says no */
 	struct image_job *job;  /* under way; NULL: none */
 	bool restores;          /* ... it is a restore */
 	bool hurried;
