@@ -59,16 +59,17 @@ int child_spawn(struct loop *loop, struct child *child, const struct child_spec 
 
 /* What a child does that is a copy of this process. */
 struct child_work {
-	void (*run)(void *userdata);      /* in the child, which ends with status 0 after it */
-	void *userdata;                   /* borrowed */
-	int keep_fd;                      /* the only descriptor that is open there; -1: none */
-	bool background;                  /* let everybody else go first: SCHED_BATCH, nice 19 */
+	void (*run)(void *userdata); /* in the child, which ends with status 0 after it */
+	void *userdata;              /* borrowed */
+	int keep_fd;                 /* the only descriptor that is open there; -1: none */
+	bool background;             /* let everybody else go first: SCHED_BATCH, nice 19 */
 };
 
 /**
- * child_fork() - Start a copy of this process that does @work and ends, in a session of its own, with no signal blocked. It is killed
- * when this process ends. The threads here are not there, so @work takes no lock of theirs; glibc sees to malloc(3).
- * Returns when the child has closed what it does not keep. @on_exit: as for child_spawn().
+ * child_fork() - Start a copy of this process that does @work and ends, in a session of its own, with no signal blocked.
+ *
+ * The copy is killed when this process ends. The threads here are not there, so @work takes no lock of theirs; glibc sees to
+ * malloc(3). Returns when the child has closed what it does not keep. @on_exit: as for child_spawn().
  *
  * Return: 0; -errno with the cause in @why; then nothing was left behind.
  */

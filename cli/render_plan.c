@@ -190,6 +190,12 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	field_list(term, "changed", plan->n_changed, plan->changed,
 		   " in the service file; going back starts the version before as it was started");
 	obstacles(term, plan);
+	for (size_t i = 0; i < plan->n_loose; i++) {
+		field_label(term, i ? "" : "besides");
+		verdict(term, STYLE_YELLOW, "!!");
+		term_text(term, plan->loose[i], TERM_WHOLE);
+		fputc('\n', term->out);
+	}
 	field_label(term, "images");
 	term_text(term, plan->images, TERM_WHOLE);
 	fputc('\n', term->out);

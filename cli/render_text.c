@@ -253,6 +253,7 @@ static void status_roll(const struct term *term, const Upgraded__Wire__RollRepor
 	}
 	fputc('\n', term->out);
 	field_text(term, "cause", roll->cause);
+	field_text(term, "way lost", roll->way_note);
 	roll_numbers(term, roll);
 	log_lines(term, roll->n_log_lines, roll->log_lines);
 }

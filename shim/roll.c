@@ -14,8 +14,10 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "shim/core/channel.h"
+#include "shim/core/still.h"
 #include "shim/core/threads.h"
 #include "shim/fds/handover.h"
+#include "shim/fds/readers.h"
 #include "shim/fds/shed.h"
 #include "shim/journal/conn.h"
 #include "shim/journal/replay.h"
@@ -30,6 +32,7 @@ struct roll {
 	const Upgraded__Wire__Prepare *prepare;
 	struct commit_word word; /* not mapped: the state is for a file, or the outcome is known */
 	struct replay *replay;   /* during a resume with a journal */
+	struct still still;      /* while it is parked */
 };
 
 /* ---- what is said ---- */
@@ -148,6 +151,7 @@ static void serve_again(struct roll *roll, const int *lost, size_t n_lost)
 		resumed.journal_unused = (char *)(uintptr_t)replay_unused(roll->replay);
 	}
 	resumed.at_us = clock_now_us();
+	still_end(&roll->still);
 	threads_release(upg->threads);
 	send_resumed(upg, &resumed);
 }
@@ -203,13 +207,18 @@ static int park(struct roll *roll)
 	commit_unmap(&roll->word);
 	conn_leave_all(upg->journal);
 	r = shed_sockets(upg->shed, &parked.fds, &upg->why);
+	still_begin(&roll->still);
+	parked.still = still_can_be_stopped(upg->channel->fd);
 	if (r == 0)
 		r = channel_say(upg->channel, &message, &upg->why);
 	if (r < 0) {
 		send_refused(upg);
-		return UPG_LEAVE;
+		r = UPG_LEAVE;
+	} else {
+		r = stay_parked(roll);
 	}
-	return stay_parked(roll);
+	still_end(&roll->still);
+	return r;
 }
 
 /* ---- the outcome ---- */
@@ -286,6 +295,12 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	return UPG_REFUSE;
 }
 
+/* Return: UPG_OK; UPG_REFUSE: somebody else would go on taking from what is handed over. */
+static int look_for_readers(struct upg *upg)
+{
+	return readers_check(upg->threads, upg->fds, &upg->why) < 0 ? UPG_REFUSE : UPG_OK;
+}
+
 /* For a file: the state as of now, and on. No one takes over, so there is no commit word to settle and nothing to hand over. */
 static int save_and_go_on(struct roll *roll, int state_fd)
 {
@@ -338,7 +353,9 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		commit_unmap(&roll.word);
 		return UPG_OK;
 	}
-	r = quiesce(upg, prepare);
+	r = prepare->save_only || prepare->other_readers ? UPG_OK : look_for_readers(upg);
+	if (r == UPG_OK)
+		r = quiesce(upg, prepare);
 	if (r != UPG_OK) {
 		commit_unmap(&roll.word);
 		if (r == UPG_NOT_YET)

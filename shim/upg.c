@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define THREADS_TOLD 1024u /* of more than these, some are taken for unknown */
+
 /* A handle and all that it leads to, in one piece. */
 struct parts {
 	struct upg upg; /* first: it is what the application holds */
@@ -85,10 +87,13 @@ out:
 static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 {
 	const struct upg *upg = arg;
+	uint32_t tids[THREADS_TOLD];
+	size_t n;
 
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
-	fds_tell_inventory(upg->fds);
+	n = threads_list(upg->threads, tids, THREADS_TOLD);
+	fds_tell_inventory(upg->fds, tids, n);
 	return true;
 }
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/why.h"
 #include "shim/core/channel.h"
+#include "shim/core/still.h"
 #include "shim/core/upg.h"
 
 #include <errno.h>
@@ -70,6 +71,26 @@ static void update_attention(struct threads *threads)
 	atomic_store(&threads->attention, threads->stop || threads->beat);
 }
 
+/* Lock held. Where threads are to stand, this one does; @thread: NULL: it is none of ours yet. No signal handler runs in a thread
+ * that stands: it would be one more writer beside whoever serves. */
+static void await_release(struct threads *threads, struct upg_thread *thread)
+{
+	sigset_t before;
+
+	if (!threads->stop)
+		return;
+	still_block(&before);
+	while (threads->stop) {
+		if (thread)
+			thread->stands = true;
+		pthread_cond_signal(&threads->arrived);
+		pthread_cond_wait(&threads->released, &threads->lock);
+	}
+	if (thread)
+		thread->stands = false;
+	still_unblock(&before);
+}
+
 struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
 {
 	struct threads *threads = upg->threads;
@@ -82,8 +103,7 @@ struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
 	thread->tid = gettid();
 	snprintf(thread->name, sizeof(thread->name), "%s", name ? name : "thread");
 	pthread_mutex_lock(&threads->lock);
-	while (threads->stop)
-		pthread_cond_wait(&threads->released, &threads->lock);
+	await_release(threads, NULL);
 	thread->beat = threads->beat;
 	thread->next = threads->first;
 	threads->first = thread;
@@ -147,12 +167,7 @@ static __attribute__((noinline)) void point_slow(struct upg_thread *thread)
 		thread->beat = threads->beat;
 		beat = beat_if_complete(threads);
 	}
-	while (threads->stop) {
-		thread->stands = true;
-		pthread_cond_signal(&threads->arrived);
-		pthread_cond_wait(&threads->released, &threads->lock);
-	}
-	thread->stands = false;
+	await_release(threads, thread);
 	pthread_mutex_unlock(&threads->lock);
 	send_pong(threads, beat);
 }
@@ -254,6 +269,19 @@ void threads_release(struct threads *threads)
 	update_attention(threads);
 	pthread_cond_broadcast(&threads->released);
 	pthread_mutex_unlock(&threads->lock);
+}
+
+size_t threads_list(struct threads *threads, uint32_t *ret_tids, size_t max)
+{
+	size_t n = 0;
+
+	ret_tids[n++] = (uint32_t)gettid();
+	pthread_mutex_lock(&threads->lock);
+	for (const struct upg_thread *t = threads->first; t && n < max; t = t->next)
+		if (t->tid != gettid())
+			ret_tids[n++] = (uint32_t)t->tid;
+	pthread_mutex_unlock(&threads->lock);
+	return n;
 }
 
 void threads_beat(struct threads *threads, uint64_t nonce)

@@ -45,5 +45,8 @@ void threads_done(struct threads *threads);
 int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why);
 void threads_release(struct threads *threads);
 
+/** threads_list() - The ids of the calling thread and of the registered ones, up to @max, which is not 0. Return: how many. */
+size_t threads_list(struct threads *threads, uint32_t *ret_tids, size_t max);
+
 /** threads_beat() - Ask every thread for a sign of life. The last one to give it answers the Ping @nonce. */
 void threads_beat(struct threads *threads, uint64_t nonce);

@@ -25,7 +25,7 @@ static bool list_numbers(struct fd_table *table, size_t *at, uint32_t *numbers, 
 	return last;
 }
 
-int fds_tell_inventory(struct fd_table *table)
+int fds_tell_inventory(struct fd_table *table, uint32_t *threads, size_t n_threads)
 {
 	Upgraded__Wire__Inventory inventory = UPGRADED__WIRE__INVENTORY__INIT;
 	Upgraded__Wire__AppMessage message =
@@ -37,6 +37,10 @@ int fds_tell_inventory(struct fd_table *table)
 	inventory.fds = numbers;
 	do {
 		inventory.last = list_numbers(table, &at, numbers, &inventory.n_fds);
+		if (inventory.last) {
+			inventory.threads = threads;
+			inventory.n_threads = n_threads;
+		}
 		r = channel_say(table->channel, &message, NULL);
 	} while (r == 0 && !inventory.last);
 	return r;

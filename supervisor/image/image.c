@@ -88,6 +88,11 @@ struct image *image_drop(struct image *image)
 	return image_free(image);
 }
 
+bool image_is_there(const struct image *image)
+{
+	return image_dir_has(image->path, MANIFEST_NAME);
+}
+
 int image_load(const char *images_root, const char *service, uint64_t generation, struct image **ret_image,
 	       struct why *why)
 {

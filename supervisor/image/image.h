@@ -134,6 +134,9 @@ int image_restore_start(struct loop *loop, struct image_job *job, struct image *
 /** image_check() - Could @image be restored now, as far as can be seen without reading it? Return: 0; -errno with the reason. */
 int image_check(const struct image *image, struct why *why);
 
+/** image_is_there() - Does its folder still lie on disk, with the first file that a restore reads? */
+bool image_is_there(const struct image *image);
+
 /** image_check_pids() - The part of image_check() about pids: those of the process, of its threads and of its children must be
  * free.
  * @but_pid: may be taken, by a process that the caller will end; 0: none. Return: 0; -EBUSY. */
@@ -172,6 +175,7 @@ struct imaging {
 			     void (*on_done)(struct image_job *job, int rc, const struct why *why), struct why *why);
 	int (*check_beside)(const struct image *image, pid_t but_pid, struct why *why);
 	bool (*reap_children)(const struct image *image);
+	bool (*is_there)(const struct image *image);
 };
 
 /* The real one. */

@@ -9,4 +9,5 @@ const struct imaging imaging_criu = {
 	.restore_start = image_restore_start,
 	.check_beside = image_check_beside,
 	.reap_children = image_reap_children,
+	.is_there = image_is_there,
 };

@@ -78,3 +78,32 @@ char procfs_state(pid_t pid)
 	end = strrchr(text, ')'); /* the last one: the process's name before it may hold others */
 	return end && end[1] == ' ' ? end[2] : '\0';
 }
+
+#define MAPS_MAX (4u << 20) /* a process may have 65530 mappings; the loop must not read for long */
+
+bool procfs_maps(pid_t pid, const char *name)
+{
+	char path[64], text[16384];
+	size_t length = strlen(name), kept = 0, total = 0;
+	bool found = false;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && !found && total < MAPS_MAX) {
+		ssize_t n = read(fd, text + kept, sizeof(text) - kept);
+
+		if (n <= 0)
+			break;
+		total += (size_t)n;
+		kept += (size_t)n;
+		found = memmem(text, kept, name, length);
+		/* The name may lie across two reads. */
+		if (kept >= length) {
+			memmove(text, text + kept - (length - 1), length - 1);
+			kept = length - 1;
+		}
+	}
+	fd_close(fd);
+	return found;
+}

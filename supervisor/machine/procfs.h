@@ -2,6 +2,7 @@
 /* Files in /proc, where the kernel tells things as text. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,3 +21,7 @@ size_t procfs_open_files(pid_t pid);
 
 /** procfs_state() - Look up the state of a process: 'R', 'S', 'Z', ... Return: 0 if there is no such process. */
 char procfs_state(pid_t pid);
+
+/** procfs_maps() - Does process @pid have a mapping whose line holds @name? What cannot be read counts as no; so does what lies
+ * beyond 4 MiB of text. */
+bool procfs_maps(pid_t pid, const char *name);

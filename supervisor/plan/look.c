@@ -7,10 +7,12 @@
 #include "supervisor/image/space.h"
 #include "supervisor/machine/procfs.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,8 +185,74 @@ static void look_cold(struct plan *plan)
 	(void)origin_try(plan->origin, plan->unit, plan->running->version, &plan->cold_cause);
 }
 
+/* ---- what runs besides what the library knows ---- */
+
+static bool is_registered(const struct plan *plan, uint32_t tid)
+{
+	for (size_t i = 0; i < plan->n_threads; i++)
+		if (plan->threads[i] == tid)
+			return true;
+	return false;
+}
+
+static void note_loose(struct plan *plan, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void note_loose(struct plan *plan, const char *fmt, ...)
+{
+	va_list args;
+
+	if (plan->n_loose == PLAN_LOOSE_MAX)
+		return;
+	va_start(args, fmt);
+	vsnprintf(plan->loose[plan->n_loose++], PLAN_LOOSE_BYTES, fmt, args);
+	va_end(args);
+}
+
+static void look_at_thread(struct plan *plan, const char *tid)
+{
+	char path[64], name[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", plan->running->pid, tid);
+	if (procfs_read(path, name, sizeof(name)) <= 0)
+		return;
+	name[strcspn(name, "\n")] = 0;
+	note_loose(plan, "thread %s (tid %s) is not registered: it runs on until its process is parked", name, tid);
+}
+
+/* A process of a library that does not tell its threads has told none. */
+static void look_threads(struct plan *plan)
+{
+	char path[64];
+	struct dirent *entry;
+	DIR *stream;
+
+	if (!plan->n_threads)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/task", plan->running->pid);
+	stream = opendir(path);
+	while (stream && plan->n_loose < PLAN_LOOSE_MAX && (entry = readdir(stream)))
+		if (isdigit((unsigned char)*entry->d_name) && !is_registered(plan, (uint32_t)strtoul(entry->d_name, NULL, 10)))
+			look_at_thread(plan, entry->d_name);
+	if (stream)
+		closedir(stream);
+}
+
+static void look_others(struct plan *plan)
+{
+	bool allowed = plan->unit->other_readers || (plan->running->unit && plan->running->unit->other_readers);
+
+	look_threads(plan);
+	if (!procfs_maps(plan->running->pid, "anon_inode:[io_uring]"))
+		return;
+	note_loose(plan, "io_uring: requests under way go on taking from connections unless on_prepare() cancels them");
+	if (!allowed)
+		why_set(&plan->others_read, 0,
+			"version %s uses io_uring: where on_prepare() cancels all requests, say OtherReaders=allow",
+			plan->running->version);
+}
+
 void plan_look(struct plan *plan)
 {
+	look_others(plan);
 	look_programs(plan);
 	look_obstacles(plan);
 	look_room(plan);

@@ -57,6 +57,17 @@ static void ask_inventory(struct plan *plan)
 	instance_send(plan->running, &message, NULL, 0);
 }
 
+static void take_threads(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
+{
+	free(plan->threads);
+	plan->n_threads = 0;
+	plan->threads = calloc(inventory->n_threads, sizeof(*plan->threads));
+	if (!plan->threads)
+		return;
+	memcpy(plan->threads, inventory->threads, inventory->n_threads * sizeof(*plan->threads));
+	plan->n_threads = inventory->n_threads;
+}
+
 static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
 {
 	size_t most = procfs_open_files(plan->running->pid);
@@ -74,6 +85,8 @@ static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *i
 	}
 	if (more && !inventory->last)
 		return;
+	if (more && inventory->n_threads)
+		take_threads(plan, inventory);
 	plan->inventory = more != NULL;
 	plan->inventory_waits = false;
 	timer_disarm(&plan->inventory_due);
@@ -202,6 +215,7 @@ struct plan *plan_free(struct plan *plan)
 		upgraded__wire__app_message__free_unpacked(plan->hello, NULL);
 	unit_free(plan->unit);
 	free(plan->registered);
+	free(plan->threads);
 	free(plan);
 	return NULL;
 }

@@ -21,6 +21,8 @@
 #include <stdint.h>
 
 #define PLAN_PAUSES 8u
+#define PLAN_LOOSE_MAX 16u
+#define PLAN_LOOSE_BYTES 160u
 
 /* The pauses of a service's last rolls. */
 struct plan_pauses {
@@ -75,6 +77,8 @@ struct plan {
 	bool inventory_waits, inventory; /* still to come; came whole */
 	uint32_t *registered; /* descriptors */
 	size_t n_registered;
+	uint32_t *threads; /* that are registered */
+	size_t n_threads;
 
 	/* plan.c: of the other one */
 	struct instance *trial; /* NULL: not started, or over */
@@ -91,6 +95,9 @@ struct plan {
 	struct plan_room room;
 	struct why cold_cause;        /* why the running version could not be started again; "": it could */
 	struct why descriptors_cause; /* why there are not enough of them; "": there are */
+	char loose[PLAN_LOOSE_MAX][PLAN_LOOSE_BYTES]; /* what runs and is not known to the library */
+	size_t n_loose;
+	struct why others_read; /* why a roll would be refused for it */
 	struct timer done;
 };
 

@@ -246,6 +246,14 @@ static void tell_group(const struct cgroup_memory *group, Upgraded__Wire__Plan *
 	set_text(&answer->memory_group, text);
 }
 
+static void tell_loose(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	answer->loose = calloc(plan->n_loose + 1, sizeof(*answer->loose));
+	for (size_t i = 0; answer->loose && i < plan->n_loose; i++)
+		if ((answer->loose[answer->n_loose] = copy(plan->loose[i], CAUSE_BYTES)))
+			answer->n_loose++;
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -262,6 +270,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	set_text(&answer->images, plan->criu_detail);
 	tell_changed(plan, answer);
 	tell_group(&plan->room.group, answer);
+	tell_loose(plan, answer);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_obstacles(plan, answer);
@@ -315,6 +324,8 @@ enum wire_exit plan_tell(const struct plan *plan, Upgraded__Wire__Plan **ret_pla
 	tell_ways(plan, &down, answer);
 	if (!*up.text)
 		up = plan->descriptors_cause;
+	if (!*up.text)
+		up = plan->others_read;
 	if (!*up.text && plan->require_image && plan_image_there(plan, &up) < 0)
 		why_prefix(&up, 0, "an image is required, and there would be none");
 	answer->possible = !*up.text;

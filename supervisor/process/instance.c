@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <signal.h>
 #include <string.h>
 
 #define HELLO_MAX 4096u /* types and migrations */
@@ -30,6 +31,19 @@ void instance_kill(struct instance *instance, int signal)
 {
 	if (instance->life == INSTANCE_RUNS)
 		instance->kind->signal(instance, signal);
+}
+
+void instance_stop(struct instance *instance)
+{
+	instance->stopped = true;
+	instance_kill(instance, SIGSTOP);
+}
+
+void instance_go_on(struct instance *instance)
+{
+	if (instance->stopped)
+		instance_kill(instance, SIGCONT);
+	instance->stopped = false;
 }
 
 bool instance_is_alive(const struct instance *instance)
@@ -242,6 +256,7 @@ void instance_prepare(struct instance *instance, const struct instance_prepare *
 	body.limits = &limits;
 	body.generation = prepare->generation;
 	body.level = prepare->unit->level;
+	body.other_readers = prepare->other_readers;
 	body.quiesce_deadline_us = prepare->begun_us + prepare->unit->quiesce_timeout_us;
 	body.commit_deadline_us = prepare->settles_us;
 	body.save_only = !prepare->reader;

@@ -76,6 +76,7 @@ struct instance {
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
+	bool stopped;       /* by instance_stop() */
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
 	unsigned long long channel_inode, log_inode;
 };
@@ -95,6 +96,11 @@ bool instance_retract(struct instance *instance, Upgraded__Wire__AppMessage__Bod
 
 /** instance_kill() - SIGKILL or gentler; nothing where it has ended. */
 void instance_kill(struct instance *instance, int signal);
+
+/** instance_stop() - Nothing of the process runs from here on, until instance_go_on(). For one that stands still and said that it
+ * may be stopped. */
+void instance_stop(struct instance *instance);
+void instance_go_on(struct instance *instance);
 
 /** instance_is_alive() - Runs, as far as we have heard. NULL is allowed. */
 bool instance_is_alive(const struct instance *instance);
@@ -144,6 +150,7 @@ struct instance_prepare {
 	uint64_t generation;
 	uint64_t begun_us; /* QuiesceTimeout= counts from here */
 	uint64_t settles_us; /* past this the process goes on by itself */
+	bool other_readers; /* do not look for threads that take from descriptors that move */
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
 };
 

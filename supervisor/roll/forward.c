@@ -2,6 +2,7 @@
 /* The actions from the start of a roll to the end of its bake, and of calling it off. */
 #include "supervisor/roll/private.h"
 
+#include "supervisor/machine/procfs.h"
 #include "supervisor/process/schema_path.h"
 
 #include <errno.h>
@@ -29,6 +30,22 @@ int roll_compatible(const struct roll *roll, struct why *why)
 	return schema_path_check_all(&old, &new, why);
 }
 
+/* Which says so may be the file that old was started with, or the one that somebody changed since then so that it can be rolled. */
+static bool allows_other_readers(const struct roll *roll)
+{
+	return roll->unit->other_readers || (roll->unit_before && roll->unit_before->other_readers);
+}
+
+int roll_others_read(const struct roll *roll, struct why *why)
+{
+	if (allows_other_readers(roll) || !procfs_maps(roll->old->pid, "anon_inode:[io_uring]"))
+		return 0;
+	return why_set(why, -EBUSY,
+		       "version %s (pid %d) uses io_uring: requests that are under way would go on taking from its connections "
+		       "beside version %s; where on_prepare() cancels them all, say OtherReaders=allow",
+		       roll->record.from, roll->old->pid, roll->record.to);
+}
+
 /* ---- prepare ---- */
 
 static void send_prepare(struct roll *roll)
@@ -38,6 +55,7 @@ static void send_prepare(struct roll *roll)
 		.generation = roll->word->word.generation,
 		.begun_us = roll->record.prepared_us,
 		.settles_us = roll->record.settles_us,
+		.other_readers = allows_other_readers(roll),
 		.reader = roll->new->hello->hello,
 	};
 	struct fd_ref *fds[] = { roll->word->fd, roll->state_out };

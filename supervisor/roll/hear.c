@@ -180,10 +180,13 @@ static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resum
 	roll_happen(roll, ROLL_EV_RESUMED);
 }
 
-static void hear_parked(struct roll *roll)
+static void hear_parked(struct roll *roll, const Upgraded__Wire__Parked *parked)
 {
 	if (!belongs(roll, roll->old, ROLL_EV_PARKED))
 		return;
+	/* Threads that the library does not know run until here. On the way back it is about to be told to go on. */
+	if (parked->still && roll->record.state == ROLL_PARK)
+		instance_stop(roll->old);
 	if (roll->record.old == OLD_STANDS)
 		roll->record.old = OLD_PARKED;
 	roll_happen(roll, ROLL_EV_PARKED);
@@ -212,7 +215,7 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 		hear_saved(roll, message->saved);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PARKED:
-		hear_parked(roll);
+		hear_parked(roll, message->parked);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
 		hear_resumed(roll, message->resumed);
@@ -245,10 +248,21 @@ static void on_old_garbage(struct instance *old, const char *reason)
 	log_warning("%s[%s %d]: %s; ignored", old->service, old->version, old->pid, reason);
 }
 
+/* Nobody wanted it to end: we wait for the end of old's use, and not for CRIU, which ends it when it was imaged. */
+static bool is_unexpected(const struct roll *roll)
+{
+	enum roll_state state = roll->record.state;
+	bool waits = state == ROLL_PARK || state == ROLL_BAKE || state == ROLL_BACKWARD ||
+		     (state == ROLL_IMAGE && roll->options.rollback == ROLLBACK_AUTO);
+
+	return waits && (roll->record.old == OLD_STANDS || roll->record.old == OLD_PARKED);
+}
+
 static void on_old_exit(struct instance *old)
 {
 	struct roll *roll = old->owner;
 	char how[64];
+	bool lost;
 
 	/* A cause, if anything comes of it. */
 	if (!roll->record.commit_us && roll_step(roll->record.state, ROLL_EV_OLD_GONE).action != ROLL_DO_NOTHING)
@@ -257,8 +271,12 @@ static void on_old_exit(struct instance *old)
 	if (roll->record.state == ROLL_RESUME)
 		roll_say(roll, "resume", old, "version %s (pid %d) does not come back: it %s", old->version, old->pid,
 			 instance_describe_end(old, how, sizeof(how)));
+	lost = is_unexpected(roll);
 	roll->record.old = OLD_SPENT;
 	roll_rungs_changed(roll);
+	if (lost)
+		roll_lost_rung(roll, old, "the parked process of version %s %s", old->version,
+			       instance_describe_end(old, how, sizeof(how)));
 	roll_happen(roll, ROLL_EV_OLD_GONE);
 }
 
@@ -294,7 +312,7 @@ static void hear_standby(struct roll *roll)
 	/* In DISMISS it comes too late, and nobody is to hear that this version is ready. */
 	if (!belongs(roll, roll->new, ROLL_EV_STANDBY) || roll->record.state != ROLL_STANDBY)
 		return;
-	if (roll_compatible(roll, &why) < 0) {
+	if (roll_compatible(roll, &why) < 0 || roll_others_read(roll, &why) < 0) {
 		roll_blame(roll, "%s", why.text);
 		roll_happen(roll, ROLL_EV_INCOMPATIBLE);
 		return;

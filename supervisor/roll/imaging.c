@@ -89,6 +89,9 @@ static void on_imaged(struct image_job *job, int rc, const struct why *why)
 {
 	struct roll *roll = job->owner;
 
+	/* CRIU lets go on what it found running. */
+	if (job->target == CRIU_TARGET_RUNNING && roll->old->stopped && instance_is_alive(roll->old))
+		instance_stop(roll->old);
 	/* CRIU has ended it, or something else has. */
 	if (job->target != CRIU_TARGET_RUNNING || !instance_is_alive(roll->old))
 		roll->record.old = OLD_SPENT;
@@ -184,17 +187,32 @@ void roll_do_pack(struct roll *roll)
 	roll_happen(roll, ROLL_EV_IMAGED);
 }
 
-static void on_look_at_memory(struct timer *timer)
+/* Somebody may remove it by hand, or the disk may go. Better said now than when it is needed. */
+static void look_at_image(struct roll *roll)
 {
-	struct roll *roll = container_of(timer, struct roll, memory);
+	if (roll->record.image != IMAGE_THERE || roll->site->imaging->is_there(roll->image))
+		return;
+	roll->record.image = IMAGE_SPENT;
+	roll_rungs_changed(roll);
+	roll_lost_rung(roll, NULL, "the image %s is not there any more", roll->image->path);
+	roll->image = image_free(roll->image);
+}
+
+static bool watches_memory(const struct roll *roll)
+{
+	bool wanted = roll->unit->memory_low_bytes || roll->unit->memory_pressure_percent;
+
+	return wanted && !roll->memory_told && (record_rungs(&roll->record) & ROLL_RUNG_PARKED);
+}
+
+static void look_at_memory(struct roll *roll)
+{
 	struct pressure_limits limits = { .available_bytes = roll->unit->memory_low_bytes,
 					  .stalled_percent = roll->unit->memory_pressure_percent };
 	struct why why = { 0 }, obstacle = { 0 };
 
-	if (!pressure_is_high(&limits, &why)) {
-		timer_arm(roll->site->loop, &roll->memory, clock_now_us() + LOOK_AT_MEMORY_US, on_look_at_memory);
+	if (!pressure_is_high(&limits, &why))
 		return;
-	}
 	/* Once: what cannot be imaged now will not be in a second either. */
 	roll->memory_told = true;
 	roll_say(roll, "image", roll->old, "memory is short: %s", why.text);
@@ -202,10 +220,19 @@ static void on_look_at_memory(struct timer *timer)
 		roll_say(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, obstacle.text);
 }
 
+static void on_look(struct timer *timer)
+{
+	struct roll *roll = container_of(timer, struct roll, memory);
+
+	/* First, as what follows may change the state. */
+	timer_arm(roll->site->loop, timer, clock_now_us() + LOOK_AT_MEMORY_US, on_look);
+	look_at_image(roll);
+	if (watches_memory(roll))
+		look_at_memory(roll);
+}
+
 void roll_watch_memory(struct roll *roll)
 {
-	bool wanted = roll->unit->memory_low_bytes || roll->unit->memory_pressure_percent;
-
-	if (wanted && !roll->memory_told && (record_rungs(&roll->record) & ROLL_RUNG_PARKED))
-		timer_arm(roll->site->loop, &roll->memory, clock_now_us(), on_look_at_memory);
+	if (watches_memory(roll) || roll->record.image == IMAGE_THERE)
+		timer_arm(roll->site->loop, &roll->memory, clock_now_us(), on_look);
 }

@@ -73,6 +73,8 @@ void roll_end_custody(struct roll *roll);
 /** roll_say() - Tell the log and the owner. @about: whose pid goes along; NULL: nobody's. */
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/** roll_lost_rung() - A way back is gone, as @fmt says, and nobody wanted that: tell it at once, with what is left. */
+void roll_lost_rung(struct roll *roll, const struct instance *about, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_blame_old() - Record how old was lost before the commit, besides the cause that was recorded before. Once. */
@@ -117,6 +119,8 @@ void roll_do_cold_start(struct roll *roll);
 /* forward.c */
 /** roll_compatible() - Is there a way for every type of old's records? Return: 0; -errno with the type. */
 int roll_compatible(const struct roll *roll, struct why *why);
+/** roll_others_read() - Does old hold what would go on reading when new serves? Return: 0: no, or it is allowed; -EBUSY. */
+int roll_others_read(const struct roll *roll, struct why *why);
 void roll_watch_health(struct roll *roll);
 
 /* imaging.c */

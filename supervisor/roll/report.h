@@ -20,6 +20,7 @@ struct roll_report {
 	struct why cause;
 	struct why image_missed; /* why there is none, although one was required */
 	struct why journal_note; /* why no journal is kept although it was asked for, or why it ended */
+	struct why way_note;     /* why a way back was lost that was there */
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
 };

@@ -85,6 +85,7 @@ void roll_do_resume(struct roll *roll)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
 	struct fd_ref *journal = roll_journal_resume(roll);
 
+	instance_go_on(roll->old);
 	resume.journal = journal != NULL;
 	if (!resume.journal)
 		resume_without_journal(roll);

@@ -18,6 +18,20 @@ void roll_say(struct roll *roll, const char *phase, const struct instance *about
 	roll->events->on_progress(roll, phase, about ? about->pid : 0, text);
 }
 
+void roll_lost_rung(struct roll *roll, const struct instance *about, const char *fmt, ...)
+{
+	struct why *note = &roll->report.way_note;
+	unsigned left = record_rungs(&roll->record);
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(note->text, sizeof(note->text), fmt, args);
+	va_end(args);
+	roll_say(roll, "bake", about, "a way back is lost: %s; what is left: %s", note->text,
+		 left ? rungs_text(left) : "an undo while the new version lives, or a cold start");
+	log_warning("%s: a way back is lost: %s", roll->unit->name, note->text);
+}
+
 void roll_blame(struct roll *roll, const char *fmt, ...)
 {
 	struct why *cause = &roll->report.cause;

@@ -175,6 +175,17 @@ static int set_bounding(struct unit *unit, const struct key *key, const char *va
 	return set_capabilities(unit, key, value);
 }
 
+static int set_other_readers(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "refuse", "allow", NULL };
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->other_readers = i == 1;
+	return i < 0 ? i : 0;
+}
+
 static int set_verify(struct unit *unit, const struct key *key, const char *value)
 {
 	(void)key;
@@ -302,6 +313,7 @@ static const struct key keys[] = {
 	{ "ImagesMaxSize", "a size such as 20G; 0: no limit", set_size, AT(image_limits.max_size_bytes) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
+	{ "OtherReaders", "refuse or allow", set_other_readers, 0 },
 	{ "Journal", "yes or no", set_bool, AT(journal) },
 	{ "JournalSize", "a size from 64K, such as 256M", set_journal_size, AT(journal_bytes) },
 	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },

@@ -72,6 +72,7 @@ struct unit {
 	enum unit_restart restart;
 	bool require_image;     /* no roll that could not go back by an image */
 	bool journal;
+	bool other_readers;     /* whatever else takes from descriptors that move is the application's business */
 	uint64_t journal_bytes;
 	unsigned level;         /* enum upg_level as a number */
 	uint64_t state_record_max, state_types_max, state_max; /* caps on the state stream; 0: the library's default */
@@ -152,6 +153,6 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
  * unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows them.
- * */
+/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows
+ * them. */
 int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);

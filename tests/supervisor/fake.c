@@ -142,7 +142,9 @@ static void note_signal(struct instance *instance, int signal)
 {
 	struct fake *fake = fake_of(instance);
 
-	if (fake->signal != SIGKILL)
+	if (signal == SIGSTOP || signal == SIGCONT)
+		fake->stopped = signal == SIGSTOP;
+	else if (fake->signal != SIGKILL)
 		fake->signal = signal;
 	if (fake->on_heard)
 		fake->on_heard(fake, signal == SIGKILL ? "SIGKILL" : "a signal");

@@ -44,6 +44,7 @@ struct fake {
 	int stream;              /* its end of the pipe that the state goes through; -1: none came yet */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	int signal;              /* the strongest it was sent; 0: none */
+	bool stopped;            /* by SIGSTOP, and not by SIGCONT since */
 	/* To be set by the test. */
 	bool deaf;               /* it cannot be sent anything; nothing is noted */
 	bool reads_nothing;      /* a Prepare waits in its queue: it is noted all the same */
@@ -88,6 +89,7 @@ bool fake_commit(struct fake *fake);
 void fake_committed(struct fake *fake); /* only says so */
 void fake_committed_at(struct fake *fake, uint64_t at_us);
 void fake_parked(struct fake *fake);
+void fake_parked_still(struct fake *fake); /* ... and may be stopped */
 void fake_resumed(struct fake *fake);
 /** fake_resumed_with() - The same with what it says of a journal. */
 void fake_resumed_with(struct fake *fake, const Upgraded__Wire__Resumed *resumed);
@@ -137,6 +139,7 @@ void fake_origin_init(struct fake_origin *origin);
 
 /* One at a time: what imaging_fake was asked for, and what it is to answer. */
 struct fake_imaging {
+	bool removed;           /* to be set: image_is_there() says no */
 	struct image_job *job;  /* under way; NULL: none */
 	bool restores;          /* ... it is a restore */
 	bool hurried;

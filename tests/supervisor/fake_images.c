@@ -89,6 +89,12 @@ static bool reap_children(const struct image *image)
 	return true;
 }
 
+static bool is_there(const struct image *image)
+{
+	(void)image;
+	return !fake_imaging.removed;
+}
+
 const struct imaging imaging_fake = {
 	.find_obstacles = find_obstacles,
 	.pins_take = no_pins,
@@ -97,6 +103,7 @@ const struct imaging imaging_fake = {
 	.restore_start = restore_start,
 	.check_beside = check_beside,
 	.reap_children = reap_children,
+	.is_there = is_there,
 };
 
 void fake_imaging_reset(void)

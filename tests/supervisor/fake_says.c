@@ -75,6 +75,14 @@ SAYS(not_yet, NOT_YET, not_yet, NotYet, UPGRADED__WIRE__NOT_YET__INIT)
 SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
 SAYS(pong, PONG, pong, Pong, UPGRADED__WIRE__PONG__INIT)
 
+void fake_parked_still(struct fake *fake)
+{
+	Upgraded__Wire__Parked parked = UPGRADED__WIRE__PARKED__INIT;
+
+	parked.still = true;
+	SAY(fake, PARKED, parked, parked);
+}
+
 void fake_quiesced(struct fake *fake)
 {
 	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;

@@ -107,23 +107,26 @@ static uint16_t be_the_other_process(void)
 
 /* ---- the menagerie as the service ---- */
 
+static void write_file(const char *kinds, uint16_t tcp, const char *more)
+{
+	char *text = NULL;
+
+	cr_assert_gt(asprintf(&text,
+			      "[Service]\nExec=%s/menagerie-%%v %u %s %s\nBake=1min\nRollback=image\nVersion=v1\n"
+			      "Environment=MENAGERIE_TCP=%u\n%s",
+			      rig_folder(stage.rig), stage.port, stage_path("zoo"), kinds, tcp, more), 0);
+	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
+	free(text);
+}
+
 /* Each version is a file of its own, as CRIU wants it. */
 static void keep(const char *kinds)
 {
-	char *text = NULL;
-	uint16_t tcp;
-
 	stage_copy("menagerie-v1", "upg-menagerie");
 	stage_copy("menagerie-v2", "upg-menagerie");
 	stage_copy("menagerie-bare", "upg-menagerie");
 	cr_assert_eq(mkdir(stage_path("zoo"), 0700), 0);
-	tcp = be_the_other_process();
-	cr_assert_gt(asprintf(&text,
-			      "[Service]\nExec=%s/menagerie-%%v %u %s %s\nBake=1min\nRollback=image\nVersion=v1\n"
-			      "Environment=MENAGERIE_TCP=%u\n",
-			      rig_folder(stage.rig), stage.port, stage_path("zoo"), kinds, tcp), 0);
-	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
-	free(text);
+	write_file(kinds, be_the_other_process(), "");
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	ctl(0, "start", "cached");
 }
@@ -370,6 +373,38 @@ SCENE(processes, with_io_uring_have_no_image)
 		cr_skip_test("this kernel gives no io_uring");
 	close(fd);
 	refused("io_uring", "io_uring", "nothing that CRIU can image");
+}
+
+/* ---- what would go on taking from connections beside the next version ---- */
+
+static void is_rolled_only_if_allowed(const char *kind, int status, const char *cause)
+{
+	const json_t *answer;
+
+	keep(kind);
+	answer = ctl(status, "roll", "cached", "bare", "--rollback=parked");
+	must_say(answer, cause);
+	must_say(answer, "OtherReaders=allow");
+	cr_assert_str_eq(rig_text(ctl(0, "status", "cached"), "services.0.version"), "v1");
+	write_file(kind, 0, "OtherReaders=allow\n");
+	ctl(0, "roll", "cached", "bare", "--rollback=parked", "--wait=commit");
+	stage_wait_bake("bare");
+}
+
+SCENE(processes, with_io_uring_are_rolled_only_if_that_is_allowed)
+{
+	struct io_uring_params params = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 4, &params);
+
+	if (fd < 0)
+		cr_skip_test("this kernel gives no io_uring");
+	close(fd);
+	is_rolled_only_if_allowed("ring", 5, "uses io_uring");
+}
+
+SCENE(processes, with_an_unknown_thread_on_a_registered_socket_are_rolled_only_if_that_is_allowed)
+{
+	is_rolled_only_if_allowed("taker", 6, "waits in recv() of the registered descriptor");
 }
 
 /* ---- the examples, as large as they are in earnest ---- */

@@ -14,6 +14,7 @@
 #include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -316,6 +317,41 @@ static int make_io_uring(struct kept *kept)
 	return kept->fd = or_errno((int)syscall(SYS_io_uring_setup, 4, &params));
 }
 
+/* One that could be used: it is mapped. */
+static int make_ring(struct kept *kept)
+{
+	struct io_uring_params params = { 0 };
+	int fd = or_errno((int)syscall(SYS_io_uring_setup, 4, &params));
+
+	if (fd < 0)
+		return fd;
+	kept->map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)IORING_OFF_SQ_RING);
+	return kept->map == MAP_FAILED ? -errno : (kept->fd = fd);
+}
+
+static void *take_from(void *arg)
+{
+	const struct kept *of = arg;
+	char byte;
+
+	while (recv(of->fd, &byte, 1, 0) != 0)
+		;
+	return NULL;
+}
+
+/* A thread that the library does not know waits on a socket that is registered. */
+static int make_taker(struct kept *kept)
+{
+	pthread_t thread;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 || upg_fd_register(upg, pair[0], "taken", 0) < 0)
+		return -errno;
+	kept->fd = pair[0];
+	kept->other = pair[1];
+	return pthread_create(&thread, NULL, take_from, kept) == 0 ? 0 : -EAGAIN;
+}
+
 static bool prove_nothing(struct kept *kept)
 {
 	return fcntl(kept->fd, F_GETFD) >= 0 || broken("closed");
@@ -534,6 +570,8 @@ static const struct kind kinds[] = {
 	{ "signalfd", make_signal, prove_signal },
 	{ "inotify", make_inotify, prove_inotify },
 	{ "io_uring", make_io_uring, prove_nothing },
+	{ "ring", make_ring, prove_nothing },
+	{ "taker", make_taker, prove_nothing },
 	{ "null", make_null, prove_null },
 	{ "pty", make_pty, prove_pty },
 	{ "terminal", make_terminal, prove_nothing },
@@ -673,6 +711,8 @@ int main(int argc, char **argv)
 	listener = fresh ? open_listener((uint16_t)atoi(argv[1])) : upg_fd_claim(upg, "listener", 0);
 	if (listener < 0)
 		return 1;
+	if (!fresh)
+		(void)upg_fd_claim(upg, "taken", 0);
 	/* A version of that name takes over what is registered, and keeps nothing else. */
 	for (int i = 3; i < argc && !strstr(argv[0], "-bare"); i++)
 		if (keep(argv[i]) < 0)
