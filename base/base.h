@@ -4,6 +4,7 @@
 
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/door.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"

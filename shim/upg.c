@@ -7,6 +7,7 @@
 #include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
 #include "shim/fds/shed.h"
+#include "shim/fds/traffic.h"
 #include "shim/journal/memory.h"
 #include "shim/roll.h"
 #include "shim/state/application.h"
@@ -66,6 +67,7 @@ static int send_hello(struct upg *upg)
 	hello.service = (char *)(uintptr_t)(config->service ? config->service : "");
 	hello.version = (char *)(uintptr_t)(config->version ? config->version : "");
 	hello.pid = getpid();
+	hello.leaves = true;
 	hello.n_schemas = n_types;
 	hello.schemas = schema_list;
 	hello.n_migrations = n_edges;
@@ -88,7 +90,7 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
-	fds_tell_inventory(upg->fds);
+	fds_tell_inventory(upg->fds, message->ask_inventory->question);
 	return true;
 }
 
@@ -179,6 +181,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE:
 		return roll_leave(upg, message->prepare);
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
+		fd_traffic_tell(upg->fds);
 		threads_beat(upg->threads, message->ping->nonce);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:

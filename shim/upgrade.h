@@ -174,8 +174,18 @@ UPG_API void upg_point(struct upg_thread *thread);
  */
 UPG_API int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag);
 
+/**
+ * upg_fd_register_own() - The same for what another version can do without, such as the listener of a feature that is new in this
+ * one. A version that takes over may claim it; if it does not, it is closed when that version serves, and the roll is not refused.
+ *
+ * Without this mark, the same holds on the way back to a version that served before and never had (@name, @tag): the
+ * supervisor knows what that version handed over.
+ */
+UPG_API int upg_fd_register_own(struct upg *upg, int fd, const char *name, uint64_t tag);
+
 /** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag.
- * Return: the fd, owned by the caller; -ENOENT if none such came. Every descriptor must be claimed before upg_ready(). */
+ * Return: the fd, owned by the caller; -ENOENT if none such came. Every descriptor must be claimed before upg_ready(), except for
+ * those of another version's own. */
 UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
 
 /** upg_close() - Unregister and close, so that the peer notices although the supervisor may hold a duplicate: removes it from

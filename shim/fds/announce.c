@@ -9,7 +9,7 @@
 #include "base/fd.h"
 #include "shim/core/channel.h"
 #include "shim/core/upg.h"
-#include "shim/fds/handover.h"
+#include "shim/fds/traffic.h"
 
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -194,20 +194,18 @@ void fd_table_end_custody(struct fd_table *table)
 	pthread_mutex_unlock(&table->lock);
 }
 
-/* Shut @fd down, so that the peer notices although others hold duplicates. A listener stays: an earlier version may need it
- * again. */
+/* Shut @fd down, so that the peer notices although others hold duplicates. A door stays as it is: an earlier version may need it
+ * again, and what was shut down is shut for everybody. */
 static void shut_down(int fd)
 {
-	int listening = 0;
-	socklen_t size = sizeof(listening);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening)
+	if (door_kind(fd) == DOOR_NONE)
 		shutdown(fd, SHUT_RDWR);
 }
 
 /* Lock held. The table forgets it; its descriptor is still open. */
 static void forget(struct fd_table *table, struct fd_entry *entry)
 {
+	fd_traffic_note(table, entry);
 	fd_table_take_out(table, entry);
 	if (entry->fresh)
 		forget_fresh(table, entry->fd);
@@ -237,6 +235,38 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 	if (!lost || !fd_table_spend(table, fd))
 		fd_close(fd);
 	pthread_mutex_unlock(&table->lock);
+}
+
+/* One of those that nobody claimed. */
+static int find_left(struct fd_table *table, size_t from)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = from; i < table->n_by_fd && fd < 0; i++)
+		if (table->by_fd[i] && !table->by_fd[i]->claimed)
+			fd = (int)i;
+	pthread_mutex_unlock(&table->lock);
+	return fd;
+}
+
+void fd_table_close_left(struct fd_table *table)
+{
+	for (int fd = find_left(table, 0); fd >= 0; fd = find_left(table, (size_t)fd))
+		fd_table_close(table, fd, -1);
+}
+
+size_t fd_table_list_left(struct fd_table *table, struct fd_batch *batch)
+{
+	size_t n = 0;
+
+	batch->n = 0;
+	for (int fd = find_left(table, 0); fd >= 0; fd = find_left(table, (size_t)fd + 1)) {
+		n++;
+		if (batch->n < WIRE_FDS_MAX)
+			fd_batch_add(batch, table->by_fd[fd]);
+	}
+	return n;
 }
 
 void upg_close(struct upg *upg, int fd, int epoll_fd)

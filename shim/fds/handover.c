@@ -25,7 +25,7 @@ static bool list_numbers(struct fd_table *table, size_t *at, uint32_t *numbers, 
 	return last;
 }
 
-int fds_tell_inventory(struct fd_table *table)
+int fds_tell_inventory(struct fd_table *table, uint64_t question)
 {
 	Upgraded__Wire__Inventory inventory = UPGRADED__WIRE__INVENTORY__INIT;
 	Upgraded__Wire__AppMessage message =
@@ -35,6 +35,7 @@ int fds_tell_inventory(struct fd_table *table)
 	int r;
 
 	inventory.fds = numbers;
+	inventory.question = question;
 	do {
 		inventory.last = list_numbers(table, &at, numbers, &inventory.n_fds);
 		r = channel_say(table->channel, &message, NULL);
@@ -51,6 +52,7 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
 	upgraded__wire__fd_info__init(info);
 	info->name = entry->name;
 	info->tag = entry->tag;
+	info->optional = entry->optional;
 	batch->pointers[batch->n] = info;
 	batch->numbers[batch->n++] = entry->fd;
 }

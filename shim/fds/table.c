@@ -142,6 +142,7 @@ static int put_locked(struct fd_table *table, int fd, const char *name, uint64_t
 	entry->fd = fd;
 	entry->claimed = claimed;
 	entry->custody = custody;
+	entry->own_make = claimed;
 	link = find_link(table, name, tag);
 	entry->next = *link;
 	*link = entry;
@@ -198,6 +199,7 @@ int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag)
 	entry = *find_link(table, name, tag);
 	if (entry && !entry->claimed) {
 		entry->claimed = true;
+		entry->optional = false; /* it is this version's from here on, and the next one has to claim it */
 		fd = entry->fd;
 	}
 	pthread_mutex_unlock(&table->lock);
@@ -211,13 +213,24 @@ size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_ex
 	*ret_example = NULL;
 	pthread_mutex_lock(&table->lock);
 	for (size_t i = 0; i < table->n_by_fd; i++) {
-		if (table->by_fd[i] && !table->by_fd[i]->claimed) {
+		if (table->by_fd[i] && !table->by_fd[i]->claimed && !table->by_fd[i]->optional) {
 			*ret_example = table->by_fd[i];
 			n++;
 		}
 	}
 	pthread_mutex_unlock(&table->lock);
 	return n;
+}
+
+void fd_table_mark_optional(struct fd_table *table, int fd)
+{
+	struct fd_entry *entry;
+
+	pthread_mutex_lock(&table->lock);
+	entry = fd_table_at(table, fd);
+	if (entry)
+		entry->optional = true;
+	pthread_mutex_unlock(&table->lock);
 }
 
 void fd_table_take_out(struct fd_table *table, struct fd_entry *entry)
@@ -276,6 +289,15 @@ void fd_table_close_spent(struct fd_table *table)
 int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag)
 {
 	return fd_table_put(upg->fds, fd, name, tag, true, false);
+}
+
+int upg_fd_register_own(struct upg *upg, int fd, const char *name, uint64_t tag)
+{
+	int r = upg_fd_register(upg, fd, name, tag);
+
+	if (r == 0)
+		fd_table_mark_optional(upg->fds, fd);
+	return r;
 }
 
 int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag)

@@ -2,6 +2,7 @@
 /* The table of the descriptors that move, by (name, tag) and by number. */
 #pragma once
 
+#include "base/door.h"
 #include "wire/wire.h"
 
 #include <pthread.h>
@@ -17,11 +18,14 @@ struct fd_entry {
 	char *name;
 	uint64_t tag;
 	int fd;
+	bool own_make; /* made here, and not handed to us */
+	bool optional; /* nobody here need claim it; or, of our own make: no other version need */
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
 	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
 	bool shed;    /* parked: /dev/null stands at its number */
 	bool lost;    /* /dev/null still stands there after a resume: it is in no epoll set */
+	enum door door; /* of what was shed */
 	int cloexec;  /* of what was shed: O_CLOEXEC or 0 */
 	struct upg_conn *conn; /* what buffers it, or NULL */
 	struct fd_entry *next; /* in its hash bucket */
@@ -45,6 +49,9 @@ struct fd_table {
 	int *fresh;
 	size_t cap_fresh;
 	atomic_size_t n_fresh;
+	/* traffic.c: connections that were closed, and what was told of them and of those that are open. */
+	uint64_t unanswered, told_unanswered;
+	uint64_t answered, told_answered; /* 0 or 1 */
 	/* Numbers of lost sockets that the application closed while its threads stood. */
 	int *spent;
 	size_t n_spent, cap_spent;
@@ -65,8 +72,11 @@ int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t
 /** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
 struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
-/** fd_table_unclaimed() - Count what was handed to us and not claimed. *@ret_example is one of these (NULL if none). */
+/** fd_table_unclaimed() - Count what was handed to us and not claimed, although it has to be. *@ret_example is one of these (NULL
+ * if none). */
 size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
+/** fd_table_mark_optional() - What is registered by this number need not be claimed by another version. */
+void fd_table_mark_optional(struct fd_table *table, int fd);
 
 /** fd_table_keep_spent() - From now on the close of a lost socket waits for fd_table_close_spent(), for up to @n of them.
  * Return: 0 or -ENOMEM. */
