@@ -32,6 +32,18 @@ static int custody_reserve(struct custody *custody, size_t more)
 	return 0;
 }
 
+static void note_door(struct custody_entry *entry)
+{
+	struct door_place place;
+
+	if (!door_note(entry->fd, &place))
+		return;
+	entry->door = place.kind;
+	entry->place = malloc(sizeof(place));
+	if (entry->place)
+		*entry->place = place;
+}
+
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
 {
 	if (message->n_fds != fds->n)
@@ -46,6 +58,8 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 			return why_errno(why, -ENOMEM, "descriptors");
 		entry->fd = wire_fds_claim(fds, i);
 		entry->is_tcp = conn_identify(entry->fd, &entry->id) == 0;
+		entry->optional = message->fds[i]->optional;
+		note_door(entry);
 		custody->n++;
 	}
 	return 0;
@@ -62,17 +76,29 @@ void custody_drop_at(struct custody *custody, size_t i, bool reset)
 	}
 	fd_close(entry->fd);
 	free(entry->name);
+	free(entry->place);
 	*entry = custody->entries[--custody->n];
 }
 
-void custody_drop(struct custody *custody, const char *name, uint64_t tag)
+void custody_closed(struct custody *custody, const char *name, uint64_t tag)
 {
 	for (size_t i = 0; i < custody->n; i++) {
-		if (custody->entries[i].tag == tag && strcmp(custody->entries[i].name, name) == 0) {
-			custody_drop_at(custody, i, false);
-			return;
-		}
+		const struct custody_entry *entry = &custody->entries[i];
+
+		if (entry->tag != tag || strcmp(entry->name, name) != 0)
+			continue;
+		if (entry->door != DOOR_NONE && !entry->since_commit)
+			continue; /* another one of its own may have taken this name since */
+		custody_drop_at(custody, i, false);
+		return;
 	}
+}
+
+bool custody_reopen(const struct custody_entry *entry)
+{
+	if (entry->door == DOOR_NONE)
+		return true;
+	return entry->place ? door_reopen(entry->fd, entry->place) == 0 : door_is_open(entry->fd, entry->door);
 }
 
 void custody_reset_given_up(struct custody *custody)
@@ -91,13 +117,13 @@ void custody_clear(struct custody *custody)
 	*custody = (struct custody){ .entries = NULL };
 }
 
-static struct conn_id *ids_of(const struct custody *custody, size_t *ret_n)
+static struct conn_id *ids_of(const struct custody *custody, bool moved_too, size_t *ret_n)
 {
 	struct conn_id *ids = calloc(custody->n + 1, sizeof(*ids));
 
 	*ret_n = 0;
 	for (size_t i = 0; ids && i < custody->n; i++)
-		if (custody->entries[i].is_tcp && !custody->entries[i].known_moved)
+		if (custody->entries[i].is_tcp && (moved_too || !custody->entries[i].known_moved))
 			ids[(*ret_n)++] = custody->entries[i].id;
 	return ids;
 }
@@ -133,7 +159,7 @@ void custody_sample(struct custody *custody, struct conntable *table, struct con
 
 		again = false;
 		conn_sample_done(ret_sample);
-		ids = ids_of(custody, &n);
+		ids = ids_of(custody, false, &n);
 		if (n && table && conntable_sample(table, ids, n, deadline_us, ret_sample, &why) < 0)
 			log_warning("connection table: %s", why.text);
 		else
@@ -179,4 +205,23 @@ bool custody_note_moved(struct custody *custody, struct conntable *table, const 
 	}
 	conn_sample_done(&now);
 	return true;
+}
+
+bool custody_was_written(const struct custody *custody, struct conntable *table, const struct conn_sample *before)
+{
+	struct conn_sample now = { .conn = NULL };
+	bool written = false;
+	size_t n;
+	struct conn_id *ids = ids_of(custody, true, &n);
+
+	if (ids && n && table && conntable_sample(table, ids, n, clock_now_us() + SAMPLE_US, &now, NULL) < 0)
+		now.n = 0;
+	for (size_t i = 0; i < now.n && !written; i++) {
+		const struct conn *was = conn_sample_find(before, now.conn[i].inode);
+
+		written = was && was->present && now.conn[i].present && was->written != now.conn[i].written;
+	}
+	conn_sample_done(&now);
+	free(ids);
+	return written;
 }

@@ -46,13 +46,9 @@ static void on_inventory_due(struct timer *timer)
 
 static void ask_inventory(struct plan *plan)
 {
-	Upgraded__Wire__AskInventory ask = UPGRADED__WIRE__ASK_INVENTORY__INIT;
-	Upgraded__Wire__AppMessage message =
-		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY, .ask_inventory = &ask);
-
 	plan->inventory_waits = true;
 	timer_arm(plan->site->loop, &plan->inventory_due, clock_now_us() + INVENTORY_US, on_inventory_due);
-	instance_send(plan->running, &message, NULL, 0);
+	instance_ask_inventory(plan->running);
 }
 
 static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
@@ -135,7 +131,7 @@ static void on_trial_due(struct timer *timer)
 {
 	struct plan *plan = container_of(timer, struct plan, trial_due);
 
-	instance_describe_slow_start(plan->trial, plan->unit->start_timeout_us, false, &plan->trial_cause);
+	instance_describe_slow_start(plan->trial, plan->unit, false, &plan->trial_cause);
 	end_trial(plan);
 }
 

@@ -107,6 +107,40 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 	return 0;
 }
 
+/* An answer that says to which question: which. 0: an older library, or no answer. */
+static uint64_t answers(const Upgraded__Wire__AppMessage *message)
+{
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED:
+		return message->quiesced->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
+		return message->not_yet->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
+		return message->refused->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED:
+		return message->saved->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
+		return message->resumed->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY:
+		return message->inventory->question;
+	default:
+		return 0;
+	}
+}
+
+/* Is it the answer to something that was given up meanwhile? Then what was asked since must not take it for its own. */
+static bool is_late(const struct instance *instance, const Upgraded__Wire__AppMessage *message)
+{
+	uint64_t of = answers(message);
+	bool inventory = message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY;
+
+	if (!of || of == (inventory ? instance->inventory_question : instance->question))
+		return false;
+	log_info("%s[%s %d]: a late answer (%s), to what is not asked any more; ignored", instance->service, instance->version,
+		 instance->pid, wire_app_name(message));
+	return true;
+}
+
 void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
@@ -116,7 +150,9 @@ void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *messag
 		tame_text(message->refused->reason);
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS)
 		tame_text(message->start_progress->text);
-	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
+	if (is_late(instance, message)) {
+		/* nobody waits for it */
+	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (check_hello(instance, message->hello, &why) == 0) {
 		instance->hello = message;
@@ -161,9 +197,16 @@ const char *instance_describe_end(const struct instance *instance, char *buf, si
 	return buf;
 }
 
-void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why)
+void instance_describe_slow_start(const struct instance *instance, const struct unit *unit, bool progressed, struct why *ret_why)
 {
-	if (instance->hello)
+	uint64_t timeout_us = unit->start_timeout_us;
+
+	if (progressed && clock_now_us() - instance->since_us >= unit_start_limit(unit))
+		why_set(ret_why, 0,
+			"version %s (pid %d) was not ready after %" PRIu64
+			" ms (StartTimeoutMax=), although it said that it gets on",
+			instance->version, instance->pid, unit_start_limit(unit) / 1000);
+	else if (instance->hello)
 		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
 			instance->version, instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "");
 	else
@@ -194,12 +237,23 @@ void instance_welcome(struct instance *instance)
 	instance_send(instance, &message, NULL, 0);
 }
 
+void instance_ask_inventory(struct instance *instance)
+{
+	Upgraded__Wire__AskInventory ask = UPGRADED__WIRE__ASK_INVENTORY__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY, .ask_inventory = &ask);
+
+	ask.question = ++instance->inventory_question;
+	instance_send(instance, &message, NULL, 0);
+}
+
 void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, const int *fds, size_t n)
 {
 	Upgraded__Wire__Prepare body = UPGRADED__WIRE__PREPARE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &body);
 	Upgraded__Wire__Limits limits = instance_limits(prepare->unit);
 
+	body.question = ++instance->question;
 	body.limits = &limits;
 	body.generation = prepare->generation;
 	body.level = prepare->unit->level;

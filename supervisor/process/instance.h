@@ -72,6 +72,8 @@ struct instance {
 	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
 	struct lines lines; /* its last */
+	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */
+	uint64_t question, inventory_question;
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
 	unsigned long long channel_inode, log_inode;
 };
@@ -104,9 +106,9 @@ bool instance_can(const struct instance *instance, enum instance_power power);
 /** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size);
 
-/** instance_describe_slow_start() - It was not ready within StartTimeout=: what was missing. @progressed: the time began anew with
- * a word of progress. */
-void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why);
+/** instance_describe_slow_start() - It was not ready within StartTimeout= of @unit: what was missing. @progressed: the time began
+ * anew with a word of progress, within StartTimeoutMax=. */
+void instance_describe_slow_start(const struct instance *instance, const struct unit *unit, bool progressed, struct why *ret_why);
 
 /**
  * instance_reconnect() - New ends for a process that comes back from its image.
@@ -130,6 +132,9 @@ Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);
+
+/** instance_ask_inventory() - Ask for the numbers of all its registered descriptors. */
+void instance_ask_inventory(struct instance *instance);
 
 /* What a Prepare says; deadlines are monotonic. */
 struct instance_prepare {

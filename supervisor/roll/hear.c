@@ -71,8 +71,7 @@ static void compare_totals(struct roll *roll)
 /* Into custody, and on to new. Messages that wait to be sent refer to what lies in custody. */
 static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
-	int numbers[WIRE_FDS_MAX];
-	size_t first = roll->custody.n, n = message->fds->n_fds;
+	size_t first = roll->custody.n;
 	struct why why = { 0 };
 
 	if (roll->record.state != ROLL_TRANSFER)
@@ -82,13 +81,13 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
-		numbers[i] = roll->custody.entries[first + i].fd;
-	instance_send(roll->new, message, numbers, n);
+	roll_hand_on(roll, first, message->fds->last);
 	roll->report.wire.fds = (uint32_t)roll->custody.n;
+	if (!message->fds->last)
+		return;
 	/* Old stands still and new has not served: what the connections have carried up to here is their state at the commit. */
-	if (message->fds->last)
-		custody_sample(&roll->custody, roll->site->conntable, &roll->before);
+	custody_sample(&roll->custody, roll->site->conntable, &roll->before);
+	fd_names_note(&roll->handed, &roll->custody);
 }
 
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
@@ -107,7 +106,8 @@ static void hear_saved(struct roll *roll, const Upgraded__Wire__Saved *saved)
 {
 	if (!saved->totals || roll->saved.told || !belongs(roll, roll->old, ROLL_EV_SAVED))
 		return;
-	note_totals(&roll->saved, saved->totals, saved->fds);
+	note_totals(&roll->saved, saved->totals, saved->fds - roll->n_withheld);
+	roll->answered_before = saved->traffic && saved->traffic->answered;
 	roll_say(roll, "transfer", roll->old, "version %s saved %" PRIu64 " records", roll->record.from, roll->saved.records);
 	roll_happen(roll, ROLL_EV_SAVED);
 	compare_totals(roll);
@@ -157,6 +157,8 @@ static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resum
 				   roll->old->pid);
 	}
 	roll->report.wire.resume_us = resumed->at_us;
+	for (size_t i = 0; i < resumed->n_missed && roll->record.state == ROLL_RESUME; i++)
+		roll_note_missed(roll, resumed->missed[i]->name, resumed->missed[i]->tag);
 	roll_journal_hear_resumed(roll, resumed);
 	/* Before anybody is told of it: who looks then finds no connection that is neither kept nor reset. */
 	custody_reset_given_up(&roll->custody);
@@ -268,6 +270,8 @@ static void hear_loaded(struct roll *roll, const Upgraded__Wire__Loaded *loaded)
 	if (!loaded->totals || roll->loaded.told)
 		return;
 	note_totals(&roll->loaded, loaded->totals, loaded->fds);
+	for (size_t i = 0; i < loaded->n_left; i++)
+		roll_note_left(roll, loaded->left[i]->name, loaded->left[i]->tag);
 	compare_totals(roll);
 }
 
@@ -295,7 +299,7 @@ static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 	if (!roll_is_committed(roll))
 		return;
 	for (size_t i = 0; i < closed->n_fds; i++)
-		custody_drop(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
+		custody_closed(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
 }
 
 static void hear_new_refused(struct roll *roll, const char *reason)
@@ -317,6 +321,10 @@ void roll_hear_serving(struct roll *roll, const Upgraded__Wire__AppMessage *mess
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL:
 		roll_journal_hear_full(roll, message->journal_full->bytes);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_TRAFFIC:
+		roll->traffic.unanswered = message->traffic->unanswered;
+		roll->traffic.answered = message->traffic->answered;
 		break;
 	default:
 		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),
@@ -353,7 +361,7 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		hear_committed(roll, message->committed->at_us);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PONG:
-		health_pong(&roll->health);
+		health_pong(&roll->health, message->pong->nonce);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
 		roll_start_progresses(roll, message->start_progress->text);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "supervisor/custody/custody.h"
+#include "supervisor/custody/names.h"
 #include "supervisor/roll/roll.h"
 
 /* What one side said of the state it saved or loaded. */
@@ -35,8 +36,14 @@ struct roll {
 	int lent_channel, lent_log;  /* to a restore under way; -1 */
 	int journal_fd;              /* -1: none */
 	struct custody custody;
+	struct fd_names handed;      /* by old */
+	uint32_t n_withheld;         /* of these, that new was not given */
+	bool answered_before;        /* old has answered clients */
 	struct conn_sample before;   /* of the connections at the commit */
 	struct roll_totals saved, loaded;
+	struct {
+		uint64_t unanswered, answered; /* connections */
+	} traffic;                   /* of new, as it tells it */
 	bool memory_told;            /* that it is short; once is enough */
 
 	struct image_job image_job;
@@ -68,6 +75,9 @@ void roll_end_custody(struct roll *roll);
 /** roll_say() - Tell the log and the owner. @about: whose pid goes along; NULL: nobody's. */
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/** roll_note_missed(), roll_note_left() - For the report, and told: see struct roll_report. */
+void roll_note_missed(struct roll *roll, const char *name, uint64_t tag);
+void roll_note_left(struct roll *roll, const char *name, uint64_t tag);
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_blame_delay() - The same for a state whose deadline has passed. */
@@ -92,12 +102,14 @@ void roll_do_check_aborted(struct roll *roll);
 void roll_do_park(struct roll *roll);
 void roll_do_drop_old(struct roll *roll);
 void roll_do_bake(struct roll *roll);
+void roll_do_prove(struct roll *roll);
 void roll_do_finish(struct roll *roll);
 /* imaging.c */
 void roll_do_image(struct roll *roll);
 void roll_do_pack(struct roll *roll);
 /* backward.c */
 void roll_do_backward(struct roll *roll);
+void roll_do_onward(struct roll *roll);
 /* retreat.c */
 void roll_do_kill_new(struct roll *roll);
 void roll_do_choose(struct roll *roll);
@@ -124,6 +136,10 @@ void roll_turn_if_due(struct roll *roll);
 /** roll_check_rung() - Can it be used, as far as can be seen? Nothing may be ended for one that cannot. Return: 0; -errno. */
 int roll_check_rung(const struct roll *roll, enum roll_rung rung, struct why *why);
 
+/* handover.c */
+/** roll_hand_on() - What is in custody from @first on, which came in one message, goes to new; @last: that is all. */
+void roll_hand_on(struct roll *roll, size_t first, bool last);
+
 /* connections.c */
 /** roll_watch_connections() - While new serves, note which connections it moves. */
 void roll_watch_connections(struct roll *roll);
@@ -131,6 +147,10 @@ void roll_watch_connections(struct roll *roll);
 void roll_settle_connections(struct roll *roll);
 /** roll_mark_moved() - Mark what has moved since the commit, for old to judge by the journal. Return: how many. */
 uint32_t roll_mark_moved(struct roll *roll);
+/** roll_count_clients() - At the end of the bake, for the report: on how many of old's connections has new read or written? */
+void roll_count_clients(struct roll *roll);
+/** roll_answers() - Has new answered any of the clients that it was given? Looked at only before a verdict. */
+bool roll_answers(struct roll *roll);
 /** roll_send_custody() - Give old back what it is to go on with. */
 void roll_send_custody(struct roll *roll);
 

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 {
@@ -15,6 +16,45 @@ void roll_say(struct roll *roll, const char *phase, const struct instance *about
 	va_end(args);
 	log_info("%s: roll %s -> %s: %s: %s", roll->unit->name, roll->record.from, roll->record.to, phase, text);
 	roll->events->on_progress(roll, phase, about ? about->pid : 0, text);
+}
+
+static const struct custody_entry *find(const struct roll *roll, const char *name, uint64_t tag)
+{
+	for (size_t i = 0; i < roll->custody.n; i++)
+		if (roll->custody.entries[i].tag == tag && strcmp(roll->custody.entries[i].name, name) == 0)
+			return &roll->custody.entries[i];
+	return NULL;
+}
+
+static void note_name(struct roll *roll, struct roll_names *names, const char *name, uint64_t tag)
+{
+	const struct custody_entry *entry = find(roll, name, tag);
+	char address[112] = "";
+
+	if (entry)
+		door_address(entry->fd, address, sizeof(address));
+	roll_names_add(names, name, tag, address);
+}
+
+void roll_note_missed(struct roll *roll, const char *name, uint64_t tag)
+{
+	unsigned before = roll->report.missed.n;
+
+	note_name(roll, &roll->report.missed, name, tag);
+	roll->record.misses = true;
+	if (roll->report.missed.n != before)
+		roll_say(roll, "resume", roll->old, "version %s is back without %s: nothing comes in by it any more",
+			 roll->record.from, roll->report.missed.text[before]);
+}
+
+void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
+{
+	unsigned before = roll->report.left.n;
+
+	note_name(roll, &roll->report.left, name, tag);
+	if (roll->report.left.n != before)
+		roll_say(roll, "transfer", roll->new, "version %s does not know %s of version %s: it is closed",
+			 roll->record.to, roll->report.left.text[before], roll->record.from);
 }
 
 void roll_blame(struct roll *roll, const char *fmt, ...)
@@ -37,7 +77,7 @@ void roll_blame_delay(struct roll *roll)
 
 	switch ((int)record->state) {
 	case ROLL_STANDBY:
-		instance_describe_slow_start(roll->new, roll->unit->start_timeout_us, roll->told_progress_us, &why);
+		instance_describe_slow_start(roll->new, roll->unit, roll->told_progress_us, &why);
 		roll_blame(roll, "%s", why.text);
 		break;
 	case ROLL_QUIESCE:

@@ -15,6 +15,9 @@ static size_t find(const struct history *history, const char *version)
 
 static void remove_at(struct history *history, size_t at)
 {
+	fd_names_done(&history->had[at]);
+	memmove(&history->had[at], &history->had[at + 1], (history->n - at - 1) * sizeof(history->had[0]));
+	history->had[history->n - 1] = (struct fd_names){ .names = NULL };
 	memmove(history->versions[at], history->versions[at + 1], (history->n - at - 1) * sizeof(history->versions[0]));
 	history->n--;
 }
@@ -46,7 +49,24 @@ bool history_has(const struct history *history, const char *version)
 	return find(history, version) < history->n;
 }
 
+void history_note(struct history *history, const char *version, struct fd_names *had_consume)
+{
+	size_t at = find(history, version);
+
+	if (at < history->n)
+		fd_names_move(&history->had[at], had_consume);
+	fd_names_done(had_consume);
+}
+
+const struct fd_names *history_had(const struct history *history, const char *version)
+{
+	size_t at = find(history, version);
+
+	return at < history->n ? &history->had[at] : NULL;
+}
+
 void history_clear(struct history *history)
 {
-	history->n = 0;
+	while (history->n)
+		remove_at(history, history->n - 1);
 }

@@ -2,6 +2,7 @@
 /* The versions of a service that undo can go back to: those that were accepted before the one that serves. */
 #pragma once
 
+#include "supervisor/custody/names.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 
 struct history {
 	char versions[HISTORY_MAX][UNIT_NAME_MAX + 1]; /* the latest last, each once */
+	struct fd_names had[HISTORY_MAX]; /* what each of them handed over when it was left */
 	size_t n;
 };
 
@@ -23,4 +25,9 @@ void history_forget(struct history *history, const char *version);
 /** history_latest() - Return: borrowed; "" if there is none. */
 const char *history_latest(const struct history *history);
 bool history_has(const struct history *history, const char *version);
+/** history_note() - @version, if it is there, had these descriptors when it was left. */
+void history_note(struct history *history, const char *version, struct fd_names *had_consume);
+/** history_had() - Return: what it had, borrowed until the history changes; NULL: it is not there. */
+const struct fd_names *history_had(const struct history *history, const char *version);
+/** history_clear() - Also releases what belongs to it. */
 void history_clear(struct history *history);

@@ -30,8 +30,7 @@ static void on_start_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 
-	instance_describe_slow_start(member->instance, member->service->unit->start_timeout_us, member->told_progress_us,
-				     &member->failure);
+	instance_describe_slow_start(member->instance, member->service->unit, member->told_progress_us, &member->failure);
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -104,11 +103,11 @@ static void hear_ready(struct member *member)
 	service_on_ready(member);
 }
 
-/* A slow start that gets on has its time anew; where it had more left already, it keeps that. */
+/* A slow start that gets on has its time anew, up to StartTimeoutMax=; where it had more left already, it keeps that. */
 static void hear_progress(struct member *member, const char *text)
 {
 	const struct instance *instance = member->instance;
-	uint64_t now = clock_now_us(), due = now + member->service->unit->start_timeout_us;
+	uint64_t now = clock_now_us(), due = now + unit_start_patience(member->service->unit, now - instance->since_us);
 
 	if (member->state != MEMBER_STARTING || !member->deadline.loop)
 		return;
@@ -271,6 +270,13 @@ void member_stop(struct member *member)
 	member->state = MEMBER_STOPPING;
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
+}
+
+void member_end_start(struct member *member)
+{
+	member->state = MEMBER_STOPPING;
+	timer_disarm(&member->deadline);
+	instance_kill(member->instance, SIGKILL); /* it has nothing yet that is not elsewhere */
 }
 
 bool member_stay_down(struct member *member)

@@ -11,6 +11,8 @@
 struct bake_call {
 	struct asker *asker;   /* NULL: nobody */
 	bool packs;            /* a pack was asked for, and nothing else */
+	bool accepts;          /* the end of the bake was asked for */
+	struct roll_request request; /* of a roll to a third version */
 	uint64_t undo_bake_us; /* what the bake after an undo is to be; 0: as configured */
 };
 
@@ -20,9 +22,14 @@ struct service {
 	char name[UNIT_NAME_MAX + 1];
 	struct unit *unit;                /* as of the last start or roll; NULL before the first */
 	char version[UNIT_NAME_MAX + 1];  /* that is wanted: of the last start, or of the last roll that committed */
+	char before[UNIT_NAME_MAX + 1];   /* while a start by hand is under way: what @version was, if that start fails */
+	bool starts_by_hand;
 	struct member *members;           /* as many as processes are wanted to serve: one */
 	struct history history;           /* what undo goes back to */
 	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
+	struct asker *abort_asker;        /* waits for the end of what is being called off; NULL: nobody */
+	struct asker *stop_asker;         /* waits for the stop that follows what is being called off; NULL: nobody */
+	bool stop_wanted;                 /* as soon as no roll is under way any more */
 	struct bake_call bake_call;
 	struct service_save *save;        /* under way; NULL: none */
 	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
@@ -46,6 +53,10 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
 /** service_reload_unit() - Read the service file anew; on failure the old one stays in force and @asker was told. */
 int service_reload_unit(struct service *service, struct asker *asker);
+/** service_stop_now() - Nothing is under way: end the processes. */
+void service_stop_now(struct service *service, struct asker *asker);
+/** service_forget_start() - The start by hand has failed, or was called off: what it asked for is not remembered. */
+void service_forget_start(struct service *service);
 /** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
 bool service_refuse_busy(struct service *service, struct asker *asker);
 bool service_refuse_not_running(struct service *service, struct asker *asker);
@@ -66,8 +77,10 @@ bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *messa
 void service_begin_roll(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_roll_now() - With options from @request and the service file. @asker: told if it cannot begin; NULL if nobody waits. */
 void service_roll_now(struct service *service, const struct roll_request *request, struct asker *asker);
-/** service_roll_back() - Within the bake of @member's roll, begin one in the other direction with @serving, which that roll lent.
- * Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
+/** service_refuse_same() - Answer and return true if that version runs already. */
+bool service_refuse_same(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_roll_back() - Within the bake of @member's roll, begin one in the other direction, or onward, with @serving, which that
+ * roll lent. Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
 int service_roll_back(struct member *member, const struct roll_options *options, struct instance *serving, struct why *why);
 /** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
 void service_on_roll_commit(struct roll *roll);
@@ -75,6 +88,8 @@ void service_on_roll_end(struct roll *roll);
 
 /* ---- undo.c ---- */
 
+/** service_roll_onward() - Within a bake: return true, and @asker was or will be answered. */
+bool service_roll_onward(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_on_backward(), service_on_packed() - What a bake asks for, or has done. */
 void service_on_backward(struct roll *roll);
 void service_on_packed(struct roll *roll, const char *failure);
@@ -85,6 +100,13 @@ void service_on_back_end(struct roll *back);
 void service_on_aside(struct roll *back, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 /** service_end_bake_call() - The roll is over, with @result: whoever asked something of its bake is told. */
 void service_end_bake_call(struct service *service, const struct roll_report *result);
+
+/* ---- calloff.c ---- */
+
+/** service_answer_abort() - What was to be called off is over. @roll: as this says; NULL: it was no roll. */
+void service_answer_abort(struct service *service, const struct roll_report *roll);
+/** service_stop_if_wanted() - No roll is in the way, perhaps: then the stop that waits begins. */
+void service_stop_if_wanted(struct service *service);
 
 /* ---- save.c ---- */
 

@@ -43,6 +43,8 @@ static void end_back(struct member *member, struct roll *back)
 	/* If the new version died meanwhile, the first roll goes its way back, and its end answers the caller. */
 	if (serves)
 		service_answer_roll(service, service->bake_call.asker, &result);
+	service_answer_abort(service, &result);
+	service_stop_if_wanted(service);
 }
 
 void service_on_back_end(struct roll *back)
@@ -70,22 +72,34 @@ void service_on_backward(struct roll *roll)
 	const struct unit *unit = service->unit;
 	struct roll_options options = {
 		.version = roll_report(roll)->from, .rollback = unit->rollback, .verify = VERIFY_NONE, .bake_us = unit->bake_us,
-		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO,
+		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO, .known = roll_handed(roll),
 	};
 	struct instance *new = roll_lend_new(roll);
 	char version[UNIT_NAME_MAX + 1];
 	struct why why = { 0 };
 
+	if (roll_record(roll)->state == ROLL_ONWARD) {
+		options = service_roll_options(unit, &service->bake_call.request);
+		options.purpose = PURPOSE_ONWARD;
+		options.known = history_had(&service->history, options.version);
+	} else if (roll_is_sick(roll) && service->bake_call.accepts) {
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_ROLLED_BACK, .cause = roll_report(roll)->cause.text,
+						 .next = "upgradectl status shows what serves" },
+			       "%s: version %s was not accepted: it is being rolled back", service->name, roll_report(roll)->to);
+	}
 	/* What undo was asked with counts for the bake that follows it. */
-	if (!roll_is_sick(roll) && service->bake_call.undo_bake_us)
+	if (options.purpose == PURPOSE_UNDO && service->bake_call.undo_bake_us)
 		options.bake_us = service->bake_call.undo_bake_us;
+	service->bake_call.undo_bake_us = 0;
 	if (service_roll_back(member, &options, new, &why) == 0)
 		return;
 	snprintf(version, sizeof(version), "%s", options.version);
 	roll_return_new(roll, new, &why);
 	service_answer(service, service->bake_call.asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
-		       "%s: the roll back to %s was refused", service->name, version);
+		       options.purpose == PURPOSE_ONWARD ? "%s: the roll to %s was refused" : "%s: the roll back to %s was refused",
+		       service->name, version);
 }
 
 /* ---- undo ---- */
@@ -101,7 +115,7 @@ static bool take_bake_call(struct service *service, struct asker *asker)
 		return false;
 	}
 	service->bake_call.asker = asker;
-	service->bake_call.packs = false;
+	service->bake_call.packs = service->bake_call.accepts = false;
 	asker->service = service;
 	return true;
 }
@@ -186,6 +200,51 @@ void service_undo(struct service *service, const struct roll_request *request, s
 		undo_by_roll(service, request, asker);
 }
 
+/* ---- the end of a bake by order, and a roll onward ---- */
+
+void service_accept(struct service *service, struct asker *asker)
+{
+	const struct member *member = service_member(service);
+
+	if (!member->roll || member->back || !roll_may_accept(member->roll)) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+						 .next = member->back ? "call off what is under way first: upgradectl abort" :
+									"upgradectl status shows what is under way" },
+			       "%s: no bake is on that could be ended", service->name);
+		return;
+	}
+	if (!take_bake_call(service, asker))
+		return;
+	service->bake_call.accepts = true;
+	roll_accept(member->roll);
+}
+
+/* The version that bakes becomes old in a roll of its own, beside the first. The process that is parked stays the way back until
+ * the third version has taken over; from then on it is the second version. So the first roll is accepted by the commit of the
+ * second, and by nothing else. */
+bool service_roll_onward(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	struct member *member = service_member(service);
+
+	if (!member->roll || member->back || service->stop_wanted || !roll_may_go_onward(member->roll))
+		return false;
+	if (service_refuse_same(service, request, asker))
+		return true;
+	if (request->require_image || service->unit->require_image) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_BUSY,
+						 .next = "end the bake first: upgradectl accept, or upgradectl undo" },
+			       "%s: whether there could be an image cannot be looked for within a bake", service->name);
+		return true;
+	}
+	if (!take_bake_call(service, asker))
+		return true;
+	service->bake_call.request = *request;
+	roll_onward(member->roll);
+	return true;
+}
+
 /* ---- out of memory ---- */
 
 void service_pack(struct service *service, struct asker *asker)
@@ -232,7 +291,16 @@ void service_end_bake_call(struct service *service, const struct roll_report *re
 	if (result->wire.lost_us)
 		snprintf(lost, sizeof(lost), "; what was written in the %.1f s since the commit is gone",
 			 (double)result->wire.lost_us / 1e6);
-	if (went_back)
+	if (result->outcome == ROLL_IS_BACK_PART)
+		service_answer_roll(service, service->bake_call.asker, result);
+	else if (result->outcome == ROLL_IS_DONE && service->bake_call.accepts)
+		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
+			       "%s: version %s is accepted", service->name, result->to);
+	else if (result->outcome == ROLL_IS_DONE)
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "nothing was touched" },
+			       "%s: version %s was accepted meanwhile: the bake is over", service->name, result->to);
+	else if (went_back)
 		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
 			       "%s: version %s serves again%s", service->name, result->from, lost);
 	else

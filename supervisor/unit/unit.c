@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define START_TIMEOUTS_MAX 10u /* StartTimeoutMax= by default */
+
 struct parse {
 	struct unit *unit;
 	const char *at; /* the rest of the text */
@@ -86,6 +88,7 @@ static struct unit *unit_new(const char *name, const char *path)
 		.health_interval_us = USEC_PER_SEC,
 		.health_timeout_us = 5 * USEC_PER_SEC,
 		.health_check_timeout_us = 2 * USEC_PER_SEC,
+		.health_answers = true,
 		.health_failures = 3,
 		.bake_us = 30 * USEC_PER_SEC,
 		.restart_delay_us = USEC_PER_SEC,
@@ -100,6 +103,20 @@ static struct unit *unit_new(const char *name, const char *path)
 	    !unit->environment)
 		return unit_free(unit);
 	return unit;
+}
+
+uint64_t unit_start_limit(const struct unit *unit)
+{
+	uint64_t limit = unit->start_timeout_max_us ? unit->start_timeout_max_us : START_TIMEOUTS_MAX * unit->start_timeout_us;
+
+	return limit > unit->start_timeout_us ? limit : unit->start_timeout_us;
+}
+
+uint64_t unit_start_patience(const struct unit *unit, uint64_t elapsed_us)
+{
+	uint64_t limit = unit_start_limit(unit), left = elapsed_us < limit ? limit - elapsed_us : 1;
+
+	return left < unit->start_timeout_us ? left : unit->start_timeout_us;
 }
 
 struct unit *unit_free(struct unit *unit)

@@ -49,9 +49,11 @@ struct unit {
 	char *working_directory;
 	char **environment;     /* NAME=value, NULL-terminated */
 	size_t n_environment;
+	uint64_t start_timeout_max_us; /* however much progress is told; 0: ten times the next one */
 	uint64_t start_timeout_us, quiesce_timeout_us, transfer_timeout_us, stop_timeout_us;
 	uint64_t bake_us, restart_delay_us, image_timeout_us;
 	uint64_t health_interval_us, health_timeout_us, health_check_timeout_us;
+	bool health_answers;      /* a version that answers no client is sick */
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];
 	size_t n_checks;
@@ -75,6 +77,12 @@ int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, 
 
 /** unit_parse() - The same from memory; @path is for messages. */
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
+
+/** unit_start_limit() - How long a start may last, however much progress is told. */
+uint64_t unit_start_limit(const struct unit *unit);
+
+/** unit_start_patience() - How long to wait from here on for a start that has lasted @elapsed_us and gets on. Never 0. */
+uint64_t unit_start_patience(const struct unit *unit, uint64_t elapsed_us);
 
 /** unit_free() - NULL is allowed. Return: NULL. */
 struct unit *unit_free(struct unit *unit);

@@ -30,6 +30,16 @@ static void map_word(struct fake *fake, uint64_t generation, const int *fds, siz
 	cr_assert_eq(commit_map(&fake->word, fds[0], generation, NULL), 0);
 }
 
+static void note_given(struct fake *fake, const Upgraded__Wire__Fds *fds)
+{
+	size_t used = strlen(fake->given);
+
+	for (size_t i = 0; i < fds->n_fds && used < sizeof(fake->given); i++)
+		used += (size_t)snprintf(fake->given + used, sizeof(fake->given) - used, "%s%s %llu%s", used ? ", " : "",
+					 fds->fds[i]->name, (unsigned long long)fds->fds[i]->tag,
+					 fds->fds[i]->optional ? "?" : "");
+}
+
 static void fake_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)
 {
 	struct fake *fake = fake_of(instance);
@@ -41,7 +51,12 @@ static void fake_send(struct instance *instance, const Upgraded__Wire__AppMessag
 	if (fake->n_sent == FAKE_SENT_MAX)
 		memmove(fake->sent, fake->sent + 1, --fake->n_sent * sizeof(fake->sent[0]));
 	fake->sent[fake->n_sent++] = message->body_case;
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_FDS)
+		note_given(fake, message->fds);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_PING)
+		fake->nonce = message->ping->nonce;
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE) {
+		fake->question = message->prepare->question;
 		fake->quiesce_deadline_us = message->prepare->quiesce_deadline_us;
 		fake->commit_deadline_us = message->prepare->commit_deadline_us;
 		map_word(fake, message->prepare->generation, fds, n);
@@ -164,6 +179,7 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 	schema.version = version;
 	schema.fingerprint = version;
 	hello.protocol = WIRE_PROTOCOL;
+	hello.leaves = !fake->is_old_library;
 	hello.n_schemas = 1;
 	hello.schemas = schemas;
 	hello.migrations = list;
@@ -190,16 +206,38 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 
 SAYS(standby, STANDBY, standby, Standby, UPGRADED__WIRE__STANDBY__INIT)
 SAYS(ready, READY, ready, Ready, UPGRADED__WIRE__READY__INIT)
-SAYS(quiesced, QUIESCED, quiesced, Quiesced, UPGRADED__WIRE__QUIESCED__INIT)
-SAYS(not_yet, NOT_YET, not_yet, NotYet, UPGRADED__WIRE__NOT_YET__INIT)
 SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
-SAYS(pong, PONG, pong, Pong, UPGRADED__WIRE__PONG__INIT)
+
+void fake_quiesced(struct fake *fake)
+{
+	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
+
+	quiesced.question = fake->question;
+	SAY(fake, QUIESCED, quiesced, quiesced);
+}
+
+void fake_not_yet(struct fake *fake)
+{
+	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
+
+	not_yet.question = fake->question;
+	SAY(fake, NOT_YET, not_yet, not_yet);
+}
+
+void fake_pong(struct fake *fake)
+{
+	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
+
+	pong.nonce = fake->nonce;
+	SAY(fake, PONG, pong, pong);
+}
 
 void fake_refused(struct fake *fake, const char *reason)
 {
 	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
 
 	refused.reason = wire_text(reason);
+	refused.question = fake->question;
 	SAY(fake, REFUSED, refused, refused);
 }
 
@@ -219,6 +257,7 @@ void fake_saved(struct fake *fake, uint64_t records, uint32_t fds)
 	totals.records = totals.digest_lo = records;
 	saved.totals = &totals;
 	saved.fds = fds;
+	saved.question = fake->question;
 	SAY(fake, SAVED, saved, saved);
 }
 
@@ -254,6 +293,7 @@ void fake_resumed(struct fake *fake)
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
 
 	resumed.at_us = clock_now_us();
+	resumed.question = fake->question;
 	SAY(fake, RESUMED, resumed, resumed);
 }
 
@@ -278,6 +318,41 @@ void fake_hand_over(struct fake *fake, size_t n, bool last)
 	fds.fds = list;
 	fds.last = last;
 	fake_say_fds(fake, &message, numbers, n);
+}
+
+void fake_hand(struct fake *fake, const char *name, uint64_t tag, int fd_consume, bool last)
+{
+	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
+	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+
+	info.name = wire_text(name);
+	info.tag = tag;
+	fds.fds = list;
+	fds.n_fds = 1;
+	fds.last = last;
+	fake_say_fds(fake, &message, &fd_consume, 1);
+}
+
+void fake_closed(struct fake *fake, const char *name, uint64_t tag)
+{
+	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
+	Upgraded__Wire__Closed closed = UPGRADED__WIRE__CLOSED__INIT;
+
+	info.name = wire_text(name);
+	info.tag = tag;
+	closed.fds = list;
+	closed.n_fds = 1;
+	SAY(fake, CLOSED, closed, closed);
+}
+
+void fake_traffic(struct fake *fake, uint64_t unanswered, bool answered)
+{
+	Upgraded__Wire__Traffic traffic = UPGRADED__WIRE__TRAFFIC__INIT;
+
+	traffic.unanswered = unanswered;
+	traffic.answered = answered;
+	SAY(fake, TRAFFIC, traffic, traffic);
 }
 
 void fake_garbage(struct fake *fake, const char *reason)

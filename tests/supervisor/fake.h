@@ -23,8 +23,12 @@ struct fake {
 	struct instance instance;
 	Upgraded__Wire__AppMessage__BodyCase sent[FAKE_SENT_MAX]; /* what it was sent, the latest last */
 	unsigned n_sent;
+	uint64_t nonce;          /* of the last Ping */
+	uint64_t question;       /* of the last Prepare; what it says answers that */
 	uint64_t quiesce_deadline_us, commit_deadline_us; /* of the last Prepare */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
+	char given[256];         /* names of the descriptors that it was sent: "listener 0, extra 0?", "?" where it may be left */
+	bool is_old_library;     /* says hello without what is new; to be set before that */
 	int signal;              /* the strongest it was sent; 0: none */
 	bool deaf;               /* it cannot be sent anything; nothing is noted */
 	struct fake **at;        /* the test's pointer to it, set to NULL when it is freed */
@@ -64,6 +68,11 @@ void fake_pong(struct fake *fake);
 void fake_progress(struct fake *fake, const char *text);
 /** fake_hand_over() - One Fds message with @n sockets of no connection, the last one if @last. */
 void fake_hand_over(struct fake *fake, size_t n, bool last);
+/** fake_hand() - One Fds message with this one, which is consumed. */
+void fake_hand(struct fake *fake, const char *name, uint64_t tag, int fd_consume, bool last);
+void fake_closed(struct fake *fake, const char *name, uint64_t tag);
+/** fake_traffic() - So many clients have got nothing, and has anybody got something? */
+void fake_traffic(struct fake *fake, uint64_t unanswered, bool answered);
 void fake_garbage(struct fake *fake, const char *reason);
 
 /* ---- its end ---- */

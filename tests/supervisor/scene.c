@@ -288,6 +288,10 @@ void scene_to(enum roll_state state)
 		to_bake();
 		roll_undo(scene.roll);
 		break;
+	case ROLL_ONWARD:
+		to_bake();
+		roll_onward(scene.roll);
+		break;
 	case ROLL_RETREAT:
 		to_bake();
 		fake_refused(scene.new, "I give up");
@@ -405,6 +409,7 @@ bool scene_is_bounded(void)
 	case ROLL_BAKE:
 		return health && (health->concluding || health->verdict);
 	case ROLL_BACKWARD:
+	case ROLL_ONWARD:
 		return scene.lent;
 	default:
 		return false;
