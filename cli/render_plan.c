@@ -127,6 +127,19 @@ static void obstacles(const struct term *term, const Upgraded__Wire__Plan *plan)
 	}
 }
 
+/* On the way back to a version that served before. */
+static void closed(const struct term *term, const Upgraded__Wire__Plan *plan)
+{
+	for (size_t i = 0; i < plan->n_closed; i++) {
+		field_label(term, i ? "" : "closed");
+		verdict(term, STYLE_YELLOW, "!!");
+		term_text(term, plan->closed[i], TERM_WHOLE);
+		fputs(": version ", term->out);
+		term_text(term, plan->to, TERM_WHOLE);
+		fputs(" never had it, and it is closed when that takes over\n", term->out);
+	}
+}
+
 /* ---- space, memory, time ---- */
 
 static void room(const struct term *term, const char *name, const char *what, uint64_t needed, uint64_t there)
@@ -188,6 +201,7 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	paths(term, "backward", plan->n_down, plan->down, plan->n_up || plan->possible ? NULL : "not known either");
 	losses(term, loss);
 	obstacles(term, plan);
+	closed(term, plan);
 	field_label(term, "images");
 	term_text(term, plan->images, TERM_WHOLE);
 	fputc('\n', term->out);

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define FIRST_BUCKETS 64u
-#define NAME_MAX_BYTES 64u
 
 /* FNV-1a; the table needs a spread, not strength: names and tags are the application's own. */
 static size_t hash_of(const char *name, uint64_t tag)
@@ -155,7 +154,7 @@ static int check(int fd, const char *name)
 {
 	if (fd < 0)
 		return -EBADF;
-	return *name && strlen(name) <= NAME_MAX_BYTES ? 0 : -EINVAL;
+	return *name && strlen(name) <= FD_NAME_MAX ? 0 : -EINVAL;
 }
 
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody)

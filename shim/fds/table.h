@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FD_NAME_MAX 64u
+
 struct channel;
 struct upg_conn;
 

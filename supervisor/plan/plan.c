@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/plan/plan.h"
 
+#include "supervisor/custody/names.h"
+
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +54,21 @@ static void ask_inventory(struct plan *plan)
 	instance_ask_inventory(plan->running);
 }
 
+/* Of these nobody hears anything else until the way back is taken. */
+static void compare_doors(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
+{
+	for (size_t i = 0; plan->known && i < inventory->n_doors && plan->n_closed < PLAN_CLOSED_MAX; i++) {
+		const Upgraded__Wire__FdInfo *info = inventory->doors[i];
+		struct custody_entry entry = { .name = info->name, .tag = info->tag, .door = DOOR_LISTENER };
+		char *text = NULL;
+
+		if (fd_names_have(plan->known, &entry) || asprintf(&text, "%.64s %" PRIu64, info->name, info->tag) < 0)
+			continue;
+		tame_text(text);
+		plan->closed[plan->n_closed++] = text;
+	}
+}
+
 static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
 {
 	uint32_t *more = NULL;
@@ -64,6 +82,7 @@ static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *i
 	}
 	if (more && !inventory->last)
 		return;
+	compare_doors(plan, inventory);
 	plan->inventory = more != NULL;
 	plan->inventory_waits = false;
 	timer_disarm(&plan->inventory_due);
@@ -172,6 +191,7 @@ int plan_start(const struct plan_spec *spec, struct plan **ret_plan, struct why 
 	plan->rollback = spec->rollback;
 	plan->require_image = spec->require_image;
 	plan->pauses = *spec->pauses;
+	plan->known = spec->known;
 	snprintf(plan->version, sizeof(plan->version), "%s", spec->version);
 	ask_inventory(plan);
 	if (spec->try_version)
@@ -191,6 +211,8 @@ struct plan *plan_free(struct plan *plan)
 	if (plan->hello)
 		upgraded__wire__app_message__free_unpacked(plan->hello, NULL);
 	unit_free(plan->unit);
+	while (plan->n_closed)
+		free(plan->closed[--plan->n_closed]);
 	free(plan->registered);
 	free(plan);
 	return NULL;

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #define PLAN_PAUSES 8u
+#define PLAN_CLOSED_MAX 16u
 
 /* The pauses of a service's last rolls. */
 struct plan_pauses {
@@ -51,6 +52,7 @@ struct plan_spec {
 	bool require_image;
 	bool try_version; /* start it and hear what it says; otherwise only the image is looked at */
 	const struct plan_pauses *pauses;
+	const struct fd_names *known; /* what @version had when it was left; borrowed until the end; NULL: it has not served */
 	void *owner;
 	void (*on_done)(struct plan *plan); /* the last call; frees the plan */
 };
@@ -71,6 +73,9 @@ struct plan {
 	/* plan.c: of the running version */
 	struct timer inventory_due;
 	bool inventory_waits, inventory; /* still to come; came whole */
+	const struct fd_names *known;
+	char *closed[PLAN_CLOSED_MAX]; /* doors that the version never had */
+	size_t n_closed;
 	uint32_t *registered; /* descriptors */
 	size_t n_registered;
 

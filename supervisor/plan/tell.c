@@ -133,6 +133,15 @@ static void add_way(Upgraded__Wire__Plan *answer, const char *name, bool wanted,
 	answer->ways[answer->n_ways++] = way;
 }
 
+/* What this version has not, as nobody knows yet what the other one will open. */
+static const char *live_closes(const struct plan *plan)
+{
+	const Upgraded__Wire__AppMessage *hello = plan->running->hello;
+
+	return hello && hello->hello->leaves ? "; what only the new version opens is closed then" :
+					       "; listeners that only the new version opens are closed then";
+}
+
 static void tell_live(const struct plan *plan, const struct why *down, Upgraded__Wire__Plan *answer)
 {
 	char cost[CAUSE_BYTES];
@@ -140,12 +149,13 @@ static void tell_live(const struct plan *plan, const struct why *down, Upgraded_
 	if (plan->pauses.n)
 		snprintf(cost, sizeof(cost),
 			 "a roll backwards, at any time while the new version lives: a pause of about %" PRIu64
-			 ".%" PRIu64 " ms; what was written is carried back",
-			 answer->pause_median_us / 1000, answer->pause_median_us / 100 % 10);
+			 ".%" PRIu64 " ms; what was written is carried back%s",
+			 answer->pause_median_us / 1000, answer->pause_median_us / 100 % 10, live_closes(plan));
 	else
 		snprintf(cost, sizeof(cost),
 			 "a roll backwards, at any time while the new version lives: a pause like the roll's; "
-			 "what was written is carried back");
+			 "what was written is carried back%s",
+			 live_closes(plan));
 	add_way(answer, "live", plan->rollback != ROLLBACK_NONE, down->text, cost);
 }
 
@@ -221,6 +231,14 @@ static void tell_schemas(const struct plan *plan, Upgraded__Wire__Plan *answer, 
 	schema_path_check_all(&new, &old, down);
 }
 
+static void tell_closed(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	answer->goes_back = plan->known != NULL;
+	answer->closed = calloc(plan->n_closed + 1, sizeof(*answer->closed));
+	for (size_t i = 0; answer->closed && i < plan->n_closed; i++)
+		answer->closed[answer->n_closed++] = copy(plan->closed[i], NAME_BYTES);
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -237,6 +255,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	set_text(&answer->images, plan->criu_detail);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
+	tell_closed(plan, answer);
 	tell_obstacles(plan, answer);
 	tell_pauses(&plan->pauses, answer);
 }

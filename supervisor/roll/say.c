@@ -53,7 +53,7 @@ void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
 
 	note_name(roll, &roll->report.left, name, tag);
 	if (roll->report.left.n != before)
-		roll_say(roll, "transfer", roll->new, "version %s does not know %s of version %s: it is closed",
+		roll_say(roll, "transfer", roll->new, "version %s does not know %s of version %s: closed when it takes over",
 			 roll->record.to, roll->report.left.text[before], roll->record.from);
 }
 

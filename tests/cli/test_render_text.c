@@ -107,6 +107,35 @@ Test(render_text, a_journal_says_what_it_saved_and_what_it_could_not)
 			   " connections  12 kept, 0 reset\n");
 }
 
+Test(render_text, what_only_one_of_the_versions_has_is_named)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	char *missed[] = { TEXT("udp 0 (127.0.0.1:53)") }, *left[] = { TEXT("extra 0"), TEXT("admin 3") };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.outcome = TEXT("rolled-back-incomplete");
+	roll.n_missed = 1;
+	roll.missed = missed;
+	roll.n_left = 2;
+	roll.left = left;
+	roll.clients = 3;
+	result.code = 7;
+	result.text = TEXT("1.0 is back, but without udp 0");
+	result.roll = &roll;
+	render_failure(&term, &args, &result);
+	expect_page(&term, "upgradectl: roll web 2.0: 1.0 is back, but without udp 0\n"
+			   "        roll  1.0 -> 2.0, rolled-back-incomplete\n"
+			   " connections  0 kept, 0 reset\n"
+			   "    not back  udp 0 (127.0.0.1:53)\n"
+			   "      closed  extra 0\n"
+			   "      closed  admin 3\n"
+			   "     clients  read or written on 0 of 3\n");
+}
+
 Test(render_text, summary_of_a_start)
 {
 	struct args args = { .verb = VERB(START), .verb_name = "start", .service = "web" };
