@@ -7,4 +7,5 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/text.h"
 #include "base/why.h"
