@@ -190,7 +190,9 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.site.images_root = supervisor->images_root;
 	registry->host.site.graveyard = &supervisor->graveyard;
 	registry->host.site.imaging = &imaging_criu;
-	spawner_init(&supervisor->spawner, registry->host.site.loop);
+	r = spawner_init(&supervisor->spawner, registry->host.site.loop);
+	if (r < 0)
+		return why_errno(why, r, "children");
 	registry->host.origin = &supervisor->spawner.origin;
 	/* Generations are unique over restarts of the daemon, which may be several in a second, and below 2^56: the commit word has
 	 * no more room. */
@@ -221,6 +223,7 @@ static void end(struct supervisor *supervisor)
 	strays_done(&supervisor->strays);
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
+	spawner_done(&supervisor->spawner);
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);
 	source_del(&supervisor->signal_source);

@@ -124,10 +124,10 @@ static void on_trial_garbage(struct instance *trial, const char *reason)
 static void on_trial_exit(struct instance *trial)
 {
 	struct plan *plan = trial->owner;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
-	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s before it said hello", plan->version, trial->pid,
-		instance_describe_end(trial, how, sizeof(how)));
+	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s%s", plan->version, trial->pid,
+		instance_describe_end(trial, how, sizeof(how)), *trial->failure.text ? "" : " before it said hello");
 	end_trial(plan);
 }
 

@@ -81,12 +81,16 @@ static void on_ready(struct source *source, uint32_t events)
 			;
 }
 
-void channel_drain(struct channel *channel)
+bool channel_drain(struct channel *channel)
 {
+	bool held;
+
 	for (unsigned i = 0; i < LAST_WORDS_MAX && read_one(channel); i++)
 		;
 	/* A child of the process may hold the other end still: it does not speak for the service. */
+	held = channel->fd >= 0;
 	channel_close(channel);
+	return held;
 }
 
 int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, unsigned long long *ret_inode, struct why *why)

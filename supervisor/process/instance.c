@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +46,15 @@ bool instance_can(const struct instance *instance, enum instance_power power)
 	return instance->kind->powers & power;
 }
 
+void instance_set_place(struct instance *instance, enum instance_place place)
+{
+	if (!instance || instance->place == place)
+		return;
+	instance->place = place;
+	if (instance->kind->set_place)
+		instance->kind->set_place(instance);
+}
+
 int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
 	*ret_channel = *ret_log = -1;
@@ -85,14 +95,10 @@ void instance_own(struct instance *instance, const struct instance_events *event
 	instance->owner = owner;
 }
 
-/* Type names are not tamed, as both versions compare them; but they are shown, too. */
+/* Type names are not changed, as both versions compare them; but they are shown, too. */
 static bool is_name(const char *text)
 {
-	size_t n = 0;
-
-	while ((unsigned char)text[n] >= 0x20 && text[n] != 0x7f)
-		n++;
-	return n && !text[n];
+	return *text && !strchr(text, '\t') && text_is_tame(text);
 }
 
 static int check_hello(const struct instance *instance, const Upgraded__Wire__Hello *hello, struct why *why)
@@ -107,17 +113,37 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 	return 0;
 }
 
+/* A shell that waits for its program gets our signals, and the program does not: it would be killed where it should end. An older
+ * library that does not tell its pid is believed. */
+static bool is_wrapped(struct instance *instance, const Upgraded__Wire__Hello *hello)
+{
+	if (!hello->pid || hello->pid == instance->pid)
+		return false;
+	why_set(&instance->failure, 0,
+		"is not the program, which says that it is pid %d: where Exec= names a script, let the script's last line be "
+		"'exec PROGRAM ...'",
+		hello->pid);
+	return true;
+}
+
 void instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
 	struct why why = { 0 };
 
+	if (*instance->failure.text) { /* it is being ended: what it says now would hide why */
+		wire_fds_close(fds);
+		upgraded__wire__app_message__free_unpacked(message, NULL);
+		return;
+	}
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
-		tame_text(message->refused->reason);
+		text_tame(message->refused->reason, strlen(message->refused->reason));
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS)
-		tame_text(message->start_progress->text);
+		text_tame(message->start_progress->text, strlen(message->start_progress->text));
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
+	} else if (is_wrapped(instance, message->hello)) {
+		instance_kill(instance, SIGKILL); /* its end tells why */
 	} else if (check_hello(instance, message->hello, &why) == 0) {
 		instance->hello = message;
 		message = NULL;
@@ -155,15 +181,20 @@ void instance_came_back(struct instance *instance, pid_t pid)
 
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size)
 {
-	if (instance->life != INSTANCE_RUNS)
+	if (instance->life != INSTANCE_RUNS && !*instance->failure.text)
 		return child_describe_status(instance->status, buf, size);
-	snprintf(buf, size, "is running");
+	snprintf(buf, size, "%s", instance->life == INSTANCE_RUNS ? "is running" : instance->failure.text);
 	return buf;
 }
 
-void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why)
+void instance_describe_slow_start(struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why)
 {
-	if (instance->hello)
+	char what[256];
+
+	if (instance->kind->doing && instance->kind->doing(instance, what, sizeof(what)))
+		why_set(ret_why, 0, "version %s (pid %d) was not its program within %" PRIu64 " ms (StartTimeout=): it %s",
+			instance->version, instance->pid, timeout_us / 1000, what);
+	else if (instance->hello)
 		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
 			instance->version, instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "");
 	else

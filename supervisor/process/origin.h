@@ -10,6 +10,7 @@ struct loop;
 struct origin {
 	int (*start)(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
 		     struct why *why);
+	void (*end_children)(struct origin *origin, const char *service); /* optional */
 };
 
 /**
@@ -22,10 +23,19 @@ struct origin {
 int origin_start(struct origin *origin, const struct unit *unit, const char *version, const struct instance_events *events,
 		 void *owner, struct instance **ret_instance, struct why *why);
 
+/** origin_end_children() - Nobody of @service serves any more, or a version begins empty: child processes that were handed over
+ * (Children=hand-over) end. */
+void origin_end_children(struct origin *origin, const char *service);
+
 /* Processes that are children of ours. */
 struct spawner {
 	struct origin origin;
 	struct loop *loop; /* borrowed; outlives every instance that came from here */
+	struct leftovers *leftovers;
 };
 
-void spawner_init(struct spawner *spawner, struct loop *loop);
+/** spawner_init() - Return: 0 or -ENOMEM. */
+int spawner_init(struct spawner *spawner, struct loop *loop);
+
+/** spawner_done() - After the last instance was freed. Children that were handed over end. A zeroed one is allowed. */
+void spawner_done(struct spawner *spawner);

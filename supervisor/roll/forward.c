@@ -169,6 +169,8 @@ void roll_do_park(struct roll *roll)
 	roll->word = roll_word_drop(roll->word);
 	roll_say(roll, "commit", roll->new, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->record.to,
 		 report->pause_us / 1000, report->pause_us % 1000);
+	instance_set_place(roll->old, INSTANCE_IS_REPLACED);
+	instance_set_place(roll->new, INSTANCE_SERVES);
 	keep_old(roll);
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */

@@ -231,7 +231,7 @@ static void on_old_garbage(struct instance *old, const char *reason)
 static void on_old_exit(struct instance *old)
 {
 	struct roll *roll = old->owner;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	/* A cause, if anything comes of it. */
 	if (!roll->record.commit_us && roll_step(roll->record.state, ROLL_EV_OLD_GONE).action != ROLL_DO_NOTHING)
@@ -381,7 +381,7 @@ static void on_new_garbage(struct instance *new, const char *reason)
 static void on_new_exit(struct instance *new)
 {
 	struct roll *roll = new->owner;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	if (!roll->report.wire.died_us)
 		roll->report.wire.died_us = new->exited_us;

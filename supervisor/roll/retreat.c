@@ -81,6 +81,7 @@ void roll_do_resume(struct roll *roll)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
 	int journal = roll_journal_resume(roll);
 
+	instance_set_place(roll->old, INSTANCE_SERVES);
 	resume.journal = journal >= 0;
 	if (!resume.journal)
 		resume_without_journal(roll);

@@ -101,6 +101,7 @@ static void hear_ready(struct member *member)
 	timer_disarm(&member->deadline);
 	set_state_file(member, -1);
 	member->state = MEMBER_RUNNING;
+	instance_set_place(member->instance, INSTANCE_SERVES);
 	service_on_ready(member);
 }
 
@@ -183,11 +184,11 @@ static void on_garbage(struct instance *instance, const char *reason)
 static void on_start_failed(struct member *member)
 {
 	const struct instance *instance = member->instance;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	if (!*member->failure.text)
-		why_set(&member->failure, 0, "pid %d %s before it was ready", instance->pid,
-			instance_describe_end(instance, how, sizeof(how)));
+		why_set(&member->failure, 0, "pid %d %s%s", instance->pid, instance_describe_end(instance, how, sizeof(how)),
+			*instance->failure.text ? "" : " before it was ready");
 	if (member->restarts && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
@@ -202,7 +203,7 @@ static void on_running_exit(struct member *member)
 	const struct service *service = member->service;
 	const struct instance *instance = member->instance;
 	bool clean = WIFEXITED(instance->status) && WEXITSTATUS(instance->status) == 0;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	if (clock_now_us() - instance->since_us > STABLE_US)
 		member->failures = 0;
@@ -225,6 +226,8 @@ static void on_exit_of(struct instance *instance)
 
 	timer_disarm(&member->deadline);
 	set_state_file(member, -1);
+	/* Nobody takes over: what it and versions before it have started ends, too, where it was to end with the service. */
+	origin_end_children(member->service->host->origin, member->service->name);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -293,6 +296,7 @@ void member_take_serving(struct member *member, struct roll *roll)
 		return;
 	}
 	instance_own(member->instance, &member_events, member);
+	instance_set_place(member->instance, INSTANCE_SERVES);
 	member->state = MEMBER_RUNNING;
 }
 

@@ -73,6 +73,8 @@ void service_on_roll_end(struct roll *roll)
 	if (service->last.wire.commit_us)
 		plan_pauses_note(&service->pauses, service->last.wire.pause_us, service->last.wire.records);
 	member_take_serving(member, roll);
+	if (!member->instance)
+		origin_end_children(service->host->origin, service->name);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
 	service_set_version(service, member->instance ? member->instance->version : service->last.from);
 	note_history(service, roll);
@@ -109,6 +111,8 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 	const struct member *member = roll_owner(roll);
 	const struct service *service = member->service;
 
+	/* It knows nothing of what versions before it have started. */
+	origin_end_children(service->host->origin, service->name);
 	return origin_start(service->host->origin, service->unit, version, NULL, NULL, ret_instance, why);
 }
 

@@ -94,6 +94,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.level = 1,
 		.memory_low_bytes = UINT64_C(256) << 20,
 		.memory_pressure_percent = 40,
+		.log_rate = 1000,
+		.log_rate_bytes = UINT64_C(1) << 20,
 	};
 	snprintf(unit->name, sizeof(unit->name), "%s", name);
 	if (!unit->path || !unit->exec || !unit->version || !unit->user || !unit->group || !unit->working_directory ||

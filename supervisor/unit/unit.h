@@ -20,6 +20,7 @@ struct why;
 #define UNIT_IMAGES_MAX_AGE_US UINT64_C(604800000000) /* 7 days */
 
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
+enum unit_children { CHILDREN_HAND_OVER, CHILDREN_END, CHILDREN_KEEP };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
 enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
@@ -68,6 +69,8 @@ struct unit {
 	uint64_t memory_low_bytes;        /* a parked version leaves memory when less is available; 0: never for that */
 	unsigned memory_pressure_percent; /* ... when tasks wait for memory for more of the time; 0: never for that */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
+	enum unit_children children; /* what becomes of processes that a process of the service has started */
+	uint64_t log_rate, log_rate_bytes; /* of what one process prints, a second; 0: no limit */
 };
 
 /** unit_load() - Read @config_dir/@name.conf. Return: 0; -ENOENT: there is none; -EINVAL with file and line in @why; -errno. */
@@ -80,10 +83,10 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 struct unit *unit_free(struct unit *unit);
 
 /**
- * unit_command() - Exec= for one version.
+ * unit_command() - Exec= for one version. Whether the program is there is for its start to find: nobody here looks at the disk.
  * @ret_argv: NULL-terminated, one allocation each; release with unit_command_free().
  *
- * Return: 0; -ENOENT, -EACCES, ...: the program is missing or not executable, named.
+ * Return: 0; -EINVAL; -ENOMEM.
  */
 int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why);
 char **unit_command_free(char **argv);
@@ -118,9 +121,21 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
 
 /* ---- process.c: as whom and with what a process of the service runs ---- */
 
-/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own. Return: release with
- * unit_command_free(); NULL if memory is out. */
+/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own; with User= there is no HOME,
+ * see unit_identity(). Return: release with unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - Put User= and Group= into @spec. Return: 0; -EINVAL: this machine no longer knows them. */
-int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);
+/** unit_identity() - Put User= and Group= into @spec. They are looked up by the child: that may take long (LDAP), or forever. @spec
+ * borrows from @unit. */
+void unit_identity(const struct unit *unit, struct child_spec *spec);
+
+/**
+ * unit_users_known() - Does this machine know User= and Group=? Waits for name services, in a child process, for @timeout_us at most.
+ *
+ * Return: 0; -EINVAL: it does not; UNIT_USERS_SILENT: nobody has answered in time; -errno.
+ */
+#define UNIT_USERS_SILENT 1
+int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *why);
+
+/** unit_children_name() - The value of Children=. */
+const char *unit_children_name(enum unit_children children);
