@@ -127,6 +127,18 @@ static void obstacles(const struct term *term, const Upgraded__Wire__Plan *plan)
 	}
 }
 
+static void children(const struct term *term, const Upgraded__Wire__Plan *plan)
+{
+	for (size_t i = 0; i < plan->n_children; i++) {
+		field_label(term, i ? "" : "children");
+		fprintf(term->out, "pid %" PRId32 " (", plan->children[i]->pid);
+		term_text(term, plan->children[i]->name, TERM_WHOLE);
+		fputs(") ", term->out);
+		term_text(term, plan->children[i]->fate, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+}
+
 /* ---- space, memory, time ---- */
 
 static void room(const struct term *term, const char *name, const char *what, uint64_t needed, uint64_t there)
@@ -188,6 +200,7 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	paths(term, "backward", plan->n_down, plan->down, plan->n_up || plan->possible ? NULL : "not known either");
 	losses(term, loss);
 	obstacles(term, plan);
+	children(term, plan);
 	field_label(term, "images");
 	term_text(term, plan->images, TERM_WHOLE);
 	fputc('\n', term->out);

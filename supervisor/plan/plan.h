@@ -38,6 +38,15 @@ struct plan_room {
 	uint64_t memory, memory_free; /* what the running version holds, and the new one will beside it */
 };
 
+#define PLAN_CHILDREN_MAX 32u
+
+/* A child process of the running version. */
+struct plan_child {
+	pid_t pid;
+	bool is_alone; /* it has left the process group, and is nobody's to end */
+	char name[32];
+};
+
 struct plan;
 
 struct plan_spec {
@@ -86,6 +95,8 @@ struct plan {
 	char from_program[256], to_program[256];
 	struct obstacles_report obstacles;
 	struct why obstacles_cause; /* why they could not be looked for; "": they were */
+	struct plan_child children[PLAN_CHILDREN_MAX];
+	size_t n_children;
 	struct plan_room room;
 	struct timer done;
 };

@@ -91,6 +91,39 @@ static void tell_obstacles(const struct plan *plan, Upgraded__Wire__Plan *answer
 	}
 }
 
+/* ---- child processes ---- */
+
+static const char *fate_of(const struct plan_child *child, enum unit_children children)
+{
+	if (child->is_alone)
+		return "is in a process group of its own: nothing ends it here";
+	switch (children) {
+	case CHILDREN_HAND_OVER:
+		return "goes on when this version was replaced, and ends with the service (Children=hand-over)";
+	case CHILDREN_END:
+		return "ends with this version (Children=end)";
+	case CHILDREN_KEEP:
+		break;
+	}
+	return "goes on when this version ends, however that is (Children=keep)";
+}
+
+static void tell_children(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	answer->children = calloc(plan->n_children + 1, sizeof(*answer->children));
+	for (size_t i = 0; answer->children && i < plan->n_children; i++) {
+		Upgraded__Wire__PlanChild *told = malloc(sizeof(*told));
+
+		if (!told)
+			return;
+		upgraded__wire__plan_child__init(told);
+		told->pid = plan->children[i].pid;
+		told->name = copy(plan->children[i].name, NAME_BYTES);
+		told->fate = copy(fate_of(&plan->children[i], plan->running->children), CAUSE_BYTES);
+		answer->children[answer->n_children++] = told;
+	}
+}
+
 /* ---- pauses ---- */
 
 static int compare_pauses(const void *a, const void *b)
@@ -238,6 +271,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_obstacles(plan, answer);
+	tell_children(plan, answer);
 	tell_pauses(&plan->pauses, answer);
 }
 

@@ -108,6 +108,8 @@ static uint16_t be_the_other_process(void)
 /* ---- the menagerie as the service ---- */
 
 /* Each version is a file of its own, as CRIU wants it. */
+static const char *more_lines = ""; /* of the service file */
+
 static void keep(const char *kinds)
 {
 	char *text = NULL;
@@ -120,8 +122,8 @@ static void keep(const char *kinds)
 	tcp = be_the_other_process();
 	cr_assert_gt(asprintf(&text,
 			      "[Service]\nExec=%s/menagerie-%%v %u %s %s\nBake=1min\nRollback=image\nVersion=v1\n"
-			      "Environment=MENAGERIE_TCP=%u\n",
-			      rig_folder(stage.rig), stage.port, stage_path("zoo"), kinds, tcp), 0);
+			      "Environment=MENAGERIE_TCP=%u\n%s",
+			      rig_folder(stage.rig), stage.port, stage_path("zoo"), kinds, tcp, more_lines), 0);
 	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
 	free(text);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
@@ -275,6 +277,7 @@ SCENE(processes, are_not_found_on_a_path_that_their_successor_took)
 
 SCENE(processes, bring_their_children_along)
 {
+	more_lines = "Children=end\n";
 	warned("child", "child processes", "they go into the image");
 	fall_back("rolled-back-image");
 	works("child");
@@ -349,6 +352,13 @@ static void refused(const char *kind, const char *as, const char *words)
 SCENE(processes, with_half_of_a_unix_connection_have_no_image)
 {
 	refused("peer", "unix peer", "connected to another process");
+}
+
+SCENE(processes, whose_children_stay_with_the_service_have_no_image)
+{
+	refused("child", "child processes", "they are to go on without it");
+	ctl(0, "stop", "cached");
+	stage_wait_processes(1);
 }
 
 SCENE(processes, with_a_terminal_have_no_image)
