@@ -73,8 +73,8 @@ int child_kill(struct child *child, int signal);
  * may be somebody else's by then. */
 void child_kill_group(struct child *child);
 
-/** child_done() - Stop watching and close the pidfd. A child that is still alive is killed with SIGKILL, and reaped; one that does not end
- * within a moment (a disk that hangs, a tracer) is left to be reaped as a stray. */
+/** child_done() - Stop watching and close the pidfd. A child that is still alive is killed with SIGKILL, and reaped; one that
+ * does not end within a moment (a disk that hangs, a tracer) is left to be reaped as a stray. */
 void child_done(struct child *child);
 
 /** child_let_go() - Stop watching and close the pidfd; the process is not touched. */
@@ -87,7 +87,8 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 /** child_is_watched() - Does any struct child wait for the end of @pid? Nobody else may reap it then. */
 bool child_is_watched(pid_t pid);
 
-/** child_doing() - What a child does that is not its program yet: "looks up the user web". Return: @buf; NULL: it is its program. */
+/** child_doing() - What a child does that is not its program yet: "looks up the user web". Return: @buf; NULL: it is its program.
+ * */
 const char *child_doing(const struct child *child, char *buf, size_t size);
 
 /** child_describe() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */

@@ -24,13 +24,13 @@ void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(
 /**
  * log_defer() - From here on nobody who logs waits: lines go into memory, and a thread writes them.
  *
- * The memory is bounded. Lines that find no room are dropped and counted, and a line says how many when there is room again. The last
- * quarter of the memory is for warnings and errors. A child of fork() that does not exec writes its lines itself.
+ * The memory is bounded. Lines that find no room are dropped and counted, and a line says how many when there is room again. The
+ * last quarter of the memory is for warnings and errors. A child of fork() that does not exec writes its lines itself.
  *
  * Return: 0; -errno: as before. Context: once, by a program that forks by no other thread.
  */
 int log_defer(struct why *why);
 
-/** log_settle() - Write what waits, for @timeout_us at most. If that was enough, who logs waits again from then on. Nothing where nothing
- * is deferred. */
+/** log_settle() - Write what waits, for @timeout_us at most. If that was enough, who logs waits again from then on. Nothing where
+ * nothing is deferred. */
 void log_settle(uint64_t timeout_us);

@@ -8,8 +8,8 @@
 
 #define LOG_NOTICE_BYTES 160u
 
-/** log_queue_put() - Queue a whole line, or drop and count it. @matters: it may use the part that is kept for such lines. Return: false
- * if nothing is deferred: the caller writes. */
+/** log_queue_put() - Queue a whole line, or drop and count it. @matters: it may use the part that is kept for such lines. Return:
+ * false if nothing is deferred: the caller writes. */
 bool log_queue_put(const char *line, size_t size, bool matters);
 
 /** log_write() - Write lines to stderr, waiting where needed. What stderr refuses is lost. */

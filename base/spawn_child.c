@@ -3,9 +3,9 @@
  * Between fork and exec a process that may have had threads does as little as it can: a lock that another thread held stays locked
  * for ever. What allocates is done before the fork and noted in a struct plan, which the child carries out.
  *
- * There is one exception. Whom a user's name stands for may be known to a server that is slow or gone, and the supervisor cannot wait for
- * that. So the child asks. glibc makes its own locks usable after a fork; should a module of others hang all the same, then a process
- * hangs that is not its program yet, and is ended when its time to start is over.
+ * There is one exception. Whom a user's name stands for may be known to a server that is slow or gone, and the supervisor cannot
+ * wait for that. So the child asks. glibc makes its own locks usable after a fork; should a module of others hang all the same,
+ * then a process hangs that is not its program yet, and is ended when its time to start is over.
  *
  * The child reports through a pipe: the step it is about to take, where that may last, and the step that failed. A successful exec
  * closes the pipe, so its end without a failure means that the new program runs.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Text that came from somebody else, made fit to be shown: it must neither drive a terminal nor break the UTF-8 that it stands in. */
+/* Text that came from somebody else, made fit to be shown: it must neither drive a terminal nor break the UTF-8 that it stands
+ * in. */
 #pragma once
 
 #include <stdbool.h>

@@ -15,8 +15,8 @@ int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes);
 /** procfs_state() - Look up the state of a process: 'R', 'S', 'Z', ... Return: 0 if there is no such process. */
 char procfs_state(pid_t pid);
 
-/** procfs_children() - The child processes of @pid, of all its threads. Return: how many, at most @max. 0 also where the kernel does not
- * tell. */
+/** procfs_children() - The child processes of @pid, of all its threads. Return: how many, at most @max. 0 also where the kernel
+ * does not tell. */
 size_t procfs_children(pid_t pid, pid_t *ret_pids, size_t max);
 
 /** procfs_group() - Return: the process group of @pid; 0 if there is no such process. */

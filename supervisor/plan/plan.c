@@ -62,7 +62,8 @@ static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *i
 	if (plan->n_registered + inventory->n_fds <= REGISTERED_MAX)
 		more = reallocarray(plan->registered, plan->n_registered + inventory->n_fds + 1, sizeof(*more));
 	if (more) {
-		memcpy(more + plan->n_registered, inventory->fds, inventory->n_fds * sizeof(*more));
+		if (inventory->n_fds) /* of none there is no array */
+			memcpy(more + plan->n_registered, inventory->fds, inventory->n_fds * sizeof(*more));
 		plan->registered = more;
 		plan->n_registered += inventory->n_fds;
 	}

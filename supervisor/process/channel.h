@@ -33,8 +33,8 @@ int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, un
 /** channel_send() - Send or queue. @fds: borrowed until sent, see outbox_send(). A closed channel swallows it. */
 void channel_send(struct channel *channel, const ProtobufCMessage *message, const int *fds, size_t n, const char *name);
 
-/** channel_drain() - The process has ended: hear what it said before, which is bounded, and close. Return: does another process hold the
- * other end? */
+/** channel_drain() - The process has ended: hear what it said before, which is bounded, and close. Return: does another process
+ * hold the other end? */
 bool channel_drain(struct channel *channel);
 
 /** channel_close() - Safe on a closed one. What waited to be sent is forgotten. */

@@ -120,8 +120,8 @@ bool instance_can(const struct instance *instance, enum instance_power power);
 /* Room for what instance_describe_end() may say. */
 #define INSTANCE_END_BYTES sizeof(struct why)
 
-/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)"; where something was wrong with how it was
- * started, that. Return: @buf. */
+/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)"; where something was wrong with how it
+ * was started, that. Return: @buf. */
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size);
 
 /** instance_describe_slow_start() - It was not ready within StartTimeout=: what was missing. @progressed: the time began anew with

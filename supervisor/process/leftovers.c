@@ -29,6 +29,7 @@ struct leftover {
 	char service[UNIT_NAME_MAX + 1];
 	pid_t group;
 	bool ends;              /* with the service */
+	bool killed;
 	struct orphan *orphans;
 	struct output *output;  /* NULL: nobody can write to it any more */
 };
@@ -122,8 +123,9 @@ static void adopt_members(struct leftover *leftover)
 }
 
 /* An orphan that was not reaped keeps the number of its group from being another's. */
-static void kill_all(const struct leftover *leftover)
+static void kill_all(struct leftover *leftover)
 {
+	leftover->killed = true;
 	for (struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next) {
 		if (procfs_group(orphan->child.pid) == leftover->group)
 			kill(-leftover->group, SIGKILL);
@@ -141,31 +143,70 @@ static void on_output_end(struct output *output)
 	free_if_over(leftover);
 }
 
+static void keep_output(struct leftover *leftover, struct output *output_consume)
+{
+	if (output_consume->fd < 0) { /* nobody can write to it any more */
+		output_free(output_consume);
+		return;
+	}
+	output_consume->lines = NULL;
+	output_consume->owner = leftover;
+	output_consume->on_end = on_output_end;
+	leftover->output = output_consume;
+}
+
 /* ---- all of them ---- */
+
+/* With those that are in the process group now. Return: NULL if memory is out. */
+static struct leftover *leftover_new(struct leftovers *leftovers, const struct instance *instance)
+{
+	struct leftover *leftover = calloc(1, sizeof(*leftover));
+
+	if (!leftover)
+		return NULL;
+	leftover->next = leftovers->first;
+	leftover->all = leftovers;
+	leftover->group = instance->pid;
+	snprintf(leftover->service, sizeof(leftover->service), "%s", instance->service);
+	leftovers->first = leftover;
+	adopt_members(leftover);
+	return leftover;
+}
 
 void leftovers_keep(struct leftovers *leftovers, const struct instance *instance, struct output *output_consume)
 {
-	struct leftover *leftover = calloc(1, sizeof(*leftover));
+	struct leftover *leftover = leftover_new(leftovers, instance);
 	char name[NAME_BYTES];
 
 	if (!leftover) {
 		output_free(output_consume);
 		return;
 	}
-	*leftover = (struct leftover){ .next = leftovers->first, .all = leftovers, .group = instance->pid,
-				       .ends = instance->children == CHILDREN_HAND_OVER, .output = output_consume };
-	snprintf(leftover->service, sizeof(leftover->service), "%s", instance->service);
-	leftovers->first = leftover;
-	adopt_members(leftover);
+	leftover->ends = instance->children == CHILDREN_HAND_OVER;
+	keep_output(leftover, output_consume);
 	for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
 		log_info("%s: pid %d (%s), which version %s (pid %d) had started, goes on (Children=%s)", instance->service,
 			 (int)orphan->child.pid, procfs_name(orphan->child.pid, name, sizeof(name)), instance->version,
 			 (int)instance->pid, unit_children_name(instance->children));
-	if (leftover->output) {
-		leftover->output->lines = NULL;
-		leftover->output->owner = leftover;
-		leftover->output->on_end = on_output_end;
-	}
+	free_if_over(leftover);
+}
+
+void leftovers_bury(struct leftovers *leftovers, const struct instance *instance)
+{
+	struct leftover *leftover = leftover_new(leftovers, instance);
+	unsigned n = 0;
+	char name[NAME_BYTES];
+
+	if (!leftover)
+		return;
+	leftover->ends = true;
+	for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
+		n++;
+	if (n > 0)
+		log_info("%s: with version %s (pid %d) %u of its child processes end (pid %d, %s%s)", instance->service,
+			 instance->version, (int)instance->pid, n, (int)leftover->orphans->child.pid,
+			 procfs_name(leftover->orphans->child.pid, name, sizeof(name)), n > 1 ? ", ..." : "");
+	kill_all(leftover);
 	free_if_over(leftover);
 }
 
@@ -173,7 +214,7 @@ void leftovers_end(struct leftovers *leftovers, const char *service)
 {
 	for (struct leftover *leftover = leftovers->first, *next; leftover; leftover = next) {
 		next = leftover->next;
-		if (!leftover->ends || strcmp(leftover->service, service) != 0)
+		if (!leftover->ends || leftover->killed || strcmp(leftover->service, service) != 0)
 			continue;
 		for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
 			log_info("%s: pid %d ends with the service (Children=hand-over)", service, (int)orphan->child.pid);
@@ -181,18 +222,6 @@ void leftovers_end(struct leftovers *leftovers, const char *service)
 		leftover->output = output_free(leftover->output);
 		free_if_over(leftover); /* or when the last one was reaped */
 	}
-}
-
-void leftovers_tell_ended(const struct instance *instance)
-{
-	pid_t pids[LOOKED_AT_MAX];
-	size_t n = members_of(instance->pid, pids);
-	char name[NAME_BYTES];
-
-	if (n > 0)
-		log_info("%s: with version %s (pid %d) %zu of its child processes end (pid %d, %s%s)", instance->service,
-			 instance->version, (int)instance->pid, n, (int)pids[0], procfs_name(pids[0], name, sizeof(name)),
-			 n > 1 ? ", ..." : "");
 }
 
 struct leftovers *leftovers_new(struct loop *loop)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What processes of services leave behind that goes on (Children=): their child processes, and the pipe that these print to.
  *
- * As a subreaper this process inherits them. Those in the process group of who has ended are held by pidfd, so that they can be ended with
- * their service and nobody else is taken for them. One that has made itself a session of its own is on its own. */
+ * As a subreaper this process inherits them. Those in the process group of who has ended are held by pidfd, so that they can be
+ * ended with their service and nobody else is taken for them. One that has made itself a session of its own is on its own. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,5 +27,5 @@ void leftovers_keep(struct leftovers *leftovers, const struct instance *instance
 /** leftovers_end() - Of a service: SIGKILL to those that are to end with it. */
 void leftovers_end(struct leftovers *leftovers, const char *service);
 
-/** leftovers_tell_ended() - The process of @instance was reaped, and its process group killed: log whom that met. */
-void leftovers_tell_ended(const struct instance *instance);
+/** leftovers_bury() - The process of @instance was reaped, and its process group killed: reap whom that met, and log it. */
+void leftovers_bury(struct leftovers *leftovers, const struct instance *instance);

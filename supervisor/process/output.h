@@ -2,9 +2,9 @@
 /*
  * What a process prints: a pipe that we read, line by line, into the log.
  *
- * The pipe is always read, so that no process waits for whoever reads our log. What a process may have logged is bounded: lines beyond
- * LogRate= and LogRateBytes= are read, dropped, counted, and told as a number. A process beyond its bounds is read 100 times a second,
- * 64 KiB each time; so one that floods costs the loop little, and waits for itself.
+ * The pipe is always read, so that no process waits for whoever reads our log. What a process may have logged is bounded: lines
+ * beyond LogRate= and LogRateBytes= are read, dropped, counted, and told as a number. A process beyond its bounds is read 100
+ * times a second, 64 KiB each time; so one that floods costs the loop little, and waits for itself.
  */
 #pragma once
 
@@ -38,8 +38,8 @@ struct output {
 	void (*on_end)(struct output *output); /* nobody can write to it any more; may free it. NULL: of no interest */
 };
 
-/** output_new() - Closed. @line_rate, @byte_rate: what may be logged a second; 0: no limit. @lines: borrowed, or NULL. Return: NULL if
- * memory is out. */
+/** output_new() - Closed. @line_rate, @byte_rate: what may be logged a second; 0: no limit. @lines: borrowed, or NULL. Return:
+ * NULL if memory is out. */
 struct output *output_new(struct loop *loop, uint64_t line_rate, uint64_t byte_rate, struct lines *lines);
 
 /** output_free() - NULL is allowed. Return: NULL. */
@@ -52,8 +52,8 @@ void output_name(struct output *output, const char *service, const char *version
  * -errno. */
 int output_open(struct output *output, int *ret_theirs, unsigned long long *ret_inode, struct why *why);
 
-/** output_finish() - The process has ended: what it had written is read, and what was dropped is told. The pipe stays open: others may
- * still write to it. Bounded. */
+/** output_finish() - The process has ended: what it had written is read, and what was dropped is told. The pipe stays open:
+ * others may still write to it. Bounded. */
 void output_finish(struct output *output);
 
 /** output_close() - Who still writes is told so by the kernel (EPIPE). */

@@ -129,8 +129,8 @@ static pid_t find_holder(const struct instance *instance)
 	return 0;
 }
 
-/* It ended well before it served, and somebody has its channel: it went to the background. Nobody could look after that process, and it
- * would be in the way of the next start. */
+/* It ended well before it served, and somebody has its channel: it went to the background. Nobody could look after that process,
+ * and it would be in the way of the next start. */
 static void end_background(struct spawned *spawned)
 {
 	struct instance *instance = &spawned->instance;
@@ -164,7 +164,7 @@ static void on_child_exit(struct child *child)
 		leftovers_keep(spawned->spawner->leftovers, instance, spawned->output);
 		spawned->output = NULL;
 	} else {
-		leftovers_tell_ended(instance);
+		leftovers_bury(spawned->spawner->leftovers, instance);
 		output_close(spawned->output);
 	}
 	instance_ended(instance);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait(2) cannot be asked for children that no one watches, only for any. Whoever is watched is left to the loop, which may be late: then
- * nobody else is seen until it comes to it. Who is dead and not watched at two looks is a stray; at the first one it may be a process
- * that is about to be watched, such as one that CRIU has just restored.
+ * wait(2) cannot be asked for children that no one watches, only for any. Whoever is watched is left to the loop, which may be
+ * late: then nobody else is seen until it comes to it. Who is dead and not watched at two looks is a stray; at the first one it
+ * may be a process that is about to be watched, such as one that CRIU has just restored.
  */
 #include "supervisor/process/strays.h"
 

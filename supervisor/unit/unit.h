@@ -121,8 +121,8 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
 
 /* ---- process.c: as whom and with what a process of the service runs ---- */
 
-/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own; with User= there is no HOME,
- * see unit_identity(). Return: release with unit_command_free(); NULL if memory is out. */
+/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own; with User= there is no
+ * HOME, see unit_identity(). Return: release with unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
 /** unit_identity() - Put User= and Group= into @spec. They are looked up by the child: that may take long (LDAP), or forever. @spec
@@ -130,7 +130,8 @@ char **unit_environment(const struct unit *unit, const char *const *more, size_t
 void unit_identity(const struct unit *unit, struct child_spec *spec);
 
 /**
- * unit_users_known() - Does this machine know User= and Group=? Waits for name services, in a child process, for @timeout_us at most.
+ * unit_users_known() - Does this machine know User= and Group=? Waits for name services, in a child process, for @timeout_us at
+ * most.
  *
  * Return: 0; -EINVAL: it does not; UNIT_USERS_SILENT: nobody has answered in time; -errno.
  */

@@ -174,7 +174,8 @@ Test(spawned, names_the_user_that_nobody_knows)
 	cr_assert(strstr(why.text, "app-v1: this machine knows no group no-such-group-here"), "%s", why.text);
 }
 
-/* A disk that hangs, made by somebody who does not answer whether the program may be opened. Return: he answers when this is closed. */
+/* A disk that hangs, made by somebody who does not answer whether the program may be opened. Return: he answers when this is
+ * closed. */
 static int disk_hangs(const char *path)
 {
 	int hung = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
