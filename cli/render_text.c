@@ -59,7 +59,8 @@ static void journal(const struct term *term, const Upgraded__Wire__RollReport *r
 		field_print(term, "journal", "%s changes were taken over, and %" PRIu64 " connections of the failed version",
 			    format_count(count, sizeof(count), roll->replayed), roll->adopted);
 	else if (strcmp(roll->outcome, "committed") == 0)
-		field_print(term, "journal", "kept: a failure now would lose nothing");
+		field_print(term, "journal", roll->uncovered ? "kept: a failure now would lose nothing but these connections" :
+							       "kept: a failure now would lose nothing");
 }
 
 /* The numbers of a roll, one to a line. */

@@ -83,6 +83,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 		FD_CLEANUP int journal_fd = channel_claim(upg->channel, 2);
 
 		journal_attach(upg->journal, journal_fd);
+		journal_limit(upg->journal, receive);
 	}
 	if (!receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);

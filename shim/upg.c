@@ -53,6 +53,7 @@ static int send_hello(struct upg *upg)
 		schemas[i].name = (char *)(uintptr_t)config->types[i].name;
 		schemas[i].version = config->types[i].version;
 		schemas[i].fingerprint = upg->application->schemas[i].fingerprint;
+		schemas[i].no_change = !config->types[i].change;
 		schema_list[i] = &schemas[i];
 	}
 	for (size_t i = 0; i < n_edges; i++) {
@@ -72,6 +73,7 @@ static int send_hello(struct upg *upg)
 	hello.migrations = edge_list;
 	for (size_t i = 0; i < n_types; i++)
 		hello.journals |= config->types[i].change != NULL;
+	hello.no_newcomers = !config->on_conn;
 	r = channel_say(upg->channel, &message, &upg->why);
 out:
 	free(edge_list);

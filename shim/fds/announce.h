@@ -11,8 +11,8 @@
 void fd_table_close(struct fd_table *table, int fd, int epoll_fd);
 
 /** fd_table_announce() - Send the supervisor a duplicate of @fd, which is registered, if it is to have those now. Waits for room
- * for a moment, without a lock. */
-void fd_table_announce(struct fd_table *table, int fd);
+ * for a moment, without a lock. What finds no room is sent later. Return: 0; -errno: it cannot be, and ends with this process. */
+int fd_table_announce(struct fd_table *table, int fd);
 
 /** fd_table_tell() - Send what is queued, as far as the channel takes it. */
 void fd_table_tell(struct fd_table *table);

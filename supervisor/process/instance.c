@@ -134,6 +134,10 @@ static void bound_texts(Upgraded__Wire__AppMessage *message)
 		bound_text(message->start_progress->text);
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED)
 		bound_text(message->resumed->journal_unused);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL)
+		bound_text(message->journal_full->reason);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_GAPS)
+		bound_text(message->journal_gaps->reason);
 }
 
 static size_t unclaimed(const struct wire_fds *fds)

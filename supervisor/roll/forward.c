@@ -58,6 +58,7 @@ static void send_receive(struct roll *roll)
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
 	receive.deadline_us = roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
 	receive.journal = roll->journal != NULL;
+	roll_journal_limit(roll, &receive);
 	instance_send(roll->new, &message, fds, receive.journal ? 3 : 2);
 }
 

@@ -357,7 +357,10 @@ void roll_hear_serving(struct roll *roll, const Upgraded__Wire__AppMessage *mess
 		roll_journal_hear_fds(roll, message->fds, fds);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL:
-		roll_journal_hear_full(roll, message->journal_full->bytes);
+		roll_journal_hear_full(roll, message->journal_full);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_GAPS:
+		roll_journal_hear_gaps(roll, message->journal_gaps);
 		break;
 	default:
 		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),

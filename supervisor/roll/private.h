@@ -35,6 +35,8 @@ struct roll {
 	struct fd_ref *state_in, *state_out; /* read end for new; write end for old; NULL */
 	int lent_channel, lent_log;  /* to a restore under way; -1 */
 	struct fd_ref *journal;      /* its memory; NULL: none */
+	struct why gaps_note;        /* which connections it does not cover; "": it covers all */
+	uint32_t gaps_told;          /* how many these were when a line last said so */
 	struct custody custody;
 	struct conn_sample before;   /* of the connections at the commit */
 	struct roll_totals saved, loaded;
@@ -152,7 +154,10 @@ void roll_journal_begin(struct roll *roll);
 bool roll_journal_usable(const struct roll *roll);
 /** roll_journal_resume() - Return: the journal for old to resume with, borrowed; NULL: there is none, or it is of no use. */
 struct fd_ref *roll_journal_resume(struct roll *roll);
-void roll_journal_hear_full(struct roll *roll, uint64_t bytes);
+/** roll_journal_limit() - With a journal, tell new what old cannot take back from it. @receive: borrows old's types. */
+void roll_journal_limit(const struct roll *roll, Upgraded__Wire__Receive *receive);
+void roll_journal_hear_full(struct roll *roll, const Upgraded__Wire__JournalFull *full);
+void roll_journal_hear_gaps(struct roll *roll, const Upgraded__Wire__JournalGaps *gaps);
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds);
 void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed);
 void roll_journal_hear_refused(struct roll *roll, const char *reason);
