@@ -81,6 +81,16 @@ void gaps_add(struct gaps *gaps, enum gap gap, uint64_t size_would_do)
 	pthread_mutex_unlock(&gaps->lock);
 }
 
+void gaps_resize(struct gaps *gaps, uint64_t size_would_do)
+{
+	pthread_mutex_lock(&gaps->lock);
+	if (gaps->size_would_do != size_would_do) {
+		gaps->size_would_do = size_would_do;
+		tell(gaps);
+	}
+	pthread_mutex_unlock(&gaps->lock);
+}
+
 void gaps_remove(struct gaps *gaps, enum gap gap)
 {
 	if (gap == GAP_NONE)

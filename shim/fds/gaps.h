@@ -43,6 +43,8 @@ void gaps_end(struct gaps *gaps);
 /** gaps_add() - Count a connection. @size_would_do: the JournalSize= that would have room for it; 0: none, or it is not for want of
  * room. Context: any thread, with any lock but that of the channel. */
 void gaps_add(struct gaps *gaps, enum gap gap, uint64_t size_would_do);
+/** gaps_resize() - The ones that there are for want of room would take more. Context: as gaps_add(). */
+void gaps_resize(struct gaps *gaps, uint64_t size_would_do);
 /** gaps_remove() - It is covered now, or closed. GAP_NONE: nothing is done. Context: as gaps_add(). */
 void gaps_remove(struct gaps *gaps, enum gap gap);
 

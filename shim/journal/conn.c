@@ -136,6 +136,8 @@ static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64
 			after.data = conn->journal->map + after.at;
 		else
 			uncover(conn, size_bytes);
+	} else if (conn->gap == GAP_ROOM && size_bytes > before.size_bytes) {
+		journal_miss_more(conn->journal, size_bytes - before.size_bytes);
 	}
 	if (!after.data && !(after.data = malloc(size_bytes)))
 		return -ENOMEM;

@@ -94,6 +94,9 @@ struct journal_record *journal_record_take(struct journal *journal, uint64_t *re
  * any more that it could miss. */
 bool journal_miss(struct journal *journal, enum gap gap, size_t bytes);
 
+/** journal_miss_more() - A connection that found no room for a buffer has one that is @bytes larger now. */
+void journal_miss_more(struct journal *journal, size_t bytes);
+
 /** journal_record_give() - Take a record back, and release the journal's memory when it was the last one and nothing counts any
  * more. */
 void journal_record_give(struct journal *journal, struct journal_record *record);

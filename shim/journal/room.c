@@ -20,7 +20,8 @@ static uint64_t size_that_would_do(struct journal *journal, enum gap gap, size_t
 
 	if (without_record + gaps_count(gaps, GAP_ROOM) == 0)
 		journal->missed_bytes = 0;
-	journal->missed_bytes += bytes;
+	/* A buffer grew by doubling, and blocks are never merged: all the smaller ones together are as large as itself. */
+	journal->missed_bytes += gap == GAP_ROOM ? 2 * bytes : bytes;
 	return journal_size_for(journal->size_bytes, header->n_types, journal->n_attached + without_record,
 				header->arena_bytes - atomic_load(&journal->arena_left) + journal->missed_bytes);
 }
@@ -35,6 +36,14 @@ bool journal_miss(struct journal *journal, enum gap gap, size_t bytes)
 		gaps_add(&journal->fds->gaps, gap, bytes ? size_that_would_do(journal, gap, bytes) : 0);
 	pthread_mutex_unlock(&journal->lock);
 	return misses;
+}
+
+void journal_miss_more(struct journal *journal, size_t bytes)
+{
+	pthread_mutex_lock(&journal->lock);
+	if (journal->usable)
+		gaps_resize(&journal->fds->gaps, size_that_would_do(journal, GAP_ROOM, bytes));
+	pthread_mutex_unlock(&journal->lock);
 }
 
 /* ---- blocks ---- */

@@ -46,6 +46,9 @@ static void lose(struct roll *roll, const char *fmt, ...)
 	va_list args;
 
 	note(roll, JOURNAL_LOST);
+	/* All of them are as without one: single ones are of no interest any more. */
+	roll->report.wire.uncovered = 0;
+	roll->report.wire.journal_size_would_do = 0;
 	va_start(args, fmt);
 	vsnprintf(why->text, sizeof(why->text), fmt, args);
 	va_end(args);
@@ -93,7 +96,7 @@ void roll_journal_limit(const struct roll *roll, Upgraded__Wire__Receive *receiv
 static uint64_t size_for_bake(const struct roll *roll)
 {
 	uint64_t have = roll->unit->journal_bytes, since = roll->record.commit_us, now = clock_now_us();
-	uint64_t elapsed_us = since && now > since ? now - since : 1, size = have;
+	uint64_t elapsed_us = since && now > since + USEC_PER_MSEC ? now - since : USEC_PER_MSEC, size = have;
 	double want = (double)have * 1.25 * (double)roll->options.bake_us / (double)elapsed_us;
 
 	do

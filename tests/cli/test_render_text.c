@@ -107,6 +107,28 @@ Test(render_text, a_journal_says_what_it_saved_and_what_it_could_not)
 			   " connections  12 kept, 0 reset\n");
 }
 
+Test(render_text, a_journal_that_covers_not_all_says_so_while_the_bake_is_on)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.outcome = TEXT("committed");
+	roll.journal = true;
+	roll.uncovered = 196;
+	roll.journal_note = TEXT("196 connections are not in the journal");
+	result.roll = &roll;
+	result.text = TEXT("2.0 serves");
+	render_summary(&term, &args, &result);
+	fclose(term.out);
+	cr_expect(strstr(output, "     journal  196 connections are not in the journal\n"
+				 "     journal  kept: a failure now would lose nothing but these connections\n"), "%s", output);
+	free(output);
+}
+
 Test(render_text, summary_of_a_start)
 {
 	struct args args = { .verb = VERB(START), .verb_name = "start", .service = "web" };

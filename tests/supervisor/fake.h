@@ -94,6 +94,8 @@ void fake_resumed_with(struct fake *fake, const Upgraded__Wire__Resumed *resumed
 void fake_pong(struct fake *fake);
 void fake_progress(struct fake *fake, const char *text);
 void fake_journal_full(struct fake *fake, uint64_t bytes);
+void fake_journal_void(struct fake *fake, const char *reason);
+void fake_gaps(struct fake *fake, uint32_t no_room, uint64_t size_would_do, uint32_t others, const char *reason);
 /** fake_hand_over() - One Fds message with @n sockets of no connection; it is the last message if @last. Return: the tag of the
  * last socket. */
 uint64_t fake_hand_over(struct fake *fake, size_t n, bool last);

@@ -177,6 +177,26 @@ void fake_journal_full(struct fake *fake, uint64_t bytes)
 	SAY(fake, JOURNAL_FULL, journal_full, full);
 }
 
+void fake_journal_void(struct fake *fake, const char *reason)
+{
+	Upgraded__Wire__JournalFull full = UPGRADED__WIRE__JOURNAL_FULL__INIT;
+
+	full.bytes = 4096;
+	full.reason = wire_text(reason);
+	SAY(fake, JOURNAL_FULL, journal_full, full);
+}
+
+void fake_gaps(struct fake *fake, uint32_t no_room, uint64_t size_would_do, uint32_t others, const char *reason)
+{
+	Upgraded__Wire__JournalGaps gaps = UPGRADED__WIRE__JOURNAL_GAPS__INIT;
+
+	gaps.no_room = no_room;
+	gaps.size_would_do = size_would_do;
+	gaps.others = others;
+	gaps.reason = wire_text(reason);
+	SAY(fake, JOURNAL_GAPS, journal_gaps, gaps);
+}
+
 uint64_t fake_hand_over(struct fake *fake, size_t n, bool last)
 {
 	Upgraded__Wire__FdInfo infos[8], *list[8];
