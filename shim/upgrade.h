@@ -202,8 +202,9 @@ UPG_API int upg_journal_on(const struct upg *upg);
  * @type:    the name of a type of this application's. One that the version before does not have is left out.
  * @message: of the type's current version; borrowed. It is migrated down here and now. Ids of upg_ref() mean nothing in it.
  *
- * Does nothing while the journal is off. When the journal is full, memory is out, or the change cannot be migrated down, the
- * supervisor is told, and from then on the way back is as without a journal: the application goes on undisturbed.
+ * Does nothing while the journal is off. When the journal is full, memory is out, the change cannot be migrated down, or the
+ * version before has no change() for @type, the supervisor is told, and from then on the way back is as without a journal: the
+ * application goes on undisturbed.
  * Return: 0; -EINVAL: there is no such type, or @message is of another one.
  */
 UPG_API int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,

@@ -34,8 +34,8 @@ struct fd_table {
 	/* From the commit of a roll until its bake is over, the supervisor gets a duplicate of what is opened. */
 	atomic_bool announces;
 	struct gaps gaps;
-	/* Guards all that follows. The locks of the gaps and of the channel may be taken under it, and no other. While every thread stands, the one
-	 * that does not may read without it. */
+	/* Guards all that follows. The locks of the gaps and of the channel may be taken under it, and no other. While every thread
+	 * stands, the one that does not may read without it. */
 	pthread_mutex_t lock;
 	struct fd_entry **buckets;
 	size_t n_buckets, n_entries;
@@ -66,7 +66,8 @@ void fd_table_done(struct fd_table *table);
  * or too long; -EBADF; -ENOMEM. */
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
 /** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it is under this name and tag.
- * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if another connection buffers it. */
+ * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if
+ * another connection buffers it. */
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
 /** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);

@@ -101,7 +101,8 @@ void journal_miss_more(struct journal *journal, size_t bytes);
  * more. */
 void journal_record_give(struct journal *journal, struct journal_record *record);
 
-/** journal_fail_locked() - Lock held: make the journal void. @text: NULL: it is full. The caller calls journal_tell() without the lock. */
+/** journal_fail_locked() - Lock held: make the journal void. @text: why; NULL: it is full. The caller calls journal_tell() without
+ * the lock. */
 void journal_fail_locked(struct journal *journal, const char *text);
 /** journal_touch() - Have the pages there, which are about to be written. */
 void journal_touch(struct journal *journal, uint64_t at, uint64_t bytes);

@@ -39,7 +39,8 @@ enum journal_view_outcome {
 
 /**
  * journal_view_open() - Look at a journal and check all that can be without its types: bounds, order, checksums.
- * @map: borrowed, aligned to 8. A forked child of the failed program may still write there. @ret_view is released with journal_view_done(), also after a failure.
+ * @map: borrowed, aligned to 8. A forked child of the failed program may still write there.
+ * @ret_view: released with journal_view_done(), also after a failure.
  *
  * Return: enum journal_view_outcome, void with the reason in @why; -EBADMSG: damaged; -ENOMEM.
  */

@@ -104,8 +104,8 @@ struct answer answer_of_roll(const char *service, const struct roll_report *roll
 	answer.next = roll_answers[outcome].next;
 	if (roll->wire.journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
 		answer.next = roll->wire.reset ?
-				      "its journal made up for it, but for the connections that were reset; mend the cause before you roll "
-				      "again" :
+				      "its journal made up for it, but for the connections that were reset; mend the cause before "
+				      "you roll again" :
 				      "its journal made up for it: nothing is lost; mend the cause before you roll again";
 	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, roll_answers[outcome].before, roll->to,
 		 roll_answers[outcome].after);

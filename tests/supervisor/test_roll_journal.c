@@ -109,8 +109,8 @@ Test(roll_journal, that_cannot_be_kept_is_told_with_the_reason)
 
 Test(roll_journal, that_is_full_is_told_and_lost)
 {
-	const char *note = "version v2 could not write on in its journal after 64 KiB (JournalSize=64K; at this rate a bake takes "
-			   "JournalSize=256K): what is written since the commit would be lost";
+	const char *note = "version v2 could not write on in its journal after 64 KiB (JournalSize=64K; at this rate a bake "
+			   "takes JournalSize=256K): what is written since the commit would be lost";
 	char said[300];
 
 	begin_in(ROLL_BAKE, JOURNAL "Bake=4s\n");
@@ -136,8 +136,8 @@ Test(roll_journal, that_is_full_is_told_and_lost)
 /* No size would help. */
 Test(roll_journal, that_is_void_for_another_reason_is_told_with_it)
 {
-	const char *note = "version v2 could not write on in its journal: the version before has no change() for web.Session: what is "
-			   "written since the commit would be lost";
+	const char *note = "version v2 could not write on in its journal: the version before has no change() for web.Session: what "
+			   "is written since the commit would be lost";
 
 	begin_in(ROLL_BAKE, JOURNAL);
 	fake_journal_void(scene.new, "the version before has no change() for web.Session");
@@ -150,8 +150,8 @@ Test(roll_journal, that_is_void_for_another_reason_is_told_with_it)
 
 Test(roll_journal, that_covers_not_all_connections_says_how_many_and_what_would_do)
 {
-	const char *note = "196 connections are not in the journal of version v2, and a failure may cost them; 196 found no room in "
-			   "JournalSize=64K, JournalSize=2M would do";
+	const char *note = "196 connections are not in the journal of version v2, and a failure may cost them; 196 found no room "
+			   "in JournalSize=64K, JournalSize=2M would do";
 	char said[300];
 
 	begin_in(ROLL_BAKE, JOURNAL);
