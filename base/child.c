@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/child.h"
+#include "base/clock.h"
+#include "base/closer.h"
 #include "base/fd.h"
 #include "base/spawn.h"
 #include "base/why.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
+
+#define START_PATIENCE_MS 50   /* for a child to become its program; after that the loop goes on without */
+#define DEATH_PATIENCE_MS 500  /* for one that was sent SIGKILL and is waited for */
+#define TRACED_LOOK_US (100 * USEC_PER_MSEC)
 
 /* All that are watched. A loop is one thread, and so are its children. */
 static struct child *watched;
@@ -70,36 +77,81 @@ static int status_of(const siginfo_t *info)
 	}
 }
 
+static void child_forget_spawn(struct child *child)
+{
+	source_del(&child->spawn_source);
+	child->spawn = spawn_free(child->spawn);
+}
+
 static void child_forget_pidfd(struct child *child)
 {
 	source_del(&child->source);
 	watched_remove(child);
+	timer_disarm(&child->again);
+	child_forget_spawn(child);
 	child->pidfd = fd_close(child->pidfd);
 }
 
 /* Kill what the child has started, too. The child leads a session, and as long as it is not reaped nobody else has its number. */
 static void child_end_group(const struct child *child)
 {
-	if (child->pid > 1)
+	if (child->pid > 1 && !child->spares_group)
 		kill(-child->pid, SIGKILL);
+}
+
+/* ---- until it is its program ---- */
+
+static void child_look_at_spawn(struct child *child)
+{
+	if (child->spawn && spawn_await(child->spawn, 0, &child->failure) != SPAWN_PENDING)
+		child_forget_spawn(child);
+}
+
+static void child_on_spawn(struct source *source, uint32_t events)
+{
+	(void)events;
+	child_look_at_spawn(container_of(source, struct child, spawn_source));
+}
+
+const char *child_doing(const struct child *child, char *buf, size_t size)
+{
+	return child->spawn ? spawn_doing(child->spawn, buf, size) : NULL;
+}
+
+/* ---- its end ---- */
+
+static void child_on_traced(struct timer *timer);
+
+static void child_look_at_end(struct child *child)
+{
+	siginfo_t info;
+	int r;
+
+	child_end_group(child);
+	r = child_wait(child->pidfd, WNOHANG, &info);
+	if (r == 0 && info.si_pid == 0) {
+		/* A tracer holds it, and until that lets go nobody can reap it: an event that would come in each turn. */
+		source_set(&child->source, 0);
+		timer_arm(child->source.loop, &child->again, clock_now_us() + TRACED_LOOK_US, child_on_traced);
+		return;
+	}
+	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
+	child->exited = true;
+	child_look_at_spawn(child);
+	child_forget_pidfd(child);
+	if (child->on_exit)
+		child->on_exit(child); /* may free @child */
+}
+
+static void child_on_traced(struct timer *timer)
+{
+	child_look_at_end(container_of(timer, struct child, again));
 }
 
 static void child_on_ready(struct source *source, uint32_t events)
 {
-	struct child *child = container_of(source, struct child, source);
-	siginfo_t info;
-	int r;
-
 	(void)events;
-	child_end_group(child);
-	r = child_wait(child->pidfd, WNOHANG, &info);
-	if (r == 0 && info.si_pid == 0)
-		return; /* a tracer holds it, so it cannot be reaped yet; the next turn tries again */
-	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
-	child->exited = true;
-	child_forget_pidfd(child);
-	if (child->on_exit)
-		child->on_exit(child); /* may free @child */
+	child_look_at_end(container_of(source, struct child, source));
 }
 
 /* Writes to @child only on success. */
@@ -115,6 +167,8 @@ static int child_watch(struct loop *loop, struct child *child, int pidfd, pid_t 
 	child->pidfd = pidfd;
 	child->status = 0;
 	child->exited = false;
+	child->spares_group = false;
+	child->failure.text[0] = 0;
 	child->on_exit = on_exit;
 	watched_add(child);
 	return 0;
@@ -137,8 +191,19 @@ static int child_refuse_busy(const struct child *child, struct why *why)
 	return why_set(why, -EBUSY, "pid %d still runs in this place", (int)child->pid);
 }
 
-/* Watch what was just started, or end it. */
-static int child_begin(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why)
+/* Our child and not reaped, so the number is still its own. One that waits for a disk is left to be reaped as a stray. */
+static void child_abandon(pid_t pid, bool waits)
+{
+	siginfo_t info;
+
+	kill(pid, SIGKILL);
+	while (waitid(P_PID, (id_t)pid, &info, WEXITED | (waits ? WNOHANG : 0)) < 0 && errno == EINTR)
+		;
+}
+
+/* Watch what was just started, or end it. @waits: it may be waiting for a disk. */
+static int child_begin(struct loop *loop, struct child *child, pid_t pid, bool waits, void (*on_exit)(struct child *child),
+		       struct why *why)
 {
 	int pidfd = -1, r;
 
@@ -147,25 +212,52 @@ static int child_begin(struct loop *loop, struct child *child, pid_t pid, void (
 		r = child_watch(loop, child, pidfd, pid, on_exit, why);
 	if (r == 0)
 		return 0;
-	kill(pid, SIGKILL); /* our child and not reaped, so the number is still its own */
-	spawn_reap(pid);
+	child_abandon(pid, waits);
 	fd_close(pidfd);
+	return r;
+}
+
+/* Where that cannot be watched it is looked at when the child ends. */
+static void child_watch_spawn(struct loop *loop, struct child *child, struct spawn *spawn_consume)
+{
+	child->spawn = spawn_consume;
+	(void)source_add(loop, &child->spawn_source, spawn_fd(child->spawn), EPOLLIN, child_on_spawn);
+}
+
+/* Fork, and wait a moment until the child is its program. Return: 0; SPAWN_PENDING; -errno, and then nothing is left. */
+static int child_start(const struct child_spec *spec, pid_t *ret_pid, struct spawn **ret_spawn, struct why *why)
+{
+	int r;
+
+	/* What a child that hangs still holds is closed all the same: then the child is the last to close it. */
+	closer_hold();
+	r = spawn_begin(spec, ret_pid, ret_spawn, why);
+	if (r == 0 && (r = spawn_await(*ret_spawn, START_PATIENCE_MS, why)) < 0) {
+		child_abandon(*ret_pid, false);
+		*ret_spawn = spawn_free(*ret_spawn);
+	}
+	closer_release();
 	return r;
 }
 
 int child_spawn(struct loop *loop, struct child *child, const struct child_spec *spec,
 		void (*on_exit)(struct child *child), struct why *why)
 {
+	struct spawn *spawn;
 	pid_t pid;
-	int r;
+	int how, r;
 
 	r = child_refuse_busy(child, why);
 	if (r < 0)
 		return r;
-	r = spawn_process(spec, &pid, why);
-	if (r < 0)
-		return r;
-	r = child_begin(loop, child, pid, on_exit, why);
+	how = child_start(spec, &pid, &spawn, why);
+	if (how < 0)
+		return how;
+	r = child_begin(loop, child, pid, how == SPAWN_PENDING, on_exit, why);
+	if (r == 0 && how == SPAWN_PENDING)
+		child_watch_spawn(loop, child, spawn);
+	else
+		spawn_free(spawn);
 	return r < 0 ? why_prefix(why, r, "cannot start %s", spec->path) : 0;
 }
 
@@ -178,20 +270,26 @@ int child_fork(struct loop *loop, struct child *child, const struct child_work *
 	r = child_refuse_busy(child, why);
 	if (r == 0)
 		r = spawn_work(work, &pid, why);
-	return r < 0 ? r : child_begin(loop, child, pid, on_exit, why);
+	return r < 0 ? r : child_begin(loop, child, pid, false, on_exit, why);
 }
 
 int child_try(const struct child_spec *spec, struct why *why)
 {
 	struct child_spec trial = *spec;
+	struct spawn *spawn;
+	char doing[160];
 	pid_t pid;
-	int r;
+	int how;
 
 	trial.try_only = true;
-	r = spawn_process(&trial, &pid, why);
-	if (r == 0)
-		spawn_reap(pid);
-	return r;
+	how = child_start(&trial, &pid, &spawn, why);
+	if (how < 0)
+		return how;
+	if (how == SPAWN_PENDING)
+		how = why_set(why, -ETIMEDOUT, "cannot start %s: it %s", spec->path, spawn_doing(spawn, doing, sizeof(doing)));
+	child_abandon(pid, how != 0);
+	spawn_free(spawn);
+	return how;
 }
 
 int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why)
@@ -234,35 +332,58 @@ void child_kill_group(struct child *child)
 	child_kill(child, SIGKILL);
 }
 
-void child_done(struct child *child)
+static void child_await_death(const struct child *child)
 {
+	struct pollfd dead = { .fd = child->pidfd, .events = POLLIN };
+	uint64_t due_us = clock_now_us() + DEATH_PATIENCE_MS * USEC_PER_MSEC;
 	siginfo_t info;
 
+	while (poll(&dead, 1, clock_timeout_ms(due_us)) < 0 && errno == EINTR)
+		;
+	(void)child_wait(child->pidfd, WNOHANG, &info);
+}
+
+void child_done(struct child *child)
+{
 	if (child->pidfd >= 0) {
 		/* A child that we may not kill (it changed its user, and we are not root) is not waited for either. */
 		if (pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0) == 0 || errno == ESRCH) {
 			child_end_group(child);
-			child_wait(child->pidfd, 0, &info);
+			child_await_death(child);
 		}
 		child_forget_pidfd(child);
 	}
 	child_init(child);
 }
 
+void child_let_go(struct child *child)
+{
+	if (child->pidfd >= 0)
+		child_forget_pidfd(child);
+	child_init(child);
+}
+
 int child_move(struct child *from, struct child *to, void (*on_exit)(struct child *child))
 {
 	struct loop *loop = from->source.loop;
+	struct spawn *spawn = from->spawn;
 	int r;
 
 	source_del(&from->source);
 	r = child_watch(loop, to, from->pidfd, from->pid, on_exit, NULL);
-	if (r == 0) {
-		watched_remove(from);
-		child_init(from);
-	} else {
+	if (r < 0) {
 		(void)source_add(loop, &from->source, from->pidfd, EPOLLIN, child_on_ready);
+		return r;
 	}
-	return r;
+	to->spares_group = from->spares_group;
+	source_del(&from->spawn_source);
+	from->spawn = NULL;
+	from->pidfd = -1; /* it is @to's */
+	child_forget_pidfd(from);
+	child_init(from);
+	if (spawn)
+		child_watch_spawn(loop, to, spawn);
+	return 0;
 }
 
 const char *child_describe_status(int status, char *buf, size_t size)
@@ -282,8 +403,11 @@ const char *child_describe_status(int status, char *buf, size_t size)
 
 const char *child_describe(const struct child *child, char *buf, size_t size)
 {
-	if (child->exited)
+	if (child->exited && *child->failure.text)
+		snprintf(buf, size, "%s", child->failure.text);
+	else if (child->exited)
 		return child_describe_status(child->status, buf, size);
-	snprintf(buf, size, "%s", child->pid == 0 ? "was never started" : "is running");
+	else
+		snprintf(buf, size, "%s", child->pid == 0 ? "was never started" : "is running");
 	return buf;
 }

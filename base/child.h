@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* A child process held by pidfd: signals reach this process or nobody, and its end is an event. It leads a session of its own,
- * and what it started in its process group ends with it. */
+ * and what it started in its process group ends with it, unless that is to be spared. One thread. */
 #pragma once
 
 #include "base/loop.h"
 #include "base/privileges.h"
+#include "base/why.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
-
-struct why;
 
 /* A status of wait(2) that is neither an exit nor a signal: somebody else has reaped the child, or SIGCHLD is ignored. */
 #define CHILD_STATUS_UNKNOWN 0x7f
@@ -27,20 +26,29 @@ struct child_spec {
 	const char *cwd;                  /* NULL: "/" */
 	const struct child_fd *fds;       /* all others are closed in the child; 0, 1, 2 are /dev/null unless mapped */
 	size_t n_fds;
-	uid_t uid;                        /* (uid_t)-1: keep */
-	gid_t gid;                        /* (gid_t)-1: keep */
-	const char *user;                 /* for supplementary groups; NULL: drop them all when uid is changed */
-	struct privileges privileges;
+	uid_t uid;                        /* (uid_t)-1: @user's, or keep */
+	gid_t gid;                        /* (gid_t)-1: @group's, or @user's, or keep */
+	const char *user;                 /* its supplementary groups come along; NULL: all are dropped when uid is changed */
+	const char *group;                /* NULL: none is named. Names are looked up by the child: that may last */
+	bool sets_home;                   /* add HOME to the environment, as @user has it */
+	struct privileges privileges;     /* of a process that is root, or stays who we are */
+	struct privileges dropped;        /* ... and of one that is @uid or @user, and that is not root */
 	bool try_only;                    /* everything but the exec itself; of child_try() alone */
 	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
+
+struct spawn;
 
 struct child {
 	pid_t pid;                        /* 0: there never was a process; kept after the exit, for messages */
 	int pidfd;                        /* owned; -1 when nothing runs */
 	int status;                       /* as of wait(2), valid in and after @on_exit */
 	bool exited;
-	struct source source;
+	bool spares_group;                /* may be set at any time: what it started does not end with it */
+	struct spawn *spawn;              /* of this room: it is not its program yet; NULL: it is */
+	struct why failure;               /* why it never became its program, valid in and after @on_exit; "": it did */
+	struct source source, spawn_source;
+	struct timer again;               /* it is dead, and held by a tracer */
 	void (*on_exit)(struct child *child);
 	struct child *next_watched, **at_watched; /* child.c only */
 };
@@ -51,6 +59,9 @@ void child_init(struct child *child);
 /**
  * child_spawn() - Start a process in a session of its own, signals at their defaults, SIGPIPE ignored.
  * @on_exit: called once from the loop, after the child was reaped; may spawn again or child_done().
+ *
+ * A process that is not its program within a moment (a program on a disk that hangs, a user that only a slow server knows) is left
+ * alone to become it: the caller's own deadline is what ends it. What fails then is its end, with @failure set.
  *
  * Return: 0; -errno with the step that failed (chdir, setuid, exec, ...) in @why; then nothing was left behind.
  */
@@ -77,7 +88,8 @@ int child_fork(struct loop *loop, struct child *child, const struct child_work *
 	       struct why *why);
 
 /** child_try() - Would child_spawn() start it, as far as can be found out without starting it? A child goes through all its steps,
- * sees whether its user may execute the program, and ends. Waits for it. Return: as child_spawn(). */
+ * sees whether its user may execute the program, and ends. Waits for it as long as child_spawn() does. Return: as child_spawn();
+ * -ETIMEDOUT with what it waits for. */
 int child_try(const struct child_spec *spec, struct why *why);
 
 /** child_adopt() - As child_spawn(), for a process that already is our child, as one that CRIU restored. */
@@ -93,12 +105,21 @@ int child_kill(struct child *child, int signal);
  * may be somebody else's by then. */
 void child_kill_group(struct child *child);
 
-/** child_done() - Stop watching and close the pidfd. A child that is still alive is killed with SIGKILL, waited for and reaped. */
+/** child_done() - Stop watching and close the pidfd. A child that is still alive is killed with SIGKILL, and reaped; one that
+ * does not end within a moment (a disk that hangs, a tracer) is left to be reaped as a stray. */
 void child_done(struct child *child);
+
+/** child_let_go() - Stop watching and close the pidfd; the process is not touched. */
+void child_let_go(struct child *child);
 
 /** child_move() - Hand the watch over a running process to @to, which was initialised, with @on_exit. @from is as after
  * child_init() then. Return: 0; -errno: nothing was moved. */
 int child_move(struct child *from, struct child *to, void (*on_exit)(struct child *child));
+
+
+/** child_doing() - What a child does that is not its program yet: "looks up the user web". Return: @buf; NULL: it is its program.
+ * */
+const char *child_doing(const struct child *child, char *buf, size_t size);
 
 /** child_describe() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
 const char *child_describe(const struct child *child, char *buf, size_t size);

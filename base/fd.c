@@ -77,6 +77,13 @@ int fd_nonblock(int fd, int on)
 	return 0;
 }
 
+void fd_open_standard(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)open("/dev/null", O_RDWR); /* the lowest free number, which is @fd; inherited, as these three are */
+}
+
 int fd_inode(int fd, unsigned long long *ret_inode)
 {
 	struct statx st;

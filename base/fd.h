@@ -13,6 +13,10 @@ void fd_close_all(int *fds, size_t n);
 /** fd_nonblock() - Set or clear O_NONBLOCK on the open file description. Return: 0 or -errno. */
 int fd_nonblock(int fd, int on);
 
+/** fd_open_standard() - Open /dev/null where descriptor 0, 1 or 2 is closed: what is opened next would take its number, and be
+ * read or written by whoever means stdin or stderr. To be called first of all. */
+void fd_open_standard(void);
+
 /** fd_inode() - Get the inode number, which identifies a socket or a pipe. Never waits for a file system. Return: 0 or -errno. */
 int fd_inode(int fd, unsigned long long *ret_inode);
 

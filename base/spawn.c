@@ -1,60 +1,39 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Between fork and exec only async-signal-safe calls are allowed: this process may have threads, and a lock that one of them held
- * stays locked in the child for ever. So everything that allocates or asks name services is done before the fork, and noted in a
- * struct plan, which the child carries out. A step that fails is reported through a pipe. A successful exec closes the pipe, so its
- * end without a report means that the new program runs.
- */
+/* The parent's side of a fork: what is prepared before it, and what is learned of the child until it is its program. */
 #include "base/spawn.h"
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/closer.h"
 #include "base/fd.h"
+#include "base/spawn_child.h"
 #include "base/why.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define KEEP_UID ((uid_t)-1)
-#define KEEP_GID ((gid_t)-1)
-#define N_STDIO 3
+#define PATIENCE_FACTOR 10 /* for a child that lacks a CPU */
 
-enum step { STEP_SESSION, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_LOWER, STEP_GROUPS, STEP_GID, STEP_UID,
-	    STEP_SETTLE, STEP_CHDIR, STEP_EXEC };
-
-struct failure {
-	enum step step;
-	int error;
-	int number;     /* STEP_FD: in the child */
+struct spawn {
+	int fd;
+	pid_t pid;
+	enum step step;  /* the last one told */
+	char *path, *cwd, *user, *group;
 };
 
-struct plan {
-	const struct child_spec *spec;
-	int *keep;              /* numbers that are open in the child, ascending: 0, 1, 2 and each @to */
-	size_t n_keep;
-	int *moved;             /* the child's scratch: copies of each @from above all of @keep */
-	bool set_groups;
-	gid_t *groups;
-	int n_groups;
-	struct rlimit limit;
-};
-
-static void plan_done(struct plan *plan)
+static void plan_done(struct spawn_plan *plan)
 {
 	free(plan->keep);
 	free(plan->moved);
-	free(plan->groups);
+	free(plan->envp);
 }
 
 static int compare_int(const void *a, const void *b)
@@ -64,15 +43,7 @@ static int compare_int(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static bool is_mapped(const struct child_spec *spec, int number)
-{
-	for (size_t i = 0; i < spec->n_fds; i++)
-		if (spec->fds[i].to == number)
-			return true;
-	return false;
-}
-
-static int plan_fds(struct plan *plan, struct why *why)
+static int plan_fds(struct spawn_plan *plan, struct why *why)
 {
 	const struct child_spec *spec = plan->spec;
 
@@ -89,7 +60,7 @@ static int plan_fds(struct plan *plan, struct why *why)
 		plan->keep[plan->n_keep++] = fd->to;
 	}
 	for (int n = 0; n < N_STDIO; n++)
-		if (!is_mapped(spec, n))
+		if (!spawn_is_mapped(spec, n))
 			plan->keep[plan->n_keep++] = n;
 	qsort(plan->keep, plan->n_keep, sizeof(*plan->keep), compare_int);
 	for (size_t i = 1; i < plan->n_keep; i++)
@@ -99,34 +70,22 @@ static int plan_fds(struct plan *plan, struct why *why)
 	return 0;
 }
 
-static int plan_groups(struct plan *plan, struct why *why)
+static int plan_environment(struct spawn_plan *plan, struct why *why)
 {
 	const struct child_spec *spec = plan->spec;
-	gid_t gid = spec->gid != KEEP_GID ? spec->gid : getegid();
-	int n = 32;
+	size_t n = 0;
 
-	if (!spec->user) {
-		plan->set_groups = spec->uid != KEEP_UID && spec->uid != geteuid();
-		return 0;
-	}
-	plan->set_groups = true;
-	for (;;) {
-		gid_t *groups = reallocarray(plan->groups, (size_t)n, sizeof(*groups));
-		int had = n;
-
-		if (!groups)
-			return why_errno(why, -ENOMEM, "cannot start %s: groups of user %s", spec->path, spec->user);
-		plan->groups = groups;
-		if (getgrouplist(spec->user, gid, groups, &n) >= 0)
-			break;
-		if (n <= had)
-			n = 2 * had;
-	}
-	plan->n_groups = n;
+	while (spec->envp && spec->envp[n])
+		n++;
+	plan->envp = calloc(n + 2, sizeof(*plan->envp));
+	if (!plan->envp)
+		return why_errno(why, -ENOMEM, "cannot start %s", spec->path);
+	for (size_t i = 0; i < n; i++)
+		plan->envp[i] = spec->envp[i];
 	return 0;
 }
 
-static int plan_limit(struct plan *plan, struct why *why)
+static int plan_limit(struct spawn_plan *plan, struct why *why)
 {
 	const struct child_spec *spec = plan->spec;
 
@@ -140,14 +99,14 @@ static int plan_limit(struct plan *plan, struct why *why)
 	return 0;
 }
 
-static int plan_make(struct plan *plan, const struct child_spec *spec, struct why *why)
+static int plan_make(struct spawn_plan *plan, const struct child_spec *spec, struct why *why)
 {
 	int r;
 
-	*plan = (struct plan){ .spec = spec };
+	*plan = (struct spawn_plan){ .spec = spec, .uid = spec->uid, .gid = spec->gid };
 	r = plan_fds(plan, why);
 	if (r == 0)
-		r = plan_groups(plan, why);
+		r = plan_environment(plan, why);
 	if (r == 0)
 		r = plan_limit(plan, why);
 	if (r < 0)
@@ -155,140 +114,7 @@ static int plan_make(struct plan *plan, const struct child_spec *spec, struct wh
 	return r;
 }
 
-static int step_failed(struct failure *failure, enum step step, int number)
-{
-	*failure = (struct failure){ .step = step, .error = errno, .number = number };
-	return -1;
-}
-
-/* Exec resets handlers, but not the signals that the supervisor ignores or blocks. */
-static void in_child_signals(void)
-{
-	struct sigaction action = { .sa_handler = SIG_DFL };
-	sigset_t none;
-
-	for (int signal = 1; signal < _NSIG; signal++)
-		sigaction(signal, &action, NULL); /* fails for SIGKILL, SIGSTOP and libc's own two, as it should */
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Copy every descriptor above the highest target first, and then down to its place: so no descriptor is overwritten before it was
- * copied, however the numbers overlap. @report is moved, too. */
-static int in_child_move(const struct plan *plan, int *report, int *ret_null, struct failure *failure)
-{
-	const struct child_spec *spec = plan->spec;
-	int above = plan->keep[plan->n_keep - 1] + 1;
-	int fd;
-
-	fd = fcntl(*report, F_DUPFD_CLOEXEC, above);
-	if (fd < 0)
-		return step_failed(failure, STEP_FD, above);
-	*report = fd;
-	for (size_t i = 0; i < spec->n_fds; i++) {
-		plan->moved[i] = fcntl(spec->fds[i].from, F_DUPFD_CLOEXEC, above);
-		if (plan->moved[i] < 0)
-			return step_failed(failure, STEP_FD, spec->fds[i].to);
-	}
-	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return step_failed(failure, STEP_NULL, 0);
-	*ret_null = fcntl(fd, F_DUPFD_CLOEXEC, above);
-	return *ret_null < 0 ? step_failed(failure, STEP_NULL, 0) : 0;
-}
-
-static int in_child_close(unsigned int first, unsigned int last, struct failure *failure)
-{
-	if (first <= last && close_range(first, last, 0) < 0)
-		return step_failed(failure, STEP_CLOSE, 0);
-	return 0;
-}
-
-static int in_child_fds(const struct plan *plan, int *report, struct failure *failure)
-{
-	const struct child_spec *spec = plan->spec;
-	unsigned int next = 0, kept;
-	int null;
-
-	if (in_child_move(plan, report, &null, failure) < 0)
-		return -1;
-	for (int n = 0; n < N_STDIO; n++)
-		if (!is_mapped(spec, n) && dup3(null, n, 0) < 0)
-			return step_failed(failure, STEP_FD, n);
-	for (size_t i = 0; i < spec->n_fds; i++)
-		if (dup3(plan->moved[i], spec->fds[i].to, 0) < 0)
-			return step_failed(failure, STEP_FD, spec->fds[i].to);
-	for (size_t i = 0; i <= plan->n_keep; i++) {
-		kept = (unsigned int)(i < plan->n_keep ? plan->keep[i] : *report);
-		if (kept > 0 && in_child_close(next, kept - 1, failure) < 0)
-			return -1;
-		next = kept + 1;
-	}
-	return in_child_close(next, UINT_MAX, failure);
-}
-
-static int in_child_identity(const struct plan *plan, struct failure *failure)
-{
-	const struct child_spec *spec = plan->spec;
-
-	errno = -privileges_lower(&spec->privileges);
-	if (errno)
-		return step_failed(failure, STEP_LOWER, 0);
-	/* The user comes last: after that we have no right to change the groups. */
-	if (plan->set_groups && setgroups((size_t)plan->n_groups, plan->groups) < 0)
-		return step_failed(failure, STEP_GROUPS, 0);
-	if (spec->gid != KEEP_GID && setresgid(spec->gid, spec->gid, spec->gid) < 0)
-		return step_failed(failure, STEP_GID, 0);
-	if (spec->uid != KEEP_UID && setresuid(spec->uid, spec->uid, spec->uid) < 0)
-		return step_failed(failure, STEP_UID, 0);
-	errno = -privileges_settle(&spec->privileges);
-	return errno ? step_failed(failure, STEP_SETTLE, 0) : 0;
-}
-
-/* As execve(2) would see it, except for what the file holds. */
-static bool in_child_may_exec(const char *path)
-{
-	struct stat st;
-
-	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 || stat(path, &st) < 0)
-		return false;
-	errno = EACCES;
-	return S_ISREG(st.st_mode);
-}
-
-static int in_child_become(const struct plan *plan, int *report, struct failure *failure)
-{
-	const struct child_spec *spec = plan->spec;
-
-	if (setsid() < 0)
-		return step_failed(failure, STEP_SESSION, 0);
-	in_child_signals();
-	if (in_child_fds(plan, report, failure) < 0)
-		return -1;
-	/* After the descriptors were moved: their copies may be above the child's limit. */
-	if (setrlimit(RLIMIT_NOFILE, &plan->limit) < 0)
-		return step_failed(failure, STEP_LIMIT, 0);
-	if (in_child_identity(plan, failure) < 0)
-		return -1;
-	if (chdir(spec->cwd ? spec->cwd : "/") < 0)
-		return step_failed(failure, STEP_CHDIR, 0);
-	if (spec->try_only && in_child_may_exec(spec->path))
-		_exit(0);
-	if (!spec->try_only)
-		execve(spec->path, spec->argv, spec->envp);
-	return step_failed(failure, STEP_EXEC, 0);
-}
-
-static _Noreturn void in_child(const struct plan *plan, int report)
-{
-	struct failure failure;
-
-	in_child_become(plan, &report, &failure);
-	/* Less than PIPE_BUF goes into an empty pipe whole or not at all. If the write fails, only the exit status tells. */
-	_exit(write(report, &failure, sizeof(failure)) == (ssize_t)sizeof(failure) ? 127 : 126);
-}
+/* ---- what the child tells ---- */
 
 static const char *exec_hint(int error)
 {
@@ -301,58 +127,125 @@ static const char *exec_hint(int error)
 	}
 }
 
-static int failure_tell(const struct failure *failure, const struct child_spec *spec, struct why *why)
+/* Of a name that is not known no error is told, or one of several that mean just that. */
+static bool is_unknown(int error)
+{
+	return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
+}
+
+static void tell_name(const char *what, const char *name, int error, struct why *cause)
+{
+	if (is_unknown(error))
+		why_set(cause, 0, "this machine knows no %s %s", what, name);
+	else
+		why_errno(cause, -error, "look-up of the %s %s", what, name);
+}
+
+static int failure_tell(const struct spawn *spawn, const struct spawn_report *failure, struct why *why)
 {
 	const char *hint = failure->error == EPERM ? " (starting as another user or group needs root)" : "";
-	const char *path = spec->path;
 	struct why cause;
-	int r = -failure->error;
+	int r = failure->error ? -failure->error : -ENOENT;
 
 	switch (failure->step) {
 	case STEP_SESSION: why_errno(&cause, r, "setsid"); break;
+	case STEP_USER: tell_name("user", spawn->user, failure->error, &cause); break;
+	case STEP_GROUP: tell_name("group", spawn->group, failure->error, &cause); break;
 	case STEP_NULL: why_errno(&cause, r, "open /dev/null"); break;
 	case STEP_FD: why_errno(&cause, r, "place descriptor %d", failure->number); break;
 	case STEP_CLOSE: why_errno(&cause, r, "close_range"); break;
 	case STEP_LIMIT: why_errno(&cause, r, "setrlimit"); break;
 	case STEP_LOWER: why_errno(&cause, r, "limit capabilities (this process may lack CAP_SETPCAP)"); break;
 	case STEP_SETTLE: why_errno(&cause, r, "give capabilities (this process may lack them)"); break;
+	case STEP_OUTPUT: why_errno(&cause, r, "own descriptor %d%s", failure->number, hint); break;
 	case STEP_GROUPS: why_errno(&cause, r, "setgroups%s", hint); break;
-	case STEP_GID: why_errno(&cause, r, "setgid to %u%s", (unsigned int)spec->gid, hint); break;
-	case STEP_UID: why_errno(&cause, r, "setuid to %u%s", (unsigned int)spec->uid, hint); break;
-	case STEP_CHDIR: why_errno(&cause, r, "chdir to %s", spec->cwd ? spec->cwd : "/"); break;
+	case STEP_GID: why_errno(&cause, r, "setgid to %u%s", (unsigned int)failure->number, hint); break;
+	case STEP_UID: why_errno(&cause, r, "setuid to %u%s", (unsigned int)failure->number, hint); break;
+	case STEP_CHDIR: why_errno(&cause, r, "chdir to %s", spawn->cwd); break;
 	case STEP_EXEC: why_errno(&cause, r, "exec%s", exec_hint(failure->error)); break;
+	case STEP_FORKED:
 	default: why_errno(&cause, r, "step %d", (int)failure->step); break;
 	}
-	return why_set(why, r, "cannot start %s: %s", path, cause.text);
+	return why_set(why, r, "cannot start %s: %s", spawn->path, cause.text);
 }
 
-void spawn_reap(pid_t pid)
+const char *spawn_doing(const struct spawn *spawn, char *buf, size_t size)
 {
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
-/* Waits until the child has exec'd or given up. */
-static int report_read(int report, pid_t pid, const struct child_spec *spec, struct why *why)
-{
-	struct failure failure;
-	ssize_t n;
-	int r;
-
-	do
-		n = read(report, &failure, sizeof(failure));
-	while (n < 0 && errno == EINTR);
-	if (n == 0)
-		return 0;
-	r = n < 0 ? -errno : -EIO;
-	if (n == (ssize_t)sizeof(failure))
-		r = failure_tell(&failure, spec, why);
+	if (spawn->step == STEP_USER)
+		snprintf(buf, size, "looks up the user %s", spawn->user);
+	else if (spawn->step == STEP_GROUP)
+		snprintf(buf, size, "looks up the group %s", spawn->group);
+	else if (spawn->step == STEP_CHDIR)
+		snprintf(buf, size, "waits for its working directory %s", spawn->cwd);
+	else if (spawn->step == STEP_EXEC)
+		snprintf(buf, size, "waits for its program %s to be read", spawn->path);
 	else
-		why_errno(why, r, "cannot start %s: nothing to be learned about the exec", spec->path);
-	kill(pid, SIGKILL); /* not reaped yet, so the number is still its own */
-	spawn_reap(pid);
-	return r;
+		snprintf(buf, size, "is being made");
+	return buf;
 }
+
+int spawn_fd(const struct spawn *spawn)
+{
+	return spawn->fd;
+}
+
+/* Reads what there is. Return: as spawn_await(). */
+static int read_reports(struct spawn *spawn, struct why *why)
+{
+	struct spawn_report report;
+	ssize_t n;
+
+	for (;;) {
+		n = read(spawn->fd, &report, sizeof(report));
+		if (n == 0)
+			return 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return SPAWN_PENDING;
+		if (n != (ssize_t)sizeof(report))
+			return why_errno(why, n < 0 ? -errno : -EIO, "cannot start %s: nothing to be learned about the exec",
+					 spawn->path);
+		/* A name that is not known may come without an error number. */
+		if (report.error || report.number < 0)
+			return failure_tell(spawn, &report, why);
+		spawn->step = report.step;
+	}
+}
+
+/* Is the child waiting for something else than a CPU? */
+static bool is_waiting(const struct spawn *spawn)
+{
+	char path[40], text[300];
+	const char *end;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)spawn->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	fd_close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	end = strrchr(text, ')');
+	return !end || (end[1] == ' ' && end[2] != 'R');
+}
+
+int spawn_await(struct spawn *spawn, int patience_ms, struct why *why)
+{
+	struct pollfd ready = { .fd = spawn->fd, .events = POLLIN };
+	uint64_t begun_us = clock_now_us();
+
+	for (;;) {
+		int r = read_reports(spawn, why), passed_ms = (int)((clock_now_us() - begun_us) / 1000);
+
+		if (r != SPAWN_PENDING || passed_ms >= PATIENCE_FACTOR * patience_ms ||
+		    (passed_ms >= patience_ms && is_waiting(spawn)))
+			return r;
+		(void)poll(&ready, 1, passed_ms < patience_ms ? patience_ms - passed_ms : 1);
+	}
+}
+
+/* ---- the fork ---- */
 
 /* No signal handler of ours may run in the child, where it would act on what the child shares with us. */
 static pid_t fork_without_signals(void)
@@ -371,35 +264,72 @@ static pid_t fork_without_signals(void)
 	return pid;
 }
 
-int spawn_process(const struct child_spec *spec, pid_t *ret_pid, struct why *why)
+struct spawn *spawn_free(struct spawn *spawn)
 {
-	struct plan plan;
-	int report[2];
-	pid_t pid;
-	int r;
+	if (!spawn)
+		return NULL;
+	fd_close(spawn->fd);
+	free(spawn->path);
+	free(spawn->cwd);
+	free(spawn->user);
+	free(spawn->group);
+	free(spawn);
+	return NULL;
+}
 
-	r = plan_make(&plan, spec, why);
-	if (r < 0)
-		return r;
-	if (pipe2(report, O_CLOEXEC) < 0) {
-		r = why_errno(why, -errno, "cannot start %s: pipe", spec->path);
-		plan_done(&plan);
-		return r;
-	}
-	closer_hold();
+static struct spawn *spawn_new(const struct child_spec *spec)
+{
+	struct spawn *spawn = calloc(1, sizeof(*spawn));
+
+	if (!spawn)
+		return NULL;
+	spawn->fd = -1;
+	spawn->path = strdup(spec->path);
+	spawn->cwd = strdup(spec->cwd ? spec->cwd : "/");
+	spawn->user = strdup(spec->user ? spec->user : "");
+	spawn->group = strdup(spec->group ? spec->group : "");
+	if (!spawn->path || !spawn->cwd || !spawn->user || !spawn->group)
+		return spawn_free(spawn);
+	return spawn;
+}
+
+/* Return: the child's pid; -errno. */
+static pid_t fork_planned(struct spawn_plan *plan, struct spawn *spawn)
+{
+	int report[2], r;
+	pid_t pid;
+
+	/* The child never waits to report: what it tells in all is less than a pipe holds. */
+	if (pipe2(report, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
 	pid = fork_without_signals();
 	if (pid == 0)
-		in_child(&plan, report[1]);
-	r = pid < 0 ? why_errno(why, -errno, "cannot start %s: fork", spec->path) : 0;
+		spawn_in_child(plan, report[1]);
+	r = pid < 0 ? -errno : 0;
 	fd_close(report[1]);
-	if (pid > 0)
-		r = report_read(report[0], pid, spec, why);
-	closer_release();
-	fd_close(report[0]);
+	spawn->fd = report[0];
+	return pid < 0 ? r : pid;
+}
+
+int spawn_begin(const struct child_spec *spec, pid_t *ret_pid, struct spawn **ret_spawn, struct why *why)
+{
+	struct spawn *spawn = NULL;
+	struct spawn_plan plan;
+	pid_t pid;
+	int r = plan_make(&plan, spec, why);
+
+	if (r < 0)
+		return r;
+	spawn = spawn_new(spec);
+	pid = spawn ? fork_planned(&plan, spawn) : -ENOMEM;
 	plan_done(&plan);
-	if (r == 0)
-		*ret_pid = pid;
-	return r;
+	if (pid < 0) {
+		spawn_free(spawn);
+		return why_errno(why, pid, "cannot start %s: no process for it", spec->path);
+	}
+	spawn->pid = *ret_pid = pid;
+	*ret_spawn = spawn;
+	return 0;
 }
 
 /* ---- a copy of this process ---- */

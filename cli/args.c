@@ -41,6 +41,9 @@ static const struct verb verbs[] = {
 	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 2, 2, true, "SERVICE VERSION",
 	  "Replace the running version by VERSION; no connection drops" },
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
+	{ "abort", UPGRADED__WIRE__VERB__VERB_ABORT, 1, 1, false, "SERVICE",
+	  "Call off what has not committed: a start, a roll, a save" },
+	{ "accept", UPGRADED__WIRE__VERB__VERB_ACCEPT, 1, 1, false, "SERVICE", "End the bake now: the new version stays" },
 	{ "pack", UPGRADED__WIRE__VERB__VERB_PACK, 1, 1, false, "SERVICE",
 	  "Within a bake: move the version before out of memory, into its image" },
 	{ "save", UPGRADED__WIRE__VERB__VERB_SAVE, 2, 2, false, "SERVICE FILE",
@@ -309,7 +312,7 @@ static int generation_take(const char *text, uint64_t *ret, struct why *why)
 	return 0;
 }
 
-#define VERBS "start, stop, roll, undo, pack, plan, save, status, list, images, check or state"
+#define VERBS "start, stop, roll, undo, abort, accept, pack, plan, save, status, list, images, check or state"
 
 static int take_operands(struct args *args, const struct seen *seen, int n, char *const *operands, struct why *why)
 {

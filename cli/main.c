@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/fd.h"
 #include "base/why.h"
 #include "cli/args.h"
 #include "cli/command.h"
@@ -41,6 +42,7 @@ int main(int argc, char **argv)
 	struct term err;
 	int rc;
 
+	fd_open_standard();
 	setlocale(LC_ALL, "");
 	/* A line in one write: a terminal never shows half of one. */
 	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));

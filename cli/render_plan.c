@@ -127,6 +127,31 @@ static void obstacles(const struct term *term, const Upgraded__Wire__Plan *plan)
 	}
 }
 
+/* On the way back to a version that served before. */
+static void closed(const struct term *term, const Upgraded__Wire__Plan *plan)
+{
+	for (size_t i = 0; i < plan->n_closed; i++) {
+		field_label(term, i ? "" : "closed");
+		verdict(term, STYLE_YELLOW, "!!");
+		term_text(term, plan->closed[i], TERM_WHOLE);
+		fputs(": version ", term->out);
+		term_text(term, plan->to, TERM_WHOLE);
+		fputs(" never had it, and it is closed when that takes over\n", term->out);
+	}
+}
+
+static void children(const struct term *term, const Upgraded__Wire__Plan *plan)
+{
+	for (size_t i = 0; i < plan->n_children; i++) {
+		field_label(term, i ? "" : "children");
+		fprintf(term->out, "pid %" PRId32 " (", plan->children[i]->pid);
+		term_text(term, plan->children[i]->name, TERM_WHOLE);
+		fputs(") ", term->out);
+		term_text(term, plan->children[i]->fate, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+}
+
 /* ---- space, memory, time ---- */
 
 static void room(const struct term *term, const char *name, const char *what, uint64_t needed, uint64_t there)
@@ -196,6 +221,8 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 		term_text(term, plan->loose[i], TERM_WHOLE);
 		fputc('\n', term->out);
 	}
+	closed(term, plan);
+	children(term, plan);
 	field_label(term, "images");
 	term_text(term, plan->images, TERM_WHOLE);
 	fputc('\n', term->out);

@@ -59,7 +59,23 @@ static void journal(const struct term *term, const Upgraded__Wire__RollReport *r
 		field_print(term, "journal", "%s changes were taken over, and %" PRIu64 " connections of the failed version",
 			    format_count(count, sizeof(count), roll->replayed), roll->adopted);
 	else if (strcmp(roll->outcome, "committed") == 0)
-		field_print(term, "journal", "kept: a failure now would lose nothing");
+		field_print(term, "journal", roll->uncovered ? "kept: a failure now would lose nothing but these connections" :
+							       "kept: a failure now would lose nothing");
+}
+
+static void names(const struct term *term, const char *label, size_t n, char *const *list)
+{
+	for (size_t i = 0; i < n; i++)
+		field_text(term, label, list[i]);
+}
+
+/* What only one of the two versions has. */
+static void descriptors(const struct term *term, const Upgraded__Wire__RollReport *roll)
+{
+	names(term, "not back", roll->n_missed, roll->missed);
+	names(term, "closed", roll->n_left, roll->left);
+	if (roll->clients)
+		field_print(term, "clients", "read or written on %" PRIu32 " of %" PRIu32, roll->clients_moved, roll->clients);
 }
 
 /* The numbers of a roll, one to a line. */
@@ -80,6 +96,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 	if (went_back(roll) || roll->kept || roll->reset)
 		field_print(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
 	state_lost(term, roll);
+	descriptors(term, roll);
 }
 
 static void save_numbers(const struct term *term, const struct args *args, const Upgraded__Wire__SaveReport *save)
@@ -180,6 +197,8 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 		field_print(term, "connections", "%" PRIu32 " kept, %" PRIu32 " reset", roll->kept, roll->reset);
 		state_lost(term, roll);
 	}
+	if (roll)
+		descriptors(term, roll);
 	field_text(term, "serving now", result->serving);
 	field_text(term, "next", result->next);
 }

@@ -19,6 +19,7 @@
 #include "shim/fds/handover.h"
 #include "shim/fds/readers.h"
 #include "shim/fds/shed.h"
+#include "shim/fds/traffic.h"
 #include "shim/journal/conn.h"
 #include "shim/journal/replay.h"
 #include "shim/state/save.h"
@@ -37,47 +38,54 @@ struct roll {
 
 /* ---- what is said ---- */
 
-static int send_quiesced(struct upg *upg, uint64_t since_us)
+/* Each answer names the Prepare that it belongs to: the supervisor may have given that one up and asked another time. */
+
+static int send_quiesced(const struct roll *roll, uint64_t since_us)
 {
 	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
 
 	quiesced.nanoseconds = (clock_now_us() - since_us) * 1000;
-	return channel_say(upg->channel, &message, &upg->why);
+	quiesced.question = roll->prepare->question;
+	return channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
 
-static void send_not_yet(struct upg *upg)
+static void send_not_yet(const struct roll *roll)
 {
 	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
 
-	channel_say(upg->channel, &message, &upg->why);
+	not_yet.question = roll->prepare->question;
+	channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
 
-static void send_refused(struct upg *upg)
+static void send_refused(const struct roll *roll)
 {
 	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
+	struct upg *upg = roll->upg;
 
+	refused.question = roll->prepare->question;
 	refused.reason = upg->why.text;
 	refused.reader_gone = upg->state->reader_gone;
 	channel_say(upg->channel, &message, &upg->why);
 }
 
 /* @resumed->at_us is from before the first thread was let go, so that nothing this process answers is older. */
-static void send_resumed(struct upg *upg, Upgraded__Wire__Resumed *resumed)
+static void send_resumed(const struct roll *roll, Upgraded__Wire__Resumed *resumed)
 {
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED, .resumed = resumed);
 
-	channel_say(upg->channel, &message, &upg->why);
+	resumed->question = roll->prepare->question;
+	channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
 
-static void send_resumed_at(struct upg *upg, uint64_t at_us)
+static void send_resumed_at(const struct roll *roll, uint64_t at_us)
 {
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
 
 	resumed.at_us = at_us;
-	send_resumed(upg, &resumed);
+	send_resumed(roll, &resumed);
 }
 
 /* ---- going on ---- */
@@ -98,7 +106,7 @@ static uint64_t release(struct upg *upg)
 static int go_on(struct roll *roll)
 {
 	commit_unmap(&roll->word);
-	send_resumed_at(roll->upg, release(roll->upg));
+	send_resumed_at(roll, release(roll->upg));
 	return UPG_OK;
 }
 
@@ -142,7 +150,9 @@ static void serve_again(struct roll *roll, const int *lost, size_t n_lost)
 {
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
 	struct upg *upg = roll->upg;
+	struct shed_missed missed;
 
+	shed_list_missed(upg->shed, &missed);
 	/* The supervisor's duplicates of what came back live until its bake ends. */
 	if (upg->config->on_resume)
 		upg->config->on_resume(lost, n_lost, upg->config->userdata);
@@ -153,7 +163,10 @@ static void serve_again(struct roll *roll, const int *lost, size_t n_lost)
 	resumed.at_us = clock_now_us();
 	still_end(&roll->still);
 	threads_release(upg->threads);
-	send_resumed(upg, &resumed);
+	resumed.missed = missed.list;
+	resumed.n_missed = missed.n;
+	send_resumed(roll, &resumed);
+	shed_missed_done(&missed);
 }
 
 /* @message: the Resume, released here. */
@@ -171,7 +184,7 @@ static int resume(struct roll *roll, Upgraded__Wire__AppMessage *message)
 		serve_again(roll, lost, n_lost);
 	else
 		/* Without its sockets or with half a state this process is of no use; the supervisor learns of it by our end. */
-		send_refused(upg);
+		send_refused(roll);
 	free(lost);
 	roll->replay = replay_free(roll->replay);
 	if (r < 0)
@@ -212,7 +225,7 @@ static int park(struct roll *roll)
 	if (r == 0)
 		r = channel_say(upg->channel, &message, &upg->why);
 	if (r < 0) {
-		send_refused(upg);
+		send_refused(roll);
 		r = UPG_LEAVE;
 	} else {
 		r = stay_parked(roll);
@@ -267,10 +280,13 @@ static int hand_over(struct roll *roll, int state_fd)
 	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	Upgraded__Wire__Traffic traffic = fd_traffic_look(roll->upg->fds);
 	struct upg *upg = roll->upg;
 	int r;
 
 	saved.totals = &totals;
+	saved.traffic = &traffic;
+	saved.question = roll->prepare->question;
 	r = fds_send(upg->fds, roll->prepare->commit_deadline_us, &saved.fds, &upg->why);
 	if (r == 0)
 		r = state_save(upg->state, state_fd, roll->prepare, &totals, &upg->why);
@@ -312,12 +328,13 @@ static int save_and_go_on(struct roll *roll, int state_fd)
 	uint64_t at_us = release(upg);
 
 	if (r < 0) {
-		send_refused(upg);
+		send_refused(roll);
 		return UPG_OK;
 	}
 	saved.totals = &totals;
+	saved.question = roll->prepare->question;
 	channel_say(upg->channel, &message, &upg->why);
-	send_resumed_at(upg, at_us);
+	send_resumed_at(roll, at_us);
 	return UPG_OK;
 }
 
@@ -344,7 +361,7 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	upg->state->reader_gone = false;
 	r = take_descriptors(&roll, &state_fd);
 	if (r < 0) {
-		send_refused(upg);
+		send_refused(&roll);
 		return r;
 	}
 	/* It was long over when we came to read it. Nobody waits for an answer, and one would be taken for that to another
@@ -359,12 +376,12 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	if (r != UPG_OK) {
 		commit_unmap(&roll.word);
 		if (r == UPG_NOT_YET)
-			send_not_yet(upg);
+			send_not_yet(&roll);
 		else
-			send_refused(upg);
+			send_refused(&roll);
 		return UPG_OK;
 	}
-	r = send_quiesced(upg, since_us);
+	r = send_quiesced(&roll, since_us);
 	if (prepare->save_only)
 		return save_and_go_on(&roll, state_fd);
 	if (r == 0)
@@ -372,7 +389,7 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	/* The reader's end of stream, and nothing an image would have to hold. */
 	state_fd = fd_close(state_fd);
 	if (r < 0)
-		send_refused(upg);
+		send_refused(&roll);
 	r = await_outcome(&roll);
 	commit_unmap(&roll.word);
 	return r;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "shim/core/channel.h"
+#include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
 #include "shim/journal/memory.h"
 #include "shim/state/load.h"
@@ -60,6 +61,8 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 
 	if (r < 0)
 		return why_errno(why, r, "descriptor %s %" PRIu64, info->name, info->tag);
+	if (info->optional)
+		fd_table_mark_optional(upg->fds, fd);
 	upg->takeover->n_fds++;
 	return 0;
 }
@@ -83,6 +86,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 		FD_CLEANUP int journal_fd = channel_claim(upg->channel, 2);
 
 		journal_attach(upg->journal, journal_fd);
+		journal_limit(upg->journal, receive);
 	}
 	if (!receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);
@@ -171,6 +175,7 @@ static int take_over(struct upg *upg)
 		return UPG_LEAVE;
 	/* From here on this process serves whatever becomes of the supervisor, so a failed report changes nothing. */
 	channel_say(upg->channel, &message, &upg->why);
+	fd_table_close_left(upg->fds);
 	return UPG_SERVE;
 }
 
@@ -213,6 +218,7 @@ static int ready_received(struct upg *upg)
 	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
 	int r = state_check(upg->state, &upg->why);
+	struct fd_batch left;
 
 	if (r < 0)
 		return takeover_refuse(upg, r);
@@ -221,6 +227,9 @@ static int ready_received(struct upg *upg)
 		return send_ready(upg);
 	loaded.totals = &upg->state->totals;
 	loaded.fds = upg->takeover->n_fds;
+	loaded.left_count = (uint32_t)fd_table_list_left(upg->fds, &left);
+	loaded.left = left.pointers;
+	loaded.n_left = left.n;
 	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : await_commit(upg);
 }

@@ -7,6 +7,7 @@
 #include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
 #include "shim/fds/shed.h"
+#include "shim/fds/traffic.h"
 #include "shim/journal/memory.h"
 #include "shim/roll.h"
 #include "shim/state/application.h"
@@ -55,6 +56,7 @@ static int send_hello(struct upg *upg)
 		schemas[i].name = (char *)(uintptr_t)config->types[i].name;
 		schemas[i].version = config->types[i].version;
 		schemas[i].fingerprint = upg->application->schemas[i].fingerprint;
+		schemas[i].no_change = !config->types[i].change;
 		schema_list[i] = &schemas[i];
 	}
 	for (size_t i = 0; i < n_edges; i++) {
@@ -68,12 +70,14 @@ static int send_hello(struct upg *upg)
 	hello.service = (char *)(uintptr_t)(config->service ? config->service : "");
 	hello.version = (char *)(uintptr_t)(config->version ? config->version : "");
 	hello.pid = getpid();
+	hello.leaves = true;
 	hello.n_schemas = n_types;
 	hello.schemas = schema_list;
 	hello.n_migrations = n_edges;
 	hello.migrations = edge_list;
 	for (size_t i = 0; i < n_types; i++)
 		hello.journals |= config->types[i].change != NULL;
+	hello.no_newcomers = !config->on_conn;
 	r = channel_say(upg->channel, &message, &upg->why);
 out:
 	free(edge_list);
@@ -93,7 +97,7 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
 	n = threads_list(upg->threads, tids, THREADS_TOLD);
-	fds_tell_inventory(upg->fds, tids, n);
+	fds_tell_inventory(upg->fds, message->ask_inventory->question, tids, n);
 	return true;
 }
 
@@ -184,6 +188,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE:
 		return roll_leave(upg, message->prepare);
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
+		fd_traffic_tell(upg->fds);
 		threads_beat(upg->threads, message->ping->nonce);
 		return UPG_OK;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:

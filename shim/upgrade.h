@@ -174,8 +174,18 @@ UPG_API void upg_point(struct upg_thread *thread);
  */
 UPG_API int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag);
 
+/**
+ * upg_fd_register_own() - The same for what another version can do without, such as the listener of a feature that is new in this
+ * one. A version that takes over may claim it; if it does not, it is closed when that version serves, and the roll is not refused.
+ *
+ * Without this mark, the same holds on the way back to a version that served before and never had (@name, @tag): the
+ * supervisor knows what that version handed over.
+ */
+UPG_API int upg_fd_register_own(struct upg *upg, int fd, const char *name, uint64_t tag);
+
 /** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag.
- * Return: the fd, owned by the caller; -ENOENT if none such came. Every descriptor must be claimed before upg_ready(). */
+ * Return: the fd, owned by the caller; -ENOENT if none such came. Every descriptor must be claimed before upg_ready(), except for
+ * those of another version's own. */
 UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
 
 /** upg_close() - Unregister and close, so that the peer notices although the supervisor may hold a duplicate: removes it from
@@ -202,8 +212,9 @@ UPG_API int upg_journal_on(const struct upg *upg);
  * @type:    the name of a type of this application's. One that the version before does not have is left out.
  * @message: of the type's current version; borrowed. It is migrated down here and now. Ids of upg_ref() mean nothing in it.
  *
- * Does nothing while the journal is off. When the journal is full, memory is out, or the change cannot be migrated down, the
- * supervisor is told, and from then on the way back is as without a journal: the application goes on undisturbed.
+ * Does nothing while the journal is off. When the journal is full, memory is out, the change cannot be migrated down, or the
+ * version before has no change() for @type, the supervisor is told, and from then on the way back is as without a journal: the
+ * application goes on undisturbed.
  * Return: 0; -EINVAL: there is no such type, or @message is of another one.
  */
 UPG_API int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,

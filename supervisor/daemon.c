@@ -70,6 +70,17 @@ static void end_services(struct timer *timer)
 		timer_arm(registry->host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
 }
 
+/* Service files are read when a service is started or rolled; here new ones become known, and removed ones are forgotten. */
+static void read_anew(struct supervisor *supervisor)
+{
+	struct why why = { 0 };
+
+	if (registry_scan(&supervisor->registry, &why) < 0)
+		log_warning("SIGHUP: %s", why.text);
+	else
+		log_info("SIGHUP: the service files were looked for anew");
+}
+
 static void on_signal(struct source *source, uint32_t events)
 {
 	struct supervisor *supervisor = container_of(source, struct supervisor, signal_source);
@@ -84,23 +95,44 @@ static void on_signal(struct source *source, uint32_t events)
 	}
 	if (supervisor->ending)
 		return;
-	log_info("%s: stopping the services", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+	if (info.ssi_signo == SIGHUP) {
+		read_anew(supervisor);
+		return;
+	}
+	log_info("%s: stopping the services", sigabbrev_np((int)info.ssi_signo));
 	sd_notify(0, "STOPPING=1");
 	supervisor->ending = true;
 	supervisor->control = control_close(supervisor->control);
 	end_services(&supervisor->look_again);
 }
 
+/* Without this process nobody manages the services: what somebody sends by habit or by accident does not end it. SIGKILL does, and
+ * what the kernel sends after a fault of our own. Children start with none of this (base/spawn.c). */
+static void ignore_the_rest(void)
+{
+	static const int ours[] = { SIGKILL, SIGSTOP, SIGCONT, SIGTSTP, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD,
+				    SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS };
+
+	for (int number = 1; number <= SIGRTMAX; number++) {
+		bool ignored = number < SIGSYS || number >= SIGRTMIN;
+
+		for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+			ignored &= number != ours[i];
+		if (ignored)
+			signal(number, SIG_IGN);
+	}
+}
+
 static int watch_signals(struct supervisor *supervisor, struct why *why)
 {
+	static const int heard[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD };
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD);
+	for (size_t i = 0; i < sizeof(heard) / sizeof(heard[0]); i++)
+		sigaddset(&set, heard[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	ignore_the_rest();
 	supervisor->strays.loop = supervisor->registry.host.site.loop;
 	supervisor->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (supervisor->signals < 0)
@@ -216,7 +248,9 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.site.images_root = supervisor->images_root;
 	registry->host.site.graveyard = &supervisor->graveyard;
 	registry->host.site.imaging = &imaging_criu;
-	spawner_init(&supervisor->spawner, registry->host.site.loop);
+	r = spawner_init(&supervisor->spawner, registry->host.site.loop);
+	if (r < 0)
+		return why_errno(why, r, "children");
 	registry->host.origin = &supervisor->spawner.origin;
 	registry->host.generation = generation_after(image_store_newest(supervisor->images_root));
 	registry->work_dir = config->state_dir;
@@ -245,6 +279,7 @@ static void end(struct supervisor *supervisor)
 	strays_done(&supervisor->strays);
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
+	spawner_done(&supervisor->spawner);
 	removal_end();
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);

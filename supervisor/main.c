@@ -13,6 +13,8 @@
 #define UPGRADED_VERSION "0.1.0"
 #endif
 
+#define LOG_SETTLE_US USEC_PER_SEC
+
 static const char usage[] =
 	"usage: upgraded [options]\n"
 	"\n"
@@ -55,8 +57,9 @@ int main(int argc, char **argv)
 					.state_dir = "/var/lib/upgraded",
 					.criu_path = "criu" };
 	struct why why = { 0 };
-	int option;
+	int option, r;
 
+	fd_open_standard();
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case CONFIG_DIR:
@@ -93,9 +96,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "upgraded: what is '%s'?\n%s", argv[optind], usage);
 		return 2;
 	}
-	if (daemon_run(&config, &why) < 0) {
+	if (log_defer(&why) < 0)
+		log_warning("%s; whoever does not read the log holds up everything", why.text);
+	r = daemon_run(&config, &why);
+	if (r < 0)
 		log_error("%s", why.text);
-		return EXIT_FAILURE;
-	}
-	return EXIT_SUCCESS;
+	log_settle(LOG_SETTLE_US);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -5,4 +5,5 @@
 #include <stdint.h>
 
 #define JOURNAL_BYTES_MIN (UINT64_C(64) << 10)
+#define JOURNAL_BYTES_MAX (UINT64_C(1) << 40)
 #define JOURNAL_BYTES_DEFAULT (UINT64_C(256) << 20)

@@ -25,7 +25,8 @@ struct channel {
 	 * later the number may be that of somebody's connection. Only the owner changes fd, so the owner reads it without the lock.
 	 *
 	 * The order of the shim's locks: this one is the innermost. Who holds it takes no other and does not wait. It is taken
-	 * under the lock of the descriptor table (fds/table.h) or of the journal (journal/memory.h), which are never held together.
+	 * under the lock of the descriptor table (fds/table.h) or of the journal (journal/memory.h), which are never held together,
+	 * and under that of the gaps (fds/gaps.h), which is taken under either.
 	 * The lock of the threads (core/threads.h) is held alone. */
 	pthread_mutex_t lock;
 	int fd; /* -1: there is no supervisor, or it is gone */

@@ -9,8 +9,9 @@
 #include "base/fd.h"
 #include "shim/core/channel.h"
 #include "shim/core/upg.h"
-#include "shim/fds/handover.h"
+#include "shim/fds/traffic.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -78,8 +79,8 @@ static void tell_closed(struct fd_table *table)
 
 /* ---- openings; lock held ---- */
 
-/* Where memory or descriptors are out, this connection ends with this process. */
-static void queue_fresh(struct fd_table *table, struct fd_entry *entry)
+/* Return: 0; -errno: memory or descriptors are out, and this connection ends with this process. */
+static int queue_fresh(struct fd_table *table, struct fd_entry *entry)
 {
 	size_t n = atomic_load(&table->n_fresh);
 	int fd;
@@ -89,16 +90,17 @@ static void queue_fresh(struct fd_table *table, struct fd_entry *entry)
 		struct fresh_fd *fresh = realloc(table->fresh, cap * sizeof(*fresh));
 
 		if (!fresh)
-			return;
+			return -ENOMEM;
 		table->fresh = fresh;
 		table->cap_fresh = cap;
 	}
 	fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
-		return;
+		return -errno;
 	table->fresh[n] = (struct fresh_fd){ .entry = entry, .fd = fd };
 	entry->fresh = true;
 	atomic_store(&table->n_fresh, n + 1);
+	return 0;
 }
 
 /* It closes before the supervisor has heard of it. */
@@ -158,8 +160,9 @@ static int post_fresh(struct fd_table *table)
 	return WIRE_OK;
 }
 
-/* Tell of one at once, if nothing waits. Its number is still its own: the application has just registered it. */
-static void tell_fresh(struct fd_table *table, struct fd_entry *entry)
+/* Tell of one at once, if nothing waits. Its number is still its own: the application has just registered it. Return: as
+ * queue_fresh(). */
+static int tell_fresh(struct fd_table *table, struct fd_entry *entry)
 {
 	struct fd_batch batch;
 	int r = WIRE_AGAIN;
@@ -171,8 +174,7 @@ static void tell_fresh(struct fd_table *table, struct fd_entry *entry)
 	}
 	if (r == WIRE_OK)
 		entry->custody = true;
-	else if (r != WIRE_CLOSED)
-		queue_fresh(table, entry);
+	return r == WIRE_OK || r == WIRE_CLOSED ? 0 : queue_fresh(table, entry);
 }
 
 static void tell_all(struct fd_table *table)
@@ -198,18 +200,21 @@ static void await_told(struct fd_table *table)
 	}
 }
 
-void fd_table_announce(struct fd_table *table, int fd)
+int fd_table_announce(struct fd_table *table, int fd)
 {
+	int r = 0;
+
 	if (!atomic_load_explicit(&table->announces, memory_order_relaxed))
-		return;
+		return 0;
 	pthread_mutex_lock(&table->lock);
 	/* Once more, under the lock: the bake may have ended meanwhile. */
 	if (atomic_load(&table->announces)) {
 		tell_all(table);
-		tell_fresh(table, table->by_fd[fd]);
+		r = tell_fresh(table, table->by_fd[fd]);
 		await_told(table);
 	}
 	pthread_mutex_unlock(&table->lock);
+	return r;
 }
 
 void fd_table_tell(struct fd_table *table)
@@ -230,21 +235,20 @@ void fd_table_end_custody(struct fd_table *table)
 	pthread_mutex_unlock(&table->lock);
 }
 
-/* Shut @fd down, so that the peer notices although others hold duplicates. A listener stays: an earlier version may need it
- * again. */
+/* Shut @fd down, so that the peer notices although others hold duplicates. A door stays as it is: an earlier version may need it
+ * again, and what was shut down is shut for everybody. */
 static void shut_down(int fd)
 {
-	int listening = 0;
-	socklen_t size = sizeof(listening);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening)
+	if (door_kind(fd) == DOOR_NONE)
 		shutdown(fd, SHUT_RDWR);
 }
 
 /* Lock held. The table forgets it; its descriptor is still open. */
 static void forget(struct fd_table *table, struct fd_entry *entry)
 {
+	fd_traffic_note(table, entry);
 	fd_table_take_out(table, entry);
+	fd_table_fill_gap(table, entry);
 	if (entry->fresh)
 		forget_fresh(table, entry);
 	/* Only where a duplicate exists: a shutdown with unread input would otherwise turn close's RST into a FIN. */
@@ -273,6 +277,38 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 	if (!lost || !fd_table_spend(table, fd))
 		fd_close(fd);
 	pthread_mutex_unlock(&table->lock);
+}
+
+/* One of those that nobody claimed. */
+static int find_left(struct fd_table *table, size_t from)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = from; i < table->n_by_fd && fd < 0; i++)
+		if (table->by_fd[i] && !table->by_fd[i]->claimed)
+			fd = (int)i;
+	pthread_mutex_unlock(&table->lock);
+	return fd;
+}
+
+void fd_table_close_left(struct fd_table *table)
+{
+	for (int fd = find_left(table, 0); fd >= 0; fd = find_left(table, (size_t)fd))
+		fd_table_close(table, fd, -1);
+}
+
+size_t fd_table_list_left(struct fd_table *table, struct fd_batch *batch)
+{
+	size_t n = 0;
+
+	batch->n = 0;
+	for (int fd = find_left(table, 0); fd >= 0; fd = find_left(table, (size_t)fd + 1)) {
+		n++;
+		if (batch->n < WIRE_FDS_MAX)
+			fd_batch_add(batch, table->by_fd[fd]);
+	}
+	return n;
 }
 
 void upg_close(struct upg *upg, int fd, int epoll_fd)

@@ -5,8 +5,11 @@
 #include "shim/core/channel.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define NUMBERS_AT_ONCE 4096u
+#define DOORS_BELOW 1024u
+#define DOORS_MAX 64u
 
 /* ---- inventory ---- */
 
@@ -25,21 +28,54 @@ static bool list_numbers(struct fd_table *table, size_t *at, uint32_t *numbers, 
 	return last;
 }
 
-int fds_tell_inventory(struct fd_table *table, uint32_t *threads, size_t n_threads)
+/* Copied, since other threads may close them meanwhile. */
+struct doors {
+	Upgraded__Wire__FdInfo infos[DOORS_MAX], *list[DOORS_MAX];
+	char names[DOORS_MAX][FD_NAME_MAX + 1];
+	size_t n;
+};
+
+/* What is one of a kind: connections are many, and their names say nothing to anybody. Doors are opened early, so that their
+ * numbers are low. */
+static void list_doors(struct fd_table *table, struct doors *doors)
+{
+	doors->n = 0;
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->n_by_fd && i < DOORS_BELOW && doors->n < DOORS_MAX; i++) {
+		Upgraded__Wire__FdInfo *info = &doors->infos[doors->n];
+
+		if (!table->by_fd[i] || door_kind((int)i) == DOOR_NONE)
+			continue;
+		upgraded__wire__fd_info__init(info);
+		snprintf(doors->names[doors->n], sizeof(doors->names[0]), "%s", table->by_fd[i]->name);
+		info->name = doors->names[doors->n];
+		info->tag = table->by_fd[i]->tag;
+		doors->list[doors->n++] = info;
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
+int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *threads, size_t n_threads)
 {
 	Upgraded__Wire__Inventory inventory = UPGRADED__WIRE__INVENTORY__INIT;
 	Upgraded__Wire__AppMessage message =
 		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY, .inventory = &inventory);
 	uint32_t numbers[NUMBERS_AT_ONCE];
+	struct doors doors;
 	size_t at = 0;
 	int r;
 
+	list_doors(table, &doors);
+	inventory.doors = doors.list;
+
 	inventory.fds = numbers;
+	inventory.question = question;
 	do {
 		inventory.last = list_numbers(table, &at, numbers, &inventory.n_fds);
 		if (inventory.last) {
 			inventory.threads = threads;
 			inventory.n_threads = n_threads;
+			inventory.n_doors = doors.n;
 		}
 		r = channel_say(table->channel, &message, NULL);
 	} while (r == 0 && !inventory.last);
@@ -55,6 +91,7 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
 	upgraded__wire__fd_info__init(info);
 	info->name = entry->name;
 	info->tag = entry->tag;
+	info->optional = entry->optional;
 	batch->pointers[batch->n] = info;
 	batch->numbers[batch->n++] = entry->fd;
 }

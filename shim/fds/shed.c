@@ -137,6 +137,7 @@ int shed_sockets(struct shed *shed, uint32_t *ret_n, struct why *why)
 		if (!entry || !is_socket(entry->fd))
 			continue;
 		entry->cloexec = cloexec_of(entry->fd);
+		entry->door = door_kind(entry->fd);
 		if (dup3(null, entry->fd, entry->cloexec) < 0)
 			return why_errno(why, -errno, "shedding descriptor %d", entry->fd);
 		entry->shed = true;
@@ -190,6 +191,41 @@ static size_t list_lost(struct fd_table *table, int *lost)
 		lost[n++] = entry->fd;
 	}
 	return n;
+}
+
+/* Does the path at which a unix socket listens still lead to a socket? A version that ends in good order removes its own. */
+static bool is_reachable(int fd)
+{
+	char path[128];
+	struct stat st;
+
+	return *door_address(fd, path, sizeof(path)) != '/' || (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode));
+}
+
+void shed_list_missed(struct shed *shed, struct shed_missed *ret)
+{
+	struct fd_table *table = shed->fds;
+
+	ret->n = 0;
+	for (size_t i = 0; i < table->n_by_fd && ret->n < SHED_MISSED_MAX; i++) {
+		const struct fd_entry *entry = table->by_fd[i];
+		Upgraded__Wire__FdInfo *info = &ret->infos[ret->n];
+
+		if (!entry || entry->door == DOOR_NONE ||
+		    (!entry->lost && door_is_open(entry->fd, entry->door) && is_reachable(entry->fd)))
+			continue;
+		upgraded__wire__fd_info__init(info);
+		info->name = strdup(entry->name); /* the application may close it before this is said */
+		info->tag = entry->tag;
+		if (info->name)
+			ret->list[ret->n++] = info;
+	}
+}
+
+void shed_missed_done(struct shed_missed *missed)
+{
+	while (missed->n)
+		free(missed->infos[--missed->n].name);
 }
 
 int shed_undo(struct shed *shed, int **ret_lost, size_t *ret_n_lost, struct why *why)

@@ -5,8 +5,10 @@
 #include "shim/core/upg.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define FIRST_BUCKETS 64u
 
@@ -25,6 +27,7 @@ static size_t hash_of(const char *name, uint64_t tag)
 int fd_table_init(struct fd_table *table, struct channel *channel)
 {
 	table->channel = channel;
+	gaps_init(&table->gaps, channel);
 	pthread_mutex_init(&table->lock, NULL);
 	table->buckets = calloc(FIRST_BUCKETS, sizeof(struct fd_entry *));
 	table->n_buckets = FIRST_BUCKETS;
@@ -60,6 +63,7 @@ void fd_table_done(struct fd_table *table)
 	free(table->spent);
 	free(table->buckets);
 	free(table->by_fd);
+	gaps_done(&table->gaps);
 	pthread_mutex_destroy(&table->lock);
 }
 
@@ -143,6 +147,7 @@ static int put_locked(struct fd_table *table, int fd, const char *name, uint64_t
 	entry->fd = fd;
 	entry->claimed = claimed;
 	entry->custody = custody;
+	entry->own_make = claimed;
 	link = find_link(table, name, tag);
 	entry->next = *link;
 	*link = entry;
@@ -179,13 +184,16 @@ int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t
 		return r;
 	pthread_mutex_lock(&table->lock);
 	entry = *find_link(table, name, tag);
-	*ret_claimed = entry != NULL;
+	/* What the application has accepted and registered is to be announced, too, now that it is buffered. */
+	*ret_claimed = entry && entry->custody;
 	if (entry && (entry->fd != fd || !entry->claimed || entry->conn))
 		r = -EEXIST;
 	else if (!entry)
 		r = put_locked(table, fd, name, tag, true, false);
-	if (r == 0)
+	if (r == 0) {
 		table->by_fd[fd]->conn = conn;
+		fd_table_fill_gap(table, table->by_fd[fd]);
+	}
 	pthread_mutex_unlock(&table->lock);
 	return r;
 }
@@ -199,6 +207,7 @@ int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag)
 	entry = *find_link(table, name, tag);
 	if (entry && !entry->claimed) {
 		entry->claimed = true;
+		entry->optional = false; /* it is this version's from here on, and the next one has to claim it */
 		fd = entry->fd;
 	}
 	pthread_mutex_unlock(&table->lock);
@@ -212,13 +221,24 @@ size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_ex
 	*ret_example = NULL;
 	pthread_mutex_lock(&table->lock);
 	for (size_t i = 0; i < table->n_by_fd; i++) {
-		if (table->by_fd[i] && !table->by_fd[i]->claimed) {
+		if (table->by_fd[i] && !table->by_fd[i]->claimed && !table->by_fd[i]->optional) {
 			*ret_example = table->by_fd[i];
 			n++;
 		}
 	}
 	pthread_mutex_unlock(&table->lock);
 	return n;
+}
+
+void fd_table_mark_optional(struct fd_table *table, int fd)
+{
+	struct fd_entry *entry;
+
+	pthread_mutex_lock(&table->lock);
+	entry = fd_table_at(table, fd);
+	if (entry)
+		entry->optional = true;
+	pthread_mutex_unlock(&table->lock);
 }
 
 void fd_table_take_out(struct fd_table *table, struct fd_entry *entry)
@@ -228,6 +248,58 @@ void fd_table_take_out(struct fd_table *table, struct fd_entry *entry)
 	*link = entry->next;
 	table->by_fd[entry->fd] = NULL;
 	table->n_entries--;
+}
+
+/* ---- what no journal covers ---- */
+
+/* Of other sockets the supervisor does not see that they have moved: they come back as they are. */
+static bool is_connection(int fd)
+{
+	struct sockaddr_storage peer;
+	int protocol = 0, listening = 0;
+	socklen_t size = sizeof(protocol), peer_size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0 || protocol != IPPROTO_TCP)
+		return false;
+	size = sizeof(listening);
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening &&
+	       getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0;
+}
+
+/* Lock held. */
+static void find_gap(struct fd_table *table, struct fd_entry *entry)
+{
+	if (entry->conn || entry->gap || !is_connection(entry->fd))
+		return;
+	entry->gap = true;
+	gaps_add(&table->gaps, GAP_UNBUFFERED, 0);
+}
+
+void fd_table_fill_gap(struct fd_table *table, struct fd_entry *entry)
+{
+	if (entry->gap)
+		gaps_remove(&table->gaps, GAP_UNBUFFERED);
+	entry->gap = false;
+}
+
+void fd_table_find_gaps(struct fd_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->n_by_fd; i++)
+		if (table->by_fd[i])
+			find_gap(table, table->by_fd[i]);
+	pthread_mutex_unlock(&table->lock);
+}
+
+static void find_gap_at(struct fd_table *table, int fd)
+{
+	struct fd_entry *entry;
+
+	pthread_mutex_lock(&table->lock);
+	entry = fd_table_at(table, fd);
+	if (entry)
+		find_gap(table, entry);
+	pthread_mutex_unlock(&table->lock);
 }
 
 /* ---- lost sockets ---- */
@@ -276,7 +348,20 @@ void fd_table_close_spent(struct fd_table *table)
 
 int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag)
 {
-	return fd_table_put(upg->fds, fd, name, tag, true, false);
+	int r = fd_table_put(upg->fds, fd, name, tag, true, false);
+
+	if (r == 0 && atomic_load_explicit(&upg->fds->announces, memory_order_relaxed))
+		find_gap_at(upg->fds, fd);
+	return r;
+}
+
+int upg_fd_register_own(struct upg *upg, int fd, const char *name, uint64_t tag)
+{
+	int r = upg_fd_register(upg, fd, name, tag);
+
+	if (r == 0)
+		fd_table_mark_optional(upg->fds, fd);
+	return r;
 }
 
 int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag)

@@ -2,6 +2,8 @@
 /* The table of the descriptors that move, by (name, tag) and by number. */
 #pragma once
 
+#include "base/door.h"
+#include "shim/fds/gaps.h"
 #include "wire/wire.h"
 
 #include <pthread.h>
@@ -10,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FD_NAME_MAX 64u
+
 struct channel;
 struct upg_conn;
 
@@ -17,11 +21,15 @@ struct fd_entry {
 	char *name;
 	uint64_t tag;
 	int fd;
+	bool own_make; /* made here, and not handed to us */
+	bool optional; /* nobody here need claim it; or, of our own make: no other version need */
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
 	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
 	bool shed;    /* parked: /dev/null stands at its number */
+	bool gap;     /* counted as one that the journal does not cover, for it is not buffered */
 	bool lost;    /* /dev/null still stands there after a resume: it is in no epoll set */
+	enum door door; /* of what was shed */
 	int cloexec;  /* of what was shed: O_CLOEXEC or 0 */
 	struct upg_conn *conn; /* what buffers it, or NULL */
 	struct fd_entry *next; /* in its hash bucket */
@@ -31,8 +39,9 @@ struct fd_table {
 	struct channel *channel;
 	/* From the commit of a roll until its bake is over, the supervisor gets a duplicate of what is opened. */
 	atomic_bool announces;
-	/* Guards all that follows. The lock of the channel may be taken under it, and no other. While every thread stands, the one
-	 * that does not may read without it. */
+	struct gaps gaps;
+	/* Guards all that follows. The locks of the gaps and of the channel may be taken under it, and no other. While every thread
+	 * stands, the one that does not may read without it. */
 	pthread_mutex_t lock;
 	struct fd_entry **buckets;
 	size_t n_buckets, n_entries;
@@ -48,6 +57,9 @@ struct fd_table {
 	} *fresh;
 	size_t cap_fresh;
 	atomic_size_t n_fresh;
+	/* traffic.c: connections that were closed, and what was told of them and of those that are open. */
+	uint64_t unanswered, told_unanswered;
+	uint64_t answered, told_answered; /* 0 or 1 */
 	/* Numbers of lost sockets that the application closed while its threads stood. */
 	int *spent;
 	size_t n_spent, cap_spent;
@@ -62,14 +74,21 @@ void fd_table_done(struct fd_table *table);
 /** fd_table_put() - Register @fd. Return: 0; -EEXIST: the name with this tag, or the number, is taken; -EINVAL: the name is empty
  * or too long; -EBADF; -ENOMEM. */
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
-/** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it was claimed under this name and tag.
- * @ret_claimed: whether it was. Return: as fd_table_put(); -EEXIST also if another connection buffers it. */
+/** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it is under this name and tag.
+ * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if
+ * another connection buffers it. */
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
 /** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
 struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
-/** fd_table_unclaimed() - Count what was handed to us and not claimed. *@ret_example is one of these (NULL if none). */
+/** fd_table_unclaimed() - Count what was handed to us and not claimed, although it has to be. *@ret_example is one of these (NULL
+ * if none). */
 size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
+/** fd_table_mark_optional() - What is registered by this number need not be claimed by another version. */
+void fd_table_mark_optional(struct fd_table *table, int fd);
+
+/** fd_table_find_gaps() - Count the connections that nobody buffers: the journal does not cover them. */
+void fd_table_find_gaps(struct fd_table *table);
 
 /** fd_table_keep_spent() - From now on the close of a lost socket waits for fd_table_close_spent(), for up to @n of them.
  * Return: 0 or -ENOMEM. */
@@ -88,5 +107,7 @@ static inline struct fd_entry *fd_table_at(const struct fd_table *table, int fd)
 /** fd_table_take_out() - @entry is the caller's now, to be released with fd_entry_free(). Its descriptor stays open. */
 void fd_table_take_out(struct fd_table *table, struct fd_entry *entry);
 void fd_entry_free(struct fd_entry *entry);
+/** fd_table_fill_gap() - It is buffered now, or closed: the journal's gap that it was is none any more. */
+void fd_table_fill_gap(struct fd_table *table, struct fd_entry *entry);
 /** fd_table_spend() - Keep the number @fd of a lost socket for fd_table_close_spent(). Return: false: close it now. */
 bool fd_table_spend(struct fd_table *table, int fd);

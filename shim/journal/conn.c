@@ -53,6 +53,21 @@ static void move_cursor(struct journal_record *record, struct journal_cursor cur
 	atomic_store_explicit(&record->cursor_at, other, memory_order_release);
 }
 
+/* ---- whether the journal covers it ---- */
+
+/* @bytes: of the journal's, which would do; 0: it is not for want of room. */
+static void miss(struct upg_conn *conn, enum gap gap, size_t bytes)
+{
+	if (conn->gap == GAP_NONE && journal_miss(conn->journal, gap, bytes))
+		conn->gap = gap;
+}
+
+static void fill_gap(struct upg_conn *conn)
+{
+	gaps_remove(&conn->fds->gaps, conn->gap);
+	conn->gap = GAP_NONE;
+}
+
 /* ---- memory ---- */
 
 static size_t size_for(size_t bytes)
@@ -88,6 +103,28 @@ static bool buffer_is_idle(struct upg_conn *conn, const struct conn_buffer *buff
 	return buffer->size_bytes > BUFFER_KEEP_BYTES || (buffer->at && journal_is_tight(conn->journal));
 }
 
+static void uncover(struct upg_conn *conn, size_t missed_bytes)
+{
+	atomic_fetch_or(&conn->record->flags, JOURNAL_UNCOVERED);
+	miss(conn, GAP_ROOM, missed_bytes);
+}
+
+/* A connection that found no room for its bytes is covered again once it has none, unless room is still short: then it would find
+ * none at its next request. */
+static void cover_again(struct upg_conn *conn)
+{
+	if (conn->gap != GAP_ROOM || !conn->record || journal_is_tight(conn->journal))
+		return;
+	if (conn->in_done != conn->in_end || conn->out_sent != conn->out_end)
+		return;
+	buffer_drop(conn, &conn->input);
+	buffer_drop(conn, &conn->output);
+	describe(conn, &conn->input);
+	describe(conn, &conn->output);
+	atomic_fetch_and(&conn->record->flags, ~(uint32_t)JOURNAL_UNCOVERED);
+	fill_gap(conn);
+}
+
 /* Move the bytes from @from to @end into a new block. Return: 0 or -ENOMEM. */
 static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64_t from, uint64_t end, size_t size_bytes)
 {
@@ -98,7 +135,9 @@ static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64
 		if (after.at)
 			after.data = conn->journal->map + after.at;
 		else
-			atomic_fetch_or(&conn->record->flags, JOURNAL_UNCOVERED);
+			uncover(conn, size_bytes);
+	} else if (conn->gap == GAP_ROOM && size_bytes > before.size_bytes) {
+		journal_miss_more(conn->journal, size_bytes - before.size_bytes);
 	}
 	if (!after.data && !(after.data = malloc(size_bytes)))
 		return -ENOMEM;
@@ -210,12 +249,18 @@ static void enter_journal(struct upg_conn *conn, const char *name, uint64_t tag,
 	int r = counters_read(conn->fd, &counters);
 
 	record = journal_record_take(conn->journal, &serial);
-	if (!record)
+	if (!record) {
+		miss(conn, GAP_RECORD, 2 * BUFFER_MIN_BYTES);
 		return;
+	}
 	if (r == 0)
 		flags |= JOURNAL_COUNTED;
 	else if (r != -EOPNOTSUPP)
 		flags |= JOURNAL_UNCOVERED;
+	if (flags & JOURNAL_UNCOVERED)
+		miss(conn, GAP_UNCOUNTED, 0);
+	if (!claimed && conn->journal->no_newcomers)
+		miss(conn, GAP_UNWANTED, 0);
 	/* The name fits: a longer one is not registered. */
 	memcpy(record->name, name, strlen(name));
 	record->tag = tag;
@@ -245,8 +290,8 @@ int conn_open(struct journal *journal, int fd, const char *name, uint64_t tag, s
 	}
 	if (atomic_load_explicit(&journal->usable, memory_order_relaxed))
 		enter_journal(conn, name, tag, claimed);
-	if (!claimed)
-		fd_table_announce(conn->fds, fd);
+	if (!claimed && fd_table_announce(conn->fds, fd) < 0)
+		miss(conn, GAP_UNTOLD, 0);
 	*ret_conn = conn;
 	return 0;
 }
@@ -295,6 +340,7 @@ void upg_conn_close(struct upg_conn *conn, int epoll_fd)
 		return;
 	if (conn->record)
 		atomic_fetch_or(&conn->record->flags, JOURNAL_CLOSED);
+	fill_gap(conn);
 	fd_table_close(conn->fds, conn->fd, epoll_fd);
 	buffer_free(conn, &conn->input);
 	buffer_free(conn, &conn->output);
@@ -318,6 +364,7 @@ ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes)
 		leave_if_over(conn);
 	if (atomic_load_explicit(&conn->fds->n_fresh, memory_order_relaxed))
 		fd_table_tell(conn->fds);
+	gaps_tell(&conn->fds->gaps);
 	room = buffer_room(conn, &conn->input, conn->in_done, conn->in_end, room_bytes);
 	if (!room)
 		return -ENOMEM;
@@ -327,6 +374,7 @@ ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes)
 
 		if (conn->in_done == conn->in_end && buffer_is_idle(conn, &conn->input))
 			buffer_drop(conn, &conn->input);
+		cover_again(conn);
 		return error;
 	}
 	conn->in_end += (size_t)n;
@@ -386,6 +434,7 @@ int upg_conn_send(struct upg_conn *conn)
 	/* The input as well: a connection that rests between two requests holds no memory. */
 	if (conn->in_done == conn->in_end && conn->input.data && buffer_is_idle(conn, &conn->input))
 		buffer_drop(conn, &conn->input);
+	cover_again(conn);
 	return 0;
 }
 

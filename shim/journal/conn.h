@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "shim/fds/gaps.h"
 #include "shim/state/change.h"
 #include "shim/upgrade.h"
 
@@ -32,6 +33,7 @@ struct upg_conn {
 	uint64_t in_done, in_end;            /* between them: received, and not done with */
 	uint64_t out_sent, out_done, out_end; /* between them: to be sent, and of the request in hand */
 	struct journal_record *record; /* NULL: no journal, or no room in it */
+	enum gap gap;                  /* why the journal does not cover it, if that is counted */
 	struct changes pending;        /* of the request in hand */
 };
 

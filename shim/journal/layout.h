@@ -29,7 +29,7 @@
 #define JOURNAL_FORMAT 1u
 #define JOURNAL_NAME_BYTES 64u
 #define JOURNAL_TYPES_MAX 1024u
-#define JOURNAL_RECORDS_MAX 65536u
+#define JOURNAL_RECORDS_MAX (1u << 20)
 
 struct journal_header {
 	_Atomic uint64_t magic; /* stored when all of this holds */

@@ -36,7 +36,7 @@ static bool append(struct journal *journal, const struct changes *changes)
 	struct journal_header *header = journal->header;
 
 	if (changes->used > header->log_bytes - journal->log_head) {
-		journal_fail_locked(journal, "it is full");
+		journal_fail_locked(journal, NULL);
 		return true;
 	}
 	memcpy(journal->map + header->log_at + journal->log_head, changes->data, changes->used);

@@ -43,6 +43,11 @@ static __attribute__((noinline)) int mark(struct journal *journal, struct upg_co
 	/* What the predecessor does not know it cannot lose. */
 	if (!change_ways_lead(&journal->ways, index))
 		return 0;
+	/* Found on the way back, it would void the whole journal: so it is told now. */
+	if (journal->unapplied && journal->unapplied[index]) {
+		journal_fail(journal, "the version before has no change() for %s", type);
+		return 0;
+	}
 	if (conn)
 		r = add_to_conn(journal, conn, index, change, message, &why);
 	else

@@ -3,8 +3,10 @@
  * it counts. Thread-safe, except for init, done, attach, bind and begin, which belong to the thread that called upg_open(). */
 #pragma once
 
+#include "shim/fds/gaps.h"
 #include "shim/journal/layout.h"
 #include "shim/state/change.h"
+#include "wire/app.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -18,6 +20,9 @@ struct journal {
 	const struct application *application;
 	struct channel *channel; /* where the supervisor is told that the journal has failed */
 	struct fd_table *fds;    /* announces what is opened, while the journal is on */
+	/* What the version before cannot do, as the supervisor said. */
+	bool no_newcomers; /* go on with a connection that this process accepted */
+	bool *unapplied;   /* apply changes of a type, by type of the application; NULL: it can apply all */
 	/* What upg_journal_on() looks at. */
 	atomic_int on;
 	atomic_bool usable;      /* mapped, laid out, not void, not over */
@@ -26,8 +31,9 @@ struct journal {
 	 * at it when the journal ends. */
 	struct change_ways ways;
 	/* Guards all that follows, and the memory. The lock of the channel may be taken under it, and no other. */
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* that of the gaps may be taken under it, too */
 	bool is_over; /* it ended, or failed: which is told once */
+	char reason[128]; /* why it failed; "": it is full */
 	uint8_t *map;
 	size_t size_bytes;
 	struct journal_header *header;
@@ -39,6 +45,7 @@ struct journal {
 	/* The arena: blocks of powers of two, never merged. */
 	uint64_t arena_top, arena_end;
 	_Atomic uint64_t arena_left; /* not given out; a hint */
+	uint64_t missed_bytes;       /* what was wanted of it and not to be had, while there are gaps */
 	struct journal_blocks {
 		uint64_t *at;
 		size_t n, cap;
@@ -54,6 +61,8 @@ void journal_done(struct journal *journal);
 /** journal_attach() - Write into the memfd @fd (borrowed) from journal_begin() on. A failure is told to the supervisor and changes
  * nothing else: there is no journal then. */
 void journal_attach(struct journal *journal, int fd);
+/** journal_limit() - Note what the version before cannot take back from a journal, as the Receive says. */
+void journal_limit(struct journal *journal, const Upgraded__Wire__Receive *receive);
 /** journal_bind() - The state's header (borrowed) is known: note what the predecessor holds, and the way down to it. */
 void journal_bind(struct journal *journal, const struct sf_header *header);
 /** journal_begin() - From now on everything counts. Called right before the commit. */
@@ -81,12 +90,24 @@ static inline bool journal_is_tight(struct journal *journal)
 /** journal_record_take() - Give a record out, not in effect until *@ret_serial is stored in it. Return: NULL: no journal, or no
  * room. */
 struct journal_record *journal_record_take(struct journal *journal, uint64_t *ret_serial);
+/** journal_miss() - A connection found no record, or no @bytes for a buffer: count it as a gap. Return: false: there is no journal
+ * any more that it could miss. */
+bool journal_miss(struct journal *journal, enum gap gap, size_t bytes);
+
+/** journal_miss_more() - A connection that found no room for a buffer has one that is @bytes larger now. */
+void journal_miss_more(struct journal *journal, size_t bytes);
+
 /** journal_record_give() - Take a record back, and release the journal's memory when it was the last one and nothing counts any
  * more. */
 void journal_record_give(struct journal *journal, struct journal_record *record);
 
-/** journal_fail_locked() - Lock held: make the journal void. The caller calls journal_tell() without the lock. */
+/** journal_fail_locked() - Lock held: make the journal void. @text: why; NULL: it is full. The caller calls journal_tell() without
+ * the lock. */
 void journal_fail_locked(struct journal *journal, const char *text);
+/** journal_touch() - Have the pages there, which are about to be written. */
+void journal_touch(struct journal *journal, uint64_t at, uint64_t bytes);
+/** journal_unmap_if_unused() - Lock held: unmap once the last connection has left and none will come. */
+void journal_unmap_if_unused(struct journal *journal);
 /** journal_log_near() - Lock held. What comes next in the log is fresh memory: to be touched, without the lock, with
  * journal_log_touch(). Return: NULL: not yet, or somebody else is at it. */
 uint8_t *journal_log_near(struct journal *journal);

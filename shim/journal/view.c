@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Each number is checked against the size of the memory before it is used, and each transaction against its checksum: damage is
  * found before a single change is applied. Records have no checksums, as they change with every request; what they say must fit the
- * kernel's counters and their own buffers. */
+ * kernel's counters and their own buffers.
+ *
+ * A child that the failed program has forked may still have the memory mapped, and write there. So everything that is checked is
+ * copied first, and the copy is what is checked and used: the header, the types, the records and the log. Of the shared memory
+ * only the bytes of the connections are used in place, whose bounds are in the copies, and which may be any bytes. */
 #include "shim/journal/view.h"
 
 #include "shim/state/change.h"
@@ -11,6 +15,23 @@
 #include <string.h>
 
 /* ---- the parts ---- */
+
+/* The fence keeps the compiler from reading @from once more where the copy is used. */
+static void copy_once(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Copy @bytes at @at, which were checked to lie within. Return: NULL: memory is out. */
+static void *copy_piece(const struct journal_view *view, uint64_t at, size_t bytes)
+{
+	void *copy = malloc(bytes + 1);
+
+	if (copy)
+		copy_once(copy, view->map + at, bytes);
+	return copy;
+}
 
 /* Whether @n things of @size_bytes each lie at @at, which is a multiple of 8. */
 static bool lies_within(const struct journal_view *view, uint64_t at, uint64_t n, uint64_t size_bytes)
@@ -24,7 +45,9 @@ static int check_types(struct journal_view *view, const struct journal_header *h
 	if (header->n_types > JOURNAL_TYPES_MAX ||
 	    !lies_within(view, header->types_at, header->n_types, sizeof(struct journal_type)))
 		return why_set(why, -EBADMSG, "its types lie outside of it");
-	view->types = (const struct journal_type *)(const void *)(view->map + header->types_at);
+	view->types = copy_piece(view, header->types_at, header->n_types * sizeof(struct journal_type));
+	if (!view->types)
+		return why_errno(why, -ENOMEM, "journal");
 	view->n_types = header->n_types;
 	for (size_t i = 0; i < view->n_types; i++)
 		if (!memchr(view->types[i].name, 0, sizeof(view->types[i].name)))
@@ -41,8 +64,11 @@ static bool place_fits(const struct journal_view *view, const struct journal_pla
 	       place->size_bytes <= view->size_bytes - place->at;
 }
 
-static void read_record(const struct journal_record *record, struct journal_view_record *ret)
+static void read_record(const struct journal_record *shared, struct journal_view_record *ret)
 {
+	struct journal_record copy, *record = &copy;
+
+	copy_once(&copy, shared, sizeof(copy));
 	*ret = (struct journal_view_record){
 		.flags = atomic_load(&record->flags),
 		.serial = atomic_load(&record->serial),
@@ -83,7 +109,7 @@ static const struct journal_transaction *transaction_at(const struct journal_vie
 
 	if (left < sizeof(*transaction))
 		return NULL;
-	transaction = (const struct journal_transaction *)(const void *)(view->map + view->log_at + at);
+	transaction = (const struct journal_transaction *)(const void *)(view->log + at);
 	if (transaction->size_bytes < sizeof(*transaction) || transaction->size_bytes % 8 || transaction->size_bytes > left)
 		return NULL;
 	return transaction;
@@ -150,10 +176,12 @@ static void move_on(struct journal_view *view, const uint32_t *places, size_t n_
 static int check_log(struct journal_view *view, const struct journal_header *header, const uint32_t *places, size_t n_places,
 		     struct why *why)
 {
-	view->log_at = header->log_at;
 	view->log_head = atomic_load(&header->log_head);
-	if (!lies_within(view, view->log_at, view->log_head, 1))
+	if (!lies_within(view, header->log_at, view->log_head, 1))
 		return why_set(why, -EBADMSG, "its log lies outside of it");
+	view->log = copy_piece(view, header->log_at, view->log_head);
+	if (!view->log)
+		return why_errno(why, -ENOMEM, "a copy of the journal's log");
 	for (uint64_t at = 0; at < view->log_head;) {
 		const struct journal_transaction *transaction = transaction_at(view, at);
 
@@ -169,8 +197,7 @@ static int check_log(struct journal_view *view, const struct journal_header *hea
 
 /* ---- records ---- */
 
-/* Read the records that stand for a connection. @n_used was checked, and is not read again: whoever has the memory may write to it.
- * @places: where in the view each went; UINT32_MAX: it stands for none. */
+/* Read the records that stand for a connection. @places: where in the view each went; UINT32_MAX: it stands for none. */
 static int read_records(struct journal_view *view, const struct journal_header *header, uint32_t n_used, uint32_t *places,
 			struct why *why)
 {
@@ -214,14 +241,8 @@ static int read_all(struct journal_view *view, const struct journal_header *head
 	return r;
 }
 
-int journal_view_open(struct journal_view *ret_view, const void *map, size_t size_bytes, struct why *why)
+static int check_header(const struct journal_view *view, const struct journal_header *header, struct why *why)
 {
-	const struct journal_header *header = map;
-	int r;
-
-	*ret_view = (struct journal_view){ .map = map, .size_bytes = size_bytes };
-	if (size_bytes < sizeof(*header))
-		return why_set(why, -EBADMSG, "%zu bytes are no journal", size_bytes);
 	if (!atomic_load(&header->magic))
 		return why_set(why, JOURNAL_VIEW_VOID, "the new version has not begun it");
 	if (atomic_load(&header->magic) != JOURNAL_MAGIC)
@@ -230,16 +251,32 @@ int journal_view_open(struct journal_view *ret_view, const void *map, size_t siz
 		return why_set(why, JOURNAL_VIEW_VOID, "%.*s", (int)sizeof(header->reason), header->reason);
 	if (header->format != JOURNAL_FORMAT)
 		return why_set(why, -EBADMSG, "its format is %u", header->format);
-	if (header->size_bytes != size_bytes)
-		return why_set(why, -EBADMSG, "it has %zu bytes instead of %llu", size_bytes,
+	if (header->size_bytes != view->size_bytes)
+		return why_set(why, -EBADMSG, "it has %zu bytes instead of %llu", view->size_bytes,
 			       (unsigned long long)header->size_bytes);
-	r = check_types(ret_view, header, why);
-	return r < 0 ? r : read_all(ret_view, header, why);
+	return 0;
+}
+
+int journal_view_open(struct journal_view *ret_view, const void *map, size_t size_bytes, struct why *why)
+{
+	struct journal_header header;
+	int r;
+
+	*ret_view = (struct journal_view){ .map = map, .size_bytes = size_bytes };
+	if (size_bytes < sizeof(header))
+		return why_set(why, -EBADMSG, "%zu bytes are no journal", size_bytes);
+	copy_once(&header, map, sizeof(header));
+	r = check_header(ret_view, &header, why);
+	if (r == 0)
+		r = check_types(ret_view, &header, why);
+	return r == 0 ? read_all(ret_view, &header, why) : r;
 }
 
 void journal_view_done(struct journal_view *view)
 {
 	free(view->records);
+	free(view->types);
+	free(view->log);
 	*view = (struct journal_view){ 0 };
 }
 
@@ -256,7 +293,7 @@ bool journal_view_next(const struct journal_view *view, struct journal_view_plac
 		place->at += sizeof(*transaction);
 		place->left = transaction->size_bytes - sizeof(*transaction);
 	}
-	size = change_at(view, view->map + view->log_at + place->at, place->left, ret_change);
+	size = change_at(view, view->log + place->at, place->left, ret_change);
 	if (!size)
 		return false;
 	place->at += size;

@@ -21,10 +21,11 @@ struct journal_view_record {
 };
 
 struct journal_view {
-	const uint8_t *map;
+	const uint8_t *map; /* for the bytes of connections only; all else is copied, and the copy was checked */
 	size_t size_bytes;
-	uint64_t log_at, log_head;
-	const struct journal_type *types; /* in the map; checked */
+	uint8_t *log;
+	uint64_t log_head;
+	struct journal_type *types;
 	size_t n_types;
 	struct journal_view_record *records; /* sorted by name and tag */
 	size_t n_records;
@@ -38,7 +39,8 @@ enum journal_view_outcome {
 
 /**
  * journal_view_open() - Look at a journal and check all that can be without its types: bounds, order, checksums.
- * @map: borrowed, aligned to 8; nobody writes there. @ret_view is released with journal_view_done(), also after a failure.
+ * @map: borrowed, aligned to 8. A forked child of the failed program may still write there.
+ * @ret_view: released with journal_view_done(), also after a failure.
  *
  * Return: enum journal_view_outcome, void with the reason in @why; -EBADMSG: damaged; -ENOMEM.
  */

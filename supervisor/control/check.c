@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#define USERS_US (100 * USEC_PER_MSEC) /* the loop waits so long at most, for all services together */
+
 /* One `check`, while CRIU is being tried. */
 struct check_call {
 	struct errand errand;
@@ -42,24 +44,40 @@ static int check_start(struct registry *registry, const struct unit *unit, struc
 	return *unit->version ? origin_try(registry->host.origin, unit, unit->version, why) : 0;
 }
 
+/* A name service that says nothing is waited for once, and not by each service. */
+static bool check_user(const struct unit *unit, uint64_t due_us, unsigned *silent, struct why *detail)
+{
+	uint64_t now = clock_now_us();
+	int r = now < due_us ? unit_users_known(unit, due_us - now, detail) : UNIT_USERS_SILENT;
+
+	*silent += r == UNIT_USERS_SILENT;
+	return r >= 0;
+}
+
 static bool check_services(struct registry *registry, struct why *detail)
 {
-	unsigned n = 0;
+	uint64_t due_us = clock_now_us() + USERS_US;
+	unsigned n = 0, silent = 0;
 
 	if (registry_scan(registry, detail) < 0)
 		return false;
 	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s), n++) {
 		struct unit *unit;
-		int r = unit_load(registry->host.config_dir, service_name(s), &unit, detail);
+		bool good;
 
-		if (r < 0)
+		if (unit_load(registry->host.config_dir, service_name(s), &unit, detail) < 0)
 			return false;
-		r = check_start(registry, unit, detail);
+		good = check_user(unit, due_us, &silent, detail) &&
+		       (clock_now_us() >= due_us || check_start(registry, unit, detail) >= 0);
 		unit_free(unit);
-		if (r < 0)
+		if (!good)
 			return false;
 	}
 	why_set(detail, 0, "%u in %s", n, registry->host.config_dir);
+	if (silent)
+		why_set(detail, 0,
+			"%u in %s; whether User= and Group= of %u are known the name service did not say within %u ms", n,
+			registry->host.config_dir, silent, (unsigned)(USERS_US / USEC_PER_MSEC));
 	return true;
 }
 

@@ -117,6 +117,18 @@ static struct errand *run_plan(const struct verb_call *call)
 	return NULL;
 }
 
+static struct errand *run_abort(const struct verb_call *call)
+{
+	service_abort(call->service, call->asker);
+	return NULL;
+}
+
+static struct errand *run_accept(const struct verb_call *call)
+{
+	service_accept(call->service, call->asker);
+	return NULL;
+}
+
 static struct errand *run_pack(const struct verb_call *call)
 {
 	service_pack(call->service, call->asker);
@@ -142,6 +154,8 @@ static const struct verb verbs[] = {
 	VERB(IMAGES_VERIFY) = { "images verify", VERB_NAME, .run = images_verify },
 	VERB(IMAGES_GC) = { "images gc", VERB_NAME_OR_ALL, .run = images_gc },
 	VERB(PACK) = { "pack", VERB_SERVICE, .run = run_pack },
+	VERB(ABORT) = { "abort", VERB_SERVICE, .run = run_abort },
+	VERB(ACCEPT) = { "accept", VERB_SERVICE, .run = run_accept },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(*verbs))

@@ -36,6 +36,7 @@ struct obstacles_spec {
 	const unsigned long long *known;
 	size_t n_known;
 	const char *next_exe; /* executable of the version that replaces it; NULL: not known yet */
+	bool children_stay;   /* its child processes are to go on without it: CRIU would take them along */
 };
 
 /** obstacles_add() - Add one to a report. When it is full, a fatal one takes the place of a warning. @kind: a literal. */

@@ -78,10 +78,17 @@ static void check_children(struct subject *subject)
 		snprintf(name, sizeof(name), "task/%s/children", entry->d_name);
 		if (entry->d_name[0] == '.' || subject_read(subject, name, text, sizeof(text)) <= 0)
 			continue;
-		obstacle_note(subject, OBSTACLE_WARNING, -1, "child processes",
-			      "it has child processes (%.60s): they go into the image with all they have "
-			      "open, and must have ended before it is restored",
-			      text);
+		text[strcspn(text, "\n")] = '\0';
+		if (subject->spec->children_stay)
+			obstacle_note(subject, OBSTACLE_FATAL, -1, "child processes",
+				      "it has child processes (%.60s), which CRIU would take with it, and they are to go on "
+				      "without it; see Children=",
+				      text);
+		else
+			obstacle_note(subject, OBSTACLE_WARNING, -1, "child processes",
+				      "it has child processes (%.60s): they go into the image with all they have "
+				      "open, and must have ended before it is restored",
+				      text);
 		break;
 	}
 	if (stream)

@@ -69,17 +69,31 @@ static int check_message(const Upgraded__Wire__Fds *message, const struct wire_f
 
 /* ---- in ---- */
 
+static void note_door(struct custody_entry *entry)
+{
+	struct door_place place;
+
+	if (!door_note(entry->ref->fd, &place))
+		return;
+	entry->door = place.kind;
+	entry->place = malloc(sizeof(place));
+	if (entry->place)
+		*entry->place = place;
+}
+
 static int take_one(struct custody *custody, const Upgraded__Wire__FdInfo *info, int fd_consume)
 {
 	struct custody_entry *entry = &custody->entries[custody->n];
 
-	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag, .ref = fd_ref_new_foreign(fd_consume) };
+	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag, .optional = info->optional,
+					 .ref = fd_ref_new_foreign(fd_consume) };
 	if (!entry->name || !entry->ref) {
 		free(entry->name);
 		fd_ref_drop(entry->ref);
 		return -ENOMEM;
 	}
 	entry->is_tcp = conn_identify(entry->ref->fd, &entry->id) == 0;
+	note_door(entry);
 	custody->n++;
 	return 0;
 }
@@ -118,16 +132,21 @@ void custody_drop_at(struct custody *custody, size_t i, bool reset)
 		reset_now(entry->ref->fd);
 	fd_ref_drop(entry->ref);
 	free(entry->name);
+	free(entry->place);
 	*entry = custody->entries[--custody->n];
 }
 
-void custody_drop(struct custody *custody, const char *name, uint64_t tag)
+void custody_closed(struct custody *custody, const char *name, uint64_t tag)
 {
 	for (size_t i = 0; i < custody->n; i++) {
-		if (custody->entries[i].tag == tag && strcmp(custody->entries[i].name, name) == 0) {
-			custody_drop_at(custody, i, false);
-			return;
-		}
+		const struct custody_entry *entry = &custody->entries[i];
+
+		if (entry->tag != tag || strcmp(entry->name, name) != 0)
+			continue;
+		if (entry->door != DOOR_NONE && !entry->since_commit)
+			continue; /* another one of its own may have taken this name since */
+		custody_drop_at(custody, i, false);
+		return;
 	}
 }
 
@@ -148,6 +167,13 @@ void custody_drop_files(struct custody *custody, bool (*keep)(int fd, void *user
 	}
 }
 
+bool custody_reopen(const struct custody_entry *entry)
+{
+	if (entry->door == DOOR_NONE)
+		return true;
+	return entry->place ? door_reopen(entry->ref->fd, entry->place) == 0 : door_is_open(entry->ref->fd, entry->door);
+}
+
 void custody_reset_given_up(struct custody *custody)
 {
 	/* From the end, as dropping one moves the last into its place. */
@@ -164,13 +190,13 @@ void custody_clear(struct custody *custody)
 	*custody = (struct custody){ .most = custody->most };
 }
 
-static struct conn_id *ids_of(const struct custody *custody, size_t *ret_n)
+static struct conn_id *ids_of(const struct custody *custody, bool moved_too, size_t *ret_n)
 {
 	struct conn_id *ids = calloc(custody->n + 1, sizeof(*ids));
 
 	*ret_n = 0;
 	for (size_t i = 0; ids && i < custody->n; i++)
-		if (custody->entries[i].is_tcp && !custody->entries[i].known_moved)
+		if (custody->entries[i].is_tcp && (moved_too || !custody->entries[i].known_moved))
 			ids[(*ret_n)++] = custody->entries[i].id;
 	return ids;
 }
@@ -206,7 +232,7 @@ void custody_sample(struct custody *custody, struct conntable *table, struct con
 
 		again = false;
 		conn_sample_done(ret_sample);
-		ids = ids_of(custody, &n);
+		ids = ids_of(custody, false, &n);
 		if (n && table && conntable_sample(table, ids, n, deadline_us, ret_sample, &why) < 0)
 			log_warning("connection table: %s", why.text);
 		else
@@ -252,4 +278,23 @@ bool custody_note_moved(struct custody *custody, struct conntable *table, const 
 	}
 	conn_sample_done(&now);
 	return true;
+}
+
+bool custody_was_written(const struct custody *custody, struct conntable *table, const struct conn_sample *before)
+{
+	struct conn_sample now = { .conn = NULL };
+	bool written = false;
+	size_t n;
+	struct conn_id *ids = ids_of(custody, true, &n);
+
+	if (ids && n && table && conntable_sample(table, ids, n, clock_now_us() + SAMPLE_US, &now, NULL) < 0)
+		now.n = 0;
+	for (size_t i = 0; i < now.n && !written; i++) {
+		const struct conn *was = conn_sample_find(before, now.conn[i].inode);
+
+		written = was && was->present && now.conn[i].present && was->written != now.conn[i].written;
+	}
+	conn_sample_done(&now);
+	free(ids);
+	return written;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/fd_ref.h"
+#include "base/door.h"
 #include "supervisor/custody/conntable.h"
 #include "wire/wire.h"
 
@@ -18,6 +19,9 @@ struct custody_entry {
 	struct fd_ref *ref; /* custody is one owner; a message that waits to be sent may be another */
 	struct conn_id id;
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
+	enum door door;    /* what it was when it came; an old version that goes on needs all of its own */
+	struct door_place *place; /* of a door */
+	bool optional;     /* the version that takes over need not claim it */
 	bool since_commit; /* the new version opened it: the old one never knew it */
 	bool given_up;     /* not to be handed back, but to be reset when there is time */
 	bool known_moved;  /* custody_note_moved() has seen that it moved: no need to ask again */
@@ -40,8 +44,9 @@ struct custody {
  * was taken stays taken. */
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
 
-/** custody_drop() - Close the duplicate that has this name and tag, as the application closed its own. */
-void custody_drop(struct custody *custody, const char *name, uint64_t tag);
+/** custody_closed() - The application closed its own descriptor of this name and tag: close the duplicate. But a door (base/door.h)
+ * that it was handed stays as long as custody does, since the version before comes back with it. */
+void custody_closed(struct custody *custody, const char *name, uint64_t tag);
 
 /** custody_drop_at() - Close one duplicate. With @reset the peer of a connection gets a RST at once, whoever else holds it. Moves
  * the last entry to @i. */
@@ -53,12 +58,19 @@ void custody_drop_files(struct custody *custody, bool (*keep)(int fd, void *user
 /** custody_reset_given_up() - Close those that are given up, with a RST. */
 void custody_reset_given_up(struct custody *custody);
 
+/** custody_reopen() - Before it is handed back: what the application shut down listens again. Return: true; false: nothing comes in
+ * by @entry any more. Also true for what is no door. */
+bool custody_reopen(const struct custody_entry *entry);
+
 /** custody_clear() - Close all; those that are given up with a RST. */
 void custody_clear(struct custody *custody);
 
 /** custody_sample() - Sample how far each TCP connection has come, in about a tenth of a second at most. Connections that are known
  * to have moved are left out. @ret_sample stays empty when the kernel does not tell: then every connection counts as moved. */
 void custody_sample(struct custody *custody, struct conntable *table, struct conn_sample *ret_sample);
+
+/** custody_was_written() - Was anything written on a connection since @before? In about a tenth of a second at most. */
+bool custody_was_written(const struct custody *custody, struct conntable *table, const struct conn_sample *before);
 
 /** custody_note_moved() - Look at the next @at_most connections, and mark those that moved since @before as known to have moved. A
  * connection that moved has moved for good, so a later custody_sample() has fewer to ask for. Return: false if none is left to look

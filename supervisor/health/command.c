@@ -50,7 +50,7 @@ static void command_on_exit(struct child *child)
 	struct health_check *check = container_of(child, struct health_check, child);
 	bool healthy = WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
 	const char *line;
-	char how[64];
+	char how[sizeof(struct why)];
 
 	for (unsigned i = 0; i < LAST_READS_MAX && check->output >= 0 && read_output(check); i++)
 		;
@@ -99,10 +99,10 @@ static int command_spawn(struct health_check *check, char **argv, int output, st
 	snprintf(version, sizeof(version), "UPGRADE_VERSION=%s", instance->version);
 	snprintf(service, sizeof(service), "UPGRADE_SERVICE=%s", unit->name);
 	env = unit_environment(unit, more, 3);
-	r = env ? unit_identity(unit, &spec, why) : why_errno(why, -ENOMEM, "environment");
 	spec.envp = env;
-	if (r == 0)
-		r = child_spawn(check->health->loop, &check->child, &spec, command_on_exit, why);
+	unit_identity(unit, &spec);
+	r = env ? child_spawn(check->health->loop, &check->child, &spec, command_on_exit, why) :
+		  why_errno(why, -ENOMEM, "environment");
 	unit_command_free(env);
 	return r;
 }

@@ -54,17 +54,54 @@ static void note(struct health *health, const char *fmt, ...)
 
 /* ---- signs of life ---- */
 
+static void on_ping(struct timer *timer);
+
+/* Return: the next ping is in so long a time; earlier where an answer is overdue before that. */
+static uint64_t until_next(const struct health *health, uint64_t now)
+{
+	uint64_t interval = health->unit->health_interval_us, timeout = health->unit->health_timeout_us;
+	uint64_t waits = health->proof_us ? now - health->proof_us : 0;
+
+	if (!health->proof_us || waits > timeout)
+		return interval;
+	return timeout - waits + 1 < interval ? timeout - waits + 1 : interval;
+}
+
+static void ping(struct health *health)
+{
+	Upgraded__Wire__Ping ping = UPGRADED__WIRE__PING__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
+	uint64_t now = clock_now_us();
+
+	ping.nonce = ++health->nonce;
+	instance_send(health->instance, &message, NULL, 0);
+	if (!health->unanswered_us)
+		health->unanswered_us = now;
+	timer_arm(health->loop, &health->ping, now + until_next(health, now), on_ping);
+}
+
+/* Is an answer overdue, to an earlier ping or to the one that is to end the bake? */
+static bool is_silent(const struct health *health, uint64_t now)
+{
+	uint64_t timeout = health->unit->health_timeout_us;
+
+	return (health->unanswered_us && now - health->unanswered_us > timeout) ||
+	       (health->proof_us && now - health->proof_us > timeout);
+}
+
 static void on_ping(struct timer *timer)
 {
 	struct health *health = container_of(timer, struct health, ping);
-	Upgraded__Wire__Ping ping = UPGRADED__WIRE__PING__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PING, .ping = &ping);
 	uint64_t now = clock_now_us();
 
 	/* The time in which this process itself did not run does not count as silence: the answer may lie unread. */
 	if (health->unanswered_us)
 		health->unanswered_us += now - timer->due_us;
-	if (health->unanswered_us && now - health->unanswered_us > health->unit->health_timeout_us) {
+	if (health->proof_us)
+		health->proof_us += now - timer->due_us;
+	if (is_silent(health, now)) {
+		if (!health->unanswered_us)
+			health->unanswered_us = health->proof_us;
 		why_set(&health->why, 0,
 			"version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
 			health->instance->version, health->instance->pid, (now - health->unanswered_us) / 1000);
@@ -72,19 +109,36 @@ static void on_ping(struct timer *timer)
 		decide(health, HEALTH_LOST);
 		return;
 	}
-	ping.nonce = ++health->nonce;
-	instance_send(health->instance, &message, NULL, 0);
-	if (!health->unanswered_us)
-		health->unanswered_us = now;
-	timer_arm(health->loop, &health->ping, now + health->unit->health_interval_us, on_ping);
+	ping(health);
 }
 
-void health_pong(struct health *health)
+/* The bake is to end: a sign of life from here on counts. */
+static void ask_for_proof(struct health *health)
 {
-	if (!health->loop)
+	if (health->proof_us)
 		return;
+	health->proof_us = clock_now_us();
+	health->proof_nonce = health->nonce + 1;
+	ping(health);
+}
+
+void health_pong(struct health *health, uint64_t nonce)
+{
+	/* Only what was asked is an answer, and only once. */
+	if (!health->loop || nonce <= health->answered_nonce || nonce > health->nonce)
+		return;
+	health->answered_nonce = nonce;
 	health->unanswered_us = 0;
 	health->answered_us = clock_now_us();
+	if (!health->proof_us)
+		return;
+	/* The library finishes one ping before it looks at others: those that came meanwhile are not answered. */
+	if (nonce < health->proof_nonce) {
+		ping(health);
+		return;
+	}
+	health->proof_us = 0;
+	decide(health, HEALTH_SETTLED);
 }
 
 /* Is no answer overdue? An answer is when the ping has waited for it longer than an interval. */
@@ -221,8 +275,8 @@ void health_check_done(struct health_check *check, bool healthy, const char *fmt
 		hear_success(check);
 	else
 		hear_failure(check);
-	if (health->concluding && all_succeeded(health))
-		decide(health, HEALTH_SETTLED);
+	if (health->concluding && all_succeeded(health) && !health->verdict)
+		ask_for_proof(health);
 	run_again(check);
 }
 
@@ -328,16 +382,25 @@ void health_stop(struct health *health)
 	*health = (struct health){ 0 };
 }
 
-bool health_conclude(struct health *health)
+void health_conclude(struct health *health, bool lenient)
 {
-	if (all_succeeded(health))
-		return true;
+	health->lenient |= lenient;
+	if (health->verdict == HEALTH_SETTLED) {
+		/* It was not heard in the state that the roll was in. */
+		health->verdict = HEALTH_NONE;
+		health->proof_us = 0;
+	}
 	health->concluding = true;
+	if (health->verdict)
+		return;
+	if (health->lenient || all_succeeded(health)) {
+		ask_for_proof(health);
+		return;
+	}
 	for (size_t i = 0; i < health->n_checks; i++)
 		if (!health->checks[i].succeeded)
 			note(health, "the time to bake is over, but %s=%s has not succeeded yet: waiting for it",
 			     unit_check_key(health->checks[i].unit->kind), health->checks[i].value);
-	return false;
 }
 
 /* ---- for people ---- */

@@ -26,7 +26,7 @@ enum health_verdict {
 	HEALTH_NONE,
 	HEALTH_LOST,    /* it does not answer: it hangs */
 	HEALTH_SICK,    /* it answers, and a check failed so often in a row that it counts: alive and able, but not well */
-	HEALTH_SETTLED, /* after health_conclude(): every check has succeeded at least once */
+	HEALTH_SETTLED, /* after health_conclude(): each check has succeeded once, and then every thread gave a sign of life */
 };
 
 struct health_check {
@@ -63,7 +63,7 @@ struct health {
 	void (*on_note)(struct health *health, const char *text);
 
 	struct timer ping, tell;
-	uint64_t nonce;
+	uint64_t nonce, answered_nonce; /* of the last ping, and of the last answer */
 	uint64_t unanswered_us; /* when the oldest ping without an answer was sent; 0: none */
 	uint64_t answered_us;   /* the last answer; 0: none yet */
 	uint64_t progress_us;   /* when progress was heard last; 0: never */
@@ -73,6 +73,8 @@ struct health {
 	struct health_check *checks;
 	size_t n_checks;
 	bool concluding; /* Bake= is over: nothing excuses a failure any more */
+	bool lenient;    /* ... and no check is waited for */
+	uint64_t proof_us, proof_nonce; /* the sign of life that ends the bake was asked for: when, and the ping; 0: not yet */
 	enum health_verdict verdict;
 	struct why why;  /* of HEALTH_LOST and HEALTH_SICK, with the version and its pid */
 
@@ -99,15 +101,16 @@ void health_start(struct health *health, const struct health_spec *spec);
  * Safe on a zeroed one, and twice. Context: not from within on_note. */
 void health_stop(struct health *health);
 
-/** health_pong() - Note that the version answered. */
-void health_pong(struct health *health);
+/** health_pong() - Note that the version answered the ping @nonce. */
+void health_pong(struct health *health, uint64_t nonce);
 
 /** health_progress() - Note that the version gets on. @text: with what; tamed. */
 void health_progress(struct health *health, const char *text);
 
-/** health_conclude() - Note that Bake= is over, so that no progress excuses a failure any more. Return: true if every check has
- * succeeded at least once; false: a verdict follows soon. */
-bool health_conclude(struct health *health);
+/** health_conclude() - Note that Bake= is over, so that no progress excuses a failure any more. A verdict follows: HEALTH_SETTLED
+ * when every check has succeeded at least once and every thread has given a sign of life that was asked for after that; HEALTH_LOST
+ * where that does not come within HealthTimeout=. @lenient: no check is waited for. May be called again, after a verdict, too. */
+void health_conclude(struct health *health, bool lenient);
 
 /** health_state() - Name a check's state. Return: "running", "ok", "failing" or "warming up". */
 const char *health_state(const struct health_check *check);

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/health/last_line.h"
 
-#include "supervisor/process/lines.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 static void line_complete(struct last_line *line)
 {
-	while (line->n_partial && line->partial[line->n_partial - 1] == ' ')
-		line->n_partial--;
-	line->partial[line->n_partial] = 0;
-	if (line->n_partial)
-		memcpy(line->text, line->partial, line->n_partial + 1);
+	size_t size = text_whole(line->partial, line->n_partial);
+
+	while (size && line->partial[size - 1] == ' ')
+		size--;
 	line->n_partial = 0;
+	if (!size)
+		return;
+	text_tame(line->partial, size);
+	memcpy(line->text, line->partial, size);
+	line->text[size] = 0;
 }
 
 void last_line_put(struct last_line *line, const char *data, size_t size_bytes)
@@ -24,7 +28,7 @@ void last_line_put(struct last_line *line, const char *data, size_t size_bytes)
 		if (data[i] == '\n')
 			line_complete(line);
 		else if (line->n_partial < sizeof(line->partial) - 1)
-			line->partial[line->n_partial++] = is_blank ? ' ' : tame(data[i]);
+			line->partial[line->n_partial++] = is_blank ? ' ' : data[i];
 	}
 }
 

@@ -12,7 +12,7 @@ struct last_line {
 	size_t n_partial;
 };
 
-/** last_line_put() - Take the next bytes of the output. They are tamed: what is no printable ASCII becomes a blank or '?'. */
+/** last_line_put() - Take the next bytes of the output. They are tamed (base/text.h), and tabs become blanks. */
 void last_line_put(struct last_line *line, const char *data, size_t size_bytes);
 
 /** last_line_get() - Return: the last line that is not blank, complete or not; "" if there is none. */

@@ -25,3 +25,12 @@ char procfs_state(pid_t pid);
 /** procfs_maps() - Does process @pid have a mapping whose line holds @name? What cannot be read counts as no; so does what lies
  * beyond 4 MiB of text. */
 bool procfs_maps(pid_t pid, const char *name);
+/** procfs_children() - The child processes of @pid, of all its threads. Return: how many, at most @max. 0 also where the kernel
+ * does not tell. */
+size_t procfs_children(pid_t pid, pid_t *ret_pids, size_t max);
+
+/** procfs_group() - Return: the process group of @pid; 0 if there is no such process. */
+pid_t procfs_group(pid_t pid);
+
+/** procfs_name() - The name of @pid, tamed; "?" if there is no such process. Return: @buf. */
+const char *procfs_name(pid_t pid, char *buf, size_t size);

@@ -78,7 +78,8 @@ static void look_pins(struct plan *plan, const unsigned long long *known, size_t
 static void look_obstacles(struct plan *plan)
 {
 	unsigned long long *known = calloc(plan->n_registered + 2, sizeof(*known));
-	struct obstacles_spec spec = { .pid = plan->running->pid, .known = known };
+	struct obstacles_spec spec = { .pid = plan->running->pid, .known = known,
+				       .children_stay = plan->running->children != CHILDREN_END };
 
 	if (!known) {
 		why_errno(&plan->obstacles_cause, -ENOMEM, "descriptors");
@@ -106,6 +107,22 @@ static void look_programs(struct plan *plan)
 	if (unit_command(plan->unit, plan->version, &argv, NULL) == 0) {
 		snprintf(plan->to_program, sizeof(plan->to_program), "%s", argv[0]);
 		unit_command_free(argv);
+	}
+}
+
+/* ---- child processes ---- */
+
+static void look_children(struct plan *plan)
+{
+	pid_t pids[PLAN_CHILDREN_MAX];
+
+	plan->n_children = procfs_children(plan->running->pid, pids, PLAN_CHILDREN_MAX);
+	for (size_t i = 0; i < plan->n_children; i++) {
+		struct plan_child *child = &plan->children[i];
+
+		child->pid = pids[i];
+		child->is_alone = procfs_group(pids[i]) != plan->running->pid;
+		procfs_name(pids[i], child->name, sizeof(child->name));
 	}
 }
 
@@ -255,6 +272,7 @@ void plan_look(struct plan *plan)
 	look_others(plan);
 	look_programs(plan);
 	look_obstacles(plan);
+	look_children(plan);
 	look_room(plan);
 	look_descriptors(plan);
 	look_cold(plan);

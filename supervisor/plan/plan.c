@@ -2,8 +2,10 @@
 #include "supervisor/plan/plan.h"
 
 #include "supervisor/machine/procfs.h"
+#include "supervisor/custody/names.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,13 +50,24 @@ static void on_inventory_due(struct timer *timer)
 
 static void ask_inventory(struct plan *plan)
 {
-	Upgraded__Wire__AskInventory ask = UPGRADED__WIRE__ASK_INVENTORY__INIT;
-	Upgraded__Wire__AppMessage message =
-		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY, .ask_inventory = &ask);
-
 	plan->inventory_waits = true;
 	timer_arm(plan->site->loop, &plan->inventory_due, clock_now_us() + INVENTORY_US, on_inventory_due);
-	instance_send(plan->running, &message, NULL, 0);
+	instance_ask_inventory(plan->running);
+}
+
+/* Of these nobody hears anything else until the way back is taken. */
+static void compare_doors(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
+{
+	for (size_t i = 0; plan->known && i < inventory->n_doors && plan->n_closed < PLAN_CLOSED_MAX; i++) {
+		const Upgraded__Wire__FdInfo *info = inventory->doors[i];
+		struct custody_entry entry = { .name = info->name, .tag = info->tag, .door = DOOR_LISTENER };
+		char *text = NULL;
+
+		if (fd_names_have(plan->known, &entry) || asprintf(&text, "%.64s %" PRIu64, info->name, info->tag) < 0)
+			continue;
+		text_tame(text, strlen(text));
+		plan->closed[plan->n_closed++] = text;
+	}
 }
 
 static void take_threads(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
@@ -87,6 +100,7 @@ static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *i
 		return;
 	if (more && inventory->n_threads)
 		take_threads(plan, inventory);
+	compare_doors(plan, inventory);
 	plan->inventory = more != NULL;
 	plan->inventory_waits = false;
 	timer_disarm(&plan->inventory_due);
@@ -143,10 +157,10 @@ static void on_trial_garbage(struct instance *trial, const char *reason)
 static void on_trial_exit(struct instance *trial)
 {
 	struct plan *plan = trial->owner;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
-	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s before it said hello", plan->version, trial->pid,
-		instance_describe_end(trial, how, sizeof(how)));
+	why_set(&plan->trial_cause, 0, "version %s (pid %d) %s%s", plan->version, trial->pid,
+		instance_describe_end(trial, how, sizeof(how)), *trial->failure.text ? "" : " before it said hello");
 	end_trial(plan);
 }
 
@@ -154,7 +168,7 @@ static void on_trial_due(struct timer *timer)
 {
 	struct plan *plan = container_of(timer, struct plan, trial_due);
 
-	instance_describe_slow_start(plan->trial, plan->unit->start_timeout_us, false, &plan->trial_cause);
+	instance_describe_slow_start(plan->trial, plan->unit, false, &plan->trial_cause);
 	end_trial(plan);
 }
 
@@ -195,6 +209,7 @@ int plan_start(const struct plan_spec *spec, struct plan **ret_plan, struct why 
 	plan->rollback = spec->rollback;
 	plan->require_image = spec->require_image;
 	plan->pauses = *spec->pauses;
+	plan->known = spec->known;
 	snprintf(plan->version, sizeof(plan->version), "%s", spec->version);
 	ask_inventory(plan);
 	if (spec->try_version)
@@ -214,6 +229,8 @@ struct plan *plan_free(struct plan *plan)
 	if (plan->hello)
 		upgraded__wire__app_message__free_unpacked(plan->hello, NULL);
 	unit_free(plan->unit);
+	while (plan->n_closed)
+		free(plan->closed[--plan->n_closed]);
 	free(plan->registered);
 	free(plan->threads);
 	free(plan);

@@ -23,6 +23,7 @@
 #define PLAN_PAUSES 8u
 #define PLAN_LOOSE_MAX 16u
 #define PLAN_LOOSE_BYTES 160u
+#define PLAN_CLOSED_MAX 16u
 
 /* The pauses of a service's last rolls. */
 struct plan_pauses {
@@ -42,6 +43,15 @@ struct plan_room {
 	uint64_t memory, memory_free; /* what the running version holds, and the new one will beside it */
 };
 
+#define PLAN_CHILDREN_MAX 32u
+
+/* A child process of the running version. */
+struct plan_child {
+	pid_t pid;
+	bool is_alone; /* it has left the process group, and is nobody's to end */
+	char name[32];
+};
+
 struct plan;
 
 struct plan_spec {
@@ -55,6 +65,7 @@ struct plan_spec {
 	bool require_image;
 	bool try_version; /* start it and hear what it says; otherwise only the image is looked at */
 	const struct plan_pauses *pauses;
+	const struct fd_names *known; /* what @version had when it was left; borrowed until the end; NULL: it has not served */
 	void *owner;
 	void (*on_done)(struct plan *plan); /* the last call; frees the plan */
 };
@@ -75,6 +86,9 @@ struct plan {
 	/* plan.c: of the running version */
 	struct timer inventory_due;
 	bool inventory_waits, inventory; /* still to come; came whole */
+	const struct fd_names *known;
+	char *closed[PLAN_CLOSED_MAX]; /* doors that the version never had */
+	size_t n_closed;
 	uint32_t *registered; /* descriptors */
 	size_t n_registered;
 	uint32_t *threads; /* that are registered */
@@ -92,6 +106,8 @@ struct plan {
 	char from_program[256], to_program[256];
 	struct obstacles_report obstacles;
 	struct why obstacles_cause; /* why they could not be looked for; "": they were */
+	struct plan_child children[PLAN_CHILDREN_MAX];
+	size_t n_children;
 	struct plan_room room;
 	struct why cold_cause;        /* why the running version could not be started again; "": it could */
 	struct why descriptors_cause; /* why there are not enough of them; "": there are */

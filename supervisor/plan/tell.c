@@ -91,6 +91,39 @@ static void tell_obstacles(const struct plan *plan, Upgraded__Wire__Plan *answer
 	}
 }
 
+/* ---- child processes ---- */
+
+static const char *fate_of(const struct plan_child *child, enum unit_children children)
+{
+	if (child->is_alone)
+		return "is in a process group of its own: nothing ends it here";
+	switch (children) {
+	case CHILDREN_HAND_OVER:
+		return "goes on when this version was replaced, and ends with the service (Children=hand-over)";
+	case CHILDREN_END:
+		return "ends with this version (Children=end)";
+	case CHILDREN_KEEP:
+		break;
+	}
+	return "goes on when this version ends, however that is (Children=keep)";
+}
+
+static void tell_children(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	answer->children = calloc(plan->n_children + 1, sizeof(*answer->children));
+	for (size_t i = 0; answer->children && i < plan->n_children; i++) {
+		Upgraded__Wire__PlanChild *told = malloc(sizeof(*told));
+
+		if (!told)
+			return;
+		upgraded__wire__plan_child__init(told);
+		told->pid = plan->children[i].pid;
+		told->name = copy(plan->children[i].name, NAME_BYTES);
+		told->fate = copy(fate_of(&plan->children[i], plan->running->children), CAUSE_BYTES);
+		answer->children[answer->n_children++] = told;
+	}
+}
+
 /* ---- pauses ---- */
 
 static int compare_pauses(const void *a, const void *b)
@@ -133,6 +166,15 @@ static void add_way(Upgraded__Wire__Plan *answer, const char *name, bool wanted,
 	answer->ways[answer->n_ways++] = way;
 }
 
+/* What this version has not, as nobody knows yet what the other one will open. */
+static const char *live_closes(const struct plan *plan)
+{
+	const Upgraded__Wire__AppMessage *hello = plan->running->hello;
+
+	return hello && hello->hello->leaves ? "; what only the new version opens is closed then" :
+					       "; listeners that only the new version opens are closed then";
+}
+
 static void tell_live(const struct plan *plan, const struct why *down, Upgraded__Wire__Plan *answer)
 {
 	char cost[CAUSE_BYTES];
@@ -140,12 +182,13 @@ static void tell_live(const struct plan *plan, const struct why *down, Upgraded_
 	if (plan->pauses.n)
 		snprintf(cost, sizeof(cost),
 			 "a roll backwards, at any time while the new version lives: a pause of about %" PRIu64
-			 ".%" PRIu64 " ms; what was written is carried back",
-			 answer->pause_median_us / 1000, answer->pause_median_us / 100 % 10);
+			 ".%" PRIu64 " ms; what was written is carried back%s",
+			 answer->pause_median_us / 1000, answer->pause_median_us / 100 % 10, live_closes(plan));
 	else
 		snprintf(cost, sizeof(cost),
 			 "a roll backwards, at any time while the new version lives: a pause like the roll's; "
-			 "what was written is carried back");
+			 "what was written is carried back%s",
+			 live_closes(plan));
 	add_way(answer, "live", plan->rollback != ROLLBACK_NONE, down->text, cost);
 }
 
@@ -254,6 +297,14 @@ static void tell_loose(const struct plan *plan, Upgraded__Wire__Plan *answer)
 			answer->n_loose++;
 }
 
+static void tell_closed(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	answer->goes_back = plan->known != NULL;
+	answer->closed = calloc(plan->n_closed + 1, sizeof(*answer->closed));
+	for (size_t i = 0; answer->closed && i < plan->n_closed; i++)
+		answer->closed[answer->n_closed++] = copy(plan->closed[i], NAME_BYTES);
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -273,7 +324,9 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	tell_loose(plan, answer);
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
+	tell_closed(plan, answer);
 	tell_obstacles(plan, answer);
+	tell_children(plan, answer);
 	tell_pauses(&plan->pauses, answer);
 }
 

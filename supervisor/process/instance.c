@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <signal.h>
 #include <string.h>
@@ -66,6 +67,15 @@ bool instance_can(const struct instance *instance, enum instance_power power)
 	return instance->kind->powers & power;
 }
 
+void instance_set_place(struct instance *instance, enum instance_place place)
+{
+	if (!instance || instance->place == place)
+		return;
+	instance->place = place;
+	if (instance->kind->set_place)
+		instance->kind->set_place(instance);
+}
+
 int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
 	*ret_channel = *ret_log = -1;
@@ -107,14 +117,10 @@ void instance_own(struct instance *instance, const struct instance_events *event
 	instance->owner = owner;
 }
 
-/* Type names are not tamed, as both versions compare them; but they are shown, too. */
+/* Type names are not changed, as both versions compare them; but they are shown, too. */
 static bool is_name(const char *text)
 {
-	size_t n = 0;
-
-	while ((unsigned char)text[n] >= 0x20 && text[n] != 0x7f)
-		n++;
-	return n && !text[n];
+	return *text && !strchr(text, '\t') && text_is_tame(text);
 }
 
 static int check_hello(const struct instance *instance, const Upgraded__Wire__Hello *hello, struct why *why)
@@ -136,8 +142,8 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 static void bound_text(char *text)
 {
 	if (strlen(text) > TEXT_MAX)
-		text[TEXT_MAX] = 0;
-	tame_text(text);
+		text[text_whole(text, TEXT_MAX)] = 0;
+	text_tame(text, strlen(text));
 }
 
 static void bound_texts(Upgraded__Wire__AppMessage *message)
@@ -148,6 +154,10 @@ static void bound_texts(Upgraded__Wire__AppMessage *message)
 		bound_text(message->start_progress->text);
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED)
 		bound_text(message->resumed->journal_unused);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL)
+		bound_text(message->journal_full->reason);
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_GAPS)
+		bound_text(message->journal_gaps->reason);
 }
 
 static size_t unclaimed(const struct wire_fds *fds)
@@ -159,6 +169,53 @@ static size_t unclaimed(const struct wire_fds *fds)
 	return n;
 }
 
+/* An answer that says to which question: which. 0: an older library, or no answer. */
+static uint64_t answers(const Upgraded__Wire__AppMessage *message)
+{
+	switch ((int)message->body_case) {
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED:
+		return message->quiesced->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
+		return message->not_yet->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
+		return message->refused->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED:
+		return message->saved->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
+		return message->resumed->question;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY:
+		return message->inventory->question;
+	default:
+		return 0;
+	}
+}
+
+/* Is it the answer to something that was given up meanwhile? Then what was asked since must not take it for its own. */
+static bool is_late(const struct instance *instance, const Upgraded__Wire__AppMessage *message)
+{
+	uint64_t of = answers(message);
+	bool inventory = message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY;
+
+	if (!of || of == (inventory ? instance->inventory_question : instance->question))
+		return false;
+	log_info("%s[%s %d]: a late answer (%s), to what is not asked any more; ignored", instance->service, instance->version,
+		 instance->pid, wire_app_name(message));
+	return true;
+}
+
+/* A shell that waits for its program gets our signals, and the program does not: it would be killed where it should end. An older
+ * library that does not tell its pid is believed. */
+static bool is_wrapped(struct instance *instance, const Upgraded__Wire__Hello *hello)
+{
+	if (!hello->pid || hello->pid == instance->pid)
+		return false;
+	why_set(&instance->failure, 0,
+		"is not the program, which says that it is pid %d: where Exec= names a script, let the script's last line be "
+		"'exec PROGRAM ...'",
+		hello->pid);
+	return true;
+}
+
 size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
@@ -166,8 +223,14 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	size_t waste;
 
 	bound_texts(message);
-	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
+	if (*instance->failure.text) {
+		/* it is being ended: what it says now would hide why */
+	} else if (is_late(instance, message)) {
+		/* nobody waits for it */
+	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
+	} else if (is_wrapped(instance, message->hello)) {
+		instance_kill(instance, SIGKILL); /* its end tells why */
 	} else if (check_hello(instance, message->hello, &why) == 0) {
 		instance->hello = message;
 		message = NULL;
@@ -207,15 +270,26 @@ void instance_came_back(struct instance *instance, pid_t pid)
 
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size)
 {
-	if (instance->life != INSTANCE_RUNS)
+	if (instance->life != INSTANCE_RUNS && !*instance->failure.text)
 		return child_describe_status(instance->status, buf, size);
-	snprintf(buf, size, "is running");
+	snprintf(buf, size, "%s", instance->life == INSTANCE_RUNS ? "is running" : instance->failure.text);
 	return buf;
 }
 
-void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why)
+void instance_describe_slow_start(struct instance *instance, const struct unit *unit, bool progressed, struct why *ret_why)
 {
-	if (instance->hello)
+	uint64_t timeout_us = unit->start_timeout_us;
+	char what[256];
+
+	if (instance->kind->doing && instance->kind->doing(instance, what, sizeof(what)))
+		why_set(ret_why, 0, "version %s (pid %d) was not its program within %" PRIu64 " ms (StartTimeout=): it %s",
+			instance->version, instance->pid, timeout_us / 1000, what);
+	else if (progressed && clock_now_us() - instance->since_us >= unit_start_limit(unit))
+		why_set(ret_why, 0,
+			"version %s (pid %d) was not ready after %" PRIu64
+			" ms (StartTimeoutMax=), although it said that it gets on",
+			instance->version, instance->pid, unit_start_limit(unit) / 1000);
+	else if (instance->hello)
 		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
 			instance->version, instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "");
 	else
@@ -246,6 +320,16 @@ void instance_welcome(struct instance *instance)
 	instance_send(instance, &message, NULL, 0);
 }
 
+void instance_ask_inventory(struct instance *instance)
+{
+	Upgraded__Wire__AskInventory ask = UPGRADED__WIRE__ASK_INVENTORY__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY, .ask_inventory = &ask);
+
+	ask.question = ++instance->inventory_question;
+	instance_send(instance, &message, NULL, 0);
+}
+
 void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds,
 		      size_t n)
 {
@@ -253,6 +337,7 @@ void instance_prepare(struct instance *instance, const struct instance_prepare *
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &body);
 	Upgraded__Wire__Limits limits = instance_limits(prepare->unit);
 
+	body.question = ++instance->question;
 	body.limits = &limits;
 	body.generation = prepare->generation;
 	body.level = prepare->unit->level;

@@ -52,7 +52,17 @@ struct instance_kind {
 	bool (*has_ended)(struct instance *instance);
 	int (*reconnect)(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
 	int (*adopt)(struct instance *instance, pid_t pid, struct why *why);
+	/* In words, what keeps it from becoming its program; NULL: it is its program. Optional. */
+	const char *(*doing)(struct instance *instance, char *buf, size_t size);
+	void (*set_place)(struct instance *instance); /* @place has changed. Optional */
 	void (*free)(struct instance *instance); /* releases the memory, too */
+};
+
+/* What it is to its service: this decides what becomes of its child processes at its end (Children=). */
+enum instance_place {
+	INSTANCE_IS_NEW,      /* it has not served */
+	INSTANCE_SERVES,      /* or would, if it did not fail */
+	INSTANCE_IS_REPLACED, /* another version serves in its place */
 };
 
 enum instance_life {
@@ -73,10 +83,15 @@ struct instance {
 	uint64_t exited_us; /* when its end was heard of */
 	enum instance_life life;
 	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
+	enum instance_place place;
+	enum unit_children children; /* as the service file said when it was started */
+	struct why failure; /* what was wrong with how it was started; "": nothing */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
 	bool stopped;       /* by instance_stop() */
+	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */
+	uint64_t question, inventory_question;
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
 	unsigned long long channel_inode, log_inode;
 };
@@ -111,15 +126,22 @@ bool instance_is_over(const struct instance *instance);
 /** instance_has_ended() - By the kernel's word: the process may have ended, and its end may not have been heard yet. */
 bool instance_has_ended(struct instance *instance);
 
+/** instance_set_place() - What becomes of its child processes at its end depends on it. NULL is allowed. */
+void instance_set_place(struct instance *instance, enum instance_place place);
+
 /** instance_can() - Has its kind this enum instance_power? */
 bool instance_can(const struct instance *instance, enum instance_power power);
 
-/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)". Return: @buf. */
+/* Room for what instance_describe_end() may say. */
+#define INSTANCE_END_BYTES sizeof(struct why)
+
+/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)"; where something was wrong with how it
+ * was started, that. Return: @buf. */
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size);
 
-/** instance_describe_slow_start() - It was not ready within StartTimeout=: what was missing. @progressed: the time began anew with
- * a word of progress. */
-void instance_describe_slow_start(const struct instance *instance, uint64_t timeout_us, bool progressed, struct why *ret_why);
+/** instance_describe_slow_start() - It was not ready within StartTimeout= of @unit: what was missing. @progressed: the time began
+ * anew with a word of progress, within StartTimeoutMax=. */
+void instance_describe_slow_start(struct instance *instance, const struct unit *unit, bool progressed, struct why *ret_why);
 
 /**
  * instance_reconnect() - New ends for a process that comes back from its image.
@@ -143,6 +165,9 @@ Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);
+
+/** instance_ask_inventory() - Ask for the numbers of all its registered descriptors. */
+void instance_ask_inventory(struct instance *instance);
 
 /* What a Prepare says; deadlines are monotonic. */
 struct instance_prepare {

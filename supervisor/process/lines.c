@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/process/lines.h"
 
-#include <stdint.h>
-#include <stdio.h>
+#include "base/text.h"
 
-void lines_put(struct lines *lines, const char *line)
+#include <stdint.h>
+#include <string.h>
+
+void lines_put(struct lines *lines, const char *line, size_t size)
 {
 	unsigned slot = (lines->first + lines->n) % LINES_MAX;
 
-	snprintf(lines->text[slot], LINE_BYTES, "%s", line);
+	if (size > LINE_BYTES - 1)
+		size = text_whole(line, LINE_BYTES - 1);
+	memcpy(lines->text[slot], line, size);
+	lines->text[slot][size] = 0;
 	if (lines->n < LINES_MAX)
 		lines->n++;
 	else
@@ -20,15 +25,4 @@ size_t lines_list(const struct lines *lines, char **ret_list)
 	for (unsigned i = 0; i < lines->n; i++)
 		ret_list[i] = (char *)(uintptr_t)lines->text[(lines->first + i) % LINES_MAX];
 	return lines->n;
-}
-
-char tame(char c)
-{
-	return c == '\t' || (c >= 0x20 && c < 0x7f) ? c : '?';
-}
-
-void tame_text(char *text)
-{
-	for (; *text; text++)
-		*text = tame(*text);
 }

@@ -12,6 +12,7 @@ struct origin {
 		     struct why *why);
 	/* NULL: nothing can be said beforehand. */
 	int (*try)(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
+	void (*end_children)(struct origin *origin, const char *service); /* optional */
 };
 
 /**
@@ -28,10 +29,19 @@ int origin_start(struct origin *origin, struct unit *unit, const char *version, 
  * limits? Goes through the very steps. Return: as origin_start(). */
 int origin_try(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
 
+/** origin_end_children() - Nobody of @service serves any more, or a version begins empty: child processes that were handed over
+ * (Children=hand-over) end. */
+void origin_end_children(struct origin *origin, const char *service);
+
 /* Processes that are children of ours. */
 struct spawner {
 	struct origin origin;
 	struct loop *loop; /* borrowed; outlives every instance that came from here */
+	struct leftovers *leftovers;
 };
 
-void spawner_init(struct spawner *spawner, struct loop *loop);
+/** spawner_init() - Return: 0 or -ENOMEM. */
+int spawner_init(struct spawner *spawner, struct loop *loop);
+
+/** spawner_done() - After the last instance was freed. Children that were handed over end. A zeroed one is allowed. */
+void spawner_done(struct spawner *spawner);

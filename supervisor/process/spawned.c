@@ -2,29 +2,31 @@
 /* A process that is a child of ours: Exec= of one version, with a channel as descriptor 3 and a pipe as its output. */
 #include "supervisor/process/origin.h"
 
+#include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
+#include "supervisor/process/leftovers.h"
+#include "supervisor/process/output.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/ioctl.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define APP_CHANNEL_FD 3
-#define LOG_READ_BYTES 4096
+#define HOLDER_FDS_MAX 64u /* descriptors 0 to 63 of a process are looked at */
+#define HOLDERS_MAX 256u
 
 struct spawned {
 	struct instance instance;
-	struct loop *loop;
+	struct spawner *spawner;
 	struct child child;
 	struct channel channel;
-	int log; /* -1: closed */
-	struct source log_source;
-	char partial[LINE_BYTES]; /* a line that has no end yet */
-	size_t n_partial;
+	struct output *output;             /* NULL: what it left behind uses it */
+	uint64_t log_rate, log_rate_bytes; /* of @output */
+	uid_t uid;                         /* whose its output is */
 };
 
 static struct spawned *spawned_of(struct instance *instance)
@@ -32,98 +34,21 @@ static struct spawned *spawned_of(struct instance *instance)
 	return container_of(instance, struct spawned, instance);
 }
 
-/* ---- what it prints ---- */
-
-static void line_complete(struct spawned *spawned)
+static int make_output(struct spawned *spawned)
 {
-	const struct instance *instance = &spawned->instance;
-
-	spawned->partial[spawned->n_partial] = 0;
-	lines_put(&spawned->instance.lines, spawned->partial);
-	log_info("%s[%s %d]: %s", instance->service, instance->version, instance->pid, spawned->partial);
-	spawned->n_partial = 0;
-}
-
-static void take_output(struct spawned *spawned, const char *data, size_t size)
-{
-	for (size_t i = 0; i < size; i++) {
-		if (data[i] == '\n') {
-			line_complete(spawned);
-			continue;
-		}
-		if (spawned->n_partial == LINE_BYTES - 1)
-			line_complete(spawned);
-		spawned->partial[spawned->n_partial++] = tame(data[i]);
-	}
-}
-
-static void log_close(struct spawned *spawned)
-{
-	source_del(&spawned->log_source);
-	spawned->log = fd_close(spawned->log);
-}
-
-/* Return: how many bytes were there; 0: none, for now or for good. */
-static size_t read_log(struct spawned *spawned)
-{
-	char data[LOG_READ_BYTES];
-	ssize_t n;
-
-	do
-		n = read(spawned->log, data, sizeof(data));
-	while (n < 0 && errno == EINTR);
-	if (n > 0)
-		take_output(spawned, data, (size_t)n);
-	else if (n == 0 || errno != EAGAIN)
-		log_close(spawned);
-	return n > 0 ? (size_t)n : 0;
-}
-
-/* What the process printed before it ended. A child that it left behind may print without end into the same pipe. */
-static void drain_log(struct spawned *spawned)
-{
-	int waiting = 0;
-	size_t left = 0, n = 1;
-
-	if (spawned->log >= 0 && ioctl(spawned->log, FIONREAD, &waiting) == 0)
-		left = (size_t)waiting;
-	for (; left && n; left -= n < left ? n : left)
-		n = read_log(spawned);
-	if (spawned->n_partial)
-		line_complete(spawned);
-}
-
-static void on_log(struct source *source, uint32_t events)
-{
-	(void)events;
-	/* Once per turn: a service that prints without end must not hold the loop. */
-	read_log(container_of(source, struct spawned, log_source));
-}
-
-static int open_log(struct spawned *spawned, int *ret_theirs, unsigned long long *ret_inode, struct why *why)
-{
-	int pair[2], r;
-
-	log_close(spawned);
-	if (pipe2(pair, O_CLOEXEC) < 0)
-		return why_errno(why, -errno, "pipe");
-	spawned->log = pair[0];
-	*ret_theirs = pair[1];
-	r = fd_nonblock(pair[0], 1);
-	if (r == 0)
-		r = fd_inode(pair[1], ret_inode);
-	if (r == 0)
-		r = source_add(spawned->loop, &spawned->log_source, pair[0], EPOLLIN, on_log);
-	return r < 0 ? why_errno(why, r, "log pipe") : 0;
+	if (!spawned->output)
+		spawned->output = output_new(spawned->spawner->loop, spawned->log_rate, spawned->log_rate_bytes,
+					     &spawned->instance.lines);
+	return spawned->output ? 0 : -ENOMEM;
 }
 
 static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, struct why *why)
 {
 	struct instance *instance = &spawned->instance;
-	int r = channel_open(&spawned->channel, spawned->loop, ret_channel, &instance->channel_inode, why);
+	int r = channel_open(&spawned->channel, spawned->spawner->loop, ret_channel, &instance->channel_inode, why);
 
 	if (r == 0)
-		r = open_log(spawned, ret_log, &instance->log_inode, why);
+		r = output_open(spawned->output, ret_log, &instance->log_inode, why);
 	if (r < 0) {
 		*ret_channel = fd_close(*ret_channel);
 		*ret_log = fd_close(*ret_log);
@@ -163,20 +88,107 @@ static bool spawned_has_ended(struct instance *instance)
 	       (waitid(P_PIDFD, (id_t)spawned->child.pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid != 0);
 }
 
+static const char *spawned_doing(struct instance *instance, char *buf, size_t size)
+{
+	return child_doing(&spawned_of(instance)->child, buf, size);
+}
+
+static void spawned_set_place(struct instance *instance)
+{
+	bool spares = false;
+
+	if (instance->children == CHILDREN_KEEP)
+		spares = instance->place != INSTANCE_IS_NEW;
+	else if (instance->children == CHILDREN_HAND_OVER)
+		spares = instance->place == INSTANCE_IS_REPLACED;
+	spawned_of(instance)->child.spares_group = spares;
+}
+
+/* ---- its end ---- */
+
+static bool holds(pid_t pid, unsigned long long inode)
+{
+	char path[64], link[64], want[64];
+
+	snprintf(want, sizeof(want), "socket:[%llu]", inode);
+	for (unsigned fd = 0; fd < HOLDER_FDS_MAX; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%u", (int)pid, fd);
+		n = readlink(path, link, sizeof(link) - 1);
+		link[n > 0 ? n : 0] = '\0';
+		if (strcmp(link, want) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Return: whose other end of the channel is open; 0: it was not found. */
+static pid_t find_holder(const struct instance *instance)
+{
+	pid_t pids[HOLDERS_MAX];
+	size_t n = procfs_children(getpid(), pids, HOLDERS_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		if (!child_is_watched(pids[i]) && holds(pids[i], instance->channel_inode))
+			return pids[i];
+	return 0;
+}
+
+/* It ended well before it served, and somebody has its channel: it went to the background. Nobody could look after that process,
+ * and it would be in the way of the next start. */
+static void end_background(struct spawned *spawned)
+{
+	struct instance *instance = &spawned->instance;
+	pid_t pid = find_holder(instance);
+	char who[64] = "another process had its channel"; /* or it has ended with the group */
+
+	if (pid) {
+		kill(pid, SIGKILL); /* our child and not reaped, so the number is its own */
+		snprintf(who, sizeof(who), "its channel was left to pid %d, which was ended", (int)pid);
+	}
+	why_set(&instance->failure, 0,
+		"exited with status 0, and %s: it has to stay in the foreground, without daemon(3) or a fork after upg_open()",
+		who);
+}
+
 static void on_child_exit(struct child *child)
 {
 	struct spawned *spawned = container_of(child, struct spawned, child);
+	struct instance *instance = &spawned->instance;
+	bool held;
 
-	instance_exited(&spawned->instance, child->status);
+	instance_exited(instance, child->status);
+	if (*child->failure.text && !*instance->failure.text)
+		instance->failure = child->failure;
 	/* Its last words come first: why it refused, that it had committed. */
-	channel_drain(&spawned->channel);
-	drain_log(spawned);
-	instance_ended(&spawned->instance);
+	held = channel_drain(&spawned->channel);
+	output_finish(spawned->output);
+	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
+	    WEXITSTATUS(child->status) == 0)
+		end_background(spawned);
+	if (child->spares_group) {
+		leftovers_keep(spawned->spawner->leftovers, instance, spawned->output);
+		spawned->output = NULL;
+	} else {
+		leftovers_bury(spawned->spawner->leftovers, instance);
+		output_close(spawned->output);
+	}
+	instance_ended(instance);
 }
 
 static int spawned_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
-	return open_ends(spawned_of(instance), ret_channel, ret_log, why);
+	struct spawned *spawned = spawned_of(instance);
+	int r = make_output(spawned);
+
+	if (r == 0)
+		r = open_ends(spawned, ret_channel, ret_log, why);
+	/* As it was made the process's own at its start. */
+	if (r == 0 && spawned->uid != geteuid() && fchown(*ret_log, spawned->uid, (gid_t)-1) < 0)
+		log_warning("%s[%s %d]: its output could not be made its own: %s", instance->service, instance->version,
+			    (int)instance->pid, strerror(errno));
+	return r < 0 ? why_errno(why, r, "output") : 0;
 }
 
 static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
@@ -186,10 +198,12 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 
 	child_done(&spawned->child);
 	child_init(&spawned->child);
-	r = child_adopt(spawned->loop, &spawned->child, pid, on_child_exit, why);
-	if (r == 0) /* otherwise it stays a process that has ended: nobody may wait for the end of this one */
-		instance_came_back(instance, pid);
-	return r;
+	r = child_adopt(spawned->spawner->loop, &spawned->child, pid, on_child_exit, why);
+	if (r < 0) /* it stays a process that has ended: nobody may wait for the end of this one */
+		return r;
+	instance_came_back(instance, pid);
+	spawned_set_place(instance);
+	return 0;
 }
 
 static void spawned_free(struct instance *instance)
@@ -198,7 +212,7 @@ static void spawned_free(struct instance *instance)
 
 	child_done(&spawned->child);
 	channel_close(&spawned->channel);
-	log_close(spawned);
+	output_free(spawned->output);
 	free(spawned);
 }
 
@@ -212,6 +226,8 @@ static const struct instance_kind spawned_kind = {
 	.has_ended = spawned_has_ended,
 	.reconnect = spawned_reconnect,
 	.adopt = spawned_adopt,
+	.doing = spawned_doing,
+	.set_place = spawned_set_place,
 	.free = spawned_free,
 };
 
@@ -230,7 +246,8 @@ static int spec_make(const struct unit *unit, char **argv, struct child_spec *sp
 	spec->nofile = unit->limit_nofile;
 	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
 	spec->envp = unit_environment(unit, more, 1);
-	return spec->envp ? unit_identity(unit, spec, why) : why_errno(why, -ENOMEM, "environment");
+	unit_identity(unit, spec);
+	return spec->envp ? 0 : why_errno(why, -ENOMEM, "environment");
 }
 
 static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
@@ -240,7 +257,7 @@ static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, 
 	int r = spec_make(unit, argv, &spec, why);
 
 	if (r == 0)
-		r = child_spawn(spawned->loop, &spawned->child, &spec, on_child_exit, why);
+		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, on_child_exit, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);
 	return r;
 }
@@ -262,18 +279,33 @@ static int try_start(struct origin *origin, const struct unit *unit, const char 
 	return r < 0 ? why_prefix(why, r, "%s version %s", unit->name, version) : 0;
 }
 
-static struct spawned *spawned_new(struct loop *loop, const char *service, const char *version)
+static struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, const char *version)
 {
 	struct spawned *spawned = calloc(1, sizeof(*spawned));
 
 	if (!spawned)
 		return NULL;
-	instance_init(&spawned->instance, &spawned_kind, service, version);
-	spawned->loop = loop;
-	spawned->log = -1;
+	instance_init(&spawned->instance, &spawned_kind, unit->name, version);
+	spawned->instance.children = unit->children;
+	spawned->spawner = spawner;
+	spawned->uid = geteuid();
+	spawned->log_rate = unit->log_rate;
+	spawned->log_rate_bytes = unit->log_rate_bytes;
 	channel_init(&spawned->channel, &spawned->instance);
 	child_init(&spawned->child);
+	if (make_output(spawned) < 0) {
+		free(spawned);
+		return NULL;
+	}
 	return spawned;
+}
+
+static void started(struct spawned *spawned)
+{
+	struct instance *instance = &spawned->instance;
+
+	instance->pid = spawned->child.pid;
+	output_name(spawned->output, instance->service, instance->version, instance->pid);
 }
 
 static int start(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
@@ -288,23 +320,35 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 
 	if (r < 0)
 		return r;
-	spawned = spawned_new(spawner->loop, unit->name, version);
+	spawned = spawned_new(spawner, unit, version);
 	r = spawned ? open_ends(spawned, &channel, &log, why) : why_errno(why, -ENOMEM, "instance");
 	if (r == 0)
 		r = spawn(spawned, unit, argv, channel, log, why);
 	unit_command_free(argv);
 	if (r < 0) {
 		instance_free(spawned ? &spawned->instance : NULL);
-		return why_prefix(why, r, "%s version %s", unit->name, version);
+		return why_prefix(why, r, "%s:%u: version %s", unit->path, unit->exec_line, version);
 	}
-	spawned->instance.pid = spawned->child.pid;
+	started(spawned);
 	*ret_instance = &spawned->instance;
 	return 0;
 }
 
-void spawner_init(struct spawner *spawner, struct loop *loop)
+static void end_children(struct origin *origin, const char *service)
 {
-	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start }, .loop = loop };
+	leftovers_end(container_of(origin, struct spawner, origin)->leftovers, service);
+}
+
+int spawner_init(struct spawner *spawner, struct loop *loop)
+{
+	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .end_children = end_children }, .loop = loop };
+	spawner->leftovers = leftovers_new(loop);
+	return spawner->leftovers ? 0 : -ENOMEM;
+}
+
+void spawner_done(struct spawner *spawner)
+{
+	spawner->leftovers = leftovers_free(spawner->leftovers);
 }
 
 int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
@@ -322,4 +366,10 @@ int origin_start(struct origin *origin, struct unit *unit, const char *version, 
 int origin_try(struct origin *origin, const struct unit *unit, const char *version, struct why *why)
 {
 	return origin->try ? origin->try(origin, unit, version, why) : 0;
+}
+
+void origin_end_children(struct origin *origin, const char *service)
+{
+	if (origin->end_children)
+		origin->end_children(origin, service);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait(2) cannot be asked for children that no one watches, only for any. But whoever is watched is reaped by the loop in the
- * turn after its death: who is dead at one look and still there at the next, turns later, is a stray.
+ * wait(2) cannot be asked for children that no one watches, only for any. Whoever is watched is left to the loop, which may be
+ * late: then nobody else is seen until it comes to it. Who is dead and not watched at two looks is a stray; at the first one it
+ * may be a process that is about to be watched, such as one that CRIU has just restored.
  */
 #include "supervisor/process/strays.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -23,7 +25,7 @@ static void look_on_due(struct timer *timer)
 			strays->seen = 0;
 			return;
 		}
-		if (info.si_pid != strays->seen)
+		if (info.si_pid != strays->seen || child_is_watched(info.si_pid))
 			break;
 		(void)waitid(P_PID, (id_t)strays->seen, &info, WEXITED | WNOHANG | __WALL);
 		log_debug("reaped pid %d, whom a process that ended had left behind", (int)strays->seen);

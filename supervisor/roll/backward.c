@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What may become of a bake besides its end and a retreat.
  *
+ * A roll to a third version runs beside this one in the same way (ONWARD): what is parked here is the way back until the third
+ * version has taken over. From then on it is the second version, which is parked there.
+ *
  * New answers, but it is not wanted: it is not well, or the operator wants the version before. Then nothing has to be lost: a
  * second roll leads from new, with all its state, migrated down, to a fresh process of old's version. The parked old, or its
  * image, is not part of the second roll: its state is that of the commit. It lies where it lay until the second roll has
@@ -46,6 +49,15 @@ void roll_turn_if_due(struct roll *roll)
 	switch (record_turn(&roll->record, waits && has_usable_rung(roll))) {
 	case TURN_NONE:
 		break;
+	case TURN_END:
+		roll_happen(roll, ROLL_EV_CANCEL);
+		break;
+	case TURN_ACCEPT:
+		roll_happen(roll, ROLL_EV_ACCEPT);
+		break;
+	case TURN_ONWARD:
+		roll_happen(roll, ROLL_EV_ONWARD);
+		break;
 	case TURN_UNDO:
 		roll_happen(roll, ROLL_EV_UNDO);
 		break;
@@ -69,10 +81,9 @@ static void bear_with_it(struct roll *roll, const char *text)
 	roll_say(roll, "bake", roll->new, "%s; it is kept, %s", text,
 		 roll->record.trust == TRUST_KEPT ? "as no way back is left" : "as it is what was gone back to");
 	health_stop(&roll->health);
+	roll_watch_health(roll);
 	if (was_the_last)
-		roll_happen(roll, ROLL_EV_BAKED);
-	else
-		roll_watch_health(roll);
+		health_conclude(&roll->health, true);
 }
 
 void roll_sicken(struct roll *roll, const char *fmt, ...)
@@ -98,6 +109,40 @@ void roll_undo(struct roll *roll)
 {
 	record_wish(&roll->record, WISH_UNDO);
 	roll_happen(roll, ROLL_EV_UNDO);
+}
+
+void roll_accept(struct roll *roll)
+{
+	record_wish(&roll->record, WISH_ACCEPT);
+	roll_happen(roll, ROLL_EV_ACCEPT);
+}
+
+void roll_onward(struct roll *roll)
+{
+	record_wish(&roll->record, WISH_ONWARD);
+	roll_happen(roll, ROLL_EV_ONWARD);
+}
+
+bool roll_drop_wish(struct roll *roll)
+{
+	struct roll_record *record = &roll->record;
+	bool waits = record->wish == WISH_ACCEPT || record->wish == WISH_ONWARD || record->wish == WISH_UNDO;
+
+	/* In a bake it is being carried out, and is called off where that is done. */
+	if (!waits || (record->state != ROLL_PARK && record->state != ROLL_IMAGE && record->state != ROLL_PACK))
+		return false;
+	/* The sign of life that was asked for by order would end the bake, when it comes. */
+	if (record->wish == WISH_ACCEPT && roll->health.lenient)
+		roll_watch_health(roll);
+	record->wish = WISH_NONE;
+	return true;
+}
+
+void roll_do_onward(struct roll *roll)
+{
+	roll_say(roll, "roll", roll->new, "by order; version %s is the way back until the next version has taken over",
+		 roll->record.from);
+	roll->events->on_backward(roll);
 }
 
 void roll_do_backward(struct roll *roll)
@@ -126,11 +171,14 @@ void roll_return_new(struct roll *roll, struct instance *new, const struct why *
 {
 	roll->new = new;
 	instance_own(new, &roll_new_events, roll);
-	if (roll->record.trust == TRUST_PROBATION)
+	if (roll->record.state == ROLL_BACKWARD && roll->record.trust == TRUST_PROBATION)
 		roll->record.trust = TRUST_NOT_LEFT;
-	if (roll->record.wish == WISH_UNDO)
+	if (roll->record.wish == WISH_UNDO || roll->record.wish == WISH_ONWARD)
 		roll->record.wish = WISH_NONE;
-	roll_say(roll, "undo", new, "version %s could not be rolled back: %s", roll->record.to, why->text);
+	if (roll->record.state == ROLL_ONWARD)
+		roll_say(roll, "roll", new, "version %s serves on: %s", roll->record.to, why->text);
+	else
+		roll_say(roll, "undo", new, "version %s could not be rolled back: %s", roll->record.to, why->text);
 	if (instance_is_over(new)) {
 		roll->report.wire.died_us = new->exited_us;
 		roll_blame(roll, "%s", why->text);

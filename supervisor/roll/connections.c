@@ -42,6 +42,29 @@ static bool may_go_on(const struct roll *roll, const struct conn_sample *after, 
 	return stood_still(roll, after, entry);
 }
 
+void roll_count_clients(struct roll *roll)
+{
+	Upgraded__Wire__RollReport *report = &roll->report.wire;
+
+	/* What the watch has not come to yet. */
+	custody_note_moved(&roll->custody, roll->site->conntable, &roll->before, LOOK_AT);
+	report->clients = report->clients_moved = 0;
+	for (size_t i = 0; i < roll->custody.n; i++) {
+		const struct custody_entry *entry = &roll->custody.entries[i];
+
+		report->clients += entry->is_tcp && !entry->since_commit;
+		report->clients_moved += entry->known_moved;
+	}
+	if (report->clients)
+		roll_say(roll, "bake", roll->new, "version %s has read or written on %u of the %u connections of version %s",
+			 roll->record.to, report->clients_moved, report->clients, roll->record.from);
+}
+
+bool roll_answers(struct roll *roll)
+{
+	return custody_was_written(&roll->custody, roll->site->conntable, &roll->before);
+}
+
 /* Those that may not are marked, and reset when old serves: a thousand resets take longer than all the rest, and nobody waits for
  * them. */
 void roll_settle_connections(struct roll *roll)
@@ -93,6 +116,8 @@ static size_t fill(struct roll *roll, size_t *at, Upgraded__Wire__FdInfo *infos,
 
 		if (entry->given_up)
 			continue;
+		if (!entry->since_commit && !custody_reopen(entry))
+			roll_note_missed(roll, entry->name, entry->tag);
 		upgraded__wire__fd_info__init(&infos[n]);
 		infos[n].name = entry->name;
 		infos[n].tag = entry->tag;

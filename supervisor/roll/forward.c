@@ -76,6 +76,7 @@ static void send_receive(struct roll *roll)
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
 	receive.deadline_us = roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
 	receive.journal = roll->journal != NULL;
+	roll_journal_limit(roll, &receive);
 	instance_send(roll->new, &message, fds, receive.journal ? 3 : 2);
 }
 
@@ -212,12 +213,15 @@ void roll_do_park(struct roll *roll)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PARK, .park = &park);
 	Upgraded__Wire__RollReport *report = &roll->report.wire;
 
+	roll->options.known = NULL; /* whoever lent it may be gone from here on */
 	report->commit_us = roll->record.commit_us;
 	report->pause_us = report->commit_us - roll->record.prepared_us;
 	report->resume_us = 0;
 	roll->word = roll_word_drop(roll->word);
 	roll_say(roll, "commit", roll->new, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->record.to,
 		 report->pause_us / 1000, report->pause_us % 1000);
+	instance_set_place(roll->old, INSTANCE_IS_REPLACED);
+	instance_set_place(roll->new, INSTANCE_SERVES);
 	keep_old(roll);
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */
@@ -259,20 +263,46 @@ static void send_baked(struct roll *roll)
 	instance_send(roll->new, &message, NULL, 0);
 }
 
+/* Few clients may have reason to wait: a subscriber to whom nothing happens, a peer that only sends. */
+#define UNANSWERED_MIN 3u
+
+/* Is it alive and of no use? Judged only where old was seen to answer, and not against an order. */
+static bool answers_nobody(struct roll *roll)
+{
+	return roll->unit->health_answers && roll->answered_before && !roll->traffic.answered &&
+	       roll->traffic.unanswered >= UNANSWERED_MIN && roll->record.wish != WISH_ACCEPT &&
+	       !record_is_last_resort(&roll->record) && !roll_answers(roll);
+}
+
 /* A version that has already ended, but whose end is still to be heard, is not accepted: its end follows, and the retreat
  * with it. */
 static void end_bake(struct roll *roll)
 {
-	if (!instance_has_ended(roll->new))
+	if (instance_has_ended(roll->new))
+		return;
+	roll_count_clients(roll);
+	if (answers_nobody(roll))
+		roll_sicken(roll,
+			    "version %s has answered none of %" PRIu64
+			    " clients that sent it something, and version %s did answer (HealthAnswers=)",
+			    roll->record.to, roll->traffic.unanswered, roll->record.from);
+	else
 		roll_happen(roll, ROLL_EV_BAKED);
 }
 
+/* From here on it is over as soon as new has given a sign of life, which is asked for now. */
 static void on_baked(struct timer *timer)
 {
 	struct roll *roll = container_of(timer, struct roll, bake);
 
-	if (health_conclude(&roll->health))
-		end_bake(roll);
+	health_conclude(&roll->health, false);
+}
+
+void roll_do_prove(struct roll *roll)
+{
+	roll_say(roll, "bake", roll->new, "version %s is to be accepted now, by order: asking it for a sign of life",
+		 roll->record.to);
+	health_conclude(&roll->health, true);
 }
 
 void roll_do_bake(struct roll *roll)

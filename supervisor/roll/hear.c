@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CLOSED_MAX 256u /* the library tells no more of them in one message */
+#define CLOSED_MAX 256u /* the library tells no more of them in one message; for each the custody is searched */
 
 static const char *reason_of(const char *reason)
 {
@@ -79,8 +79,7 @@ static void compare_totals(struct roll *roll)
 /* Into custody, and on to new. */
 static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
-	struct fd_ref *refs[WIRE_FDS_MAX];
-	size_t first = roll->custody.n, n = message->fds->n_fds;
+	size_t first = roll->custody.n;
 	struct why why = { 0 };
 
 	if (roll->record.state != ROLL_TRANSFER)
@@ -90,15 +89,14 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
-		refs[i] = roll->custody.entries[first + i].ref;
-	instance_send(roll->new, message, refs, n);
+	roll_hand_on(roll, first, message->fds->last);
 	roll->report.wire.fds = (uint32_t)roll->custody.n;
 	if (!message->fds->last)
 		return;
 	/* Old stands still and new has not served: what the connections have carried up to here is their state at the commit. */
 	conn_sample_done(&roll->before);
 	custody_sample(&roll->custody, roll->site->conntable, &roll->before);
+	fd_names_note(&roll->handed, &roll->custody);
 }
 
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
@@ -118,7 +116,8 @@ static void hear_saved(struct roll *roll, const Upgraded__Wire__Saved *saved)
 {
 	if (!saved->totals || roll->saved.told || !belongs(roll, roll->old, ROLL_EV_SAVED))
 		return;
-	note_totals(&roll->saved, saved->totals, saved->fds);
+	note_totals(&roll->saved, saved->totals, saved->fds - roll->n_withheld);
+	roll->answered_before = saved->traffic && saved->traffic->answered;
 	roll_say(roll, "transfer", roll->old, "version %s saved %" PRIu64 " records", roll->record.from, roll->saved.records);
 	roll_happen(roll, ROLL_EV_SAVED);
 	compare_totals(roll);
@@ -174,6 +173,8 @@ static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resum
 				   roll->old->pid);
 	}
 	roll->report.wire.resume_us = resumed->at_us;
+	for (size_t i = 0; i < resumed->n_missed && i < CLOSED_MAX && roll->record.state == ROLL_RESUME; i++)
+		roll_note_missed(roll, resumed->missed[i]->name, resumed->missed[i]->tag);
 	roll_journal_hear_resumed(roll, resumed);
 	/* Before anybody is told of it: who looks then finds no connection that is neither kept nor reset. */
 	custody_reset_given_up(&roll->custody);
@@ -252,7 +253,7 @@ static void on_old_garbage(struct instance *old, const char *reason)
 static bool is_unexpected(const struct roll *roll)
 {
 	enum roll_state state = roll->record.state;
-	bool waits = state == ROLL_PARK || state == ROLL_BAKE || state == ROLL_BACKWARD ||
+	bool waits = state == ROLL_PARK || state == ROLL_BAKE || state == ROLL_BACKWARD || state == ROLL_ONWARD ||
 		     (state == ROLL_IMAGE && roll->options.rollback == ROLLBACK_AUTO);
 
 	return waits && (roll->record.old == OLD_STANDS || roll->record.old == OLD_PARKED);
@@ -261,7 +262,7 @@ static bool is_unexpected(const struct roll *roll)
 static void on_old_exit(struct instance *old)
 {
 	struct roll *roll = old->owner;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 	bool lost;
 
 	/* A cause, if anything comes of it. */
@@ -326,6 +327,8 @@ static void hear_loaded(struct roll *roll, const Upgraded__Wire__Loaded *loaded)
 	if (!loaded->totals || roll->loaded.told)
 		return;
 	note_totals(&roll->loaded, loaded->totals, loaded->fds);
+	for (size_t i = 0; i < loaded->n_left && i < CLOSED_MAX; i++)
+		roll_note_left(roll, loaded->left[i]->name, loaded->left[i]->tag);
 	compare_totals(roll);
 }
 
@@ -353,7 +356,7 @@ static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 	if (!roll_is_committed(roll))
 		return;
 	for (size_t i = 0; i < closed->n_fds && i < CLOSED_MAX; i++)
-		custody_drop(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
+		custody_closed(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
 }
 
 static void hear_new_refused(struct roll *roll, const char *reason)
@@ -375,7 +378,14 @@ void roll_hear_serving(struct roll *roll, const Upgraded__Wire__AppMessage *mess
 		roll_journal_hear_fds(roll, message->fds, fds);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL:
-		roll_journal_hear_full(roll, message->journal_full->bytes);
+		roll_journal_hear_full(roll, message->journal_full);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_GAPS:
+		roll_journal_hear_gaps(roll, message->journal_gaps);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_TRAFFIC:
+		roll->traffic.unanswered = message->traffic->unanswered;
+		roll->traffic.answered = message->traffic->answered;
 		break;
 	default:
 		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),
@@ -412,7 +422,7 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 		hear_committed(roll, message->committed->at_us);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PONG:
-		health_pong(&roll->health);
+		health_pong(&roll->health, message->pong->nonce);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
 		roll_start_progresses(roll, message->start_progress->text);
@@ -440,7 +450,7 @@ static void on_new_garbage(struct instance *new, const char *reason)
 static void on_new_exit(struct instance *new)
 {
 	struct roll *roll = new->owner;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	if (!roll->report.wire.died_us)
 		roll->report.wire.died_us = new->exited_us;

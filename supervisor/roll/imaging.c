@@ -19,7 +19,8 @@ static int may_be_imaged(struct roll *roll, struct why *why)
 {
 	const struct instance *old = roll->old;
 	unsigned long long known[] = { old->channel_inode, old->log_inode };
-	struct obstacles_spec spec = { .pid = old->pid, .known = known, .n_known = 2, .next_exe = NULL };
+	struct obstacles_spec spec = { .pid = old->pid, .known = known, .n_known = 2,
+				       .children_stay = old->children != CHILDREN_END };
 	struct obstacles_report report;
 	int r;
 

@@ -7,9 +7,23 @@
 #include "supervisor/roll/private.h"
 
 #include "supervisor/custody/journal_memory.h"
+#include "wire/journal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+
+/* "64K", "16M", "2G": as JournalSize= is written. */
+static const char *size_text(char *text, size_t room, uint64_t bytes)
+{
+	static const char units[] = "KMGT";
+	uint64_t n = bytes >> 10;
+	size_t i = 0;
+
+	for (; n && n % 1024 == 0 && units[i + 1]; i++)
+		n /= 1024;
+	snprintf(text, room, "%" PRIu64 "%c", n, units[i]);
+	return text;
+}
 
 bool roll_journal_usable(const struct roll *roll)
 {
@@ -32,6 +46,9 @@ static void lose(struct roll *roll, const char *fmt, ...)
 	va_list args;
 
 	note(roll, JOURNAL_LOST);
+	/* All of them are as without one: single ones are of no interest any more. */
+	roll->report.wire.uncovered = 0;
+	roll->report.wire.journal_size_would_do = 0;
 	va_start(args, fmt);
 	vsnprintf(why->text, sizeof(why->text), fmt, args);
 	va_end(args);
@@ -62,16 +79,92 @@ void roll_journal_begin(struct roll *roll)
 		roll_say(roll, "standby", roll->new, "%s", roll->report.journal_note.text);
 }
 
-void roll_journal_hear_full(struct roll *roll, uint64_t bytes)
+void roll_journal_limit(const struct roll *roll, Upgraded__Wire__Receive *receive)
+{
+	const Upgraded__Wire__Hello *old = roll->old->hello->hello;
+
+	if (!roll->journal)
+		return;
+	receive->n_predecessor = old->n_schemas;
+	receive->predecessor = old->schemas;
+	receive->no_newcomers = old->no_newcomers;
+}
+
+/* ---- what it does not hold ---- */
+
+/* The size that would last for the whole bake, if new goes on to write as it did since the commit; at least twice what there is. */
+static uint64_t size_for_bake(const struct roll *roll)
+{
+	uint64_t have = roll->unit->journal_bytes, since = roll->record.commit_us, now = clock_now_us();
+	uint64_t elapsed_us = since && now > since + USEC_PER_MSEC ? now - since : USEC_PER_MSEC, size = have;
+	double want = (double)have * 1.25 * (double)roll->options.bake_us / (double)elapsed_us;
+
+	do
+		size *= 2;
+	while ((double)size < want && size < JOURNAL_BYTES_MAX);
+	return size;
+}
+
+static void lose_full(struct roll *roll, uint64_t bytes)
+{
+	char have[24], want[24];
+
+	lose(roll,
+	     "version %s could not write on in its journal after %" PRIu64
+	     " KiB (JournalSize=%s; at this rate a bake takes JournalSize=%s): what is written since the commit would be lost",
+	     roll->record.to, bytes >> 10, size_text(have, sizeof(have), roll->unit->journal_bytes),
+	     size_text(want, sizeof(want), size_for_bake(roll)));
+}
+
+void roll_journal_hear_full(struct roll *roll, const Upgraded__Wire__JournalFull *full)
 {
 	if (!roll_journal_usable(roll))
 		return;
-	lose(roll,
-	     "version %s could not write on in its journal after %" PRIu64
-	     " KiB (JournalSize=): what is written since the commit would be lost",
-	     roll->record.to, bytes >> 10);
+	if (*full->reason)
+		lose(roll, "version %s could not write on in its journal: %.150s: what is written since the commit would be lost",
+		     roll->record.to, full->reason);
+	else
+		lose_full(roll, full->bytes);
 	/* While new is being rolled back it is in another roll's hands, and not there. */
 	roll_say(roll, "bake", roll->new, "%s", roll->report.journal_note.text);
+}
+
+static void note_gaps(struct roll *roll, const Upgraded__Wire__JournalGaps *gaps)
+{
+	uint64_t n = (uint64_t)gaps->no_room + gaps->others;
+	char have[24], want[24], room[120] = "", others[240] = "";
+
+	roll->report.wire.uncovered = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+	roll->report.wire.journal_size_would_do = gaps->size_would_do;
+	roll->gaps_note = (struct why){ 0 };
+	if (gaps->no_room && gaps->size_would_do)
+		snprintf(room, sizeof(room), "; %u found no room in JournalSize=%s, JournalSize=%s would do", gaps->no_room,
+			 size_text(have, sizeof(have), roll->unit->journal_bytes),
+			 size_text(want, sizeof(want), gaps->size_would_do));
+	else if (gaps->no_room)
+		snprintf(room, sizeof(room), "; %u found no room, and no JournalSize= would do", gaps->no_room);
+	if (gaps->others)
+		snprintf(others, sizeof(others), "; %u: %.150s", gaps->others, gaps->reason);
+	if (n)
+		why_set(&roll->gaps_note, 0, "%" PRIu64 " connections are not in the journal of version %s, and a failure may cost "
+			"them%s%s", n, roll->record.to, room, others);
+	roll->report.journal_note = roll->gaps_note;
+}
+
+/* A service that is busy crosses its limits again and again. So a line is written for the first, and each time that there are twice
+ * as many as the last line said; the report always has the number. */
+void roll_journal_hear_gaps(struct roll *roll, const Upgraded__Wire__JournalGaps *gaps)
+{
+	uint32_t n;
+
+	if (!roll_journal_usable(roll))
+		return;
+	note_gaps(roll, gaps);
+	n = roll->report.wire.uncovered;
+	if (n < 2 * (uint64_t)roll->gaps_told || !n)
+		return;
+	roll->gaps_told = n;
+	roll_say(roll, roll_is_committed(roll) ? "bake" : "commit", roll->new, "%s", roll->report.journal_note.text);
 }
 
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds)
@@ -140,7 +233,7 @@ void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed 
 		return;
 	}
 	note(roll, JOURNAL_TAKEN);
-	*roll->report.journal_note.text = 0;
+	roll->report.journal_note = roll->gaps_note;
 	report->replayed = resumed->replayed;
 	report->adopted = resumed->adopted;
 	roll_say(roll, "resume", roll->old,

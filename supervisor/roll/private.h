@@ -3,6 +3,7 @@
 #pragma once
 
 #include "supervisor/custody/custody.h"
+#include "supervisor/custody/names.h"
 #include "supervisor/roll/roll.h"
 
 /* What one side said of the state it saved or loaded. */
@@ -35,9 +36,17 @@ struct roll {
 	struct fd_ref *state_in, *state_out; /* read end for new; write end for old; NULL */
 	int lent_channel, lent_log;  /* to a restore under way; -1 */
 	struct fd_ref *journal;      /* its memory; NULL: none */
+	struct why gaps_note;        /* which connections it does not cover; "": it covers all */
+	uint32_t gaps_told;          /* how many these were when a line last said so */
 	struct custody custody;
+	struct fd_names handed;      /* by old */
+	uint32_t n_withheld;         /* of these, that new was not given */
+	bool answered_before;        /* old has answered clients */
 	struct conn_sample before;   /* of the connections at the commit */
 	struct roll_totals saved, loaded;
+	struct {
+		uint64_t unanswered, answered; /* connections */
+	} traffic;                   /* of new, as it tells it */
 	bool memory_told;            /* that it is short; once is enough */
 	bool reader_gone;            /* old cannot save, since new has closed its end of the pipe */
 	bool old_blamed;             /* by roll_blame_old() */
@@ -75,6 +84,9 @@ void roll_say(struct roll *roll, const char *phase, const struct instance *about
 	__attribute__((format(printf, 4, 5)));
 /** roll_lost_rung() - A way back is gone, as @fmt says, and nobody wanted that: tell it at once, with what is left. */
 void roll_lost_rung(struct roll *roll, const struct instance *about, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/** roll_note_missed(), roll_note_left() - For the report, and told: see struct roll_report. */
+void roll_note_missed(struct roll *roll, const char *name, uint64_t tag);
+void roll_note_left(struct roll *roll, const char *name, uint64_t tag);
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_blame_old() - Record how old was lost before the commit, besides the cause that was recorded before. Once. */
@@ -101,12 +113,14 @@ void roll_do_check_aborted(struct roll *roll);
 void roll_do_park(struct roll *roll);
 void roll_do_drop_old(struct roll *roll);
 void roll_do_bake(struct roll *roll);
+void roll_do_prove(struct roll *roll);
 void roll_do_finish(struct roll *roll);
 /* imaging.c */
 void roll_do_image(struct roll *roll);
 void roll_do_pack(struct roll *roll);
 /* backward.c */
 void roll_do_backward(struct roll *roll);
+void roll_do_onward(struct roll *roll);
 /* retreat.c */
 void roll_do_kill_new(struct roll *roll);
 void roll_do_choose(struct roll *roll);
@@ -135,6 +149,10 @@ void roll_turn_if_due(struct roll *roll);
 /** roll_check_rung() - Can it be used, as far as can be seen? Nothing may be ended for one that cannot. Return: 0; -errno. */
 int roll_check_rung(const struct roll *roll, enum roll_rung rung, struct why *why);
 
+/* handover.c */
+/** roll_hand_on() - What is in custody from @first on, which came in one message, goes to new; @last: that is all. */
+void roll_hand_on(struct roll *roll, size_t first, bool last);
+
 /* connections.c */
 /** roll_watch_connections() - While new serves, note which connections it moves. */
 void roll_watch_connections(struct roll *roll);
@@ -142,6 +160,10 @@ void roll_watch_connections(struct roll *roll);
 void roll_settle_connections(struct roll *roll);
 /** roll_mark_moved() - Mark what has moved since the commit, for old to judge by the journal. Return: how many. */
 uint32_t roll_mark_moved(struct roll *roll);
+/** roll_count_clients() - At the end of the bake, for the report: on how many of old's connections has new read or written? */
+void roll_count_clients(struct roll *roll);
+/** roll_answers() - Has new answered any of the clients that it was given? Looked at only before a verdict. */
+bool roll_answers(struct roll *roll);
 /** roll_send_custody() - Give old back what it is to go on with. */
 void roll_send_custody(struct roll *roll);
 
@@ -156,7 +178,10 @@ void roll_journal_begin(struct roll *roll);
 bool roll_journal_usable(const struct roll *roll);
 /** roll_journal_resume() - Return: the journal for old to resume with, borrowed; NULL: there is none, or it is of no use. */
 struct fd_ref *roll_journal_resume(struct roll *roll);
-void roll_journal_hear_full(struct roll *roll, uint64_t bytes);
+/** roll_journal_limit() - With a journal, tell new what old cannot take back from it. @receive: borrows old's types. */
+void roll_journal_limit(const struct roll *roll, Upgraded__Wire__Receive *receive);
+void roll_journal_hear_full(struct roll *roll, const Upgraded__Wire__JournalFull *full);
+void roll_journal_hear_gaps(struct roll *roll, const Upgraded__Wire__JournalGaps *gaps);
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds);
 void roll_journal_hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resumed);
 void roll_journal_hear_refused(struct roll *roll, const char *reason);

@@ -53,6 +53,12 @@ enum roll_event record_overdue(const struct roll_record *record)
 
 enum roll_turn record_turn(const struct roll_record *record, bool rung_usable)
 {
+	if (record->ends_at_once)
+		return TURN_END;
+	if (record->wish == WISH_ACCEPT)
+		return TURN_ACCEPT;
+	if (record->wish == WISH_ONWARD)
+		return TURN_ONWARD;
 	if (record->wish == WISH_UNDO)
 		return TURN_UNDO;
 	if (record->wish != WISH_LEAVE_SICK)
@@ -72,7 +78,11 @@ enum roll_outcome record_outcome(const struct roll_record *record)
 {
 	enum roll_outcome outcome = roll_facts(record->state)->outcome;
 
-	return outcome == ROLL_IS_BACK_PARKED && record->old == OLD_RESTORED ? ROLL_IS_BACK_IMAGE : outcome;
+	if (outcome != ROLL_IS_BACK_PARKED)
+		return outcome;
+	if (record->misses)
+		return ROLL_IS_BACK_PART;
+	return record->old == OLD_RESTORED ? ROLL_IS_BACK_IMAGE : outcome;
 }
 
 bool record_is_last_resort(const struct roll_record *record)

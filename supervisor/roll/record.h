@@ -17,6 +17,7 @@ enum roll_purpose {
 	PURPOSE_FORWARD,    /* somebody asked for the version */
 	PURPOSE_UNDO,       /* within another roll's bake: its new version is not wanted any more */
 	PURPOSE_LEAVE_SICK, /* ... because it is not well; undo does not go back to it */
+	PURPOSE_ONWARD,     /* ... because a third version is wanted */
 };
 
 /* The process of the old version, as the roll knows it. */
@@ -33,6 +34,8 @@ enum roll_old {
 /* What somebody wants of the bake, and gets as soon as the state allows it. The strongest wish stands; they are in that order. */
 enum roll_wish {
 	WISH_NONE,
+	WISH_ACCEPT,     /* the operator: new is good enough */
+	WISH_ONWARD,     /* the operator: a third version, with new's state */
 	WISH_UNDO,       /* the operator: old's version, with new's state */
 	WISH_LEAVE_SICK, /* the same, since new is not well */
 	WISH_PARKED,     /* the operator: old, by this rung, with the state of the commit */
@@ -72,6 +75,8 @@ struct roll_record {
 	enum roll_journal journal;
 	/* False: within another roll's bake, and nobody was told of a commit of this one. Then that roll has the ways back. */
 	bool stands_alone;
+	bool ends_at_once; /* the operator stops the service: the bake, once it is on, is over */
+	bool misses; /* the old version came back without one of its doors */
 	/* CLOCK_MONOTONIC; 0: not yet. */
 	uint64_t prepared_us; /* old was asked to come to rest: the pause begins */
 	uint64_t settles_us;  /* past this, old calls the roll off by itself */
@@ -112,6 +117,9 @@ enum roll_event record_overdue(const struct roll_record *record);
 /* What a bake that was entered has to do about a wish that waited for it. */
 enum roll_turn {
 	TURN_NONE,
+	TURN_END,     /* by order, at once */
+	TURN_ACCEPT,
+	TURN_ONWARD,
 	TURN_UNDO,
 	TURN_LEAVE_SICK,
 	TURN_GIVE_UP, /* leaving it with all state was called off: it is ended, and old comes back by a rung */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/roll/report.h"
 
+#include "base/text.h"
+
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 const char *roll_outcome_name(enum roll_outcome outcome)
@@ -14,6 +18,7 @@ const char *roll_outcome_name(enum roll_outcome outcome)
 		[ROLL_IS_BACK_LIVE] = "rolled-back-live",
 		[ROLL_IS_BACK_PARKED] = "rolled-back-parked",
 		[ROLL_IS_BACK_IMAGE] = "rolled-back-image",
+		[ROLL_IS_BACK_PART] = "rolled-back-incomplete",
 		[ROLL_IS_COLD] = "cold-start",
 		[ROLL_IS_FAILED] = "failed",
 	};
@@ -27,6 +32,43 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 	upgraded__wire__roll_report__init(&report->wire);
 	snprintf(report->from, sizeof(report->from), "%s", from);
 	snprintf(report->to, sizeof(report->to), "%s", to);
+}
+
+void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, const char *address)
+{
+	const unsigned room = sizeof(names->text) / sizeof(names->text[0]);
+	char text[sizeof(names->text[0])];
+	size_t n;
+
+	snprintf(text, sizeof(text), "%.60s %" PRIu64, name, tag);
+	text_tame(text, strlen(text));
+	n = strlen(text);
+	for (unsigned i = 0; i < names->n; i++)
+		if (strncmp(names->text[i], text, n) == 0 && (!names->text[i][n] || names->text[i][n] == ' '))
+			return;
+	if (names->n == room)
+		return;
+	if (address && *address)
+		snprintf(text + n, sizeof(text) - n, " (%.30s)", address);
+	text_tame(text, strlen(text));
+	memcpy(names->text[names->n++], text, sizeof(text));
+}
+
+const char *roll_names_text(const struct roll_names *names, char *buf, size_t size)
+{
+	size_t used = 0;
+
+	*buf = 0;
+	for (unsigned i = 0; i < names->n && used < size; i++)
+		used += (size_t)snprintf(buf + used, size - used, "%s%s", i ? ", " : "", names->text[i]);
+	return buf;
+}
+
+static size_t list_names(const struct roll_names *names, char **ret_list)
+{
+	for (unsigned i = 0; i < names->n; i++)
+		ret_list[i] = wire_text(names->text[i]);
+	return names->n;
 }
 
 void roll_report_tell(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret)
@@ -44,6 +86,10 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->journal_note = wire_text(report->journal_note.text);
 	ret->n_log_lines = lines_list(&report->lines, texts->lines);
 	ret->log_lines = texts->lines;
+	ret->n_missed = list_names(&report->missed, texts->missed);
+	ret->missed = texts->missed;
+	ret->n_left = list_names(&report->left, texts->left);
+	ret->left = texts->left;
 	if (gmtime_r(&report->started_s, &tm) && strftime(texts->started, sizeof(texts->started), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		ret->started = texts->started;
 }

@@ -10,6 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Descriptors by name, for people: "listener 0 (127.0.0.1:80)". */
+struct roll_names {
+	char text[8][112];
+	unsigned n;
+};
+
 /* Plain: it can be copied, and outlives its roll. */
 struct roll_report {
 	/* Numbers and flags stand here and nowhere else. Texts stand below, and are put in by roll_report_tell(). */
@@ -21,6 +27,8 @@ struct roll_report {
 	struct why image_missed; /* why there is none, although one was required */
 	struct why journal_note; /* why no journal is kept although it was asked for, or why it ended */
 	struct why way_note;     /* why a way back was lost that was there */
+	struct roll_names missed; /* doors of the old version that did not come back with it */
+	struct roll_names left;  /* what only the newer version had, and the one that takes over did not want */
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
 };
@@ -30,10 +38,16 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 /* What the texts of a told report point to, besides the report itself. */
 struct roll_report_texts {
 	char started[32];
-	char *lines[LINES_MAX];
+	char *lines[LINES_MAX], *missed[8], *left[8];
 };
 
 /** roll_report_tell() - The report as a message. @ret: points into @report and @texts, which outlive it. */
 void roll_report_tell(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret);
+
+/** roll_names_add() - One more, unless it is there already; what does not fit is left out. @address: NULL or "": not known. */
+void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, const char *address);
+
+/** roll_names_text() - All of them in one line. Return: @buf. */
+const char *roll_names_text(const struct roll_names *names, char *buf, size_t size);
 
 const char *roll_outcome_name(enum roll_outcome outcome);

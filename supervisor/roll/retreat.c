@@ -86,6 +86,7 @@ void roll_do_resume(struct roll *roll)
 	struct fd_ref *journal = roll_journal_resume(roll);
 
 	instance_go_on(roll->old);
+	instance_set_place(roll->old, INSTANCE_SERVES);
 	resume.journal = journal != NULL;
 	if (!resume.journal)
 		resume_without_journal(roll);

@@ -90,7 +90,7 @@ void roll_start_progresses(struct roll *roll, const char *text)
 
 	if (roll_facts(roll->record.state)->patience != PATIENCE_START)
 		return;
-	set_deadline(roll, roll->unit->start_timeout_us);
+	set_deadline(roll, unit_start_patience(roll->unit, now - roll->new->since_us));
 	if (now - roll->told_progress_us < TELL_PROGRESS_US)
 		return;
 	roll->told_progress_us = now;
@@ -158,6 +158,8 @@ static void act(struct roll *roll, enum roll_action action)
 		[ROLL_DO_IMAGE] = roll_do_image,
 		[ROLL_DO_PACK] = roll_do_pack,
 		[ROLL_DO_BAKE] = roll_do_bake,
+		[ROLL_DO_PROVE] = roll_do_prove,
+		[ROLL_DO_ONWARD] = roll_do_onward,
 		[ROLL_DO_BACKWARD] = roll_do_backward,
 		[ROLL_DO_DROP_OLD] = roll_do_drop_old,
 		[ROLL_DO_FINISH] = roll_do_finish,
@@ -267,7 +269,9 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 
 void roll_cancel(struct roll *roll)
 {
-	if (!roll_is_committed(roll))
+	if (roll_is_committed(roll))
+		roll->record.ends_at_once = true; /* where it cannot be now */
+	else
 		roll_blame(roll, "called off by the operator");
 	roll_happen(roll, ROLL_EV_CANCEL);
 }
@@ -318,6 +322,14 @@ struct instance *roll_take_serving(struct roll *roll)
 	return instance;
 }
 
+struct fd_names roll_take_handed(struct roll *roll)
+{
+	struct fd_names handed = { .names = NULL };
+
+	fd_names_move(&handed, &roll->handed);
+	return handed;
+}
+
 struct image *roll_take_image(struct roll *roll)
 {
 	struct image *image = roll_facts(roll->record.state)->keeps_image ? roll->image : NULL;
@@ -344,6 +356,7 @@ struct roll *roll_free(struct roll *roll)
 	roll_end_custody(roll);
 	roll_word_drop(roll->word);
 	conn_sample_done(&roll->before);
+	fd_names_done(&roll->handed);
 	graveyard_bury(roll->site->graveyard, roll->old);
 	graveyard_bury(roll->site->graveyard, roll->new);
 	if (roll->image)
@@ -396,6 +409,11 @@ bool roll_is_committed(const struct roll *roll)
 	return roll_has_committed(roll->record.state);
 }
 
+bool roll_starts_empty(const struct roll *roll)
+{
+	return roll->record.state == ROLL_COLD;
+}
+
 bool roll_is_baking(const struct roll *roll)
 {
 	return roll->record.state == ROLL_BAKE;
@@ -404,6 +422,16 @@ bool roll_is_baking(const struct roll *roll)
 bool roll_may_undo(const struct roll *roll)
 {
 	return roll_accepts(roll->record.state, ROLL_EV_UNDO);
+}
+
+bool roll_may_accept(const struct roll *roll)
+{
+	return roll_accepts(roll->record.state, ROLL_EV_ACCEPT);
+}
+
+bool roll_may_go_onward(const struct roll *roll)
+{
+	return roll_accepts(roll->record.state, ROLL_EV_ONWARD);
 }
 
 bool roll_is_sick(const struct roll *roll)
@@ -441,6 +469,11 @@ size_t roll_descriptors(const struct roll *roll)
 	return roll->custody.n;
 }
 
+const struct fd_names *roll_handed(const struct roll *roll)
+{
+	return &roll->handed;
+}
+
 uint64_t roll_due_us(const struct roll *roll)
 {
 	const struct timer *timers[] = { &roll->deadline, &roll->ask, &roll->bake };
@@ -462,6 +495,6 @@ const struct instance *roll_serving(const struct roll *roll)
 	case ROLL_NOBODY:
 		break;
 	}
-	/* New serves before it is lent, and when it was returned because the roll backward could not begin. */
-	return roll->record.state == ROLL_BACKWARD ? roll->new : NULL;
+	/* New serves before it is lent, and when it was returned because the other roll could not begin. */
+	return roll->record.state == ROLL_BACKWARD || roll->record.state == ROLL_ONWARD ? roll->new : NULL;
 }

@@ -12,6 +12,7 @@
  *   imaging.c      old's image, and old that leaves memory
  *   backward.c     a new version that is not wanted leaves by a roll in the other direction
  *   retreat.c      actions of the way back
+ *   handover.c     descriptors on their way to new
  *   connections.c  which connections may go on
  *   journal.c      with Journal=yes, what makes the way back cost nothing
  *
@@ -20,7 +21,7 @@
 #pragma once
 
 #include "base/base.h"
-#include "supervisor/custody/conntable.h"
+#include "supervisor/custody/names.h"
 #include "supervisor/health/health.h"
 #include "supervisor/image/image.h"
 #include "supervisor/process/graveyard.h"
@@ -58,6 +59,9 @@ struct roll_options {
 	uint64_t generation;
 	struct roll_word *word;  /* the roll becomes one user more of it */
 	enum roll_purpose purpose;
+	/* What the version had when it was left; what it did not have it need not claim. Borrowed until the commit; NULL: it is not
+	 * known that it served before. */
+	const struct fd_names *known;
 	bool require_image;      /* it was looked for before anything was touched; what happens after the commit is only told */
 };
 
@@ -66,8 +70,8 @@ struct roll_events {
 	/* @phase: a literal; @pid: whom it is about, 0: nobody. */
 	void (*on_progress)(struct roll *roll, const char *phase, pid_t pid, const char *text);
 	void (*on_commit)(struct roll *roll); /* new serves; the bake begins */
-	/* Begin the roll in the other direction, with what roll_lend_new() gives; ends in roll_turned(), roll_return_new() or
-	 * roll_lose_new(). */
+	/* Begin the roll in the other direction, or onward to a third version, with what roll_lend_new() gives; ends in
+	 * roll_turned(), roll_return_new() or roll_lose_new(). */
 	void (*on_backward)(struct roll *roll);
 	/* What the version that is being left says besides; NULL: nobody wants to know. It serves still, in another roll's bake. */
 	void (*on_aside)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
@@ -92,8 +96,21 @@ struct roll_events {
 int roll_start(struct roll_site *site, struct unit *unit, const struct roll_options *options, struct instance *old,
 	       struct instance *new, const struct roll_events *events, void *owner, struct roll **ret_roll, struct why *why);
 
-/** roll_cancel() - During the bake: accept the new version now. Before the commit: call it off. Ends may come at once. */
+/** roll_cancel() - Before the commit: call it off. After it: the service is to end, so the bake is over, as soon as it is on. Ends
+ * may come at once. */
 void roll_cancel(struct roll *roll);
+
+/** roll_accept() - By order: the bake ends as soon as new has given a sign of life, whatever the checks say. While an image is
+ * under way it waits for that. Only where roll_may_accept(). */
+void roll_accept(struct roll *roll);
+
+/** roll_onward() - By order: on_backward is called to begin a roll from new to a third version; until that has committed, the ways
+ * back are those of this one. While an image is under way it waits for that. Only where roll_may_go_onward(). */
+void roll_onward(struct roll *roll);
+
+/** roll_drop_wish() - An undo, a roll onward or an acceptance that waits for the image under way is not wanted any more. Return:
+ * was there one? */
+bool roll_drop_wish(struct roll *roll);
 
 /** roll_undo() - New is rolled back with all its state; if that cannot be, it serves on. While an image is under way it waits for
  * that. Only where roll_may_undo(). */
@@ -135,10 +152,15 @@ uint64_t roll_begun_us(const struct roll *roll);
 const char *roll_phase(const struct roll *roll);
 /** roll_is_committed() - May the new version have served? */
 bool roll_is_committed(const struct roll *roll);
+/** roll_starts_empty() - No way back was left, and the last good version starts: that can be called off, too. */
+bool roll_starts_empty(const struct roll *roll);
 /** roll_is_baking() - The bake is on. */
 bool roll_is_baking(const struct roll *roll);
 /** roll_may_undo() - From the commit to the end of the bake, while nothing else is being done about the new version. */
 bool roll_may_undo(const struct roll *roll);
+/** roll_may_accept(), roll_may_go_onward() - Likewise for these. */
+bool roll_may_accept(const struct roll *roll);
+bool roll_may_go_onward(const struct roll *roll);
 /** roll_is_sick() - The new version answers, but does not do well. */
 bool roll_is_sick(const struct roll *roll);
 /** roll_image() - The image that it may go back to, with what this process holds for it; NULL: none. */
@@ -152,6 +174,8 @@ const struct instance *roll_new(const struct roll *roll);
 const struct health *roll_health(const struct roll *roll);
 /** roll_descriptors() - How many are in custody. */
 size_t roll_descriptors(const struct roll *roll);
+/** roll_handed() - What the old version handed over; borrowed. */
+const struct fd_names *roll_handed(const struct roll *roll);
 /** roll_due_us() - When it ends its present state or step by itself, CLOCK_MONOTONIC; 0: somebody else does (CRIU, the checks of
  * health, the roll backward). */
 uint64_t roll_due_us(const struct roll *roll);
@@ -162,6 +186,8 @@ const struct instance *roll_serving(const struct roll *roll);
 
 /** roll_take_serving() - Who serves after the end; the caller owns it now. NULL if nobody does. */
 struct instance *roll_take_serving(struct roll *roll);
+/** roll_take_handed() - What the old version handed over; to be released with fd_names_done(). */
+struct fd_names roll_take_handed(struct roll *roll);
 /** roll_take_image() - The previous version's image after a roll that is done, or whose way back failed; NULL: none. The caller
  * owns it. */
 struct image *roll_take_image(struct roll *roll);

@@ -32,6 +32,45 @@ void roll_lost_rung(struct roll *roll, const struct instance *about, const char 
 	log_warning("%s: a way back is lost: %s", roll->unit->name, note->text);
 }
 
+static const struct custody_entry *find(const struct roll *roll, const char *name, uint64_t tag)
+{
+	for (size_t i = 0; i < roll->custody.n; i++)
+		if (roll->custody.entries[i].tag == tag && strcmp(roll->custody.entries[i].name, name) == 0)
+			return &roll->custody.entries[i];
+	return NULL;
+}
+
+static void note_name(struct roll *roll, struct roll_names *names, const char *name, uint64_t tag)
+{
+	const struct custody_entry *entry = find(roll, name, tag);
+	char address[112] = "";
+
+	if (entry)
+		door_address(entry->ref->fd, address, sizeof(address));
+	roll_names_add(names, name, tag, address);
+}
+
+void roll_note_missed(struct roll *roll, const char *name, uint64_t tag)
+{
+	unsigned before = roll->report.missed.n;
+
+	note_name(roll, &roll->report.missed, name, tag);
+	roll->record.misses = true;
+	if (roll->report.missed.n != before)
+		roll_say(roll, "resume", roll->old, "version %s is back without %s: nothing comes in by it any more",
+			 roll->record.from, roll->report.missed.text[before]);
+}
+
+void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
+{
+	unsigned before = roll->report.left.n;
+
+	note_name(roll, &roll->report.left, name, tag);
+	if (roll->report.left.n != before)
+		roll_say(roll, "transfer", roll->new, "version %s does not know %s of version %s: closed when it takes over",
+			 roll->record.to, roll->report.left.text[before], roll->record.from);
+}
+
 void roll_blame(struct roll *roll, const char *fmt, ...)
 {
 	struct why *cause = &roll->report.cause;
@@ -69,7 +108,7 @@ void roll_blame_delay(struct roll *roll)
 
 	switch ((int)record->state) {
 	case ROLL_STANDBY:
-		instance_describe_slow_start(roll->new, roll->unit->start_timeout_us, roll->told_progress_us, &why);
+		instance_describe_slow_start(roll->new, roll->unit, roll->told_progress_us, &why);
 		roll_blame(roll, "%s", why.text);
 		break;
 	case ROLL_QUIESCE:
@@ -99,7 +138,7 @@ void roll_blame_delay(struct roll *roll)
 			 roll->old->pid);
 		break;
 	case ROLL_COLD:
-		instance_describe_slow_start(roll->new, roll->unit->start_timeout_us, roll->told_progress_us, &why);
+		instance_describe_slow_start(roll->new, roll->unit, roll->told_progress_us, &why);
 		roll_say(roll, "cold", roll->new, "%s", why.text);
 		break;
 	case ROLL_ABORT:

@@ -94,6 +94,8 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_UNHEALTHY] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_SICK] = STAY(PARK), /* remembered until the bake */
 		[ROLL_EV_UNDO] = STAY(PARK),
+		[ROLL_EV_ACCEPT] = STAY(PARK),
+		[ROLL_EV_ONWARD] = STAY(PARK),
 		[ROLL_EV_CANCEL] = STAY(PARK),
 	},
 	[ROLL_IMAGE] = {
@@ -106,6 +108,8 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_UNHEALTHY] = TO(RETREAT_IMAGING, KILL_NEW),
 		[ROLL_EV_SICK] = STAY(IMAGE),
 		[ROLL_EV_UNDO] = STAY(IMAGE),
+		[ROLL_EV_ACCEPT] = STAY(IMAGE),
+		[ROLL_EV_ONWARD] = STAY(IMAGE),
 		[ROLL_EV_CANCEL] = STAY(IMAGE),
 	},
 	[ROLL_BAKE] = {
@@ -116,6 +120,8 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_UNHEALTHY] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_SICK] = TO(BACKWARD, BACKWARD),
 		[ROLL_EV_UNDO] = TO(BACKWARD, BACKWARD),
+		[ROLL_EV_ACCEPT] = TO(BAKE, PROVE),
+		[ROLL_EV_ONWARD] = TO(ONWARD, ONWARD),
 		[ROLL_EV_GIVE_UP] = TO(RETREAT, KILL_NEW),
 		[ROLL_EV_PACK] = TO(PACK, PACK),
 		[ROLL_EV_OLD_GONE] = STAY(BAKE), /* a way back less */
@@ -132,6 +138,8 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_BAKED] = STAY(PACK), /* the bake goes on first, and ends as its time is over then */
 		[ROLL_EV_SICK] = STAY(PACK), /* remembered until the bake goes on */
 		[ROLL_EV_UNDO] = STAY(PACK),
+		[ROLL_EV_ACCEPT] = STAY(PACK),
+		[ROLL_EV_ONWARD] = STAY(PACK),
 		[ROLL_EV_CANCEL] = STAY(PACK),
 	},
 	[ROLL_BACKWARD] = {
@@ -140,7 +148,15 @@ static const struct roll_step table[ROLL_STATES][ROLL_EVENTS] = {
 		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
 		[ROLL_EV_OLD_GONE] = STAY(BACKWARD),
 		[ROLL_EV_OLD_REFUSED] = STAY(BACKWARD),
-		[ROLL_EV_CANCEL] = STAY(BACKWARD), /* the roll under way is what can be called off */
+		[ROLL_EV_CANCEL] = STAY(BACKWARD), /* the roll under way is what can be called off; this is remembered */
+	},
+	[ROLL_ONWARD] = {
+		[ROLL_EV_TURNED] = TO(PASSED, END),
+		[ROLL_EV_BACKWARD_OFF] = TO(BAKE, BAKE),
+		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
+		[ROLL_EV_OLD_GONE] = STAY(ONWARD),
+		[ROLL_EV_OLD_REFUSED] = STAY(ONWARD),
+		[ROLL_EV_CANCEL] = STAY(ONWARD),
 	},
 	[ROLL_RETREAT] = {
 		[ROLL_EV_NEW_GONE] = TO(RETREAT, CHOOSE),
@@ -208,7 +224,7 @@ bool roll_accepts(enum roll_state state, enum roll_event event)
 
 #define COMMITTED .committed = true
 
-/* Between two versions, or two lives of one, nobody serves; in BACKWARD the roll backward knows who does. */
+/* Between two versions, or two lives of one, nobody serves; in BACKWARD and ONWARD the roll beside this one knows who does. */
 static const struct roll_facts rows[ROLL_STATES] = {
 	[ROLL_STANDBY] = { .name = "standby", .serves = ROLL_OLD, .patience = PATIENCE_START },
 	[ROLL_DISMISS] = { .name = "dismiss", .serves = ROLL_OLD, .patience = PATIENCE_SOON },
@@ -227,6 +243,7 @@ static const struct roll_facts rows[ROLL_STATES] = {
 	[ROLL_PACK] = { .name = "pack", COMMITTED, .counts_rungs = true, .serves = ROLL_NEW, .patience = PATIENCE_ELSEWHERE,
 			.watches = ROLL_WATCH_HEALTH | ROLL_WATCH_BAKE },
 	[ROLL_BACKWARD] = { .name = "backward", COMMITTED, .counts_rungs = true, .patience = PATIENCE_ELSEWHERE },
+	[ROLL_ONWARD] = { .name = "onward", COMMITTED, .counts_rungs = true, .patience = PATIENCE_ELSEWHERE },
 	[ROLL_RETREAT] = { .name = "retreat", COMMITTED, .patience = PATIENCE_PARK },
 	[ROLL_RETREAT_IMAGING] = { .name = "retreat-imaging", COMMITTED, .counts_rungs = true, .patience = PATIENCE_SOON },
 	[ROLL_RESUME] = { .name = "resume", COMMITTED, .patience = PATIENCE_RESUME },
@@ -237,6 +254,7 @@ static const struct roll_facts rows[ROLL_STATES] = {
 	[ROLL_ABORTED] = { .name = "aborted", .serves = ROLL_OLD, .outcome = ROLL_IS_ABORTED },
 	[ROLL_ROLLED_BACK] = { .name = "rolled-back", COMMITTED, .serves = ROLL_OLD, .outcome = ROLL_IS_BACK_PARKED },
 	[ROLL_TURNED] = { .name = "turned", COMMITTED, .outcome = ROLL_IS_BACK_LIVE },
+	[ROLL_PASSED] = { .name = "passed", COMMITTED, .keeps_image = true, .outcome = ROLL_IS_DONE },
 	/* After a way back that failed the image is kept, too: it may be the last that is left of the state. */
 	[ROLL_COLD_STARTED] = { .name = "cold-started", COMMITTED, .keeps_image = true, .serves = ROLL_NEW,
 				.outcome = ROLL_IS_COLD },
@@ -290,6 +308,8 @@ const char *roll_event_name(enum roll_event event)
 		[ROLL_EV_UNHEALTHY] = "unhealthy",
 		[ROLL_EV_SICK] = "sick",
 		[ROLL_EV_BAKED] = "baked",
+		[ROLL_EV_ACCEPT] = "accept",
+		[ROLL_EV_ONWARD] = "onward",
 		[ROLL_EV_UNDO] = "undo",
 		[ROLL_EV_GIVE_UP] = "give-up",
 		[ROLL_EV_PACK] = "pack",

@@ -10,7 +10,8 @@
  *                     ABORT -> ABORTED                                       `--> ROLLED_BACK / COLD_STARTED / FAILED
  *
  *   From BAKE a new version that answers, but is not wanted, leaves by a roll of its own in the other direction: BACKWARD, and then
- *   TURNED, or BAKE again if that roll was called off. From BAKE to PACK and back: the parked version leaves memory.
+ *   TURNED, or BAKE again if that roll was called off. The same to a third version is ONWARD, and then PASSED. From BAKE to PACK
+ *   and back: the parked version leaves memory.
  *
  * A state is one row of facts (roll_facts()) and its cells in the table (roll_step()). Nothing else decides what is true of a
  * state.
@@ -33,6 +34,7 @@ enum roll_state {
 	ROLL_BAKE,     /* new serves on probation */
 	ROLL_PACK,     /* new serves; old leaves memory and becomes an image */
 	ROLL_BACKWARD, /* new is being rolled back to old's version, with all its state; old lies where it lay */
+	ROLL_ONWARD,   /* new is being rolled to a third version, with all its state; old lies where it lay */
 	ROLL_RETREAT,  /* new failed after the commit and is being ended; then the way back is chosen */
 	ROLL_RETREAT_IMAGING, /* the same, but first the image under way must be finished */
 	ROLL_RESUME,   /* old was given its descriptors back */
@@ -44,6 +46,7 @@ enum roll_state {
 	ROLL_ABORTED,
 	ROLL_ROLLED_BACK,
 	ROLL_TURNED,   /* the roll in the other direction has committed, and goes on by itself */
+	ROLL_PASSED,   /* the roll to a third version has committed, and goes on by itself: new was good enough */
 	ROLL_COLD_STARTED,
 	ROLL_FAILED,
 	ROLL_STATES,
@@ -72,10 +75,12 @@ enum roll_event {
 	ROLL_EV_UNHEALTHY,      /* new does not answer */
 	ROLL_EV_SICK,           /* new is alive and able, but not healthy: a check of its service file says so */
 	ROLL_EV_BAKED,          /* the bake is over */
+	ROLL_EV_ACCEPT,         /* the operator ends the bake: it is over when new has given a sign of life */
+	ROLL_EV_ONWARD,         /* the operator wants a third version, with new's state */
 	ROLL_EV_UNDO,           /* the operator wants old's version back, with new's state */
 	ROLL_EV_GIVE_UP,        /* ... or without it: new is to be ended */
 	ROLL_EV_PACK,           /* old is to leave memory */
-	ROLL_EV_TURNED,         /* the roll backward has committed */
+	ROLL_EV_TURNED,         /* the roll backward or onward has committed */
 	ROLL_EV_BACKWARD_OFF,   /* it was called off: new serves on */
 	ROLL_EV_RUNG_PARKED,    /* the way back: old is parked in memory */
 	ROLL_EV_RUNG_IMAGE,     /* ... old has an image */
@@ -103,7 +108,9 @@ enum roll_action {
 	ROLL_DO_IMAGE,        /* take the image, if one is wanted */
 	ROLL_DO_PACK,         /* the image instead of the process */
 	ROLL_DO_BAKE,
+	ROLL_DO_PROVE,        /* ask new for a sign of life, which ends the bake */
 	ROLL_DO_BACKWARD,     /* begin the roll in the other direction */
+	ROLL_DO_ONWARD,       /* begin the roll to a third version */
 	ROLL_DO_DROP_OLD,     /* old is of no use any more: end it */
 	ROLL_DO_FINISH,       /* the roll is good */
 	ROLL_DO_CHOOSE,       /* which way back is there? */
@@ -160,6 +167,7 @@ enum roll_outcome {
 	ROLL_IS_BACK_LIVE,   /* after it: new was rolled back to old's version, with all its state */
 	ROLL_IS_BACK_PARKED, /* ... old resumed in memory */
 	ROLL_IS_BACK_IMAGE,  /* ... from its image */
+	ROLL_IS_BACK_PART,   /* ... by either of these two, but not every door of old is back: nothing new comes in by these */
 	ROLL_IS_COLD,        /* ... or started empty */
 	ROLL_IS_FAILED,      /* nothing serves */
 };

@@ -138,6 +138,7 @@ static int start(struct service_plan *job, struct plan_spec *spec, struct why *w
 	spec->running = service_member(service)->instance;
 	spec->version = job->request.version;
 	spec->pauses = &service->pauses;
+	spec->known = history_had(&service->history, job->request.version);
 	spec->owner = job;
 	spec->on_done = on_done;
 	return plan_start(spec, &job->plan, why);

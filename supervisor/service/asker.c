@@ -69,6 +69,9 @@ static const struct {
 	[ROLL_IS_BACK_IMAGE] = { WIRE_EXIT_ROLLED_BACK,
 				 "version ", " failed after it had taken over; the version before came back from its image",
 				 "what was written in between is lost; mend the cause before you roll again" },
+	[ROLL_IS_BACK_PART] = { WIRE_EXIT_WAY_BACK_FAILED,
+				"version ", " failed after it had taken over; the version before is back, but not whole",
+				"it serves what it has; to open them anew, save its state, stop it, and start it from that file" },
 	[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED,
 			   "the roll to ", " failed and no way back was left; the version before was started empty",
 			   "its state and connections are lost; see the log for why the way back failed" },
@@ -92,6 +95,15 @@ static struct answer of_missed_image(const char *service, const struct roll_repo
 	};
 }
 
+/* It serves, and has its state. But who would come in by what is missing does not. */
+static void tell_missed(const char *service, const struct roll_report *roll, char *text)
+{
+	char missed[ANSWER_TEXT_BYTES / 2];
+
+	snprintf(text, ANSWER_TEXT_BYTES, "%s: version %s failed after it had taken over; version %s is back, but without %s",
+		 service, roll->to, roll->from, roll_names_text(&roll->missed, missed, sizeof(missed)));
+}
+
 struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES])
 {
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
@@ -103,9 +115,14 @@ struct answer answer_of_roll(const char *service, const struct roll_report *roll
 	answer.code = roll_answers[outcome].code;
 	answer.next = roll_answers[outcome].next;
 	if (roll->wire.journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
-		answer.next = "its journal made up for it: nothing is lost; mend the cause before you roll again";
+		answer.next = roll->wire.reset ?
+				      "its journal made up for it, but for the connections that were reset; mend the cause before "
+				      "you roll again" :
+				      "its journal made up for it: nothing is lost; mend the cause before you roll again";
 	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, roll_answers[outcome].before, roll->to,
 		 roll_answers[outcome].after);
+	if (outcome == ROLL_IS_BACK_PART)
+		tell_missed(service, roll, text);
 	return answer;
 }
 
@@ -129,6 +146,10 @@ void service_forget(struct asker *asker)
 		service->asker = NULL;
 	if (service->bake_call.asker == asker)
 		service->bake_call.asker = NULL;
+	if (service->abort_asker == asker)
+		service->abort_asker = NULL;
+	if (service->stop_asker == asker)
+		service->stop_asker = NULL;
 	service_plan_forget(service, asker);
 }
 

@@ -18,8 +18,11 @@ static void remove_at(struct history *history, size_t at)
 	size_t behind = history->n - at - 1;
 
 	unit_free(history->units[at]);
+	fd_names_done(&history->had[at]);
 	memmove(history->versions[at], history->versions[at + 1], behind * sizeof(history->versions[0]));
 	memmove(&history->units[at], &history->units[at + 1], behind * sizeof(struct unit *));
+	memmove(&history->had[at], &history->had[at + 1], behind * sizeof(history->had[0]));
+	history->had[history->n - 1] = (struct fd_names){ .names = NULL };
 	history->n--;
 }
 
@@ -56,6 +59,22 @@ struct unit *history_unit(const struct history *history, const char *version)
 	size_t at = find(history, version);
 
 	return at < history->n ? history->units[at] : NULL;
+}
+
+void history_note(struct history *history, const char *version, struct fd_names *had_consume)
+{
+	size_t at = find(history, version);
+
+	if (at < history->n)
+		fd_names_move(&history->had[at], had_consume);
+	fd_names_done(had_consume);
+}
+
+const struct fd_names *history_had(const struct history *history, const char *version)
+{
+	size_t at = find(history, version);
+
+	return at < history->n ? &history->had[at] : NULL;
 }
 
 void history_clear(struct history *history)

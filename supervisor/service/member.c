@@ -31,8 +31,7 @@ static void on_start_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 
-	instance_describe_slow_start(member->instance, member->service->unit->start_timeout_us, member->told_progress_us,
-				     &member->failure);
+	instance_describe_slow_start(member->instance, member->service->unit, member->told_progress_us, &member->failure);
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -118,14 +117,15 @@ static void hear_ready(struct member *member)
 	timer_disarm(&member->deadline);
 	set_state_file(member, NULL);
 	member->state = MEMBER_RUNNING;
+	instance_set_place(member->instance, INSTANCE_SERVES);
 	service_on_ready(member);
 }
 
-/* A slow start that gets on has its time anew; where it had more left already, it keeps that. */
+/* A slow start that gets on has its time anew, up to StartTimeoutMax=; where it had more left already, it keeps that. */
 static void hear_progress(struct member *member, const char *text)
 {
 	const struct instance *instance = member->instance;
-	uint64_t now = clock_now_us(), due = now + member->service->unit->start_timeout_us;
+	uint64_t now = clock_now_us(), due = now + unit_start_patience(member->service->unit, now - instance->since_us);
 
 	if (member->state != MEMBER_STARTING || !member->deadline.loop)
 		return;
@@ -200,11 +200,11 @@ static void on_garbage(struct instance *instance, const char *reason)
 static void on_start_failed(struct member *member)
 {
 	const struct instance *instance = member->instance;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	if (!*member->failure.text)
-		why_set(&member->failure, 0, "pid %d %s before it was ready", instance->pid,
-			instance_describe_end(instance, how, sizeof(how)));
+		why_set(&member->failure, 0, "pid %d %s%s", instance->pid, instance_describe_end(instance, how, sizeof(how)),
+			*instance->failure.text ? "" : " before it was ready");
 	if (member->restarts && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
@@ -219,7 +219,7 @@ static void on_running_exit(struct member *member)
 	const struct service *service = member->service;
 	const struct instance *instance = member->instance;
 	bool clean = WIFEXITED(instance->status) && WEXITSTATUS(instance->status) == 0;
-	char how[64];
+	char how[INSTANCE_END_BYTES];
 
 	if (clock_now_us() - instance->since_us > STABLE_US)
 		member->failures = 0;
@@ -242,6 +242,8 @@ static void on_exit_of(struct instance *instance)
 
 	timer_disarm(&member->deadline);
 	set_state_file(member, NULL);
+	/* Nobody takes over: what it and versions before it have started ends, too, where it was to end with the service. */
+	origin_end_children(member->service->host->origin, member->service->name);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -290,6 +292,13 @@ void member_stop(struct member *member)
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
 }
 
+void member_end_start(struct member *member)
+{
+	member->state = MEMBER_STOPPING;
+	timer_disarm(&member->deadline);
+	instance_kill(member->instance, SIGKILL); /* it has nothing yet that is not elsewhere */
+}
+
 bool member_stay_down(struct member *member)
 {
 	bool waited = member->state == MEMBER_WAITING;
@@ -310,6 +319,7 @@ void member_take_serving(struct member *member, struct roll *roll)
 		return;
 	}
 	instance_own(member->instance, &member_events, member);
+	instance_set_place(member->instance, INSTANCE_SERVES);
 	member->state = MEMBER_RUNNING;
 }
 

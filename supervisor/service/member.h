@@ -48,6 +48,9 @@ int member_start(struct member *member, int state_file_consume);
 /** member_stop() - End its process, gently at first; the service hears when it has ended. */
 void member_stop(struct member *member);
 
+/** member_end_start() - End a process that has not served yet, at once; the service hears when it has ended, as of a stop. */
+void member_end_start(struct member *member);
+
 /** member_stay_down() - One that has no process gets none. Return: true if it was about to be started again. */
 bool member_stay_down(struct member *member);
 

@@ -11,6 +11,9 @@
 struct bake_call {
 	struct asker *asker;   /* NULL: nobody */
 	bool packs;            /* a pack was asked for, and nothing else */
+	bool accepts;          /* the end of the bake was asked for */
+	struct roll_request request; /* of a roll to a third version */
+	struct unit *unit;     /* ... which is started with this; a reference */
 	uint64_t undo_bake_us; /* what the bake after an undo is to be; 0: as configured */
 };
 
@@ -20,12 +23,17 @@ struct service {
 	char name[UNIT_NAME_MAX + 1];
 	struct unit *unit;                /* what @version is started with; a reference. NULL before the first start */
 	char version[UNIT_NAME_MAX + 1];  /* that is wanted: of the last start, or of the last roll that committed */
+	char before[UNIT_NAME_MAX + 1];   /* while a start by hand is under way: what @version was, if that start fails */
+	struct unit *unit_before;         /* ... and what that was started with; a reference */
+	bool starts_by_hand;
 	struct member *members;           /* as many as processes are wanted to serve: one */
 	struct history history;           /* what undo goes back to */
 	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
+	struct asker *abort_asker;        /* waits for the end of what is being called off; NULL: nobody */
+	struct asker *stop_asker;         /* waits for the stop that follows what is being called off; NULL: nobody */
+	bool stop_wanted;                 /* as soon as no roll is under way any more */
 	struct bake_call bake_call;
 	struct service_save *save;        /* under way; NULL: none */
-	unsigned overdue_saves;           /* given up, and this process has still to answer them */
 	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
 	struct plan_pauses pauses;
 	struct roll_report last;          /* of its rolls, if @has_last */
@@ -48,6 +56,10 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
 /** service_load_unit() - Read the service file as it is now. @ret_unit: the caller's. On failure @asker was told. */
 int service_load_unit(struct service *service, struct unit **ret_unit, struct asker *asker);
+/** service_stop_now() - Nothing is under way: end the processes. */
+void service_stop_now(struct service *service, struct asker *asker);
+/** service_forget_start() - The start by hand has failed, or was called off: what it asked for is not remembered. */
+void service_forget_start(struct service *service);
 /** service_refuse_busy(), service_refuse_not_running() - Answer and return true if that is so. */
 bool service_refuse_busy(struct service *service, struct asker *asker);
 bool service_refuse_not_running(struct service *service, struct asker *asker);
@@ -69,8 +81,10 @@ void service_begin_roll(struct service *service, struct unit *unit, const struct
 /** service_roll_now() - With options from @request and @unit, which the new version is started with. @asker: told if it cannot
  * begin; NULL if nobody waits. */
 void service_roll_now(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker);
-/** service_roll_back() - Within the bake of @member's roll, begin one in the other direction with @serving, which that roll lent.
- * Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
+/** service_refuse_same() - Answer and return true if that version runs already. */
+bool service_refuse_same(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_roll_back() - Within the bake of @member's roll, begin one in the other direction, or onward, with @serving, which that
+ * roll lent. Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
 int service_roll_back(struct member *member, struct unit *unit, const struct roll_options *options, struct instance *serving,
 		      struct why *why);
 /** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
@@ -79,6 +93,8 @@ void service_on_roll_end(struct roll *roll);
 
 /* ---- undo.c ---- */
 
+/** service_roll_onward() - Within a bake: return true, and @asker was or will be answered. */
+bool service_roll_onward(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_on_backward(), service_on_packed() - What a bake asks for, or has done. */
 void service_on_backward(struct roll *roll);
 void service_on_packed(struct roll *roll, const char *failure);
@@ -89,6 +105,13 @@ void service_on_back_end(struct roll *back);
 void service_on_aside(struct roll *back, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 /** service_end_bake_call() - The roll is over, with @result: whoever asked something of its bake is told. */
 void service_end_bake_call(struct service *service, const struct roll_report *result);
+
+/* ---- calloff.c ---- */
+
+/** service_answer_abort() - What was to be called off is over. @roll: as this says; NULL: it was no roll. */
+void service_answer_abort(struct service *service, const struct roll_report *roll);
+/** service_stop_if_wanted() - No roll is in the way, perhaps: then the stop that waits begins. */
+void service_stop_if_wanted(struct service *service);
 
 /* ---- save.c ---- */
 

@@ -23,19 +23,27 @@ void service_on_roll_commit(struct roll *roll)
 	struct service *service = member->service;
 
 	service_set_version(service, roll_report(roll)->to, roll_unit(roll));
+	service_answer_abort(service, roll_report(roll)); /* it came too late */
+	if (service->stop_wanted)
+		roll_cancel(roll); /* and so did that: the service stops when its bake would begin */
 	if (service->asker && service->asker->wait_commit)
 		service_answer_roll(service, service->asker, roll_report(roll));
 }
 
-static void note_history(struct service *service, const struct roll *roll)
+static void note_history(struct service *service, struct roll *roll)
 {
 	const struct roll_report *result = roll_report(roll);
+	struct fd_names handed = roll_take_handed(roll);
 
 	if (result->outcome == ROLL_IS_COLD)
 		history_clear(&service->history);
+	if (result->outcome == ROLL_IS_DONE) {
+		history_move(&service->history, result->from, roll_unit_before(roll), result->to);
+		history_note(&service->history, result->from, &handed);
+	}
+	fd_names_done(&handed);
 	if (result->outcome != ROLL_IS_DONE)
 		return;
-	history_move(&service->history, result->from, roll_unit_before(roll), result->to);
 	if (roll_record(roll)->purpose == PURPOSE_LEAVE_SICK)
 		history_forget(&service->history, result->from);
 }
@@ -49,9 +57,12 @@ static void log_and_free(const struct service *service, struct roll *roll)
 	roll_free(roll);
 }
 
-/* The roll backward has committed, and is the member's roll by now: it owns the process that serves. */
+/* The roll backward or onward has committed, and is the member's roll by now: it owns the process that serves. */
 static void on_turned(struct service *service, struct roll *roll)
 {
+	note_history(service, roll);
+	if (roll_record(roll)->state == ROLL_PASSED)
+		service_images_settle(service, roll_take_image(roll), service->last.outcome);
 	log_and_free(service, roll);
 	service_answer_roll(service, service->asker, &service->last);
 	service->asker = service->bake_call.asker;
@@ -65,7 +76,7 @@ void service_on_roll_end(struct roll *roll)
 
 	service->last = *roll_report(roll);
 	service->has_last = true;
-	if (service->last.outcome == ROLL_IS_BACK_LIVE) {
+	if (roll_record(roll)->state == ROLL_TURNED || roll_record(roll)->state == ROLL_PASSED) {
 		on_turned(service, roll);
 		return;
 	}
@@ -73,6 +84,8 @@ void service_on_roll_end(struct roll *roll)
 	if (service->last.wire.commit_us)
 		plan_pauses_note(&service->pauses, service->last.wire.pause_us, service->last.wire.records);
 	member_take_serving(member, roll);
+	if (!member->instance)
+		origin_end_children(service->host->origin, service->name);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
 	if (member->instance)
 		service_set_version(service, member->instance->version, member->instance->unit);
@@ -83,7 +96,9 @@ void service_on_roll_end(struct roll *roll)
 	log_and_free(service, roll);
 	service_answer_roll(service, service->asker, &service->last);
 	service_end_bake_call(service, &service->last);
+	service_answer_abort(service, &service->last);
 	member_check_exit(member);
+	service_stop_if_wanted(service);
 }
 
 /* ---- how one begins ---- */
@@ -113,6 +128,8 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 	const struct service *service = member->service;
 	struct unit *before = roll_unit_before(roll);
 
+	/* It knows nothing of what versions before it have started. */
+	origin_end_children(service->host->origin, service->name);
 	return origin_start(service->host->origin, before ? before : service->unit, version, NULL, NULL, ret_instance, why);
 }
 
@@ -184,6 +201,7 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 	struct roll_options options = service_roll_options(unit, request);
 	struct why why = { 0 };
 
+	options.known = history_had(&service->history, request->version);
 	service_wait(service, asker);
 	if (start(member, unit, &options, member->instance, &why) < 0) {
 		service_answer(service, asker,
@@ -192,7 +210,6 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 		return;
 	}
 	member->instance = NULL;
-	service->overdue_saves = 0;
 }
 
 void service_begin_roll(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker)
@@ -203,21 +220,26 @@ void service_begin_roll(struct service *service, struct unit *unit, const struct
 		service_roll_now(service, unit, request, asker);
 }
 
+bool service_refuse_same(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	if (strcmp(request->version, service->version) != 0)
+		return false;
+	service_answer(service, asker,
+		       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+					 .next = "nothing was touched; versions live at paths of their own, "
+						 "so a new build needs a new name" },
+		       "%s runs version %s already", service->name, service->version);
+	return true;
+}
+
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker)
 {
 	struct unit *unit;
 
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker))
+	if (service_roll_onward(service, request, asker))
 		return;
-	if (strcmp(request->version, service->version) == 0) {
-		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = "nothing was touched; versions live at paths of their own, "
-							 "so a new build needs a new name" },
-			       "%s runs version %s already", service->name, service->version);
-		return;
-	}
-	if (service_load_unit(service, &unit, asker) < 0)
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
+	    service_refuse_same(service, request, asker) || service_load_unit(service, &unit, asker) < 0)
 		return;
 	service_begin_roll(service, unit, request, asker);
 	unit_free(unit);

@@ -14,7 +14,6 @@ struct service_save {
 	struct fd_ref *file;         /* the process writes to it */
 	uint64_t began_us;
 	uint64_t records, bytes;     /* as the process tells them, once @written */
-	bool asked;                  /* ... and has not answered yet */
 	bool quiesced, written;
 	struct timer again, deadline;
 };
@@ -28,9 +27,10 @@ void service_save_free(struct service *service)
 		return;
 	instance = service_member(service)->instance;
 	service->save = NULL;
-	/* What it never heard of is not to be done later, when nobody waits for the file. */
-	if (!instance || !instance_retract(instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
-		service->overdue_saves += save->asked;
+	/* What it never heard of is not to be done later, when nobody waits for the file. What it says yet, it says to a question
+	 * that has another number. */
+	if (instance)
+		(void)instance_retract(instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE);
 	timer_disarm(&save->again);
 	timer_disarm(&save->deadline);
 	fd_ref_drop(save->file);
@@ -65,7 +65,6 @@ static void ask(struct service_save *save)
 		.settles_us = save->began_us + unit->quiesce_timeout_us + unit->transfer_timeout_us,
 	};
 
-	save->asked = true;
 	instance_prepare(service_member(save->service)->instance, &prepare, &save->file, 1);
 }
 
@@ -132,7 +131,6 @@ static void hear_resumed(struct service_save *save, uint64_t at_us)
 	Upgraded__Wire__SaveReport report = UPGRADED__WIRE__SAVE_REPORT__INIT;
 	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
 
-	save->asked = false;
 	if (!save->written)
 		return;
 	report.records = save->records;
@@ -144,29 +142,10 @@ static void hear_resumed(struct service_save *save, uint64_t at_us)
 		       service->name);
 }
 
-/* An answer to a save that was given up. Answers carry no number, but come in the order of what was asked. */
-static bool hear_overdue(struct service *service, const Upgraded__Wire__AppMessage *message)
-{
-	switch ((int)message->body_case) {
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED:
-		service->overdue_saves--;
-		return true;
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED:
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED:
-		return true;
-	default:
-		return false;
-	}
-}
-
 bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage *message)
 {
 	struct service_save *save = service->save;
 
-	if (service->overdue_saves)
-		return hear_overdue(service, message);
 	if (!save)
 		return false;
 	switch ((int)message->body_case) {
@@ -174,13 +153,11 @@ bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage
 		save->quiesced = true;
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
-		save->asked = false;
 		/* One answer to each question. */
 		if (!save->again.loop)
 			ask_later(save);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
-		save->asked = false;
 		service_save_fail(service, message->refused->reason);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED:

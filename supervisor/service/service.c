@@ -73,6 +73,8 @@ static const char *doing(const struct service *service)
 		what = member_doing(member);
 	if (what)
 		return what;
+	if (service->stop_wanted)
+		return "stopping";
 	return service->save ? "saving" : service_plan_is_gate(service) ? "preflight" : NULL;
 }
 
@@ -88,8 +90,9 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_BUSY,
 					 .next = roll && roll_is_baking(roll) ?
-							 "wait for the end of the bake, or go back with upgradectl undo" :
-							 "wait for it, or watch it with upgradectl status" },
+							 "wait for the end of the bake, end it with upgradectl accept, or go "
+							 "back with upgradectl undo" :
+							 "wait for it, or call it off with upgradectl abort" },
 		       "%s: another %s is under way (%s)", service->name, roll ? "roll" : "change", what);
 	return true;
 }
@@ -120,6 +123,22 @@ static bool refuse_running(struct service *service, struct asker *asker)
 	return true;
 }
 
+/* Until it serves: what was asked for once, and did not work, is not what the next start takes. */
+static void remember_start(struct service *service, const char *version, struct unit *unit)
+{
+	snprintf(service->before, sizeof(service->before), "%s", service->version);
+	unit_free(service->unit_before);
+	service->unit_before = unit_ref(service->unit);
+	service->starts_by_hand = true;
+	service_set_version(service, version, unit);
+}
+
+static void end_start(struct service *service)
+{
+	service->unit_before = unit_free(service->unit_before);
+	service->starts_by_hand = false;
+}
+
 /* Return: true if it may be started, with its service file read and its version chosen; else @asker was told why not. */
 static bool may_start(struct service *service, const char *version, struct asker *asker)
 {
@@ -132,7 +151,7 @@ static bool may_start(struct service *service, const char *version, struct asker
 		version = *service->version ? service->version : unit->version;
 	named = *version;
 	if (named)
-		service_set_version(service, version, unit);
+		remember_start(service, version, unit);
 	else
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_USAGE,
@@ -140,6 +159,13 @@ static bool may_start(struct service *service, const char *version, struct asker
 			       "%s: no version was named and %s sets no Version=", service->name, unit->path);
 	unit_free(unit);
 	return named;
+}
+
+void service_forget_start(struct service *service)
+{
+	if (service->starts_by_hand)
+		service_set_version(service, service->before, service->unit_before);
+	end_start(service);
 }
 
 void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker)
@@ -161,6 +187,7 @@ void service_on_ready(struct member *member)
 	struct service *service = member->service;
 	pid_t pid = member->instance->pid;
 
+	end_start(service);
 	log_info("%s: version %s serves as pid %d", service->name, service->version, pid);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
@@ -176,6 +203,7 @@ void service_on_start_failed(struct member *member)
 					 .next = "mend the cause, then start it again",
 					 .lines = member->instance ? &member->instance->lines : NULL },
 		       "%s version %s could not be started", service->name, service->version);
+	service_forget_start(service);
 }
 
 bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *message)
@@ -186,7 +214,6 @@ bool service_hear(struct member *member, const Upgraded__Wire__AppMessage *messa
 void service_on_exit(struct member *member)
 {
 	service_save_fail(member->service, "it ended meanwhile");
-	member->service->overdue_saves = 0;
 	service_plan_end(member->service, "the process ended meanwhile");
 }
 
@@ -202,14 +229,8 @@ static void stay_down(struct service *service, struct asker *asker)
 		       waited ? "%s will not be started again" : "%s is not running", service->name);
 }
 
-void service_stop(struct service *service, struct asker *asker)
+void service_stop_now(struct service *service, struct asker *asker)
 {
-	/* Stopping accepts a version that is still baking: the roll ends here. */
-	for (struct member *member = service->members; member; member = member->next)
-		if (member->roll && roll_is_baking(member->roll))
-			roll_cancel(member->roll);
-	if (service_refuse_busy(service, asker))
-		return;
 	if (!member_in(service, MEMBER_RUNNING)) {
 		stay_down(service, asker);
 		return;
@@ -228,21 +249,18 @@ void service_on_stopped(struct member *member)
 
 	if (member_in(service, MEMBER_STOPPING))
 		return;
+	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
 	log_info("%s: stopped", service->name);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
+	service_answer_abort(service, NULL);
 }
 
 void service_end(struct service *service)
 {
-	for (struct member *member = service->members; member; member = member->next) {
-		if (member->back)
-			roll_cancel(member->back);
-		else if (member->roll)
-			roll_cancel(member->roll);
-	}
-	/* Refused while a roll goes to its end, whichever that is; nobody is told. A start is waited for. */
-	if (member_in(service, MEMBER_RUNNING) || member_in(service, MEMBER_WAITING))
+	if (!service->stop_wanted && !service_is_idle(service) && !member_in(service, MEMBER_STOPPING))
+		service_stop(service, NULL);
+	else if (member_in(service, MEMBER_WAITING))
 		service_stop(service, NULL);
 }
 
@@ -270,6 +288,10 @@ struct service *service_free(struct service *service)
 		service_forget(service->asker);
 	if (service->bake_call.asker)
 		service_forget(service->bake_call.asker);
+	if (service->abort_asker)
+		service_forget(service->abort_asker);
+	if (service->stop_asker)
+		service_forget(service->stop_asker);
 	while (service->members) {
 		struct member *member = service->members;
 
@@ -277,6 +299,8 @@ struct service *service_free(struct service *service)
 		member_free(member);
 	}
 	history_clear(&service->history);
+	unit_free(service->bake_call.unit);
+	unit_free(service->unit_before);
 	unit_free(service->unit);
 	free(service);
 	return NULL;

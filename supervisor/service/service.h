@@ -35,9 +35,14 @@ const char *service_name(const struct service *service);
 /** service_start() - @version: "": the last one, or that of the service file. @state_file_consume: load this state file; -1: start
  * empty. */
 void service_start(struct service *service, const char *version, int state_file_consume, struct asker *asker);
-/** service_stop() - End the processes. A version that still bakes is accepted, and ends, too. */
+/** service_stop() - End the processes, and before that whatever is under way: what has not committed is called off, a start is
+ * ended, a version that still bakes is accepted, and ends, too. */
 void service_stop(struct service *service, struct asker *asker);
-/** service_roll() - To another version. */
+/** service_abort() - Call off what has not committed: a start, a roll, a save, a look ahead. Answers when that is over. */
+void service_abort(struct service *service, struct asker *asker);
+/** service_accept() - End the bake that is on: the new version is accepted when it has given a sign of life. */
+void service_accept(struct service *service, struct asker *asker);
+/** service_roll() - To another version; within a bake, too. */
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_undo() - Back to a version that served before. */
 void service_undo(struct service *service, const struct roll_request *request, struct asker *asker);

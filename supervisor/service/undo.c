@@ -34,6 +34,9 @@ static void end_back(struct member *member, struct roll *back)
 
 	member->back = NULL;
 	roll_free(back);
+	/* The service is to stop: the first roll is accepted and ends in what follows, and its end is no answer to this. */
+	if (new && service->stop_wanted)
+		service_answer_roll(service, service->bake_call.asker, &result);
 	log_info("%s: roll %s -> %s: %s", service->name, result.from, result.to, roll_outcome_name(result.outcome));
 	if (new)
 		roll_return_new(member->roll, new, &why);
@@ -43,6 +46,8 @@ static void end_back(struct member *member, struct roll *back)
 	 * answers the caller. */
 	if (member->roll && roll_is_baking(member->roll))
 		service_answer_roll(service, service->bake_call.asker, &result);
+	service_answer_abort(service, &result);
+	service_stop_if_wanted(service);
 }
 
 void service_on_back_end(struct roll *back)
@@ -70,15 +75,27 @@ void service_on_backward(struct roll *roll)
 	struct unit *before = roll_unit_before(roll), *unit = before ? before : service->unit;
 	struct roll_options options = {
 		.version = roll_report(roll)->from, .rollback = unit->rollback, .verify = VERIFY_NONE, .bake_us = unit->bake_us,
-		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO,
+		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO, .known = roll_handed(roll),
 	};
 	struct instance *new = roll_lend_new(roll);
 	char version[UNIT_NAME_MAX + 1];
 	struct why why = { 0 };
 
+	if (roll_record(roll)->state == ROLL_ONWARD) {
+		unit = service->bake_call.unit;
+		options = service_roll_options(unit, &service->bake_call.request);
+		options.purpose = PURPOSE_ONWARD;
+		options.known = history_had(&service->history, options.version);
+	} else if (roll_is_sick(roll) && service->bake_call.accepts) {
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_ROLLED_BACK, .cause = roll_report(roll)->cause.text,
+						 .next = "upgradectl status shows what serves" },
+			       "%s: version %s was not accepted: it is being rolled back", service->name, roll_report(roll)->to);
+	}
 	/* What undo was asked with counts for the bake that follows it. */
-	if (!roll_is_sick(roll) && service->bake_call.undo_bake_us)
+	if (options.purpose == PURPOSE_UNDO && service->bake_call.undo_bake_us)
 		options.bake_us = service->bake_call.undo_bake_us;
+	service->bake_call.undo_bake_us = 0;
 	if (service_roll_back(member, unit, &options, new, &why) == 0)
 		return;
 	snprintf(version, sizeof(version), "%s", options.version);
@@ -87,7 +104,8 @@ void service_on_backward(struct roll *roll)
 		return;
 	service_answer(service, service->bake_call.asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
-		       "%s: the roll back to %s was refused", service->name, version);
+		       options.purpose == PURPOSE_ONWARD ? "%s: the roll to %s was refused" : "%s: the roll back to %s was refused",
+		       service->name, version);
 }
 
 /* ---- undo ---- */
@@ -103,7 +121,7 @@ static bool take_bake_call(struct service *service, struct asker *asker)
 		return false;
 	}
 	service->bake_call.asker = asker;
-	service->bake_call.packs = false;
+	service->bake_call.packs = service->bake_call.accepts = false;
 	asker->service = service;
 	return true;
 }
@@ -190,6 +208,53 @@ void service_undo(struct service *service, const struct roll_request *request, s
 		undo_by_roll(service, request, asker);
 }
 
+/* ---- the end of a bake by order, and a roll onward ---- */
+
+void service_accept(struct service *service, struct asker *asker)
+{
+	const struct member *member = service_member(service);
+
+	if (!member->roll || member->back || !roll_may_accept(member->roll)) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+						 .next = member->back ? "call off what is under way first: upgradectl abort" :
+									"upgradectl status shows what is under way" },
+			       "%s: no bake is on that could be ended", service->name);
+		return;
+	}
+	if (!take_bake_call(service, asker))
+		return;
+	service->bake_call.accepts = true;
+	roll_accept(member->roll);
+}
+
+/* The version that bakes becomes old in a roll of its own, beside the first. The process that is parked stays the way back until
+ * the third version has taken over; from then on it is the second version. So the first roll is accepted by the commit of the
+ * second, and by nothing else. */
+bool service_roll_onward(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	struct member *member = service_member(service);
+	struct unit *unit;
+
+	if (!member->roll || member->back || service->stop_wanted || !roll_may_go_onward(member->roll))
+		return false;
+	if (service_refuse_same(service, request, asker) || service_load_unit(service, &unit, asker) < 0)
+		return true;
+	if (request->require_image || unit->require_image) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_BUSY,
+						 .next = "end the bake first: upgradectl accept, or upgradectl undo" },
+			       "%s: whether there could be an image cannot be looked for within a bake", service->name);
+	} else if (take_bake_call(service, asker)) {
+		unit_free(service->bake_call.unit);
+		service->bake_call.unit = unit_ref(unit);
+		service->bake_call.request = *request;
+		roll_onward(member->roll);
+	}
+	unit_free(unit);
+	return true;
+}
+
 /* ---- out of memory ---- */
 
 void service_pack(struct service *service, struct asker *asker)
@@ -228,6 +293,22 @@ void service_on_packed(struct roll *roll, const char *failure)
 			       "%s: version %s has left memory; its image is the way back", service->name, from);
 }
 
+/* The new version serves on. Was that wanted? */
+static void answer_done(struct service *service, const struct roll_report *result)
+{
+	if (*result->cause.text)
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = result->cause.text, .roll = result },
+			       "%s: version %s serves on: there was no way back from it", service->name, result->to);
+	else if (service->bake_call.accepts)
+		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
+			       "%s: version %s is accepted", service->name, result->to);
+	else
+		service_answer(service, service->bake_call.asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "nothing was touched" },
+			       "%s: version %s was accepted meanwhile: the bake is over", service->name, result->to);
+}
+
 void service_end_bake_call(struct service *service, const struct roll_report *result)
 {
 	bool went_back = result->outcome == ROLL_IS_BACK_PARKED || result->outcome == ROLL_IS_BACK_IMAGE;
@@ -236,17 +317,17 @@ void service_end_bake_call(struct service *service, const struct roll_report *re
 	if (result->wire.lost_us)
 		snprintf(lost, sizeof(lost), "; what was written in the %.1f s since the commit is gone",
 			 (double)result->wire.lost_us / 1e6);
-	if (went_back && service->bake_call.packs)
+	if (result->outcome == ROLL_IS_BACK_PART)
+		service_answer_roll(service, service->bake_call.asker, result);
+	else if (result->outcome == ROLL_IS_DONE)
+		answer_done(service, result);
+	else if (went_back && service->bake_call.packs)
 		service_answer(service, service->bake_call.asker,
 			       &(struct answer){ .code = WIRE_EXIT_ERROR, .cause = result->cause.text, .roll = result },
 			       "%s: version %s did not become an image: it serves again%s", service->name, result->from, lost);
 	else if (went_back)
 		service_answer(service, service->bake_call.asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = result },
 			       "%s: version %s serves again%s", service->name, result->from, lost);
-	else if (result->outcome == ROLL_IS_DONE)
-		service_answer(service, service->bake_call.asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = result->cause.text, .roll = result },
-			       "%s: version %s serves on: there was no way back from it", service->name, result->to);
 	else
 		service_answer(service, service->bake_call.asker,
 			       &(struct answer){ .code = WIRE_EXIT_WAY_BACK_FAILED, .cause = result->cause.text, .roll = result },

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static bool is_blank(char c)
 {
@@ -164,23 +162,8 @@ int unit_command_check(const struct unit *unit, struct why *why)
 int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why)
 {
 	struct unit_line line = exec_line(unit);
-	char **argv;
-	struct stat st;
-	int r = unit_words(unit, &line, version, &argv, why);
 
-	if (r < 0)
-		return r;
-	if (stat(argv[0], &st) < 0)
-		r = why_errno(why, -errno, "%s:%u: version %s: %s", unit->path, unit->exec_line, version, argv[0]);
-	else if (!S_ISREG(st.st_mode) || access(argv[0], X_OK) < 0)
-		r = why_set(why, -EACCES, "%s:%u: version %s: %s is not an executable file", unit->path,
-			    unit->exec_line, version, argv[0]);
-	if (r < 0) {
-		unit_command_free(argv);
-		return r;
-	}
-	*ret_argv = argv;
-	return 0;
+	return unit_words(unit, &line, version, ret_argv, why);
 }
 
 char **unit_command_free(char **argv)

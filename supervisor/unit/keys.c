@@ -8,8 +8,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,14 +46,10 @@ static int set_directory(struct unit *unit, const struct key *key, const char *v
 	return *value == '/' ? set_string(unit, key, value) : -EINVAL;
 }
 
-static int set_user(struct unit *unit, const struct key *key, const char *value)
+/* Whether there is such a user or group is not asked here: the answer may be a network away. A process's start finds out. */
+static int set_account(struct unit *unit, const struct key *key, const char *value)
 {
-	return getpwnam(value) ? set_string(unit, key, value) : -EINVAL;
-}
-
-static int set_group(struct unit *unit, const struct key *key, const char *value)
-{
-	return getgrnam(value) ? set_string(unit, key, value) : -EINVAL;
+	return strpbrk(value, " \t:/,") ? -EINVAL : set_string(unit, key, value);
 }
 
 static int set_duration(struct unit *unit, const struct key *key, const char *value)
@@ -107,6 +101,25 @@ static int set_restart(struct unit *unit, const struct key *key, const char *val
 	(void)key;
 	if (i >= 0)
 		unit->restart = (enum unit_restart)i;
+	return i < 0 ? i : 0;
+}
+
+static const char *const children_words[] = {
+	[CHILDREN_HAND_OVER] = "hand-over", [CHILDREN_END] = "end", [CHILDREN_KEEP] = "keep", NULL
+};
+
+const char *unit_children_name(enum unit_children children)
+{
+	return children_words[children];
+}
+
+static int set_children(struct unit *unit, const struct key *key, const char *value)
+{
+	int i = choose(value, children_words);
+
+	(void)key;
+	if (i >= 0)
+		unit->children = (enum unit_children)i;
 	return i < 0 ? i : 0;
 }
 
@@ -248,6 +261,27 @@ static int set_nofile(struct unit *unit, const struct key *key, const char *valu
 	return number(value, 16, 10000000, field(unit, key));
 }
 
+static int set_lines(struct unit *unit, const struct key *key, const char *value)
+{
+	unsigned n;
+
+	if (number(value, 0, 10000000, &n) < 0)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = n;
+	return 0;
+}
+
+/* Less would not let a single long line through. */
+static int set_rate_bytes(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t n;
+
+	if (unit_size(value, &n) < 0 || (n != 0 && n < 4096))
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = n;
+	return 0;
+}
+
 static int set_environment(struct unit *unit, const struct key *key, const char *value)
 {
 	char **grown, *copy;
@@ -289,8 +323,8 @@ static int set_percent(struct unit *unit, const struct key *key, const char *val
 static const struct key keys[] = {
 	{ "Exec", "a command", set_string, AT(exec) },
 	{ "Version", "a version name of A-Z a-z 0-9 . _ @ -", set_version, AT(version) },
-	{ "User", "a user of this machine", set_user, AT(user) },
-	{ "Group", "a group of this machine", set_group, AT(group) },
+	{ "User", "a user of this machine", set_account, AT(user) },
+	{ "Group", "a group of this machine", set_account, AT(group) },
 	{ "NoNewPrivileges", "yes or no", set_choice, AT(no_new_privileges) },
 	{ "CapabilityBoundingSet", "names such as CAP_KILL, all or none; ~ before them: all but these", set_bounding,
 	  AT(bounding) },
@@ -298,6 +332,7 @@ static const struct key keys[] = {
 	{ "WorkingDirectory", "an absolute path", set_directory, AT(working_directory) },
 	{ "Environment", "NAME=value (one for each line)", set_environment, 0 },
 	{ "StartTimeout", DURATION ", not 0", set_positive_duration, AT(start_timeout_us) },
+	{ "StartTimeoutMax", DURATION "; 0: ten times StartTimeout=", set_duration, AT(start_timeout_max_us) },
 	{ "QuiesceTimeout", DURATION ", not 0", set_positive_duration, AT(quiesce_timeout_us) },
 	{ "TransferTimeout", DURATION ", not 0", set_positive_duration, AT(transfer_timeout_us) },
 	{ "StopTimeout", DURATION ", not 0", set_positive_duration, AT(stop_timeout_us) },
@@ -305,6 +340,7 @@ static const struct key keys[] = {
 	{ "HealthInterval", DURATION ", not 0", set_positive_duration, AT(health_interval_us) },
 	{ "HealthTimeout", DURATION ", not 0", set_positive_duration, AT(health_timeout_us) },
 	{ "HealthCheckTimeout", DURATION ", not 0", set_positive_duration, AT(health_check_timeout_us) },
+	{ "HealthAnswers", "yes or no", set_bool, AT(health_answers) },
 	{ "HealthFailures", "a number from 1 to 1000", set_positive_count, AT(health_failures) },
 	{ "Bake", DURATION, set_duration, AT(bake_us) },
 	{ "RestartDelay", DURATION, set_duration, AT(restart_delay_us) },
@@ -326,6 +362,9 @@ static const struct key keys[] = {
 	{ "Restart", "on-failure or no", set_restart, 0 },
 	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },
 	{ "LimitNOFILE", "a number from 16", set_nofile, AT(limit_nofile) },
+	{ "Children", "hand-over, end or keep", set_children, 0 },
+	{ "LogRate", "a number of lines a second, such as 1000; 0: no limit", set_lines, AT(log_rate) },
+	{ "LogRateBytes", "a size from 4K, a second; 0: no limit", set_rate_bytes, AT(log_rate_bytes) },
 };
 
 _Static_assert(sizeof(keys) / sizeof(keys[0]) + 3 <= UNIT_KEYS_MAX, "callers give room for UNIT_KEYS_MAX keys");

@@ -3,11 +3,7 @@
 #include "supervisor/unit/unit.h"
 
 #include "base/child.h"
-#include "base/why.h"
 
-#include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +33,6 @@ static size_t add_more(char **env, const char *const *more, size_t n_more)
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more)
 {
 	static const char *const passed[] = { "PATH", "LANG", "TZ", "HOME" };
-	const struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
 	size_t n_passed = sizeof(passed) / sizeof(passed[0]);
 	char **env = calloc(unit->n_environment + n_more + n_passed + 1, sizeof(char *));
 	size_t n = 0;
@@ -52,10 +47,10 @@ char **unit_environment(const struct unit *unit, const char *const *more, size_t
 		if (!(env[n++] = strdup(unit->environment[i])))
 			return unit_command_free(env);
 	for (size_t i = 0; i < n_passed; i++) {
-		bool home = user && strcmp(passed[i], "HOME") == 0;
-		const char *value = home ? user->pw_dir : getenv(passed[i]);
+		bool is_ours = *unit->user && strcmp(passed[i], "HOME") == 0;
+		const char *value = getenv(passed[i]);
 
-		if (!value || is_set(unit, passed[i], strlen(passed[i])))
+		if (!value || is_ours || is_set(unit, passed[i], strlen(passed[i])))
 			continue;
 		if (asprintf(&env[n], "%s=%s", passed[i], value) < 0) {
 			env[n] = NULL;
@@ -81,23 +76,13 @@ static struct privileges privileges(const struct unit *unit, bool drops)
 	};
 }
 
-int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why)
+void unit_identity(const struct unit *unit, struct child_spec *spec)
 {
-	struct passwd *user = *unit->user ? getpwnam(unit->user) : NULL;
-	struct group *group = *unit->group ? getgrnam(unit->group) : NULL;
-
 	spec->uid = (uid_t)-1;
 	spec->gid = (gid_t)-1;
-	if ((*unit->user && !user) || (*unit->group && !group))
-		return why_set(why, -EINVAL, "%s: User=%s Group=%s: no longer known to this machine", unit->path, unit->user,
-			       unit->group);
-	if (user) {
-		spec->uid = user->pw_uid;
-		spec->gid = user->pw_gid;
-		spec->user = unit->user;
-	}
-	if (group)
-		spec->gid = group->gr_gid;
-	spec->privileges = privileges(unit, user && user->pw_uid != 0);
-	return 0;
+	spec->user = *unit->user ? unit->user : NULL;
+	spec->group = *unit->group ? unit->group : NULL;
+	spec->sets_home = spec->user && !is_set(unit, "HOME", 4);
+	spec->privileges = privileges(unit, false);
+	spec->dropped = privileges(unit, true);
 }

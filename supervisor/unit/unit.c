@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define START_TIMEOUTS_MAX 10u /* StartTimeoutMax= by default */
+
 struct parse {
 	struct unit *unit;
 	const char *at; /* the rest of the text */
@@ -88,6 +90,7 @@ static struct unit *unit_new(const char *name, const char *path)
 		.health_interval_us = USEC_PER_SEC,
 		.health_timeout_us = 5 * USEC_PER_SEC,
 		.health_check_timeout_us = 2 * USEC_PER_SEC,
+		.health_answers = true,
 		.health_failures = 3,
 		.bake_us = 30 * USEC_PER_SEC,
 		.restart_delay_us = USEC_PER_SEC,
@@ -96,6 +99,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.level = 1,
 		.memory_low_bytes = UINT64_C(256) << 20,
 		.memory_pressure_percent = 40,
+		.log_rate = 1000,
+		.log_rate_bytes = UINT64_C(1) << 20,
 	};
 	snprintf(unit->name, sizeof(unit->name), "%s", name);
 	if (!unit->path || !unit->exec || !unit->version || !unit->user || !unit->group || !unit->working_directory ||
@@ -109,6 +114,20 @@ struct unit *unit_ref(struct unit *unit)
 	if (unit)
 		unit->references++;
 	return unit;
+}
+
+uint64_t unit_start_limit(const struct unit *unit)
+{
+	uint64_t limit = unit->start_timeout_max_us ? unit->start_timeout_max_us : START_TIMEOUTS_MAX * unit->start_timeout_us;
+
+	return limit > unit->start_timeout_us ? limit : unit->start_timeout_us;
+}
+
+uint64_t unit_start_patience(const struct unit *unit, uint64_t elapsed_us)
+{
+	uint64_t limit = unit_start_limit(unit), left = elapsed_us < limit ? limit - elapsed_us : 1;
+
+	return left < unit->start_timeout_us ? left : unit->start_timeout_us;
 }
 
 struct unit *unit_free(struct unit *unit)

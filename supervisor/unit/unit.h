@@ -21,6 +21,7 @@ struct why;
 
 enum unit_dirty { DIRTY_RESET, DIRTY_KEEP };
 enum unit_choice { CHOICE_DEFAULT, CHOICE_NO, CHOICE_YES };
+enum unit_children { CHILDREN_HAND_OVER, CHILDREN_END, CHILDREN_KEEP };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
 enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
@@ -59,9 +60,11 @@ struct unit {
 	char *working_directory;
 	char **environment;     /* NAME=value, NULL-terminated */
 	size_t n_environment;
+	uint64_t start_timeout_max_us; /* however much progress is told; 0: ten times the next one */
 	uint64_t start_timeout_us, quiesce_timeout_us, transfer_timeout_us, stop_timeout_us;
 	uint64_t bake_us, restart_delay_us, image_timeout_us;
 	uint64_t health_interval_us, health_timeout_us, health_check_timeout_us;
+	bool health_answers;      /* a version that answers no client is sick */
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];
 	size_t n_checks;
@@ -82,6 +85,8 @@ struct unit {
 	bool sets_bounding;     /* @bounding counts */
 	uint64_t bounding, ambient; /* capabilities, as struct privileges has them */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
+	enum unit_children children; /* what becomes of processes that a process of the service has started */
+	uint64_t log_rate, log_rate_bytes; /* of what one process prints, a second; 0: no limit */
 };
 
 /** unit_load() - Read @config_dir/@name.conf. Return: 0; -ENOENT: there is none; -EINVAL with file and line in @why; -errno. */
@@ -89,6 +94,12 @@ int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, 
 
 /** unit_parse() - The same from memory; @path is for messages. */
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
+
+/** unit_start_limit() - How long a start may last, however much progress is told. */
+uint64_t unit_start_limit(const struct unit *unit);
+
+/** unit_start_patience() - How long to wait from here on for a start that has lasted @elapsed_us and gets on. Never 0. */
+uint64_t unit_start_patience(const struct unit *unit, uint64_t elapsed_us);
 
 /** unit_ref() - One owner more; each calls unit_free(). NULL is allowed. Return: @unit. */
 struct unit *unit_ref(struct unit *unit);
@@ -111,10 +122,10 @@ size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_
 int unit_text(const struct unit *unit, char **ret_text);
 
 /**
- * unit_command() - Exec= for one version.
+ * unit_command() - Exec= for one version. Whether the program is there is for its start to find: nobody here looks at the disk.
  * @ret_argv: NULL-terminated, one allocation each; release with unit_command_free().
  *
- * Return: 0; -ENOENT, -EACCES, ...: the program is missing or not executable, named.
+ * Return: 0; -EINVAL; -ENOMEM.
  */
 int unit_command(const struct unit *unit, const char *version, char ***ret_argv, struct why *why);
 char **unit_command_free(char **argv);
@@ -149,10 +160,22 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
 
 /* ---- process.c: as whom and with what a process of the service runs ---- */
 
-/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own. Return: release with
- * unit_command_free(); NULL if memory is out. */
+/** unit_environment() - Put together @more (NAME=value), Environment=, and what is passed on from our own; with User= there is no
+ * HOME, see unit_identity(). Return: release with unit_command_free(); NULL if memory is out. */
 char **unit_environment(const struct unit *unit, const char *const *more, size_t n_more);
 
-/** unit_identity() - Put User=, Group= and what goes with them into @spec. Return: 0; -EINVAL: this machine no longer knows
- * them. */
-int unit_identity(const struct unit *unit, struct child_spec *spec, struct why *why);
+/** unit_identity() - Put User= and Group= into @spec. They are looked up by the child: that may take long (LDAP), or forever. @spec
+ * borrows from @unit. */
+void unit_identity(const struct unit *unit, struct child_spec *spec);
+
+/**
+ * unit_users_known() - Does this machine know User= and Group=? Waits for name services, in a child process, for @timeout_us at
+ * most.
+ *
+ * Return: 0; -EINVAL: it does not; UNIT_USERS_SILENT: nobody has answered in time; -errno.
+ */
+#define UNIT_USERS_SILENT 1
+int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *why);
+
+/** unit_children_name() - The value of Children=. */
+const char *unit_children_name(enum unit_children children);

@@ -604,7 +604,7 @@ Test(child, can_be_kept_from_ever_having_more_rights, .init = setup, .fini = tea
 {
 	struct child_spec spec = nobody_spec(show_privileges);
 
-	spec.privileges = (struct privileges){ .no_new = true, .bounded = true };
+	spec.dropped = (struct privileges){ .no_new = true, .bounded = true };
 	cr_assert_str_eq(output_of(&spec), "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n"
 					   "CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n");
 }
@@ -613,7 +613,7 @@ Test(child, keeps_the_capabilities_that_it_is_to_have_as_another_user, .init = s
 {
 	struct child_spec spec = nobody_spec(show_privileges);
 
-	spec.privileges = (struct privileges){ .no_new = true, .bounded = true, .ambient = UINT64_C(1) << 10 };
+	spec.dropped = (struct privileges){ .no_new = true, .bounded = true, .ambient = UINT64_C(1) << 10 };
 	cr_assert_str_eq(output_of(&spec), "CapInh:\t0000000000000400\nCapPrm:\t0000000000000400\nCapEff:\t0000000000000400\n"
 					   "CapBnd:\t0000000000000000\nCapAmb:\t0000000000000400\nNoNewPrivs:\t1\n");
 }
@@ -622,7 +622,7 @@ Test(child, keeps_the_rest_of_the_bounding_set, .init = setup, .fini = teardown)
 {
 	struct child_spec spec = nobody_spec(show_privileges);
 
-	spec.privileges = (struct privileges){ .bounded = true, .must_bound = true, .bounding = 0x21 };
+	spec.dropped = (struct privileges){ .bounded = true, .must_bound = true, .bounding = 0x21 };
 	cr_assert_not_null(strstr(output_of(&spec), "CapBnd:\t0000000000000021\nCapAmb:\t0000000000000000\nNoNewPrivs:\t0\n"));
 }
 

@@ -14,6 +14,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define BIG_BYTES ((size_t)1 << 20)
@@ -264,4 +266,35 @@ Test(fd, closes_many_and_nothing_else)
 	fd_close_all(NULL, 0);
 	fd_close(between);
 	fd_close(fds[7]);
+}
+
+/* In a process of its own. Return: which of 0, 1, 2 are /dev/null afterwards, as bits. */
+static int null_after(unsigned closed)
+{
+	pid_t child = fork();
+	int status, null = 0;
+
+	if (child == 0) {
+		struct stat st;
+
+		for (int fd = 0; fd < 3; fd++)
+			if (closed & 1u << fd)
+				close(fd);
+		fd_open_standard();
+		for (int fd = 0; fd < 3; fd++)
+			if (fstat(fd, &st) == 0 && st.st_rdev == makedev(1, 3) && !(fcntl(fd, F_GETFD) & FD_CLOEXEC))
+				null |= 1 << fd;
+		_exit(null);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+Test(fd, opens_the_standard_descriptors_that_are_closed)
+{
+	int before = null_after(0);
+
+	for (unsigned closed = 1; closed < 8; closed++)
+		cr_assert_eq(null_after(closed), before | (int)closed, "%u: %d", closed, null_after(closed));
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/why.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TestSuite(log, .timeout = 10);
@@ -39,7 +42,7 @@ static void teardown(void)
 /* One write(2)'s worth; "" when nothing was written. */
 static const char *written(void)
 {
-	static char line[4096];
+	static char line[LOG_LINE_BYTES + 1];
 	ssize_t n = read(log_fd, line, sizeof(line) - 1);
 
 	line[n > 0 ? n : 0] = '\0';
@@ -123,9 +126,27 @@ Test(log, cuts_a_long_message_and_still_ends_the_line, .init = setup, .fini = te
 	big[sizeof(big) - 1] = '\0';
 	log_error("%s", big);
 	line = written();
-	cr_assert_eq(strlen(line), 2048);
-	cr_assert_eq(line[2047], '\n');
+	cr_assert_eq(strlen(line), LOG_LINE_BYTES);
+	cr_assert_eq(line[LOG_LINE_BYTES - 1], '\n');
 	cr_assert_str_eq(written(), "");
+}
+
+Test(log, keeps_other_languages_and_cuts_between_their_characters, .init = setup, .fini = teardown)
+{
+	char big[LOG_LINE_BYTES + 64];
+	const char *line;
+
+	log_info("Gr\xc3\xbc\xc3\x9f Gott, \xc2\x9b and \x9b");
+	cr_assert_str_eq(written(), with_name("Gr\xc3\xbc\xc3\x9f Gott, ?? and ?\n"));
+	for (size_t i = 0; i + 3 < sizeof(big); i += 3)
+		memcpy(big + i, "\xe6\x97\xa5", 4);
+	for (unsigned shift = 0; shift < 3; shift++) {
+		log_info("%.*s%s", (int)shift, "ab", big);
+		line = written();
+		cr_assert_null(strchr(line, '?'));
+		cr_assert_geq(strlen(line), (size_t)LOG_LINE_BYTES - 2);
+		cr_assert_eq(line[strlen(line) - 1], '\n');
+	}
 }
 
 Test(log, keeps_errno, .init = setup, .fini = teardown)
@@ -165,4 +186,113 @@ Test(log, lines_of_several_threads_do_not_mix, .init = setup, .fini = teardown)
 		cr_assert(known, "got '%s'", line);
 	}
 	cr_assert_str_eq(written(), "");
+}
+
+/* ---- lines that a thread writes ---- */
+
+/* A pipe as it is between us and a reader who stands still: it is full. */
+static int stuck_reader(void)
+{
+	static char block[4096];
+	int ends[2], flags;
+
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	cr_assert_geq(fcntl(ends[1], F_SETPIPE_SZ, 4096), 0);
+	flags = fcntl(ends[1], F_GETFL);
+	cr_assert_eq(fcntl(ends[1], F_SETFL, flags | O_NONBLOCK), 0);
+	memset(block, '.', sizeof(block));
+	while (write(ends[1], block, sizeof(block)) > 0)
+		;
+	cr_assert_eq(fcntl(ends[1], F_SETFL, flags), 0);
+	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	cr_assert_geq(dup2(ends[1], STDERR_FILENO), 0);
+	fd_close(ends[1]);
+	return ends[0];
+}
+
+/* Reads until there are no writers any more, or until @end was read. Return: all of it, for the caller to free. */
+static char *read_until(int fd, const char *end)
+{
+	size_t used = 0, room = (size_t)1 << 20;
+	char *text = malloc(room);
+	ssize_t n;
+
+	cr_assert_not_null(text);
+	do {
+		n = read(fd, text + used, room - 1 - used);
+		cr_assert_geq(n, 0);
+		used += (size_t)n;
+		text[used] = '\0';
+	} while (n > 0 && !strstr(text, end));
+	return text;
+}
+
+Test(log, of_a_reader_who_stands_still_holds_nobody_up_and_tells_what_was_dropped)
+{
+	unsigned long dropped, queued = 0;
+	struct why why = { 0 };
+	int reader = stuck_reader();
+	char *text, *told;
+
+	unsetenv("JOURNAL_STREAM");
+	cr_assert_eq(log_defer(&why), 0, "%s", why.text);
+	for (int i = 0; i < 100000; i++)
+		log_info("line %d", i);
+	log_error("this one matters"); /* there is room left for it */
+	text = read_until(reader, "matters");
+	told = strstr(text, " lines of this log were dropped: nobody read it");
+	cr_assert_not_null(told);
+	while (told > text && told[-1] != ' ')
+		told--;
+	dropped = strtoul(told, NULL, 10);
+	for (const char *at = text; (at = strstr(at, ": line ")) != NULL; at++)
+		cr_assert_eq(strtoul(at + 7, NULL, 10), queued++, "a line is missing, or two have changed places");
+	cr_assert_gt(queued, 1000ul);
+	cr_assert_eq(queued + dropped, 100000ul);
+	free(text);
+	log_settle(5 * USEC_PER_SEC);
+	dup2(real_stderr, STDERR_FILENO);
+	fd_close(reader);
+}
+
+Test(log, that_nobody_reads_does_not_keep_the_program_from_ending)
+{
+	int reader = stuck_reader();
+	uint64_t before;
+
+	cr_assert_eq(log_defer(NULL), 0);
+	log_info("lost");
+	before = clock_now_us();
+	log_settle(50 * USEC_PER_MSEC);
+	cr_assert_lt(clock_now_us() - before, 5 * USEC_PER_SEC);
+	log_info("lost as well, and nobody waits");
+	dup2(real_stderr, STDERR_FILENO);
+	fd_close(reader);
+}
+
+Test(log, is_written_to_its_end_before_the_program_ends, .init = setup, .fini = teardown)
+{
+	cr_assert_eq(log_defer(NULL), 0);
+	log_info("one");
+	log_settle(5 * USEC_PER_SEC);
+	cr_assert_str_eq(written(), with_name("one\n"));
+	log_info("two"); /* as at the beginning: who logs writes */
+	cr_assert_str_eq(written(), with_name("two\n"));
+}
+
+Test(log, of_a_forked_child_is_written_by_the_child, .init = setup, .fini = teardown)
+{
+	pid_t child;
+	int status;
+
+	cr_assert_eq(log_defer(NULL), 0);
+	child = fork();
+	if (child == 0) {
+		log_info("from the child");
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+	cr_assert_str_eq(written(), with_name("from the child\n"));
+	log_settle(5 * USEC_PER_SEC);
 }

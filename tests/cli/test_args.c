@@ -64,6 +64,8 @@ Test(args, takes_every_verb)
 		{ "undo web@eu_1", VERB(UNDO), "web@eu_1", NULL },
 		{ "undo web --to=1.0", VERB(UNDO), "web", "1.0" },
 		{ "pack web", VERB(PACK), "web", NULL },
+		{ "abort web", VERB(ABORT), "web", NULL },
+		{ "accept web", VERB(ACCEPT), "web", NULL },
 		{ "status", VERB(STATUS), NULL, NULL },
 		{ "status web", VERB(STATUS), "web", NULL },
 		{ "list", VERB(LIST), NULL, NULL },

@@ -89,6 +89,8 @@ Test(render_json, a_roll_has_every_field_under_its_protocol_name)
 	result.next = next;
 	result.log_lines = lines;
 	result.n_log_lines = 2;
+	roll.uncovered = 5;
+	roll.journal_size_would_do = 2097152;
 	result.roll = &roll;
 	expect_json(UPGRADED__WIRE__VERB__VERB_ROLL, &result,
 		    "{\"code\": 6, \"text\": \"rolled back\", \"cause\": \"SIGSEGV\", \"serving\": \"1.0\", \"next\": \"fix it\","
@@ -97,7 +99,8 @@ Test(render_json, a_roll_has_every_field_under_its_protocol_name)
 		    " \"pause_us\": 3210, \"commit_us\": 7, \"resume_us\": 8, \"kept\": 12, \"reset\": 1, \"image_bytes\": 9,"
 		    " \"image_us\": 10, \"restore_us\": 11, \"way_back\": \"parked+image\", \"cause\": \"SIGSEGV\","
 		    " \"log_lines\": [], \"started\": \"\", \"verified\": false, \"lost_us\": 0,"
-		    " \"journal\": false, \"replayed\": 0, \"adopted\": 0, \"journal_note\": \"\"}}");
+		    " \"journal\": false, \"replayed\": 0, \"adopted\": 0, \"journal_note\": \"\","
+		    " \"uncovered\": 5, \"journal_size_would_do\": 2097152}}");
 }
 
 Test(render_json, without_a_roll_there_is_null)

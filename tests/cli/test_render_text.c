@@ -107,6 +107,57 @@ Test(render_text, a_journal_says_what_it_saved_and_what_it_could_not)
 			   " connections  12 kept, 0 reset\n");
 }
 
+Test(render_text, what_only_one_of_the_versions_has_is_named)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	char *missed[] = { TEXT("udp 0 (127.0.0.1:53)") }, *left[] = { TEXT("extra 0"), TEXT("admin 3") };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.outcome = TEXT("rolled-back-incomplete");
+	roll.n_missed = 1;
+	roll.missed = missed;
+	roll.n_left = 2;
+	roll.left = left;
+	roll.clients = 3;
+	result.code = 7;
+	result.text = TEXT("1.0 is back, but without udp 0");
+	result.roll = &roll;
+	render_failure(&term, &args, &result);
+	expect_page(&term, "upgradectl: roll web 2.0: 1.0 is back, but without udp 0\n"
+			   "        roll  1.0 -> 2.0, rolled-back-incomplete\n"
+			   " connections  0 kept, 0 reset\n"
+			   "    not back  udp 0 (127.0.0.1:53)\n"
+			   "      closed  extra 0\n"
+			   "      closed  admin 3\n"
+			   "     clients  read or written on 0 of 3\n");
+}
+
+Test(render_text, a_journal_that_covers_not_all_says_so_while_the_bake_is_on)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.outcome = TEXT("committed");
+	roll.journal = true;
+	roll.uncovered = 196;
+	roll.journal_note = TEXT("196 connections are not in the journal");
+	result.roll = &roll;
+	result.text = TEXT("2.0 serves");
+	render_summary(&term, &args, &result);
+	fclose(term.out);
+	cr_expect(strstr(output, "     journal  196 connections are not in the journal\n"
+				 "     journal  kept: a failure now would lose nothing but these connections\n"), "%s", output);
+	free(output);
+}
+
 Test(render_text, summary_of_a_start)
 {
 	struct args args = { .verb = VERB(START), .verb_name = "start", .service = "web" };

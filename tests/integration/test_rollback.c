@@ -72,6 +72,56 @@ SCENE(rollback, a_crash_while_the_image_is_being_taken_is_answered_too)
 	stage_load_spotless();
 }
 
+/* Without load, as a clean shutdown ends every connection. */
+static void shut_down_in_the_bake(const char *rollback, const char *outcome)
+{
+	struct rig_answer answer = { 0 };
+	struct rig_child *roll;
+	char lines[64];
+	int client;
+
+	snprintf(lines, sizeof(lines), "Bake=1min\nRollback=%s\n", rollback);
+	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
+	client = client_open();
+	client_store(client, "key", "value");
+	close(client);
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v2", NULL), 0);
+	stage_wait_bake("v2");
+	cr_assert_eq(kill(stage_pid("serving"), SIGTERM), 0);
+	cr_assert_eq(rig_run_wait(roll, SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 6, "%s", answer.out);
+	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), outcome);
+	rig_answer_done(&answer);
+	client = client_open();
+	cr_assert(client_holds(client, "key", "value"));
+	close(client);
+}
+
+SCENE(rollback, a_clean_shutdown_in_the_bake_takes_no_port_with_it)
+{
+	shut_down_in_the_bake("parked", "rolled-back-parked");
+}
+
+SCENE(rollback, a_clean_shutdown_in_the_bake_takes_no_port_from_an_image)
+{
+	shut_down_in_the_bake("image", "rolled-back-image");
+}
+
+SCENE(rollback, a_version_that_is_stopped_in_a_short_bake_is_not_accepted)
+{
+	struct rig_answer answer = { 0 };
+	struct rig_child *roll;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=600ms\nRollback=parked\n" WATCHFUL }, NULL);
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v2", NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", "v2", SHOWN_US), 0);
+	cr_assert_eq(kill(stage_pid("serving"), SIGSTOP), 0);
+	cr_assert_eq(rig_run_wait(roll, SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 6, "%s", answer.out);
+	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "rolled-back-parked");
+	rig_answer_done(&answer);
+}
+
 SCENE(rollback, a_hang_is_answered_from_memory)
 {
 	const json_t *answer;

@@ -168,20 +168,22 @@ SCENE(rolls, refuses_a_second_one_while_the_first_is_under_way)
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "rolling", NULL, SHOWN_US), 0);
 	must_say(ctl(8, "roll", "cached", "v2"), "another roll");
 	ctl(8, "undo", "cached");
-	ctl(8, "stop", "cached");
+	ctl(8, "save", "cached", stage_path("state"));
 	cr_assert_eq(rig_run_wait(first, SHOWN_US, &answer), 0);
 	cr_assert_eq(answer.status, 5);
 	rig_answer_done(&answer);
 	stage_load_spotless();
 }
 
-SCENE(rolls, refuses_a_second_one_while_the_first_bakes)
+/* A roll to a third version is another matter, see operator. */
+SCENE(rolls, refuses_a_save_while_one_bakes)
 {
 	stage_serve(&(struct rig_cached){ .lines = LONG_BAKE }, NULL);
 	stage_load(50);
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	stage_wait_bake("v2");
-	ctl(8, "roll", "cached", "v3");
+	ctl(8, "save", "cached", stage_path("state"));
+	must_say(ctl(5, "roll", "cached", "v2"), "runs version v2 already");
 	stage_load_spotless();
 }
 

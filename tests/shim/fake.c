@@ -261,6 +261,7 @@ void fake_prepare(struct fake *old, struct fake_roll *roll)
 	schema.name = name;
 	schema.version = roll->target;
 	prepare.generation = roll->generation;
+	prepare.question = roll->question;
 	prepare.level = UPG_REQUEST_FREE;
 	prepare.quiesce_deadline_us = clock_now_us() + roll->quiesce_us;
 	prepare.commit_deadline_us = clock_now_us() + roll->commit_us;
@@ -274,7 +275,7 @@ void fake_hold(struct fake_roll *roll, const char *name, uint64_t tag, int fd)
 {
 	roll->held = realloc(roll->held, (roll->n_held + 1) * sizeof(*roll->held));
 	cr_assert_not_null(roll->held);
-	roll->held[roll->n_held++] = (struct fake_fd){ strdup(name), tag, fd };
+	roll->held[roll->n_held++] = (struct fake_fd){ strdup(name), tag, fd, false };
 }
 
 void fake_take_fds(struct fake *old, struct fake_roll *roll)
@@ -285,8 +286,10 @@ void fake_take_fds(struct fake *old, struct fake_roll *roll)
 		const Upgraded__Wire__Fds *fds = FAKE_TAKE(old, FDS)->fds;
 
 		cr_assert_eq(fds->n_fds, old->fds.n);
-		for (size_t i = 0; i < fds->n_fds; i++)
+		for (size_t i = 0; i < fds->n_fds; i++) {
 			fake_hold(roll, fds->fds[i]->name, fds->fds[i]->tag, wire_fds_claim(&old->fds, i));
+			roll->held[roll->n_held - 1].optional = fds->fds[i]->optional;
+		}
 		last = fds->last;
 	}
 }
@@ -331,6 +334,7 @@ void fake_give_fds(struct fake *to, const struct fake_roll *roll, bool (*but)(co
 		upgraded__wire__fd_info__init(&infos[n]);
 		infos[n].name = roll->held[i].name;
 		infos[n].tag = roll->held[i].tag;
+		infos[n].optional = roll->held[i].optional;
 		pointers[n] = &infos[n];
 		numbers[n++] = roll->held[i].fd;
 	}

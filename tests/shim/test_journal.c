@@ -33,6 +33,14 @@ static struct fake old, new;
 static struct fake_roll roll;
 static int journal_fd = -1;
 static bool journal_full;
+static char full_reason[200];
+static bool expects_gaps; /* at the commit */
+/* The last that was told of connections that the journal does not cover. */
+static struct {
+	uint32_t no_room, others;
+	uint64_t size_would_do;
+	char reason[200];
+} gaps;
 
 /* ---- the supervisor ---- */
 
@@ -69,17 +77,36 @@ static void say_prepare(unsigned version)
 	roll.state_out = fd_close(roll.state_out);
 }
 
+static const char *unapplied; /* a type of old's without a change() */
+
 static void say_receive(void)
 {
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	Upgraded__Wire__Schema schema, *schemas[] = { &schema };
 	int fds[] = { roll.word_fd, roll.state_in, journal_fd };
 
 	receive.generation = roll.generation;
 	receive.deadline_us = clock_now_us() + 20 * USEC_PER_SEC;
 	receive.journal = journal_fd >= 0;
+	receive.no_newcomers = !old_ledger->app.config.on_conn;
+	if (unapplied) {
+		upgraded__wire__schema__init(&schema);
+		schema.name = wire_text(unapplied);
+		schema.no_change = true;
+		receive.n_predecessor = 1;
+		receive.predecessor = schemas;
+	}
 	fake_say(&new, &message, fds, journal_fd >= 0 ? 3 : 2);
 	roll.state_in = fd_close(roll.state_in);
+}
+
+static void note_gaps(const Upgraded__Wire__JournalGaps *told)
+{
+	gaps.no_room = told->no_room;
+	gaps.others = told->others;
+	gaps.size_would_do = told->size_would_do;
+	snprintf(gaps.reason, sizeof(gaps.reason), "%s", told->reason);
 }
 
 /* Old lies parked, new serves and writes its journal. */
@@ -101,6 +128,8 @@ static void roll_over(size_t journal_bytes)
 		FAKE_TAKE(&new, JOURNAL_FULL);
 	FAKE_TAKE(&new, LOADED);
 	fake_say_commit(&new);
+	if (expects_gaps)
+		note_gaps(FAKE_TAKE(&new, JOURNAL_GAPS)->journal_gaps);
 	FAKE_TAKE(&new, COMMITTED);
 	fake_say_park(&old);
 	FAKE_TAKE(&old, PARKED);
@@ -138,6 +167,9 @@ static bool hear(void)
 			drop_held(message->closed->fds[i]);
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL) {
 		journal_full = true;
+		snprintf(full_reason, sizeof(full_reason), "%s", message->journal_full->reason);
+	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_GAPS) {
+		note_gaps(message->journal_gaps);
 	}
 	wire_fds_close(&fds);
 	upgraded__wire__app_message__free_unpacked(message, NULL);
@@ -416,12 +448,14 @@ Test(shim_journal, resets_what_came_by_a_crash_where_the_log_is_full, .init = st
 	ask(fd, LEDGER_ADD, ++seq, 1, 0);
 	answered(fd, seq, 1);
 	roll_over((size_t)64 << 10);
+	strcpy(full_reason, "none yet");
 	while (!journal_full) {
 		ask(fd, LEDGER_ADD, ++seq, 1, 0);
 		answered(fd, seq, seq);
 		hear();
 		cr_assert_lt(seq, 10000u);
 	}
+	cr_assert_str_eq(full_reason, "", "that it is full");
 	/* The application goes on undisturbed. */
 	ask(fd, LEDGER_BIG, ++seq, 1, 100000);
 	answered(fd, seq, seq - 1);
@@ -466,11 +500,73 @@ Test(shim_journal, loses_only_the_connection_whose_buffers_find_no_room, .init =
 	ask(modest, LEDGER_ADD, 2, 2, 0);
 	answered(modest, 2, 2);
 	handled(2);
+	cr_assert(gaps.no_room == 1 && gaps.others == 0, "%u and %u", gaps.no_room, gaps.others);
+	cr_assert_eq(gaps.size_would_do, (uint64_t)256 << 20, "JournalSize=%llu", (unsigned long long)gaps.size_would_do);
 	kill_new();
 	cr_assert_eq(resume_old()->reset, 1);
 	cr_assert_str_eq(old.message->resumed->journal_unused, "");
 	ask(modest, LEDGER_ADD, 3, 2, 0);
 	answered(modest, 3, 3);
+}
+
+/* More connections than it has records for. */
+Test(shim_journal, loses_exactly_the_connections_that_it_told_of, .init = start, .fini = finish)
+{
+	static int fds[200];
+	uint32_t n_lost = 0;
+
+	for (uint32_t i = 0; i < 200; i++) {
+		fds[i] = call();
+		ask(fds[i], LEDGER_GET, 1, i, 0);
+		answered(fds[i], 1, 0);
+	}
+	expects_gaps = true;
+	roll_over((size_t)64 << 10);
+	cr_assert(gaps.no_room > 80 && gaps.no_room < 120, "%u", gaps.no_room);
+	cr_assert_eq(gaps.others, 0);
+	cr_assert_eq(gaps.size_would_do, 1 << 20, "JournalSize=%llu", (unsigned long long)gaps.size_would_do);
+	for (uint32_t i = 0; i < 200; i++) {
+		ask(fds[i], LEDGER_GET, 2, i, 0);
+		answered(fds[i], 2, 0);
+	}
+	/* One that is not covered closes, and it is no loss any more. */
+	ask(fds[199], LEDGER_QUIT, 3, 1, 0);
+	answered(fds[199], 3, 0);
+	ends(fds[199]);
+	handled(201);
+	kill_new();
+	resume_old();
+	cr_assert_str_eq(old.message->resumed->journal_unused, "");
+	cr_assert_eq(old.message->resumed->reset, gaps.no_room, "%llu instead of %u",
+		     (unsigned long long)old.message->resumed->reset, gaps.no_room);
+	for (uint32_t i = 0; i < 199; i++) {
+		struct ledger_request request = { .kind = LEDGER_GET, .seq = 4, .key = i };
+		struct ledger_answer got;
+
+		if (send(fds[i], &request, sizeof(request), MSG_NOSIGNAL) < 0 || recv(fds[i], &got, sizeof(got), MSG_WAITALL) < 0)
+			n_lost++;
+		fd_close(fds[i]);
+	}
+	cr_assert_eq(n_lost, gaps.no_room);
+}
+
+/* It is found when such a change is made, and not on the way back. */
+Test(shim_journal, is_void_once_a_change_is_made_that_the_version_before_cannot_apply, .init = start, .fini = finish)
+{
+	int fd = call();
+
+	unapplied = "test.Account";
+	roll_over(JOURNAL_BYTES);
+	ask(fd, LEDGER_GET, 1, 1, 0);
+	answered(fd, 1, 0);
+	handled(1);
+	cr_assert_not(journal_full, "nothing was changed");
+	ask(fd, LEDGER_ADD, 2, 1, 0);
+	answered(fd, 2, 1);
+	handled(2);
+	cr_assert(journal_full);
+	cr_assert_str_eq(full_reason, "the version before has no change() for test.Account");
+	kill_new();
 }
 
 Test(shim_journal, does_without_a_damaged_journal, .init = start, .fini = finish)
@@ -505,6 +601,7 @@ Test(shim_journal, is_void_once_a_change_cannot_be_migrated_down, .init = start,
 	answered(fd, 1, 1);
 	handled(1);
 	cr_assert(journal_full, "the supervisor knows at once");
+	cr_assert(strstr(full_reason, "does not fit"), "%s", full_reason);
 	kill_new();
 	cr_assert_neq(strstr(resume_old()->journal_unused, "does not fit"), NULL, "%s", old.message->resumed->journal_unused);
 }
@@ -534,6 +631,8 @@ Test(shim_journal, resets_new_connections_that_nobody_would_take, .init = start,
 	ask(fd, LEDGER_ADD, 1, 1, 0);
 	answered(fd, 1, 1);
 	handled(1);
+	cr_assert_eq(gaps.others, 1);
+	cr_assert(strstr(gaps.reason, "has no on_conn()"), "%s", gaps.reason);
 	kill_new();
 	cr_assert_eq(resume_old()->reset, 1);
 	was_reset(fd);

@@ -60,6 +60,7 @@ static inline void place_close(struct place *place)
 
 	registry_done(&place->registry);
 	graveyard_done(&place->graveyard);
+	spawner_done(&place->spawner);
 	loop_free(place->registry.host.site.loop);
 	snprintf(command, sizeof(command), "rm -rf %s", place->folder);
 	cr_assert_eq(system(command), 0);

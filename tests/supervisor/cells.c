@@ -60,12 +60,13 @@ static void check_text(const char *what, const char *is, const char *should, con
 static const struct fake *server_of(enum roll_outcome outcome)
 {
 	switch (outcome) {
-	case ROLL_IS_DONE:
-		return scene.new;
+	case ROLL_IS_DONE: /* where a third version has taken over, the other roll knows who serves */
+		return scene.ended_in == ROLL_PASSED ? NULL : scene.new;
 	case ROLL_IS_REFUSED:
 	case ROLL_IS_ABORTED:
 	case ROLL_IS_BACK_PARKED:
 	case ROLL_IS_BACK_IMAGE:
+	case ROLL_IS_BACK_PART:
 		return scene.old;
 	case ROLL_IS_COLD:
 		return scene.cold;
@@ -203,7 +204,7 @@ void cells_check_idle(const struct deed *deed, unsigned but)
 		[ROLL_PACK] = ROLL_IS_DONE,	       [ROLL_BACKWARD] = ROLL_IS_BACK_LIVE,
 		[ROLL_RETREAT] = ROLL_IS_BACK_PARKED,  [ROLL_RETREAT_IMAGING] = ROLL_IS_BACK_PARKED,
 		[ROLL_RESUME] = ROLL_IS_BACK_PARKED,   [ROLL_RESTORE] = ROLL_IS_BACK_IMAGE,
-		[ROLL_COLD] = ROLL_IS_COLD,
+		[ROLL_COLD] = ROLL_IS_COLD,	       [ROLL_ONWARD] = ROLL_IS_DONE,
 	};
 
 	for (enum roll_state state = 0; state < ROLL_STATES; state++) {

@@ -57,6 +57,6 @@ void cells_check_idle(const struct deed *deed, unsigned but);
 /* ---- who does it ---- */
 
 /** cells_old(), cells_new() - The fake that runs and that the roll hears; in COLD new is the fresh process. NULL: there is none; in
- * BACKWARD new is lent. */
+ * BACKWARD and ONWARD new is lent. */
 struct fake *cells_old(void);
 struct fake *cells_new(void);

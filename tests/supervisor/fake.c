@@ -43,8 +43,19 @@ static void keep_stream(struct fake *fake, const int *fds, size_t n)
 		fake->stream = fcntl(fds[1], F_DUPFD_CLOEXEC, 0);
 }
 
+static void note_given(struct fake *fake, const Upgraded__Wire__Fds *fds)
+{
+	size_t used = strlen(fake->given);
+
+	for (size_t i = 0; i < fds->n_fds && used < sizeof(fake->given); i++)
+		used += (size_t)snprintf(fake->given + used, sizeof(fake->given) - used, "%s%s %llu%s", used ? ", " : "",
+					 fds->fds[i]->name, (unsigned long long)fds->fds[i]->tag,
+					 fds->fds[i]->optional ? "?" : "");
+}
+
 static void hear_prepare(struct fake *fake, const Upgraded__Wire__Prepare *prepare, const int *fds, size_t n)
 {
+	fake->question = prepare->question;
 	fake->quiesce_deadline_us = prepare->quiesce_deadline_us;
 	fake->commit_deadline_us = prepare->commit_deadline_us;
 	fake->stands = false;
@@ -92,7 +103,11 @@ static void hear(struct fake *fake, const Upgraded__Wire__AppMessage *message, c
 		fake->journal_inode = n ? inode_of(fds[0]) : 0;
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
+		note_given(fake, message->fds);
 		hear_fds(fake, message->fds, fds, n);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
+		fake->nonce = message->ping->nonce;
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
 		snprintf(fake->reason, sizeof(fake->reason), "%s", message->abort->reason);

@@ -32,6 +32,8 @@ struct fake {
 	struct instance instance;
 	Upgraded__Wire__AppMessage__BodyCase sent[FAKE_SENT_MAX]; /* what it was sent, the latest last */
 	unsigned n_sent;
+	uint64_t nonce;          /* of the last Ping */
+	uint64_t question;       /* of the last Prepare; what it says answers that */
 	uint64_t quiesce_deadline_us, commit_deadline_us; /* of the last Prepare */
 	bool stands;             /* it said Quiesced after the last Prepare */
 	uint64_t receive_deadline_us; /* of Receive */
@@ -43,6 +45,8 @@ struct fake {
 	bool got_last;           /* the message marked as the last one was among them */
 	int stream;              /* its end of the pipe that the state goes through; -1: none came yet */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
+	char given[256];         /* names of the descriptors that it was sent: "listener 0, extra 0?", "?" where it may be left */
+	bool is_old_library;     /* says hello without what is new; to be set before that */
 	int signal;              /* the strongest it was sent; 0: none */
 	bool stopped;            /* by SIGSTOP, and not by SIGCONT since */
 	/* To be set by the test. */
@@ -96,13 +100,19 @@ void fake_resumed_with(struct fake *fake, const Upgraded__Wire__Resumed *resumed
 void fake_pong(struct fake *fake);
 void fake_progress(struct fake *fake, const char *text);
 void fake_journal_full(struct fake *fake, uint64_t bytes);
+void fake_journal_void(struct fake *fake, const char *reason);
+void fake_gaps(struct fake *fake, uint32_t no_room, uint64_t size_would_do, uint32_t others, const char *reason);
 /** fake_hand_over() - One Fds message with @n sockets of no connection; it is the last message if @last. Return: the tag of the
  * last socket. */
 uint64_t fake_hand_over(struct fake *fake, size_t n, bool last);
-/** fake_hand_over_this() - One Fds message with one descriptor. */
-void fake_hand_over_this(struct fake *fake, uint64_t tag, int fd_consume, bool last);
-/** fake_closed() - It has closed the descriptor that was handed over under this tag. */
+/** fake_hand() - One Fds message with one descriptor, which is consumed. */
+void fake_hand(struct fake *fake, const char *name, uint64_t tag, int fd_consume, bool last);
+/** fake_closed() - It has closed the descriptor that fake_hand_over() handed over under this tag. */
 void fake_closed(struct fake *fake, uint64_t tag);
+/** fake_closed_as() - ... or that fake_hand() handed over under this name and tag. */
+void fake_closed_as(struct fake *fake, const char *name, uint64_t tag);
+/** fake_traffic() - So many clients have got nothing, and has anybody got something? */
+void fake_traffic(struct fake *fake, uint64_t unanswered, bool answered);
 void fake_garbage(struct fake *fake, const char *reason);
 
 /* ---- its end ---- */

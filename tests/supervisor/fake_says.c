@@ -44,6 +44,7 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 	schema.version = version;
 	schema.fingerprint = version;
 	hello.protocol = WIRE_PROTOCOL;
+	hello.leaves = !fake->is_old_library;
 	hello.n_schemas = 1;
 	hello.schemas = schemas;
 	hello.migrations = list;
@@ -71,9 +72,23 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 
 SAYS(standby, STANDBY, standby, Standby, UPGRADED__WIRE__STANDBY__INIT)
 SAYS(ready, READY, ready, Ready, UPGRADED__WIRE__READY__INIT)
-SAYS(not_yet, NOT_YET, not_yet, NotYet, UPGRADED__WIRE__NOT_YET__INIT)
 SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
-SAYS(pong, PONG, pong, Pong, UPGRADED__WIRE__PONG__INIT)
+
+void fake_not_yet(struct fake *fake)
+{
+	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
+
+	not_yet.question = fake->question;
+	SAY(fake, NOT_YET, not_yet, not_yet);
+}
+
+void fake_pong(struct fake *fake)
+{
+	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;
+
+	pong.nonce = fake->nonce;
+	SAY(fake, PONG, pong, pong);
+}
 
 void fake_parked_still(struct fake *fake)
 {
@@ -89,6 +104,7 @@ void fake_quiesced(struct fake *fake)
 
 	fake->stands = true;
 	quiesced.nanoseconds = 40000;
+	quiesced.question = fake->question;
 	SAY(fake, QUIESCED, quiesced, quiesced);
 }
 
@@ -97,6 +113,7 @@ void fake_refused(struct fake *fake, const char *reason)
 	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
 
 	refused.reason = wire_text(reason);
+	refused.question = fake->question;
 	SAY(fake, REFUSED, refused, refused);
 }
 
@@ -106,6 +123,7 @@ void fake_reader_gone(struct fake *fake)
 
 	refused.reason = wire_text("state could not be written: Broken pipe");
 	refused.reader_gone = true;
+	refused.question = fake->question;
 	SAY(fake, REFUSED, refused, refused);
 }
 
@@ -126,6 +144,7 @@ void fake_saved(struct fake *fake, uint64_t records, uint32_t fds)
 	totals.payload_bytes = 100 * records;
 	saved.totals = &totals;
 	saved.fds = fds;
+	saved.question = fake->question;
 	SAY(fake, SAVED, saved, saved);
 }
 
@@ -167,6 +186,7 @@ void fake_resumed(struct fake *fake)
 	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
 
 	resumed.at_us = clock_now_us();
+	resumed.question = fake->question;
 	SAY(fake, RESUMED, resumed, resumed);
 }
 
@@ -174,6 +194,7 @@ void fake_resumed_with(struct fake *fake, const Upgraded__Wire__Resumed *resumed
 {
 	Upgraded__Wire__Resumed whole = *resumed;
 
+	whole.question = fake->question;
 	SAY(fake, RESUMED, resumed, whole);
 }
 
@@ -183,6 +204,26 @@ void fake_journal_full(struct fake *fake, uint64_t bytes)
 
 	full.bytes = bytes;
 	SAY(fake, JOURNAL_FULL, journal_full, full);
+}
+
+void fake_journal_void(struct fake *fake, const char *reason)
+{
+	Upgraded__Wire__JournalFull full = UPGRADED__WIRE__JOURNAL_FULL__INIT;
+
+	full.bytes = 4096;
+	full.reason = wire_text(reason);
+	SAY(fake, JOURNAL_FULL, journal_full, full);
+}
+
+void fake_gaps(struct fake *fake, uint32_t no_room, uint64_t size_would_do, uint32_t others, const char *reason)
+{
+	Upgraded__Wire__JournalGaps gaps = UPGRADED__WIRE__JOURNAL_GAPS__INIT;
+
+	gaps.no_room = no_room;
+	gaps.size_would_do = size_would_do;
+	gaps.others = others;
+	gaps.reason = wire_text(reason);
+	SAY(fake, JOURNAL_GAPS, journal_gaps, gaps);
 }
 
 uint64_t fake_hand_over(struct fake *fake, size_t n, bool last)
@@ -209,13 +250,13 @@ uint64_t fake_hand_over(struct fake *fake, size_t n, bool last)
 	return tag;
 }
 
-void fake_hand_over_this(struct fake *fake, uint64_t tag, int fd_consume, bool last)
+void fake_hand(struct fake *fake, const char *name, uint64_t tag, int fd_consume, bool last)
 {
 	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 
-	info.name = wire_text("socket");
+	info.name = wire_text(name);
 	info.tag = tag;
 	fds.n_fds = 1;
 	fds.fds = list;
@@ -223,16 +264,30 @@ void fake_hand_over_this(struct fake *fake, uint64_t tag, int fd_consume, bool l
 	fake_say_fds(fake, &message, &fd_consume, 1);
 }
 
-void fake_closed(struct fake *fake, uint64_t tag)
+void fake_closed_as(struct fake *fake, const char *name, uint64_t tag)
 {
 	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
 	Upgraded__Wire__Closed closed = UPGRADED__WIRE__CLOSED__INIT;
 
-	info.name = wire_text("socket");
+	info.name = wire_text(name);
 	info.tag = tag;
 	closed.n_fds = 1;
 	closed.fds = list;
 	SAY(fake, CLOSED, closed, closed);
+}
+
+void fake_closed(struct fake *fake, uint64_t tag)
+{
+	fake_closed_as(fake, "socket", tag);
+}
+
+void fake_traffic(struct fake *fake, uint64_t unanswered, bool answered)
+{
+	Upgraded__Wire__Traffic traffic = UPGRADED__WIRE__TRAFFIC__INIT;
+
+	traffic.unanswered = unanswered;
+	traffic.answered = answered;
+	SAY(fake, TRAFFIC, traffic, traffic);
 }
 
 void fake_garbage(struct fake *fake, const char *reason)

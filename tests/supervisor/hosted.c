@@ -244,15 +244,21 @@ void hosted_turn(void)
 	cr_assert_eq(loop_turn(hosted.loop, 0), 0);
 }
 
-static void answer_pings(void)
+/* Return: whether there was any. */
+static bool answer_pings(void)
 {
+	bool any = false;
+
 	for (unsigned i = 0; i < hosted.origin.n_started; i++) {
 		struct fake *fake = hosted.origin.started[i];
 
 		if (fake && instance_is_alive(&fake->instance) &&
-		    fake_heard_last(fake) == UPGRADED__WIRE__APP_MESSAGE__BODY_PING)
+		    fake_heard_last(fake) == UPGRADED__WIRE__APP_MESSAGE__BODY_PING) {
 			fake_pong(fake);
+			any = true;
+		}
 	}
+	return any;
 }
 
 void hosted_pass(uint64_t us)
@@ -262,10 +268,10 @@ void hosted_pass(uint64_t us)
 	do {
 		uint64_t left = until - hosted.now_us;
 
-		if (!hosted.silent)
-			answer_pings();
 		hosted.now_us += left < STEP_US ? left : STEP_US;
 		hosted_turn();
+		if (!hosted.silent && answer_pings())
+			hosted_turn();
 	} while (hosted.now_us < until);
 }
 
@@ -326,7 +332,7 @@ const char *hosted_doing(void)
 	struct caller curious = { .said = "" };
 	const char *open;
 
-	service_stop(hosted.web, ask(&curious));
+	service_start(hosted.web, "", -1, ask(&curious));
 	cr_assert_eq(curious.asked.code, WIRE_EXIT_BUSY, "%s", curious.asked.text);
 	open = strrchr(curious.asked.text, '(');
 	cr_assert_not_null(open);

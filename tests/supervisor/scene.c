@@ -38,10 +38,20 @@ static void check_resume(void)
 	cr_assert(!scene.new || scene.new->instance.life == INSTANCE_ENDED, "old was told to resume beside a new that lives");
 }
 
+/* While another roll has new, nobody else talks to it; and old is the way back until that roll has committed. */
+static void check_beside(const struct fake *fake, const char *what)
+{
+	if (!scene.roll || !scene.lent)
+		return;
+	cr_assert_neq(&fake->instance, scene.lent, "new was told something (%s) while another roll has it", what);
+	cr_assert(fake != scene.old || strcmp(what, "SIGKILL") != 0, "old was killed, and is the way back of another roll");
+}
+
 static void on_heard(struct fake *fake, const char *what)
 {
 	size_t n = strlen(scene.heard);
 
+	check_beside(fake, what);
 	if (fake == scene.old && strcmp(what, "SIGKILL") == 0) {
 		check_promise(fake);
 		scene.old_killed_in = scene_state();
@@ -173,6 +183,7 @@ static void on_end(struct roll *roll)
 
 	scene.ended_in = roll_record(roll)->state;
 	scene.report = *roll_report(roll);
+	scene.record = *roll_record(roll);
 	scene.serves = roll_take_serving(roll);
 	if (scene.serves)
 		instance_own(scene.serves, &serving_events, NULL);

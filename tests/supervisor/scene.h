@@ -13,7 +13,7 @@ struct scene {
 	struct roll_word *word;
 	struct roll *roll;             /* NULL: it is over */
 	struct fake *old, *new, *cold; /* NULL: freed, or not there yet */
-	struct instance *lent;         /* in BACKWARD: new, in the owner's hands */
+	struct instance *lent;         /* in BACKWARD and ONWARD: new, in the owner's hands */
 	pid_t old_pid, new_pid, cold_pid; /* those of the fakes, also when they were freed */
 	uint64_t tag;                  /* of the last descriptor that scene_to() handed over */
 	/* To be set before scene_begin(). */
@@ -26,6 +26,7 @@ struct scene {
 	char pack_failure[128];        /* of the last one; "": it went well */
 	char asides[256];              /* "fds closed" */
 	struct roll_report report;     /* of the roll that is over */
+	struct roll_record record;     /* ... and what it was at its end */
 	enum roll_state ended_in;
 	struct instance *serves;       /* who was taken over at the end; NULL: nobody */
 	bool left_image;
@@ -34,6 +35,7 @@ struct scene {
 	char heard[1024];
 	enum roll_state old_killed_in; /* where old was sent SIGKILL last */
 	uint64_t old_killed_us;        /* ... and when; 0: never */
+	uint64_t ponged_us;            /* when scene_pass() answered a ping last */
 };
 
 extern struct scene scene;
@@ -66,13 +68,13 @@ enum roll_state scene_state(void);
 void scene_say_the_right_thing(void);
 
 /** scene_go_well() - From here on everybody does what they are asked, images are taken and restored, and the roll backward
- * commits, until the roll is over. */
+ * or onward commits, until the roll is over. */
 void scene_go_well(void);
 
 /** scene_judge() - New's health comes to a verdict, as @text tells. */
 void scene_judge(enum health_verdict verdict, const char *text);
 
-/** scene_turn_down() - The roll backward is called off, as @text says: new comes back. */
+/** scene_turn_down() - The roll backward or onward is called off, as @text says: new comes back. */
 void scene_turn_down(const char *text);
 
 /** scene_pass() - Time passes, from timer to timer, or until the roll is over. Pings are answered by a new that serves. */

@@ -105,6 +105,10 @@ void scene_to(enum roll_state state)
 		to_bake();
 		roll_undo(scene.roll);
 		break;
+	case ROLL_ONWARD:
+		to_bake();
+		roll_onward(scene.roll);
+		break;
 	case ROLL_RETREAT:
 		to_bake();
 		fake_refused(scene.new, "I give up");
@@ -162,23 +166,36 @@ static void step(uint64_t until)
 	turn();
 }
 
-static void answer_ping(void)
+/* Return: was there a ping without an answer? */
+static bool answer_ping(void)
 {
-	const struct instance *new = roll_new(scene.roll);
+	const struct instance *new = scene.roll ? roll_new(scene.roll) : NULL;
+	const struct health *health = scene.roll ? roll_health(scene.roll) : NULL;
 
-	if (new && scene.new && new == &scene.new->instance && instance_is_alive(new) &&
-	    fake_heard_last(scene.new) == UPGRADED__WIRE__APP_MESSAGE__BODY_PING)
-		fake_pong(scene.new);
+	if (!new || !health || !scene.new || new != &scene.new->instance || !instance_is_alive(new) ||
+	    scene.new->nonce != health->nonce || health->answered_nonce == health->nonce)
+		return false;
+	scene.ponged_us = scene.now_us;
+	fake_pong(scene.new);
+	return true;
+}
+
+/* No time passes between a ping and its answer; that may be the one which a bake ends with. */
+static void turn_and_answer(void)
+{
+	turn();
+	while (answer_ping())
+		turn();
 }
 
 void scene_pass(uint64_t us)
 {
 	uint64_t until = scene.now_us + us;
 
-	turn();
+	turn_and_answer();
 	while (scene.roll && scene.now_us < until) {
-		answer_ping();
 		step(until);
+		turn_and_answer();
 	}
 }
 
@@ -374,8 +391,9 @@ bool scene_is_bounded(void)
 	case ROLL_RESTORE:
 		return fake_imaging.job && fake_imaging.restores;
 	case ROLL_BAKE:
-		return health && (health->concluding || health->verdict);
+		return health && (health->concluding || health->verdict) && (health->ping.loop || health->tell.loop);
 	case ROLL_BACKWARD:
+	case ROLL_ONWARD:
 		return scene.lent;
 	default:
 		return false;

@@ -66,6 +66,8 @@ Test(answer, says_that_nothing_is_lost_with_a_journal)
 
 	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, text).next, "nothing is lost"));
 	cr_assert(strstr(of(&roll, ROLL_IS_BACK_IMAGE, text).next, "nothing is lost"));
+	roll.wire.reset = 3;
+	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, text).next, "but for the connections that were reset"));
 	cr_assert(strstr(of(&roll, ROLL_IS_COLD, text).next, "are lost"), "a cold start has no use for a journal");
 }
 

@@ -206,7 +206,7 @@ Test(custody, is_not_the_only_owner_of_what_waits_to_be_sent, .fini = teardown)
 
 	cr_assert_eq(take("client", 1, &fd, 1, 1), 0);
 	queued = fd_ref_use(custody.entries[0].ref);
-	custody_drop(&custody, "client", 1);
+	custody_closed(&custody, "client", 1);
 	cr_assert_neq(fcntl(fd, F_GETFD), -1);
 	fd_ref_drop(queued);
 	cr_assert_eq(fcntl(fd, F_GETFD), -1);
@@ -260,15 +260,80 @@ Test(custody, drops_what_the_application_closed, .fini = teardown)
 	unsigned before = open_fds();
 
 	cr_assert_eq(take("client", 0, fds, 3, 3), 0);
-	custody_drop(&custody, "client", 1);
+	custody_closed(&custody, "client", 1);
 	cr_assert_eq(custody.n, 2);
 	cr_assert_eq(open_fds(), before - 1);
 	for (size_t i = 0; i < 2; i++)
 		cr_assert_neq(custody.entries[i].tag, 1);
-	custody_drop(&custody, "client", 2);
-	custody_drop(&custody, "client", 0);
+	custody_closed(&custody, "client", 2);
+	custody_closed(&custody, "client", 0);
 	cr_assert_eq(custody.n, 0);
 	cr_assert_eq(open_fds(), before - 3);
+}
+
+/* ---- doors: a version that comes back needs all of its own ---- */
+
+static int datagrams_open(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+Test(custody, keeps_the_doors_that_the_application_closed, .fini = teardown)
+{
+	struct sockaddr_in address;
+	int fds[] = { listener_open(&address), datagrams_open() };
+
+	cr_assert_eq(take("door", 0, fds, 2, 2), 0);
+	custody_closed(&custody, "door", 0);
+	custody_closed(&custody, "door", 1);
+	cr_assert_eq(custody.n, 2);
+	cr_assert_eq(custody.entries[0].door, DOOR_LISTENER);
+	cr_assert_eq(custody.entries[1].door, DOOR_DATAGRAMS);
+	cr_assert(custody_reopen(&custody.entries[0]) && custody_reopen(&custody.entries[1]));
+}
+
+Test(custody, gives_up_a_door_that_only_the_new_version_had, .fini = teardown)
+{
+	struct sockaddr_in address;
+	int fds[] = { listener_open(&address), listener_open(&address) };
+
+	/* Of one name: the new version closed the old one's, and opened another. */
+	cr_assert_eq(take("door", 0, &fds[0], 1, 1), 0);
+	cr_assert_eq(take("door", 0, &fds[1], 1, 1), 0);
+	custody.entries[1].since_commit = true;
+	custody_closed(&custody, "door", 0);
+	cr_assert_eq(custody.n, 1);
+	cr_assert_not(custody.entries[0].since_commit);
+}
+
+Test(custody, opens_a_listener_again_that_was_shut_down, .fini = teardown)
+{
+	struct sockaddr_in address;
+	int listener = listener_open(&address), client = socket(AF_INET, SOCK_STREAM, 0);
+
+	cr_assert_eq(take("door", 0, &listener, 1, 1), 0);
+	cr_assert_gt(custody.entries[0].place->backlog, 0);
+	/* As servers do that want a thread of theirs to come back from accept(). */
+	cr_assert_eq(shutdown(custody.entries[0].ref->fd, SHUT_RDWR), 0);
+	cr_assert_lt(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(client);
+	cr_assert(custody_reopen(&custody.entries[0]));
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	cr_assert_eq(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(client);
+}
+
+Test(custody, says_that_a_socket_of_datagrams_was_shut_down, .fini = teardown)
+{
+	int fd = datagrams_open();
+
+	cr_assert_eq(take("door", 0, &fd, 1, 1), 0);
+	shutdown(custody.entries[0].ref->fd, SHUT_RDWR);
+	cr_assert_not(custody_reopen(&custody.entries[0]));
 }
 
 Test(custody, is_not_moved_by_closes_of_what_it_never_had, .fini = teardown)
@@ -276,9 +341,9 @@ Test(custody, is_not_moved_by_closes_of_what_it_never_had, .fini = teardown)
 	int fd = memory();
 
 	cr_assert_eq(take("client", 5, &fd, 1, 1), 0);
-	custody_drop(&custody, "client", 6);
-	custody_drop(&custody, "listener", 5);
-	custody_drop(&custody, "", 5);
+	custody_closed(&custody, "client", 6);
+	custody_closed(&custody, "listener", 5);
+	custody_closed(&custody, "", 5);
 	cr_assert_eq(custody.n, 1);
 }
 

@@ -154,7 +154,7 @@ static void run_once(void)
 
 static void run_next(void)
 {
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	now_us += INTERVAL_US;
 	run_once();
 }
@@ -166,7 +166,7 @@ Test(health, asks_for_a_sign_of_life_at_each_interval)
 	watch("");
 	pass(0);
 	cr_assert_eq(pings_heard(), 1);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	pass(INTERVAL_US / 2);
 	cr_assert_eq(pings_heard(), 0);
 	pass(INTERVAL_US / 2);
@@ -178,7 +178,7 @@ Test(health, is_lost_after_its_timeout_of_silence_and_says_for_how_long)
 {
 	watch("");
 	pass(0);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	for (unsigned i = 0; i < 6; i++) {
 		cr_assert_eq(verdict, HEALTH_NONE);
 		pass(INTERVAL_US);
@@ -195,7 +195,7 @@ Test(health, does_not_count_time_in_which_the_supervisor_stood_still)
 	pass(INTERVAL_US);
 	pass(100 * INTERVAL_US);
 	cr_assert_eq(verdict, HEALTH_NONE);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	pass(INTERVAL_US);
 	cr_assert_eq(verdict, HEALTH_NONE);
 }
@@ -208,7 +208,7 @@ Test(health, takes_progress_for_an_answer_before_the_first_one)
 		health_progress(&health, "building the index");
 	}
 	cr_assert_eq(verdict, HEALTH_NONE);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	for (unsigned i = 0; i < 8 && !verdict; i++) {
 		pass(INTERVAL_US);
 		health_progress(&health, "building another");
@@ -225,7 +225,7 @@ Test(health, asks_nothing_once_it_is_stopped)
 	pass(100 * INTERVAL_US);
 	cr_assert_eq(pings_heard(), 0);
 	cr_assert_eq(verdict, HEALTH_NONE);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	health_progress(&health, "late");
 }
 
@@ -637,7 +637,7 @@ Test(health, each_check_counts_for_itself)
 {
 	watch("HealthCommand=/bin/true\nHealthCommand=/bin/false\n");
 	TURN_UNTIL(health.checks[0].runs == 1 && health.checks[1].runs == 1);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	now_us += INTERVAL_US;
 	TURN_UNTIL(health.checks[0].runs == 2 && health.checks[1].runs == 2);
 	cr_assert_eq(health.checks[0].failures, 0);
@@ -684,25 +684,133 @@ Test(health, progress_excuses_nothing_once_the_check_has_succeeded)
 
 /* ---- the end of the bake ---- */
 
-Test(health, the_bake_ends_when_it_is_over_and_all_have_succeeded)
+/* A Ping is heard from now on. */
+static void forget_pings(void)
+{
+	(void)pings_heard();
+}
+
+Test(health, the_bake_ends_with_a_sign_of_life_that_was_asked_for_then)
 {
 	watch("HealthCommand=/bin/true\n");
 	run_once();
-	cr_assert(health_conclude(&health));
+	health_pong(&health, health.nonce);
+	forget_pings();
+	health_conclude(&health, false);
+	cr_assert_eq(pings_heard(), 1, "at once, not at the next interval");
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_NONE, "the answer before it does not count");
+	health_pong(&health, health.nonce);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_SETTLED);
 }
 
-Test(health, without_checks_it_just_ends)
+Test(health, without_checks_the_bake_ends_with_that_alone)
 {
 	watch("");
-	cr_assert(health_conclude(&health));
+	health_conclude(&health, false);
+	health_pong(&health, health.nonce);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_SETTLED);
 }
 
-Test(health, the_bake_waits_for_a_first_success)
+/* Stopped by SIGSTOP in a bake that is shorter than HealthTimeout=: it was never silent for long enough to be lost before. */
+Test(health, a_version_that_does_not_give_it_in_time_is_lost)
+{
+	watch("");
+	pass(0);
+	health_pong(&health, health.nonce);
+	pass(INTERVAL_US / 2);
+	health_conclude(&health, false);
+	for (unsigned i = 0; i < 10; i++) {
+		cr_assert_eq(verdict, HEALTH_NONE);
+		pass(INTERVAL_US / 2);
+	}
+	pass(INTERVAL_US / 2);
+	cr_assert_eq(verdict, HEALTH_LOST);
+	cr_assert(strstr(reason.text, "not every thread passes its update point"), "%s", reason.text);
+}
+
+Test(health, an_answer_to_an_earlier_ping_is_no_proof_and_is_asked_after_at_once)
+{
+	uint64_t earlier;
+
+	watch("");
+	pass(0);
+	earlier = health.nonce;
+	health_conclude(&health, false);
+	forget_pings();
+	health_pong(&health, earlier);
+	cr_assert_eq(pings_heard(), 1, "the library answers one ping and lets go those that came meanwhile");
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_NONE);
+	health_pong(&health, health.nonce);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_SETTLED);
+}
+
+Test(health, what_was_not_asked_is_no_answer)
+{
+	watch("");
+	pass(0);
+	health_conclude(&health, false);
+	health_pong(&health, 0);
+	health_pong(&health, health.nonce + 1);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_NONE);
+	cr_assert_neq(health.unanswered_us, 0);
+}
+
+Test(health, an_answer_counts_once)
+{
+	watch("");
+	pass(0);
+	health_pong(&health, health.nonce);
+	pass(INTERVAL_US);
+	health_pong(&health, health.nonce - 1);
+	cr_assert_neq(health.unanswered_us, 0);
+}
+
+Test(health, the_bake_waits_for_a_first_success_and_asks_after_it)
 {
 	watch("HealthCommand=/bin/true\n");
-	cr_assert_not(health_conclude(&health));
+	health_conclude(&health, false);
 	cr_assert(was_noted("the time to bake is over, but HealthCommand=/bin/true has not succeeded yet"));
+	health_pong(&health, health.nonce);
 	run_once();
+	cr_assert_eq(verdict, HEALTH_NONE, "the sign of life comes last");
+	health_pong(&health, health.nonce);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_SETTLED);
+}
+
+Test(health, by_order_no_check_is_waited_for_but_the_sign_of_life_is)
+{
+	watch("HealthCommand=/bin/false\n");
+	run_once();
+	health_conclude(&health, true);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_NONE);
+	health_pong(&health, health.nonce);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_SETTLED);
+}
+
+Test(health, can_be_asked_to_conclude_once_more)
+{
+	watch("");
+	health_conclude(&health, false);
+	health_pong(&health, health.nonce);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_SETTLED);
+	verdict = HEALTH_NONE;
+	pass(20 * INTERVAL_US);
+	health_pong(&health, health.nonce);
+	health_conclude(&health, false);
+	pass(0);
+	cr_assert_eq(verdict, HEALTH_NONE, "it needs a new proof");
+	health_pong(&health, health.nonce);
+	pass(0);
 	cr_assert_eq(verdict, HEALTH_SETTLED);
 }
 
@@ -711,7 +819,7 @@ Test(health, after_the_bake_s_time_progress_excuses_nothing)
 	watch("HealthCommand=/bin/false\n");
 	health_progress(&health, "busy");
 	run_once();
-	cr_assert_not(health_conclude(&health));
+	health_conclude(&health, false);
 	for (unsigned i = 0; i < 3; i++) {
 		cr_assert_eq(verdict, HEALTH_NONE);
 		health_progress(&health, "busy");
@@ -729,7 +837,7 @@ Test(health, says_how_the_heart_beats)
 	watch("");
 	cr_assert_str_eq(health_heartbeat(&health, text, sizeof(text)), "waiting");
 	pass(0);
-	health_pong(&health);
+	health_pong(&health, health.nonce);
 	cr_assert_str_eq(health_heartbeat(&health, text, sizeof(text)), "ok");
 	for (unsigned i = 0; i < 3; i++)
 		pass(INTERVAL_US);

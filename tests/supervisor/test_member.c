@@ -49,7 +49,7 @@ static struct fake *begin(int state_file)
 		assert_text(ann.asked.cause, __VA_ARGS__);                                       \
 		cr_assert_str_eq(ann.asked.next, "mend the cause, then start it again");         \
 		cr_assert_str_eq(ann.asked.serving, "nothing");                                  \
-		assert_status("failed", "v1");                                                   \
+		assert_status("failed", "");                                                     \
 		hosted_pass(USEC_PER_SEC);                                                       \
 		cr_assert(service_is_idle(hosted.web), "it was started again");                  \
 	} while (0)
@@ -131,8 +131,8 @@ Test(member, tells_how_a_process_ended_that_said_nothing)
 	struct fake *fake = begin(-1);
 	pid_t pid = fake->instance.pid;
 
-	lines_put(&fake->instance.lines, "opening the database");
-	lines_put(&fake->instance.lines, "no such table");
+	lines_put(&fake->instance.lines, "opening the database", strlen("opening the database"));
+	lines_put(&fake->instance.lines, "no such table", strlen("no such table"));
 	fake_exit(fake, 3 << 8);
 	cr_assert(is_gone(0));
 	cr_assert_eq(ann.asked.n_lines, 2);

@@ -445,12 +445,17 @@ Test(obstacles, sees_children_of_the_process, .init = set_up, .fini = tear_down)
 {
 	char shell[] = "/bin/sh", flag[] = "-c", script[] = "sleep 1000 & exec cat";
 	char *argv[] = { shell, flag, script, NULL };
+	struct obstacles_spec spec = { .children_stay = true };
 	struct obstacles_report report;
 	struct imaged imaged;
+	struct why why = { 0 };
 
 	imaged_start(loop, &imaged, argv, -1);
 	check(&imaged, 0, &report);
 	cr_assert(report.n_fatal == 0 && report_has(&report, OBSTACLE_WARNING, "child process"));
+	spec.pid = imaged.pid;
+	cr_assert_eq(obstacles_check(&spec, &report, &why), 0, "%s", why.text);
+	cr_assert(report_has(&report, OBSTACLE_FATAL, "they are to go on without it; see Children="));
 	kill(-imaged.pid, SIGKILL);
 	UNTIL(loop, imaged.child.exited);
 	imaged_done(&imaged);

@@ -214,12 +214,13 @@ Test(plan, takes_any_other_word_than_a_hello_for_a_refusal)
 
 Test(plan, tells_how_the_other_version_ended_with_its_last_lines)
 {
+	const char *missing = "libfoo.so.3: cannot open shared object file";
 	pid_t pid;
 
 	look("");
 	inventory(0, true);
 	pid = started(0)->instance.pid;
-	lines_put(&started(0)->instance.lines, "libfoo.so.3: cannot open shared object file");
+	lines_put(&started(0)->instance.lines, missing, strlen(missing));
 	fake_exit(started(0), 127 << 8);
 	cr_assert(is_gone(0));
 	hosted_turn();
@@ -370,7 +371,7 @@ Test(plan, leaves_out_what_it_cannot_read)
 	fake_hello(started(0), 2, true);
 	hosted_turn();
 	cr_assert_str_eq(told->from_program, "");
-	cr_assert_str_eq(told->to_program, "");
+	cr_assert_str_eq(told->to_program, "/nonexistent/web-v2", "the child looks whether it is there, as that may last");
 	cr_assert(told->image_bytes == 0 && told->memory_bytes == 0);
 }
 
@@ -478,7 +479,8 @@ Test(plan, tells_what_each_way_back_costs)
 	of.room.memory = 300 << 20;
 	tell(&of);
 	cr_assert_str_eq(way("live")->cost, "a roll backwards, at any time while the new version lives: a pause like the roll's; "
-					    "what was written is carried back");
+					    "what was written is carried back; what only the new version opens is "
+					    "closed then");
 	cr_assert_str_eq(way("parked")->cost, "300 MiB of memory for the bake of 60000 ms; back in milliseconds; "
 					      "what was written since the commit is lost");
 	cr_assert_str_eq(way("image")->cost, "about 2 MiB on disk; back by a restore with the same pid; "

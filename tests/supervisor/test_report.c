@@ -83,8 +83,8 @@ Test(report, tells_texts_numbers_and_lines, .init = setup)
 	why_set(&report.cause, 0, "it was ill");
 	why_set(&report.journal_note, 0, "no journal");
 	report.wire.pause_us = 7;
-	lines_put(&report.lines, "first");
-	lines_put(&report.lines, "last");
+	lines_put(&report.lines, "first", strlen("first"));
+	lines_put(&report.lines, "last", strlen("last"));
 	tell();
 	cr_assert_str_eq(told.way_back, "parked+image");
 	cr_assert_str_eq(told.cause, "it was ill");

@@ -79,7 +79,7 @@ Test(roll_abort, ends_new_before_it_tells_old)
 Test(roll_abort, reports_the_last_lines_of_new)
 {
 	begin_in(ROLL_TRANSFER);
-	lines_put(&scene.new->instance.lines, "no room for the table");
+	lines_put(&scene.new->instance.lines, "no room for the table", strlen("no room for the table"));
 	fake_exit(scene.new, SIGSEGV);
 	fake_resumed(scene.old);
 	assert_aborted();

@@ -104,6 +104,21 @@ Test(roll_bake, whose_checks_are_settled_does_not_accept_a_version_that_has_ende
 	scene_clear();
 }
 
+/* The order is taken back while the ping that it asked for is under way: the bake goes on as if there had been none. */
+Test(roll_bake, whose_acceptance_was_taken_back_goes_on)
+{
+	bake("Rollback=parked\n");
+	roll_accept(scene.roll);
+	cr_assert_eq(roll_pack(scene.roll, NULL), 0);
+	cr_assert(roll_drop_wish(scene.roll));
+	fake_imaging_done(0, CRIU_TARGET_GONE);
+	scene_pass(60 * S - 1);
+	assert_state(ROLL_BAKE);
+	scene_pass(1);
+	assert_outcome(ROLL_IS_DONE);
+	scene_clear();
+}
+
 /* ---- a version that hangs ---- */
 
 Test(roll_bake, ends_a_version_that_does_not_answer)
@@ -256,6 +271,8 @@ Test(roll_bake, that_bears_with_a_version_ends_with_its_last_check)
 	health = (struct health *)(uintptr_t)roll_health(scene.roll);
 	health->concluding = true;
 	scene_judge(HEALTH_SICK, "it never was well");
+	assert_state(ROLL_BAKE);
+	scene_pass(0); /* a sign of life is still asked for */
 	assert_outcome(ROLL_IS_DONE);
 	scene_clear();
 }

@@ -85,7 +85,7 @@ static void begin_with(const char *unit, const struct roll_options *more)
 	fake_quiesced(scene.old);
 	for (unsigned i = 0; i < CONNECTIONS; i++) {
 		connection_open(i);
-		fake_hand_over_this(scene.old, i + 1, dup(connection[i].service), i + 1 == CONNECTIONS);
+		fake_hand(scene.old, "socket", i + 1, dup(connection[i].service), i + 1 == CONNECTIONS);
 	}
 }
 
@@ -269,7 +269,7 @@ Test(roll_custody, gives_other_descriptors_back_in_any_case, .init = setup)
 
 	begin_with(NULL, NULL);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	fake_hand_over_this(scene.old, 9, pair[0], true);
+	fake_hand(scene.old, "socket", 9, pair[0], true);
 	to_bake();
 	table = scene.site.conntable;
 	scene.site.conntable = NULL;
@@ -297,7 +297,7 @@ Test(roll_custody, gives_descriptors_back_sixteen_at_a_time_and_marks_the_last_m
 		scene_to(ROLL_QUIESCE);
 		fake_quiesced(scene.old);
 		for (unsigned tag = 1; tag <= n; tag++)
-			fake_hand_over_this(scene.old, tag, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), tag == n);
+			fake_hand(scene.old, "socket", tag, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), tag == n);
 		fake_saved(scene.old, 10, n);
 		fake_loaded(scene.new, 10, n);
 		cr_assert(fake_commit(scene.new));
@@ -414,7 +414,7 @@ static void check_opened_by_new(const char *unit)
 {
 	begin_bake(unit);
 	connection_open(3);
-	fake_hand_over_this(scene.new, 4, dup(connection[3].service), false);
+	fake_hand(scene.new, "socket", 4, dup(connection[3].service), false);
 	cr_assert_eq(roll_descriptors(scene.roll), 4);
 	new_dies();
 	cr_assert_eq(scene.old->n_got, 4, "with the journal it goes along");

@@ -127,10 +127,10 @@ Test(roll_deadlines, are_not_moved_by_what_anybody_says_meanwhile)
 			check(deadline, true);
 }
 
-/* What nobody has a deadline for here: CRIU, the roll backward and the checks of health have clocks of their own. */
+/* What nobody has a deadline for here: CRIU, the rolls backward and onward and the checks of health have clocks of their own. */
 Test(roll_deadlines, are_somebody_else_s_where_somebody_else_works)
 {
-	static const enum roll_state states[] = { ROLL_IMAGE, ROLL_PACK, ROLL_BACKWARD, ROLL_RESTORE };
+	static const enum roll_state states[] = { ROLL_IMAGE, ROLL_PACK, ROLL_BACKWARD, ROLL_ONWARD, ROLL_RESTORE };
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
 		begin_in(states[i], "Bake=1h\n");

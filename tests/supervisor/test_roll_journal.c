@@ -109,11 +109,13 @@ Test(roll_journal, that_cannot_be_kept_is_told_with_the_reason)
 
 Test(roll_journal, that_is_full_is_told_and_lost)
 {
-	const char *note = "version v2 could not write on in its journal after 64 KiB (JournalSize=): what is written since the "
-			   "commit would be lost";
+	const char *note = "version v2 could not write on in its journal after 64 KiB (JournalSize=64K; at this rate a bake "
+			   "takes JournalSize=256K): what is written since the commit would be lost";
 	char said[300];
 
-	begin_in(ROLL_BAKE, JOURNAL);
+	begin_in(ROLL_BAKE, JOURNAL "Bake=4s\n");
+	scene_pass(2 * S);
+	scene_forget();
 	fake_journal_full(scene.new, 65536);
 	snprintf(said, sizeof(said), "bake, new: %s\n", note);
 	cr_assert_str_eq(scene.said, said);
@@ -128,6 +130,99 @@ Test(roll_journal, that_is_full_is_told_and_lost)
 	fake_resumed(scene.old);
 	assert_outcome(ROLL_IS_BACK_PARKED);
 	cr_assert_str_eq(scene.report.journal_note.text, note);
+	scene_clear();
+}
+
+/* No size would help. */
+Test(roll_journal, that_is_void_for_another_reason_is_told_with_it)
+{
+	const char *note = "version v2 could not write on in its journal: the version before has no change() for web.Session: what "
+			   "is written since the commit would be lost";
+
+	begin_in(ROLL_BAKE, JOURNAL);
+	fake_journal_void(scene.new, "the version before has no change() for web.Session");
+	cr_assert_str_eq(report()->journal_note.text, note);
+	cr_assert_eq(journal(), JOURNAL_LOST);
+	scene_clear();
+}
+
+/* ---- what it does not cover ---- */
+
+Test(roll_journal, that_covers_not_all_connections_says_how_many_and_what_would_do)
+{
+	const char *note = "196 connections are not in the journal of version v2, and a failure may cost them; 196 found no room "
+			   "in JournalSize=64K, JournalSize=2M would do";
+	char said[300];
+
+	begin_in(ROLL_BAKE, JOURNAL);
+	fake_gaps(scene.new, 196, 2 << 20, 0, "");
+	snprintf(said, sizeof(said), "bake, new: %s\n", note);
+	cr_assert_str_eq(scene.said, said, "%s", scene.said);
+	cr_assert_str_eq(report()->journal_note.text, note);
+	cr_assert_eq(report()->wire.uncovered, 196);
+	cr_assert_eq(report()->wire.journal_size_would_do, 2 << 20);
+	cr_assert(report()->wire.journal, "the others are covered");
+	cr_assert_eq(journal(), JOURNAL_WRITTEN);
+	scene_clear();
+}
+
+Test(roll_journal, gives_the_reason_where_it_is_not_for_want_of_room)
+{
+	begin_in(ROLL_BAKE, JOURNAL);
+	fake_gaps(scene.new, 0, 0, 3, "not buffered by the library: upg_conn_open()");
+	cr_assert_str_eq(report()->journal_note.text, "3 connections are not in the journal of version v2, and a failure may cost "
+						      "them; 3: not buffered by the library: upg_conn_open()");
+	fake_gaps(scene.new, 2, 0, 3, "not buffered");
+	cr_assert_str_eq(report()->journal_note.text, "5 connections are not in the journal of version v2, and a failure may cost "
+						      "them; 2 found no room, and no JournalSize= would do; 3: not buffered");
+	fake_gaps(scene.new, UINT32_MAX, 0, UINT32_MAX, "a lie");
+	cr_assert_eq(report()->wire.uncovered, UINT32_MAX);
+	scene_clear();
+}
+
+/* The report has each number, and the log does not grow with what the service does. */
+Test(roll_journal, tells_of_gaps_again_when_there_are_twice_as_many)
+{
+	unsigned n = 0;
+
+	begin_in(ROLL_BAKE, JOURNAL);
+	for (uint32_t i = 1; i <= 1000; i++) {
+		fake_gaps(scene.new, i, 1 << 20, 0, "");
+		cr_assert_eq(report()->wire.uncovered, i);
+		fake_gaps(scene.new, 0, 0, 0, "");
+		cr_assert_eq(report()->wire.uncovered, 0);
+		cr_assert_str_eq(report()->journal_note.text, "");
+	}
+	for (const char *at = scene.said; (at = strstr(at, "not in the journal")); at++)
+		n++;
+	cr_assert_eq(n, 10, "%u lines", n);
+	scene_clear();
+}
+
+Test(roll_journal, that_is_taken_says_still_what_it_did_not_cover)
+{
+	Upgraded__Wire__Resumed resumed = UPGRADED__WIRE__RESUMED__INIT;
+
+	begin_in(ROLL_BAKE, JOURNAL);
+	fake_gaps(scene.new, 2, 1 << 20, 0, "");
+	new_dies();
+	resumed.at_us = scene.now_us;
+	fake_resumed_with(scene.old, &resumed);
+	assert_outcome(ROLL_IS_BACK_PARKED);
+	cr_assert(scene.report.wire.journal);
+	cr_assert_eq(scene.report.wire.uncovered, 2);
+	cr_assert(strstr(scene.report.journal_note.text, "2 connections are not in the journal of version v2"));
+	scene_clear();
+}
+
+Test(roll_journal, that_is_lost_has_no_gaps_any_more)
+{
+	begin_in(ROLL_BAKE, JOURNAL);
+	fake_journal_full(scene.new, 65536);
+	scene_forget();
+	fake_gaps(scene.new, 2, 1 << 20, 0, "");
+	cr_assert_str_eq(scene.said, "");
+	cr_assert(strstr(report()->journal_note.text, "could not write on"));
 	scene_clear();
 }
 

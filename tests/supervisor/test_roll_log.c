@@ -132,8 +132,8 @@ static void assert_warns(const struct late *late, const char *who, pid_t pid, co
 
 Test(roll_log, says_that_old_cannot_lie_parked)
 {
-	static const enum roll_state states[] = { ROLL_PARK, ROLL_IMAGE, ROLL_BAKE, ROLL_PACK, ROLL_BACKWARD, ROLL_RETREAT,
-						  ROLL_RETREAT_IMAGING };
+	static const enum roll_state states[] = { ROLL_PARK, ROLL_IMAGE, ROLL_BAKE, ROLL_PACK, ROLL_BACKWARD, ROLL_ONWARD,
+						  ROLL_RETREAT, ROLL_RETREAT_IMAGING };
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
 		begin_in(states[i]);

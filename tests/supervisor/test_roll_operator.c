@@ -17,6 +17,8 @@ TestSuite(roll_criu, .timeout = 20);
 
 /* ---- cancel ---- */
 
+/* After the commit the service is to end: the bake is over as soon as it is on, and nothing is waited for. */
+
 DEED(cancel, roll_cancel(scene.roll))
 
 Test(roll_operator, calls_a_roll_off_before_the_commit_and_ends_a_bake)
@@ -35,10 +37,11 @@ Test(roll_operator, calls_a_roll_off_before_the_commit_and_ends_a_bake)
 		  .cause = CALLED_OFF },
 		STAYS(ABORT, ABORTED, FAILED),
 		STAYS(PARK, DONE, FAILED),
-		STAYS(IMAGE, DONE, FAILED),
+		STAYS(IMAGE, DONE, DONE),
 		{ LEADS(BAKE, DONE, DONE, DONE), .hears = "old:SIGKILL new:baked", .says = "done, new: version v2 is accepted" },
-		STAYS(PACK, DONE, FAILED),
+		STAYS(PACK, DONE, DONE),
 		STAYS(BACKWARD, BACK_LIVE, FAILED),
+		STAYS(ONWARD, DONE, FAILED),
 		STAYS(RETREAT, BACK_PARKED, FAILED),
 		STAYS(RETREAT_IMAGING, BACK_PARKED, FAILED),
 		STAYS(RESUME, BACK_PARKED, FAILED),
@@ -76,6 +79,7 @@ Test(roll_operator, undoes_within_the_bake_alone)
 		  .says = "undo, new: by order; rolling back to version v1 with all state" },
 		STAYS(PACK, BACK_LIVE, FAILED),
 		NOBODY(BACKWARD),
+		NOBODY(ONWARD),
 		NOBODY(RETREAT),
 		NOBODY(RETREAT_IMAGING),
 		NOBODY(RESUME),
@@ -84,6 +88,117 @@ Test(roll_operator, undoes_within_the_bake_alone)
 	};
 
 	CELLS_CHECK_ALL(&deed, cells);
+}
+
+/* ---- accept, and a third version ---- */
+
+static bool can_accept(void)
+{
+	return roll_may_accept(scene.roll);
+}
+
+static bool can_go_onward(void)
+{
+	return roll_may_go_onward(scene.roll);
+}
+
+DEED(accept, roll_accept(scene.roll))
+DEED(go_onward, roll_onward(scene.roll))
+DEED(drop_wish, (void)roll_drop_wish(scene.roll))
+
+#define NOBODY_BUT_IN_PARK_IMAGE_BAKE_PACK                                                                       \
+	NOBODY(STANDBY), NOBODY(DISMISS), NOBODY(QUIESCE), NOBODY(TRANSFER), NOBODY(LOADING), NOBODY(COMMIT),       \
+		NOBODY(ABORT), NOBODY(BACKWARD), NOBODY(ONWARD), NOBODY(RETREAT), NOBODY(RETREAT_IMAGING), NOBODY(RESUME), \
+		NOBODY(RESTORE), NOBODY(COLD)
+
+/* Without a sign of life nothing is accepted, by order or not. */
+Test(roll_operator, accepts_within_the_bake_alone_and_not_without_a_sign_of_life)
+{
+	static const struct deed deed = { .name = "accept", .can = can_accept, .happen = accept };
+	static const struct cell cells[] = {
+		NOBODY_BUT_IN_PARK_IMAGE_BAKE_PACK,
+		STAYS(PARK, DONE, FAILED),
+		STAYS(IMAGE, DONE, FAILED),
+		{ LEADS(BAKE, BAKE, DONE, FAILED),
+		  .says = "bake, new: version v2 is to be accepted now, by order: asking it for a sign of life" },
+		STAYS(PACK, DONE, FAILED),
+	};
+
+	CELLS_CHECK_ALL(&deed, cells);
+}
+
+Test(roll_operator, goes_on_to_a_third_version_within_the_bake_alone)
+{
+	static const struct deed deed = { .name = "go onward", .can = can_go_onward, .happen = go_onward };
+	static const struct cell cells[] = {
+		NOBODY_BUT_IN_PARK_IMAGE_BAKE_PACK,
+		STAYS(PARK, DONE, FAILED),
+		STAYS(IMAGE, DONE, FAILED),
+		{ LEADS(BAKE, ONWARD, DONE, FAILED),
+		  .says = "roll, new: by order; version v1 is the way back until the next version has taken over" },
+		STAYS(PACK, DONE, FAILED),
+	};
+
+	CELLS_CHECK_ALL(&deed, cells);
+}
+
+/* Where a wish of the operator's waits for the bake. */
+static const enum roll_state waits_in[] = { ROLL_PARK, ROLL_IMAGE, ROLL_PACK };
+
+static void begin_in(enum roll_state state)
+{
+	struct roll_options options;
+
+	scene_set(NULL);
+	options = scene_options();
+	scene_begin(&options);
+	scene_to(state);
+}
+
+Test(roll_operator, gets_what_waited_for_the_bake)
+{
+	static const struct {
+		void (*wish)(struct roll *roll);
+		enum roll_state end;
+	} wishes[] = { { roll_accept, ROLL_DONE }, { roll_onward, ROLL_PASSED }, { roll_undo, ROLL_TURNED } };
+
+	for (size_t i = 0; i < 9; i++) {
+		begin_in(waits_in[i % 3]);
+		wishes[i / 3].wish(scene.roll);
+		assert_state(waits_in[i % 3]);
+		scene_go_well();
+		cr_assert_eq(scene.ended_in, wishes[i / 3].end, "%s: %s", roll_state_name(waits_in[i % 3]),
+			     roll_state_name(scene.ended_in));
+		scene_clear();
+	}
+}
+
+Test(roll_operator, takes_back_what_waits_and_nothing_else)
+{
+	static void (*const wishes[])(struct roll *roll) = { roll_accept, roll_onward, roll_undo };
+	static const struct deed deed = { .name = "drop the wish", .happen = drop_wish };
+
+	for (size_t i = 0; i < 9; i++) {
+		begin_in(waits_in[i % 3]);
+		wishes[i / 3](scene.roll);
+		cr_assert(roll_drop_wish(scene.roll));
+		cr_assert_not(roll_drop_wish(scene.roll), "it is gone already");
+		scene_go_well();
+		cr_assert_eq(scene.ended_in, ROLL_DONE, "%s: %s", roll_state_name(waits_in[i % 3]),
+			     roll_state_name(scene.ended_in));
+		scene_clear();
+	}
+	cells_check_idle(&deed, 0);
+}
+
+/* That it is not well is no wish of the operator's. */
+Test(roll_operator, cannot_take_back_that_a_version_is_not_well)
+{
+	begin_in(ROLL_IMAGE);
+	scene_judge(HEALTH_SICK, "it is ill");
+	cr_assert_not(roll_drop_wish(scene.roll));
+	cr_assert(roll_is_sick(scene.roll));
+	scene_clear();
 }
 
 /* ---- what only a bake can be asked for ---- */
@@ -122,6 +237,7 @@ static const struct cell without_bake[] = {
 	REFUSES(IMAGE, "image", DONE, FAILED),
 	REFUSES(PACK, "pack", DONE, FAILED),
 	REFUSES(BACKWARD, "backward", BACK_LIVE, FAILED),
+	REFUSES(ONWARD, "onward", DONE, FAILED),
 	REFUSES(RETREAT, "retreat", BACK_PARKED, FAILED),
 	REFUSES(RETREAT_IMAGING, "retreat-imaging", BACK_PARKED, FAILED),
 	REFUSES(RESUME, "resume", BACK_PARKED, FAILED),
@@ -185,6 +301,7 @@ Test(roll_operator, need_not_undo_where_a_check_of_health_says_no)
 		  .says = "undo, new: it is ill; rolling back to version v1 with all state", .cause = "it is ill" },
 		{ LEADS(PACK, PACK, BACK_LIVE, FAILED), .cause = "it is ill" },
 		NOBODY(BACKWARD),
+		NOBODY(ONWARD),
 		NOBODY(RETREAT),
 		NOBODY(RETREAT_IMAGING),
 		NOBODY(RESUME),
@@ -221,7 +338,8 @@ Test(roll_operator, need_not_give_up_a_version_that_hangs)
 #define TAKEN "image, old: version v1 has an image of 4 KiB, taken in 1 ms\n"
 #define IDLE_STATES                                                                                          \
 	NOBODY(STANDBY), NOBODY(DISMISS), NOBODY(QUIESCE), NOBODY(TRANSFER), NOBODY(LOADING), NOBODY(COMMIT),    \
-		NOBODY(ABORT), NOBODY(PARK), NOBODY(BAKE), NOBODY(BACKWARD), NOBODY(RETREAT), NOBODY(RESUME), NOBODY(COLD)
+		NOBODY(ABORT), NOBODY(PARK), NOBODY(BAKE), NOBODY(BACKWARD), NOBODY(ONWARD), NOBODY(RETREAT), \
+		NOBODY(RESUME), NOBODY(COLD)
 
 static bool works(void)
 {

@@ -76,7 +76,7 @@ Test(roll_retreat, drops_the_image_of_a_version_that_serves_again)
 Test(roll_retreat, reports_the_last_lines_of_the_failed_version)
 {
 	begin_in(ROLL_BAKE, NULL);
-	lines_put(&scene.new->instance.lines, "assertion failed");
+	lines_put(&scene.new->instance.lines, "assertion failed", strlen("assertion failed"));
 	new_dies();
 	fake_resumed(scene.old);
 	cr_assert_eq(scene.report.lines.n, 1);
@@ -294,9 +294,9 @@ Test(roll_retreat, reports_the_lines_of_the_failed_version_and_not_of_the_one_th
 	for (unsigned said_something = 0; said_something < 2; said_something++) {
 		begin_in(ROLL_BAKE, "Rollback=none\n");
 		if (said_something)
-			lines_put(&scene.new->instance.lines, "assertion failed");
+			lines_put(&scene.new->instance.lines, "assertion failed", strlen("assertion failed"));
 		new_dies();
-		lines_put(&scene.cold->instance.lines, "hello, world");
+		lines_put(&scene.cold->instance.lines, "hello, world", strlen("hello, world"));
 		scene_go_well();
 		assert_outcome(ROLL_IS_COLD);
 		cr_assert_eq(scene.report.lines.n, said_something);

@@ -36,11 +36,11 @@ static void reach(enum roll_state state, const bool *not, bool reached[ROLL_STAT
 
 Test(rollstate, ends_every_state_by_a_timeout_unless_another_clock_does)
 {
-	/* An image and a restore end by ImageTimeout=, a bake by its own timer, the roll backward by its own
+	/* An image and a restore end by ImageTimeout=, a bake by its own timer, the rolls backward and onward by their own
 	 * deadlines, and settling takes no time. */
 	static const bool own_clock[ROLL_STATES] = {
 		[ROLL_SETTLE] = true, [ROLL_IMAGE] = true, [ROLL_RESTORE] = true, [ROLL_BAKE] = true,
-		[ROLL_PACK] = true, [ROLL_BACKWARD] = true
+		[ROLL_PACK] = true, [ROLL_BACKWARD] = true, [ROLL_ONWARD] = true
 	};
 
 	for EACH_STATE (state)
@@ -69,6 +69,27 @@ Test(rollstate, hears_undo_exactly_while_new_serves_on_probation)
 	for EACH_STATE (state)
 		cr_assert_eq(can(state, ROLL_EV_UNDO), roll_facts(state)->serves == ROLL_NEW && !roll_is_over(state), "%s",
 			     roll_state_name(state));
+}
+
+/* Where new serves and nothing else is being done about it, the operator has every way: back, on, and to let it be. */
+Test(rollstate, hears_accept_and_onward_exactly_where_it_hears_undo)
+{
+	for EACH_STATE (state) {
+		cr_assert_eq(can(state, ROLL_EV_ACCEPT), can(state, ROLL_EV_UNDO), "%s", roll_state_name(state));
+		cr_assert_eq(can(state, ROLL_EV_ONWARD), can(state, ROLL_EV_UNDO), "%s", roll_state_name(state));
+	}
+}
+
+Test(rollstate, passes_on_by_a_commit_and_goes_back_to_the_bake_without_one)
+{
+	cr_assert_eq(roll_step(ROLL_ONWARD, ROLL_EV_TURNED).next, ROLL_PASSED);
+	cr_assert_eq(roll_step(ROLL_ONWARD, ROLL_EV_BACKWARD_OFF).next, ROLL_BAKE);
+	for EACH_STATE (state)
+		for EACH_EVENT (event)
+			if (can(state, event) && roll_step(state, event).next == ROLL_PASSED)
+				cr_assert(state == ROLL_ONWARD && event == ROLL_EV_TURNED, "%s", roll_state_name(state));
+	cr_assert_eq(roll_facts(ROLL_PASSED)->outcome, ROLL_IS_DONE);
+	cr_assert_eq(roll_facts(ROLL_PASSED)->serves, ROLL_NOBODY, "the other roll has it");
 }
 
 Test(rollstate, watches_health_exactly_while_new_serves_on_probation)
@@ -353,7 +374,9 @@ static const char *action_name(enum roll_action action)
 		[ROLL_DO_IMAGE] = "image",
 		[ROLL_DO_PACK] = "pack",
 		[ROLL_DO_BAKE] = "bake",
+		[ROLL_DO_PROVE] = "prove",
 		[ROLL_DO_BACKWARD] = "backward",
+		[ROLL_DO_ONWARD] = "onward",
 		[ROLL_DO_DROP_OLD] = "drop old",
 		[ROLL_DO_FINISH] = "finish",
 		[ROLL_DO_CHOOSE] = "choose",

@@ -153,18 +153,25 @@ Test(save, gives_up_a_process_that_does_not_write)
 
 Test(save, does_not_take_the_answer_to_an_earlier_save_for_its_own)
 {
+	uint64_t first, second;
 	int fd;
 
 	save(&ann);
+	first = serves->question;
 	hosted_pass(23 * USEC_PER_SEC);
 	assert_answer(&ann, WIRE_EXIT_ERROR, NOT_SAVED);
 	fd = save(&bob);
+	second = serves->question;
+	cr_assert_neq(first, second);
 	/* Only now does the process read what it was asked first. */
+	serves->question = first;
 	fake_quiesced(serves);
 	fake_saved(serves, 7, 0);
 	fake_resumed(serves);
+	fake_refused(serves, "too late");
 	assert_waits(&bob);
 	cr_assert_not(is_closed(fd));
+	serves->question = second;
 	fake_quiesced(serves);
 	fake_saved(serves, 10, 0);
 	fake_resumed(serves);
@@ -239,14 +246,15 @@ Test(save, is_not_heard_of_where_nobody_asked)
 	assert_status("running", "v1");
 }
 
-Test(save, is_brought_to_its_end_before_the_daemon_ends)
+Test(save, is_called_off_when_the_daemon_ends)
 {
-	save(&ann);
+	int fd = save(&ann);
+
 	service_end(hosted.web);
-	cr_assert_eq(serves->signal, 0);
-	fake_saved(serves, 10, 0);
-	fake_resumed(serves);
-	assert_answer(&ann, WIRE_EXIT_DONE, "web is saved");
+	assert_answer(&ann, WIRE_EXIT_ERROR, NOT_SAVED);
+	cr_assert_str_eq(ann.asked.cause, "the service is being stopped");
+	cr_assert(is_closed(fd));
+	cr_assert_eq(serves->signal, SIGTERM);
 	hosted_end_all();
 	assert_status("stopped", "v1");
 }

@@ -6,8 +6,8 @@
 #include <signal.h>
 
 #define HEARD(what) UPGRADED__WIRE__APP_MESSAGE__BODY_##what
-#define IN_BAKE "wait for the end of the bake, or go back with upgradectl undo"
-#define OTHERWISE "wait for it, or watch it with upgradectl status"
+#define IN_BAKE "wait for the end of the bake, end it with upgradectl accept, or go back with upgradectl undo"
+#define OTHERWISE "wait for it, or call it off with upgradectl abort"
 
 static void set_up(void)
 {
@@ -114,7 +114,7 @@ Test(service, answers_the_first_of_two_who_stop_it)
 
 	stop(&ann);
 	stop(&bob);
-	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another change is under way (stopping)");
+	assert_answer(&bob, WIRE_EXIT_BUSY, "web: it is being stopped already");
 	fake_exit(fake, 0);
 	assert_answer(&ann, WIRE_EXIT_DONE, "web is stopped");
 	cr_assert_eq(bob.asked.answers, 1);
@@ -122,14 +122,19 @@ Test(service, answers_the_first_of_two_who_stop_it)
 	assert_answer(&bob, WIRE_EXIT_NOT_RUNNING, "web is not running");
 }
 
-Test(service, is_not_stopped_while_it_starts)
+Test(service, is_stopped_while_it_starts)
 {
 	start(&ann, "v1");
 	stop(&bob);
-	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another change is under way (starting)");
-	cr_assert_eq(started(0)->signal, 0);
-	hosted_start_up(started(0));
-	assert_answer(&ann, WIRE_EXIT_DONE, "web version v1 serves (pid %d)", started(0)->instance.pid);
+	assert_answer(&ann, WIRE_EXIT_ERROR, "web: the start of version v1 was called off");
+	cr_assert_str_eq(ann.asked.cause, "the service is being stopped");
+	assert_waits(&bob);
+	/* It has nothing yet that is not elsewhere. */
+	cr_assert_eq(started(0)->signal, SIGKILL);
+	hosted_reap();
+	assert_answer(&bob, WIRE_EXIT_DONE, "web is stopped");
+	/* Nothing ever served: the next start has to name a version. */
+	assert_status("stopped", "");
 }
 
 Test(service, is_not_started_again_once_it_was_stopped)
@@ -342,7 +347,7 @@ Test(service, serves_on_when_the_new_version_refuses)
 	struct fake *old = hosted_serve("v1"), *new = hosted_roll("v2");
 	pid_t pid = new->instance.pid;
 
-	lines_put(&new->instance.lines, "no licence");
+	lines_put(&new->instance.lines, "no licence", strlen("no licence"));
 	fake_hello(new, 2, true);
 	fake_refused(new, "not on this machine");
 	hosted_reap();
@@ -394,7 +399,7 @@ Test(service, goes_back_to_memory_when_the_new_version_fails)
 	pid_t pid = new->instance.pid;
 
 	hosted_pass(5 * USEC_PER_SEC);
-	lines_put(&new->instance.lines, "assertion failed");
+	lines_put(&new->instance.lines, "assertion failed", strlen("assertion failed"));
 	fake_exit(new, SIGABRT);
 	assert_waits(&ann);
 	assert_status("rolling", "v2");
@@ -512,23 +517,20 @@ Test(service, rolls_as_it_was_asked_to_and_not_as_its_file_says)
 
 /* ---- busy ---- */
 
-/* bob is refused whatever he asks. @but_undo: undo means something now. */
-static void refuses_bob(const char *change, const char *doing, const char *next, bool but_undo)
+/* bob is refused whatever he asks, but for what calls off. @committed: undo and a roll onward mean something now. */
+static void refuses_bob(const char *change, const char *doing, bool committed)
 {
-	void (*const verbs[])(struct caller *caller) = { stop, undo };
 	int fd;
 
-	for (size_t i = 0; i < 2; i++) {
-		if (but_undo && i == 1)
-			continue;
-		verbs[i](&bob);
+	if (!committed) {
+		undo(&bob);
 		assert_answer(&bob, WIRE_EXIT_BUSY, "web: another %s is under way (%s)", change, doing);
-		cr_assert_str_eq(bob.asked.next, next);
+		roll(&bob, "v3");
+		assert_answer(&bob, WIRE_EXIT_BUSY, "web: another %s is under way (%s)", change, doing);
 	}
 	start(&bob, "v3");
 	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another %s is under way (%s)", change, doing);
-	roll(&bob, "v3");
-	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another %s is under way (%s)", change, doing);
+	cr_assert_str_eq(bob.asked.next, OTHERWISE);
 	plan(&bob, "v3");
 	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another %s is under way (%s)", change, doing);
 	fd = save(&bob);
@@ -541,19 +543,19 @@ Test(service, does_one_thing_at_a_time)
 	struct fake *old = hosted_serve("v1");
 
 	save(&ann);
-	refuses_bob("change", "saving", OTHERWISE, false);
+	refuses_bob("change", "saving", false);
 	fake_saved(old, 10, 0);
 	fake_resumed(old);
 	assert_answer(&ann, WIRE_EXIT_DONE, "web is saved");
 	stop(&ann);
-	refuses_bob("change", "stopping", OTHERWISE, false);
+	refuses_bob("change", "stopping", false);
 	fake_exit(old, 0);
 	start(&ann, "v1");
-	refuses_bob("change", "starting", OTHERWISE, false);
+	refuses_bob("change", "starting", false);
 	hosted_write("RequireImage=yes\n");
 	hosted_start_up(started(1));
 	roll(&ann, "v2");
-	refuses_bob("change", "preflight", OTHERWISE, false);
+	refuses_bob("change", "preflight", false);
 	assert_waits(&ann);
 }
 
@@ -573,12 +575,12 @@ Test(service, does_nothing_else_during_a_roll)
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
 		hosted_lead_on(old, new, at, states[i].state);
 		at = states[i].state;
-		refuses_bob("roll", states[i].name, OTHERWISE, at >= ROLL_PARK);
+		refuses_bob("roll", states[i].name, at >= ROLL_PARK);
 	}
 	assert_waits(&ann);
 }
 
-Test(service, is_only_stopped_or_undone_while_a_version_bakes)
+Test(service, only_ends_a_bake_while_a_version_bakes)
 {
 	int fd;
 
@@ -586,8 +588,6 @@ Test(service, is_only_stopped_or_undone_while_a_version_bakes)
 	start(&bob, "v3");
 	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another roll is under way (bake)");
 	cr_assert_str_eq(bob.asked.next, IN_BAKE);
-	roll(&bob, "v3");
-	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another roll is under way (bake)");
 	plan(&bob, "v3");
 	assert_answer(&bob, WIRE_EXIT_BUSY, "web: another roll is under way (bake)");
 	fd = save(&bob);
@@ -682,14 +682,13 @@ Test(service, ends_with_the_daemon)
 	cr_assert(is_gone(0));
 	assert_status("stopped", "v1");
 	cr_assert_eq(hosted.origin.n_started, 1);
-	/* Whoever waits for a start is answered first. */
+	/* A start is called off. */
 	start(&ann, "v1");
 	service_end(hosted.web);
 	cr_assert_not(service_is_idle(hosted.web));
-	assert_waits(&ann);
-	hosted_start_up(started(1));
-	assert_answer(&ann, WIRE_EXIT_DONE, "web version v1 serves (pid %d)", started(1)->instance.pid);
+	assert_answer(&ann, WIRE_EXIT_ERROR, "web: the start of version v1 was called off");
 	hosted_end_all();
+	cr_assert(is_gone(1));
 	/* A restart does not come any more. */
 	fake_exit(hosted_serve("v1"), SIGSEGV);
 	hosted_end_all();

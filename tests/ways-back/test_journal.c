@@ -6,10 +6,12 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 STAGE(journal, 240);
 
@@ -203,6 +205,79 @@ SCENE(journal, that_is_full_is_told_and_the_ordinary_rules_hold)
 	stage_settle(json_object_get(status, "last_roll"));
 	json_decref(status);
 	stage_load_spotless();
+}
+
+#define MANY 300u
+
+static int many[MANY];
+
+static void ask_all(void)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		cr_assert(client_holds(many[i], "key", "value"));
+}
+
+/* Return: how many connections are at their end. */
+static unsigned count_ended(void)
+{
+	unsigned ended = 0;
+
+	for (unsigned i = 0; i < MANY; i++) {
+		struct pollfd poll_fd = { .fd = many[i], .events = POLLIN };
+
+		/* A reset was sent before the version before served again; nothing else is to be read. */
+		if (poll(&poll_fd, 1, 0) == 1)
+			ended++;
+		else
+			cr_assert(client_holds(many[i], "key", "value"));
+	}
+	return ended;
+}
+
+/* Roll to @to, use all connections, and end it. Return: how many connections were said to be lost; as many are. */
+static unsigned lose_what_was_told(const char *to, char *ret_size, size_t size)
+{
+	json_t *status;
+	unsigned told;
+
+	for (unsigned i = 0; i < MANY; i++)
+		many[i] = client_open();
+	client_store(many[0], "key", "value");
+	ask_all();
+	ctl(0, "roll", "cached", to, "--wait=commit");
+	ask_all();
+	status = rig_status(stage.rig, "cached");
+	told = (unsigned)rig_number(status, "last_roll.uncovered");
+	cr_assert(json_is_true(json_object_get(json_object_get(status, "last_roll"), "journal")));
+	snprintf(ret_size, size, "%lldK", (long long)rig_number(status, "last_roll.journal_size_would_do") / 1024);
+	cr_assert_eq(strstr(rig_text(status, "last_roll.journal_note"), "are not in the journal") != NULL, told != 0);
+	json_decref(status);
+	if (told)
+		stage_wait_log("connections are not in the journal of version v2, and a failure may cost them");
+	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", BACK_US), 0);
+	status = rig_status(stage.rig, "cached");
+	cr_assert_eq(rig_number(status, "last_roll.reset"), told, "%s", json_dumps(status, 0));
+	cr_assert_eq(rig_number(status, "last_roll.kept"), MANY - told);
+	json_decref(status);
+	cr_assert_eq(count_ended(), told);
+	for (unsigned i = 0; i < MANY; i++)
+		close(many[i]);
+	return told;
+}
+
+SCENE(journal, that_is_too_small_tells_which_connections_it_costs_and_what_size_would_do)
+{
+	char size[32], again[32], *lines = NULL;
+	unsigned told;
+
+	stage_serve(&(struct rig_cached){ .lines = LINES "Bake=30s\nRollback=parked\nJournalSize=128K\n" }, NULL);
+	told = lose_what_was_told("v2", size, sizeof(size));
+	cr_assert(told > 50 && told < MANY - 50, "%u", told);
+	cr_assert_gt(asprintf(&lines, LINES "Bake=30s\nRollback=parked\nJournalSize=%s\n", size), 0);
+	lines_are(lines);
+	cr_assert_eq(lose_what_was_told("v2", again, sizeof(again)), 0, "with JournalSize=%s", size);
+	free(lines);
 }
 
 SCENE(journal, needs_two_versions_that_can)

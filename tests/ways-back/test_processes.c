@@ -119,6 +119,8 @@ static void write_file(const char *kinds, uint16_t tcp, const char *more)
 	free(text);
 }
 
+static const char *more_lines = ""; /* of the service file */
+
 /* Each version is a file of its own, as CRIU wants it. */
 static void keep(const char *kinds)
 {
@@ -126,7 +128,7 @@ static void keep(const char *kinds)
 	stage_copy("menagerie-v2", "upg-menagerie");
 	stage_copy("menagerie-bare", "upg-menagerie");
 	cr_assert_eq(mkdir(stage_path("zoo"), 0700), 0);
-	write_file(kinds, be_the_other_process(), "");
+	write_file(kinds, be_the_other_process(), more_lines);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	ctl(0, "start", "cached");
 }
@@ -278,6 +280,7 @@ SCENE(processes, are_not_found_on_a_path_that_their_successor_took)
 
 SCENE(processes, bring_their_children_along)
 {
+	more_lines = "Children=end\n";
 	warned("child", "child processes", "they go into the image");
 	fall_back("rolled-back-image");
 	works("child");
@@ -352,6 +355,13 @@ static void refused(const char *kind, const char *as, const char *words)
 SCENE(processes, with_half_of_a_unix_connection_have_no_image)
 {
 	refused("peer", "unix peer", "connected to another process");
+}
+
+SCENE(processes, whose_children_stay_with_the_service_have_no_image)
+{
+	refused("child", "child processes", "they are to go on without it");
+	ctl(0, "stop", "cached");
+	stage_wait_processes(1);
 }
 
 SCENE(processes, with_a_terminal_have_no_image)

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -230,6 +231,36 @@ static void litter(void)
 	}
 }
 
+/* A child process that prints without end. */
+static void babble(bool alone)
+{
+	char noise[4096];
+
+	if (fork() != 0)
+		return;
+	if (alone)
+		setsid();
+	close(channel);
+	memset(noise, '\n', sizeof(noise));
+	while (write(STDOUT_FILENO, noise, sizeof(noise)) > 0)
+		;
+	_exit(0);
+}
+
+/* A child process that does nothing, and is there. */
+static void hire(void)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		close(channel);
+		for (;;)
+			pause();
+	}
+	printf("helper %d\n", (int)child);
+	fflush(stdout);
+}
+
 static int serve(struct upg *upg)
 {
 	struct pollfd fd = { .fd = upg_fd(upg), .events = POLLIN };
@@ -262,6 +293,8 @@ int main(int argc, char **argv)
 	signal(SIGUSR2, on_noise);
 	if (open_as(&upg) < 0)
 		return 1;
+	if (is("daemonizes") && daemon(0, 1) < 0)
+		return 1;
 	if (is("starts-slowly") || is("starts-silently"))
 		start_slowly(upg, is("starts-silently"));
 	rc = upg_receive(upg);
@@ -275,6 +308,15 @@ int main(int argc, char **argv)
 		return 0;
 	if (upg_ready(upg) != UPG_SERVE)
 		return 0;
+	if (is("babbles") || is("leaves-chatter"))
+		babble(is("leaves-chatter"));
+	if (is("leaves-chatter")) {
+		for (unsigned i = 0; i < 10; i++)
+			nap();
+		_exit(1);
+	}
+	if (strncmp(character, "hires", 5) == 0 && rc == UPG_FRESH)
+		hire();
 	if (is("warms") || is("warms-silently"))
 		warm_up(upg);
 	return serve(upg);

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/process/leftovers.h"
+
+#include "supervisor/machine/procfs.h"
+#include "supervisor/process/instance.h"
+#include "supervisor/process/output.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOKED_AT_MAX 1024u /* of our own children */
+#define NAME_BYTES 64
+
+struct leftover;
+
+struct orphan {
+	struct orphan *next;
+	struct leftover *of;
+	struct child child;
+};
+
+/* Of one process that has ended. */
+struct leftover {
+	struct leftover *next;
+	struct leftovers *all;
+	char service[UNIT_NAME_MAX + 1];
+	pid_t group;
+	bool ends;              /* with the service */
+	bool killed;
+	struct orphan *orphans;
+	struct output *output;  /* NULL: nobody can write to it any more */
+};
+
+struct leftovers {
+	struct loop *loop;
+	struct leftover *first;
+};
+
+/* Those of our children that are in the process group. Return: how many, in @ret_pids of LOOKED_AT_MAX. */
+static size_t members_of(pid_t group, pid_t *ret_pids)
+{
+	size_t all = procfs_children(getpid(), ret_pids, LOOKED_AT_MAX), n = 0;
+
+	for (size_t i = 0; i < all; i++)
+		if (procfs_group(ret_pids[i]) == group)
+			ret_pids[n++] = ret_pids[i];
+	return n;
+}
+
+static void leftover_free(struct leftover *leftover)
+{
+	for (struct leftover **link = &leftover->all->first; *link; link = &(*link)->next) {
+		if (*link == leftover) {
+			*link = leftover->next;
+			break;
+		}
+	}
+	while (leftover->orphans) {
+		struct orphan *orphan = leftover->orphans;
+
+		leftover->orphans = orphan->next;
+		child_let_go(&orphan->child);
+		free(orphan);
+	}
+	output_free(leftover->output);
+	free(leftover);
+}
+
+static void free_if_over(struct leftover *leftover)
+{
+	if (!leftover->orphans && !leftover->output)
+		leftover_free(leftover);
+}
+
+/* ---- processes ---- */
+
+static void adopt_members(struct leftover *leftover);
+
+static void on_orphan_exit(struct child *child)
+{
+	struct orphan *orphan = container_of(child, struct orphan, child);
+	struct leftover *leftover = orphan->of;
+
+	for (struct orphan **link = &leftover->orphans; *link; link = &(*link)->next) {
+		if (*link == orphan) {
+			*link = orphan->next;
+			break;
+		}
+	}
+	free(orphan);
+	/* Its own children are ours now. */
+	adopt_members(leftover);
+	free_if_over(leftover);
+}
+
+static void adopt(struct leftover *leftover, pid_t pid)
+{
+	struct orphan *orphan = child_is_watched(pid) ? NULL : calloc(1, sizeof(*orphan));
+
+	if (!orphan)
+		return;
+	child_init(&orphan->child);
+	orphan->of = leftover;
+	if (child_adopt(leftover->all->loop, &orphan->child, pid, on_orphan_exit, NULL) < 0) {
+		free(orphan);
+		return;
+	}
+	orphan->child.spares_group = true;
+	orphan->next = leftover->orphans;
+	leftover->orphans = orphan;
+}
+
+static void adopt_members(struct leftover *leftover)
+{
+	pid_t pids[LOOKED_AT_MAX];
+	size_t n = members_of(leftover->group, pids);
+
+	for (size_t i = 0; i < n; i++)
+		adopt(leftover, pids[i]);
+}
+
+/* An orphan that was not reaped keeps the number of its group from being another's. */
+static void kill_all(struct leftover *leftover)
+{
+	leftover->killed = true;
+	for (struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next) {
+		if (procfs_group(orphan->child.pid) == leftover->group)
+			kill(-leftover->group, SIGKILL);
+		child_kill(&orphan->child, SIGKILL);
+	}
+}
+
+/* ---- their output ---- */
+
+static void on_output_end(struct output *output)
+{
+	struct leftover *leftover = output->owner;
+
+	leftover->output = output_free(output);
+	free_if_over(leftover);
+}
+
+static void keep_output(struct leftover *leftover, struct output *output_consume)
+{
+	if (output_consume->fd < 0) { /* nobody can write to it any more */
+		output_free(output_consume);
+		return;
+	}
+	output_consume->lines = NULL;
+	output_consume->owner = leftover;
+	output_consume->on_end = on_output_end;
+	leftover->output = output_consume;
+}
+
+/* ---- all of them ---- */
+
+/* With those that are in the process group now. Return: NULL if memory is out. */
+static struct leftover *leftover_new(struct leftovers *leftovers, const struct instance *instance)
+{
+	struct leftover *leftover = calloc(1, sizeof(*leftover));
+
+	if (!leftover)
+		return NULL;
+	leftover->next = leftovers->first;
+	leftover->all = leftovers;
+	leftover->group = instance->pid;
+	snprintf(leftover->service, sizeof(leftover->service), "%s", instance->service);
+	leftovers->first = leftover;
+	adopt_members(leftover);
+	return leftover;
+}
+
+void leftovers_keep(struct leftovers *leftovers, const struct instance *instance, struct output *output_consume)
+{
+	struct leftover *leftover = leftover_new(leftovers, instance);
+	char name[NAME_BYTES];
+
+	if (!leftover) {
+		output_free(output_consume);
+		return;
+	}
+	leftover->ends = instance->children == CHILDREN_HAND_OVER;
+	keep_output(leftover, output_consume);
+	for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
+		log_info("%s: pid %d (%s), which version %s (pid %d) had started, goes on (Children=%s)", instance->service,
+			 (int)orphan->child.pid, procfs_name(orphan->child.pid, name, sizeof(name)), instance->version,
+			 (int)instance->pid, unit_children_name(instance->children));
+	free_if_over(leftover);
+}
+
+void leftovers_bury(struct leftovers *leftovers, const struct instance *instance)
+{
+	struct leftover *leftover = leftover_new(leftovers, instance);
+	unsigned n = 0;
+	char name[NAME_BYTES];
+
+	if (!leftover)
+		return;
+	leftover->ends = true;
+	for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
+		n++;
+	if (n > 0)
+		log_info("%s: with version %s (pid %d) %u of its child processes end (pid %d, %s%s)", instance->service,
+			 instance->version, (int)instance->pid, n, (int)leftover->orphans->child.pid,
+			 procfs_name(leftover->orphans->child.pid, name, sizeof(name)), n > 1 ? ", ..." : "");
+	kill_all(leftover);
+	free_if_over(leftover);
+}
+
+void leftovers_end(struct leftovers *leftovers, const char *service)
+{
+	for (struct leftover *leftover = leftovers->first, *next; leftover; leftover = next) {
+		next = leftover->next;
+		if (!leftover->ends || leftover->killed || strcmp(leftover->service, service) != 0)
+			continue;
+		for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
+			log_info("%s: pid %d ends with the service (Children=hand-over)", service, (int)orphan->child.pid);
+		kill_all(leftover);
+		leftover->output = output_free(leftover->output);
+		free_if_over(leftover); /* or when the last one was reaped */
+	}
+}
+
+struct leftovers *leftovers_new(struct loop *loop)
+{
+	struct leftovers *leftovers = calloc(1, sizeof(*leftovers));
+
+	if (leftovers)
+		leftovers->loop = loop;
+	return leftovers;
+}
+
+struct leftovers *leftovers_free(struct leftovers *leftovers)
+{
+	if (!leftovers)
+		return NULL;
+	while (leftovers->first) {
+		struct leftover *leftover = leftovers->first;
+
+		if (leftover->ends) {
+			kill_all(leftover);
+			for (struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
+				child_done(&orphan->child);
+		}
+		leftover_free(leftover);
+	}
+	free(leftovers);
+	return NULL;
+}

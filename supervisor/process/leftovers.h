@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* What processes of services leave behind that goes on (Children=): their child processes, and the pipe that these print to.
+ *
+ * As a subreaper this process inherits them. Those in the process group of who has ended are held by pidfd, so that they can be
+ * ended with their service and nobody else is taken for them. One that has made itself a session of its own is on its own. */
+#pragma once
+
+#include <stdbool.h>
+
+struct instance;
+struct leftovers;
+struct loop;
+struct output;
+
+/** leftovers_new() - Return: NULL if memory is out. */
+struct leftovers *leftovers_new(struct loop *loop);
+
+/** leftovers_free() - Those that are to end with their service end; the others are let go. NULL is allowed. Return: NULL. */
+struct leftovers *leftovers_free(struct leftovers *leftovers);
+
+/**
+ * leftovers_keep() - The process of @instance was reaped, and its process group spared.
+ * @output_consume: its pipe: read until nobody can write to it any more.
+ */
+void leftovers_keep(struct leftovers *leftovers, const struct instance *instance, struct output *output_consume);
+
+/** leftovers_end() - Of a service: SIGKILL to those that are to end with it. */
+void leftovers_end(struct leftovers *leftovers, const char *service);
+
+/** leftovers_bury() - The process of @instance was reaped, and its process group killed: reap whom that met, and log it. */
+void leftovers_bury(struct leftovers *leftovers, const struct instance *instance);

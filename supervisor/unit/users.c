@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* Is there a user, a group? A name service may be slow, or hang: so a child process asks, and we wait for it only so long. */
+#include "supervisor/unit/unit.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/why.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum answer { KNOWN = 'k', NO_USER = 'u', NO_GROUP = 'g' };
+
+static _Noreturn void ask(const struct unit *unit, int answer_to)
+{
+	char answer = KNOWN;
+
+	if (*unit->user && !getpwnam(unit->user))
+		answer = NO_USER;
+	else if (*unit->group && !getgrnam(unit->group))
+		answer = NO_GROUP;
+	_exit(write(answer_to, &answer, 1) == 1 ? 0 : 1);
+}
+
+/* One that does not end at once is reaped later, as a stray (strays.h). */
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, WNOHANG);
+}
+
+static int wait_for(int fd, uint64_t due_us, char *ret_answer)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	int r;
+
+	do
+		r = poll(&ready, 1, clock_timeout_ms(due_us));
+	while (r < 0 && errno == EINTR);
+	if (r <= 0)
+		return r < 0 ? -errno : UNIT_USERS_SILENT;
+	return read(fd, ret_answer, 1) == 1 ? 0 : -EIO;
+}
+
+int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *why)
+{
+	uint64_t due_us = clock_now_us() + timeout_us;
+	FD_CLEANUP int in = -1;
+	char answer = 0;
+	int pair[2], r;
+	pid_t pid;
+
+	if (!*unit->user && !*unit->group)
+		return 0;
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return why_errno(why, -errno, "%s: User=, Group=: pipe", unit->path);
+	in = pair[0];
+	pid = fork();
+	if (pid == 0)
+		ask(unit, pair[1]);
+	fd_close(pair[1]);
+	if (pid < 0)
+		return why_errno(why, -errno, "%s: User=, Group=: fork", unit->path);
+	r = wait_for(in, due_us, &answer);
+	end(pid);
+	if (r == UNIT_USERS_SILENT)
+		return why_set(why, r, "%s: User=%s Group=%s: the name service has not answered yet", unit->path, unit->user,
+			       unit->group);
+	if (r < 0)
+		return why_errno(why, r, "%s: User=%s Group=%s", unit->path, unit->user, unit->group);
+	if (answer == KNOWN)
+		return 0;
+	return why_set(why, -EINVAL, "%s: %s=%s: this machine knows no such %s", unit->path, answer == NO_USER ? "User" : "Group",
+		       answer == NO_USER ? unit->user : unit->group, answer == NO_USER ? "user" : "group");
+}
