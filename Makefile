@@ -474,16 +474,18 @@ $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
 	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(STACK_$(room)),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
 RIG := $(call folder_objects,normal,tests/rig)
+# Chance, invented messages and odd descriptors, for the programs of tests/hostile and their tests.
+WILD := $(call folder_objects,normal,tests/wild)
 STAGE := $(call objects,normal,$(filter-out tests/integration/test_%.c,$(call sources,tests/integration)))
 $(foreach group,$(TEST_GROUPS),$(call rule,$B/tests/$(group),normal,\
-	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
+	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG) $(if $(filter hostile,$(group)),$(WILD)),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
 $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/obj/normal/,$(call protos,$(CACHED))) $B/libupgrade.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(call link,normal) -o $@ $^ $(SHIM_LIBS)
 
 $(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
-	$(call objects,normal,tests/hostile/apps/$(name).c),base wire,$$(PACKAGE_LIBS)))
+	$(call objects,normal,tests/hostile/apps/$(name).c) $(WILD),base wire,$$(PACKAGE_LIBS)))
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)
