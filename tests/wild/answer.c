@@ -269,10 +269,12 @@ static void hear_ask_inventory(struct actor *actor, const Upgraded__Wire__AppMes
 void actor_start(struct actor *actor)
 {
 	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
-	size_t n = dice_below(&actor->inventor.dice, ACTOR_OWN - 1);
+	struct dice *dice = &actor->inventor.dice;
+	size_t n = dice_below(dice, ACTOR_OWN - 1);
+	bool lingers = dice_percent(dice, 15); /* when it gives them up it is late itself */
 
 	for (size_t i = 0; i < n; i++)
-		actor->own[actor->n_own++] = i % 3 == 2 ? things_lingering() : things_listener();
+		actor->own[actor->n_own++] = lingers ? things_lingering() : things_listener();
 	say_hello(actor);
 	SAY(STANDBY, standby, standby, NULL);
 }

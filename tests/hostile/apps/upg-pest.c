@@ -16,9 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEPT_MAX 6u           /* connections at once: others must find room, too */
-#define ANSWER_MS 4000u
-#define FAR 50u                /* percent of requests that are of a verb which moves a service on */
+#define KEPT_MAX 4u           /* connections at once: others must find room, too */
+#define ANSWER_MS 1500u
+#define FAR 60u                /* percent of requests that are of a verb which moves a service on */
 #define FILES 4u
 
 static struct inventor inventor = { .plausible = 90 };
