@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Services and clients that say anything in any order, with real rolls. UPG_FUZZ_SECONDS says how long (25), UPG_FUZZ_SEED repeats a
- * run as far as the machine's timing lets it: what each process decides follows from the seed. */
+/* Services and clients that say anything in any order, with real rolls. UPG_FUZZ_SECONDS says how long (25). UPG_FUZZ_SEED repeats
+ * a run as far as the machine's timing lets it: what each process decides follows from the seed. */
 #include "tests/hostile/neighbour.h"
 #include "tests/hostile/watch.h"
 #include "tests/wild/dice.h"
@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,11 @@ static const char *one_of(const char *const *words, size_t n)
 
 static void unit_write(const char *name)
 {
+	const char *user = strcmp(name, names[N_NAMES - 1]) == 0 ? "root" : "nobody";
+	const char *bake = ONE_OF("0", "300ms", "1s", "3s"), *rollback = ONE_OF("auto", "auto", "parked", "image", "none");
+	const char *journal = ONE_OF("yes", "no"), *verify = ONE_OF("none", "none", "roundtrip");
+	const char *restart = ONE_OF("on-failure", "on-failure", "no"), *dirty = ONE_OF("reset", "keep");
+	const char *more = ONE_OF("", "", "HealthTCP=127.0.0.1:1\nHealthFailures=3\n", "JournalSize=64K\n", "LimitNOFILE=64\n");
 	char *text = NULL;
 
 	cr_assert_gt(asprintf(&text,
@@ -121,11 +127,8 @@ static void unit_write(const char *name)
 			      "StartTimeout=2s\nQuiesceTimeout=500ms\nTransferTimeout=1s\nStopTimeout=500ms\nRestartDelay=100ms\n"
 			      "ImageTimeout=5s\nHealthInterval=100ms\nHealthTimeout=1s\n"
 			      "Bake=%s\nRollback=%s\nJournal=%s\nVerify=%s\nRestart=%s\nOnDirtyConnection=%s\n%s",
-			      rig_folder(stage.rig), strcmp(name, names[N_NAMES - 1]) == 0 ? "root" : "nobody",
-			      (unsigned long long)seed, stage_path("turns-%s", name),
-			      ONE_OF("0", "300ms", "1s", "3s"), ONE_OF("auto", "auto", "parked", "image", "none"), ONE_OF("yes", "no"),
-			      ONE_OF("none", "none", "roundtrip"), ONE_OF("on-failure", "on-failure", "no"), ONE_OF("reset", "keep"),
-			      ONE_OF("", "", "HealthTCP=127.0.0.1:1\nHealthFailures=3\n", "JournalSize=64K\n", "LimitNOFILE=64\n")), 0);
+			      rig_folder(stage.rig), user, (unsigned long long)seed, stage_path("turns-%s", name), bake, rollback,
+			      journal, verify, restart, dirty, more), 0);
 	cr_assert_eq(rig_unit_write(stage.rig, name, text), 0);
 	free(text);
 }
@@ -222,8 +225,8 @@ static void must_roll(void)
 	}
 	cr_assert_eq(rig_run_wait(roll, 60 * USEC_PER_SEC, &answer), 0);
 	if (answer.status || strcmp(rig_text(answer.json, "roll.outcome"), "done") != 0)
-		rig_fail(stage.rig, -EPROTO, "seed %llu: the healthy service was not rolled: %s%s", (unsigned long long)seed, answer.out,
-			 answer.err);
+		rig_fail(stage.rig, -EPROTO, "seed %llu: the healthy service was not rolled: %s%s", (unsigned long long)seed,
+			 answer.out, answer.err);
 	cr_assert_eq(answer.status, 0);
 	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "done");
 	rig_answer_done(&answer);
@@ -282,14 +285,24 @@ static void must_come_back(const struct held *before)
 	cr_assert(is_back(&now, before));
 }
 
+/* Nothing of an image that was not finished. */
+static unsigned halves_of_images(void)
+{
+	glob_t found;
+	unsigned n = glob(stage_path("state/images/*/*.tmp"), 0, NULL, &found) == 0 ? (unsigned)found.gl_pathc : 0;
+
+	globfree(&found);
+	return n;
+}
+
 static void tell(uint64_t seconds)
 {
 	struct watch_log log;
 
 	watch_log_read(stage_path("upgraded.log"), &log);
-	fprintf(stderr, "wild: %llu s, seed %llu: %llu wild processes, %u rolls of the healthy service, %u lists (the slowest %llu ms); all rolls:",
-		(unsigned long long)seconds, (unsigned long long)seed, processes_started(), rolls, lists,
-		(unsigned long long)(slowest_us / USEC_PER_MSEC));
+	fprintf(stderr, "wild: %llu s, seed %llu: %llu wild processes, %u lists (the slowest %llu ms), %u healthy rolls; all:",
+		(unsigned long long)seconds, (unsigned long long)seed, processes_started(), lists,
+		(unsigned long long)(slowest_us / USEC_PER_MSEC), rolls);
 	watch_log_print(&log, stderr);
 	fputc('\n', stderr);
 	cr_assert_eq(log.reports, 0, "sanitizers have reported");
@@ -319,11 +332,11 @@ SCENE(wild, services_and_clients_matter_to_nobody_else)
 	for (size_t i = 0; i < N_NAMES; i++)
 		stop(names[i]);
 	must_come_back(&before);
+	cr_assert_eq(halves_of_images(), 0u);
 	tell(seconds);
 
 	be_wild_for(AT_THE_END_SECONDS, "last");
 	stage_load_spotless();
 	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
-	if (!getenv("KEEP"))
-		unlink(log_kept());
+	unlink(log_kept());
 }

@@ -92,7 +92,8 @@ static void say(struct actor *actor, const Upgraded__Wire__AppMessage *message, 
 }
 
 #define SAY_WITH(kind, field, body, question, fds, n) \
-	say(actor, &(Upgraded__Wire__AppMessage)APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_##kind, .field = &(body)), question, fds, n)
+	say(actor, &(Upgraded__Wire__AppMessage)APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_##kind, .field = &(body)), question, \
+	    fds, n)
 #define SAY(kind, field, body, question) SAY_WITH(kind, field, body, question, NULL, 0)
 
 static void say_hello(struct actor *actor)
@@ -114,7 +115,7 @@ static void say_fds(struct actor *actor, const Upgraded__Wire__AppMessage *quest
 {
 	Upgraded__Wire__Fds body = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__FdInfo infos[ACTOR_OWN], *list[ACTOR_OWN];
-	char names[ACTOR_OWN][8];
+	char names[ACTOR_OWN][24];
 
 	for (size_t i = 0; i < actor->n_own; i++) {
 		snprintf(names[i], sizeof(names[i]), "s%zu", i);

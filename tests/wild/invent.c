@@ -20,7 +20,8 @@ static void *must(void *memory)
 
 static bool is_number(const ProtobufCFieldDescriptor *field)
 {
-	return field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_BYTES && field->type != PROTOBUF_C_TYPE_MESSAGE;
+	return field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_BYTES &&
+	       field->type != PROTOBUF_C_TYPE_MESSAGE;
 }
 
 static size_t value_size(const ProtobufCFieldDescriptor *field)
@@ -113,7 +114,8 @@ static uint64_t number_read(const ProtobufCFieldDescriptor *field, const void *a
 
 char *invent_text(struct inventor *inventor)
 {
-	static const char *const nasty[] = { "", "..", "../../etc/passwd", "%s%n", "a\nb", "\x1b[2J", "\xff\xfe", "\xc3", ".", "/", " " };
+	static const char *const nasty[] = { "", ".", "..", "/", " ", "../../etc/passwd", "%s%n", "a\nb", "\x1b[2J", "\xff\xfe",
+					     "\xc3" };
 	struct dice *dice = &inventor->dice;
 	size_t n = dice_percent(dice, 3) ? dice_below(dice, LONG_TEXT) : dice_below(dice, dice_percent(dice, 80) ? 12 : 300);
 	char *text;
@@ -188,7 +190,8 @@ static size_t how_many(struct inventor *inventor)
 	return dice_percent(&inventor->dice, 90) ? usual[dice_below(&inventor->dice, 4)] : rare[dice_below(&inventor->dice, 6)];
 }
 
-static void field_invent(struct inventor *inventor, ProtobufCMessage *message, const ProtobufCFieldDescriptor *field, unsigned depth)
+static void field_invent(struct inventor *inventor, ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
+			 unsigned depth)
 {
 	size_t n, size = value_size(field);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upg-pest CONTROL SEED WHO FOLDER SERVICE...: a client of the supervisor that asks for anything, of these services, and seldom waits
- * politely for the answer. Files that it saves to and starts from lie in FOLDER. It goes on until it is ended. */
+/* upg-pest CONTROL SEED WHO FOLDER SERVICE...: a client of the supervisor that asks these services for anything, and does not
+ * always wait for the answer. Files that it saves to and starts from lie in FOLDER. It goes on until it is ended. */
 #include "base/fd.h"
 #include "tests/wild/invent.h"
 #include "tests/wild/things.h"
@@ -63,6 +63,16 @@ static Upgraded__Wire__Verb verb_far(void)
 	return far[dice_below(dice, sizeof(far) / sizeof(*far))];
 }
 
+/* What is asked in the usual way is carried out; yes to everything at once is refused by most verbs. */
+static void make_plain(Upgraded__Wire__Request *request)
+{
+	request->verb = verb_far();
+	request->from_file = dice_percent(dice, 10);
+	request->require_image = dice_percent(dice, 10);
+	if (request->verb == UPGRADED__WIRE__VERB__VERB_START && *request->version && dice_percent(dice, 80))
+		request->version[0] = '\0';
+}
+
 static ProtobufCMessage *request_invent(void)
 {
 	ProtobufCMessage *any;
@@ -77,14 +87,8 @@ static ProtobufCMessage *request_invent(void)
 	} while (true);
 	if (message->body_case != UPGRADED__WIRE__CONTROL_MESSAGE__BODY_REQUEST)
 		return any;
-	if (dice_percent(dice, FAR)) {
-		message->request->verb = verb_far();
-		/* Yes to everything at once is refused by most verbs. */
-		message->request->from_file = dice_percent(dice, 10);
-		message->request->require_image = dice_percent(dice, 10);
-		if (message->request->verb == UPGRADED__WIRE__VERB__VERB_START && *message->request->version && dice_percent(dice, 80))
-			message->request->version[0] = '\0';
-	}
+	if (dice_percent(dice, FAR))
+		make_plain(message->request);
 	return any;
 }
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define TURN_MS 20u
+#define EARLY 4u         /* percent of processes that play a trick before they say hello */
 #define CHILD_SECONDS 3u /* of one that nobody can find: it leads a session of its own */
 
 static struct actor actor = { .channel = -1, .state = -1, .journal = -1 };
@@ -305,6 +306,8 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (dice_percent(dice, temper->deaf))
 		say_anything();
+	if (dice_percent(dice, EARLY))
+		tricks[dice_below(dice, sizeof(tricks) / sizeof(*tricks))]();
 	actor_start(&actor);
 	live(temper);
 }
