@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Services and clients that say anything in any order, with real rolls. UPG_FUZZ_SECONDS says how long (25). UPG_FUZZ_SEED repeats
- * a run as far as the machine's timing lets it: what each process decides follows from the seed. */
+ * a run as far as the machine's timing lets it: what each process decides follows from the seed. After a
+ * failure the whole log of upgraded is in build/fuzz/wild-upgraded.log. */
 #include "tests/hostile/neighbour.h"
 #include "tests/hostile/watch.h"
 #include "tests/wild/dice.h"
@@ -28,7 +29,7 @@
 #define LOOK_AGAIN_MS 100u
 #define BACK_US (30 * USEC_PER_SEC)     /* for what was given up to be gone: a close may linger, a process may sleep */
 #define STOP_US (20 * USEC_PER_SEC)
-#define ROOMY_KIB (64u << 10)           /* sanitizers keep some of what was freed */
+#define ROOMY_KIB (32u << 10)           /* sanitizers keep some of what was freed */
 
 /* The last one runs as root: where CRIU cannot restore other users' processes, images are taken of that one alone. */
 static const char *const names[] = { "ada", "bela", "cleo", "dora" };
