@@ -307,7 +307,24 @@ static void tell(uint64_t seconds)
 	watch_log_print(&log, stderr);
 	fputc('\n', stderr);
 	cr_assert_eq(log.reports, 0, "sanitizers have reported");
-	cr_assert_gt(log.committed, rolls, "no roll of a wild service got as far as its commit");
+	if (seconds >= USUAL_SECONDS)
+		cr_assert_gt(log.committed, rolls, "no roll of a wild service got as far as its commit");
+}
+
+/* ---- the end ---- */
+
+/* In the middle of it all. Children in sessions of their own are not upgraded's to end; these live for some seconds. */
+static void must_end_well(void)
+{
+	uint64_t due_us = clock_now_us() + BACK_US;
+
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGTERM), 0);
+	while (!rig_run_ended(pests[0]) && (rig_daemon_pid(stage.rig) || rig_processes() > PESTS) && clock_now_us() < due_us) {
+		if (!rig_daemon_pid(stage.rig))
+			rig_reap(stage.rig);
+		stage_sleep_ms(LOOK_AGAIN_MS);
+	}
+	cr_assert_eq(rig_daemon_stop(stage.rig), 0); /* it has ended: with status 0, and nothing is left */
 }
 
 /* ---- the scene ---- */
@@ -338,6 +355,6 @@ SCENE(wild, services_and_clients_matter_to_nobody_else)
 
 	be_wild_for(AT_THE_END_SECONDS, "last");
 	stage_load_spotless();
-	cr_assert_eq(rig_daemon_stop(stage.rig), 0);
+	must_end_well();
 	unlink(log_kept());
 }

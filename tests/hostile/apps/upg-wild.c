@@ -21,10 +21,11 @@
 
 #define TURN_MS 20u
 #define EARLY 4u         /* percent of processes that play a trick before they say hello */
-#define CHILD_SECONDS 3u /* of one that nobody can find: it leads a session of its own */
+#define HIDDEN_SECONDS 3u /* that a process lives which upgraded does not end: it is in no session that upgraded made */
 
 static struct actor actor = { .channel = -1, .state = -1, .journal = -1 };
 static struct dice *const dice = &actor.inventor.dice;
+static bool hidden; /* this process is such a one */
 
 /* How wild this process is. */
 struct temper {
@@ -169,6 +170,8 @@ static void stop(void)
 {
 	pid_t self = getpid();
 
+	if (hidden)
+		return; /* no alarm would end it */
 	if (dice_percent(dice, 70) && fork() == 0) {
 		nap(100 + dice_below(dice, 2000));
 		kill(self, SIGCONT);
@@ -177,10 +180,10 @@ static void stop(void)
 	raise(SIGSTOP);
 }
 
-/* One that holds the channel and all that came over it, for ever where it can be found, or one that ends at once. */
+/* One that holds the channel and all that came over it, for ever unless it is hidden, or one that ends at once. */
 static void have_child(void)
 {
-	bool hides = dice_percent(dice, 30);
+	bool hides = hidden || dice_percent(dice, 30);
 
 	if (fork() != 0)
 		return;
@@ -190,7 +193,7 @@ static void have_child(void)
 	if (dice_percent(dice, 30))
 		_exit(0);
 	if (hides) {
-		nap(dice_below(dice, 1000 * CHILD_SECONDS));
+		nap(dice_below(dice, 1000 * HIDDEN_SECONDS));
 		_exit(0);
 	}
 	for (;;)
@@ -202,8 +205,9 @@ static void become_daemon(void)
 {
 	if (fork() > 0)
 		_exit(0);
-	alarm(CHILD_SECONDS);
-	if (dice_percent(dice, 50))
+	alarm(HIDDEN_SECONDS);
+	hidden |= dice_percent(dice, 50);
+	if (hidden)
 		setsid();
 }
 
