@@ -16,7 +16,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -124,8 +124,10 @@ STACK_cli := base statefmt wire cli
 STACK_cached := $(STACK_shim)
 STACK_generator := $(STACK_shim)
 STACK_loadmodel := base
-# The folders of unit tests: the rooms, the example service, what the generator writes, and the model behind the load program. Each is one program.
-TEST_ROOMS := $(foreach room,$(ROOMS) cached generator loadmodel,$(if $(wildcard tests/$(room)/test_*.c),$(room)))
+STACK_wild := base wire
+# The folders of unit tests: the rooms, the example service, what the generator writes, the model behind the load program, and what
+# invents messages. Each is one program.
+TEST_ROOMS := $(foreach room,$(ROOMS) cached generator loadmodel wild,$(if $(wildcard tests/$(room)/test_*.c),$(room)))
 
 # ---- programs, per variant that has them ----
 
@@ -162,6 +164,10 @@ EXAMPLES_asan := $(if $(HAVE_CACHED),$(patsubst %,$B/asan/examples/cached-%,$(CA
 UNIT_TESTS := $(TEST_ROOMS:%=$B/asan/tests/%)
 REPLAYS := $(if $(wildcard tests/fuzz/replay.c),$(patsubst tests/fuzz/%.c,$B/asan/tests/%,$(wildcard tests/fuzz/fuzz_*.c)))
 FUZZERS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+# SUITE=wire is fuzz_wire; SUITE=hostile is the scene of that group in which services and clients say anything.
+FUZZED_PARSERS := $(if $(SUITE),$(filter %/fuzz_$(SUITE),$(FUZZERS)),$(FUZZERS))
+FUZZED_WILD := $(filter hostile,$(or $(SUITE),hostile))
+FUZZED := $(FUZZED_PARSERS) $(FUZZED_WILD)
 BENCHES := $(patsubst tests/bench/%.c,$B/tests/%,$(wildcard tests/bench/bench_*.c))
 LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
 # Applications that the integration tests start, linked as users link theirs.
@@ -213,10 +219,10 @@ lint: ## include arrows, format, names, references, claims, and no warning from 
 	+$(Q)$(MAKE) B=$B/lint-gcc CC=gcc WERROR=1 objects
 	+$(Q)$(MAKE) B=$B/lint-clang CC=clang WERROR=1 objects
 
-fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each
+fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each, and the daemon among wild services (600); SUITE=name runs one
 	$(Q)units/setup dev
 	+$(call locked,fuzzers)
-	$(Q)exec $(JAIL) -- tests/run-fuzz $(FUZZ_SECONDS) $(FUZZERS)
+	$(Q)exec $(JAIL) -- tests/run-fuzz "$(FUZZ_SECONDS)" $(FUZZED)
 
 bench: ## the benchmarks, one after the other; ROWS=name runs one group
 	$(Q)units/setup
@@ -263,7 +269,7 @@ SUITE_NEEDS = $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),
 tests: $(JAIL) $(if $(filter lint,$(SUITE)),,$(SUITE_NEEDS))
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
-fuzzers: $(FUZZERS) $(JAIL)
+fuzzers: $(FUZZED_PARSERS) $(if $(FUZZED_WILD),$(ALL_TESTS)) $(JAIL)
 benches: $(BENCHES) $(JAIL) $(LOAD) $(EVERYTHING)
 
 # ---- generated code ----
@@ -474,16 +480,18 @@ $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
 	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(STACK_$(room)),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 
 RIG := $(call folder_objects,normal,tests/rig)
+# Chance, invented messages and odd descriptors, for the programs of tests/hostile and their tests.
+WILD := $(call objects,normal,$(filter-out tests/wild/test_%.c,$(call sources,tests/wild)))
 STAGE := $(call objects,normal,$(filter-out tests/integration/test_%.c,$(call sources,tests/integration)))
 $(foreach group,$(TEST_GROUPS),$(call rule,$B/tests/$(group),normal,\
-	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
+	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG) $(if $(filter hostile,$(group)),$(WILD)),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
 $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/obj/normal/,$(call protos,$(CACHED))) $B/libupgrade.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(call link,normal) -o $@ $^ $(SHIM_LIBS)
 
 $(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
-	$(call objects,normal,tests/hostile/apps/$(name).c),base wire,$$(PACKAGE_LIBS)))
+	$(call objects,normal,tests/hostile/apps/$(name).c) $(WILD),base wire,$$(PACKAGE_LIBS)))
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)
