@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -30,7 +31,7 @@
 #define KEEP_GID ((gid_t)-1)
 #define N_STDIO 3
 
-enum step { STEP_SESSION, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_LOWER, STEP_GROUPS, STEP_GID, STEP_UID,
+enum step { STEP_SESSION, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_OOM, STEP_LIMIT, STEP_LOWER, STEP_GROUPS, STEP_GID, STEP_UID,
 	    STEP_SETTLE, STEP_CHDIR, STEP_EXEC };
 
 struct failure {
@@ -48,6 +49,7 @@ struct plan {
 	gid_t *groups;
 	int n_groups;
 	struct rlimit limit;
+	char oom_score_adj[16]; /* as text; "": as it is */
 };
 
 static void plan_done(struct plan *plan)
@@ -140,11 +142,18 @@ static int plan_limit(struct plan *plan, struct why *why)
 	return 0;
 }
 
+static void plan_oom(struct plan *plan)
+{
+	if (plan->spec->oom_score_adj)
+		snprintf(plan->oom_score_adj, sizeof(plan->oom_score_adj), "%d", *plan->spec->oom_score_adj);
+}
+
 static int plan_make(struct plan *plan, const struct child_spec *spec, struct why *why)
 {
 	int r;
 
 	*plan = (struct plan){ .spec = spec };
+	plan_oom(plan);
 	r = plan_fds(plan, why);
 	if (r == 0)
 		r = plan_groups(plan, why);
@@ -229,6 +238,31 @@ static int in_child_fds(const struct plan *plan, int *report, struct failure *fa
 	return in_child_close(next, UINT_MAX, failure);
 }
 
+static int write_oom(const char *value)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), error = 0;
+
+	if (fd < 0)
+		return -1;
+	if (write(fd, value, strlen(value)) < 0)
+		error = errno;
+	close(fd);
+	errno = error;
+	return error ? -1 : 0;
+}
+
+/* While this is still who we are: another user may not raise it. The value that the program is to have later comes first, so that
+ * one which cannot be had is found out now. That a process ends first is a precaution: one that cannot be taken keeps nobody from
+ * starting, and whoever asked for it can see it. */
+static int in_child_oom(const struct plan *plan, struct failure *failure)
+{
+	if (*plan->oom_score_adj && write_oom(plan->oom_score_adj) < 0)
+		return step_failed(failure, STEP_OOM, *plan->spec->oom_score_adj);
+	if (plan->spec->ends_first)
+		(void)write_oom("1000");
+	return 0;
+}
+
 static int in_child_identity(const struct plan *plan, struct failure *failure)
 {
 	const struct child_spec *spec = plan->spec;
@@ -266,6 +300,8 @@ static int in_child_become(const struct plan *plan, int *report, struct failure 
 		return step_failed(failure, STEP_SESSION, 0);
 	in_child_signals();
 	if (in_child_fds(plan, report, failure) < 0)
+		return -1;
+	if (in_child_oom(plan, failure) < 0)
 		return -1;
 	/* After the descriptors were moved: their copies may be above the child's limit. */
 	if (setrlimit(RLIMIT_NOFILE, &plan->limit) < 0)
@@ -313,6 +349,10 @@ static int failure_tell(const struct failure *failure, const struct child_spec *
 	case STEP_NULL: why_errno(&cause, r, "open /dev/null"); break;
 	case STEP_FD: why_errno(&cause, r, "place descriptor %d", failure->number); break;
 	case STEP_CLOSE: why_errno(&cause, r, "close_range"); break;
+	case STEP_OOM:
+		why_errno(&cause, r, "set oom_score_adj to %d%s", failure->number,
+			  failure->error == EACCES ? " (a lower value than this process was started with needs CAP_SYS_RESOURCE)" : "");
+		break;
 	case STEP_LIMIT: why_errno(&cause, r, "setrlimit"); break;
 	case STEP_LOWER: why_errno(&cause, r, "limit capabilities (this process may lack CAP_SETPCAP)"); break;
 	case STEP_SETTLE: why_errno(&cause, r, "give capabilities (this process may lack them)"); break;

@@ -32,6 +32,17 @@ void instance_kill(struct instance *instance, int signal)
 		instance->kind->signal(instance, signal);
 }
 
+void instance_set_victim(struct instance *instance, bool is_first)
+{
+	struct why why = { 0 };
+
+	if (!instance_is_alive(instance) || !instance->kind->set_victim || instance->victim.is_first == is_first)
+		return;
+	if (instance->kind->set_victim(instance, is_first, &why) < 0 && !instance_has_ended(instance))
+		log_warning("%s[%s %d]: %s; when memory is short, the kernel may end another process first than it should",
+			    instance->service, instance->version, instance->pid, why.text);
+}
+
 bool instance_is_alive(const struct instance *instance)
 {
 	return instance && instance->life == INSTANCE_RUNS;

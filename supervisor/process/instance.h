@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "supervisor/process/lines.h"
+#include "supervisor/process/victim.h"
 #include "supervisor/unit/unit.h"
 #include "wire/app.h"
 #include "wire/wire.h"
@@ -51,6 +52,7 @@ struct instance_kind {
 	void (*signal)(struct instance *instance, int signal);
 	bool (*has_ended)(struct instance *instance);
 	int (*reconnect)(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
+	int (*set_victim)(struct instance *instance, bool is_first, struct why *why); /* NULL: it cannot be chosen */
 	int (*adopt)(struct instance *instance, pid_t pid, struct why *why);
 	void (*free)(struct instance *instance); /* releases the memory, too */
 };
@@ -74,6 +76,7 @@ struct instance {
 	enum instance_life life;
 	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
+	struct victim victim; /* is it the first to go when memory is short? */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
@@ -95,6 +98,10 @@ bool instance_retract(struct instance *instance, Upgraded__Wire__AppMessage__Bod
 
 /** instance_kill() - SIGKILL or gentler; nothing where it has ended. */
 void instance_kill(struct instance *instance, int signal);
+
+/** instance_set_victim() - When memory is short, it is to go first; or it counts, and has its normal value again. That it cannot be
+ * done is told in the log, once. Nothing where it has ended. NULL is allowed. */
+void instance_set_victim(struct instance *instance, bool is_first);
 
 /** instance_is_alive() - Runs, as far as we have heard. NULL is allowed. */
 bool instance_is_alive(const struct instance *instance);

@@ -201,6 +201,8 @@ void roll_do_park(struct roll *roll)
 	roll_say(roll, "commit", roll->new, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->record.to,
 		 report->pause_us / 1000, report->pause_us % 1000);
 	keep_old(roll);
+	instance_set_victim(roll->new, false);
+	instance_set_victim(roll->old, true);
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */
 		*roll->report.cause.text = 0;

@@ -190,8 +190,10 @@ static void on_look_at_memory(struct timer *timer)
 	struct pressure_limits limits = { .available_bytes = roll->unit->memory_low_bytes,
 					  .stalled_percent = roll->unit->memory_pressure_percent };
 	struct why why = { 0 }, obstacle = { 0 };
+	struct pressure pressure;
 
-	if (!pressure_is_high(&limits, &why)) {
+	pressure_look(roll->old->pid, &pressure);
+	if (!pressure_is_high(&pressure, &limits, &why)) {
 		timer_arm(roll->site->loop, &roll->memory, clock_now_us() + LOOK_AT_MEMORY_US, on_look_at_memory);
 		return;
 	}

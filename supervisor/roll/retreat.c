@@ -86,6 +86,7 @@ void roll_do_resume(struct roll *roll)
 	struct fd_ref *journal = roll_journal_resume(roll);
 
 	resume.journal = journal != NULL;
+	instance_set_victim(roll->old, false);
 	if (!resume.journal)
 		resume_without_journal(roll);
 	instance_send(roll->old, &message, &journal, resume.journal ? 1 : 0);

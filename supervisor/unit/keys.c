@@ -2,6 +2,7 @@
 /* The keys of a service file: what each one's value means, and what to expect when a value is bad. */
 #include "supervisor/unit/private.h"
 
+#include "base/child.h"
 #include "base/privileges.h"
 #include "base/why.h"
 #include "wire/journal.h"
@@ -237,6 +238,19 @@ static int set_nofile(struct unit *unit, const struct key *key, const char *valu
 	return number(value, 16, 10000000, field(unit, key));
 }
 
+static int set_oom(struct unit *unit, const struct key *key, const char *value)
+{
+	bool negative = *value == '-';
+	unsigned n;
+
+	(void)key;
+	if (number(value + negative, 0, CHILD_OOM_FIRST, &n) < 0)
+		return -EINVAL;
+	unit->sets_oom = true;
+	unit->oom_score_adj = negative ? -(int)n : (int)n;
+	return 0;
+}
+
 static int set_environment(struct unit *unit, const struct key *key, const char *value)
 {
 	char **grown, *copy;
@@ -314,6 +328,7 @@ static const struct key keys[] = {
 	{ "Restart", "on-failure or no", set_restart, 0 },
 	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },
 	{ "LimitNOFILE", "a number from 16", set_nofile, AT(limit_nofile) },
+	{ "OOMScoreAdjust", "a number from -1000 to 1000", set_oom, 0 },
 };
 
 _Static_assert(sizeof(keys) / sizeof(keys[0]) + 3 <= UNIT_KEYS_MAX, "callers give room for UNIT_KEYS_MAX keys");

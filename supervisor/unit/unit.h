@@ -81,6 +81,8 @@ struct unit {
 	bool sets_bounding;     /* @bounding counts */
 	uint64_t bounding, ambient; /* capabilities, as struct privileges has them */
 	unsigned limit_nofile;  /* 0: the supervisor's own */
+	bool sets_oom;          /* @oom_score_adj counts; otherwise it is the supervisor's own */
+	int oom_score_adj;      /* of a version that serves */
 };
 
 /** unit_load() - Read @config_dir/@name.conf. Return: 0; -ENOENT: there is none; -EINVAL with file and line in @why; -errno. */
