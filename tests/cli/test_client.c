@@ -2,6 +2,9 @@
 #include "cli/client.h"
 #include "tests/cli/fake_server.h"
 
+#include "wire/parts.h"
+
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -222,6 +225,77 @@ static void play_chatter(struct fake_server *self, int fd)
 Test(client, progress_does_not_prolong_the_wait)
 {
 	cr_expect_eq(ask_server(play_chatter, 50000), CLIENT_TIMED_OUT);
+}
+
+static int send_on(void *arg, const Upgraded__Wire__ControlMessage *message)
+{
+	return wire_send(*(int *)arg, &message->base, NULL, 0, NULL);
+}
+
+#define MANY 3000u
+#define CAUSE_BYTES 400
+
+static void play_large_answer(struct fake_server *self, int fd)
+{
+	static Upgraded__Wire__Check checks[MANY], *list[MANY];
+	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+	char detail[CAUSE_BYTES + 1];
+
+	(void)self;
+	memset(detail, 'x', CAUSE_BYTES);
+	detail[CAUSE_BYTES] = 0;
+	for (unsigned i = 0; i < MANY; i++) {
+		upgraded__wire__check__init(&checks[i]);
+		checks[i].detail = detail;
+		list[i] = &checks[i];
+	}
+	result.n_checks = MANY;
+	result.checks = list;
+	fake_progress(fd, "start", "first", 1);
+	cr_assert_eq(parts_send(&result, send_on, &fd, NULL), 0);
+}
+
+Test(client, takes_an_answer_in_parts)
+{
+	cr_assert_eq(ask_server(play_large_answer, 0), CLIENT_ANSWERED, "%s", why.text);
+	cr_assert_eq(answer->body_case, UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT);
+	cr_assert_eq(answer->result->n_checks, MANY);
+	cr_assert_eq(strlen(answer->result->checks[MANY - 1]->detail), CAUSE_BYTES);
+	upgraded__wire__control_message__free_unpacked(answer, NULL);
+}
+
+static void play_half_an_answer(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+	Upgraded__Wire__ResultPart part = UPGRADED__WIRE__RESULT_PART__INIT;
+
+	(void)self;
+	part.data.data = (uint8_t *)(uintptr_t)"xyz";
+	part.data.len = 3;
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART;
+	message.part = &part;
+	wire_send(fd, &message.base, NULL, 0, NULL);
+}
+
+static void play_parts_of_nothing(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+	Upgraded__Wire__ResultPart part = UPGRADED__WIRE__RESULT_PART__INIT;
+
+	(void)self;
+	part.data.data = (uint8_t *)(uintptr_t)"\xff\xff\xff";
+	part.data.len = 3;
+	part.last = true;
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART;
+	message.part = &part;
+	wire_send(fd, &message.base, NULL, 0, NULL);
+}
+
+Test(client, does_not_take_parts_for_a_whole)
+{
+	cr_expect_eq(ask_server(play_half_an_answer, 0), CLIENT_LOST);
+	cr_expect_eq(ask_server(play_parts_of_nothing, 0), -EBADMSG);
+	cr_expect_str_eq(why.text, "an answer that came in parts cannot be read");
 }
 
 static void play_descriptors(struct fake_server *self, int fd)

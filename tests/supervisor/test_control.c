@@ -2,7 +2,9 @@
 /* The control socket itself: a real socket, the real loop, and a clock that stands still. */
 #include "supervisor/control/control.h"
 
+#include "supervisor/service/private.h"
 #include "tests/supervisor/asked.h"
+#include "wire/parts.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -70,6 +72,26 @@ static bool is_readable(int fd)
 	return false;
 }
 
+static struct parts parts;
+static size_t n_services, n_log_lines; /* of a result that came in parts */
+
+static void take_part(const Upgraded__Wire__ResultPart *part, struct asked *asked)
+{
+	Upgraded__Wire__Result *result;
+	struct why why = { 0 };
+	int r = parts_take(&parts, part, &result, &why);
+
+	cr_assert_geq(r, 0, "%s", why.text);
+	if (r == PARTS_MORE)
+		return;
+	asked_take(asked, result);
+	n_services = result->n_services;
+	for (size_t i = 0; i < result->n_services; i++)
+		n_log_lines += result->services[i]->last_roll ? result->services[i]->last_roll->n_log_lines : 0;
+	upgraded__wire__result__free_unpacked(result, NULL);
+	parts_done(&parts);
+}
+
 /* Return: how the next message was received; a result is taken. */
 static int hear(int fd, struct asked *asked)
 {
@@ -84,8 +106,10 @@ static int hear(int fd, struct asked *asked)
 	if (r != WIRE_OK)
 		return r;
 	message = (Upgraded__Wire__ControlMessage *)unpacked;
-	cr_assert_eq(message->body_case, UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT);
-	asked_take(asked, message->result);
+	if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART)
+		take_part(message->part, asked);
+	else
+		asked_take(asked, message->result);
 	upgraded__wire__control_message__free_unpacked(message, NULL);
 	wire_fds_close(&fds);
 	return WIRE_OK;
@@ -234,4 +258,65 @@ Test(control, waits_for_a_descriptor_without_a_busy_loop)
 	cr_assert_eq(hear(fd, &asked), WIRE_OK);
 	cr_assert_eq(asked.code, WIRE_EXIT_DONE);
 	close(fd);
+}
+
+/* ---- answers that do not fit into one message ---- */
+
+/* @n services, each with a roll that failed and its last lines of output. */
+static void many_services(unsigned n, size_t line_bytes)
+{
+	char name[32], line[LINE_BYTES];
+	struct why why = { 0 };
+
+	memset(line, 'x', sizeof(line) - 1);
+	line[line_bytes] = 0;
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "service-%u.conf", i);
+		place_write(&place, name, "[Service]\nExec=/nonexistent/web-%v\n");
+	}
+	cr_assert_eq(registry_scan(&place.registry, &why), 0, "%s", why.text);
+	for (const struct service *s = registry_next(&place.registry, NULL); s; s = registry_next(&place.registry, s)) {
+		struct service *service = (struct service *)(uintptr_t)s;
+
+		roll_report_init(&service->last, "v1", "v2");
+		for (unsigned i = 0; i < LINES_MAX; i++)
+			lines_put(&service->last.lines, line);
+		service->has_last = true;
+	}
+}
+
+static void ask_all(struct asked *asked, int verb)
+{
+	int fd = connected();
+
+	n_services = n_log_lines = 0;
+	say(fd, verb, "");
+	while (hear(fd, asked) == WIRE_OK)
+		;
+	cr_assert_eq(asked->answers, 1);
+	fd_close(fd);
+}
+
+Test(control, lists_hundreds_of_services_whose_rolls_have_failed)
+{
+	many_services(500, LINE_BYTES - 1);
+	for (int i = 0; i < 2; i++) {
+		struct asked asked = { 0 };
+
+		ask_all(&asked, i ? UPGRADED__WIRE__VERB__VERB_STATUS : UPGRADED__WIRE__VERB__VERB_LIST);
+		cr_assert_eq(asked.code, WIRE_EXIT_DONE);
+		cr_assert_eq(n_services, 501);
+		cr_assert_eq(n_log_lines, 501 * LINES_MAX);
+	}
+}
+
+Test(control, says_that_an_answer_is_too_large_to_be_sent)
+{
+	struct asked asked = { 0 };
+
+	many_services(PARTS_BYTES_MAX / (LINES_MAX * LINE_BYTES) + 100, LINE_BYTES - 1);
+	ask_all(&asked, UPGRADED__WIRE__VERB__VERB_LIST);
+	cr_assert_eq(asked.code, WIRE_EXIT_ERROR);
+	cr_assert_str_eq(asked.text, "the answer cannot be sent");
+	cr_assert_not_null(strstr(asked.cause, "at most 12582912 are sent"), "%s", asked.cause);
 }
