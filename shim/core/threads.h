@@ -17,6 +17,7 @@ struct upg_thread {
 	pthread_t id;
 	pid_t tid;
 	bool stands;   /* waits at an update point */
+	bool told;     /* that it is to leave */
 	uint64_t beat; /* the last Ping after which it passed an update point */
 	char name[32];
 };
@@ -29,8 +30,9 @@ struct threads {
 	pthread_cond_t released; /* stop is over */
 	struct upg_thread *first;
 	bool stop;
+	bool dismissed; /* another process serves, for good */
 	uint64_t beat; /* the Ping that is being answered; 0: none */
-	/* What upg_point() looks at, without the lock: not 0 while stop or beat want something of the threads. */
+	/* What upg_point() looks at, without the lock: not 0 while stop, beat or dismissed want something of the threads. */
 	atomic_int attention;
 	int nudge_signal;
 };
@@ -44,6 +46,9 @@ void threads_done(struct threads *threads);
  * the names of those that did not come: then none is held. */
 int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why);
 void threads_release(struct threads *threads);
+
+/** threads_dismiss() - Another process serves: whoever stands at an update point, or comes to one, is told to leave. For good. */
+void threads_dismiss(struct threads *threads);
 
 /** threads_beat() - Ask every thread for a sign of life. The last one to give it answers the Ping @nonce. */
 void threads_beat(struct threads *threads, uint64_t nonce);

@@ -251,7 +251,7 @@ static void play_large_answer(struct fake_server *self, int fd)
 	}
 	result.n_checks = MANY;
 	result.checks = list;
-	fake_progress(fd, "start", "first", 1);
+	fake_progress(fd, "standby", "first", 1);
 	cr_assert_eq(parts_send(&result, send_on, &fd, NULL), 0);
 }
 
