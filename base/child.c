@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/spawn.h"
 #include "base/why.h"
@@ -11,6 +12,8 @@
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
+
+#define HELD_US (50 * USEC_PER_MSEC)
 
 /* All that are watched. A loop is one thread, and so are its children. */
 static struct child *watched;
@@ -73,6 +76,7 @@ static int status_of(const siginfo_t *info)
 static void child_forget_pidfd(struct child *child)
 {
 	source_del(&child->source);
+	timer_disarm(&child->again);
 	watched_remove(child);
 	child->pidfd = fd_close(child->pidfd);
 }
@@ -84,6 +88,22 @@ static void child_end_group(const struct child *child)
 		kill(-child->pid, SIGKILL);
 }
 
+static void child_on_ready(struct source *source, uint32_t events);
+
+static void on_again(struct timer *timer)
+{
+	struct child *child = container_of(timer, struct child, again);
+
+	child_on_ready(&child->source, 0);
+}
+
+/* Its end is there to be seen all the time, so the loop would do nothing else than look. */
+static void look_later(struct child *child, struct loop *loop)
+{
+	source_set(&child->source, 0);
+	timer_arm(loop, &child->again, clock_now_us() + HELD_US, on_again);
+}
+
 static void child_on_ready(struct source *source, uint32_t events)
 {
 	struct child *child = container_of(source, struct child, source);
@@ -93,8 +113,10 @@ static void child_on_ready(struct source *source, uint32_t events)
 	(void)events;
 	child_end_group(child);
 	r = child_wait(child->pidfd, WNOHANG, &info);
-	if (r == 0 && info.si_pid == 0)
-		return; /* a tracer holds it, so it cannot be reaped yet; the next turn tries again */
+	if (r == 0 && info.si_pid == 0) { /* a tracer holds it, so it cannot be reaped yet */
+		look_later(child, source->loop);
+		return;
+	}
 	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
 	child->exited = true;
 	child_forget_pidfd(child);
@@ -255,6 +277,7 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 	int r;
 
 	source_del(&from->source);
+	timer_disarm(&from->again);
 	r = child_watch(loop, to, from->pidfd, from->pid, on_exit, NULL);
 	if (r == 0) {
 		watched_remove(from);

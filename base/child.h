@@ -47,6 +47,7 @@ struct child {
 	int status;                       /* as of wait(2), valid in and after @on_exit */
 	bool exited;
 	struct source source;
+	struct timer again;               /* it has ended, and a tracer holds it: until it is looked at again */
 	void (*on_exit)(struct child *child);
 	struct child *next_watched, **at_watched; /* child.c only */
 };

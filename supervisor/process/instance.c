@@ -104,12 +104,13 @@ void instance_own(struct instance *instance, const struct instance_events *event
 	instance->owner = owner;
 }
 
-/* Type names are not tamed, as both versions compare them; but they are shown, too. */
+/* Type names are not tamed, as both versions compare them; but they are shown, too, and beyond ASCII there are characters that
+ * drive a terminal. */
 static bool is_name(const char *text)
 {
 	size_t n = 0;
 
-	while ((unsigned char)text[n] >= 0x20 && text[n] != 0x7f)
+	while (text[n] && tame(text[n]) == text[n] && text[n] != '\t')
 		n++;
 	return n && !text[n];
 }
@@ -125,7 +126,7 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 			       hello->n_migrations, HELLO_MAX);
 	for (size_t i = 0; i < hello->n_schemas; i++)
 		if (!is_name(hello->schemas[i]->name) || !hello->schemas[i]->version)
-			return why_set(why, -EPROTO, "said hello with a type that has no name or version");
+			return why_set(why, -EPROTO, "said hello with a type that has no version, or no name of printable ASCII");
 	return 0;
 }
 

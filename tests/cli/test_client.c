@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 TestSuite(client, .timeout = 30);
 
@@ -329,4 +331,39 @@ Test(client, keeps_no_descriptor)
 	cr_expect_lt(ask_server(play_garbage, 0), 0);
 	cr_expect_eq(ask_server(play_nothing, 0), CLIENT_LOST);
 	cr_expect_eq(lowest_free_fd(), before);
+}
+
+/* Somebody else's program listens where upgraded should. It is shown the request by nobody, and gets no file. */
+Test(client, gives_no_file_to_a_stranger)
+{
+	Upgraded__Wire__Request request = UPGRADED__WIRE__REQUEST__INIT;
+	char folder[] = "/tmp/test-cli-XXXXXX", path[64];
+	int ready[2], status, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct client_call call = { .request = &request, .fds = &null, .n_fds = 1 };
+	char byte;
+	pid_t stranger;
+
+	if (geteuid() != 0)
+		return; /* there is no stranger to be had */
+	cr_assert(mkdtemp(folder) && chmod(folder, 0777) == 0);
+	snprintf(path, sizeof(path), "%s/control", folder);
+	call.socket_path = path;
+	cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
+	stranger = fork();
+	if (stranger == 0) {
+		if (setgid(65534) == 0 && setuid(65534) == 0 && wire_listen(path, 0666, NULL) >= 0 && write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	cr_assert_eq(read(ready[0], &byte, 1), 1);
+	cr_expect_eq(client_call(&call, &answer, &why), -EPERM);
+	cr_expect_not_null(strstr(why.text, "a program of uid 65534 listens, which is neither root nor you: it gets no file"), "%s",
+			   why.text);
+	kill(stranger, SIGKILL);
+	waitpid(stranger, &status, 0);
+	unlink(path);
+	rmdir(folder);
+	close(ready[0]);
+	close(null);
 }
