@@ -73,8 +73,8 @@ struct child_work {
 };
 
 /**
- * child_fork() - Start a copy of this process that does @work and ends, in a session of its own, with no signal blocked. It is killed
- * when this process ends. The threads here are not there, so @work takes no lock of theirs; glibc sees to malloc(3).
+ * child_fork() - Start a copy of this process that does @work and ends, in a session of its own, with no signal blocked. It is
+ * killed when this process ends. The threads here are not there, so @work takes no lock of theirs; glibc sees to malloc(3).
  * Returns when the child has closed what it does not keep. @on_exit: as for child_spawn().
  *
  * Return: 0; -errno with the cause in @why; then nothing was left behind.

@@ -351,7 +351,7 @@ static int failure_tell(const struct failure *failure, const struct child_spec *
 	case STEP_CLOSE: why_errno(&cause, r, "close_range"); break;
 	case STEP_OOM:
 		why_errno(&cause, r, "set oom_score_adj to %d%s", failure->number,
-			  failure->error == EACCES ? " (a lower value than this process was started with needs CAP_SYS_RESOURCE)" : "");
+			  failure->error == EACCES ? " (a value below that of this process needs CAP_SYS_RESOURCE)" : "");
 		break;
 	case STEP_LIMIT: why_errno(&cause, r, "setrlimit"); break;
 	case STEP_LOWER: why_errno(&cause, r, "limit capabilities (this process may lack CAP_SETPCAP)"); break;

@@ -111,8 +111,8 @@ static int receive(const struct channel *channel, const struct client_call *call
 }
 
 /* @message_consume: a part. With the last one *@ret_message is as if all had come at once. Return: enum parts_outcome or -errno. */
-static int take_part(struct parts *parts, Upgraded__Wire__ControlMessage *message_consume, Upgraded__Wire__ControlMessage **ret_message,
-		     struct why *why)
+static int take_part(struct parts *parts, Upgraded__Wire__ControlMessage *message_consume,
+		     Upgraded__Wire__ControlMessage **ret_message, struct why *why)
 {
 	Upgraded__Wire__Result *result = NULL;
 	int rc = parts_take(parts, message_consume->part, &result, why);

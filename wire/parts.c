@@ -27,8 +27,8 @@ static int send_pieces(uint8_t *data, size_t size, int (*send)(void *arg, const 
 	return r;
 }
 
-int parts_send(const Upgraded__Wire__Result *result, int (*send)(void *arg, const Upgraded__Wire__ControlMessage *message), void *arg,
-	       struct why *why)
+int parts_send(const Upgraded__Wire__Result *result,
+	       int (*send)(void *arg, const Upgraded__Wire__ControlMessage *message), void *arg, struct why *why)
 {
 	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
 	size_t size = upgraded__wire__result__get_packed_size(result);

@@ -14,8 +14,8 @@ struct why;
  *
  * Return: 0; what @send returned; -EMSGSIZE: it is larger than PARTS_BYTES_MAX; -ENOMEM. In these two cases nothing was sent.
  */
-int parts_send(const Upgraded__Wire__Result *result, int (*send)(void *arg, const Upgraded__Wire__ControlMessage *message), void *arg,
-	       struct why *why);
+int parts_send(const Upgraded__Wire__Result *result,
+	       int (*send)(void *arg, const Upgraded__Wire__ControlMessage *message), void *arg, struct why *why);
 
 /* What came so far. */
 struct parts {

@@ -54,9 +54,9 @@ void channel_done(struct channel *channel)
 	pthread_mutex_destroy(&channel->lock);
 }
 
-/* An eventfd that nobody writes to is never readable and never hung up. Without a descriptor to spare the number is given back first:
- * as there is no other free one, it is the one that the eventfd gets, unless another thread was faster. Then there is none. Lock held.
- * */
+/* An eventfd that nobody writes to is never readable and never hung up. Without a descriptor to spare the number is given back
+ * first: as there is no other free one, it is the one that the eventfd gets, unless another thread was faster. Then there is none.
+ * Lock held. */
 static int silence(int number)
 {
 	int silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -21,13 +21,14 @@ struct why;
 typedef bool (*channel_answer_fn)(void *arg, const Upgraded__Wire__AppMessage *message);
 
 struct channel {
-	/* Guards fd and is_open. A thread that posts holds the lock, so that channel_close() cannot give the number away under it. Only the owner changes them, so the owner reads them without the lock.
+	/* Guards fd and is_open. A thread that posts holds the lock, so that channel_close() cannot give the number away under it.
+	 * Only the owner changes them, so the owner reads them without the lock.
 	 *
 	 * The order of the shim's locks: this one is the innermost. Who holds it takes no other and does not wait. It is taken
 	 * under the lock of the descriptor table (fds/table.h) or of the journal (journal/memory.h), which are never held together.
 	 * The lock of the threads (core/threads.h) is held alone. */
 	pthread_mutex_t lock;
-	int fd; /* -1: there never was a supervisor. The number stays when the supervisor is gone: a silent descriptor has it then */
+	int fd; /* -1: there never was a supervisor. When it is gone, a silent descriptor has the number */
 	bool is_open;
 
 	/* The owner's. */

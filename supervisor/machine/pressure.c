@@ -58,8 +58,9 @@ static bool is_too_little(const struct pressure *pressure, uint64_t limit, struc
 	if (pressure->available_bytes >= limit)
 		return false;
 	if (group->limit_bytes)
-		why_set(why, 0, "%" PRIu64 " MiB are available under %s/%s, less than %s%" PRIu64 " MiB", pressure->available_bytes >> 20,
-			group->path, group->file, is_part ? "a quarter of that limit, " : "MemoryLow=, ", limit >> 20);
+		why_set(why, 0, "%" PRIu64 " MiB are available under %s/%s, less than %s%" PRIu64 " MiB",
+			pressure->available_bytes >> 20, group->path, group->file,
+			is_part ? "a quarter of that limit, " : "MemoryLow=, ", limit >> 20);
 	else
 		why_set(why, 0, "%" PRIu64 " MiB are available, less than the %" PRIu64 " of MemoryLow=",
 			pressure->available_bytes >> 20, limit >> 20);

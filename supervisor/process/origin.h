@@ -25,8 +25,8 @@ struct origin {
 int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
 		 void *owner, struct instance **ret_instance, struct why *why);
 
-/** origin_start_aside() - The same for a process beside one that serves. It is the first to go when memory is short, from before its
- * first instruction on, until instance_set_victim() says otherwise. */
+/** origin_start_aside() - The same for a process beside one that serves. It is the first to go when memory is short, from before
+ * its first instruction on, until instance_set_victim() says otherwise. */
 int origin_start_aside(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
 		       void *owner, struct instance **ret_instance, struct why *why);
 

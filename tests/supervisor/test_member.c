@@ -229,7 +229,8 @@ Test(member, ignores_what_does_not_belong_to_a_start)
 /* What a Hello names goes to logs and terminals, where bytes beyond ASCII may be commands. */
 Test(member, does_not_hear_a_hello_whose_types_have_no_names_for_people)
 {
-	static const char *const names[] = { "", "a\tb", "red\033[31m", "\x9b""31m", "\xc2\x9b""31m", "gr\xc3\xb6\xc3\x9f""e", "\x7f" };
+	static const char *const names[] = { "", "a\tb", "red\033[31m", "\x9b""31m", "\xc2\x9b""31m",
+					     "gr\xc3\xb6\xc3\x9f""e", "\x7f" };
 	struct fake *fake = begin(-1);
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -84,7 +84,8 @@ Test(pressure, that_stalls_a_control_group_names_it)
 	struct why why = { "" };
 
 	cr_assert(pressure_is_high(&seen, &limits, &why));
-	cr_assert_str_eq(why.text, "in 41 % of the last 10 s some process of /g waited for memory, more than the 40 of MemoryPressure=");
+	cr_assert_str_eq(why.text, "in 41 % of the last 10 s some process of /g waited for memory, more than the 40 of "
+				   "MemoryPressure=");
 	seen.stalled_percent = 40;
 	cr_assert_not(pressure_is_high(&seen, &limits, &why));
 }

@@ -226,7 +226,7 @@ Test(spawned, is_not_started_with_a_value_that_cannot_be_had)
 		return;
 	prepare("exit 0\n", "OOMScoreAdjust=-1000\n");
 	cr_assert_lt(origin_start(&place.spawner.origin, unit, "v1", &events, NULL, &instance, &why), 0);
-	cr_assert_not_null(strstr(why.text, "set oom_score_adj to -1000 (a lower value than this process was started with needs "
+	cr_assert_not_null(strstr(why.text, "set oom_score_adj to -1000 (a value below that of this process needs "
 					    "CAP_SYS_RESOURCE)"), "%s", why.text);
 	cr_assert_lt(origin_try(&place.spawner.origin, unit, "v1", &why), 0, "a look ahead finds it, too");
 }
