@@ -86,6 +86,7 @@ static void child_forget_spawn(struct child *child)
 static void child_forget_pidfd(struct child *child)
 {
 	source_del(&child->source);
+	timer_disarm(&child->again);
 	watched_remove(child);
 	timer_disarm(&child->again);
 	child_forget_spawn(child);
@@ -370,6 +371,7 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 	int r;
 
 	source_del(&from->source);
+	timer_disarm(&from->again);
 	r = child_watch(loop, to, from->pidfd, from->pid, on_exit, NULL);
 	if (r < 0) {
 		(void)source_add(loop, &from->source, from->pidfd, EPOLLIN, child_on_ready);

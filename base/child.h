@@ -14,6 +14,10 @@
 /* A status of wait(2) that is neither an exit nor a signal: somebody else has reaped the child, or SIGCHLD is ignored. */
 #define CHILD_STATUS_UNKNOWN 0x7f
 
+/* The value of oom_score_adj of whoever is to end before all others, and the lowest that there is. */
+#define CHILD_OOM_FIRST 1000
+#define CHILD_OOM_NEVER (-1000)
+
 struct child_fd {
 	int from;       /* borrowed: this process's fd */
 	int to;         /* the number it has in the child */
@@ -34,6 +38,8 @@ struct child_spec {
 	struct privileges privileges;     /* of a process that is root, or stays who we are */
 	struct privileges dropped;        /* ... and of one that is @uid or @user, and that is not root */
 	bool try_only;                    /* everything but the exec itself; of child_try() alone */
+	const int *oom_score_adj;         /* as of proc(5); NULL: as this process has it */
+	bool ends_first;                  /* ... and then the highest there is: when memory is short, the kernel ends it first */
 	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
 

@@ -99,11 +99,18 @@ static int plan_limit(struct spawn_plan *plan, struct why *why)
 	return 0;
 }
 
+static void plan_oom(struct spawn_plan *plan)
+{
+	if (plan->spec->oom_score_adj)
+		snprintf(plan->oom_score_adj, sizeof(plan->oom_score_adj), "%d", *plan->spec->oom_score_adj);
+}
+
 static int plan_make(struct spawn_plan *plan, const struct child_spec *spec, struct why *why)
 {
 	int r;
 
 	*plan = (struct spawn_plan){ .spec = spec, .uid = spec->uid, .gid = spec->gid };
+	plan_oom(plan);
 	r = plan_fds(plan, why);
 	if (r == 0)
 		r = plan_environment(plan, why);
@@ -154,6 +161,10 @@ static int failure_tell(const struct spawn *spawn, const struct spawn_report *fa
 	case STEP_NULL: why_errno(&cause, r, "open /dev/null"); break;
 	case STEP_FD: why_errno(&cause, r, "place descriptor %d", failure->number); break;
 	case STEP_CLOSE: why_errno(&cause, r, "close_range"); break;
+	case STEP_OOM:
+		why_errno(&cause, r, "set oom_score_adj to %d%s", failure->number,
+			  failure->error == EACCES ? " (a value below that of this process needs CAP_SYS_RESOURCE)" : "");
+		break;
 	case STEP_LIMIT: why_errno(&cause, r, "setrlimit"); break;
 	case STEP_LOWER: why_errno(&cause, r, "limit capabilities (this process may lack CAP_SETPCAP)"); break;
 	case STEP_SETTLE: why_errno(&cause, r, "give capabilities (this process may lack them)"); break;

@@ -19,6 +19,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -219,6 +220,31 @@ static int in_child_lookup(struct spawn_plan *plan, int report, struct spawn_rep
 	return step_failed(failure, STEP_GROUPS, 0);
 }
 
+static int write_oom(const char *value)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), error = 0;
+
+	if (fd < 0)
+		return -1;
+	if (write(fd, value, strlen(value)) < 0)
+		error = errno;
+	close(fd);
+	errno = error;
+	return error ? -1 : 0;
+}
+
+/* While this is still who we are: another user may not raise it. The value that the program is to have later comes first, so that
+ * one which cannot be had is found out now. That a process ends first is a precaution: one that cannot be taken keeps nobody from
+ * starting, and whoever asked for it can see it. */
+static int in_child_oom(const struct spawn_plan *plan, struct spawn_report *failure)
+{
+	if (*plan->oom_score_adj && write_oom(plan->oom_score_adj) < 0)
+		return step_failed(failure, STEP_OOM, *plan->spec->oom_score_adj);
+	if (plan->spec->ends_first)
+		(void)write_oom("1000");
+	return 0;
+}
+
 static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_report *failure)
 {
 	const struct child_spec *spec = plan->spec;
@@ -226,6 +252,8 @@ static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_re
 	if (setsid() < 0)
 		return step_failed(failure, STEP_SESSION, 0);
 	in_child_signals();
+	if (in_child_oom(plan, failure) < 0)
+		return -1;
 	/* Before the descriptors are moved: what a name service leaves open is closed then. */
 	if (in_child_lookup(plan, *report, failure) < 0)
 		return -1;

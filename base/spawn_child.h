@@ -14,8 +14,8 @@ struct child_spec;
 #define KEEP_GID ((gid_t)-1)
 #define N_STDIO 3
 
-enum step { STEP_FORKED, STEP_SESSION, STEP_USER, STEP_GROUP, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_OUTPUT, STEP_LOWER,
-	    STEP_GROUPS, STEP_GID, STEP_UID, STEP_SETTLE, STEP_CHDIR, STEP_EXEC };
+enum step { STEP_FORKED, STEP_SESSION, STEP_USER, STEP_GROUP, STEP_OOM, STEP_NULL, STEP_FD, STEP_CLOSE, STEP_LIMIT, STEP_OUTPUT,
+	    STEP_LOWER, STEP_GROUPS, STEP_GID, STEP_UID, STEP_SETTLE, STEP_CHDIR, STEP_EXEC };
 
 /* What the child tells. */
 struct spawn_report {
@@ -30,6 +30,7 @@ struct spawn_plan {
 	size_t n_keep;
 	int *moved;             /* the child's scratch: copies of each @from above all of @keep */
 	struct rlimit limit;
+	char oom_score_adj[16]; /* as text; "": as it is */
 	char **envp;            /* with room for HOME at its end */
 	/* As whom: by number from @spec, or looked up by the child. */
 	uid_t uid;

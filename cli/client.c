@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "cli/format.h"
+#include "wire/parts.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -109,7 +110,25 @@ static int receive(const struct channel *channel, const struct client_call *call
 	return CLIENT_ANSWERED;
 }
 
-static int receive_result(const struct channel *channel, const struct client_call *call, void *buffer,
+/* @message_consume: a part. With the last one *@ret_message is as if all had come at once. Return: enum parts_outcome or -errno. */
+static int take_part(struct parts *parts, Upgraded__Wire__ControlMessage *message_consume,
+		     Upgraded__Wire__ControlMessage **ret_message, struct why *why)
+{
+	Upgraded__Wire__Result *result = NULL;
+	int rc = parts_take(parts, message_consume->part, &result, why);
+
+	if (rc != PARTS_WHOLE) {
+		upgraded__wire__control_message__free_unpacked(message_consume, NULL);
+		return rc;
+	}
+	upgraded__wire__result_part__free_unpacked(message_consume->part, NULL);
+	message_consume->body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT;
+	message_consume->result = result;
+	*ret_message = message_consume;
+	return rc;
+}
+
+static int receive_result(const struct channel *channel, const struct client_call *call, void *buffer, struct parts *parts,
 			  Upgraded__Wire__ControlMessage **ret_message, struct why *why)
 {
 	for (;;) {
@@ -121,6 +140,12 @@ static int receive_result(const struct channel *channel, const struct client_cal
 		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT) {
 			*ret_message = message;
 			return CLIENT_ANSWERED;
+		}
+		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART) {
+			rc = take_part(parts, message, ret_message, why);
+			if (rc == PARTS_MORE)
+				continue;
+			return rc == PARTS_WHOLE ? CLIENT_ANSWERED : rc;
 		}
 		/* An unknown message is not skipped as one of a newer supervisor: nearly any bytes parse as a message of unknown
 		 * fields, and a peer that sends such may never send a result. */
@@ -154,6 +179,7 @@ static int trust_peer(const struct channel *channel, const struct client_call *c
 static int converse(const struct channel *channel, const struct client_call *call,
 		    Upgraded__Wire__ControlMessage **ret_message, struct why *why)
 {
+	struct parts parts = { 0 };
 	void *buffer;
 	int rc;
 
@@ -169,7 +195,8 @@ static int converse(const struct channel *channel, const struct client_call *cal
 	buffer = malloc((size_t)WIRE_MESSAGE_MAX);
 	if (!buffer)
 		return why_errno(why, -ENOMEM, "room for an answer");
-	rc = receive_result(channel, call, buffer, ret_message, why);
+	rc = receive_result(channel, call, buffer, &parts, ret_message, why);
+	parts_done(&parts);
 	free(buffer);
 	return rc;
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "shim/core/channel.h"
+#include "shim/core/threads.h"
 #include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
 #include "shim/journal/memory.h"
@@ -124,7 +125,7 @@ static void make_room_for_descriptors(const struct upg *upg)
 	fd_close(fcntl(upg->channel->fd, F_DUPFD_CLOEXEC, (int)highest));
 }
 
-int upg_receive(struct upg *upg)
+static int receive(struct upg *upg)
 {
 	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
 	Upgraded__Wire__AppMessage announce = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY, .standby = &standby);
@@ -157,6 +158,11 @@ int upg_receive(struct upg *upg)
 	}
 	channel_free(upg->channel, message);
 	return r;
+}
+
+int upg_receive(struct upg *upg)
+{
+	return takeover_outcome(upg, receive(upg));
 }
 
 static int take_over(struct upg *upg)
@@ -234,7 +240,7 @@ static int ready_received(struct upg *upg)
 	return r < 0 ? r : await_commit(upg);
 }
 
-int upg_ready(struct upg *upg)
+static int ready(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
 		return UPG_SERVE;
@@ -243,4 +249,18 @@ int upg_ready(struct upg *upg)
 	if (upg->takeover->received)
 		return ready_received(upg);
 	return send_ready(upg);
+}
+
+int upg_ready(struct upg *upg)
+{
+	return takeover_outcome(upg, ready(upg));
+}
+
+int takeover_outcome(struct upg *upg, int outcome)
+{
+	if (outcome != UPG_LEAVE)
+		return outcome;
+	fd_table_end_custody(upg->fds);
+	threads_dismiss(upg->threads);
+	return outcome;
 }

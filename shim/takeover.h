@@ -20,6 +20,10 @@ struct takeover {
 /** takeover_done() - Release everything. Also fine for one of zeros. */
 void takeover_done(struct takeover *takeover);
 
+/** takeover_outcome() - What the application is told, on its way. With UPG_LEAVE nothing is this process's any more: threads are
+ * told so, too, and upg_close() shuts nothing down. Return: @outcome. */
+int takeover_outcome(struct upg *upg, int outcome);
+
 /** takeover_refuse() - Tell the supervisor that this process does not go along, and why: what upg_why() tells the application.
  * Return: @rc. */
 int takeover_refuse(struct upg *upg, int rc);

@@ -203,7 +203,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	}
 }
 
-int upg_dispatch(struct upg *upg)
+static int dispatch(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
 		return UPG_OK;
@@ -228,4 +228,9 @@ int upg_dispatch(struct upg *upg)
 		if (r != UPG_OK)
 			return r;
 	}
+}
+
+int upg_dispatch(struct upg *upg)
+{
+	return takeover_outcome(upg, dispatch(upg));
 }

@@ -47,7 +47,8 @@ enum upg_outcome {
 	UPG_FRESH = 1,    /* upg_receive(): no predecessor; start empty */
 	UPG_RECEIVED = 2, /* upg_receive(): state is loaded, descriptors wait to be claimed */
 	UPG_SERVE = 3,    /* upg_ready(): serve */
-	UPG_LEAVE = 4,    /* another process serves; return from main at once and touch nothing that is shared */
+	UPG_LEAVE = 4,    /* another process serves; return from main at once and touch nothing that is shared. upg_point(): return
+			   * from the thread's function, likewise */
 	UPG_NOT_YET = 5,  /* on_prepare: ask again shortly */
 	UPG_REFUSE = 6,   /* on_prepare: not now; the roll is called off */
 };
@@ -149,7 +150,8 @@ UPG_API int upg_ready(struct upg *upg);
  */
 UPG_API void upg_progress(struct upg *upg, const char *text);
 
-/** upg_fd() - Watch this for input and call upg_dispatch(). -1 without a supervisor. */
+/** upg_fd() - Watch this for input and call upg_dispatch(). -1 without a supervisor. The number is the same from upg_open() to
+ * upg_free(), so an event loop may keep it: when the supervisor is gone, it is never readable any more. */
 UPG_API int upg_fd(const struct upg *upg);
 
 /** upg_dispatch() - Handle what the supervisor says. During a roll this call lasts until its outcome is known.
@@ -162,8 +164,15 @@ UPG_API int upg_dispatch(struct upg *upg);
 UPG_API struct upg_thread *upg_thread_enter(struct upg *upg, const char *name);
 UPG_API void upg_thread_leave(struct upg_thread *thread);
 
-/** upg_point() - An update point: during a roll the thread waits in here. */
-UPG_API void upg_point(struct upg_thread *thread);
+/**
+ * upg_point() - An update point: during a roll the thread waits in here.
+ *
+ * Return: UPG_OK, go on; UPG_LEAVE, another process serves. The state and the descriptors are not this process's any more: call
+ * upg_thread_leave() and return from the thread's function, without a word to clients and without another look at the state. So
+ * whoever was told UPG_LEAVE by upg_dispatch() can join the threads. A thread that comes again all the same is held up for a moment
+ * each time.
+ */
+UPG_API int upg_point(struct upg_thread *thread) __attribute__((warn_unused_result));
 
 /* ---- descriptors that move ---- */
 

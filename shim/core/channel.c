@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define SEND_PATIENCE_US USEC_PER_SEC
 #define FD_HIGHEST 0xfffff
@@ -46,35 +48,68 @@ void channel_done(struct channel *channel)
 	if (!channel->buffer)
 		return;
 	channel_close(channel);
+	channel->fd = fd_close(channel->fd);
 	free(channel->buffer);
 	channel->buffer = NULL;
 	pthread_mutex_destroy(&channel->lock);
 }
 
-/* The one place where the number changes. A channel to a restarted supervisor would come in here. */
-static void replace(struct channel *channel, int fd)
+/* An eventfd that nobody writes to is never readable and never hung up. Without a descriptor to spare the number is given back
+ * first: as there is no other free one, it is the one that the eventfd gets, unless another thread was faster. Then there is none.
+ * Lock held. */
+static int silence(int number)
 {
+	int silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (silent >= 0 && dup3(silent, number, O_CLOEXEC) == number) {
+		fd_close(silent);
+		return number;
+	}
+	fd_close(silent);
+	fd_close(number);
+	silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (silent >= 0 && silent != number)
+		silent = fd_close(silent);
+	return silent >= 0 ? silent : -1;
+}
+
+/* The number stays the same once there is one, as an event loop may have kept it. A channel to a restarted supervisor would come in
+ * here. */
+static int put_in_place(struct channel *channel, int fd)
+{
+	int r = 0;
+
 	pthread_mutex_lock(&channel->lock);
-	fd_close(channel->fd);
-	channel->fd = fd;
+	if (channel->fd < 0 || channel->fd == fd) {
+		channel->fd = fd;
+	} else {
+		r = dup3(fd, channel->fd, O_CLOEXEC) < 0 ? -errno : 0;
+		fd_close(fd);
+	}
+	channel->is_open = r == 0;
 	pthread_mutex_unlock(&channel->lock);
+	return r;
 }
 
 int channel_open(struct channel *channel, int fd, struct why *why)
 {
 	int r = fd_nonblock(fd, 1);
 
-	if (r < 0) {
+	if (r < 0)
 		fd_close(fd);
-		return why_errno(why, r, "the channel to the supervisor");
-	}
-	replace(channel, fd);
-	return 0;
+	else
+		r = put_in_place(channel, fd);
+	return r < 0 ? why_errno(why, r, "the channel to the supervisor") : 0;
 }
 
 void channel_close(struct channel *channel)
 {
-	replace(channel, -1);
+	pthread_mutex_lock(&channel->lock);
+	if (channel->is_open) {
+		channel->is_open = false;
+		channel->fd = silence(channel->fd);
+	}
+	pthread_mutex_unlock(&channel->lock);
 }
 
 int channel_restored(struct channel *channel)
@@ -121,7 +156,7 @@ int channel_post(struct channel *channel, const Upgraded__Wire__AppMessage *mess
 	int r = WIRE_CLOSED;
 
 	pthread_mutex_lock(&channel->lock);
-	if (channel->fd >= 0)
+	if (channel->is_open)
 		r = wire_send(channel->fd, &message->base, fds, n, NULL);
 	pthread_mutex_unlock(&channel->lock);
 	return r;
@@ -132,7 +167,7 @@ void channel_await_room(struct channel *channel, int timeout_ms)
 	struct pollfd room = { .events = POLLOUT };
 
 	pthread_mutex_lock(&channel->lock);
-	room.fd = channel->fd;
+	room.fd = channel->is_open ? channel->fd : -1;
 	pthread_mutex_unlock(&channel->lock);
 	/* Without the lock. If the number is somebody else's by now, this waits for the wrong descriptor, but not for longer. */
 	if (room.fd >= 0)

@@ -21,15 +21,16 @@ struct why;
 typedef bool (*channel_answer_fn)(void *arg, const Upgraded__Wire__AppMessage *message);
 
 struct channel {
-	/* Guards fd. A thread that posts holds the lock, so that channel_close() cannot give the number away under it: a moment
-	 * later the number may be that of somebody's connection. Only the owner changes fd, so the owner reads it without the lock.
+	/* Guards fd and is_open. A thread that posts holds the lock, so that channel_close() cannot give the number away under it.
+	 * Only the owner changes them, so the owner reads them without the lock.
 	 *
 	 * The order of the shim's locks: this one is the innermost. Who holds it takes no other and does not wait. It is taken
 	 * under the lock of the descriptor table (fds/table.h) or of the journal (journal/memory.h), which are never held together,
 	 * and under that of the gaps (fds/gaps.h), which is taken under either.
 	 * The lock of the threads (core/threads.h) is held alone. */
 	pthread_mutex_t lock;
-	int fd; /* -1: there is no supervisor, or it is gone */
+	int fd; /* -1: there never was a supervisor. When it is gone, a silent descriptor has the number */
+	bool is_open;
 
 	/* The owner's. */
 	channel_answer_fn answer;
@@ -49,7 +50,8 @@ void channel_done(struct channel *channel);
 
 /** channel_open() - Speak by @fd from now on; owns it, also on failure. Return: 0 or -errno. */
 int channel_open(struct channel *channel, int fd, struct why *why);
-/** channel_close() - The supervisor is gone. From now on nothing is sent. Also fine for a closed channel. */
+/** channel_close() - The supervisor is gone. From now on nothing is sent, and the number is never readable. Also fine for a closed
+ * channel. */
 void channel_close(struct channel *channel);
 /** channel_restored() - After an image the socket is a new one, with flags of its own: set ours. Return: 0 or -errno. */
 int channel_restored(struct channel *channel);
@@ -57,7 +59,7 @@ int channel_restored(struct channel *channel);
 /** channel_is_open() - Is there a supervisor? Context: the owner. */
 static inline bool channel_is_open(const struct channel *channel)
 {
-	return channel->fd >= 0;
+	return channel->is_open;
 }
 
 /**

@@ -25,6 +25,9 @@
 
 #define FIRST_NUDGE_US UINT64_C(200)
 #define LAST_NUDGE_US UINT64_C(5000)
+/* A thread that does not look at what upg_point() says goes on with what is another process's by now: as slowly as can be, while
+ * main() returns. */
+#define CARELESS_NS (100 * 1000 * 1000)
 
 static void on_nudge(int signal)
 {
@@ -68,7 +71,7 @@ void threads_done(struct threads *threads)
 
 static void update_attention(struct threads *threads)
 {
-	atomic_store(&threads->attention, threads->stop || threads->beat);
+	atomic_store(&threads->attention, threads->stop || threads->beat || threads->dismissed);
 }
 
 /* Lock held. Where threads are to stand, this one does; @thread: NULL: it is none of ours yet. No signal handler runs in a thread
@@ -157,10 +160,11 @@ void upg_thread_leave(struct upg_thread *thread)
 }
 
 /* Not inline: its frame would be set up at each upg_point(). */
-static __attribute__((noinline)) void point_slow(struct upg_thread *thread)
+static __attribute__((noinline)) int point_slow(struct upg_thread *thread)
 {
 	struct threads *threads = thread->threads;
 	uint64_t beat = 0;
+	bool leaves, again;
 
 	pthread_mutex_lock(&threads->lock);
 	if (threads->beat && thread->beat != threads->beat) {
@@ -168,14 +172,21 @@ static __attribute__((noinline)) void point_slow(struct upg_thread *thread)
 		beat = beat_if_complete(threads);
 	}
 	await_release(threads, thread);
+	leaves = threads->dismissed;
+	again = thread->told;
+	thread->told = leaves;
 	pthread_mutex_unlock(&threads->lock);
 	send_pong(threads, beat);
+	if (again)
+		nanosleep(&(struct timespec){ .tv_nsec = CARELESS_NS }, NULL);
+	return leaves ? UPG_LEAVE : UPG_OK;
 }
 
-void upg_point(struct upg_thread *thread)
+int upg_point(struct upg_thread *thread)
 {
 	if (__builtin_expect(atomic_load_explicit(&thread->threads->attention, memory_order_relaxed), 0))
-		point_slow(thread);
+		return point_slow(thread);
+	return UPG_OK;
 }
 
 /* Lock held. */
@@ -282,6 +293,14 @@ size_t threads_list(struct threads *threads, uint32_t *ret_tids, size_t max)
 			ret_tids[n++] = (uint32_t)t->tid;
 	pthread_mutex_unlock(&threads->lock);
 	return n;
+}
+
+void threads_dismiss(struct threads *threads)
+{
+	pthread_mutex_lock(&threads->lock);
+	threads->dismissed = true;
+	pthread_mutex_unlock(&threads->lock);
+	threads_release(threads);
 }
 
 void threads_beat(struct threads *threads, uint64_t nonce)

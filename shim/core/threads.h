@@ -17,6 +17,7 @@ struct upg_thread {
 	pthread_t id;
 	pid_t tid;
 	bool stands;   /* waits at an update point */
+	bool told;     /* that it is to leave */
 	uint64_t beat; /* the last Ping after which it passed an update point */
 	char name[32];
 };
@@ -29,8 +30,9 @@ struct threads {
 	pthread_cond_t released; /* stop is over */
 	struct upg_thread *first;
 	bool stop;
+	bool dismissed; /* another process serves, for good */
 	uint64_t beat; /* the Ping that is being answered; 0: none */
-	/* What upg_point() looks at, without the lock: not 0 while stop or beat want something of the threads. */
+	/* What upg_point() looks at, without the lock: not 0 while stop, beat or dismissed want something of the threads. */
 	atomic_int attention;
 	int nudge_signal;
 };
@@ -47,6 +49,8 @@ void threads_release(struct threads *threads);
 
 /** threads_list() - The ids of the calling thread and of the registered ones, up to @max, which is not 0. Return: how many. */
 size_t threads_list(struct threads *threads, uint32_t *ret_tids, size_t max);
+/** threads_dismiss() - Another process serves: whoever stands at an update point, or comes to one, is told to leave. For good. */
+void threads_dismiss(struct threads *threads);
 
 /** threads_beat() - Ask every thread for a sign of life. The last one to give it answers the Ping @nonce. */
 void threads_beat(struct threads *threads, uint64_t nonce);

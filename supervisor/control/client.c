@@ -3,6 +3,7 @@
 
 #include "supervisor/control/verbs.h"
 #include "supervisor/service/registry.h"
+#include "wire/parts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,22 +18,34 @@ static void client_watch(struct client *client)
 	source_set(&client->source, EPOLLIN | (writes ? (uint32_t)EPOLLOUT : 0u));
 }
 
-/* Never frees the client, as the caller may still be using it. That the peer is gone comes as EPOLLHUP. */
-static void client_send(struct client *client, const Upgraded__Wire__ControlMessage *message)
+/* Never frees the client, as the caller may still be using it. That the peer is gone comes as EPOLLHUP. Return: 0; -errno: no more
+ * can be sent. */
+static int client_send(void *arg, const Upgraded__Wire__ControlMessage *message)
 {
-	if (outbox_send(&client->outbox, client->fd, &(struct outbox_message){ .message = &message->base }, NULL) < 0)
+	struct client *client = arg;
+	int r = outbox_send(&client->outbox, client->fd, &(struct outbox_message){ .message = &message->base }, NULL);
+
+	if (r < 0)
 		shutdown(client->fd, SHUT_RDWR);
 	client_watch(client);
+	return r;
 }
 
-static void send_result(struct client *client, Upgraded__Wire__Result *result)
+/* Who asked is told in any case, if only that there is no telling. */
+static void send_result(struct client *client, const Upgraded__Wire__Result *result)
 {
-	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+	Upgraded__Wire__Result instead = UPGRADED__WIRE__RESULT__INIT;
+	struct why why = { 0 };
 
-	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT;
-	message.result = result;
 	client->closing = true;
-	client_send(client, &message);
+	if (parts_send(result, client_send, client, &why) == 0 || !*why.text)
+		return;
+	log_warning("control socket: %s", why.text);
+	instead.code = result->code == WIRE_EXIT_DONE ? WIRE_EXIT_ERROR : result->code;
+	instead.text = wire_text("the answer cannot be sent");
+	instead.cause = why.text;
+	instead.next = wire_text("ask for one service or image, not for all");
+	(void)parts_send(&instead, client_send, client, NULL);
 }
 
 static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *progress)
@@ -42,12 +55,12 @@ static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *pro
 
 	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS;
 	message.progress = (Upgraded__Wire__Progress *)(uintptr_t)progress;
-	client_send(client, &message);
+	(void)client_send(client, &message);
 }
 
 static void on_result(struct asker *asker, const Upgraded__Wire__Result *result)
 {
-	send_result(container_of(asker, struct client, asker), (Upgraded__Wire__Result *)(uintptr_t)result);
+	send_result(container_of(asker, struct client, asker), result);
 }
 
 /* Return: true while the client is to be kept. */

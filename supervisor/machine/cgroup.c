@@ -5,6 +5,7 @@
  */
 #include "supervisor/machine/cgroup.h"
 
+#include "supervisor/machine/pressure.h"
 #include "supervisor/machine/procfs.h"
 
 #include <errno.h>
@@ -80,31 +81,76 @@ static bool group_read(const char *folder, const struct names *names, struct cgr
 	return any;
 }
 
+/* ---- one group after the other, up to the mount ---- */
+
+struct climb {
+	char folder[PATH_MAX];
+	size_t top; /* the length of the mount's path */
+	bool over;
+};
+
+static int climb_begin(struct climb *climb, const char *mount, const char *path)
+{
+	struct stat st;
+	int n = snprintf(climb->folder, sizeof(climb->folder), "%s%s", mount, strcmp(path, "/") == 0 ? "" : path);
+
+	if (n < 0 || (size_t)n >= sizeof(climb->folder))
+		return -ENODATA;
+	if (stat(climb->folder, &st) < 0)
+		snprintf(climb->folder, sizeof(climb->folder), "%s", mount);
+	climb->top = strlen(mount);
+	climb->over = false;
+	return 0;
+}
+
+static void climb_up(struct climb *climb)
+{
+	char *slash = strrchr(climb->folder, '/');
+
+	if (!slash || slash == climb->folder || (size_t)(slash - climb->folder) < climb->top)
+		climb->over = true;
+	else
+		*slash = '\0';
+}
+
 int cgroup_memory_at(const char *mount, const char *path, int version, struct cgroup_memory *ret)
 {
-	char folder[PATH_MAX];
-	struct stat st;
+	struct climb climb;
 	bool any = false;
-	int n = snprintf(folder, sizeof(folder), "%s%s", mount, strcmp(path, "/") == 0 ? "" : path);
+	int r = climb_begin(&climb, mount, path);
 
-	if (n < 0 || (size_t)n >= sizeof(folder))
-		return -ENODATA;
-	if (stat(folder, &st) < 0)
-		snprintf(folder, sizeof(folder), "%s", mount);
-	while (strlen(folder) >= strlen(mount)) {
+	for (; r == 0 && !climb.over; climb_up(&climb)) {
 		struct cgroup_memory group = { 0 };
-		char *slash = strrchr(folder, '/');
 
-		if (group_read(folder, &names_of[version], &group) && (!any || group.free_bytes < ret->free_bytes)) {
+		if (group_read(climb.folder, &names_of[version], &group) && (!any || group.free_bytes < ret->free_bytes)) {
 			*ret = group;
 			any = true;
 		}
-		if (!slash || slash == folder)
-			break;
-		*slash = '\0';
 	}
 	return any ? 0 : -ENODATA;
 }
+
+int cgroup_stalled_at(const char *mount, const char *path, struct cgroup_stalled *ret)
+{
+	struct climb climb;
+	bool any = false;
+	int r = climb_begin(&climb, mount, path);
+
+	for (; r == 0 && !climb.over; climb_up(&climb)) {
+		char text[512];
+		unsigned percent;
+
+		if (text_read(climb.folder, "memory.pressure", text, sizeof(text)) < 0 || pressure_stalled(text, &percent) < 0 ||
+		    (any && percent <= ret->percent))
+			continue;
+		ret->percent = percent;
+		snprintf(ret->path, sizeof(ret->path), "%.*s", (int)sizeof(ret->path) - 1, climb.folder);
+		any = true;
+	}
+	return any ? 0 : -ENODATA;
+}
+
+/* ---- which groups those of a process are ---- */
 
 /* Where the hierarchy of memory is mounted. */
 static int mount_find(char *ret, size_t size, int version)
@@ -147,20 +193,33 @@ static const char *group_find(char *text, int version)
 	return NULL;
 }
 
+/* The mount and the group of a process in one version's hierarchy. @text: scratch, which *@ret_group points into. */
+static int find(pid_t pid, int version, char *text, size_t size, char *mount, const char **ret_group)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (procfs_read(path, text, size) <= 0 || !(*ret_group = group_find(text, version)))
+		return -ENODATA;
+	return mount_find(mount, PATH_MAX, version);
+}
+
 int cgroup_memory(pid_t pid, struct cgroup_memory *ret)
 {
-	char path[64], text[4096], mount[PATH_MAX];
+	char text[4096], mount[PATH_MAX];
+	const char *group;
 	int r = -ENODATA;
 
-	for (int version = 2; r < 0 && version >= 1; version--) {
-		const char *group;
-
-		snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-		if (procfs_read(path, text, sizeof(text)) <= 0)
-			return -ENODATA;
-		group = group_find(text, version);
-		if (group && mount_find(mount, sizeof(mount), version) == 0)
+	for (int version = 2; r < 0 && version >= 1; version--)
+		if (find(pid, version, text, sizeof(text), mount, &group) == 0)
 			r = cgroup_memory_at(mount, group, version, ret);
-	}
 	return r;
+}
+
+int cgroup_stalled(pid_t pid, struct cgroup_stalled *ret)
+{
+	char text[4096], mount[PATH_MAX];
+	const char *group;
+
+	return find(pid, 2, text, sizeof(text), mount, &group) < 0 ? -ENODATA : cgroup_stalled_at(mount, group, ret);
 }

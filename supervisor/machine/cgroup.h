@@ -26,3 +26,15 @@ int cgroup_memory(pid_t pid, struct cgroup_memory *ret);
  * @mount: where the hierarchy is mounted. @path: of the group in it, "/" or longer. @version: 1 or 2.
  */
 int cgroup_memory_at(const char *mount, const char *path, int version, struct cgroup_memory *ret);
+
+/* In the group whose processes waited for memory the most. */
+struct cgroup_stalled {
+	unsigned percent;         /* of the last 10 s in which some process waited, rounded down */
+	char path[CGROUP_PATH];
+};
+
+/** cgroup_stalled() - Find that group among those above a process. Return: 0; -ENODATA: nobody tells (version 1 never does). */
+int cgroup_stalled(pid_t pid, struct cgroup_stalled *ret);
+
+/** cgroup_stalled_at() - The same, for tests. */
+int cgroup_stalled_at(const char *mount, const char *path, struct cgroup_stalled *ret);

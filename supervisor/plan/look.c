@@ -5,6 +5,7 @@
 
 #include "supervisor/image/pins.h"
 #include "supervisor/image/space.h"
+#include "supervisor/machine/pressure.h"
 #include "supervisor/machine/procfs.h"
 
 #include <ctype.h>
@@ -140,6 +141,7 @@ static uint64_t bytes_of(const char *text, const char *name)
 static void look_room(struct plan *plan)
 {
 	struct plan_room *room = &plan->room;
+	struct pressure pressure;
 	char path[64], text[8192];
 
 	(void)image_space_needed(plan->running->pid, &room->image, NULL);
@@ -147,13 +149,10 @@ static void look_room(struct plan *plan)
 	snprintf(path, sizeof(path), "/proc/%d/status", plan->running->pid);
 	(void)procfs_read(path, text, sizeof(text));
 	room->memory = bytes_of(text, "VmRSS") + bytes_of(text, "VmSwap");
-	(void)procfs_read("/proc/meminfo", text, sizeof(text));
-	room->memory_free = bytes_of(text, "MemAvailable");
 	/* The kernel ends a process of the group that has no room, however much the machine has. */
-	if (cgroup_memory(plan->running->pid, &room->group) == 0 && room->group.free_bytes < room->memory_free)
-		room->memory_free = room->group.free_bytes;
-	else
-		room->group.limit_bytes = 0;
+	pressure_look(plan->running->pid, &pressure);
+	room->memory_free = pressure.available_bytes;
+	room->group = pressure.group;
 }
 
 /* ---- descriptors for all three ---- */

@@ -182,7 +182,7 @@ static const struct instance_events trial_events = {
 static void start_trial(struct plan *plan)
 {
 	plan->tried = true;
-	if (origin_start(plan->origin, plan->unit, plan->version, &trial_events, plan, &plan->trial, &plan->trial_cause) < 0)
+	if (origin_start_aside(plan->origin, plan->unit, plan->version, &trial_events, plan, &plan->trial, &plan->trial_cause) < 0)
 		return;
 	log_info("%s: plan: version %s is started as pid %d to hear what it reads", plan->unit->name, plan->version,
 		 plan->trial->pid);

@@ -47,6 +47,17 @@ void instance_go_on(struct instance *instance)
 	instance->stopped = false;
 }
 
+void instance_set_victim(struct instance *instance, bool is_first)
+{
+	struct why why = { 0 };
+
+	if (!instance_is_alive(instance) || !instance->kind->set_victim || instance->victim.is_first == is_first)
+		return;
+	if (instance->kind->set_victim(instance, is_first, &why) < 0 && !instance_has_ended(instance))
+		log_warning("%s[%s %d]: %s; when memory is short, the kernel may end another process first than it should",
+			    instance->service, instance->version, instance->pid, why.text);
+}
+
 bool instance_is_alive(const struct instance *instance)
 {
 	return instance && instance->life == INSTANCE_RUNS;
@@ -134,7 +145,7 @@ static int check_hello(const struct instance *instance, const Upgraded__Wire__He
 			       hello->n_migrations, HELLO_MAX);
 	for (size_t i = 0; i < hello->n_schemas; i++)
 		if (!is_name(hello->schemas[i]->name) || !hello->schemas[i]->version)
-			return why_set(why, -EPROTO, "said hello with a type that has no name or version");
+			return why_set(why, -EPROTO, "said hello with a type that has no version, or no name of printable ASCII");
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "supervisor/process/lines.h"
+#include "supervisor/process/victim.h"
 #include "supervisor/unit/unit.h"
 #include "wire/app.h"
 #include "wire/wire.h"
@@ -51,6 +52,7 @@ struct instance_kind {
 	void (*signal)(struct instance *instance, int signal);
 	bool (*has_ended)(struct instance *instance);
 	int (*reconnect)(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
+	int (*set_victim)(struct instance *instance, bool is_first, struct why *why); /* NULL: it cannot be chosen */
 	int (*adopt)(struct instance *instance, pid_t pid, struct why *why);
 	/* In words, what keeps it from becoming its program; NULL: it is its program. Optional. */
 	const char *(*doing)(struct instance *instance, char *buf, size_t size);
@@ -87,6 +89,7 @@ struct instance {
 	enum unit_children children; /* as the service file said when it was started */
 	struct why failure; /* what was wrong with how it was started; "": nothing */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
+	struct victim victim; /* is it the first to go when memory is short? */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
 	bool stopped;       /* by instance_stop() */
@@ -116,6 +119,9 @@ void instance_kill(struct instance *instance, int signal);
  * may be stopped. */
 void instance_stop(struct instance *instance);
 void instance_go_on(struct instance *instance);
+/** instance_set_victim() - When memory is short, it is to go first; or it counts, and has its normal value again. That it cannot be
+ * done is told in the log, once. Nothing where it has ended. NULL is allowed. */
+void instance_set_victim(struct instance *instance, bool is_first);
 
 /** instance_is_alive() - Runs, as far as we have heard. NULL is allowed. */
 bool instance_is_alive(const struct instance *instance);

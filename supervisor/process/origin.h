@@ -8,8 +8,9 @@
 struct loop;
 
 struct origin {
-	int (*start)(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
-		     struct why *why);
+	/* @aside: it is the first to go when memory is short. */
+	int (*start)(struct origin *origin, const struct unit *unit, const char *version, bool aside,
+		     struct instance **ret_instance, struct why *why);
 	/* NULL: nothing can be said beforehand. */
 	int (*try)(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
 	void (*end_children)(struct origin *origin, const char *service); /* optional */
@@ -24,6 +25,11 @@ struct origin {
  */
 int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
 		 void *owner, struct instance **ret_instance, struct why *why);
+
+/** origin_start_aside() - The same for a process beside one that serves. It is the first to go when memory is short, from before
+ * its first instruction on, until instance_set_victim() says otherwise. */
+int origin_start_aside(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
+		       void *owner, struct instance **ret_instance, struct why *why);
 
 /** origin_try() - Would origin_start() start it, as far as can be seen without starting it: program, working directory, user,
  * limits? Goes through the very steps. Return: as origin_start(). */

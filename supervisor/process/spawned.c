@@ -191,9 +191,18 @@ static int spawned_reconnect(struct instance *instance, int *ret_channel, int *r
 	return r < 0 ? why_errno(why, r, "output") : 0;
 }
 
+static int spawned_set_victim(struct instance *instance, bool is_first, struct why *why)
+{
+	struct victim *victim = &instance->victim;
+
+	return is_first ? victim_mark(victim, instance->pid, instance->children == CHILDREN_END, why) :
+			   victim_spare(victim, instance->pid, why);
+}
+
 static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 {
 	struct spawned *spawned = spawned_of(instance);
+	struct why oom = { 0 };
 	int r;
 
 	child_done(&spawned->child);
@@ -203,6 +212,8 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 		return r;
 	instance_came_back(instance, pid);
 	spawned_set_place(instance);
+	if (victim_restored(&instance->victim, pid, &oom) < 0)
+		log_warning("%s[%s %d]: %s", instance->service, instance->version, pid, oom.text);
 	return 0;
 }
 
@@ -224,6 +235,7 @@ static const struct instance_kind spawned_kind = {
 	.retract = spawned_retract,
 	.signal = spawned_signal,
 	.has_ended = spawned_has_ended,
+	.set_victim = spawned_set_victim,
 	.reconnect = spawned_reconnect,
 	.adopt = spawned_adopt,
 	.doing = spawned_doing,
@@ -244,6 +256,7 @@ static int spec_make(const struct unit *unit, char **argv, struct child_spec *sp
 	spec->argv = argv;
 	spec->cwd = unit->working_directory;
 	spec->nofile = unit->limit_nofile;
+	spec->oom_score_adj = unit->sets_oom ? &unit->oom_score_adj : NULL;
 	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
 	spec->envp = unit_environment(unit, more, 1);
 	unit_identity(unit, spec);
@@ -253,7 +266,8 @@ static int spec_make(const struct unit *unit, char **argv, struct child_spec *sp
 static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
 {
 	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
-	struct child_spec spec = { .fds = fds, .n_fds = sizeof(fds) / sizeof(fds[0]) };
+	struct child_spec spec = { .fds = fds, .n_fds = sizeof(fds) / sizeof(fds[0]),
+				   .ends_first = spawned->instance.victim.is_first };
 	int r = spec_make(unit, argv, &spec, why);
 
 	if (r == 0)
@@ -277,6 +291,16 @@ static int try_start(struct origin *origin, const struct unit *unit, const char 
 	unit_command_free((char **)(uintptr_t)spec.envp);
 	unit_command_free(argv);
 	return r < 0 ? why_prefix(why, r, "%s version %s", unit->name, version) : 0;
+}
+
+static void check_victim(const struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+	int value;
+
+	if (instance->victim.is_first && victim_value(spawned->child.pid, &value) == 0 && value != CHILD_OOM_FIRST)
+		log_warning("%s[%s %d]: oom_score_adj is %d and not %d; when memory is short, the kernel may end the process that "
+			    "serves first", instance->service, instance->version, spawned->child.pid, value, CHILD_OOM_FIRST);
 }
 
 static struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, const char *version)
@@ -306,9 +330,10 @@ static void started(struct spawned *spawned)
 
 	instance->pid = spawned->child.pid;
 	output_name(spawned->output, instance->service, instance->version, instance->pid);
+	check_victim(spawned);
 }
 
-static int start(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
+static int start(struct origin *origin, const struct unit *unit, const char *version, bool aside, struct instance **ret_instance,
 		 struct why *why)
 {
 	struct spawner *spawner = container_of(origin, struct spawner, origin);
@@ -321,6 +346,9 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 	if (r < 0)
 		return r;
 	spawned = spawned_new(spawner, unit, version);
+	if (spawned)
+		spawned->instance.victim = (struct victim){ .normal = unit->sets_oom ? unit->oom_score_adj : victim_own_value(),
+							    .is_first = aside };
 	r = spawned ? open_ends(spawned, &channel, &log, why) : why_errno(why, -ENOMEM, "instance");
 	if (r == 0)
 		r = spawn(spawned, unit, argv, channel, log, why);
@@ -351,16 +379,28 @@ void spawner_done(struct spawner *spawner)
 	spawner->leftovers = leftovers_free(spawner->leftovers);
 }
 
-int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
-		 void *owner, struct instance **ret_instance, struct why *why)
+static int start_as(struct origin *origin, struct unit *unit, const char *version, bool aside, const struct instance_events *events,
+		    void *owner, struct instance **ret_instance, struct why *why)
 {
-	int r = origin->start(origin, unit, version, ret_instance, why);
+	int r = origin->start(origin, unit, version, aside, ret_instance, why);
 
 	if (r < 0)
 		return r;
 	(*ret_instance)->unit = unit_ref(unit);
 	instance_own(*ret_instance, events, owner);
 	return 0;
+}
+
+int origin_start(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
+		 void *owner, struct instance **ret_instance, struct why *why)
+{
+	return start_as(origin, unit, version, false, events, owner, ret_instance, why);
+}
+
+int origin_start_aside(struct origin *origin, struct unit *unit, const char *version, const struct instance_events *events,
+		       void *owner, struct instance **ret_instance, struct why *why)
+{
+	return start_as(origin, unit, version, true, events, owner, ret_instance, why);
 }
 
 int origin_try(struct origin *origin, const struct unit *unit, const char *version, struct why *why)

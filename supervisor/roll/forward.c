@@ -223,6 +223,8 @@ void roll_do_park(struct roll *roll)
 	instance_set_place(roll->old, INSTANCE_IS_REPLACED);
 	instance_set_place(roll->new, INSTANCE_SERVES);
 	keep_old(roll);
+	instance_set_victim(roll->new, false);
+	instance_set_victim(roll->old, true);
 	if (instance_is_alive(roll->new)) {
 		/* What went wrong on the way here is not what anything later fails of. */
 		*roll->report.cause.text = 0;

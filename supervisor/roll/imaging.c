@@ -211,8 +211,10 @@ static void look_at_memory(struct roll *roll)
 	struct pressure_limits limits = { .available_bytes = roll->unit->memory_low_bytes,
 					  .stalled_percent = roll->unit->memory_pressure_percent };
 	struct why why = { 0 }, obstacle = { 0 };
+	struct pressure pressure;
 
-	if (!pressure_is_high(&limits, &why))
+	pressure_look(roll->old->pid, &pressure);
+	if (!pressure_is_high(&pressure, &limits, &why))
 		return;
 	/* Once: what cannot be imaged now will not be in a second either. */
 	roll->memory_told = true;

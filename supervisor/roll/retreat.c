@@ -88,6 +88,7 @@ void roll_do_resume(struct roll *roll)
 	instance_go_on(roll->old);
 	instance_set_place(roll->old, INSTANCE_SERVES);
 	resume.journal = journal != NULL;
+	instance_set_victim(roll->old, false);
 	if (!resume.journal)
 		resume_without_journal(roll);
 	instance_send(roll->old, &message, &journal, resume.journal ? 1 : 0);

@@ -161,7 +161,7 @@ static int begin(struct member *member, struct unit *unit, struct roll_options *
 	const struct roll_events *events = options->purpose == PURPOSE_FORWARD ? &alone : &backward;
 	struct service_host *host = member->service->host;
 	struct instance *new;
-	int r = origin_start(host->origin, unit, options->version, NULL, NULL, &new, why);
+	int r = origin_start_aside(host->origin, unit, options->version, NULL, NULL, &new, why);
 
 	if (r < 0)
 		return r;

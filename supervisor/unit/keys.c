@@ -2,6 +2,7 @@
 /* The keys of a service file: what each one's value means, and what to expect when a value is bad. */
 #include "supervisor/unit/private.h"
 
+#include "base/child.h"
 #include "base/privileges.h"
 #include "base/why.h"
 #include "wire/journal.h"
@@ -282,6 +283,19 @@ static int set_rate_bytes(struct unit *unit, const struct key *key, const char *
 	return 0;
 }
 
+static int set_oom(struct unit *unit, const struct key *key, const char *value)
+{
+	bool negative = *value == '-';
+	unsigned n;
+
+	(void)key;
+	if (number(value + negative, 0, CHILD_OOM_FIRST, &n) < 0)
+		return -EINVAL;
+	unit->sets_oom = true;
+	unit->oom_score_adj = negative ? -(int)n : (int)n;
+	return 0;
+}
+
 static int set_environment(struct unit *unit, const struct key *key, const char *value)
 {
 	char **grown, *copy;
@@ -365,6 +379,7 @@ static const struct key keys[] = {
 	{ "Children", "hand-over, end or keep", set_children, 0 },
 	{ "LogRate", "a number of lines a second, such as 1000; 0: no limit", set_lines, AT(log_rate) },
 	{ "LogRateBytes", "a size from 4K, a second; 0: no limit", set_rate_bytes, AT(log_rate_bytes) },
+	{ "OOMScoreAdjust", "a number from -1000 to 1000", set_oom, 0 },
 };
 
 _Static_assert(sizeof(keys) / sizeof(keys[0]) + 3 <= UNIT_KEYS_MAX, "callers give room for UNIT_KEYS_MAX keys");

@@ -87,6 +87,8 @@ struct unit {
 	unsigned limit_nofile;  /* 0: the supervisor's own */
 	enum unit_children children; /* what becomes of processes that a process of the service has started */
 	uint64_t log_rate, log_rate_bytes; /* of what one process prints, a second; 0: no limit */
+	bool sets_oom;          /* @oom_score_adj counts; otherwise it is the supervisor's own */
+	int oom_score_adj;      /* of a version that serves */
 };
 
 /** unit_load() - Read @config_dir/@name.conf. Return: 0; -ENOENT: there is none; -EINVAL with file and line in @why; -errno. */

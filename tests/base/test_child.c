@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -776,4 +777,71 @@ Test(child, that_is_a_copy_keeps_no_descriptor_or_any_one, .init = setup, .fini 
 		cr_assert_eq(child.status, 0, "%s", described());
 	}
 	fd_close(keep[3]);
+}
+
+/* ---- a tracer ---- */
+
+/* Holds @pid, also when it has ended, until it is killed itself. Return: its pid, once it holds it. */
+static pid_t tracer_of(pid_t pid)
+{
+	int ready[2];
+	char byte;
+	pid_t tracer;
+
+	cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
+	tracer = fork();
+	if (tracer == 0) {
+		bool holds = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
+
+		if (holds && write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	fd_close(ready[1]);
+	cr_assert_eq(read(ready[0], &byte, 1), 1);
+	fd_close(ready[0]);
+	return tracer;
+}
+
+Test(child, that_is_dead_and_held_by_a_tracer_costs_no_busy_loop, .init = setup, .fini = teardown)
+{
+	uint64_t until;
+	unsigned turns = 0;
+	pid_t tracer;
+
+	start_script("exec sleep 1000");
+	tracer = tracer_of(child.pid);
+	cr_assert_eq(child_kill(&child, SIGKILL), 0);
+	until = clock_now_us() + 300 * USEC_PER_MSEC;
+	while (clock_now_us() < until) {
+		cr_assert_eq(loop_turn(loop, 20), 0);
+		turns++;
+	}
+	cr_assert_not(child.exited);
+	cr_assert_lt(turns, 60, "%u turns in 300 ms", turns);
+	kill(tracer, SIGKILL);
+	cr_assert_eq(waitpid(tracer, NULL, 0), tracer);
+	turn_until_exit();
+	cr_assert_eq(WTERMSIG(child.status), SIGKILL);
+}
+
+Test(child, that_is_held_by_a_tracer_can_change_hands, .init = setup, .fini = teardown)
+{
+	struct child to;
+	pid_t tracer;
+
+	child_init(&to);
+	start_script("exec sleep 1000");
+	tracer = tracer_of(child.pid);
+	cr_assert_eq(child_kill(&child, SIGKILL), 0);
+	while (!child.again.loop)
+		cr_assert_eq(loop_turn(loop, 20), 0);
+	cr_assert_eq(child_move(&child, &to, on_exit_count), 0);
+	cr_assert_null(child.again.loop);
+	cr_assert_eq(loop_turn(loop, 20), 0);
+	kill(tracer, SIGKILL);
+	cr_assert_eq(waitpid(tracer, NULL, 0), tracer);
+	while (!to.exited)
+		cr_assert_eq(loop_turn(loop, -1), 0);
+	cr_assert_eq(n_exits, 1);
 }

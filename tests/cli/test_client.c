@@ -2,11 +2,16 @@
 #include "cli/client.h"
 #include "tests/cli/fake_server.h"
 
+#include "wire/parts.h"
+
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 TestSuite(client, .timeout = 30);
 
@@ -224,6 +229,77 @@ Test(client, progress_does_not_prolong_the_wait)
 	cr_expect_eq(ask_server(play_chatter, 50000), CLIENT_TIMED_OUT);
 }
 
+static int send_on(void *arg, const Upgraded__Wire__ControlMessage *message)
+{
+	return wire_send(*(int *)arg, &message->base, NULL, 0, NULL);
+}
+
+#define MANY 3000u
+#define CAUSE_BYTES 400
+
+static void play_large_answer(struct fake_server *self, int fd)
+{
+	static Upgraded__Wire__Check checks[MANY], *list[MANY];
+	Upgraded__Wire__Result result = UPGRADED__WIRE__RESULT__INIT;
+	char detail[CAUSE_BYTES + 1];
+
+	(void)self;
+	memset(detail, 'x', CAUSE_BYTES);
+	detail[CAUSE_BYTES] = 0;
+	for (unsigned i = 0; i < MANY; i++) {
+		upgraded__wire__check__init(&checks[i]);
+		checks[i].detail = detail;
+		list[i] = &checks[i];
+	}
+	result.n_checks = MANY;
+	result.checks = list;
+	fake_progress(fd, "standby", "first", 1);
+	cr_assert_eq(parts_send(&result, send_on, &fd, NULL), 0);
+}
+
+Test(client, takes_an_answer_in_parts)
+{
+	cr_assert_eq(ask_server(play_large_answer, 0), CLIENT_ANSWERED, "%s", why.text);
+	cr_assert_eq(answer->body_case, UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT);
+	cr_assert_eq(answer->result->n_checks, MANY);
+	cr_assert_eq(strlen(answer->result->checks[MANY - 1]->detail), CAUSE_BYTES);
+	upgraded__wire__control_message__free_unpacked(answer, NULL);
+}
+
+static void play_half_an_answer(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+	Upgraded__Wire__ResultPart part = UPGRADED__WIRE__RESULT_PART__INIT;
+
+	(void)self;
+	part.data.data = (uint8_t *)(uintptr_t)"xyz";
+	part.data.len = 3;
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART;
+	message.part = &part;
+	wire_send(fd, &message.base, NULL, 0, NULL);
+}
+
+static void play_parts_of_nothing(struct fake_server *self, int fd)
+{
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+	Upgraded__Wire__ResultPart part = UPGRADED__WIRE__RESULT_PART__INIT;
+
+	(void)self;
+	part.data.data = (uint8_t *)(uintptr_t)"\xff\xff\xff";
+	part.data.len = 3;
+	part.last = true;
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART;
+	message.part = &part;
+	wire_send(fd, &message.base, NULL, 0, NULL);
+}
+
+Test(client, does_not_take_parts_for_a_whole)
+{
+	cr_expect_eq(ask_server(play_half_an_answer, 0), CLIENT_LOST);
+	cr_expect_eq(ask_server(play_parts_of_nothing, 0), -EBADMSG);
+	cr_expect_str_eq(why.text, "an answer that came in parts cannot be read");
+}
+
 static void play_descriptors(struct fake_server *self, int fd)
 {
 	Upgraded__Wire__ControlMessage message;
@@ -255,4 +331,39 @@ Test(client, keeps_no_descriptor)
 	cr_expect_lt(ask_server(play_garbage, 0), 0);
 	cr_expect_eq(ask_server(play_nothing, 0), CLIENT_LOST);
 	cr_expect_eq(lowest_free_fd(), before);
+}
+
+/* Somebody else's program listens where upgraded should. It is shown the request by nobody, and gets no file. */
+Test(client, gives_no_file_to_a_stranger)
+{
+	Upgraded__Wire__Request request = UPGRADED__WIRE__REQUEST__INIT;
+	char folder[] = "/tmp/test-cli-XXXXXX", path[64];
+	int ready[2], status, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct client_call call = { .request = &request, .fds = &null, .n_fds = 1 };
+	char byte;
+	pid_t stranger;
+
+	if (geteuid() != 0)
+		return; /* there is no stranger to be had */
+	cr_assert(mkdtemp(folder) && chmod(folder, 0777) == 0);
+	snprintf(path, sizeof(path), "%s/control", folder);
+	call.socket_path = path;
+	cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
+	stranger = fork();
+	if (stranger == 0) {
+		if (setgid(65534) == 0 && setuid(65534) == 0 && wire_listen(path, 0666, NULL) >= 0 && write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	cr_assert_eq(read(ready[0], &byte, 1), 1);
+	cr_expect_eq(client_call(&call, &answer, &why), -EPERM);
+	cr_expect_not_null(strstr(why.text, "a program of uid 65534 listens, which is neither root nor you: it gets no file"), "%s",
+			   why.text);
+	kill(stranger, SIGKILL);
+	waitpid(stranger, &status, 0);
+	unlink(path);
+	rmdir(folder);
+	close(ready[0]);
+	close(null);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/shim/app.h"
 
+#include "shim/core/channel.h"
+#include "shim/core/upg.h"
+
 #include "tests/shim/note.pb-c.h"
 
 #include <criterion/criterion.h>
@@ -227,17 +230,31 @@ static void enter(struct app_worker *worker)
 	atomic_store(&worker->entered, true);
 }
 
-static void pass_point(struct app_worker *worker)
+/* Return: true: go on. */
+static bool pass_point(struct app_worker *worker)
 {
-	upg_point(worker->thread);
+	if (upg_point(worker->thread) == UPG_LEAVE) {
+		upg_thread_leave(worker->thread);
+		atomic_store(&worker->left, true);
+		return false;
+	}
 	atomic_fetch_add(&worker->turns, 1);
+	return true;
 }
 
 static void turn(struct app_worker *worker)
 {
-	for (;;) {
-		pass_point(worker);
+	while (pass_point(worker))
 		pause_shortly();
+}
+
+/* Does not look at what it is told. */
+void worker_careless(struct app_worker *worker)
+{
+	enter(worker);
+	for (;;) {
+		(void)!upg_point(worker->thread);
+		atomic_fetch_add(&worker->turns, 1);
 	}
 }
 
@@ -254,10 +271,8 @@ void worker_reads(struct app_worker *worker)
 
 	APP_MUST(pipe(pair) == 0);
 	enter(worker);
-	for (;;) {
-		pass_point(worker);
+	while (pass_point(worker))
 		APP_MUST(read(pair[0], &byte, 1) < 0 && errno == EINTR);
-	}
 }
 
 void worker_waits(struct app_worker *worker)
@@ -267,10 +282,8 @@ void worker_waits(struct app_worker *worker)
 
 	APP_MUST(epoll_fd >= 0 && silent >= 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, silent, &event) == 0);
 	enter(worker);
-	for (;;) {
-		pass_point(worker);
+	while (pass_point(worker))
 		APP_MUST(epoll_wait(epoll_fd, &event, 1, -1) < 0 && errno == EINTR);
-	}
 }
 
 static void await_go(struct app_worker *worker)
@@ -312,10 +325,11 @@ static void *worker_main(void *arg)
 static void start_workers(struct app *app)
 {
 	for (unsigned i = 0; i < app->n_workers; i++) {
-		pthread_t thread;
+		pthread_t *thread = &app->workers[i].id;
 
-		APP_MUST(pthread_create(&thread, NULL, worker_main, &app->workers[i]) == 0);
-		pthread_detach(thread);
+		APP_MUST(pthread_create(thread, NULL, worker_main, &app->workers[i]) == 0);
+		if (!app->joins_threads)
+			pthread_detach(*thread);
 	}
 }
 
@@ -333,7 +347,7 @@ static int serve(struct app *app)
 		struct pollfd fd = { .fd = upg_fd(app->upg), .events = POLLIN };
 		int r;
 
-		if (fd.fd < 0)
+		if (!channel_is_open(app->upg->channel))
 			return APP_ORPHANED;
 		if (poll(&fd, 1, -1) < 0 && errno != EINTR)
 			return APP_BROKEN;
@@ -382,6 +396,10 @@ int app_main(struct app *app)
 		return APP_FAILED;
 	}
 	end = live(app);
+	if (end == APP_LEFT && app->leave)
+		app->leave(app);
+	for (unsigned i = 0; app->joins_threads && i < app->n_workers; i++)
+		APP_MUST(pthread_join(app->workers[i].id, NULL) == 0);
 	/* With threads that may be anywhere the handle stays. */
 	if (!app->n_workers)
 		app->upg = upg_free(app->upg);

@@ -5,6 +5,7 @@
 
 #include "shim/upgrade.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -36,6 +37,8 @@ struct app_worker {
 	void (*body)(struct app_worker *worker); /* registers, and loops until the process ends */
 	struct upg_thread *thread;
 	atomic_ulong turns;   /* update points passed */
+	atomic_bool left;     /* it was told to leave, and did */
+	pthread_t id;
 	atomic_bool go;       /* set by the test, for bodies that wait for it */
 	atomic_bool entering; /* is about to call upg_thread_enter() */
 	atomic_bool entered;
@@ -48,10 +51,12 @@ struct app {
 	void (*claim)(struct app *app); /* between upg_receive() and upg_ready() */
 	void (*begin)(struct app *app); /* when it serves */
 	void (*step)(struct app *app);  /* after each upg_dispatch() */
+	void (*leave)(struct app *app); /* when it was told to leave */
 	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_OK */
 	size_t text_bytes;              /* of each note's text */
 	bool fail_load;                 /* at the note with id 3 */
 	int count_off_by;
+	bool joins_threads;             /* when it is told to leave */
 	bool registers_main;            /* the dispatching thread is one that touches state */
 	struct app_worker workers[APP_WORKERS_MAX];
 	unsigned n_workers;
@@ -93,6 +98,7 @@ void worker_reads(struct app_worker *worker);     /* blocks in read() on a pipe 
 void worker_waits(struct app_worker *worker);     /* blocks in epoll_wait() */
 void worker_held_up(struct app_worker *worker);   /* no point until @go, then as worker_turns() */
 void worker_leaves(struct app_worker *worker);    /* no point until @go, then leaves */
+void worker_careless(struct app_worker *worker);  /* passes a point all the time, whatever that says */
 void worker_comes_late(struct app_worker *worker); /* enters after @go, then as worker_turns() */
 
 /* In the application: end with APP_BROKEN and say where. */

@@ -371,14 +371,16 @@ static void serve(struct app_worker *worker)
 
 	APP_MUST(thread);
 	while (!atomic_load(&ledger->ready)) {
-		upg_point(thread);
+		if (upg_point(thread) == UPG_LEAVE)
+			return;
 		usleep(100);
 	}
 	for (;;) {
 		struct epoll_event events[16];
 		int n;
 
-		upg_point(thread);
+		if (upg_point(thread) == UPG_LEAVE)
+			return;
 		n = epoll_wait(ledger->epolls[number], events, 16, -1);
 		for (int i = 0; i < n; i++) {
 			pthread_mutex_lock(&ledger->lock);
@@ -387,7 +389,8 @@ static void serve(struct app_worker *worker)
 			else if (ledger->links[events[i].data.u64].conn)
 				serve_link(ledger, &ledger->links[events[i].data.u64]);
 			pthread_mutex_unlock(&ledger->lock);
-			upg_point(thread);
+			if (upg_point(thread) == UPG_LEAVE)
+				return;
 		}
 	}
 }

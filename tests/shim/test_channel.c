@@ -9,6 +9,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -135,6 +137,48 @@ Test(shim_channel, a_post_to_nobody_says_so, .init = setup, .fini = teardown)
 	cr_assert_not(channel_is_open(&channel));
 	cr_assert_eq(post_pong(), WIRE_CLOSED);
 	channel_close(&channel);
+}
+
+/* An event loop may have kept the number. */
+static bool is_silent(int number)
+{
+	struct pollfd fd = { .fd = number, .events = POLLIN };
+
+	return fcntl(number, F_GETFD) == FD_CLOEXEC && poll(&fd, 1, 0) == 0;
+}
+
+Test(shim_channel, keeps_its_number_and_is_never_readable_when_nobody_is_there, .init = setup, .fini = teardown)
+{
+	int number = channel.fd, ours;
+
+	supervisor = fd_close(supervisor);
+	channel_close(&channel);
+	cr_assert_eq(channel.fd, number);
+	cr_assert(is_silent(number));
+	open_pair(&ours, &supervisor);
+	cr_assert_eq(channel_open(&channel, ours, NULL), 0);
+	cr_assert_eq(channel.fd, number, "and another supervisor comes in at the same number");
+	cr_assert_eq(post_pong(), WIRE_OK);
+	channel_done(&channel);
+	cr_assert(fcntl(number, F_GETFD) < 0 && errno == EBADF);
+	cr_assert_eq(channel_init(&channel, answer_pings, &n_answered), 0);
+}
+
+Test(shim_channel, keeps_its_number_even_if_there_is_no_other, .init = setup, .fini = teardown)
+{
+	struct rlimit limit;
+	int number = channel.fd, last = fcntl(number, F_DUPFD_CLOEXEC, 0);
+
+	/* All below are taken. */
+	while (last < number + 2)
+		last = fcntl(number, F_DUPFD_CLOEXEC, 0);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = (rlim_t)last + 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert_lt(fcntl(number, F_DUPFD_CLOEXEC, 0), 0);
+	channel_close(&channel);
+	cr_assert_eq(channel.fd, number);
+	cr_assert(is_silent(number));
 }
 
 Test(shim_channel, a_send_waits_until_its_deadline, .init = setup, .fini = teardown)

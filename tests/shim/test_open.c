@@ -55,7 +55,7 @@ Test(shim_open, does_nothing_without_a_supervisor, .init = setup)
 	cr_assert_eq(upg_receive(upg), UPG_FRESH);
 	cr_assert_eq(upg_ready(upg), UPG_SERVE);
 	thread = upg_thread_enter(upg, "main");
-	upg_point(thread);
+	cr_assert_eq(upg_point(thread), UPG_OK);
 	event = eventfd(0, EFD_CLOEXEC);
 	cr_assert_eq(upg_fd_register(upg, event, "event", 1), 0);
 	cr_assert_eq(upg_dispatch(upg), UPG_OK);

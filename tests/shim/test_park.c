@@ -483,6 +483,51 @@ Test(shim_park, leaves_when_the_supervisor_vanishes, .init = setup, .fini = tear
 	cr_assert_eq(fake_wait(&fake), APP_LEFT);
 }
 
+/* So that the application can join them. */
+Test(shim_park, lets_its_threads_go_when_it_leaves, .init = setup, .fini = teardown)
+{
+	struct app_worker *late;
+
+	app->begin = NULL;
+	app->joins_threads = true;
+	app_worker_add(app, "turns", worker_turns);
+	app_worker_add(app, "reads", worker_reads);
+	app_worker_add(app, "waits", worker_waits);
+	late = app_worker_add(app, "late", worker_comes_late);
+	fake_start_serving(&fake, app);
+	fake_park(&fake, &roll);
+	FAKE_TAKE(&fake, PARKED);
+	atomic_store(&late->go, true);
+	while (!atomic_load(&late->entering))
+		usleep(100);
+	fake_vanish(&fake);
+	cr_assert_eq(fake_wait(&fake), APP_LEFT);
+	for (unsigned i = 0; i < app->n_workers; i++)
+		cr_assert(atomic_load(&app->workers[i].left), "%s", app->workers[i].name);
+}
+
+static unsigned long turns_at_the_end;
+
+static void linger(struct app *self)
+{
+	turns_at_the_end = atomic_load(&self->workers[0].turns);
+	usleep(450000);
+	/* One turn at once, and then one in each 100 ms. */
+	APP_MUST(atomic_load(&self->workers[0].turns) - turns_at_the_end <= 6);
+}
+
+Test(shim_park, slows_a_thread_down_that_does_not_leave, .init = setup, .fini = teardown)
+{
+	app->begin = NULL;
+	app->leave = linger;
+	app_worker_add(app, "careless", worker_careless);
+	fake_start_serving(&fake, app);
+	fake_park(&fake, &roll);
+	FAKE_TAKE(&fake, PARKED);
+	fake_vanish(&fake);
+	cr_assert_eq(fake_wait(&fake), APP_LEFT);
+}
+
 Test(shim_park, leaves_when_the_supervisor_vanishes_half_way_back, .init = setup, .fini = teardown)
 {
 	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;

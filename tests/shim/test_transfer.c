@@ -6,10 +6,12 @@
 #include "base/fd.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 TestSuite(shim_transfer, .timeout = 60);
@@ -450,4 +452,36 @@ Test(shim_transfer, serves_although_the_supervisor_vanished_at_the_commit, .init
 	fake_vanish(&new);
 	cr_assert_eq(fake_wait(&new), APP_ORPHANED);
 	cr_assert_eq(commit_owner(&roll.word), COMMIT_NEW);
+}
+
+/* ---- what it was told to leave is another one's ---- */
+
+static void claim_connection(struct app *app)
+{
+	app->fds[0] = upg_fd_claim(app->upg, "thing", 0);
+	APP_MUST(app->fds[0] >= 0);
+}
+
+static void close_connection(struct app *app)
+{
+	upg_close(app->upg, app->fds[0], -1);
+}
+
+Test(shim_transfer, does_not_shut_down_what_it_was_told_to_leave, .init = setup, .fini = teardown)
+{
+	int pair[2]; /* a connection of old's, and its client */
+	char byte;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	state = fake_capture(3);
+	fake_hold(&roll, "thing", 0, pair[0]);
+	new_app->claim = claim_connection;
+	new_app->leave = close_connection;
+	fake_start_standby(&new, new_app);
+	fake_feed(&new, &roll, state.data, state.size);
+	FAKE_TAKE(&new, LOADED);
+	fake_say_abort(&new);
+	cr_assert_eq(fake_wait(&new), APP_LEFT);
+	cr_assert(recv(pair[1], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN, "the client noticed");
+	fd_close(pair[1]);
 }

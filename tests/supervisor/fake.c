@@ -200,6 +200,13 @@ static void release(struct instance *instance)
 	free(fake);
 }
 
+static int set_victim(struct instance *instance, bool is_first, struct why *why)
+{
+	(void)why;
+	instance->victim.is_first = is_first;
+	return 0;
+}
+
 static const struct instance_kind fake_kind = {
 	.name = "fake",
 	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
@@ -208,6 +215,7 @@ static const struct instance_kind fake_kind = {
 	.retract = retract,
 	.signal = note_signal,
 	.has_ended = has_ended,
+	.set_victim = set_victim,
 	.reconnect = reconnect,
 	.adopt = adopt,
 	.free = release,
@@ -282,7 +290,7 @@ Upgraded__Wire__AppMessage__BodyCase fake_heard_last(const struct fake *fake)
 
 /* ---- where they come from ---- */
 
-static int start(struct origin *origin, const struct unit *unit, const char *version, struct instance **ret_instance,
+static int start(struct origin *origin, const struct unit *unit, const char *version, bool aside, struct instance **ret_instance,
 		 struct why *why)
 {
 	struct fake_origin *fakes = container_of(origin, struct fake_origin, origin);
@@ -292,6 +300,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		return why_set(why, -ENOENT, "version %s: no such file", version);
 	cr_assert_lt(fakes->n_started, FAKE_STARTED_MAX);
 	fake = fake_new(unit->name, version);
+	fake->instance.victim.is_first = aside;
 	fake_watch(fake, &fakes->started[fakes->n_started++]);
 	*ret_instance = &fake->instance;
 	return 0;

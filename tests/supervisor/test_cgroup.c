@@ -106,3 +106,15 @@ Test(cgroup, of_a_process_that_is_not_there_is_not_known)
 
 	cr_assert(cgroup_memory(0x7ffffff0, &found) == -ENODATA);
 }
+
+Test(cgroup, that_waits_for_memory_the_most_decides, .init = set_up, .fini = tear_down)
+{
+	struct cgroup_stalled found;
+
+	cr_assert(cgroup_stalled_at(root, "/a/b", &found) == -ENODATA);
+	write_file("/a/b", "memory.pressure", "some avg10=3.99 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00\n");
+	write_file("/a", "memory.pressure", "some avg10=57.20 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00\n");
+	write_file("", "memory.pressure", "some avg10=9.00 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00\n");
+	cr_assert(cgroup_stalled_at(root, "/a/b", &found) == 0 && found.percent == 57);
+	cr_assert(strlen(found.path) == strlen(root) + 2);
+}

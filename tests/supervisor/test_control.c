@@ -3,6 +3,7 @@
 #include "supervisor/control/control.h"
 
 #include "tests/supervisor/asked.h"
+#include "wire/parts.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -70,6 +71,24 @@ static bool is_readable(int fd)
 	return false;
 }
 
+static struct parts parts;
+static size_t n_services; /* of a result that came in parts */
+
+static void take_part(const Upgraded__Wire__ResultPart *part, struct asked *asked)
+{
+	Upgraded__Wire__Result *result;
+	struct why why = { 0 };
+	int r = parts_take(&parts, part, &result, &why);
+
+	cr_assert_geq(r, 0, "%s", why.text);
+	if (r == PARTS_MORE)
+		return;
+	asked_take(asked, result);
+	n_services = result->n_services;
+	upgraded__wire__result__free_unpacked(result, NULL);
+	parts_done(&parts);
+}
+
 /* Return: how the next message was received; a result is taken. */
 static int hear(int fd, struct asked *asked)
 {
@@ -84,8 +103,10 @@ static int hear(int fd, struct asked *asked)
 	if (r != WIRE_OK)
 		return r;
 	message = (Upgraded__Wire__ControlMessage *)unpacked;
-	cr_assert_eq(message->body_case, UPGRADED__WIRE__CONTROL_MESSAGE__BODY_RESULT);
-	asked_take(asked, message->result);
+	if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PART)
+		take_part(message->part, asked);
+	else
+		asked_take(asked, message->result);
 	upgraded__wire__control_message__free_unpacked(message, NULL);
 	wire_fds_close(&fds);
 	return WIRE_OK;
@@ -234,4 +255,41 @@ Test(control, waits_for_a_descriptor_without_a_busy_loop)
 	cr_assert_eq(hear(fd, &asked), WIRE_OK);
 	cr_assert_eq(asked.code, WIRE_EXIT_DONE);
 	close(fd);
+}
+
+/* ---- answers that do not fit into one message ---- */
+
+/* With names so long that a list of them is several times as large as a message. */
+static void many_services(unsigned n)
+{
+	char name[64];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "service-of-a-very-long-name-as-some-people-like-%u.conf", i);
+		place_write(&place, name, "[Service]\nExec=/nonexistent/web-%v\n");
+	}
+}
+
+static void ask_all(struct asked *asked, int verb)
+{
+	int fd = connected();
+
+	n_services = 0;
+	say(fd, verb, "");
+	while (hear(fd, asked) == WIRE_OK)
+		;
+	cr_assert_eq(asked->answers, 1);
+	fd_close(fd);
+}
+
+Test(control, lists_more_services_than_fit_into_a_message)
+{
+	many_services(4000);
+	for (int i = 0; i < 2; i++) {
+		struct asked asked = { 0 };
+
+		ask_all(&asked, i ? UPGRADED__WIRE__VERB__VERB_STATUS : UPGRADED__WIRE__VERB__VERB_LIST);
+		cr_assert_eq(asked.code, WIRE_EXIT_DONE);
+		cr_assert_eq(n_services, 4001);
+	}
 }

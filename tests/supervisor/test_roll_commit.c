@@ -241,3 +241,49 @@ Test(roll_commit, is_when_the_watch_over_new_begins)
 	cr_assert_eq(fake_heard_times(scene.new, UPGRADED__WIRE__APP_MESSAGE__BODY_PING), 4);
 	scene_clear();
 }
+
+/* ---- who is the first to go when memory is short ---- */
+
+static void begin_with_victim(void)
+{
+	begin(NULL);
+	scene.new->instance.victim.is_first = true; /* as origin_start_aside() has it */
+}
+
+Test(roll_commit, makes_the_parked_version_the_victim_and_spares_the_new_one)
+{
+	for EACH_BEFORE_COMMIT (state) {
+		begin_with_victim();
+		scene_to(*state);
+		cr_assert(scene.new->instance.victim.is_first && !scene.old->instance.victim.is_first);
+		scene_clear();
+	}
+	begin_with_victim();
+	scene_to(ROLL_PARK);
+	cr_assert(!scene.new->instance.victim.is_first && scene.old->instance.victim.is_first);
+	scene_go_well();
+	assert_outcome(ROLL_IS_DONE);
+	cr_assert_not(scene.serves->victim.is_first);
+	scene_clear();
+}
+
+Test(roll_commit, that_is_gone_back_from_spares_the_version_that_serves_again)
+{
+	begin_with_victim();
+	scene_to(ROLL_BAKE);
+	fake_exit(scene.new, SIGSEGV);
+	assert_state(ROLL_RESUME);
+	cr_assert_not(scene.old->instance.victim.is_first, "before it serves");
+	fake_resumed(scene.old);
+	assert_outcome(ROLL_IS_BACK_PARKED);
+	scene_clear();
+}
+
+Test(roll_commit, that_never_comes_leaves_the_version_that_serves_as_it_was)
+{
+	begin_with_victim();
+	scene_to(ROLL_LOADING);
+	roll_cancel(scene.roll);
+	cr_assert_not(scene.old->instance.victim.is_first);
+	scene_clear();
+}

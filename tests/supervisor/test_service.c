@@ -449,6 +449,33 @@ Test(service, starts_the_version_before_empty_when_no_way_back_is_left)
 	assert_status("running", "v1");
 }
 
+Test(service, has_the_process_that_does_not_count_go_first_when_memory_is_short)
+{
+	struct fake *old = hosted_serve("v1"), *new;
+	struct roll_request back = request("");
+
+	cr_assert_not(old->instance.victim.is_first);
+	new = hosted_roll("v2");
+	cr_assert(new->instance.victim.is_first && !old->instance.victim.is_first);
+	hosted_lead(old, new, ROLL_BAKE);
+	cr_assert(!new->instance.victim.is_first && old->instance.victim.is_first);
+	/* Undone with all its state: a fresh process is first until it has taken over. */
+	service_undo(hosted.web, &back, ask(&bob));
+	cr_assert(started(2)->instance.victim.is_first && !new->instance.victim.is_first);
+	hosted_lead(new, started(2), ROLL_BAKE);
+	cr_assert(!started(2)->instance.victim.is_first && new->instance.victim.is_first);
+}
+
+Test(service, that_starts_empty_for_want_of_a_way_back_counts)
+{
+	struct fake *new;
+
+	hosted_write("Rollback=none\n");
+	new = hosted_bake();
+	fake_exit(new, SIGSEGV);
+	cr_assert_not(started(2)->instance.victim.is_first);
+}
+
 Test(service, can_be_started_by_hand_after_a_way_back_that_failed)
 {
 	struct fake *new;

@@ -104,10 +104,12 @@ Test(unit, takes_every_key, .fini = teardown)
 		    "StartTimeout=1s\nQuiesceTimeout=2s\nTransferTimeout=3s\nStopTimeout=4s\nImageTimeout=5s\n"
 		    "HealthInterval=6s\nHealthTimeout=7s\nHealthCheckTimeout=10s\nHealthFailures=4\nBake=8s\nRestartDelay=9s\n"
 		    "Rollback=image\nOnDirtyConnection=keep\nRestart=no\nQuiesceLevel=protocol\nLimitNOFILE=4096\n"
-		    "Children=keep\nLogRate=5000\nLogRateBytes=2M\n");
+		    "Children=keep\nLogRate=5000\nLogRateBytes=2M\n"
+		    "OOMScoreAdjust=-900\n");
 	cr_assert_eq(unit->children, CHILDREN_KEEP);
 	cr_assert_eq(unit->log_rate, 5000);
 	cr_assert_eq(unit->log_rate_bytes, 2u << 20);
+	cr_assert(unit->sets_oom && unit->oom_score_adj == -900);
 	cr_assert_str_eq(unit->exec, "/opt/%v/app --name %n");
 	cr_assert_eq(unit->exec_line, 5);
 	cr_assert_str_eq(unit->version, "v1.2_3@x-4");
@@ -225,6 +227,11 @@ static const char *const bad_lines[] = {
 	"OnDirtyConnection=drop",
 	"Restart=always",
 	"QuiesceLevel=3",
+	"OOMScoreAdjust=-1001",
+	"OOMScoreAdjust=1001",
+	"OOMScoreAdjust=--5",
+	"OOMScoreAdjust=- 5",
+	"OOMScoreAdjust=",
 	"LimitNOFILE=15",
 	"LimitNOFILE=-1",
 	"LimitNOFILE=10000001",

@@ -202,10 +202,12 @@ static void *worker_run(void *arg)
 		fprintf(stderr, "cached: %s: out of memory\n", name);
 		abort();
 	}
-	do {
-		upg_point(self);
+	/* UPG_LEAVE: another process serves, and what this one holds is its business. */
+	while (upg_point(self) == UPG_OK) {
 		break_on_turn();
-	} while (turn(worker));
+		if (!turn(worker))
+			break;
+	}
 	upg_thread_leave(self);
 	return NULL;
 }

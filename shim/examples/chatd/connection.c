@@ -231,13 +231,14 @@ static void *run(void *arg)
 		fprintf(stderr, "chatd: %s: out of memory\n", name);
 		abort();
 	}
-	do
-		upg_point(self);
-	while (turn(connection));
-
-	int fd = connection->fd;
-	connection_free(connection);
-	upg_close(server->upg, fd, -1);
+	bool ended = false; /* or else another process serves: the client is its business */
+	while (!ended && upg_point(self) == UPG_OK)
+		ended = !turn(connection);
+	if (ended) {
+		int fd = connection->fd;
+		connection_free(connection);
+		upg_close(server->upg, fd, -1);
+	}
 	upg_thread_leave(self);
 	crew_leave(server);
 	return NULL;
