@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 STAGE(life, 60);
@@ -36,6 +37,23 @@ SCENE(life, a_service_starts_is_listed_and_stops)
 	ctl(0, "stop", "cached");
 	ctl(3, "status", "cached");
 	stage_wait_processes(1);
+}
+
+static mode_t mode_of(const char *path)
+{
+	struct stat st;
+
+	cr_assert_eq(lstat(path, &st), 0, "%s", path);
+	return st.st_mode & 0777;
+}
+
+SCENE(life, what_the_daemon_makes_is_for_its_user_alone)
+{
+	stage_unit(&(struct rig_cached){ 0 });
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(mode_of(stage_path("control")), 0600);
+	cr_assert_eq(mode_of(stage_path("lock")), 0600);
+	cr_assert_eq(mode_of(stage_path("state/images")), 0700);
 }
 
 SCENE(life, a_version_can_be_named_at_the_start)

@@ -7,9 +7,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TURNS 200 /* of at most 50 ms */
 
@@ -219,6 +223,27 @@ Test(control, does_not_listen_where_another_one_answers)
 	cr_assert_eq(control_open(&place.registry, path, &other, &why), -EADDRINUSE);
 	cr_assert(*why.text);
 	cr_assert_null(other);
+}
+
+/* The socket's mode is checked by the kernel; here somebody has changed it. Root may ask, and the user that the loop runs as. */
+Test(control, turns_away_whoever_is_neither_root_nor_its_own_user)
+{
+	char byte;
+	int fd;
+
+	if (geteuid() != 0)
+		cr_skip_test("to be two users needs root");
+	cr_assert(chmod(place.folder, 0755) == 0 && chmod(path, 0666) == 0);
+	/* Who connects is who called connect(2). This thread alone: glibc would signal every other one. */
+	cr_assert_eq(syscall(SYS_setresuid, (uid_t)-1, (uid_t)65534, (uid_t)-1), 0);
+	fd = wire_connect(path, NULL);
+	cr_assert_eq(syscall(SYS_setresuid, (uid_t)-1, (uid_t)0, (uid_t)-1), 0);
+	prctl(PR_SET_DUMPABLE, 1); /* a change of user clears it, and the leak checker needs it */
+	cr_assert_geq(fd, 0);
+	say(fd, UPGRADED__WIRE__VERB__VERB_LIST, "");
+	cr_assert(is_readable(fd));
+	cr_assert_leq(recv(fd, &byte, 1, MSG_DONTWAIT), 0, "it was answered");
+	fd_close(fd);
 }
 
 static uint64_t real_us(void)
