@@ -292,8 +292,12 @@ SCENE(images, whose_program_was_changed_say_so)
 static pid_t pid_take(pid_t pid)
 {
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&pid, .set_tid_size = 1 };
-	long r = syscall(SYS_clone3, &args, sizeof(args));
+	uint64_t due_us = clock_now_us() + SHOWN_US;
+	long r;
 
+	/* Whoever had it has ended, and may not have been reaped yet. */
+	while ((r = syscall(SYS_clone3, &args, sizeof(args))) < 0 && errno == EEXIST && clock_now_us() < due_us)
+		stage_sleep_ms(1);
 	if (r == 0) {
 		execlp("sleep", "sleep", "1000", (char *)NULL);
 		_exit(1);
