@@ -23,7 +23,7 @@ static void tear_down(void)
 	place_close(&place);
 }
 
-TestSuite(victim, .timeout = 20, .init = set_up, .fini = tear_down);
+TestSuite(oom_score, .timeout = 20, .init = set_up, .fini = tear_down);
 
 static void on_exit_of(struct instance *instance)
 {
@@ -91,7 +91,7 @@ static const char *last_line(const struct instance *instance)
 	return n ? lines[n - 1] : "";
 }
 
-Test(victim, has_the_value_that_its_file_says_while_it_serves)
+Test(oom_score, has_the_value_that_its_file_says_while_it_serves)
 {
 	struct instance *instance = keep("OOMScoreAdjust=150\n", false);
 
@@ -100,7 +100,7 @@ Test(victim, has_the_value_that_its_file_says_while_it_serves)
 	instance_free(instance);
 }
 
-Test(victim, has_the_value_of_the_supervisor_where_its_file_says_nothing)
+Test(oom_score, has_the_value_of_the_supervisor_where_its_file_says_nothing)
 {
 	struct instance *instance = keep("", false);
 
@@ -110,7 +110,7 @@ Test(victim, has_the_value_of_the_supervisor_where_its_file_says_nothing)
 	instance_free(instance);
 }
 
-Test(victim, aside_goes_first_with_all_its_children_until_it_is_spared)
+Test(oom_score, aside_goes_first_with_all_its_children_until_it_is_spared)
 {
 	struct instance *instance = keep("OOMScoreAdjust=20\n", true);
 	pid_t child = child_of(instance);
@@ -125,7 +125,7 @@ Test(victim, aside_goes_first_with_all_its_children_until_it_is_spared)
 	instance_free(instance);
 }
 
-Test(victim, goes_first_when_it_is_parked_and_not_any_more_when_it_serves_again)
+Test(oom_score, goes_first_when_it_is_parked_and_not_any_more_when_it_serves_again)
 {
 	struct instance *instance = keep("OOMScoreAdjust=20\nChildren=end\n", false);
 	pid_t child = child_of(instance);
@@ -142,7 +142,7 @@ Test(victim, goes_first_when_it_is_parked_and_not_any_more_when_it_serves_again)
 	instance_free(instance);
 }
 
-Test(victim, has_no_children_as_victims_that_go_on_without_it)
+Test(oom_score, has_no_children_as_victims_that_go_on_without_it)
 {
 	static const char *const lines[] = { "OOMScoreAdjust=20\n", "OOMScoreAdjust=20\nChildren=keep\n" };
 
@@ -160,7 +160,7 @@ Test(victim, has_no_children_as_victims_that_go_on_without_it)
 }
 
 /* What a service sets by itself is its own decision, and is what it goes back to. */
-Test(victim, keeps_a_value_that_it_has_set_by_itself)
+Test(oom_score, keeps_a_value_that_it_has_set_by_itself)
 {
 	struct instance *instance = keep("OOMScoreAdjust=20\n", false);
 	pid_t child = child_of(instance);
@@ -183,7 +183,7 @@ Test(victim, keeps_a_value_that_it_has_set_by_itself)
 }
 
 /* CRIU does not bring the value back: what is restored has that of the supervisor. */
-Test(victim, that_was_restored_gets_its_own_value_again)
+Test(oom_score, that_was_restored_gets_its_own_value_again)
 {
 	struct instance *instance = keep("OOMScoreAdjust=20\n", false);
 	struct victim victim = { .normal = 77, .is_first = true };
@@ -195,7 +195,7 @@ Test(victim, that_was_restored_gets_its_own_value_again)
 	instance_free(instance);
 }
 
-Test(victim, is_not_started_with_a_value_that_cannot_be_had)
+Test(oom_score, is_not_started_with_a_value_that_cannot_be_had)
 {
 	struct instance *instance;
 	struct why why = { 0 };
@@ -211,7 +211,7 @@ Test(victim, is_not_started_with_a_value_that_cannot_be_had)
 	cr_assert_lt(origin_try(&place.spawner.origin, unit, "v1", &why), 0, "a look ahead finds it, too");
 }
 
-Test(victim, that_is_not_there_is_told)
+Test(oom_score, that_is_not_there_is_told)
 {
 	struct victim victim = { .normal = 0 };
 	struct why why = { 0 };
