@@ -181,8 +181,13 @@ bool image_reap_children(const struct image *image)
 		pid_t pid = pid_of_core(image, image->files[i].name);
 		siginfo_t info = { 0 };
 
-		/* A number may be another one's by now: what is watched is nobody's orphan. */
-		if (pid && !child_is_watched(pid) && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL) == 0)
+		if (!pid)
+			continue;
+		/* A number may be another one's by now: what is watched is nobody's orphan. Whoever watches one that is in the
+		 * group still reaps it. */
+		if (child_is_watched(pid))
+			is_dying |= pid != image->pid && procfs_group(pid) == image->pid;
+		else if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL) == 0)
 			is_dying |= info.si_pid == 0;
 	}
 	return is_dying;
