@@ -42,6 +42,13 @@ static int make_output(struct spawned *spawned)
 	return spawned->output ? 0 : -ENOMEM;
 }
 
+static void name_output(struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+
+	output_name(spawned->output, instance->service, instance->version, instance->pid);
+}
+
 static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, struct why *why)
 {
 	struct instance *instance = &spawned->instance;
@@ -182,8 +189,10 @@ static int spawned_reconnect(struct instance *instance, int *ret_channel, int *r
 	struct spawned *spawned = spawned_of(instance);
 	int r = make_output(spawned);
 
-	if (r == 0)
+	if (r == 0) {
+		name_output(spawned);
 		r = open_ends(spawned, ret_channel, ret_log, why);
+	}
 	/* As it was made the process's own at its start. */
 	if (r == 0 && spawned->uid != geteuid() && fchown(*ret_log, spawned->uid, (gid_t)-1) < 0)
 		log_warning("%s[%s %d]: its output could not be made its own: %s", instance->service, instance->version,
@@ -211,6 +220,7 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 	if (r < 0) /* it stays a process that has ended: nobody may wait for the end of this one */
 		return r;
 	instance_came_back(instance, pid);
+	name_output(spawned);
 	spawned_set_place(instance);
 	if (victim_restored(&instance->victim, pid, &oom) < 0)
 		log_warning("%s[%s %d]: %s", instance->service, instance->version, pid, oom.text);
@@ -329,7 +339,7 @@ static void started(struct spawned *spawned)
 	struct instance *instance = &spawned->instance;
 
 	instance->pid = spawned->child.pid;
-	output_name(spawned->output, instance->service, instance->version, instance->pid);
+	name_output(spawned);
 	check_victim(spawned);
 }
 

@@ -500,3 +500,29 @@ Test(spawned, hands_its_children_s_children_over_as_well)
 		cr_assert_eq(loop_turn(loop, 50), 0);
 	cr_assert_eq(kill(grandchild, 0), -1);
 }
+
+/* As a restore does it: somebody else makes the process, with the ends that it is to have. */
+Test(spawned, that_comes_back_says_whose_its_lines_are)
+{
+	char words[64];
+	int channel, log;
+	pid_t pid;
+
+	cr_assert_eq(start("", "exec sleep 1000"), 0, "%s", why.text);
+	instance_set_place(instance, INSTANCE_IS_REPLACED); /* what it leaves behind has its output */
+	instance_kill(instance, SIGKILL);
+	TURN_UNTIL(ended);
+	cr_assert_eq(instance_reconnect(instance, &channel, &log, &why), 0, "%s", why.text);
+	pid = fork();
+	if (pid == 0) {
+		dprintf(log, "here again\n");
+		for (;;)
+			pause();
+	}
+	fd_close(channel);
+	fd_close(log);
+	cr_assert_eq(instance_adopt(instance, pid, &why), 0, "%s", why.text);
+	TURN_UNTIL(log_times("here again"));
+	snprintf(words, sizeof(words), "web[v1 %d]: here again", (int)pid);
+	cr_assert_eq(log_times(words), 1, "%s", log_caught());
+}
