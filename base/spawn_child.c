@@ -85,10 +85,23 @@ static int in_child_close(unsigned int first, unsigned int last, struct spawn_re
 	return 0;
 }
 
+/* All that the program is not to have, but for @report, which is above what it is to have. */
+static int in_child_close_others(const struct spawn_plan *plan, int report, struct spawn_report *failure)
+{
+	unsigned int next = 0, kept;
+
+	for (size_t i = 0; i <= plan->n_keep; i++) {
+		kept = (unsigned int)(i < plan->n_keep ? plan->keep[i] : report);
+		if (kept > 0 && in_child_close(next, kept - 1, failure) < 0)
+			return -1;
+		next = kept + 1;
+	}
+	return in_child_close(next, UINT_MAX, failure);
+}
+
 static int in_child_fds(const struct spawn_plan *plan, int *report, struct spawn_report *failure)
 {
 	const struct child_spec *spec = plan->spec;
-	unsigned int next = 0, kept;
 	int null;
 
 	if (in_child_move(plan, report, &null, failure) < 0)
@@ -99,13 +112,7 @@ static int in_child_fds(const struct spawn_plan *plan, int *report, struct spawn
 	for (size_t i = 0; i < spec->n_fds; i++)
 		if (dup3(plan->moved[i], spec->fds[i].to, 0) < 0)
 			return step_failed(failure, STEP_FD, spec->fds[i].to);
-	for (size_t i = 0; i <= plan->n_keep; i++) {
-		kept = (unsigned int)(i < plan->n_keep ? plan->keep[i] : *report);
-		if (kept > 0 && in_child_close(next, kept - 1, failure) < 0)
-			return -1;
-		next = kept + 1;
-	}
-	return in_child_close(next, UINT_MAX, failure);
+	return in_child_close_others(plan, *report, failure);
 }
 
 /* A pipe that the process writes its output to is made its own: otherwise it could not open /dev/stdout. */
@@ -254,10 +261,11 @@ static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_re
 	in_child_signals();
 	if (in_child_oom(plan, failure) < 0)
 		return -1;
-	/* Before the descriptors are moved: what a name service leaves open is closed then. */
-	if (in_child_lookup(plan, *report, failure) < 0)
-		return -1;
 	if (in_child_fds(plan, report, failure) < 0)
+		return -1;
+	/* This may last for ever: whoever waits for the end of something that is the supervisor's must not wait for that. What a name
+	 * service leaves open is closed, too. */
+	if (in_child_lookup(plan, *report, failure) < 0 || in_child_close_others(plan, *report, failure) < 0)
 		return -1;
 	/* After the descriptors were moved: their copies may be above the child's limit. */
 	if (setrlimit(RLIMIT_NOFILE, &plan->limit) < 0)
