@@ -34,24 +34,37 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 	snprintf(report->to, sizeof(report->to), "%s", to);
 }
 
-void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, const char *address)
+/* "NAME TAG". Return: its length. */
+static size_t name_text(char text[static ROLL_NAME_BYTES], const char *name, uint64_t tag)
 {
-	const unsigned room = sizeof(names->text) / sizeof(names->text[0]);
-	char text[sizeof(names->text[0])];
-	size_t n;
-
-	snprintf(text, sizeof(text), "%.60s %" PRIu64, name, tag);
+	snprintf(text, ROLL_NAME_BYTES, "%.60s %" PRIu64, name, tag);
 	text_tame(text, strlen(text));
-	n = strlen(text);
+	return strlen(text);
+}
+
+bool roll_names_want(const struct roll_names *names, const char *name, uint64_t tag)
+{
+	char text[ROLL_NAME_BYTES];
+	size_t n = name_text(text, name, tag);
+
 	for (unsigned i = 0; i < names->n; i++)
 		if (strncmp(names->text[i], text, n) == 0 && (!names->text[i][n] || names->text[i][n] == ' '))
-			return;
-	if (names->n == room)
+			return false;
+	return names->n < ROLL_NAMES_MAX;
+}
+
+void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, const char *address)
+{
+	char *text;
+	size_t n;
+
+	if (!roll_names_want(names, name, tag))
 		return;
+	text = names->text[names->n++];
+	n = name_text(text, name, tag);
 	if (address && *address)
-		snprintf(text + n, sizeof(text) - n, " (%.30s)", address);
+		snprintf(text + n, ROLL_NAME_BYTES - n, " (%.30s)", address);
 	text_tame(text, strlen(text));
-	memcpy(names->text[names->n++], text, sizeof(text));
 }
 
 const char *roll_names_text(const struct roll_names *names, char *buf, size_t size)

@@ -10,9 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define ROLL_NAMES_MAX 8u
+#define ROLL_NAME_BYTES 112u
+
 /* Descriptors by name, for people: "listener 0 (127.0.0.1:80)". */
 struct roll_names {
-	char text[8][112];
+	char text[ROLL_NAMES_MAX][ROLL_NAME_BYTES];
 	unsigned n;
 };
 
@@ -38,11 +41,14 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 /* What the texts of a told report point to, besides the report itself. */
 struct roll_report_texts {
 	char started[32];
-	char *lines[LINES_MAX], *missed[8], *left[8];
+	char *lines[LINES_MAX], *missed[ROLL_NAMES_MAX], *left[ROLL_NAMES_MAX];
 };
 
 /** roll_report_tell() - The report as a message. @ret: points into @report and @texts, which outlive it. */
 void roll_report_tell(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret);
+
+/** roll_names_want() - Would roll_names_add() add this one? */
+bool roll_names_want(const struct roll_names *names, const char *name, uint64_t tag);
 
 /** roll_names_add() - One more, unless it is there already; what does not fit is left out. @address: NULL or "": not known. */
 void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, const char *address);

@@ -42,9 +42,13 @@ static const struct custody_entry *find(const struct roll *roll, const char *nam
 
 static void note_name(struct roll *roll, struct roll_names *names, const char *name, uint64_t tag)
 {
-	const struct custody_entry *entry = find(roll, name, tag);
-	char address[112] = "";
+	const struct custody_entry *entry;
+	char address[ROLL_NAME_BYTES] = "";
 
+	/* First: a service may have any number of them, and for each the custody is searched. */
+	if (!roll_names_want(names, name, tag))
+		return;
+	entry = find(roll, name, tag);
 	if (entry)
 		door_address(entry->ref->fd, address, sizeof(address));
 	roll_names_add(names, name, tag, address);

@@ -108,3 +108,20 @@ Test(report, can_be_copied_and_outlives_its_roll, .init = setup)
 	cr_assert_leq(upgraded__wire__roll_report__get_packed_size(&told), sizeof(packed));
 	cr_assert_gt(upgraded__wire__roll_report__pack(&told, packed), 0);
 }
+
+Test(report, wants_each_name_once_and_no_more_than_it_has_room_for)
+{
+	struct roll_names names = { .n = 0 };
+
+	cr_assert(roll_names_want(&names, "web", 1));
+	roll_names_add(&names, "web", 1, "127.0.0.1:80");
+	cr_assert_not(roll_names_want(&names, "web", 1));
+	cr_assert(roll_names_want(&names, "web", 12));
+	cr_assert(roll_names_want(&names, "we", 1));
+	for (uint64_t tag = 1; tag <= 2 * ROLL_NAMES_MAX; tag++)
+		roll_names_add(&names, "web", tag, NULL);
+	cr_assert_eq(names.n, ROLL_NAMES_MAX);
+	cr_assert_str_eq(names.text[0], "web 1 (127.0.0.1:80)");
+	cr_assert_str_eq(names.text[ROLL_NAMES_MAX - 1], "web 8");
+	cr_assert_not(roll_names_want(&names, "web", 1000), "who looks further into it would do so for nothing");
+}
