@@ -115,21 +115,25 @@ const char *procfs_name(pid_t pid, char *buf, size_t size)
 	return buf;
 }
 
-/* Of one thread. Return: how many there are in @ret_pids then. */
+/* Of one thread, "PID PID ": each ends with a blank, so that one that was cut is known. Return: how many there are in @ret_pids
+ * then. */
 static size_t add_children(pid_t pid, const char *thread, pid_t *ret_pids, size_t n, size_t max)
 {
-	char path[300], text[4096], *at = text, *end;
+	char path[300], text[4096], *blank;
+	FD_CLEANUP int fd = -1;
+	size_t kept = 0;
+	ssize_t got;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, thread);
-	if (procfs_read(path, text, sizeof(text)) <= 0)
-		return n;
-	while (n < max) {
-		long child = strtol(at, &end, 10);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && n < max && (got = read(fd, text + kept, sizeof(text) - 1 - kept)) > 0) {
+		char *at = text;
 
-		if (end == at || child <= 0)
-			break;
-		ret_pids[n++] = (pid_t)child;
-		at = end;
+		text[kept + (size_t)got] = '\0';
+		for (; n < max && (blank = strchr(at, ' ')) != NULL; at = blank + 1)
+			ret_pids[n++] = (pid_t)strtol(at, NULL, 10);
+		kept = strlen(at);
+		memmove(text, at, kept);
 	}
 	return n;
 }

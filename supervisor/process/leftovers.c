@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOKED_AT_MAX 1024u /* of our own children */
+#define LISTED_MAX 65536u   /* of our own children */
+#define LOOKED_AT_MAX 1024u /* of these, the youngest */
 #define NAME_BYTES 64
 
 struct leftover;
@@ -39,14 +40,17 @@ struct leftovers {
 	struct leftover *first;
 };
 
-/* Those of our children that are in the process group. Return: how many, in @ret_pids of LOOKED_AT_MAX. */
+/* Those of our children that are in the process group. The kernel lists them in the order in which they became ours, and those
+ * that are looked for have done so just now: another service's orphans, however many, do not hide them. Return: how many, in
+ * @ret_pids of LOOKED_AT_MAX. */
 static size_t members_of(pid_t group, pid_t *ret_pids)
 {
-	size_t all = procfs_children(getpid(), ret_pids, LOOKED_AT_MAX), n = 0;
+	static pid_t pids[LISTED_MAX]; /* one loop thread */
+	size_t all = procfs_children(getpid(), pids, LISTED_MAX), n = 0;
 
-	for (size_t i = 0; i < all; i++)
-		if (procfs_group(ret_pids[i]) == group)
-			ret_pids[n++] = ret_pids[i];
+	for (size_t i = all > LOOKED_AT_MAX ? all - LOOKED_AT_MAX : 0; i < all; i++)
+		if (procfs_group(pids[i]) == group)
+			ret_pids[n++] = pids[i];
 	return n;
 }
 

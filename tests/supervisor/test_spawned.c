@@ -526,3 +526,41 @@ Test(spawned, that_comes_back_says_whose_its_lines_are)
 	snprintf(words, sizeof(words), "web[v1 %d]: here again", (int)pid);
 	cr_assert_eq(log_times(words), 1, "%s", log_caught());
 }
+
+#define ORPHANS 1200u
+
+/* Of another service, say, that keeps its children. Return: their group. */
+static pid_t make_orphans(void)
+{
+	char command[128];
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		setsid();
+		snprintf(command, sizeof(command), "for i in $(seq %u); do sleep 1000 & done", ORPHANS);
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(1);
+	}
+	reap(pid);
+	return pid;
+}
+
+Test(spawned, has_its_children_found_among_any_number_of_others)
+{
+	static pid_t pids[2 * ORPHANS];
+	pid_t child, others = make_orphans();
+	size_t n = procfs_children(getpid(), pids, 2 * ORPHANS);
+
+	cr_assert_eq(n, ORPHANS);
+	for (size_t i = 0; i < n; i++)
+		cr_assert_eq(procfs_group(pids[i]), others, "pid %d is none of them", (int)pids[i]);
+	child = start_with_child("");
+	instance_set_place(instance, INSTANCE_IS_REPLACED);
+	kill_and_free();
+	cr_assert(child_is_watched(child));
+	origin_end_children(&spawner.origin, "web");
+	for (unsigned turns = 0; turns < TURNS && kill(child, 0) == 0; turns++)
+		cr_assert_eq(loop_turn(loop, 50), 0);
+	cr_assert_eq(kill(child, 0), -1, "it was not ended with its service");
+	kill(-others, SIGKILL);
+}
