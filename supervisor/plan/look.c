@@ -3,6 +3,7 @@
  * process's memory, as the loop must not wait for that. */
 #include "supervisor/plan/plan.h"
 
+#include "base/text.h"
 #include "supervisor/image/pins.h"
 #include "supervisor/image/space.h"
 #include "supervisor/machine/pressure.h"
@@ -203,14 +204,6 @@ static void look_cold(struct plan *plan)
 
 /* ---- what runs besides what the library knows ---- */
 
-static bool is_registered(const struct plan *plan, uint32_t tid)
-{
-	for (size_t i = 0; i < plan->n_threads; i++)
-		if (plan->threads[i] == tid)
-			return true;
-	return false;
-}
-
 static void note_loose(struct plan *plan, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void note_loose(struct plan *plan, const char *fmt, ...)
 {
@@ -231,6 +224,7 @@ static void look_at_thread(struct plan *plan, const char *tid)
 	if (procfs_read(path, name, sizeof(name)) <= 0)
 		return;
 	name[strcspn(name, "\n")] = 0;
+	text_tame(name, strlen(name));
 	note_loose(plan, "thread %s (tid %s) is not registered: it runs on until its process is parked", name, tid);
 }
 
@@ -243,11 +237,16 @@ static void look_threads(struct plan *plan)
 
 	if (!plan->n_threads)
 		return;
+	qsort(plan->threads, plan->n_threads, sizeof(*plan->threads), compare_number);
 	snprintf(path, sizeof(path), "/proc/%d/task", plan->running->pid);
 	stream = opendir(path);
-	while (stream && plan->n_loose < PLAN_LOOSE_MAX && (entry = readdir(stream)))
-		if (isdigit((unsigned char)*entry->d_name) && !is_registered(plan, (uint32_t)strtoul(entry->d_name, NULL, 10)))
+	while (stream && plan->n_loose < PLAN_LOOSE_MAX && (entry = readdir(stream))) {
+		uint32_t tid = (uint32_t)strtoul(entry->d_name, NULL, 10);
+
+		if (isdigit((unsigned char)*entry->d_name) &&
+		    !bsearch(&tid, plan->threads, plan->n_threads, sizeof(tid), compare_number))
 			look_at_thread(plan, entry->d_name);
+	}
 	if (stream)
 		closedir(stream);
 }

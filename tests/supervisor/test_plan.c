@@ -4,7 +4,12 @@
 
 #include "tests/supervisor/hosted.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define HEARD(what) UPGRADED__WIRE__APP_MESSAGE__BODY_##what
 
@@ -593,4 +598,85 @@ Test(plan, lists_the_types_without_a_way_first_where_it_cannot_list_all)
 	cr_assert_eq(told->up[0]->to, 0);
 	cr_assert(told->n_down == 60 && told->down[0]->ok);
 	cr_assert(way("live")->there, "going back loses nothing");
+}
+
+/* ---- threads ---- */
+
+#define STRANGE_NAME "odd\033[2J"
+
+struct waiter {
+	int end, tell; /* what it waits for, and where it says who it is */
+};
+
+static void *wait_for_end(void *arg)
+{
+	const struct waiter *waiter = arg;
+	pid_t tid = gettid();
+	char none;
+
+	(void)!write(waiter->tell, &tid, sizeof(tid));
+	(void)!read(waiter->end, &none, 1);
+	return NULL;
+}
+
+/* Of this process: as many as there are, but for @loose. */
+static size_t list_threads(uint32_t *ret_tids, size_t max, uint32_t loose)
+{
+	DIR *stream = opendir("/proc/self/task");
+	struct dirent *entry;
+	size_t n = 0;
+
+	cr_assert_not_null(stream);
+	while ((entry = readdir(stream)) && n < max)
+		if (*entry->d_name != '.' && strtoul(entry->d_name, NULL, 10) != loose)
+			ret_tids[n++] = (uint32_t)strtoul(entry->d_name, NULL, 10);
+	closedir(stream);
+	return n;
+}
+
+/* The running version is this process; it tells all of its threads but @loose, and many that are none. */
+static void tell_threads(uint32_t loose)
+{
+	Upgraded__Wire__Inventory body = UPGRADED__WIRE__INVENTORY__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(HEARD(INVENTORY), .inventory = &body);
+	static uint32_t tids[20000];
+	size_t n = sizeof(tids) / sizeof(tids[0]) / 2;
+
+	for (size_t i = 0; i < n; i++)
+		tids[i] = (uint32_t)(INT32_MAX - i);
+	body.threads = tids;
+	body.n_threads = n + list_threads(tids + n, n, loose);
+	body.last = true;
+	running->instance.pid = getpid();
+	fake_say(running, &message);
+}
+
+Test(plan, names_the_thread_that_is_not_registered_and_no_other)
+{
+	struct plan_spec by = spec("");
+	int end[2], told_by[2];
+	struct waiter waiter;
+	pthread_t thread;
+	char want[128];
+	pid_t tid;
+
+	cr_assert_eq(pipe2(end, O_CLOEXEC), 0);
+	cr_assert_eq(pipe2(told_by, O_CLOEXEC), 0);
+	waiter = (struct waiter){ .end = end[0], .tell = told_by[1] };
+	cr_assert_eq(pthread_create(&thread, NULL, wait_for_end, &waiter), 0);
+	cr_assert_eq(pthread_setname_np(thread, STRANGE_NAME), 0);
+	cr_assert_eq(read(told_by[0], &tid, sizeof(tid)), (ssize_t)sizeof(tid));
+	by.try_version = false;
+	begin(&by);
+	tell_threads((uint32_t)tid);
+	hosted_turn();
+	cr_assert_eq(ends, 1);
+	snprintf(want, sizeof(want), "thread odd?[2J (tid %d) is not registered: ", (int)tid);
+	cr_assert_eq(told->n_loose, 1u);
+	cr_assert_eq(strncmp(told->loose[0], want, strlen(want)), 0, "%s", told->loose[0]);
+	close(end[1]);
+	pthread_join(thread, NULL);
+	close(end[0]);
+	close(told_by[0]);
+	close(told_by[1]);
 }
