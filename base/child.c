@@ -88,7 +88,6 @@ static void child_forget_pidfd(struct child *child)
 	source_del(&child->source);
 	timer_disarm(&child->again);
 	watched_remove(child);
-	timer_disarm(&child->again);
 	child_forget_spawn(child);
 	child->pidfd = fd_close(child->pidfd);
 }

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <signal.h>
 #include <string.h>
 
 #define HELLO_MAX 4096u /* types and migrations */
