@@ -110,14 +110,27 @@ void service_on_backward(struct roll *roll)
 
 /* ---- undo ---- */
 
+static void refuse_taken(struct service *service, struct asker *asker)
+{
+	service_answer(service, asker,
+		       &(struct answer){ .code = WIRE_EXIT_BUSY, .next = "wait for it, or watch it with upgradectl status" },
+		       "%s: something else was asked of this roll", service->name);
+}
+
+/* A stronger wish waits for the bake, although whoever had it may have gone away: the end of that is no answer to this one. */
+static bool refuse_outdone(struct service *service, enum roll_wish wish, struct asker *asker)
+{
+	if (roll_record(service_member(service)->roll)->wish <= wish)
+		return false;
+	refuse_taken(service, asker);
+	return true;
+}
+
 /* Return: false if somebody else's call is not answered yet, and @asker was told. */
 static bool take_bake_call(struct service *service, struct asker *asker)
 {
 	if (service->bake_call.asker) {
-		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_BUSY,
-						 .next = "wait for it, or watch it with upgradectl status" },
-			       "%s: something else was asked of this roll", service->name);
+		refuse_taken(service, asker);
 		return false;
 	}
 	service->bake_call.asker = asker;
@@ -222,7 +235,7 @@ void service_accept(struct service *service, struct asker *asker)
 			       "%s: no bake is on that could be ended", service->name);
 		return;
 	}
-	if (!take_bake_call(service, asker))
+	if (refuse_outdone(service, WISH_ACCEPT, asker) || !take_bake_call(service, asker))
 		return;
 	service->bake_call.accepts = true;
 	roll_accept(member->roll);
@@ -245,7 +258,7 @@ bool service_roll_onward(struct service *service, const struct roll_request *req
 			       &(struct answer){ .code = WIRE_EXIT_BUSY,
 						 .next = "end the bake first: upgradectl accept, or upgradectl undo" },
 			       "%s: whether there could be an image cannot be looked for within a bake", service->name);
-	} else if (take_bake_call(service, asker)) {
+	} else if (!refuse_outdone(service, WISH_ONWARD, asker) && take_bake_call(service, asker)) {
 		unit_free(service->bake_call.unit);
 		service->bake_call.unit = unit_ref(unit);
 		service->bake_call.request = *request;

@@ -454,6 +454,31 @@ Test(calloff, a_roll_that_waits_for_the_bake_can_be_aborted)
 	cr_assert_not(is_anybody_started());
 }
 
+/* Whoever asked for it has gone away (^C), and v2 is left all the same: neither is what is answered to who comes later. */
+Test(calloff, what_an_undo_that_waits_outdoes_is_refused)
+{
+	struct roll_request back = { .version = "" }, request = { .version = "v3" };
+
+	serve_v1();
+	roll("v2");
+	is_started(&new);
+	take_over(old, new);
+	fake_parked(old);
+	service_undo(web, &back, &second.asker);
+	service_forget(&second.asker);
+	asked_init(&onward);
+	service_roll(web, &request, &onward.asker);
+	was_answered(&onward, WIRE_EXIT_BUSY, "something else was asked of this roll");
+	asked_init(&second);
+	service_accept(web, &second.asker);
+	was_answered(&second, WIRE_EXIT_BUSY, "something else was asked of this roll");
+	fake_imaging_done(0, CRIU_TARGET_RUNNING);
+	is_started(&third);
+	cr_assert_str_eq(third->instance.version, "v1");
+	abort_it();
+	cr_assert(fake_reap(third));
+}
+
 Test(calloff, the_version_that_bakes_is_not_rolled_to_again)
 {
 	struct roll_request request = { .version = "v2" };
