@@ -263,8 +263,8 @@ static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_re
 		return -1;
 	if (in_child_fds(plan, report, failure) < 0)
 		return -1;
-	/* This may last for ever: whoever waits for the end of something that is the supervisor's must not wait for that. What a name
-	 * service leaves open is closed, too. */
+	/* This may last for ever: whoever waits for the end of something that is the supervisor's must not wait for that. What a
+	 * name service leaves open is closed, too. */
 	if (in_child_lookup(plan, *report, failure) < 0 || in_child_close_others(plan, *report, failure) < 0)
 		return -1;
 	/* After the descriptors were moved: their copies may be above the child's limit. */
