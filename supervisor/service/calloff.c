@@ -60,14 +60,15 @@ static void answer_called_off(struct service *service, struct asker *asker, cons
 		       what);
 }
 
-/* What waits for a bake to begin was not begun. Its asker is told. */
+/* What waits for a bake to begin was not begun. Its asker is told, if that has not gone away: a pack, which goes on, may have been
+ * asked for since. */
 static bool drop_wish(struct service *service)
 {
 	const struct member *member = service_member(service);
 
 	if (!member->roll || !roll_drop_wish(member->roll))
 		return false;
-	service_answer(service, service->bake_call.asker,
+	service_answer(service, service->bake_call.packs ? NULL : service->bake_call.asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = BY_ORDER, .next = "nothing was touched" },
 		       "%s: it was called off before it began", service->name);
 	return true;

@@ -479,6 +479,27 @@ Test(calloff, what_an_undo_that_waits_outdoes_is_refused)
 	cr_assert(fake_reap(third));
 }
 
+/* The accept that is dropped was of somebody who has gone away; the pack goes on. */
+Test(calloff, an_abort_of_what_waits_does_not_answer_who_asked_for_something_else)
+{
+	asked_init(&onward);
+	place_write(&place, "web.conf", "[Service]\nExec=/bin/web-%v\nVersion=v1\nBake=60s\nRollback=parked\n");
+	serve_v1();
+	roll("v2");
+	is_started(&new);
+	take_over(old, new);
+	fake_parked(old);
+	service_accept(web, &second.asker);
+	service_forget(&second.asker);
+	service_pack(web, &onward.asker);
+	abort_it();
+	was_answered(&second, WIRE_EXIT_DONE, "was called off");
+	cr_assert_eq(onward.answers, 0, "%s", onward.text);
+	fake_exit(old, 9);
+	fake_imaging_done(0, CRIU_TARGET_GONE);
+	was_answered(&onward, WIRE_EXIT_DONE, "version v1 has left memory");
+}
+
 Test(calloff, the_version_that_bakes_is_not_rolled_to_again)
 {
 	struct roll_request request = { .version = "v2" };
