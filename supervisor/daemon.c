@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/daemon.h"
 
-#include "supervisor/control/control.h"
 #include "supervisor/control/images.h"
+#include "supervisor/control/run_folder.h"
 #include "supervisor/criu/probe.h"
 #include "supervisor/image/removal.h"
 #include "supervisor/image/store.h"
+#include "supervisor/machine/folder.h"
 #include "supervisor/process/strays.h"
 #include "supervisor/service/registry.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,11 +31,11 @@ struct supervisor {
 	struct graveyard graveyard;
 	struct spawner spawner;
 	struct strays strays;
-	struct control *control;
+	struct run_folder *run;
 	struct probe probe;
-	int signals, run_lock, state_lock;
+	int signals, state_lock;
 	struct source signal_source;
-	char *control_path, *images_root;
+	char *images_root;
 	struct timer look_again; /* at the end: have all services ended? */
 	struct timer images_gc;
 	struct why why;
@@ -70,7 +68,8 @@ static void end_services(struct timer *timer)
 		timer_arm(registry->host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
 }
 
-/* Service files are read when a service is started or rolled; here new ones become known, and removed ones are forgotten. */
+/* Service files are read when a service is started or rolled; here new ones become known, and removed ones are forgotten. The
+ * control socket is looked for, too: a signal comes through without it. */
 static void read_anew(struct supervisor *supervisor)
 {
 	struct why why = { 0 };
@@ -79,6 +78,7 @@ static void read_anew(struct supervisor *supervisor)
 		log_warning("SIGHUP: %s", why.text);
 	else
 		log_info("SIGHUP: the service files were looked for anew");
+	run_folder_look(supervisor->run);
 }
 
 static void on_signal(struct source *source, uint32_t events)
@@ -102,7 +102,7 @@ static void on_signal(struct source *source, uint32_t events)
 	log_info("%s: stopping the services", sigabbrev_np((int)info.ssi_signo));
 	sd_notify(0, "STOPPING=1");
 	supervisor->ending = true;
-	supervisor->control = control_close(supervisor->control);
+	run_folder_shut(supervisor->run);
 	end_services(&supervisor->look_again);
 }
 
@@ -142,48 +142,20 @@ static int watch_signals(struct supervisor *supervisor, struct why *why)
 
 /* ---- starting ---- */
 
-static int make_dir(const char *path, mode_t mode, struct why *why)
-{
-	if (mkdir(path, mode) < 0 && errno != EEXIST)
-		return why_errno(why, -errno, "%s", path);
-	return 0;
-}
-
-/* No two daemons share a folder: the second would take the first one's half images for leftovers, and remove them. */
-static int take_lock(const char *dir, const char *name, int *ret_lock, struct why *why)
-{
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	*ret_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (*ret_lock < 0)
-		return why_errno(why, -errno, "%s", path);
-	if (flock(*ret_lock, LOCK_EX | LOCK_NB) < 0)
-		return why_errno(why, -errno, "%s: another upgraded runs in %s", path, dir);
-	return 0;
-}
-
 static int make_places(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
-	int r = make_dir(config->run_dir, 0755, why);
+	int r = run_folder_new(config->run_dir, &supervisor->run, why);
 
 	if (r == 0)
-		r = make_dir(config->state_dir, 0700, why);
+		r = folder_claim(config->state_dir, 0700, why);
+	/* No two daemons share a folder: the second would take the first one's half images for leftovers, and remove them. The name
+	 * is not that of the lock of the run folder, as both may be one folder. */
 	if (r == 0)
-		r = trust_path(config->run_dir, why);
-	if (r == 0)
-		r = trust_path(config->state_dir, why);
-	if (r == 0)
-		r = take_lock(config->run_dir, "lock", &supervisor->run_lock, why);
-	if (r == 0) /* by another name, as both may be one folder */
-		r = take_lock(config->state_dir, "state.lock", &supervisor->state_lock, why);
-	if (r == 0 && (asprintf(&supervisor->images_root, "%s/images", config->state_dir) < 0 ||
-		       asprintf(&supervisor->control_path, "%s/control", config->run_dir) < 0))
+		r = folder_lock(config->state_dir, "state.lock", &supervisor->state_lock, why);
+	if (r == 0 && asprintf(&supervisor->images_root, "%s/images", config->state_dir) < 0)
 		r = why_errno(why, -ENOMEM, "paths");
 	if (r == 0)
-		r = make_dir(supervisor->images_root, 0700, why);
-	if (r == 0)
-		r = trust_path(supervisor->images_root, why);
+		r = folder_claim(supervisor->images_root, 0700, why);
 	if (r == 0) {
 		removal_begin(supervisor->registry.host.site.loop, supervisor->images_root);
 		probe_gc(config->state_dir);
@@ -199,11 +171,10 @@ static void open_for_business(struct supervisor *supervisor)
 {
 	if (supervisor->ending)
 		return;
-	if (control_open(&supervisor->registry, supervisor->control_path, &supervisor->control, &supervisor->why) < 0) {
+	if (run_folder_open(supervisor->run, &supervisor->registry, &supervisor->why) < 0) {
 		loop_stop(supervisor->registry.host.site.loop, -EIO);
 		return;
 	}
-	log_info("listening on %s", supervisor->control_path);
 	sd_notify(0, "READY=1");
 }
 
@@ -272,7 +243,7 @@ static void end(struct supervisor *supervisor)
 	struct registry *registry = &supervisor->registry;
 	size_t left;
 
-	control_close(supervisor->control);
+	run_folder_shut(supervisor->run);
 	probe_done(&supervisor->probe);
 	timer_disarm(&supervisor->look_again);
 	timer_disarm(&supervisor->images_gc);
@@ -285,11 +256,8 @@ static void end(struct supervisor *supervisor)
 		conntable_free(registry->host.site.conntable);
 	source_del(&supervisor->signal_source);
 	fd_close(supervisor->signals);
-	if (supervisor->control_path)
-		unlink(supervisor->control_path);
-	fd_close(supervisor->run_lock);
+	run_folder_free(supervisor->run);
 	fd_close(supervisor->state_lock);
-	free(supervisor->control_path);
 	free(supervisor->images_root);
 	if (registry->host.site.loop)
 		loop_free(registry->host.site.loop);
@@ -300,7 +268,7 @@ static void end(struct supervisor *supervisor)
 
 int daemon_run(const struct daemon_config *config, struct why *why)
 {
-	struct supervisor supervisor = { .signals = -1, .run_lock = -1, .state_lock = -1 };
+	struct supervisor supervisor = { .signals = -1, .state_lock = -1 };
 	int r;
 
 	/* Orphans of our services become our children, and are reaped (strays.h). */

@@ -106,35 +106,59 @@ static void on_gone(struct client *client)
 	drop(client->owner, client);
 }
 
-static void on_connection(struct source *source, uint32_t events)
+/* Return: false: there is nobody to be let in now. */
+static bool let_in(struct control *control)
 {
-	struct control *control = container_of(source, struct control, source);
 	struct client *client;
 	int fd;
 
-	(void)events;
 	if (!make_room(control)) {
 		accept_again(control);
-		return;
+		return false;
 	}
 	fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
 		if (!is_gone(errno))
 			accept_later(control, errno);
-		return;
+		return false;
 	}
 	control->is_short = false;
 	if (!may_ask(fd))
 		fd = fd_close(fd);
 	if (fd < 0 || client_new(control->registry, fd, on_gone, &client) < 0) {
 		log_warning("control socket: a connection was turned away");
-		return;
+		return true;
 	}
 	client->owner = control;
 	client->next = control->clients;
 	control->clients = client;
 	control->n_clients++;
 	accept_again(control);
+	return true;
+}
+
+static void on_connection(struct source *source, uint32_t events)
+{
+	(void)events;
+	(void)let_in(container_of(source, struct control, source));
+}
+
+/* Return: the descriptor, owned by the caller; -errno: nothing has changed. */
+static int listen_at(struct control *control, const char *path, struct why *why)
+{
+	struct loop *loop = control->registry->host.site.loop;
+	int fd = wire_listen(path, 0600, why), r;
+
+	if (fd < 0)
+		return fd;
+	source_del(&control->source);
+	r = source_add(loop, &control->source, fd, EPOLLIN, on_connection);
+	if (r == 0)
+		return fd;
+	fd_close(fd);
+	if (control->fd >= 0)
+		(void)source_add(loop, &control->source, control->fd, EPOLLIN, on_connection);
+	return why_errno(why, r, "control socket");
 }
 
 int control_open(struct registry *registry, const char *path, struct control **ret_control, struct why *why)
@@ -145,19 +169,29 @@ int control_open(struct registry *registry, const char *path, struct control **r
 	if (!control)
 		return why_errno(why, -ENOMEM, "control socket");
 	control->registry = registry;
-	control->fd = wire_listen(path, 0600, why);
-	if (control->fd < 0) {
-		r = control->fd;
+	control->fd = -1;
+	r = listen_at(control, path, why);
+	if (r < 0) {
 		free(control);
 		return r;
 	}
-	r = source_add(registry->host.site.loop, &control->source, control->fd, EPOLLIN, on_connection);
-	if (r < 0) {
-		fd_close(control->fd);
-		free(control);
-		return why_errno(why, r, "control socket");
-	}
+	control->fd = r;
 	*ret_control = control;
+	return 0;
+}
+
+int control_listen_anew(struct control *control, const char *path, struct why *why)
+{
+	int fd = listen_at(control, path, why);
+
+	if (fd < 0)
+		return fd;
+	/* Who came by the old way, and was not let in yet. */
+	for (unsigned i = 0; i < CLIENTS_MAX && let_in(control); i++)
+		;
+	fd_close(control->fd);
+	control->fd = fd;
+	accept_again(control);
 	return 0;
 }
 

@@ -10,5 +10,9 @@ struct why;
  * answers there; -errno. */
 int control_open(struct registry *registry, const char *path, struct control **ret_control, struct why *why);
 
+/** control_listen_anew() - Listen at @path in place of where it listened before. Clients that are connected stay, and those that
+ * wait to be let in are let in. Return: 0; as control_open(): then it listens where it did. */
+int control_listen_anew(struct control *control, const char *path, struct why *why);
+
 /** control_close() - Stop listening, drop the clients. Return: NULL. */
 struct control *control_close(struct control *control);

@@ -2,6 +2,7 @@
 #include "supervisor/machine/folder.h"
 
 #include "base/fd.h"
+#include "base/trust.h"
 #include "base/why.h"
 
 #include <dirent.h>
@@ -9,7 +10,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +33,31 @@ int folder_make(const char *path, struct why *why)
 		if (mkdir(part, 0700) < 0 && errno != EEXIST)
 			return why_errno(why, -errno, "cannot make folder %s", part);
 	}
+	return 0;
+}
+
+int folder_claim(const char *path, mode_t mode, struct why *why)
+{
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return why_errno(why, -errno, "%s", path);
+	return trust_path(path, why);
+}
+
+int folder_lock(const char *dir, const char *name, int *ret_lock, struct why *why)
+{
+	char path[PATH_MAX];
+	FD_CLEANUP int fd = -1;
+
+	*ret_lock = -1;
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return why_errno(why, -ENAMETOOLONG, "%s", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return why_errno(why, -errno, "%s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return why_errno(why, -errno, "%s: another upgraded runs in %s", path, dir);
+	*ret_lock = fd;
+	fd = -1;
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -185,6 +186,103 @@ SCENE(life, the_end_of_the_daemon_ends_a_roll_under_way)
 	cr_assert_eq(rig_run_wait(roll, SHOWN_US, NULL), 0);
 	cr_assert_eq(rig_processes(), 0);
 	cr_assert_eq(stage_images(""), 0);
+}
+
+#define REFUSED "belongs to uid 65534, who could change it: chown 0 "
+
+static void note_refusal(void *data, const char *line)
+{
+	bool *refused = data;
+
+	*refused |= strstr(line, REFUSED) != NULL;
+}
+
+/* The folder of the rig holds too much to be removed: a daemon of our own has one below it. */
+static struct rig_child *daemon_in(const char *run, bool *refused)
+{
+	char program[PATH_MAX], config[PATH_MAX], state[PATH_MAX], owner[16];
+	const char *argv[] = { program, "--config-dir", config, "--run-dir", run, "--state-dir", state,
+			       "--criu", RIG_NO_CRIU, "--trust-user", owner, NULL };
+	struct rig_run how = { .argv = argv, .on_line = note_refusal, .data = refused };
+	struct rig_child *child;
+	struct stat st;
+
+	snprintf(program, sizeof(program), "%s", rig_program(stage.rig, "upgraded"));
+	snprintf(config, sizeof(config), "%s", stage_path("conf"));
+	snprintf(state, sizeof(state), "%s", stage_path("other-state"));
+	cr_assert_eq(stat(rig_folder(stage.rig), &st), 0);
+	snprintf(owner, sizeof(owner), "%u", (unsigned)st.st_uid);
+	cr_assert_eq(rig_run_begin(stage.rig, &how, &child), 0);
+	return child;
+}
+
+/* Return: the status of upgradectl list. */
+static int ask_in(const char *run)
+{
+	char program[PATH_MAX], socket[PATH_MAX];
+	const char *argv[] = { program, "--socket", socket, "list", NULL };
+	struct rig_answer answer = { 0 };
+	struct rig_child *child;
+	int status;
+
+	snprintf(program, sizeof(program), "%s", rig_program(stage.rig, "upgradectl"));
+	snprintf(socket, sizeof(socket), "%s/control", run);
+	cr_assert_eq(rig_run_begin(stage.rig, &(struct rig_run){ .argv = argv }, &child), 0);
+	cr_assert_eq(rig_run_wait(child, SHOWN_US, &answer), 0);
+	status = answer.status;
+	rig_answer_done(&answer);
+	return status;
+}
+
+static void do_in(const char *run, const char *what)
+{
+	const char *argv[] = { "sh", "-euc", what, "sh", run, NULL };
+	struct rig_answer answer = { 0 };
+	struct rig_child *child;
+
+	cr_assert_eq(rig_run_begin(stage.rig, &(struct rig_run){ .argv = argv }, &child), 0);
+	cr_assert_eq(rig_run_wait(child, SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 0, "%s: %s", what, answer.err);
+	rig_answer_done(&answer);
+}
+
+static void wait_until_it_answers_in(const char *run)
+{
+	while (ask_in(run) != 0)
+		stage_sleep_ms(20);
+}
+
+SCENE(life, what_somebody_removes_of_the_run_folder_comes_back)
+{
+	struct rig_answer answer = { 0 };
+	struct rig_child *daemon;
+	char run[PATH_MAX], theirs[PATH_MAX];
+	bool refused = false;
+
+	stage_unit(&(struct rig_cached){ 0 });
+	snprintf(run, sizeof(run), "%s", stage_path("other-run"));
+	snprintf(theirs, sizeof(theirs), "%s", stage_path("their-run"));
+	daemon = daemon_in(run, &refused);
+	wait_until_it_answers_in(run);
+	do_in(run, "rm \"$1/control\"");
+	wait_until_it_answers_in(run);
+	do_in(run, "rm -rf \"$1\"");
+	wait_until_it_answers_in(run);
+	/* Another user's folder in its place is not taken; it is when it is ours. */
+	cr_assert(mkdir(theirs, 0755) == 0 && chown(theirs, 65534, 65534) == 0);
+	cr_assert_eq(renameat2(AT_FDCWD, run, AT_FDCWD, theirs, RENAME_EXCHANGE), 0);
+	while (!refused) {
+		cr_assert_neq(ask_in(run), 0);
+		stage_sleep_ms(20);
+	}
+	cr_assert_neq(ask_in(run), 0);
+	cr_assert_eq(chown(run, 0, 0), 0);
+	cr_assert_eq(kill(rig_run_pid(daemon), SIGHUP), 0);
+	wait_until_it_answers_in(run);
+	cr_assert_eq(rig_run_kill(daemon, SIGTERM), 0);
+	cr_assert_eq(rig_run_wait(daemon, SHOWN_US, &answer), 0);
+	cr_assert_eq(answer.status, 0, "%s", answer.err);
+	rig_answer_done(&answer);
 }
 
 SCENE(life, what_a_service_leaves_behind_ends_with_it)

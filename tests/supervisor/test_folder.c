@@ -95,3 +95,29 @@ Test(folder, size_counts_the_files_directly_in_it)
 	cr_assert_eq(size, 1234);
 	cr_assert_eq(folder_size(below("missing"), &size, &why), -ENOENT);
 }
+
+Test(folder, is_claimed_if_nobody_else_can_write_to_it)
+{
+	struct stat st;
+
+	cr_assert_eq(folder_claim(below("mine"), 0700, &why), 0, "%s", why.text);
+	cr_assert_eq(folder_claim(below("mine"), 0700, &why), 0, "%s", why.text);
+	cr_assert(stat(below("mine"), &st) == 0 && (st.st_mode & 0777) == 0700);
+	cr_assert_eq(chmod(below("mine"), 0777), 0);
+	cr_assert_eq(folder_claim(below("mine"), 0700, &why), -EPERM);
+	cr_assert(strstr(why.text, "chmod go-w"), "%s", why.text);
+	cr_assert_eq(folder_claim(below("not/there"), 0700, &why), -ENOENT);
+}
+
+Test(folder, is_locked_by_one_at_a_time)
+{
+	int first, second;
+
+	cr_assert_eq(folder_lock(root, "lock", &first, &why), 0, "%s", why.text);
+	cr_assert_eq(folder_lock(root, "lock", &second, &why), -EWOULDBLOCK);
+	cr_assert_eq(second, -1);
+	cr_assert(strstr(why.text, "another upgraded runs in"), "%s", why.text);
+	fd_close(first);
+	cr_assert_eq(folder_lock(root, "lock", &second, &why), 0, "%s", why.text);
+	fd_close(second);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The run folder: the lock in it, which keeps a second daemon out, and the control socket. Somebody may remove either, or the whole
+ * folder: a cleaner of temporary files, or a person. Then both are made anew, since nobody could reach the daemon otherwise. */
+#pragma once
+
+struct registry;
+struct run_folder;
+struct why;
+
+/**
+ * run_folder_new() - Make the folder if it is missing, and take its lock.
+ * @dir: borrowed until run_folder_free(). Only those who are trusted (base/trust.h) may be able to write to it.
+ *
+ * Return: 0; -EPERM; -EWOULDBLOCK: another upgraded runs in it; -errno.
+ */
+int run_folder_new(const char *dir, struct run_folder **ret_folder, struct why *why);
+
+/** run_folder_open() - Listen on the control socket, and watch that it stays. @registry: borrowed until run_folder_shut(). Return:
+ * 0; as run_folder_new() and control_open(). */
+int run_folder_open(struct run_folder *folder, struct registry *registry, struct why *why);
+
+/** run_folder_look() - Look whether everything is in its place, and mend what is not. What went wrong is logged. Nothing happens
+ * before run_folder_open(). */
+void run_folder_look(struct run_folder *folder);
+
+/** run_folder_shut() - Hear nobody any more; the lock stays. Safe on one that is not open, and on NULL. */
+void run_folder_shut(struct run_folder *folder);
+
+/** run_folder_free() - Shut it, remove the control socket, give up the lock. NULL is allowed. Return: NULL. */
+struct run_folder *run_folder_free(struct run_folder *folder);
