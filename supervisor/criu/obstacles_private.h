@@ -12,7 +12,7 @@
 struct open_fd {
 	int fd;
 	unsigned long long inode;
-	unsigned mode;            /* st_mode */
+	unsigned mode;            /* st_mode; of a socket its kind alone, and none of what follows but @link */
 	unsigned long long rdev;
 	unsigned long long size_bytes; /* on disk: CRIU does not count the holes of a file */
 	unsigned long n_links;

@@ -15,6 +15,7 @@
 #define SAMPLE_US (100 * USEC_PER_MSEC)
 #define NOTE_MAX 64u
 #define NOTE_US USEC_PER_MSEC
+#define CLOSED_AT_ONCE 256u
 
 /* ---- room ---- */
 
@@ -136,17 +137,70 @@ void custody_drop_at(struct custody *custody, size_t i, bool reset)
 	*entry = custody->entries[--custody->n];
 }
 
-void custody_closed(struct custody *custody, const char *name, uint64_t tag)
-{
-	for (size_t i = 0; i < custody->n; i++) {
-		const struct custody_entry *entry = &custody->entries[i];
+/* What the application closed, as it is looked for: in order, each name and tag once. */
+struct closed {
+	const char *name;
+	uint64_t tag;
+	unsigned left; /* so many are not found yet */
+};
 
-		if (entry->tag != tag || strcmp(entry->name, name) != 0)
-			continue;
-		if (entry->door != DOOR_NONE && !entry->since_commit)
-			continue; /* another one of its own may have taken this name since */
-		custody_drop_at(custody, i, false);
-		return;
+static int compare_closed(const void *a, const void *b)
+{
+	const struct closed *one = a, *two = b;
+
+	return one->tag != two->tag ? (one->tag > two->tag ? 1 : -1) : strcmp(one->name, two->name);
+}
+
+/* Return: how many there are in @ret. */
+static size_t closed_sort(Upgraded__Wire__FdInfo *const *fds, size_t n, struct closed ret[static CLOSED_AT_ONCE])
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct closed){ .name = fds[i]->name, .tag = fds[i]->tag, .left = 1 };
+	qsort(ret, n, sizeof(*ret), compare_closed);
+	for (size_t i = 0; i < n; i++) {
+		if (kept && compare_closed(&ret[kept - 1], &ret[i]) == 0)
+			ret[kept - 1].left++;
+		else
+			ret[kept++] = ret[i];
+	}
+	return kept;
+}
+
+static bool closed_find(struct closed *closed, size_t n, const struct custody_entry *entry)
+{
+	const struct closed key = { .name = entry->name, .tag = entry->tag };
+	struct closed *found = bsearch(&key, closed, n, sizeof(key), compare_closed);
+
+	if (!found || !found->left)
+		return false;
+	found->left--;
+	return true;
+}
+
+/* A door of old's stays: another one of the application's own may have taken its name since. */
+static bool may_go(const struct custody_entry *entry)
+{
+	return entry->door == DOOR_NONE || entry->since_commit;
+}
+
+void custody_closed(struct custody *custody, Upgraded__Wire__FdInfo *const *fds, size_t n)
+{
+	struct closed closed[CLOSED_AT_ONCE];
+
+	/* One way along the entries for many names, as there may be many of both. */
+	for (size_t now; n; fds += now, n -= now) {
+		size_t n_closed;
+
+		now = n < CLOSED_AT_ONCE ? n : CLOSED_AT_ONCE;
+		n_closed = closed_sort(fds, now, closed);
+		for (size_t i = 0; i < custody->n;) {
+			if (may_go(&custody->entries[i]) && closed_find(closed, n_closed, &custody->entries[i]))
+				custody_drop_at(custody, i, false); /* and another one is there */
+			else
+				i++;
+		}
 	}
 }
 

@@ -44,9 +44,9 @@ struct custody {
  * was taken stays taken. */
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
 
-/** custody_closed() - The application closed its own descriptor of this name and tag: close the duplicate. But a door (base/door.h)
- * that it was handed stays as long as custody does, since the version before comes back with it. */
-void custody_closed(struct custody *custody, const char *name, uint64_t tag);
+/** custody_closed() - The application closed its own descriptors of these names and tags: close the duplicates. But a door
+ * (base/door.h) that it was handed stays as long as custody does, since the version before comes back with it. */
+void custody_closed(struct custody *custody, Upgraded__Wire__FdInfo *const *fds, size_t n);
 
 /** custody_drop_at() - Close one duplicate. With @reset the peer of a connection gets a RST at once, whoever else holds it. Moves
  * the last entry to @i. */

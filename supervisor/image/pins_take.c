@@ -64,6 +64,14 @@ static void fd_info(const struct taking *taking, struct use *use)
 	use->position = line ? strtoll(line + 4, NULL, 10) : 0;
 }
 
+/* There may be ten thousand of them, and how they were opened does not matter. */
+static bool is_socket(const struct taking *taking, const char *link)
+{
+	char text[16];
+
+	return readlinkat(taking->proc, link, text, sizeof(text)) > 8 && memcmp(text, "socket:[", 8) == 0;
+}
+
 static int fds_take(struct taking *taking)
 {
 	int fd = openat(taking->proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
@@ -75,13 +83,14 @@ static int fds_take(struct taking *taking)
 		return why_errno(taking->why, -errno, "cannot see the descriptors of process %d", (int)taking->pid);
 	}
 	while (r == 0 && (entry = readdir(stream))) {
-		struct use use = { .kind = PIN_OPEN };
+		struct use use = { .kind = PIN_OPEN, .flags = O_RDWR };
 
 		if (!isdigit((unsigned char)entry->d_name[0]))
 			continue;
 		use.number = atoi(entry->d_name);
 		snprintf(use.link, sizeof(use.link), "fd/%d", use.number);
-		fd_info(taking, &use);
+		if (!is_socket(taking, use.link))
+			fd_info(taking, &use);
 		use.size_matters = !((use.flags & O_ACCMODE) == O_WRONLY && use.flags & O_APPEND);
 		use.time_matters = (use.flags & O_ACCMODE) == O_RDONLY;
 		r = pins_use(taking, &use);

@@ -355,8 +355,7 @@ static void hear_closed(struct roll *roll, const Upgraded__Wire__Closed *closed)
 	/* Before it serves it has closed nothing of old's. */
 	if (!roll_is_committed(roll))
 		return;
-	for (size_t i = 0; i < closed->n_fds && i < CLOSED_MAX; i++)
-		custody_closed(&roll->custody, closed->fds[i]->name, closed->fds[i]->tag);
+	custody_closed(&roll->custody, closed->fds, closed->n_fds < CLOSED_MAX ? closed->n_fds : CLOSED_MAX);
 }
 
 static void hear_new_refused(struct roll *roll, const char *reason)
