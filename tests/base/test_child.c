@@ -2,6 +2,7 @@
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/privileges.h"
 #include "base/why.h"
 
 #include <criterion/criterion.h>
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -608,6 +611,26 @@ Test(child, can_be_kept_from_ever_having_more_rights, .init = setup, .fini = tea
 	spec.dropped = (struct privileges){ .no_new = true, .bounded = true };
 	cr_assert_str_eq(output_of(&spec), "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n"
 					   "CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\n");
+}
+
+static long session_keyring(void)
+{
+	return syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+}
+
+/* In a process of its own: there is no way back to the keyring that was left. */
+Test(child, has_a_session_keyring_of_its_own)
+{
+	struct privileges privileges = { 0 };
+	long ours = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+
+	if (ours < 0)
+		cr_skip_test("no keyrings here: %s", strerror(errno));
+	cr_assert_eq(privileges_settle(&privileges), 0);
+	cr_assert_eq(session_keyring(), ours);
+	privileges.own_keyring = true;
+	cr_assert_eq(privileges_settle(&privileges), 0);
+	cr_assert_neq(session_keyring(), ours);
 }
 
 Test(child, keeps_the_capabilities_that_it_is_to_have_as_another_user, .init = setup, .fini = teardown)
