@@ -101,6 +101,8 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
 {
+	uint64_t most = roll->unit->quiesce_timeout_us, took = quiesced->nanoseconds / 1000;
+
 	/* Once: what it says again buys it no more time. */
 	if (!belongs(roll, roll->old, ROLL_EV_QUIESCED) || roll->record.old == OLD_STANDS)
 		return;
@@ -108,7 +110,7 @@ static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *qui
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
 	roll_close_pipe(roll);
 	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us",
-		 roll->record.from, quiesced->nanoseconds / 1000);
+		 roll->record.from, took < most ? took : most); /* whatever it says */
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }
 

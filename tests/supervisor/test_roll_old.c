@@ -209,6 +209,23 @@ Test(roll_old, is_heard_in_its_place)
 		cells_check(&all[i].deed, &all[i].cell, 1);
 }
 
+Test(roll_old, is_not_believed_to_have_taken_longer_than_it_had)
+{
+	struct roll_options options;
+	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
+
+	scene_set(NULL);
+	options = scene_options();
+	scene_begin(&options);
+	scene_to(ROLL_QUIESCE);
+	quiesced.nanoseconds = UINT64_MAX;
+	quiesced.question = scene.old->question;
+	fake_say(scene.old, &message);
+	cr_assert(scene_said("at an update point after 2000000 us"), "%s", scene.said);
+	scene_clear();
+}
+
 /* New's own end is on its way, and says why nobody reads. */
 Test(roll_old, without_a_reader_waits_for_the_end_of_new_while_it_saves)
 {
