@@ -67,6 +67,7 @@ static bool is_locked(void)
 	return r == -EWOULDBLOCK;
 }
 
+static void shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void shell(const char *fmt, ...)
 {
 	char command[512];
