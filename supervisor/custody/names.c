@@ -6,77 +6,67 @@
 
 #define NAMES_MAX 4096u
 
-static int order(uint64_t a, uint64_t b)
+static int compare(const struct fd_name *one, const struct fd_name *two)
 {
-	return (a > b) - (a < b);
+	if (one->door != two->door)
+		return one->door ? 1 : -1;
+	if (one->door && one->tag != two->tag)
+		return one->tag > two->tag ? 1 : -1;
+	return strcmp(one->name, two->name);
 }
 
-/* Doors behind all others. */
-static int compare(const struct fd_name *name, const struct custody_entry *entry)
+static int compare_names(const void *a, const void *b)
 {
-	bool door = entry->door != DOOR_NONE;
-	int r = order(name->door, door);
-
-	if (r == 0)
-		r = strcmp(name->name, entry->name);
-	return r || !door ? r : order(name->tag, entry->tag);
+	return compare(a, b);
 }
 
-/* Return: where it is, or where it would be. */
-static size_t place_of(const struct fd_names *names, const struct custody_entry *entry, bool *ret_there)
+/* Borrows the name. */
+static struct fd_name name_of(const struct custody_entry *entry)
 {
-	size_t low = 0, high = names->n;
+	return (struct fd_name){ .name = entry->name, .tag = entry->tag, .door = entry->door != DOOR_NONE };
+}
 
-	*ret_there = false;
-	while (low < high && !*ret_there) {
-		size_t middle = low + (high - low) / 2;
-		int r = compare(&names->names[middle], entry);
+/* Of @all, in order, each once. */
+static bool keep_each(struct fd_names *names, const struct fd_name *all, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct fd_name *kept = &names->names[names->n];
 
-		*ret_there = r == 0;
-		if (r < 0)
-			low = middle + 1;
-		else
-			high = middle;
+		if (names->n && compare(&all[i], kept - 1) == 0)
+			continue;
+		if (names->n == NAMES_MAX)
+			return false;
+		*kept = all[i];
+		kept->name = strdup(all[i].name);
+		if (!kept->name)
+			return false;
+		names->n++;
 	}
-	return high;
-}
-
-static bool add(struct fd_names *names, const struct custody_entry *entry, size_t at)
-{
-	struct fd_name *more = names->n < NAMES_MAX ? reallocarray(names->names, names->n + 1, sizeof(*more)) : NULL;
-	char *name = more ? strdup(entry->name) : NULL;
-
-	if (more)
-		names->names = more;
-	if (!name)
-		return false;
-	memmove(more + at + 1, more + at, (names->n++ - at) * sizeof(*more));
-	more[at] = (struct fd_name){ .name = name, .tag = entry->tag, .door = entry->door != DOOR_NONE };
 	return true;
-}
-
-/* Return: false if there is no room for it. */
-static bool note(struct fd_names *names, const struct custody_entry *entry)
-{
-	bool there;
-	size_t at = place_of(names, entry, &there);
-
-	return there || add(names, entry, at);
 }
 
 void fd_names_note(struct fd_names *names, const struct custody *custody)
 {
+	size_t n = custody->n;
+	struct fd_name *all = calloc(n + 1, sizeof(*all));
+
 	fd_names_done(names);
-	for (size_t i = 0; i < custody->n && !names->cut; i++)
-		names->cut = !note(names, &custody->entries[i]);
+	names->names = calloc(n < NAMES_MAX ? n + 1 : NAMES_MAX, sizeof(*names->names));
+	names->cut = !all || !names->names;
+	for (size_t i = 0; !names->cut && i < n; i++)
+		all[i] = name_of(&custody->entries[i]);
+	if (!names->cut) {
+		qsort(all, n, sizeof(*all), compare_names);
+		names->cut = !keep_each(names, all, n);
+	}
+	free(all);
 }
 
 bool fd_names_have(const struct fd_names *names, const struct custody_entry *entry)
 {
-	bool there;
+	const struct fd_name key = name_of(entry);
 
-	(void)place_of(names, entry, &there);
-	return names->cut || there;
+	return names->cut || (names->n && bsearch(&key, names->names, names->n, sizeof(key), compare_names));
 }
 
 void fd_names_move(struct fd_names *to, struct fd_names *from)

@@ -10,7 +10,7 @@ struct fd_names {
 		char *name;
 		uint64_t tag;
 		bool door;
-	} *names; /* sorted: a service may hand over as much as it likes, and each is looked for */
+	} *names; /* in order, each once */
 	size_t n;
 	bool cut; /* there are more: then nothing counts as added */
 };

@@ -465,27 +465,6 @@ Test(spawned, keeps_its_children_where_that_is_wanted_once_it_has_served)
 	expect_ended(child);
 }
 
-/* What it left behind may hold its old output, so it gets another one. */
-Test(spawned, that_comes_back_from_an_image_is_known_by_its_name_in_the_log)
-{
-	pid_t child = start_with_child("");
-	int channel = -1, output = -1;
-	char line[64];
-
-	instance_set_place(instance, INSTANCE_IS_REPLACED);
-	snprintf(line, sizeof(line), "web[v1 %d]: I am back", (int)instance->pid);
-	instance_kill(instance, SIGKILL);
-	TURN_UNTIL(ended);
-	cr_assert_eq(instance_reconnect(instance, &channel, &output, &why), 0, "%s", why.text);
-	cr_assert_eq(write(output, "I am back\n", 10), 10);
-	TURN_UNTIL(log_times(line));
-	fd_close(channel);
-	fd_close(output);
-	origin_end_children(&spawner.origin, "web");
-	for (unsigned turns = 0; turns < TURNS && kill(child, 0) == 0; turns++)
-		cr_assert_eq(loop_turn(loop, 50), 0);
-}
-
 Test(spawned, of_which_children_are_left_is_still_read)
 {
 	pid_t child;
