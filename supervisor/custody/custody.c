@@ -85,7 +85,7 @@ static int take_one(struct custody *custody, const Upgraded__Wire__FdInfo *info,
 {
 	struct custody_entry *entry = &custody->entries[custody->n];
 
-	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag, .optional = info->optional,
+	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag,
 					 .ref = fd_ref_new_foreign(fd_consume) };
 	if (!entry->name || !entry->ref) {
 		free(entry->name);
@@ -139,15 +139,53 @@ void custody_drop_at(struct custody *custody, size_t i, bool reset)
 void custody_closed(struct custody *custody, const char *name, uint64_t tag)
 {
 	for (size_t i = 0; i < custody->n; i++) {
-		const struct custody_entry *entry = &custody->entries[i];
+		struct custody_entry *entry = &custody->entries[i];
 
 		if (entry->tag != tag || strcmp(entry->name, name) != 0)
 			continue;
-		if (entry->door != DOOR_NONE && !entry->since_commit)
+		if (entry->door != DOOR_NONE && !entry->since_commit) {
+			entry->closed = true;
 			continue; /* another one of its own may have taken this name since */
+		}
 		custody_drop_at(custody, i, false);
 		return;
 	}
+}
+
+#define LENT_MAX 64u /* they are handed on in one message */
+
+static bool is_taken(const struct custody *custody, const char *name, uint64_t tag)
+{
+	for (size_t i = 0; i < custody->n; i++)
+		if (custody->entries[i].tag == tag && strcmp(custody->entries[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool lend(const struct custody_entry *entry, struct custody *to)
+{
+	struct custody_entry *copy = custody_reserve(to, 1) == 0 ? &to->entries[to->n] : NULL;
+	char *name = strdup(entry->name);
+
+	if (!copy || !name) {
+		free(name);
+		return false;
+	}
+	*copy = (struct custody_entry){ .name = name, .tag = entry->tag, .door = entry->door, .optional = true, .lent = true };
+	while (is_taken(to, name, copy->tag))
+		copy->tag++;
+	copy->ref = fd_ref_use(entry->ref);
+	to->n++;
+	return true;
+}
+
+size_t custody_lend_doors(const struct custody *from, struct custody *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < from->n && n < LENT_MAX; i++)
+		n += from->entries[i].closed && lend(&from->entries[i], to);
+	return n;
 }
 
 static bool is_socket(int fd)
