@@ -63,7 +63,7 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 	if (r < 0)
 		return why_errno(why, r, "descriptor %s %" PRIu64, info->name, info->tag);
 	if (info->optional)
-		fd_table_mark_optional(upg->fds, fd);
+		fd_table_drop(upg->fds, info->name, info->tag);
 	upg->takeover->n_fds++;
 	return 0;
 }

@@ -91,7 +91,6 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
 	upgraded__wire__fd_info__init(info);
 	info->name = entry->name;
 	info->tag = entry->tag;
-	info->optional = entry->optional;
 	batch->pointers[batch->n] = info;
 	batch->numbers[batch->n++] = entry->fd;
 }

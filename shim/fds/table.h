@@ -22,7 +22,7 @@ struct fd_entry {
 	uint64_t tag;
 	int fd;
 	bool own_make; /* made here, and not handed to us */
-	bool optional; /* nobody here need claim it; or, of our own make: no other version need */
+	bool optional; /* nobody here need claim it */
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
 	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
@@ -81,11 +81,8 @@ int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t
 /** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
 struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
-/** fd_table_unclaimed() - Count what was handed to us and not claimed, although it has to be. *@ret_example is one of these (NULL
- * if none). */
-size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
-/** fd_table_mark_optional() - What is registered by this number need not be claimed by another version. */
-void fd_table_mark_optional(struct fd_table *table, int fd);
+/** fd_table_drop() - What was handed to us under this name and not claimed need not be. Return: 0; -ENOENT. */
+int fd_table_drop(struct fd_table *table, const char *name, uint64_t tag);
 
 /** fd_table_find_gaps() - Count the connections that nobody buffers: the journal does not cover them. */
 void fd_table_find_gaps(struct fd_table *table);

@@ -286,10 +286,8 @@ void fake_take_fds(struct fake *old, struct fake_roll *roll)
 		const Upgraded__Wire__Fds *fds = FAKE_TAKE(old, FDS)->fds;
 
 		cr_assert_eq(fds->n_fds, old->fds.n);
-		for (size_t i = 0; i < fds->n_fds; i++) {
+		for (size_t i = 0; i < fds->n_fds; i++)
 			fake_hold(roll, fds->fds[i]->name, fds->fds[i]->tag, wire_fds_claim(&old->fds, i));
-			roll->held[roll->n_held - 1].optional = fds->fds[i]->optional;
-		}
 		last = fds->last;
 	}
 }
