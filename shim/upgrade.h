@@ -186,9 +186,9 @@ UPG_API int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t 
 /** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag.
  * Return: the fd, owned by the caller; -ENOENT if none such came.
  *
- * Every descriptor that was handed over must be claimed or dropped before upg_ready(), or the roll is refused. Listeners and sockets
- * of unconnected datagrams that nobody claims are dropped by themselves, for an address that is not configured any more is no
- * mistake; but a version that has none at all is refused. */
+ * Every descriptor that was handed over must be claimed or dropped before upg_ready(), or the roll is refused. Listeners and
+ * sockets of unconnected datagrams that nobody claims are dropped by themselves, for an address that is not configured any more is
+ * no mistake; but a version that has none at all is refused. */
 UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
 
 /**
@@ -197,8 +197,8 @@ UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
  * @type:    SOCK_STREAM, SOCK_SEQPACKET, or SOCK_DGRAM, which is bound only; with SOCK_NONBLOCK, if a new one is not to block.
  * @backlog: for a new one, as of listen(2).
  *
- * A new one is registered as "listener", with a tag that the library makes of the address. It is closed on exec, does not keep other
- * sockets from its port after a restart (SO_REUSEADDR, but not for datagrams), and with IPv6 it takes no IPv4 (IPV6_V6ONLY), so
+ * A new one is registered as "listener", with a tag that the library makes of the address. It is closed on exec, does not keep
+ * others from its port after a restart (SO_REUSEADDR, but not for datagrams), and with IPv6 it takes no IPv4 (IPV6_V6ONLY), so
  * that all that getaddrinfo() tells of can be listened at. The path of a unix socket at which nobody answers is replaced. What was
  * handed over is as it was, flags and backlog included. Where the kernel chooses the port (0), the next version gets it by asking
  * for port 0 at the same address; of several, in the order of the calls.
@@ -229,7 +229,7 @@ struct upg_fd_info {
  *
  *     for (struct upg_fd_info it = { .fd = -1 }; upg_fd_next(upg, &it);)
  *
- * What is found may be claimed, dropped, unregistered or closed meanwhile. Return: 1; 0: there are no more, and *@it is as it was. */
+ * What is found may be claimed, dropped, unregistered or closed meanwhile. Return: 1; 0: there are no more, and *@it stays. */
 UPG_API int upg_fd_next(struct upg *upg, struct upg_fd_info *it);
 
 /** upg_close() - Unregister and close, so that the peer notices although the supervisor may hold a duplicate: removes it from

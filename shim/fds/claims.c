@@ -106,7 +106,8 @@ int fd_claims_check(struct fd_table *table, struct why *why)
 			       describe(waiting.needed->fd, text, sizeof(text)));
 	/* An address that is not configured any more is one thing; a version to which nobody can come is a mistake. */
 	if (waiting.n_doors && !has_door(table))
-		return why_set(why, -EPROTO, "none of %zu listeners was claimed, among them %s %" PRIu64 " (%s), and there is no other",
+		return why_set(why, -EPROTO,
+			       "none of %zu listeners was claimed, among them %s %" PRIu64 " (%s), and there is no other",
 			       waiting.n_doors, waiting.door->name, waiting.door->tag,
 			       describe(waiting.door->fd, text, sizeof(text)));
 	return 0;

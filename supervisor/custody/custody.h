@@ -50,7 +50,7 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
  * that it was handed stays as long as custody does, since the version before comes back with it. */
 void custody_closed(struct custody *custody, const char *name, uint64_t tag);
 
-/** custody_lend_doors() - Put what the application closed and @from keeps into @to as well, under a name and a tag that is not taken
+/** custody_lend_doors() - Put what the application closed and @from keeps into @to as well, under a name and a tag that are free
  * there. Return: how many, few enough for one message; where memory is out, fewer. */
 size_t custody_lend_doors(const struct custody *from, struct custody *to);
 

@@ -62,8 +62,8 @@ struct roll_options {
 	/* What the version had when it was left; what it did not have it need not claim. Borrowed until the commit; NULL: it is not
 	 * known that it served before. */
 	const struct fd_names *known;
-	/* Of the roll in whose bake this one begins: doors that old closed in it and that are kept for the version before are given to
-	 * new, beside what old hands over. Borrowed until the commit; NULL: there is none. */
+	/* Of the roll in whose bake this one begins: doors that old closed in it and that are kept for the version before are given
+	 * to new, beside what old hands over. Borrowed until the commit; NULL: there is none. */
 	const struct custody *kept;
 	bool require_image;      /* it was looked for before anything was touched; what happens after the commit is only told */
 };

@@ -346,7 +346,8 @@ Test(shim_listen, names_what_has_to_be_claimed_by_kind_and_address, .init = setu
 	address = v4(port);
 	cr_assert_eq(connect(client, (struct sockaddr *)&address, size), 0);
 	fake_hold(&roll, "client", 9, accept4(listener, NULL, NULL, SOCK_CLOEXEC));
-	snprintf(words, sizeof(words), "among them client 9 (a connection at 127.0.0.1:%u with 127.0.0.1:%u)", port, port_of(client));
+	snprintf(words, sizeof(words), "among them client 9 (a connection at 127.0.0.1:%u with 127.0.0.1:%u)", port,
+		 port_of(client));
 	reason = refusal();
 	cr_assert(strstr(reason, words), "%s\nshould say: %s", reason, words);
 	close(client);

@@ -81,8 +81,8 @@ void worker_close(struct worker *worker, struct connection *connection);
 
 /* ---- listener.c ---- */
 
-/** listener_find() - Where to listen; before upg_receive(), as clients wait from then on, and names may take their time. Return: 0 or
- * -errno, after a word to stderr. */
+/** listener_find() - Where to listen; before upg_receive(), as clients wait from then on, and names may take their time. Return: 0
+ * or -errno, after a word to stderr. */
 int listener_find(struct server *server);
 /** listener_open() - Listen there, with what the predecessor handed over if it did so, too. Return: 0 or -errno. */
 int listener_open(struct server *server);
