@@ -17,8 +17,8 @@
  *
  * Errors: negative errno, with upg_why() in words; positive values are outcomes to handle. The library never logs, never exits,
  * and installs one signal handler only if the application names the signal.
- * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_fd_unregister(), upg_fd_next(), upg_close(), upg_thread_*(),
- * upg_journal_on() and upg_changed() may be called from any thread; so may upg_conn_*(), but one thread at a time for one
+ * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_fd_register_new(), upg_fd_unregister(), upg_fd_next(),
+ * upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from any thread; so may upg_conn_*(), but one thread at a time for one
  * connection. The rest belongs to the one thread that calls upg_open().
  */
 #pragma once
@@ -124,7 +124,8 @@ struct upg_config {
 };
 
 /** upg_open() - Announce this process to its supervisor, if there is one. @config and what it points to must outlive
- * the handle. Return: 0 or -errno. */
+ * the handle. With a supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all
+ * others can be rolled. Return: 0 or -errno. */
 UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
@@ -182,6 +183,12 @@ UPG_API int upg_point(struct upg_thread *thread) __attribute__((warn_unused_resu
  * Return: 0; -EEXIST: (@name, @tag) is taken; -ENOMEM.
  */
 UPG_API int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag);
+
+/** upg_fd_register_new() - The same under a tag that the library makes: the next one of a count that goes on over all versions, so
+ * that it is not used again. Tags of your own are best not mixed with these under one name; a descriptor's number is none, as the
+ * next version may get the same number for another connection. *@ret_tag: what the next version claims it by, so it is to be
+ * saved, or found by upg_fd_next(). Return: as upg_fd_register(). */
+UPG_API int upg_fd_register_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag);
 
 /** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag.
  * Return: the fd, owned by the caller; -ENOENT if none such came.
@@ -280,6 +287,9 @@ UPG_API int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type
  * Return: 0; -EEXIST: (@name, @tag) is taken, or there is a connection on @fd; -ENOMEM; -EINVAL: the name is too long; -EBADF.
  */
 UPG_API int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn);
+
+/** upg_conn_new() - The same for a connection that is new, under a tag that the library makes: see upg_fd_register_new(). */
+UPG_API int upg_conn_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag, struct upg_conn **ret_conn);
 
 /** upg_conn_restore() - What a predecessor had saved of upg_conn_input() and upg_conn_output(); right after upg_conn_open().
  * Return: 0 or -ENOMEM. */

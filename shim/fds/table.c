@@ -175,6 +175,19 @@ int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag,
 	return r;
 }
 
+uint64_t fd_table_new_tag(struct fd_table *table, const char *name)
+{
+	uint64_t tag;
+
+	pthread_mutex_lock(&table->lock);
+	/* The application may have numbered some itself. */
+	do
+		tag = ++table->last_tag;
+	while (*find_link(table, name, tag));
+	pthread_mutex_unlock(&table->lock);
+	return tag;
+}
+
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed)
 {
 	struct fd_entry *entry;
@@ -340,6 +353,16 @@ int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag)
 
 	if (r == 0 && atomic_load_explicit(&upg->fds->announces, memory_order_relaxed))
 		find_gap_at(upg->fds, fd);
+	return r;
+}
+
+int upg_fd_register_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag)
+{
+	uint64_t tag = fd_table_new_tag(upg->fds, name);
+	int r = upg_fd_register(upg, fd, name, tag);
+
+	if (r == 0)
+		*ret_tag = tag;
 	return r;
 }
 

@@ -47,6 +47,7 @@ struct fd_table {
 	size_t n_buckets, n_entries;
 	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
 	size_t n_by_fd;
+	uint64_t last_tag; /* that the library made, here or in a version before */
 	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;
 	size_t n_closed, cap_closed;
@@ -74,6 +75,8 @@ void fd_table_done(struct fd_table *table);
 /** fd_table_put() - Register @fd. Return: 0; -EEXIST: the name with this tag, or the number, is taken; -EINVAL: the name is empty
  * or too long; -EBADF; -ENOMEM. */
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
+/** fd_table_new_tag() - Make a tag that no version has used for @name yet, but for what applications number themselves. */
+uint64_t fd_table_new_tag(struct fd_table *table, const char *name);
 /** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it is under this name and tag.
  * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if
  * another connection buffers it. */

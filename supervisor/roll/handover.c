@@ -39,6 +39,7 @@ void roll_hand_on(struct roll *roll, size_t first, bool last)
 	mark_added(roll, first);
 	fds.fds = list;
 	fds.last = last;
+	fds.next_tag = last ? roll->next_tag : 0;
 	for (size_t i = first; i < roll->custody.n && fds.n_fds < WIRE_FDS_MAX; i++) {
 		const struct custody_entry *entry = &roll->custody.entries[i];
 

@@ -89,6 +89,7 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
+	roll->next_tag = message->fds->next_tag;
 	roll_hand_on(roll, first, message->fds->last && !roll->options.kept);
 	roll->report.wire.fds = (uint32_t)roll->custody.n;
 	if (!message->fds->last)

@@ -41,6 +41,7 @@ struct roll {
 	struct custody custody;
 	struct fd_names handed;      /* by old */
 	uint32_t n_withheld;         /* of these, that new was not given */
+	uint64_t next_tag;           /* of those that the library makes, as old said */
 	uint32_t n_lent;             /* that new was given besides: roll_options.kept */
 	bool answered_before;        /* old has answered clients */
 	struct conn_sample before;   /* of the connections at the commit */

@@ -431,6 +431,59 @@ Test(shim_listen, finds_ports_again_that_the_kernel_chose, .init = setup, .fini 
 	fake_roll_done(&before);
 }
 
+/* ---- tags that the library makes ---- */
+
+static uint64_t new_tag(struct app *self)
+{
+	uint64_t tag = 0;
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	APP_MUST(upg_fd_register_new(self->upg, fd, "event", &tag) == 0);
+	self->fds[tag] = fd;
+	return tag;
+}
+
+/* 1 and 3 are open in the end; 4 was used; 2 is the application's own. */
+static void make_tags(struct app *self)
+{
+	APP_MUST(upg_fd_register(self->upg, eventfd(0, EFD_CLOEXEC), "event", 2) == 0);
+	APP_MUST(new_tag(self) == 1 && new_tag(self) == 3 && new_tag(self) == 4);
+	upg_close(self->upg, self->fds[4], -1);
+}
+
+static void go_on_with_tags(struct app *self)
+{
+	for (uint64_t tag = 1; tag <= 3; tag++)
+		APP_MUST(upg_fd_claim(self->upg, "event", tag) >= 0);
+	APP_MUST(new_tag(self) == 5);
+}
+
+Test(shim_listen, tags_go_on_over_versions, .init = setup, .fini = teardown)
+{
+	struct app *new_app = app_new();
+	struct fake_roll before;
+	struct fake old;
+
+	app->begin = make_tags;
+	fake_start_serving(&old, app);
+	fake_prepare(&old, &roll);
+	FAKE_TAKE(&old, QUIESCED);
+	fake_take_fds(&old, &roll);
+	cr_assert_eq(roll.next_tag, 5);
+	before = roll;
+	fake_roll_open(&roll, 1);
+	roll.held = before.held;
+	roll.n_held = before.n_held;
+	roll.next_tag = before.next_tag;
+	before.n_held = 0;
+	before.held = NULL;
+	new_app->claim = go_on_with_tags;
+	app = new_app;
+	load();
+	fake_done(&old);
+	fake_roll_done(&before);
+}
+
 /* ---- unregistering ---- */
 
 Test(shim_listen, keeps_what_is_unregistered_open, .init = setup_alone, .fini = teardown_alone)

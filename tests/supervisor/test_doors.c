@@ -248,6 +248,7 @@ Test(doors, that_the_newer_version_closed_are_given_to_the_version_that_is_gone_
 	fake_hand(scene.old, "listener", 0, door(SOCK_STREAM), false);
 	fake_hand(scene.old, "listener", 2, door(SOCK_STREAM), true); /* another one, which took that name */
 	cr_assert_str_eq(scene.new->given, "listener 0, listener 2?, listener 1?, listener 3?");
+	cr_assert_eq(scene.new->next_tag, 7);
 	bake(2, 4);
 	cr_assert_eq(roll_report(scene.roll)->wire.fds, 2);
 	fake_exit(scene.new, 0);
@@ -326,4 +327,5 @@ Test(doors, on_the_way_forward_everything_is_to_be_claimed)
 	quiesce(&options);
 	fake_hand(scene.old, "listener", 1, door(SOCK_STREAM), true);
 	cr_assert_str_eq(scene.new->given, "listener 1");
+	cr_assert_eq(scene.new->next_tag, 7, "and new goes on with tags where old was");
 }

@@ -40,14 +40,15 @@ static void take(struct server *server, int fd)
 {
 	const int on = 1;
 	struct upg_conn *conn;
+	uint64_t id;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	int rc = upg_conn_open(server->upg, fd, "client", ++server->next_id, &conn);
+	int rc = upg_conn_new(server->upg, fd, "client", &id, &conn);
 	if (rc < 0) {
 		close(fd);
 		return;
 	}
-	struct connection *connection = connection_new(conn, server->next_id);
+	struct connection *connection = connection_new(conn, id);
 	if (connection && worker_add(server, connection) == 0)
 		return;
 	connection_free(connection);

@@ -49,7 +49,6 @@ struct server {
 	int listener;
 	int spare_fd;                   /* given up to be able to turn a client away when descriptors have run out */
 	unsigned next_worker;
-	uint64_t next_id;               /* of connections; goes on where the previous process was */
 	int64_t started_ns;             /* of the service; the same */
 	_Atomic uint64_t total_connections;
 	_Atomic unsigned curr_connections;

@@ -42,11 +42,11 @@ int listener_open(struct server *server)
 static int take(struct server *server, int fd)
 {
 	const int on = 1, bytes = SEND_BUFFER_BYTES;
-	uint64_t tag = ++server->next_tag;
+	uint64_t tag;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-	int rc = upg_fd_register(server->upg, fd, "client", tag);
+	int rc = upg_fd_register_new(server->upg, fd, "client", &tag);
 	if (rc < 0)
 		return rc;
 	struct connection *connection = connection_new(server, fd, tag);

@@ -31,7 +31,6 @@ struct server {
 	TAILQ_HEAD(, connection) connections;
 	TAILQ_HEAD(, connection) lagging; /* have output their sockets did not take: the flusher's */
 	size_t n_connections;
-	uint64_t next_tag;                /* of connections; goes on where the previous process was */
 
 	struct addrinfo *address;         /* of the listener */
 	int listener;
