@@ -18,8 +18,8 @@
  * Errors: negative errno, with upg_why() in words; positive values are outcomes to handle. The library never logs, never exits,
  * and installs one signal handler only if the application names the signal.
  * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_fd_register_new(), upg_fd_unregister(), upg_fd_next(),
- * upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from any thread; so may upg_conn_*(), but one thread at a time for one
- * connection. The rest belongs to the one thread that calls upg_open().
+ * upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from any thread; so may upg_conn_*(), but one
+ * thread at a time for one connection. The rest belongs to the one thread that calls upg_open().
  */
 #pragma once
 
