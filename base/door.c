@@ -6,9 +6,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 static int option(int fd, int name)
@@ -98,23 +100,39 @@ int door_reopen(int fd, const struct door_place *place)
 	return is_at(fd, place) ? 0 : -EADDRNOTAVAIL;
 }
 
+const char *door_text(const struct sockaddr *at, unsigned at_bytes, char *buf, size_t size)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)at;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)at;
+	const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)at;
+	char host[INET6_ADDRSTRLEN] = "";
+	int n = (int)at_bytes - (int)offsetof(struct sockaddr_un, sun_path);
+
+	*buf = 0;
+	if (at_bytes >= sizeof(*v4) && at->sa_family == AF_INET && inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host)))
+		snprintf(buf, size, "%s:%u", host, ntohs(v4->sin_port));
+	else if (at_bytes >= sizeof(*v6) && at->sa_family == AF_INET6 && inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host)))
+		snprintf(buf, size, "[%s]:%u", host, ntohs(v6->sin6_port));
+	else if (n > 0 && at->sa_family == AF_UNIX && *local->sun_path)
+		snprintf(buf, size, "%.*s", n, local->sun_path);
+	else if (n > 1 && at->sa_family == AF_UNIX)
+		snprintf(buf, size, "@%.*s", n - 1, local->sun_path + 1);
+	return buf;
+}
+
 const char *door_address(int fd, char *buf, size_t size)
 {
 	struct sockaddr_storage at;
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&at;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&at;
-	const struct sockaddr_un *local = (const struct sockaddr_un *)(const void *)&at;
-	socklen_t n = sizeof(at);
-	char host[INET6_ADDRSTRLEN] = "";
+	socklen_t bytes = sizeof(at);
 
 	*buf = 0;
-	if (getsockname(fd, (struct sockaddr *)&at, &n) < 0)
-		return buf;
-	if (at.ss_family == AF_INET && inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host)))
-		snprintf(buf, size, "%s:%u", host, ntohs(v4->sin_port));
-	else if (at.ss_family == AF_INET6 && inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host)))
-		snprintf(buf, size, "[%s]:%u", host, ntohs(v6->sin6_port));
-	else if (at.ss_family == AF_UNIX && n > sizeof(sa_family_t) && *local->sun_path)
-		snprintf(buf, size, "%.*s", (int)(n - sizeof(sa_family_t)), local->sun_path);
-	return buf;
+	return getsockname(fd, (struct sockaddr *)&at, &bytes) < 0 ? buf : door_text((struct sockaddr *)&at, bytes, buf, size);
+}
+
+bool door_is_reachable(int fd)
+{
+	char path[128];
+	struct stat st;
+
+	return *door_address(fd, path, sizeof(path)) != '/' || (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode));
 }

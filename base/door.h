@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct sockaddr;
+
 enum door {
 	DOOR_NONE,      /* a connection, or no socket at all */
 	DOOR_LISTENER,
@@ -34,5 +36,12 @@ bool door_note(int fd, struct door_place *ret);
  * be opened any more. */
 int door_reopen(int fd, const struct door_place *place);
 
-/** door_address() - Where it is, for people: "127.0.0.1:80", "/run/web.sock"; "" where there is nothing to say. Return: @buf. */
+/** door_address() - Where it is, for people: "127.0.0.1:80", "/run/web.sock", "@abstract"; "" where there is nothing to say.
+ * Return: @buf. */
 const char *door_address(int fd, char *buf, size_t size);
+/** door_text() - The same for an address. */
+const char *door_text(const struct sockaddr *at, unsigned at_bytes, char *buf, size_t size);
+
+/** door_is_reachable() - Does the path at which a unix socket listens still lead to a socket? A version that ends in good order
+ * removes its own. Also true for what has no path. */
+bool door_is_reachable(int fd);

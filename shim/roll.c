@@ -139,7 +139,7 @@ static int take_back(struct roll *roll, int **ret_lost, size_t *ret_n_lost)
 	int r = channel_restored(upg->channel);
 
 	if (r == 0)
-		r = fds_receive(upg->channel, UINT64_MAX, take_fd, roll, &upg->why);
+		r = fds_receive(upg->channel, UINT64_MAX, take_fd, roll, NULL, &upg->why);
 	if (r == 0 && roll->replay)
 		r = replay_apply(roll->replay, &upg->why);
 	return r < 0 ? r : shed_undo(upg->shed, ret_lost, ret_n_lost, &upg->why);

@@ -63,7 +63,7 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 	if (r < 0)
 		return why_errno(why, r, "descriptor %s %" PRIu64, info->name, info->tag);
 	if (info->optional)
-		fd_table_mark_optional(upg->fds, fd);
+		fd_table_drop(upg->fds, info->name, info->tag);
 	upg->takeover->n_fds++;
 	return 0;
 }
@@ -77,6 +77,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 {
 	FD_CLEANUP int word_fd = receive->from_file ? -1 : channel_claim(upg->channel, 0);
 	FD_CLEANUP int state_fd = channel_claim(upg->channel, receive->from_file ? 0 : 1);
+	uint64_t next_tag = 0;
 	int r = 0;
 
 	if (state_fd < 0)
@@ -92,7 +93,9 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	if (!receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
-			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &upg->why);
+			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &next_tag, &upg->why);
+		if (r == 0 && next_tag > upg->fds->last_tag)
+			upg->fds->last_tag = next_tag - 1;
 	}
 	if (r == 0)
 		r = state_load(upg->state, state_fd, receive, on_header, upg->journal, &upg->why);

@@ -4,9 +4,8 @@
  * The life of an application:
  *
  *     upg_open()     at start, with the types of its state and its migrations
- *     upg_receive()  when it is otherwise ready to serve: UPG_FRESH (open your listeners) or UPG_RECEIVED (state has been
- *                    loaded; claim your descriptors, and open yourself what upg_fd_claim() does not find: state
- *                    from a file comes without any)
+ *     upg_receive()  when it is otherwise ready to serve: UPG_FRESH (start empty) or UPG_RECEIVED (state has been
+ *                    loaded; claim your descriptors). In both cases upg_listen() at what is configured
  *     upg_ready()    UPG_SERVE: you are the one version that may serve
  *     upg_dispatch() whenever upg_fd() is readable; a roll happens inside this call
  *
@@ -18,15 +17,16 @@
  *
  * Errors: negative errno, with upg_why() in words; positive values are outcomes to handle. The library never logs, never exits,
  * and installs one signal handler only if the application names the signal.
- * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_close(), upg_thread_*(), upg_journal_on() and upg_changed()
- * may be called from any thread; so may upg_conn_*(), but one thread at a time for one connection. The rest belongs to the one
- * thread that calls upg_open().
+ * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_fd_register_new(), upg_fd_unregister(), upg_fd_next(),
+ * upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from any thread; so may upg_conn_*(), but one
+ * thread at a time for one connection. The rest belongs to the one thread that calls upg_open().
  */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #ifdef __cplusplus
@@ -124,7 +124,8 @@ struct upg_config {
 };
 
 /** upg_open() - Announce this process to its supervisor, if there is one. @config and what it points to must outlive
- * the handle. Return: 0 or -errno. */
+ * the handle. With a supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all
+ * others can be rolled. Return: 0 or -errno. */
 UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
@@ -183,19 +184,60 @@ UPG_API int upg_point(struct upg_thread *thread) __attribute__((warn_unused_resu
  */
 UPG_API int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag);
 
-/**
- * upg_fd_register_own() - The same for what another version can do without, such as the listener of a feature that is new in this
- * one. A version that takes over may claim it; if it does not, it is closed when that version serves, and the roll is not refused.
- *
- * Without this mark, the same holds on the way back to a version that served before and never had (@name, @tag): the
- * supervisor knows what that version handed over.
- */
-UPG_API int upg_fd_register_own(struct upg *upg, int fd, const char *name, uint64_t tag);
+/** upg_fd_register_new() - The same under a tag that the library makes: the next one of a count that goes on over all versions, so
+ * that it is not used again. Tags of your own are best not mixed with these under one name; a descriptor's number is none, as the
+ * next version may get the same number for another connection. *@ret_tag: what the next version claims it by, so it is to be
+ * saved, or found by upg_fd_next(). Return: as upg_fd_register(). */
+UPG_API int upg_fd_register_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag);
 
 /** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag.
- * Return: the fd, owned by the caller; -ENOENT if none such came. Every descriptor must be claimed before upg_ready(), except for
- * those of another version's own. */
+ * Return: the fd, owned by the caller; -ENOENT if none such came.
+ *
+ * Every descriptor that was handed over must be claimed or dropped before upg_ready(), or the roll is refused. Listeners and
+ * sockets of unconnected datagrams that nobody claims are dropped by themselves, for an address that is not configured any more is
+ * no mistake; but a version that has none at all is refused. */
 UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
+
+/**
+ * upg_listen() - Listen at @address, of @address_bytes: with the socket that was handed over, where one is bound there, else with a
+ * new one. Call it for each address that is configured, between upg_receive() and upg_ready(), or later for another one.
+ * @type:    SOCK_STREAM, SOCK_SEQPACKET, or SOCK_DGRAM, which is bound only; with SOCK_NONBLOCK, if a new one is not to block.
+ * @backlog: for a new one, as of listen(2).
+ *
+ * A new one is registered as "listener", with a tag that the library makes of the address. It is closed on exec, does not keep
+ * others from its port after a restart (SO_REUSEADDR, but not for datagrams), and with IPv6 it takes no IPv4 (IPV6_V6ONLY), so
+ * that all that getaddrinfo() tells of can be listened at. The path of a unix socket at which nobody answers is replaced. What was
+ * handed over is as it was, flags and backlog included. Where the kernel chooses the port (0), the next version gets it by asking
+ * for port 0 at the same address; of several, in the order of the calls.
+ *
+ * Return: the fd, owned by the caller; -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
+ * another -errno of socket(2), bind(2), listen(2); -ENOMEM. upg_why() names the address.
+ */
+UPG_API int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t address_bytes, int type, int backlog);
+
+/** upg_fd_drop() - This version has no use for what was handed over under this name and tag: it is closed when this version serves,
+ * and the report of the roll says so. If the roll is called off, nothing has happened. Return: 0; -ENOENT: no such waits. */
+UPG_API int upg_fd_drop(struct upg *upg, const char *name, uint64_t tag);
+
+/** upg_fd_unregister() - This descriptor does not go along any more. It stays open here; but on the way back, the version before
+ * finds it lost. Return: 0; -ENOENT: it is not registered, or not claimed; -EBUSY: it is that of a struct upg_conn. */
+UPG_API int upg_fd_unregister(struct upg *upg, int fd);
+
+/* One descriptor that is registered, or was handed over and waits to be claimed. */
+struct upg_fd_info {
+	int fd;            /* do not close it while it is not claimed */
+	int claimed;       /* 0: it waits */
+	uint64_t tag;
+	char name[65];
+	char address[112]; /* of a socket, its own: "127.0.0.1:80", "[::1]:80", "/run/web.sock", "@abstract"; "" of others */
+};
+
+/** upg_fd_next() - Go on to the next one, in the order of numbers. Begin with @it->fd = -1:
+ *
+ *     for (struct upg_fd_info it = { .fd = -1 }; upg_fd_next(upg, &it);)
+ *
+ * What is found may be claimed, dropped, unregistered or closed meanwhile. Return: 1; 0: there are no more, and *@it stays. */
+UPG_API int upg_fd_next(struct upg *upg, struct upg_fd_info *it);
 
 /** upg_close() - Unregister and close, so that the peer notices although the supervisor may hold a duplicate: removes it from
  * @epoll_fd (-1: none), shuts the connection down, closes, and tells the supervisor. Also fine for unregistered fds. */
@@ -245,6 +287,9 @@ UPG_API int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type
  * Return: 0; -EEXIST: (@name, @tag) is taken, or there is a connection on @fd; -ENOMEM; -EINVAL: the name is too long; -EBADF.
  */
 UPG_API int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struct upg_conn **ret_conn);
+
+/** upg_conn_new() - The same for a connection that is new, under a tag that the library makes: see upg_fd_register_new(). */
+UPG_API int upg_conn_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag, struct upg_conn **ret_conn);
 
 /** upg_conn_restore() - What a predecessor had saved of upg_conn_input() and upg_conn_output(); right after upg_conn_open().
  * Return: 0 or -ENOMEM. */

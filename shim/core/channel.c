@@ -10,10 +10,53 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define SEND_PATIENCE_US USEC_PER_SEC
 #define FD_HIGHEST 0xfffff
+
+/* ---- spare numbers ---- */
+
+/* An eventfd, as it needs no path. What there is no number for is tried again later. */
+static void take_spare(struct channel *channel)
+{
+	for (size_t i = 0; i < CHANNEL_SPARE; i++)
+		if (channel->spare[i] < 0)
+			channel->spare[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+static void give_spare(struct channel *channel)
+{
+	for (size_t i = 0; i < CHANNEL_SPARE; i++)
+		channel->spare[i] = fd_close(channel->spare[i]);
+}
+
+/* Does the next message bring descriptors? Without room for them the kernel says that some would be cut off. */
+static bool brings_descriptors(int fd)
+{
+	char byte;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	return recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT) >= 0 && header.msg_flags & MSG_CTRUNC;
+}
+
+/* The message is lost. Whose limit it was, and who has set it, is what helps. */
+static int explain_cut(const struct channel *channel, int error, struct why *why)
+{
+	struct rlimit now;
+
+	if (!channel->fds.cut || getrlimit(RLIMIT_NOFILE, &now) < 0)
+		return error;
+	if (now.rlim_cur == channel->limit)
+		return why_set(why, error, "no number was free for a descriptor that came: process %d may have %llu "
+			       "(raise LimitNOFILE=, or what the program itself sets)", (int)getpid(),
+			       (unsigned long long)now.rlim_cur);
+	return why_set(why, error, "no number was free for a descriptor that came: process %d may have %llu, as it has set "
+		       "itself (LimitNOFILE= gave it %llu)", (int)getpid(), (unsigned long long)now.rlim_cur,
+		       (unsigned long long)channel->limit);
+}
 
 /* ---- open and close ---- */
 
@@ -37,7 +80,8 @@ int channel_inherited(int *ret_fd, struct why *why)
 
 int channel_init(struct channel *channel, channel_answer_fn answer, void *arg)
 {
-	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg };
+	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg, .spare = { -1, -1, -1, -1 } };
+	_Static_assert(CHANNEL_SPARE == 4, "as many are none");
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->buffer = malloc(WIRE_MESSAGE_MAX);
 	return channel->buffer ? 0 : -ENOMEM;
@@ -94,11 +138,15 @@ static int put_in_place(struct channel *channel, int fd)
 int channel_open(struct channel *channel, int fd, struct why *why)
 {
 	int r = fd_nonblock(fd, 1);
+	struct rlimit limit;
 
 	if (r < 0)
 		fd_close(fd);
 	else
 		r = put_in_place(channel, fd);
+	if (r == 0)
+		take_spare(channel);
+	channel->limit = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
 	return r < 0 ? why_errno(why, r, "the channel to the supervisor") : 0;
 }
 
@@ -107,6 +155,7 @@ void channel_close(struct channel *channel)
 	pthread_mutex_lock(&channel->lock);
 	if (channel->is_open) {
 		channel->is_open = false;
+		give_spare(channel); /* nothing comes any more */
 		channel->fd = silence(channel->fd);
 	}
 	pthread_mutex_unlock(&channel->lock);
@@ -182,6 +231,8 @@ int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wir
 		ProtobufCMessage *message;
 		int r;
 
+		if (brings_descriptors(channel->fd))
+			give_spare(channel);
 		r = wire_receive(channel->fd, &upgraded__wire__app_message__descriptor, channel->buffer, &channel->fds, &message,
 				 why);
 		if (r == WIRE_OK) {
@@ -193,8 +244,10 @@ int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wir
 		}
 		if (r == WIRE_CLOSED)
 			return CHANNEL_CLOSED;
-		if (r < 0)
-			return r;
+		if (r < 0) {
+			take_spare(channel);
+			return explain_cut(channel, r, why);
+		}
 		r = await(channel, POLLIN, deadline_us);
 		if (r == 0)
 			return CHANNEL_TIMEOUT;
@@ -212,4 +265,5 @@ void channel_free(struct channel *channel, Upgraded__Wire__AppMessage *message)
 {
 	wire_fds_close(&channel->fds);
 	upgraded__wire__app_message__free_unpacked(message, NULL);
+	take_spare(channel);
 }

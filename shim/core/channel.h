@@ -13,12 +13,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 struct why;
 
 /* A message that may come at any time is answered where it is received, whatever is being waited for.
  * Return: true: this was one, and it is done with. */
 typedef bool (*channel_answer_fn)(void *arg, const Upgraded__Wire__AppMessage *message);
+
+#define CHANNEL_SPARE 4u
 
 struct channel {
 	/* Guards fd and is_open. A thread that posts holds the lock, so that channel_close() cannot give the number away under it.
@@ -37,6 +40,9 @@ struct channel {
 	void *arg;
 	uint8_t *buffer;
 	struct wire_fds fds; /* of the message in hand */
+	/* Numbers kept for what messages bring: an application that has used all others up can be rolled all the same. */
+	int spare[CHANNEL_SPARE]; /* -1: none */
+	rlim_t limit;             /* on descriptors, when the channel was opened */
 };
 
 /** channel_inherited() - Find the channel that a supervisor left in the environment, and take it out of there: processes that the
@@ -92,5 +98,6 @@ enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2
 int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret, struct why *why);
 /** channel_claim() - Take descriptor @i of the message in hand. Return: the fd, owned by the caller; -1: there is none. */
 int channel_claim(struct channel *channel, size_t i);
-/** channel_free() - Release the message in hand, and close those of its descriptors that nobody claimed. */
+/** channel_free() - Release the message in hand, and close those of its descriptors that nobody claimed. Spare numbers are taken
+ * again. */
 void channel_free(struct channel *channel, Upgraded__Wire__AppMessage *message);

@@ -243,17 +243,19 @@ static void shut_down(int fd)
 		shutdown(fd, SHUT_RDWR);
 }
 
-/* Lock held. The table forgets it; its descriptor is still open. */
-static void forget(struct fd_table *table, struct fd_entry *entry)
+/* Lock held. The table forgets it; its descriptor is still open, and is about to be closed or is none of ours any more. */
+static void forget(struct fd_table *table, struct fd_entry *entry, bool closes)
 {
-	fd_traffic_note(table, entry);
+	if (closes)
+		fd_traffic_note(table, entry);
 	fd_table_take_out(table, entry);
 	fd_table_fill_gap(table, entry);
 	if (entry->fresh)
 		forget_fresh(table, entry);
 	/* Only where a duplicate exists: a shutdown with unread input would otherwise turn close's RST into a FIN. */
 	if (entry->custody) {
-		shut_down(entry->fd);
+		if (closes)
+			shut_down(entry->fd);
 		queue_closed(table, entry);
 		tell_closed(table);
 	}
@@ -272,11 +274,26 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 	if (epoll_fd >= 0 && !lost)
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	if (entry)
-		forget(table, entry);
+		forget(table, entry, true);
 	/* Under the lock, so that whoever looks at the table finds a number known and open, or unknown and closed. */
 	if (!lost || !fd_table_spend(table, fd))
 		fd_close(fd);
 	pthread_mutex_unlock(&table->lock);
+}
+
+int fd_table_unregister(struct fd_table *table, int fd)
+{
+	struct fd_entry *entry;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&table->lock);
+	entry = fd_table_at(table, fd);
+	if (entry && entry->claimed)
+		r = entry->conn ? -EBUSY : 0;
+	if (r == 0)
+		forget(table, entry, false);
+	pthread_mutex_unlock(&table->lock);
+	return r;
 }
 
 /* One of those that nobody claimed. */
@@ -309,6 +326,11 @@ size_t fd_table_list_left(struct fd_table *table, struct fd_batch *batch)
 			fd_batch_add(batch, table->by_fd[fd]);
 	}
 	return n;
+}
+
+int upg_fd_unregister(struct upg *upg, int fd)
+{
+	return fd_table_unregister(upg->fds, fd);
 }
 
 void upg_close(struct upg *upg, int fd, int epoll_fd)

@@ -11,6 +11,9 @@
 /** fd_table_close() - As upg_close(). */
 void fd_table_close(struct fd_table *table, int fd, int epoll_fd);
 
+/** fd_table_unregister() - As upg_fd_unregister(). */
+int fd_table_unregister(struct fd_table *table, int fd);
+
 /** fd_table_list_left() - What was handed to us and nobody claimed, as much as fits into @batch, which borrows from the table.
  * Return: how many there are. */
 size_t fd_table_list_left(struct fd_table *table, struct fd_batch *batch);

@@ -91,19 +91,20 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
 	upgraded__wire__fd_info__init(info);
 	info->name = entry->name;
 	info->tag = entry->tag;
-	info->optional = entry->optional;
 	batch->pointers[batch->n] = info;
 	batch->numbers[batch->n++] = entry->fd;
 }
 
-static int send_batch(struct channel *channel, struct fd_batch *batch, bool last, uint64_t deadline_us, struct why *why)
+/* The last one: @next_tag is not 0. */
+static int send_batch(struct channel *channel, struct fd_batch *batch, uint64_t next_tag, uint64_t deadline_us, struct why *why)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
 
 	fds.fds = batch->pointers;
 	fds.n_fds = batch->n;
-	fds.last = last;
+	fds.last = next_tag != 0;
+	fds.next_tag = next_tag;
 	return channel_send(channel, &message, batch->numbers, batch->n, deadline_us, why);
 }
 
@@ -119,7 +120,7 @@ int fds_send(struct fd_table *table, uint64_t deadline_us, uint32_t *ret_n, stru
 		if (!table->by_fd[i])
 			continue;
 		if (batch.n == WIRE_FDS_MAX) {
-			r = send_batch(table->channel, &batch, false, deadline_us, why);
+			r = send_batch(table->channel, &batch, 0, deadline_us, why);
 			if (r < 0)
 				return r;
 			batch.n = 0;
@@ -127,7 +128,7 @@ int fds_send(struct fd_table *table, uint64_t deadline_us, uint32_t *ret_n, stru
 		fd_batch_add(&batch, table->by_fd[i]);
 		total++;
 	}
-	r = send_batch(table->channel, &batch, true, deadline_us, why);
+	r = send_batch(table->channel, &batch, table->last_tag + 1, deadline_us, why);
 	if (r < 0)
 		return r;
 	*ret_n = total;
@@ -137,7 +138,7 @@ int fds_send(struct fd_table *table, uint64_t deadline_us, uint32_t *ret_n, stru
 /* ---- in ---- */
 
 static int take_batch(struct channel *channel, const Upgraded__Wire__AppMessage *message, fds_take_fn take, void *arg,
-		      bool *ret_last, struct why *why)
+		      const Upgraded__Wire__Fds **ret_fds, struct why *why)
 {
 	const Upgraded__Wire__Fds *fds;
 
@@ -157,15 +158,17 @@ static int take_batch(struct channel *channel, const Upgraded__Wire__AppMessage 
 		if (r != FDS_NOT_KEPT)
 			channel_claim(channel, i);
 	}
-	*ret_last = fds->last;
+	*ret_fds = fds;
 	return 0;
 }
 
-int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take, void *arg, struct why *why)
+int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take, void *arg, uint64_t *ret_next_tag,
+		struct why *why)
 {
 	bool last = false;
 
 	while (!last) {
+		const Upgraded__Wire__Fds *fds = NULL;
 		Upgraded__Wire__AppMessage *message;
 		int r = channel_receive(channel, deadline_us, &message, why);
 
@@ -175,7 +178,11 @@ int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take,
 			return why_set(why, -ECONNRESET, "the supervisor vanished while it handed over descriptors");
 		if (r < 0)
 			return r;
-		r = take_batch(channel, message, take, arg, &last, why);
+		r = take_batch(channel, message, take, arg, &fds, why);
+		if (r == 0)
+			last = fds->last;
+		if (r == 0 && last && ret_next_tag)
+			*ret_next_tag = fds->next_tag;
 		channel_free(channel, message);
 		if (r < 0)
 			return r;

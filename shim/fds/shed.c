@@ -193,15 +193,6 @@ static size_t list_lost(struct fd_table *table, int *lost)
 	return n;
 }
 
-/* Does the path at which a unix socket listens still lead to a socket? A version that ends in good order removes its own. */
-static bool is_reachable(int fd)
-{
-	char path[128];
-	struct stat st;
-
-	return *door_address(fd, path, sizeof(path)) != '/' || (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode));
-}
-
 void shed_list_missed(struct shed *shed, struct shed_missed *ret)
 {
 	struct fd_table *table = shed->fds;
@@ -212,7 +203,7 @@ void shed_list_missed(struct shed *shed, struct shed_missed *ret)
 		Upgraded__Wire__FdInfo *info = &ret->infos[ret->n];
 
 		if (!entry || entry->door == DOOR_NONE ||
-		    (!entry->lost && door_is_open(entry->fd, entry->door) && is_reachable(entry->fd)))
+		    (!entry->lost && door_is_open(entry->fd, entry->door) && door_is_reachable(entry->fd)))
 			continue;
 		upgraded__wire__fd_info__init(info);
 		info->name = strdup(entry->name); /* the application may close it before this is said */

@@ -175,6 +175,19 @@ int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag,
 	return r;
 }
 
+uint64_t fd_table_new_tag(struct fd_table *table, const char *name)
+{
+	uint64_t tag;
+
+	pthread_mutex_lock(&table->lock);
+	/* The application may have numbered some itself. */
+	do
+		tag = ++table->last_tag;
+	while (*find_link(table, name, tag));
+	pthread_mutex_unlock(&table->lock);
+	return tag;
+}
+
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed)
 {
 	struct fd_entry *entry;
@@ -207,38 +220,26 @@ int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag)
 	entry = *find_link(table, name, tag);
 	if (entry && !entry->claimed) {
 		entry->claimed = true;
-		entry->optional = false; /* it is this version's from here on, and the next one has to claim it */
+		entry->optional = false; /* it is this version's from here on */
 		fd = entry->fd;
 	}
 	pthread_mutex_unlock(&table->lock);
 	return fd;
 }
 
-size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example)
-{
-	size_t n = 0;
-
-	*ret_example = NULL;
-	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->n_by_fd; i++) {
-		if (table->by_fd[i] && !table->by_fd[i]->claimed && !table->by_fd[i]->optional) {
-			*ret_example = table->by_fd[i];
-			n++;
-		}
-	}
-	pthread_mutex_unlock(&table->lock);
-	return n;
-}
-
-void fd_table_mark_optional(struct fd_table *table, int fd)
+int fd_table_drop(struct fd_table *table, const char *name, uint64_t tag)
 {
 	struct fd_entry *entry;
+	int r = -ENOENT;
 
 	pthread_mutex_lock(&table->lock);
-	entry = fd_table_at(table, fd);
-	if (entry)
+	entry = *find_link(table, name, tag);
+	if (entry && !entry->claimed) {
 		entry->optional = true;
+		r = 0;
+	}
 	pthread_mutex_unlock(&table->lock);
+	return r;
 }
 
 void fd_table_take_out(struct fd_table *table, struct fd_entry *entry)
@@ -355,12 +356,13 @@ int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t tag)
 	return r;
 }
 
-int upg_fd_register_own(struct upg *upg, int fd, const char *name, uint64_t tag)
+int upg_fd_register_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag)
 {
+	uint64_t tag = fd_table_new_tag(upg->fds, name);
 	int r = upg_fd_register(upg, fd, name, tag);
 
 	if (r == 0)
-		fd_table_mark_optional(upg->fds, fd);
+		*ret_tag = tag;
 	return r;
 }
 

@@ -22,7 +22,7 @@ struct fd_entry {
 	uint64_t tag;
 	int fd;
 	bool own_make; /* made here, and not handed to us */
-	bool optional; /* nobody here need claim it; or, of our own make: no other version need */
+	bool optional; /* nobody here need claim it */
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
 	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
@@ -47,6 +47,7 @@ struct fd_table {
 	size_t n_buckets, n_entries;
 	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
 	size_t n_by_fd;
+	uint64_t last_tag; /* that the library made, here or in a version before */
 	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;
 	size_t n_closed, cap_closed;
@@ -74,6 +75,8 @@ void fd_table_done(struct fd_table *table);
 /** fd_table_put() - Register @fd. Return: 0; -EEXIST: the name with this tag, or the number, is taken; -EINVAL: the name is empty
  * or too long; -EBADF; -ENOMEM. */
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
+/** fd_table_new_tag() - Make a tag that no version has used for @name yet, but for what applications number themselves. */
+uint64_t fd_table_new_tag(struct fd_table *table, const char *name);
 /** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it is under this name and tag.
  * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if
  * another connection buffers it. */
@@ -81,11 +84,8 @@ int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t
 /** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
 struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
-/** fd_table_unclaimed() - Count what was handed to us and not claimed, although it has to be. *@ret_example is one of these (NULL
- * if none). */
-size_t fd_table_unclaimed(struct fd_table *table, const struct fd_entry **ret_example);
-/** fd_table_mark_optional() - What is registered by this number need not be claimed by another version. */
-void fd_table_mark_optional(struct fd_table *table, int fd);
+/** fd_table_drop() - What was handed to us under this name and not claimed need not be. Return: 0; -ENOENT. */
+int fd_table_drop(struct fd_table *table, const char *name, uint64_t tag);
 
 /** fd_table_find_gaps() - Count the connections that nobody buffers: the journal does not cover them. */
 void fd_table_find_gaps(struct fd_table *table);

@@ -301,6 +301,16 @@ int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t tag, struc
 	return conn_open(upg->journal, fd, name, tag, ret_conn);
 }
 
+int upg_conn_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag, struct upg_conn **ret_conn)
+{
+	uint64_t tag = fd_table_new_tag(upg->fds, name);
+	int r = conn_open(upg->journal, fd, name, tag, ret_conn);
+
+	if (r == 0)
+		*ret_tag = tag;
+	return r;
+}
+
 int upg_conn_restore(struct upg_conn *conn, const void *input, size_t input_bytes, const void *output, size_t output_bytes)
 {
 	uint8_t *room;

@@ -188,7 +188,7 @@ static int write_types(struct journal *journal, const struct sf_header *header, 
 	return 0;
 }
 
-static int bind(struct journal *journal, const struct sf_header *header, struct why *why)
+static int bind_types(struct journal *journal, const struct sf_header *header, struct why *why)
 {
 	int r;
 
@@ -207,7 +207,7 @@ void journal_bind(struct journal *journal, const struct sf_header *header)
 
 	if (!journal->map)
 		return;
-	if (bind(journal, header, &why) < 0) {
+	if (bind_types(journal, header, &why) < 0) {
 		journal_fail(journal, "%s", why.text);
 		return;
 	}

@@ -5,7 +5,7 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "shim/core/progress.h"
-#include "shim/fds/table.h"
+#include "shim/fds/claims.h"
 #include "shim/state/application.h"
 #include "shim/state/roundtrip.h"
 
@@ -241,23 +241,12 @@ static int check_counts(const struct state *state, struct why *why)
 	return 0;
 }
 
-static int check_claims(struct fd_table *fds, struct why *why)
-{
-	const struct fd_entry *example;
-	size_t unclaimed = fd_table_unclaimed(fds, &example);
-
-	if (!unclaimed)
-		return 0;
-	return why_set(why, -EPROTO, "%zu descriptors were not claimed, among them %s %llu", unclaimed, example->name,
-		       (unsigned long long)example->tag);
-}
-
 int state_check(struct state *state, struct why *why)
 {
 	int r = check_counts(state, why);
 
 	if (r == 0)
-		r = check_claims(state->fds, why);
+		r = fd_claims_check(state->fds, why);
 	if (r < 0)
 		return r;
 	r = state->roundtrip ? roundtrip_check(state->roundtrip, &state->refs, why) : 0;

@@ -86,7 +86,7 @@ static int take_one(struct custody *custody, const Upgraded__Wire__FdInfo *info,
 {
 	struct custody_entry *entry = &custody->entries[custody->n];
 
-	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag, .optional = info->optional,
+	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag,
 					 .ref = fd_ref_new_foreign(fd_consume) };
 	if (!entry->name || !entry->ref) {
 		free(entry->name);
@@ -168,21 +168,23 @@ static size_t closed_sort(Upgraded__Wire__FdInfo *const *fds, size_t n, struct c
 	return kept;
 }
 
-static bool closed_find(struct closed *closed, size_t n, const struct custody_entry *entry)
+/* Is @entry among them, and does it go? A door of old's stays: another one of the application's own may have taken its name
+ * since. */
+static bool closed_takes(struct closed *closed, size_t n, struct custody_entry *entry)
 {
 	const struct closed key = { .name = entry->name, .tag = entry->tag };
 	struct closed *found = bsearch(&key, closed, n, sizeof(key), compare_closed);
 
-	if (!found || !found->left)
+	if (!found)
+		return false;
+	if (entry->door != DOOR_NONE && !entry->since_commit) {
+		entry->closed = true;
+		return false;
+	}
+	if (!found->left)
 		return false;
 	found->left--;
 	return true;
-}
-
-/* A door of old's stays: another one of the application's own may have taken its name since. */
-static bool may_go(const struct custody_entry *entry)
-{
-	return entry->door == DOOR_NONE || entry->since_commit;
 }
 
 void custody_closed(struct custody *custody, Upgraded__Wire__FdInfo *const *fds, size_t n)
@@ -196,12 +198,48 @@ void custody_closed(struct custody *custody, Upgraded__Wire__FdInfo *const *fds,
 		now = n < CLOSED_AT_ONCE ? n : CLOSED_AT_ONCE;
 		n_closed = closed_sort(fds, now, closed);
 		for (size_t i = 0; i < custody->n;) {
-			if (may_go(&custody->entries[i]) && closed_find(closed, n_closed, &custody->entries[i]))
+			if (closed_takes(closed, n_closed, &custody->entries[i]))
 				custody_drop_at(custody, i, false); /* and another one is there */
 			else
 				i++;
 		}
 	}
+}
+
+#define LENT_MAX 64u /* they are handed on in one message */
+
+static bool is_taken(const struct custody *custody, const char *name, uint64_t tag)
+{
+	for (size_t i = 0; i < custody->n; i++)
+		if (custody->entries[i].tag == tag && strcmp(custody->entries[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool lend(const struct custody_entry *entry, struct custody *to)
+{
+	struct custody_entry *copy = custody_reserve(to, 1) == 0 ? &to->entries[to->n] : NULL;
+	char *name = strdup(entry->name);
+
+	if (!copy || !name) {
+		free(name);
+		return false;
+	}
+	*copy = (struct custody_entry){ .name = name, .tag = entry->tag, .door = entry->door, .optional = true, .lent = true };
+	while (is_taken(to, name, copy->tag))
+		copy->tag++;
+	copy->ref = fd_ref_use(entry->ref);
+	to->n++;
+	return true;
+}
+
+size_t custody_lend_doors(const struct custody *from, struct custody *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < from->n && n < LENT_MAX; i++)
+		n += from->entries[i].closed && lend(&from->entries[i], to);
+	return n;
 }
 
 static bool is_socket(int fd)

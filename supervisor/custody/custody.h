@@ -21,8 +21,10 @@ struct custody_entry {
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 	enum door door;    /* what it was when it came; an old version that goes on needs all of its own */
 	struct door_place *place; /* of a door */
-	bool optional;     /* the version that takes over need not claim it */
+	bool optional;     /* the version that takes over never had it, and need not claim it */
 	bool since_commit; /* the new version opened it: the old one never knew it */
+	bool closed;       /* a door that the application closed, and that is kept for the version before */
+	bool lent;         /* custody_lend_doors(): whoever handed the others over never had it */
 	bool given_up;     /* not to be handed back, but to be reset when there is time */
 	bool known_moved;  /* custody_note_moved() has seen that it moved: no need to ask again */
 	bool moved;        /* for a resume with a journal: something was read or written since the commit, or nobody can tell */
@@ -47,6 +49,10 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 /** custody_closed() - The application closed its own descriptors of these names and tags: close the duplicates. But a door
  * (base/door.h) that it was handed stays as long as custody does, since the version before comes back with it. */
 void custody_closed(struct custody *custody, Upgraded__Wire__FdInfo *const *fds, size_t n);
+
+/** custody_lend_doors() - Put what the application closed and @from keeps into @to as well, under a name and a tag that are free
+ * there. Return: how many, few enough for one message; where memory is out, fewer. */
+size_t custody_lend_doors(const struct custody *from, struct custody *to);
 
 /** custody_drop_at() - Close one duplicate. With @reset the peer of a connection gets a RST at once, whoever else holds it. Moves
  * the last entry to @i. */

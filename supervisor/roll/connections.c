@@ -114,7 +114,7 @@ static size_t fill(struct roll *roll, size_t *at, Upgraded__Wire__FdInfo *infos,
 	for (; *at < roll->custody.n && n < RESUME_FDS; ++*at) {
 		const struct custody_entry *entry = &roll->custody.entries[*at];
 
-		if (entry->given_up)
+		if (entry->given_up || entry->lent)
 			continue;
 		if (!entry->since_commit && !custody_reopen(entry))
 			roll_note_missed(roll, entry->name, entry->tag);

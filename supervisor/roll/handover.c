@@ -20,6 +20,15 @@ static bool is_withheld(const struct roll *roll, const struct custody_entry *ent
 	return !roll->new->hello->hello->leaves && roll->options.known && entry->optional && entry->door != DOOR_NONE;
 }
 
+size_t roll_lend_kept(struct roll *roll)
+{
+	size_t first = roll->custody.n;
+
+	if (roll->options.kept)
+		roll->n_lent = (uint32_t)custody_lend_doors(roll->options.kept, &roll->custody);
+	return first;
+}
+
 void roll_hand_on(struct roll *roll, size_t first, bool last)
 {
 	Upgraded__Wire__FdInfo infos[WIRE_FDS_MAX], *list[WIRE_FDS_MAX];
@@ -30,7 +39,8 @@ void roll_hand_on(struct roll *roll, size_t first, bool last)
 	mark_added(roll, first);
 	fds.fds = list;
 	fds.last = last;
-	for (size_t i = first; i < roll->custody.n; i++) {
+	fds.next_tag = last ? roll->next_tag : 0;
+	for (size_t i = first; i < roll->custody.n && fds.n_fds < WIRE_FDS_MAX; i++) {
 		const struct custody_entry *entry = &roll->custody.entries[i];
 
 		if (is_withheld(roll, entry)) {

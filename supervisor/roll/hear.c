@@ -89,7 +89,8 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
-	roll_hand_on(roll, first, message->fds->last);
+	roll->next_tag = message->fds->next_tag;
+	roll_hand_on(roll, first, message->fds->last && !roll->options.kept);
 	roll->report.wire.fds = (uint32_t)roll->custody.n;
 	if (!message->fds->last)
 		return;
@@ -97,6 +98,8 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 	conn_sample_done(&roll->before);
 	custody_sample(&roll->custody, roll->site->conntable, &roll->before);
 	fd_names_note(&roll->handed, &roll->custody);
+	if (roll->options.kept)
+		roll_hand_on(roll, roll_lend_kept(roll), true);
 }
 
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
@@ -118,7 +121,7 @@ static void hear_saved(struct roll *roll, const Upgraded__Wire__Saved *saved)
 {
 	if (!saved->totals || roll->saved.told || !belongs(roll, roll->old, ROLL_EV_SAVED))
 		return;
-	note_totals(&roll->saved, saved->totals, saved->fds - roll->n_withheld);
+	note_totals(&roll->saved, saved->totals, saved->fds + roll->n_lent - roll->n_withheld);
 	roll->answered_before = saved->traffic && saved->traffic->answered;
 	roll_say(roll, "transfer", roll->old, "version %s saved %" PRIu64 " records", roll->record.from, roll->saved.records);
 	roll_happen(roll, ROLL_EV_SAVED);

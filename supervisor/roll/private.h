@@ -41,6 +41,8 @@ struct roll {
 	struct custody custody;
 	struct fd_names handed;      /* by old */
 	uint32_t n_withheld;         /* of these, that new was not given */
+	uint64_t next_tag;           /* of those that the library makes, as old said */
+	uint32_t n_lent;             /* that new was given besides: roll_options.kept */
 	bool answered_before;        /* old has answered clients */
 	struct conn_sample before;   /* of the connections at the commit */
 	struct roll_totals saved, loaded;
@@ -152,6 +154,8 @@ int roll_check_rung(const struct roll *roll, enum roll_rung rung, struct why *wh
 /* handover.c */
 /** roll_hand_on() - What is in custody from @first on, which came in one message, goes to new; @last: that is all. */
 void roll_hand_on(struct roll *roll, size_t first, bool last);
+/** roll_lend_kept() - All of old is in custody: add what is kept for the version before. Return: where in custody that begins. */
+size_t roll_lend_kept(struct roll *roll);
 
 /* connections.c */
 /** roll_watch_connections() - While new serves, note which connections it moves. */

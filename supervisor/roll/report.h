@@ -31,7 +31,7 @@ struct roll_report {
 	struct why journal_note; /* why no journal is kept although it was asked for, or why it ended */
 	struct why way_note;     /* why a way back was lost that was there */
 	struct roll_names missed; /* doors of the old version that did not come back with it */
-	struct roll_names left;  /* what only the newer version had, and the one that takes over did not want */
+	struct roll_names left;  /* what was handed over, and the version that takes over did not want */
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
 };

@@ -469,6 +469,11 @@ size_t roll_descriptors(const struct roll *roll)
 	return roll->custody.n;
 }
 
+const struct custody *roll_custody(const struct roll *roll)
+{
+	return &roll->custody;
+}
+
 const struct fd_names *roll_handed(const struct roll *roll)
 {
 	return &roll->handed;

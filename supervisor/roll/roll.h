@@ -62,6 +62,9 @@ struct roll_options {
 	/* What the version had when it was left; what it did not have it need not claim. Borrowed until the commit; NULL: it is not
 	 * known that it served before. */
 	const struct fd_names *known;
+	/* Of the roll in whose bake this one begins: doors that old closed in it and that are kept for the version before are given
+	 * to new, beside what old hands over. Borrowed until the commit; NULL: there is none. */
+	const struct custody *kept;
 	bool require_image;      /* it was looked for before anything was touched; what happens after the commit is only told */
 };
 
@@ -174,6 +177,8 @@ const struct instance *roll_new(const struct roll *roll);
 const struct health *roll_health(const struct roll *roll);
 /** roll_descriptors() - How many are in custody. */
 size_t roll_descriptors(const struct roll *roll);
+/** roll_custody() - What is in custody; borrowed. */
+const struct custody *roll_custody(const struct roll *roll);
 /** roll_handed() - What the old version handed over; borrowed. */
 const struct fd_names *roll_handed(const struct roll *roll);
 /** roll_due_us() - When it ends its present state or step by itself, CLOCK_MONOTONIC; 0: somebody else does (CRIU, the checks of

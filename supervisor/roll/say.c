@@ -67,12 +67,16 @@ void roll_note_missed(struct roll *roll, const char *name, uint64_t tag)
 
 void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
 {
+	const struct custody_entry *entry = find(roll, name, tag);
 	unsigned before = roll->report.left.n;
 
+	if (entry && entry->lent)
+		return; /* the version before had let go of it */
 	note_name(roll, &roll->report.left, name, tag);
 	if (roll->report.left.n != before)
-		roll_say(roll, "transfer", roll->new, "version %s does not know %s of version %s: closed when it takes over",
-			 roll->record.to, roll->report.left.text[before], roll->record.from);
+		roll_say(roll, "transfer", roll->new, "version %s %s %s of version %s: closed when it takes over",
+			 roll->record.to, entry && entry->optional ? "does not know" : "has no use for",
+			 roll->report.left.text[before], roll->record.from);
 }
 
 void roll_blame(struct roll *roll, const char *fmt, ...)

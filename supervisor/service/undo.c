@@ -76,6 +76,7 @@ void service_on_backward(struct roll *roll)
 	struct roll_options options = {
 		.version = roll_report(roll)->from, .rollback = unit->rollback, .verify = VERIFY_NONE, .bake_us = unit->bake_us,
 		.purpose = roll_is_sick(roll) ? PURPOSE_LEAVE_SICK : PURPOSE_UNDO, .known = roll_handed(roll),
+		.kept = roll_custody(roll),
 	};
 	struct instance *new = roll_lend_new(roll);
 	char version[UNIT_NAME_MAX + 1];
@@ -86,6 +87,7 @@ void service_on_backward(struct roll *roll)
 		options = service_roll_options(unit, &service->bake_call.request);
 		options.purpose = PURPOSE_ONWARD;
 		options.known = history_had(&service->history, options.version);
+		options.kept = roll_custody(roll);
 	} else if (roll_is_sick(roll) && service->bake_call.accepts) {
 		service_answer(service, service->bake_call.asker,
 			       &(struct answer){ .code = WIRE_EXIT_ROLLED_BACK, .cause = roll_report(roll)->cause.text,

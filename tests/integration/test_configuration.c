@@ -143,3 +143,58 @@ SCENE(configuration, that_was_changed_is_told_by_status_and_plan)
 	cr_assert(strstr(rig_text(status, "file_error"), "Nonsense"));
 	json_decref(status);
 }
+
+/* The service file names another port: the next version listens there, and lets the other one go. */
+SCENE(configuration, of_another_port_is_rolled_to_and_undone)
+{
+	uint16_t port = stage.port, other = rig_port(stage.rig);
+	const json_t *answer;
+	char address[64];
+	int client;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=30s\n" }, RIG_NO_CRIU);
+	client = client_open();
+	client_store(client, "kept", "value");
+	stage_unit(&(struct rig_cached){ .port = other, .lines = "Bake=30s\n" });
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	answer = ctl(0, "status", "cached");
+	snprintf(address, sizeof(address), "(127.0.0.1:%u)", port);
+	cr_assert(strstr(json_dumps(answer, 0), address), "%s", json_dumps(answer, 0));
+	stage_wait_log("version v2 has no use for listener");
+	cr_assert(client_holds(client, "kept", "value"), "connections go along");
+	stage.port = other;
+	close(client);
+	client = client_open();
+	cr_assert(client_holds(client, "kept", "value"));
+	ctl(0, "undo", "cached", "--wait=commit");
+	stage_wait_bake("v1");
+	cr_assert(client_holds(client, "kept", "value"));
+	stage.port = port;
+	close(client);
+	client = client_open();
+	cr_assert(client_holds(client, "kept", "value"), "the version before listens where it did");
+	close(client);
+}
+
+/* As it was parked with the listener that the failed version had let go. */
+SCENE(configuration, of_another_port_is_no_more_when_the_version_that_has_it_crashes)
+{
+	uint16_t port = stage.port;
+	int client;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=30s\n" }, RIG_NO_CRIU);
+	client = client_open();
+	client_store(client, "kept", "value");
+	close(client);
+	stage_unit(&(struct rig_cached){ .port = rig_port(stage.rig), .lines = "Bake=30s\n" });
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	kill(stage_pid("serving"), SIGSEGV);
+	stage_wait_log("rolled-back");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	stage.port = port;
+	client = client_open();
+	cr_assert(client_holds(client, "kept", "value"));
+	close(client);
+}

@@ -286,11 +286,10 @@ void fake_take_fds(struct fake *old, struct fake_roll *roll)
 		const Upgraded__Wire__Fds *fds = FAKE_TAKE(old, FDS)->fds;
 
 		cr_assert_eq(fds->n_fds, old->fds.n);
-		for (size_t i = 0; i < fds->n_fds; i++) {
+		for (size_t i = 0; i < fds->n_fds; i++)
 			fake_hold(roll, fds->fds[i]->name, fds->fds[i]->tag, wire_fds_claim(&old->fds, i));
-			roll->held[roll->n_held - 1].optional = fds->fds[i]->optional;
-		}
 		last = fds->last;
+		roll->next_tag = fds->next_tag;
 	}
 }
 
@@ -307,7 +306,7 @@ void fake_receive(struct fake *new, struct fake_roll *roll)
 	roll->state_in = fd_close(roll->state_in);
 }
 
-static void give_batch(struct fake *to, Upgraded__Wire__FdInfo **infos, const int *numbers, size_t n, bool last)
+static void give_batch(struct fake *to, Upgraded__Wire__FdInfo **infos, const int *numbers, size_t n, uint64_t next_tag, bool last)
 {
 	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
@@ -315,6 +314,7 @@ static void give_batch(struct fake *to, Upgraded__Wire__FdInfo **infos, const in
 	fds.n_fds = n;
 	fds.fds = infos;
 	fds.last = last;
+	fds.next_tag = next_tag;
 	fake_say(to, &message, numbers, n);
 }
 
@@ -328,7 +328,7 @@ void fake_give_fds(struct fake *to, const struct fake_roll *roll, bool (*but)(co
 		if (but && but(&roll->held[i]))
 			continue;
 		if (n == WIRE_FDS_MAX) {
-			give_batch(to, pointers, numbers, n, false);
+			give_batch(to, pointers, numbers, n, 0, false);
 			n = 0;
 		}
 		upgraded__wire__fd_info__init(&infos[n]);
@@ -338,7 +338,7 @@ void fake_give_fds(struct fake *to, const struct fake_roll *roll, bool (*but)(co
 		pointers[n] = &infos[n];
 		numbers[n++] = roll->held[i].fd;
 	}
-	give_batch(to, pointers, numbers, n, true);
+	give_batch(to, pointers, numbers, n, roll->next_tag, true);
 }
 
 size_t fake_drain(int fd)

@@ -71,6 +71,7 @@ struct fake_roll {
 		bool optional;
 	} *held;
 	size_t n_held;
+	uint64_t next_tag; /* as old said */
 };
 
 /** fake_hold() - Put a descriptor into custody as if old had handed it over. Owns @fd. */

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -339,5 +340,36 @@ Test(shim_abort, of_a_roll_whose_descriptors_found_no_room, .init = setup, .fini
 	app->begin = use_up_descriptors;
 	fake_start_serving(&fake, app);
 	fake_prepare(&fake, &roll);
-	expect_refused("LimitNOFILE=");
+	expect_refused("as it has set itself (LimitNOFILE= gave it ");
+}
+
+/* A server at its limit, which goes on accepting whatever number is free. */
+static void take_all_numbers(struct app *self)
+{
+	struct rlimit limit;
+
+	APP_MUST(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = (rlim_t)upg_fd(self->upg) + 40;
+	APP_MUST(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	while (fcntl(upg_fd(self->upg), F_DUPFD_CLOEXEC, 0) >= 0)
+		continue;
+	APP_MUST(errno == EMFILE);
+}
+
+Test(shim_abort, is_not_what_comes_of_a_roll_at_the_limit_of_descriptors, .init = setup, .fini = teardown)
+{
+	app->begin = take_all_numbers;
+	app->step = take_all_numbers;
+	fake_start_serving(&fake, app);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_prepare(&fake, &roll);
+		FAKE_TAKE(&fake, QUIESCED);
+		fake_take_fds(&fake, &roll);
+		fake_drain(roll.state_in);
+		FAKE_TAKE(&fake, SAVED);
+		fake_say_abort(&fake);
+		FAKE_TAKE(&fake, RESUMED);
+		fake_roll_done(&roll);
+		fake_roll_open(&roll, 1);
+	}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Doors (base/door.h) through a close and a resume, what another version need not claim, the numbers of questions, and whether
+/* Doors (base/door.h) through a close and a resume, what a version need not claim, the numbers of questions, and whether
  * clients get answers. */
 #include "tests/shim/fake.h"
 
@@ -93,24 +93,6 @@ Test(shim_doors, stay_open_for_whoever_holds_a_duplicate, .init = setup, .fini =
 }
 
 /* ---- what nobody need claim ---- */
-
-static void register_one_own(struct app *self)
-{
-	APP_MUST(upg_fd_register(self->upg, loopback(SOCK_STREAM), "listener", 0) == 0);
-	APP_MUST(upg_fd_register_own(self->upg, loopback(SOCK_STREAM), "extra", 0) == 0);
-}
-
-Test(shim_doors, of_a_version_s_own_are_marked, .init = setup, .fini = teardown)
-{
-	app->begin = register_one_own;
-	fake_start_serving(&fake, app);
-	fake_prepare(&fake, &roll);
-	FAKE_TAKE(&fake, QUIESCED);
-	fake_take_fds(&fake, &roll);
-	cr_assert_eq(roll.n_held, 2);
-	cr_assert_eq(roll.held[0].optional, strcmp(roll.held[0].name, "extra") == 0);
-	cr_assert_eq(roll.held[1].optional, strcmp(roll.held[1].name, "extra") == 0);
-}
 
 static void claim_udp(struct app *self)
 {

@@ -86,6 +86,7 @@ static void hear_fds(struct fake *fake, const Upgraded__Wire__Fds *message, cons
 							      .moved = message->fds[i]->moved };
 	}
 	fake->got_last = message->last;
+	fake->next_tag = message->next_tag;
 }
 
 static void hear(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds, size_t n)

@@ -43,6 +43,7 @@ struct fake {
 	struct fake_got got[FAKE_GOT_MAX]; /* since the last Prepare, Receive or Resume */
 	unsigned n_got;
 	bool got_last;           /* the message marked as the last one was among them */
+	uint64_t next_tag;       /* with the descriptors that it was given last */
 	int stream;              /* its end of the pipe that the state goes through; -1: none came yet */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	char given[256];         /* names of the descriptors that it was sent: "listener 0, extra 0?", "?" where it may be left */

@@ -261,6 +261,7 @@ void fake_hand(struct fake *fake, const char *name, uint64_t tag, int fd_consume
 	fds.n_fds = 1;
 	fds.fds = list;
 	fds.last = last;
+	fds.next_tag = 7;
 	fake_say_fds(fake, &message, &fd_consume, 1);
 }
 

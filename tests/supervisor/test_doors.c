@@ -222,6 +222,68 @@ Test(doors, what_was_left_is_told)
 	fd_names_done(&names);
 }
 
+/* An address that the newer version does not listen at any more, say. */
+Test(doors, that_the_newer_version_closed_are_given_to_the_version_that_is_gone_back_to)
+{
+	struct roll_options options = scene_options();
+	struct custody kept = { .n = 0 };
+	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
+	Upgraded__Wire__Fds message = UPGRADED__WIRE__FDS__INIT;
+	struct fd_names names = had();
+
+	for (uint64_t tag = 0; tag < 3; tag++) {
+		struct wire_fds fds = { .fd = { door(SOCK_STREAM) }, .n = 1 };
+
+		info.name = wire_text("listener");
+		info.tag = tag;
+		message.fds = list;
+		message.n_fds = 1;
+		cr_assert_eq(custody_take(&kept, &message, &fds, NULL), 0);
+	}
+	for (info.tag = 1; info.tag < 3; info.tag++)
+		custody_closed(&kept, list, 1);
+	options.known = &names;
+	options.kept = &kept;
+	quiesce(&options);
+	fake_hand(scene.old, "listener", 0, door(SOCK_STREAM), false);
+	fake_hand(scene.old, "listener", 2, door(SOCK_STREAM), true); /* another one, which took that name */
+	cr_assert_str_eq(scene.new->given, "listener 0, listener 2?, listener 1?, listener 3?");
+	cr_assert_eq(scene.new->next_tag, 7);
+	bake(2, 4);
+	cr_assert_eq(roll_report(scene.roll)->wire.fds, 2);
+	fake_exit(scene.new, 0);
+	assert_state(ROLL_RESUME);
+	cr_assert_str_eq(scene.old->given, "listener 0, listener 2", "it has no need of what it had closed");
+	fake_resumed(scene.old);
+	custody_clear(&kept);
+	fd_names_done(&names);
+}
+
+Test(doors, that_a_version_has_no_use_for_are_told_with_their_address)
+{
+	Upgraded__Wire__FdInfo info = UPGRADED__WIRE__FD_INFO__INIT, *list[] = { &info };
+	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
+	struct roll_options options = scene_options();
+
+	quiesce(&options);
+	fake_hand(scene.old, "listener", 5, door(SOCK_STREAM), true);
+	info.name = wire_text("listener");
+	info.tag = 5;
+	totals.records = totals.digest_lo = 10;
+	totals.payload_bytes = 1000;
+	loaded.totals = &totals;
+	loaded.fds = 1;
+	loaded.left = list;
+	loaded.n_left = 1;
+	fake_saved(scene.old, 10, 1);
+	fake_say(scene.new, &message);
+	assert_state(ROLL_COMMIT);
+	cr_assert(strncmp(roll_report(scene.roll)->left.text[0], "listener 5 (127.0.0.1:", 22) == 0);
+	cr_assert(scene_said("version v2 has no use for listener 5"));
+}
+
 #define LISTED 300u
 
 /* For each that one message names the custody is searched, in the loop: no more are heard of than the library tells. */
@@ -265,4 +327,5 @@ Test(doors, on_the_way_forward_everything_is_to_be_claimed)
 	quiesce(&options);
 	fake_hand(scene.old, "listener", 1, door(SOCK_STREAM), true);
 	cr_assert_str_eq(scene.new->given, "listener 1");
+	cr_assert_eq(scene.new->next_tag, 7, "and new goes on with tags where old was");
 }

@@ -16,51 +16,39 @@
 #define ACCEPTS_PER_TURN 64
 #define BACKLOG 1024
 
-static int listen_at(const struct addrinfo *at)
-{
-	const int on = 1;
-	int fd = socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, at->ai_protocol);
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(fd, at->ai_addr, at->ai_addrlen) < 0 ||
-	    listen(fd, BACKLOG) < 0) {
-		int rc = -errno;
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
-int listener_open(const struct options *options)
+int listener_find(struct server *server)
 {
 	const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
-	struct addrinfo *found;
-	int rc = getaddrinfo(options->address, options->port, &hints, &found);
+	const struct options *options = &server->options;
+	int rc = getaddrinfo(options->address, options->port, &hints, &server->address);
 
-	if (rc != 0) {
-		fprintf(stderr, "cached: %s port %s: %s\n", options->address, options->port, gai_strerror(rc));
-		return -EADDRNOTAVAIL;
-	}
-	int fd = listen_at(found);
-	freeaddrinfo(found);
-	if (fd < 0)
-		fprintf(stderr, "cached: listen on %s port %s: %s\n", options->address, options->port, strerror(-fd));
-	return fd;
+	if (rc == 0)
+		return 0;
+	fprintf(stderr, "cached: %s port %s: %s\n", options->address, options->port, gai_strerror(rc));
+	return -EADDRNOTAVAIL;
+}
+
+int listener_open(struct server *server)
+{
+	const struct addrinfo *at = server->address;
+
+	server->listener = upg_listen(server->upg, at->ai_addr, at->ai_addrlen, SOCK_STREAM | SOCK_NONBLOCK, BACKLOG);
+	return server->listener < 0 ? server->listener : 0;
 }
 
 static void take(struct server *server, int fd)
 {
 	const int on = 1;
 	struct upg_conn *conn;
+	uint64_t id;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	int rc = upg_conn_open(server->upg, fd, "client", ++server->next_id, &conn);
+	int rc = upg_conn_new(server->upg, fd, "client", &id, &conn);
 	if (rc < 0) {
 		close(fd);
 		return;
 	}
-	struct connection *connection = connection_new(conn, server->next_id);
+	struct connection *connection = connection_new(conn, id);
 	if (connection && worker_add(server, connection) == 0)
 		return;
 	connection_free(connection);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,9 +48,11 @@ static void raise_descriptor_limit(unsigned connections)
 
 static int server_init(struct server *server)
 {
-	int rc = store_init(&server->store, server->options.bytes_max);
+	int rc = listener_find(server);
 	sigset_t ends, before;
 
+	if (rc == 0)
+		rc = store_init(&server->store, server->options.bytes_max);
 	if (rc < 0)
 		return rc;
 	server->store.on_change = upgrade_store_changed;
@@ -79,16 +82,8 @@ static int take_over(struct server *server)
 		return rc;
 	if (rc == UPG_RECEIVED && break_refuses(server->upg))
 		return UPG_LEAVE;
-	server->listener = upg_fd_claim(server->upg, "listener", 0);
-	if (server->listener < 0) { /* the first of its service, perhaps with state from a file */
-		server->listener = listener_open(&server->options);
-		if (server->listener < 0)
-			return server->listener;
-		rc = upg_fd_register(server->upg, server->listener, "listener", 0);
-		if (rc < 0)
-			return rc;
-	}
-	return upg_ready(server->upg);
+	rc = listener_open(server);
+	return rc < 0 ? rc : upg_ready(server->upg);
 }
 
 static enum verdict dispatch_upgrade(struct server *server)
@@ -136,6 +131,7 @@ static int loop(struct server *server, int end_fd)
 	close(server->epoll_fd);
 	close(server->spare_fd);
 	close(end_fd);
+	freeaddrinfo(server->address);
 	store_done(&server->store);
 	return 0;
 }

@@ -14,7 +14,7 @@ static int usage(void)
 	      "  -l  listen on (127.0.0.1)       -p  port (11211)\n"
 	      "  -t  worker threads (4)          -m  memory for items, in MiB (64)\n"
 	      "  -c  connections at a time (1024)\n"
-	      "A service that takes over from another process keeps that one's listener.\n",
+	      "A service that takes over from another process keeps that one's listener if it is at the same address.\n",
 	      stderr);
 	return 1;
 }

@@ -45,10 +45,10 @@ struct server {
 	pthread_barrier_t gate;         /* workers wait here until the process may serve; twice, see workers_serve() */
 	int stop_fd;                    /* eventfd in each worker's set: readable means end */
 	int epoll_fd;                   /* the main thread's */
+	struct addrinfo *address;       /* of the listener */
 	int listener;
 	int spare_fd;                   /* given up to be able to turn a client away when descriptors have run out */
 	unsigned next_worker;
-	uint64_t next_id;               /* of connections; goes on where the previous process was */
 	int64_t started_ns;             /* of the service; the same */
 	_Atomic uint64_t total_connections;
 	_Atomic unsigned curr_connections;
@@ -80,8 +80,11 @@ void worker_close(struct worker *worker, struct connection *connection);
 
 /* ---- listener.c ---- */
 
-/** listener_open() - Return: the fd or -errno, after a word to stderr. */
-int listener_open(const struct options *options);
+/** listener_find() - Where to listen; before upg_receive(), as clients wait from then on, and names may take their time. Return: 0
+ * or -errno, after a word to stderr. */
+int listener_find(struct server *server);
+/** listener_open() - Listen there, with what the predecessor handed over if it did so, too. Return: 0 or -errno. */
+int listener_open(struct server *server);
 
 /** listener_accept() - Take the clients that wait, a bounded number of them. */
 void listener_accept(struct server *server);

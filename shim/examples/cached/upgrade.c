@@ -255,8 +255,6 @@ static int connection_add(struct server *server, struct upg_conn *conn, uint64_t
 	}
 	if (rc < 0)
 		connection_free(connection);
-	if (id > server->next_id)
-		server->next_id = id;
 	return rc;
 }
 

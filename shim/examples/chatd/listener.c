@@ -17,49 +17,36 @@
 /* What a client does not read is to be counted here, and to travel, rather than to lie in megabytes of kernel memory. */
 #define SEND_BUFFER_BYTES (32 * 1024)
 
-/* Not blocking, unlike the connections: a client may be gone again between poll() and accept(). */
-static int listen_at(const struct addrinfo *at)
-{
-	const int on = 1;
-	int fd = socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, at->ai_protocol);
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(fd, at->ai_addr, at->ai_addrlen) < 0 ||
-	    listen(fd, BACKLOG) < 0) {
-		int rc = -errno;
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
-int listener_open(const struct options *options)
+int listener_find(struct server *server)
 {
 	const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
-	struct addrinfo *found;
-	int rc = getaddrinfo(options->address, options->port, &hints, &found);
+	const struct options *options = &server->options;
+	int rc = getaddrinfo(options->address, options->port, &hints, &server->address);
 
-	if (rc != 0) {
-		fprintf(stderr, "chatd: %s port %s: %s\n", options->address, options->port, gai_strerror(rc));
-		return -EADDRNOTAVAIL;
-	}
-	int fd = listen_at(found);
-	freeaddrinfo(found);
-	if (fd < 0)
-		fprintf(stderr, "chatd: listen on %s port %s: %s\n", options->address, options->port, strerror(-fd));
-	return fd;
+	if (rc == 0)
+		return 0;
+	fprintf(stderr, "chatd: %s port %s: %s\n", options->address, options->port, gai_strerror(rc));
+	return -EADDRNOTAVAIL;
+}
+
+/* The listener does not block, unlike the connections: a client may be gone again between poll() and accept(). */
+int listener_open(struct server *server)
+{
+	const struct addrinfo *at = server->address;
+
+	server->listener = upg_listen(server->upg, at->ai_addr, at->ai_addrlen, SOCK_STREAM | SOCK_NONBLOCK, BACKLOG);
+	return server->listener < 0 ? server->listener : 0;
 }
 
 /* Return: negative: the descriptor is still the caller's. */
 static int take(struct server *server, int fd)
 {
 	const int on = 1, bytes = SEND_BUFFER_BYTES;
-	uint64_t tag = ++server->next_tag;
+	uint64_t tag;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-	int rc = upg_fd_register(server->upg, fd, "client", tag);
+	int rc = upg_fd_register_new(server->upg, fd, "client", &tag);
 	if (rc < 0)
 		return rc;
 	struct connection *connection = connection_new(server, fd, tag);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,8 +41,10 @@ static void raise_descriptor_limit(unsigned connections)
 
 static int server_init(struct server *server)
 {
-	int rc = -pthread_mutex_init(&server->lock, NULL);
+	int rc = listener_find(server);
 
+	if (rc == 0)
+		rc = -pthread_mutex_init(&server->lock, NULL);
 	if (rc == 0)
 		rc = crew_init(server);
 	if (rc < 0)
@@ -69,16 +72,8 @@ static int take_over(struct server *server)
 		upg_refuse(server->upg, "%s", wrong);
 		return UPG_LEAVE;
 	}
-	server->listener = upg_fd_claim(server->upg, "listener", 0);
-	if (server->listener < 0) { /* the first of its service, perhaps with state from a file */
-		server->listener = listener_open(&server->options);
-		if (server->listener < 0)
-			return server->listener;
-		rc = upg_fd_register(server->upg, server->listener, "listener", 0);
-		if (rc < 0)
-			return rc;
-	}
-	return upg_ready(server->upg);
+	rc = listener_open(server);
+	return rc < 0 ? rc : upg_ready(server->upg);
 }
 
 static enum verdict dispatch_upgrade(struct server *server)
@@ -145,6 +140,7 @@ static void stop(struct server *server)
 	chat_done(&server->chat);
 	close(server->wake_fd);
 	close(server->spare_fd);
+	freeaddrinfo(server->address);
 	upg_free(server->upg);
 }
 

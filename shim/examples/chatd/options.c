@@ -11,7 +11,7 @@ static int usage(void)
 	fputs("usage: chatd [-l ADDRESS] [-p PORT] [-n REMARKS] [-c CONNECTIONS]\n"
 	      "  -l  listen on (127.0.0.1)             -p  port (6660)\n"
 	      "  -n  history of each room (100)        -c  connections at a time (1024)\n"
-	      "A service that takes over from another process keeps that one's listener.\n",
+	      "A service that takes over from another process keeps that one's listener if it is at the same address.\n",
 	      stderr);
 	return 1;
 }

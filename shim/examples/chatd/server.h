@@ -31,8 +31,8 @@ struct server {
 	TAILQ_HEAD(, connection) connections;
 	TAILQ_HEAD(, connection) lagging; /* have output their sockets did not take: the flusher's */
 	size_t n_connections;
-	uint64_t next_tag;                /* of connections; goes on where the previous process was */
 
+	struct addrinfo *address;         /* of the listener */
 	int listener;
 	int wake_fd;  /* eventfd: the flusher should look again */
 	int spare_fd; /* given up to be able to turn a client away when descriptors have run out */
@@ -61,8 +61,11 @@ void flusher_wake(const struct server *server);
 
 /* ---- listener.c ---- */
 
-/** listener_open() - Return: the fd or -errno, after a word to stderr. */
-int listener_open(const struct options *options);
+/** listener_find() - Where to listen; before upg_receive(), as clients wait from then on, and names may take their time. Return: 0
+ * or -errno, after a word to stderr. */
+int listener_find(struct server *server);
+/** listener_open() - Listen there, with what the predecessor handed over if it did so, too. Return: 0 or -errno. */
+int listener_open(struct server *server);
 /** listener_accept() - Take the clients that wait, a bounded number of them. */
 void listener_accept(struct server *server);
 

@@ -60,8 +60,6 @@ static int load_connection(struct upg_loader *loader, const ProtobufCMessage *fr
 		connection->lagging = true;
 		TAILQ_INSERT_TAIL(&server->lagging, connection, lagging_link);
 	}
-	if (message->tag > server->next_tag)
-		server->next_tag = message->tag;
 	return upg_resolve(loader, message->user, "chatd.User", (void **)&connection->user);
 }
 

@@ -95,15 +95,6 @@ static const struct upg_config config = {
 
 /* ---- an ordinary server ---- */
 
-static int listener_open(uint16_t port)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	return fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 64) < 0 ? -errno : fd;
-}
-
 static ssize_t answer(int fd)
 {
 	char text[64];
@@ -171,18 +162,15 @@ static int turn(struct upg *upg)
 /* load() has been called by the time that upg_receive() says UPG_RECEIVED. */
 static int take_over(struct upg *upg, uint16_t port)
 {
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int rc = upg_receive(upg);
 
 	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
 		return rc;
 	for (unsigned i = 0; i < CLIENTS_MAX; i++)
 		client[i] = upg_fd_claim(upg, "client", i); /* -ENOENT: that place is free */
-	listener = upg_fd_claim(upg, "listener", 0);
-	if (listener == -ENOENT) { /* the first of its service */
-		listener = listener_open(port);
-		rc = listener < 0 ? listener : upg_fd_register(upg, listener, "listener", 0);
-	}
-	return rc < 0 ? rc : upg_ready(upg);
+	listener = upg_listen(upg, (struct sockaddr *)&address, sizeof(address), SOCK_STREAM | SOCK_NONBLOCK, 64);
+	return listener < 0 ? listener : upg_ready(upg);
 }
 
 int main(int argc, char **argv)
