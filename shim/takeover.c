@@ -214,8 +214,15 @@ static int send_ready(struct upg *upg)
 {
 	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
-	int r = channel_say(upg->channel, &message, &upg->why);
+	struct state_skipped skipped;
+	int r;
 
+	state_list_skipped(upg->state, &skipped);
+	ready.skipped = skipped.list;
+	ready.n_skipped = skipped.n;
+	if (upg->takeover->from_file)
+		ready.totals = &upg->state->totals;
+	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : UPG_SERVE;
 }
 
@@ -224,6 +231,7 @@ static int ready_received(struct upg *upg)
 	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
 	int r = state_check(upg->state, &upg->why);
+	struct state_skipped skipped;
 	struct fd_batch left;
 
 	if (r < 0)
@@ -236,6 +244,9 @@ static int ready_received(struct upg *upg)
 	loaded.left_count = (uint32_t)fd_table_list_left(upg->fds, &left);
 	loaded.left = left.pointers;
 	loaded.n_left = left.n;
+	state_list_skipped(upg->state, &skipped);
+	loaded.skipped = skipped.list;
+	loaded.n_skipped = skipped.n;
 	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : await_commit(upg);
 }

@@ -291,6 +291,14 @@ UPG_API int upg_save(struct upg_saver *saver, const ProtobufCMessage *message);
 UPG_API int upg_load_claim(struct upg_loader *loader, const char *name, uint64_t tag);
 UPG_API int upg_load_fail(struct upg_loader *loader, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/**
+ * upg_load_skip() - The record in hand is not taken, as @fmt says: an item that has expired, or that has no room any more. It is
+ * counted, upg_type.count is expected to be so much less, and the supervisor shows how many were skipped and the first reason of
+ * each type. A descriptor that goes with the record is to be claimed all the same, and closed. In change() it does nothing.
+ * Return: 0, which load() returns.
+ */
+UPG_API int upg_load_skip(struct upg_loader *loader, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* Objects that point to each other: a pointer becomes an id in a record, and a pointer again. Ids are numbers like others, so
  * migrations may move and copy them. They mean something within one save only, and are dense, from 1. Forward references,
  * cycles and shared objects need nothing special; a reference to a type that is process_only does not survive a file.

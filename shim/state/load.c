@@ -47,6 +47,22 @@ int upg_load_fail(struct upg_loader *loader, const char *fmt, ...)
 	return why_set(loader->why, -EINVAL, "%s", text);
 }
 
+int upg_load_skip(struct upg_loader *loader, const char *fmt, ...)
+{
+	struct state_came *came = loader->came;
+	va_list args;
+
+	if (!came || loader->skipped)
+		return 0;
+	loader->skipped = true;
+	if (came->skipped++)
+		return 0;
+	va_start(args, fmt);
+	vsnprintf(came->reason, sizeof(came->reason), fmt, args);
+	va_end(args);
+	return 0;
+}
+
 /* The failure is in words already: load() passes it up. */
 static int failed(struct upg_loader *loader, int r)
 {
@@ -110,20 +126,19 @@ static int load_record(struct load *load, const struct sf_record *record)
 	r = sf_plan_unpack(load->plan, record->type, record->data, record->size_bytes, &index, &message, loader->why);
 	if (r < 0)
 		return r;
-	if (roundtrip && (r = roundtrip_note(roundtrip, record, loader->why)) < 0)
-		return r;
 	type = &config->types[index];
 	loader->type = index;
-	load->state->loaded[index]++;
-	if (!type->load)
-		return 0;
-	loader->failed = false;
-	r = type->load(loader, message, config->userdata);
+	loader->came = &load->state->came[index];
+	loader->came->records++;
+	loader->failed = loader->skipped = false;
+	r = type->load ? type->load(loader, message, config->userdata) : 0;
 	if (r < 0 && !loader->failed)
 		why_errno(loader->why, r, "the application's load()");
-	return r < 0 ? why_prefix(loader->why, r, "loading a %s at offset %llu", type->name,
-				  (unsigned long long)record->offset) :
-		       0;
+	if (r < 0)
+		return why_prefix(loader->why, r, "loading a %s at offset %llu", type->name,
+				  (unsigned long long)record->offset);
+	/* What was skipped is not there to be saved: the way back need not bring it. */
+	return roundtrip && !loader->skipped ? roundtrip_note(roundtrip, record, loader->why) : 0;
 }
 
 static void tell_progress(struct load *load)
@@ -203,14 +218,15 @@ int state_load(struct state *state, int state_fd, const Upgraded__Wire__Receive 
 	struct sf_limits limits = state_limits(receive->limits);
 	int r;
 
-	state->loaded = calloc(state->application->config->n_types + 1, sizeof(*state->loaded));
-	if (!state->loaded)
+	state->came = calloc(state->application->config->n_types + 1, sizeof(*state->came));
+	if (!state->came)
 		return why_errno(why, -ENOMEM, "loading");
 	r = fd_nonblock(state_fd, 1);
 	if (r == 0)
 		r = sf_reader_new(&limits, read_state, &load, &load.reader, why);
 	if (r == 0)
 		r = begin(&load, on_header, arg);
+	progress_begin(state->progress);
 	if (r == 0)
 		r = load_all(&load);
 	if (r == 0)
@@ -229,14 +245,19 @@ static int check_counts(const struct state *state, struct why *why)
 	const struct upg_config *config = state->application->config;
 
 	for (size_t i = 0; i < config->n_types; i++) {
+		const struct state_came *came = &state->came[i];
+		char skipped[64] = "";
 		uint64_t holds;
 
 		if (!config->types[i].count)
 			continue;
 		holds = config->types[i].count(config->userdata);
-		if (holds != state->loaded[i])
-			return why_set(why, -EPROTO, "%llu records of %s came, but the application now holds %llu",
-				       (unsigned long long)state->loaded[i], config->types[i].name, (unsigned long long)holds);
+		if (came->skipped)
+			snprintf(skipped, sizeof(skipped), ", %llu of them were skipped", (unsigned long long)came->skipped);
+		if (holds != came->records - came->skipped)
+			return why_set(why, -EPROTO, "%llu records of %s came%s, but the application now holds %llu",
+				       (unsigned long long)came->records, config->types[i].name, skipped,
+				       (unsigned long long)holds);
 	}
 	return 0;
 }

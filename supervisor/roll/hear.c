@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SKIPPED_MAX 16u /* types in one message: no more are told by the library */
 #define CLOSED_MAX 256u /* the library tells no more of them in one message; for each the custody is searched */
 
 static const char *reason_of(const char *reason)
@@ -329,6 +330,8 @@ static void hear_loaded(struct roll *roll, const Upgraded__Wire__Loaded *loaded)
 	note_totals(&roll->loaded, loaded->totals, loaded->fds);
 	for (size_t i = 0; i < loaded->n_left && i < CLOSED_MAX; i++)
 		roll_note_left(roll, loaded->left[i]->name, loaded->left[i]->tag);
+	for (size_t i = 0; i < loaded->n_skipped && i < SKIPPED_MAX; i++)
+		roll_note_skipped(roll, loaded->skipped[i]);
 	compare_totals(roll);
 }
 

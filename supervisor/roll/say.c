@@ -71,6 +71,18 @@ void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
 			 roll->record.to, roll->report.left.text[before], roll->record.from);
 }
 
+void roll_note_skipped(struct roll *roll, const Upgraded__Wire__Skipped *skipped)
+{
+	struct roll_skipped *list = &roll->report.skipped;
+	char text[SKIPPED_BYTES];
+
+	roll->report.wire.skipped_records += skipped->records;
+	if (list->n == sizeof(list->text) / sizeof(*list->text))
+		return;
+	memcpy(list->text[list->n++], roll_skipped_text(skipped, text), sizeof(text));
+	roll_say(roll, "transfer", roll->new, "version %s skipped %s", roll->record.to, text);
+}
+
 void roll_blame(struct roll *roll, const char *fmt, ...)
 {
 	struct why *cause = &roll->report.cause;

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -110,10 +112,39 @@ int member_start(struct member *member, int state_file_consume)
 
 /* ---- what the process says ---- */
 
-static void hear_ready(struct member *member)
+#define SKIPPED_MAX 16u
+
+/* What a start says, to the log and to whoever waits for it. */
+static void tell(const struct member *member, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void tell(const struct member *member, const char *fmt, ...)
+{
+	const struct instance *instance = member->instance;
+	char text[SKIPPED_BYTES + 64];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_info("%s: version %s (pid %d): %s", member->service->name, instance->version, instance->pid, text);
+	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
+}
+
+static void tell_loaded(const struct member *member, const Upgraded__Wire__Ready *ready)
+{
+	char text[SKIPPED_BYTES];
+
+	if (!member->state_file || !ready->totals)
+		return;
+	tell(member, "%" PRIu64 " records loaded, %" PRIu64 " bytes", ready->totals->records, ready->totals->payload_bytes);
+	for (size_t i = 0; i < ready->n_skipped && i < SKIPPED_MAX; i++)
+		tell(member, "skipped %s", roll_skipped_text(ready->skipped[i], text));
+}
+
+static void hear_ready(struct member *member, const Upgraded__Wire__Ready *ready)
 {
 	if (member->state != MEMBER_STARTING)
 		return;
+	tell_loaded(member, ready);
 	timer_disarm(&member->deadline);
 	set_state_file(member, NULL);
 	member->state = MEMBER_RUNNING;
@@ -176,7 +207,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 		hear_standby(member);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
-		hear_ready(member);
+		hear_ready(member, message->ready);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
 		hear_progress(member, message->start_progress->text);

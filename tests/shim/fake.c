@@ -303,6 +303,7 @@ void fake_receive(struct fake *new, struct fake_roll *roll)
 
 	receive.generation = roll->generation;
 	receive.deadline_us = clock_now_us() + roll->commit_us;
+	receive.verify_roundtrip = roll->verify_roundtrip;
 	fake_say(new, &message, fds, 2);
 	roll->state_in = fd_close(roll->state_in);
 }

@@ -62,6 +62,7 @@ struct fake_roll {
 	int state_in, state_out; /* the pipe; -1 once given away */
 	uint64_t quiesce_us, commit_us; /* how long from now on; 10 s each if not set */
 	uint64_t question; /* the number of the Prepare */
+	bool verify_roundtrip;
 	uint32_t target; /* the schema version of test.Note that new reads; 0: it knows no such type */
 	/* Custody: what old handed over. */
 	struct fake_fd {
