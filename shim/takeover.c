@@ -73,6 +73,18 @@ static void on_header(void *journal, const struct sf_header *header)
 	journal_bind(journal, header);
 }
 
+/* It comes behind all others. */
+static int map_in_hand(struct upg *upg, const Upgraded__Wire__Receive *receive)
+{
+	FD_CLEANUP int fd = -1;
+
+	if (receive->from_file)
+		fd = channel_claim(upg->channel, 1);
+	else
+		fd = channel_claim(upg->channel, receive->journal ? 3 : 2);
+	return in_hand_map(&upg->state->in_hand, fd, &upg->why);
+}
+
 static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
 	FD_CLEANUP int word_fd = receive->from_file ? -1 : channel_claim(upg->channel, 0);
@@ -89,13 +101,16 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 		journal_attach(upg->journal, journal_fd);
 		journal_limit(upg->journal, receive);
 	}
-	if (!receive->from_file) {
+	if (receive->in_hand)
+		r = map_in_hand(upg, receive);
+	if (r == 0 && !receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
 			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &upg->why);
 	}
 	if (r == 0)
 		r = state_load(upg->state, state_fd, receive, on_header, upg->journal, &upg->why);
+	in_hand_unmap(&upg->state->in_hand);
 	return r;
 }
 

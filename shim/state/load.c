@@ -25,6 +25,7 @@ struct load {
 	int fd;
 	uint64_t deadline_us;
 	uint64_t records;
+	size_t *types; /* of the application, by type of the stream */
 	bool tells; /* that it gets on: only the supervisor waits for it */
 };
 
@@ -123,6 +124,8 @@ static int load_record(struct load *load, const struct sf_record *record)
 	size_t index;
 	int r;
 
+	index = load->types[record->type];
+	in_hand_set(&load->state->in_hand, index, load->state->came[index].records + 1);
 	r = sf_plan_unpack(load->plan, record->type, record->data, record->size_bytes, &index, &message, loader->why);
 	if (r < 0)
 		return r;
@@ -169,6 +172,22 @@ static int load_all(struct load *load)
 	}
 }
 
+/* Which of our types is each of the stream's? The plan knows a way for all of them. */
+static int map_types(struct load *load, const struct sf_header *header)
+{
+	const struct application *application = load->state->application;
+
+	load->types = calloc(header->n_schemas + 1, sizeof(*load->types));
+	if (!load->types)
+		return why_errno(load->loader.why, -ENOMEM, "loading");
+	for (size_t i = 0; i < header->n_schemas; i++) {
+		const struct upg_type *type = application_type(application, header->schemas[i].name);
+
+		load->types[i] = type ? (size_t)(type - application->config->types) : 0;
+	}
+	return 0;
+}
+
 /* What has to be done before the first record. */
 static int begin(struct load *load, state_header_fn on_header, void *arg)
 {
@@ -180,6 +199,8 @@ static int begin(struct load *load, state_header_fn on_header, void *arg)
 
 	r = sf_plan_new(header->schemas, header->n_schemas, application->schemas, config->n_types, application->migrations,
 			config->n_migrations, &load->plan, why);
+	if (r == 0)
+		r = map_types(load, header);
 	if (r == 0 && load->state->roundtrip)
 		r = roundtrip_begin(load->state->roundtrip, header, why);
 	if (r == 0)
@@ -233,6 +254,9 @@ int state_load(struct state *state, int state_fd, const Upgraded__Wire__Receive 
 		r = finish_refs(state, why);
 	if (r == 0)
 		note_totals(state, sf_reader_totals(load.reader));
+	if (r == 0)
+		in_hand_clear(&state->in_hand);
+	free(load.types);
 	sf_plan_free(load.plan);
 	sf_reader_free(load.reader);
 	return r;

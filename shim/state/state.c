@@ -18,6 +18,7 @@ void state_done(struct state *state)
 	roundtrip_free(state->roundtrip);
 	state->roundtrip = NULL;
 	refs_done(&state->refs);
+	in_hand_unmap(&state->in_hand);
 	free(state->came);
 	state->came = NULL;
 }

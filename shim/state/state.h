@@ -11,6 +11,7 @@
 #include "shim/state/refs.h"
 
 #include "statefmt/statefmt.h"
+#include "wire/in_hand.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
@@ -38,6 +39,7 @@ struct state {
 	bool reader_gone; /* it failed because the new version had closed its end */
 	/* Of a load. */
 	struct roundtrip *roundtrip;   /* NULL: not asked for */
+	struct in_hand in_hand;        /* not mapped: nobody looks */
 	struct state_came *came;       /* by type of the application; NULL: nothing was loaded */
 	Upgraded__Wire__Totals totals; /* of what was loaded */
 };

@@ -42,9 +42,12 @@ static void on_load_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 	const struct instance *instance = member->instance;
+	char record[128];
 
-	why_set(&member->failure, 0, "version %s (pid %d) did not load the state file within %" PRIu64 " ms (TransferTimeout=)",
-		instance->version, instance->pid, member->service->unit->transfer_timeout_us / 1000);
+	instance_in_hand(instance, record, sizeof(record));
+	why_set(&member->failure, 0, "version %s (pid %d) did not load the state file within %" PRIu64 " ms (TransferTimeout=)%s%s",
+		instance->version, instance->pid, member->service->unit->transfer_timeout_us / 1000,
+		*record ? ": it is at " : "", record);
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -176,12 +179,15 @@ static void send_state_file(struct member *member)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	uint64_t due = clock_now_us() + unit->transfer_timeout_us;
 	Upgraded__Wire__Limits limits = instance_limits(unit);
+	struct fd_ref *fds[] = { member->state_file, instance_lend_in_hand(member->instance) };
 
 	receive.from_file = true;
+	receive.in_hand = fds[1] != NULL;
 	receive.limits = &limits;
 	receive.deadline_us = due;
 	timer_arm(loop_of(member), &member->deadline, due + USEC_PER_SEC, on_load_deadline);
-	instance_send(member->instance, &message, &member->state_file, 1);
+	instance_send(member->instance, &message, fds, fds[1] ? 2 : 1);
+	fd_ref_drop(fds[1]);
 }
 
 static void hear_standby(struct member *member)

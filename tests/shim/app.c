@@ -82,6 +82,8 @@ static int take_note(struct app *app, struct upg_loader *loader, uint64_t id, co
 {
 	if (app->fail_load && id == 3)
 		return upg_load_fail(loader, "note %d is of no use", 3);
+	if (app->dies_loading && id == 3)
+		_exit(APP_BROKEN);
 	if (app->skip_above && id > app->skip_above) {
 		APP_MUST(upg_load_skip(loader, "note %llu is one too many", (unsigned long long)id) == 0);
 		return upg_load_skip(loader, "said twice");

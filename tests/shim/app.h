@@ -55,6 +55,7 @@ struct app {
 	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_OK */
 	size_t text_bytes;              /* of each note's text */
 	bool fail_load;                 /* at the note with id 3 */
+	bool dies_loading;              /* at the note with id 3 */
 	uint32_t skip_above;            /* notes with a larger id are skipped; 0: none */
 	int count_off_by;
 	bool joins_threads;             /* when it is told to leave */

@@ -335,6 +335,34 @@ Test(shim_transfer, names_the_record_that_could_not_be_loaded, .init = setup, .f
 	cr_assert(strstr(new_app->why, "loading a test.Note at offset "), "%s", new_app->why);
 }
 
+Test(shim_transfer, leaves_word_of_the_record_that_killed_it, .init = setup, .fini = teardown)
+{
+	uint64_t number;
+	size_t type;
+
+	state = fake_capture(5);
+	new_app->dies_loading = true;
+	fake_start_standby(&new, new_app);
+	fake_feed(&new, &roll, state.data, state.size);
+	cr_assert_eq(fake_wait(&new), APP_BROKEN);
+	cr_assert(in_hand_get(&roll.in_hand, &type, &number));
+	cr_assert_eq(type, 0);
+	cr_assert_eq(number, 4, "note 3 is the fourth");
+}
+
+Test(shim_transfer, leaves_no_word_of_a_record_when_all_are_loaded, .init = setup, .fini = teardown)
+{
+	uint64_t number;
+	size_t type;
+
+	state = fake_capture(5);
+	new_app->claim = NULL;
+	fake_start_standby(&new, new_app);
+	fake_feed(&new, &roll, state.data, state.size);
+	FAKE_TAKE(&new, LOADED);
+	cr_assert_not(in_hand_get(&roll.in_hand, &type, &number));
+}
+
 Test(shim_transfer, refuses_a_damaged_state, .init = setup, .fini = teardown)
 {
 	state = fake_capture(5);

@@ -3,6 +3,7 @@
 #include "tests/supervisor/scene.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -118,6 +118,8 @@ static int load_badly(struct upg_loader *loader, const ProtobufCMessage *message
 	if (is("hangs-loading"))
 		for (;;)
 			pause();
+	if (is("dies-loading"))
+		raise(SIGKILL);
 	if (is("stops-loading"))
 		raise(SIGSTOP);
 	if (message->descriptor == &cached__v1__connection__descriptor)
@@ -175,7 +177,7 @@ static struct upg_type note_type = {
 
 static bool pretends(void)
 {
-	return is("hangs-loading") || is("stops-loading") || is("dies-before-commit") || is("claims-commit") ||
+	return is("hangs-loading") || is("stops-loading") || is("dies-loading") || is("dies-before-commit") || is("claims-commit") ||
 	       is("leaves-before-commit");
 }
 
