@@ -140,6 +140,62 @@ static void make_room_for_descriptors(const struct upg *upg)
 	fd_close(fcntl(upg->channel->fd, F_DUPFD_CLOEXEC, (int)highest));
 }
 
+/* ---- what will come ---- */
+
+#define EXPECTED_US (2 * USEC_PER_SEC) /* it is to help; nothing fails without it */
+
+/* Nothing but the end of the roll may come besides, before Standby. */
+static int await_expected(struct upg *upg)
+{
+	Upgraded__Wire__AppMessage *message;
+	int r = channel_receive(upg->channel, clock_now_us() + EXPECTED_US, &message, &upg->why);
+
+	if (r < 0)
+		return r;
+	if (r != CHANNEL_MESSAGE)
+		return -ENOENT;
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED)
+		sizes_expect(&upg->state->sizes, message->expected->counts, message->expected->n_counts);
+	else
+		upg->takeover->called_off = message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT;
+	channel_free(upg->channel, message);
+	return 0;
+}
+
+static int ask_expected(struct upg *upg)
+{
+	Upgraded__Wire__AskExpected ask = UPGRADED__WIRE__ASK_EXPECTED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_EXPECTED, .ask_expected = &ask);
+	struct takeover *takeover = upg->takeover;
+	int r;
+
+	if (takeover->asked || takeover->stood_by || !channel_is_open(upg->channel))
+		return 0;
+	takeover->asked = takeover->asks = true;
+	r = channel_say(upg->channel, &message, &upg->why);
+	if (r == 0)
+		r = await_expected(upg);
+	takeover->asks = false;
+	return r;
+}
+
+int upg_expected(struct upg *upg, const char *type, uint64_t *ret_records, uint64_t *ret_bytes)
+{
+	struct type_size size;
+	int r = ask_expected(upg);
+
+	if (r == 0)
+		r = sizes_expected(&upg->state->sizes, type, &size);
+	if (r < 0)
+		return r;
+	*ret_records = size.records;
+	if (ret_bytes)
+		*ret_bytes = size.bytes;
+	return 0;
+}
+
+/* ---- standing by ---- */
+
 static int receive(struct upg *upg)
 {
 	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
@@ -149,6 +205,9 @@ static int receive(struct upg *upg)
 
 	if (!channel_is_open(upg->channel))
 		return UPG_FRESH;
+	if (upg->takeover->called_off)
+		return UPG_LEAVE;
+	upg->takeover->stood_by = true;
 	make_room_for_descriptors(upg);
 	r = channel_say(upg->channel, &announce, &upg->why);
 	if (r < 0)
@@ -284,6 +343,7 @@ int upg_ready(struct upg *upg)
 
 int takeover_outcome(struct upg *upg, int outcome)
 {
+	upg->takeover->serves |= outcome == UPG_SERVE;
 	if (outcome != UPG_LEAVE)
 		return outcome;
 	fd_table_end_custody(upg->fds);

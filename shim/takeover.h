@@ -14,6 +14,11 @@ struct takeover {
 	bool received;  /* state came, and the application has not said yet that it is ready */
 	bool from_file; /* it came from a file: nobody served before */
 	bool refused;   /* upg_refuse() */
+	bool stood_by;  /* upg_receive() was called */
+	bool asks;      /* upg_expected() waits for an answer */
+	bool asked;     /* ... or has waited */
+	bool called_off; /* ... and was told meanwhile that the roll is off */
+	bool serves;    /* upg_ready() said so */
 	uint32_t n_fds; /* that came with it */
 };
 

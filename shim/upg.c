@@ -92,12 +92,18 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 {
 	const struct upg *upg = arg;
 	uint32_t tids[THREADS_TOLD];
+	struct sizes_told sizes = { .n = 0 };
 	size_t n;
 
+	/* An answer that came too late to be waited for. */
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED && !upg->takeover->asks)
+		return true;
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
 	n = threads_list(upg->threads, tids, THREADS_TOLD);
-	fds_tell_inventory(upg->fds, message->ask_inventory->question, tids, n);
+	if (upg->takeover->serves)
+		sizes_tell(&upg->state->sizes, &sizes);
+	fds_tell_inventory(upg->fds, message->ask_inventory->question, tids, n, sizes.list, sizes.n);
 	return true;
 }
 

@@ -133,6 +133,7 @@ static int load_record(struct load *load, const struct sf_record *record)
 	loader->type = index;
 	loader->came = &load->state->came[index];
 	loader->came->records++;
+	loader->came->bytes += record->size_bytes;
 	loader->failed = loader->skipped = false;
 	r = type->load ? type->load(loader, message, config->userdata) : 0;
 	if (r < 0 && !loader->failed)
@@ -225,6 +226,8 @@ static void note_totals(struct state *state, const struct sf_totals *totals)
 	state->totals.payload_bytes = totals->payload_bytes;
 	state->totals.digest_lo = totals->digest[0];
 	state->totals.digest_hi = totals->digest[1];
+	for (size_t i = 0; i < state->application->config->n_types; i++)
+		sizes_note(&state->sizes, i, state->came[i].records, state->came[i].bytes);
 }
 
 int state_load(struct state *state, int state_fd, const Upgraded__Wire__Receive *receive, state_header_fn on_header, void *arg,

@@ -11,6 +11,7 @@ void state_init(struct state *state, const struct application *application, stru
 {
 	*state = (struct state){ .application = application, .channel = channel, .fds = fds, .progress = progress };
 	upgraded__wire__totals__init(&state->totals);
+	sizes_init(&state->sizes, application);
 }
 
 void state_done(struct state *state)
@@ -18,6 +19,7 @@ void state_done(struct state *state)
 	roundtrip_free(state->roundtrip);
 	state->roundtrip = NULL;
 	refs_done(&state->refs);
+	sizes_done(&state->sizes);
 	in_hand_unmap(&state->in_hand);
 	free(state->came);
 	state->came = NULL;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "shim/state/refs.h"
+#include "shim/state/sizes.h"
 
 #include "statefmt/statefmt.h"
 #include "wire/in_hand.h"
@@ -25,7 +26,7 @@ struct roundtrip;
 
 /* What came of one type in a load. */
 struct state_came {
-	uint64_t records, skipped; /* skipped: upg_load_skip(); counted among the records */
+	uint64_t records, bytes, skipped; /* skipped: upg_load_skip(); counted among the records */
 	char reason[128];          /* of the first that was skipped */
 };
 
@@ -34,6 +35,7 @@ struct state {
 	struct channel *channel;   /* its next message calls a save off */
 	struct fd_table *fds;      /* where load() claims descriptors */
 	struct progress *progress; /* where a slow load says that it gets on */
+	struct sizes sizes;        /* how much there is, and will be */
 	struct refs refs;          /* of the save or load under way; after a load, until it is checked */
 	/* Of a save. */
 	bool reader_gone; /* it failed because the new version had closed its end */

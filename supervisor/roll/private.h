@@ -47,6 +47,7 @@ struct roll {
 	struct {
 		uint64_t unanswered, answered; /* connections */
 	} traffic;                   /* of new, as it tells it */
+	bool expects;                /* new waits to hear how much old holds */
 	bool memory_told;            /* that it is short; once is enough */
 	bool reader_gone;            /* old cannot save, since new has closed its end of the pipe */
 	bool old_blamed;             /* by roll_blame_old() */

@@ -201,6 +201,15 @@ static void hear_standby(struct member *member)
 		instance_welcome(member->instance);
 }
 
+/* Without a version that serves nobody knows. */
+static void tell_nothing_expected(struct instance *instance)
+{
+	Upgraded__Wire__Expected expected = UPGRADED__WIRE__EXPECTED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED, .expected = &expected);
+
+	instance_send(instance, &message, NULL, 0);
+}
+
 static void on_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct member *member = instance->owner;
@@ -211,6 +220,9 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
 		hear_standby(member);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_EXPECTED:
+		tell_nothing_expected(instance);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
 		hear_ready(member, message->ready);

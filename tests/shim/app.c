@@ -372,7 +372,11 @@ static int serve(struct app *app)
 
 static int live(struct app *app)
 {
-	int r = upg_receive(app->upg);
+	int r;
+
+	if (app->opened)
+		app->opened(app);
+	r = upg_receive(app->upg);
 
 	if (r == UPG_LEAVE)
 		return APP_LEFT;

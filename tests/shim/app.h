@@ -48,6 +48,7 @@ struct app_worker {
 struct app {
 	/* What the test says. */
 	struct upg_config config; /* app_version_1(), app_version_2() */
+	void (*opened)(struct app *app); /* between upg_open() and upg_receive() */
 	void (*claim)(struct app *app); /* between upg_receive() and upg_ready() */
 	void (*begin)(struct app *app); /* when it serves */
 	void (*step)(struct app *app);  /* after each upg_dispatch() */
@@ -76,6 +77,8 @@ struct app {
 	int last_dispatch; /* the last that was not UPG_OK */
 	int n_lost, lost[APP_FDS_MAX];
 	char why[512];
+	int expected_rc;
+	uint64_t expected_records, expected_bytes;
 	/* For the hooks. */
 	int fds[APP_FDS_MAX];
 	uint32_t n_fds;

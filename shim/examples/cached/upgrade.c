@@ -117,9 +117,14 @@ static int load_item(struct upg_loader *loader, const ProtobufCMessage *message,
 
 static uint64_t count_items(void *userdata)
 {
-	const struct server *server = userdata;
+	struct server *server = userdata;
+	uint64_t count;
 
-	return server->store.table.count;
+	/* Also asked for while the workers run. */
+	pthread_mutex_lock(&server->store.lock);
+	count = server->store.table.count;
+	pthread_mutex_unlock(&server->store.lock);
+	return count;
 }
 
 /* A change that takes all items away names one that no client can. */

@@ -67,9 +67,7 @@ static int load_connection(struct upg_loader *loader, const ProtobufCMessage *fr
 
 static uint64_t count_connections(void *userdata)
 {
-	const struct server *server = userdata;
-
-	return server->n_connections;
+	return server_count(userdata, &((const struct server *)userdata)->n_connections);
 }
 
 /* ---- how quiet a roll finds the connections; every thread stands ---- */
