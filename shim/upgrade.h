@@ -74,8 +74,8 @@ struct upg_type {
 	int (*save)(struct upg_saver *saver, void *userdata);
 	/* Take one object; @message is borrowed for the call. Return 0 or -errno after upg_load_fail(). */
 	int (*load)(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
-	/* Optional: how many objects of this type the application now holds. Checked against the records loaded and not skipped before
-	 * the new version may serve: a loader that drops or invents objects is caught here. Also called in upg_dispatch() while
+	/* Optional: how many objects of this type the application now holds. Checked against the records loaded and not skipped
+	 * before the new version may serve: a loader that drops or invents objects is caught here. Also called in upg_dispatch() while
 	 * threads run, for upg_expected() and `upgradectl plan`: take the lock, and do not count one by one. */
 	uint64_t (*count)(void *userdata);
 	/* Records that mean nothing outside this machine's present, such as connections: they travel to a successor, but
@@ -133,13 +133,13 @@ UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 UPG_API const char *upg_why(const struct upg *upg);
 
 /**
- * upg_expected() - Between upg_open() and upg_receive(): how much will come, as the version that serves counts it at this moment: to
- * make tables large enough before clients wait. Asked once, which takes up to 2 s where that version is busy.
+ * upg_expected() - Between upg_open() and upg_receive(): how much will come, as the version that serves counts it at this moment,
+ * to make tables large enough before clients wait. Asked once, which takes up to 2 s where that version is busy.
  * @type:      the name of a type of this application's; NULL: all together.
  * @ret_bytes: about, from the last time that they were saved or loaded; 0: nobody knows. NULL: not wanted.
  *
- * Return: 0; -ENOENT: it is not known, or nothing will come: a fresh start, a state from a file, no supervisor; -EINVAL: there is no
- * such type; -errno.
+ * Return: 0; -ENOENT: it is not known, or nothing will come: a fresh start, a state from a file, no supervisor; -EINVAL: there is
+ * no such type; -errno.
  */
 UPG_API int upg_expected(struct upg *upg, const char *type, uint64_t *ret_records, uint64_t *ret_bytes);
 

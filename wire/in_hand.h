@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The record that a process loads at this moment, in memory that it shares with the supervisor: so it is known after a crash, at the
- * cost of one relaxed store for each record.
+/* The record that a process loads at this moment, in memory that it shares with the supervisor: so it is known after a crash, at
+ * the cost of one relaxed store for each record.
  *
- * One 64-bit word: the type, as an index into the process's own types, plus one, in the upper 16 bits; the number of the record among
- * those of its type, from 1, below. 0: none. What it says is a process's word about itself, for people to read.
+ * One 64-bit word: the type, as an index into the process's own types, plus one, in the upper 16 bits; the number of the record
+ * among those of its type, from 1, below. 0: none. What it says is a process's word about itself, for people to read.
  */
 #pragma once
 
@@ -21,8 +21,8 @@ struct in_hand {
 	_Atomic uint64_t *at;
 };
 
-/** in_hand_create() - Make memory that says: none. Its memfd is sealed against resizing, as a peer that could truncate it could kill
- * us with SIGBUS. @ret_fd is owned by the caller. Return: 0 or -errno; in_hand_unmap() in both cases. */
+/** in_hand_create() - Make memory that says: none. Its memfd is sealed against resizing, as a peer that could truncate it could
+ * kill us with SIGBUS. @ret_fd is owned by the caller. Return: 0 or -errno; in_hand_unmap() in both cases. */
 int in_hand_create(struct in_hand *in_hand, int *ret_fd, struct why *why);
 
 /** in_hand_map() - Map the memory in @fd (borrowed). Return: 0; -EPROTO: @fd holds none; -errno. */

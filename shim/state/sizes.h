@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How much state there is, by type: what this process tells of its own while it serves, and what it hears of that of the version that
- * serves while it starts.
+/* How much state there is, by type: what this process tells of its own while it serves, and what it hears, while it starts, of that
+ * of the version that serves.
  *
  * A type with a count() is counted when somebody asks. Of another the last save or load is told. Bytes are those of that save or
  * load for each record. All of it belongs to the thread that called upg_open(). */

@@ -302,7 +302,8 @@ const char *instance_in_hand(const struct instance *instance, char *buf, size_t 
 	size_t type;
 
 	*buf = 0;
-	if (!instance || !instance->hello || !in_hand_get(&instance->in_hand, &type, &number) || type >= instance->hello->hello->n_schemas)
+	if (!instance || !instance->hello || !in_hand_get(&instance->in_hand, &type, &number) ||
+	    type >= instance->hello->hello->n_schemas)
 		return buf;
 	snprintf(buf, size, "record %s of %.64s", text_count(count, sizeof(count), number),
 		 instance->hello->hello->schemas[type]->name);

@@ -143,8 +143,8 @@ bool instance_can(const struct instance *instance, enum instance_power power);
 /* Room for what instance_describe_end() may say. */
 #define INSTANCE_END_BYTES sizeof(struct why)
 
-/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped) while loading record 1,025 of app.Note"; where
- * something was wrong with how it was started, that. Return: @buf. */
+/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped) while loading record 1,025 of app.Note";
+ * where something was wrong with how it was started, that. Return: @buf. */
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size);
 
 /** instance_describe_slow_start() - It was not ready within StartTimeout= of @unit: what was missing. @progressed: the time began
@@ -174,8 +174,8 @@ Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);
 
-/** instance_lend_in_hand() - Memory in which the process will say which record it loads, to be sent behind all other descriptors of a
- * Receive. Return: the caller's, to be dropped; NULL: there is none, and a crash will be told without it. */
+/** instance_lend_in_hand() - Memory in which the process will say which record it loads, to be sent behind all other descriptors of
+ * a Receive. Return: the caller's, to be dropped; NULL: there is none, and a crash will be told without it. */
 struct fd_ref *instance_lend_in_hand(struct instance *instance);
 
 /** instance_in_hand() - "record 1,025 of app.Note", if it says that it loads one; else "". NULL is allowed. Return: @buf. */

@@ -59,7 +59,8 @@ void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, co
 /** roll_names_text() - All of them in one line. Return: @buf. */
 const char *roll_names_text(const struct roll_names *names, char *buf, size_t size);
 
-/** roll_skipped_text() - What a new version did not take of a type: "3 of app.Note: expired". @buf: of SKIPPED_BYTES. Return: @buf. */
+/** roll_skipped_text() - What a new version did not take of a type: "3 of app.Note: expired". @buf: of SKIPPED_BYTES.
+ * Return: @buf. */
 const char *roll_skipped_text(const Upgraded__Wire__Skipped *skipped, char *buf);
 
 const char *roll_outcome_name(enum roll_outcome outcome);

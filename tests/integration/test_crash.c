@@ -120,8 +120,8 @@ SCENE(crash, of_the_daemon_leaves_its_successor_a_clean_start)
 /* Programs that stand in for versions of the example service, beside real ones. */
 static void serve_with_actors(const char *lines)
 {
-	static const char *const actors[] = { "hangs-loading", "stops-loading", "dies-loading", "dies-before-commit", "claims-commit",
-					      "leaves-before-commit" };
+	static const char *const actors[] = { "hangs-loading", "stops-loading", "dies-loading", "dies-before-commit",
+					      "claims-commit", "leaves-before-commit" };
 	char name[64], *text = NULL;
 
 	for (size_t i = 0; i < sizeof(actors) / sizeof(*actors); i++) {

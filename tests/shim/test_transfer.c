@@ -229,7 +229,8 @@ Test(shim_transfer, refuses_when_more_is_missing_than_was_skipped, .init = setup
 {
 	new_app->skip_above = 899;
 	new_app->count_off_by = -1;
-	expect_new_refuses("1000 records of test.Note came, 100 of them were skipped, but the application now holds 899", APP_FAILED);
+	expect_new_refuses("1000 records of test.Note came, 100 of them were skipped, but the application now holds 899",
+			   APP_FAILED);
 }
 
 /* ---- old cannot ---- */

@@ -177,8 +177,8 @@ static struct upg_type note_type = {
 
 static bool pretends(void)
 {
-	return is("hangs-loading") || is("stops-loading") || is("dies-loading") || is("dies-before-commit") || is("claims-commit") ||
-	       is("leaves-before-commit");
+	return is("hangs-loading") || is("stops-loading") || is("dies-loading") || is("dies-before-commit") ||
+	       is("claims-commit") || is("leaves-before-commit");
 }
 
 static int open_as(struct upg **ret_upg)
