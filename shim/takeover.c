@@ -234,9 +234,11 @@ static int receive(struct upg *upg)
 	return r;
 }
 
-int upg_receive(struct upg *upg)
+enum upg_received upg_receive(struct upg *upg)
 {
-	return takeover_outcome(upg, receive(upg));
+	int r = takeover_end(upg, receive(upg), UPG_LEAVE);
+
+	return r == UPG_LEAVE ? UPG_NOT_RECEIVED : (enum upg_received)r;
 }
 
 static int take_over(struct upg *upg)
@@ -336,13 +338,36 @@ static int ready(struct upg *upg)
 	return send_ready(upg);
 }
 
-int upg_ready(struct upg *upg)
+enum upg_readied upg_ready(struct upg *upg)
 {
-	return takeover_outcome(upg, ready(upg));
+	return takeover_end(upg, ready(upg), UPG_LEAVE) == UPG_SERVE ? UPG_SERVE : UPG_NOT_READY;
 }
 
-int takeover_outcome(struct upg *upg, int outcome)
+enum upg_readied upg_become(struct upg *upg, int (*start)(enum upg_received how, void *userdata), void *userdata)
 {
+	enum upg_received how = upg_receive(upg);
+	int r;
+
+	if (how == UPG_NOT_RECEIVED)
+		return UPG_NOT_READY;
+	r = start(how, userdata);
+	if (r == 0)
+		return upg_ready(upg);
+	if (!upg->takeover->refused) {
+		why_errno(&upg->why, r, "the application's start");
+		takeover_refuse(upg, r);
+	}
+	takeover_end(upg, r, UPG_LEAVE);
+	return UPG_NOT_READY;
+}
+
+int takeover_end(struct upg *upg, int outcome, int failed_means)
+{
+	/* What went wrong on the way to an outcome is the supervisor's to tell. */
+	if (outcome >= 0)
+		*upg->why.text = 0;
+	else
+		outcome = failed_means;
 	upg->takeover->serves |= outcome == UPG_SERVE;
 	if (outcome != UPG_LEAVE)
 		return outcome;

@@ -25,9 +25,14 @@ struct takeover {
 /** takeover_done() - Release everything. Also fine for one of zeros. */
 void takeover_done(struct takeover *takeover);
 
-/** takeover_outcome() - What the application is told, on its way. With UPG_LEAVE nothing is this process's any more: threads are
- * told so, too, and upg_close() shuts nothing down. Return: @outcome. */
-int takeover_outcome(struct upg *upg, int outcome);
+/**
+ * takeover_end() - What the application is told, on its way: of UPG_FRESH, UPG_RECEIVED, UPG_SERVE, UPG_GO_ON and UPG_LEAVE. With
+ * UPG_LEAVE nothing is this process's any more: threads are told so, too, and upg_close() shuts nothing down.
+ * @outcome: one of these; -errno: something failed, and only then upg_why() says something afterwards.
+ *
+ * Return: @outcome, or @failed_means for a failure.
+ */
+int takeover_end(struct upg *upg, int outcome, int failed_means);
 
 /** takeover_refuse() - Tell the supervisor that this process does not go along, and why: what upg_why() tells the application.
  * Return: @rc. */

@@ -196,14 +196,14 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
 		fd_traffic_tell(upg->fds);
 		threads_beat(upg->threads, message->ping->nonce);
-		return UPG_OK;
+		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg->journal);
 		fd_table_end_custody(upg->fds);
-		return UPG_OK;
+		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
 		/* Crossed with our own message that the roll is off. */
-		return UPG_OK;
+		return UPG_GO_ON;
 	default:
 		return why_set(&upg->why, -EPROTO, "did not expect %s", wire_app_name(message));
 	}
@@ -212,7 +212,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 static int dispatch(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
-		return UPG_OK;
+		return UPG_GO_ON;
 	fd_table_tell(upg->fds);
 	journal_tell(upg->journal);
 	for (;;) {
@@ -220,23 +220,23 @@ static int dispatch(struct upg *upg)
 		int r = channel_receive(upg->channel, 0, &message, &upg->why);
 
 		if (r == CHANNEL_TIMEOUT)
-			return UPG_OK;
+			return UPG_GO_ON;
 		if (r == CHANNEL_CLOSED) {
 			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. */
 			channel_close(upg->channel);
 			journal_end(upg->journal);
-			return UPG_OK;
+			return UPG_GO_ON;
 		}
 		if (r < 0)
 			return upg->channel->fds.cut ? takeover_refuse(upg, r) : r;
 		r = handle(upg, message);
 		channel_free(upg->channel, message);
-		if (r != UPG_OK)
+		if (r != UPG_GO_ON)
 			return r;
 	}
 }
 
-int upg_dispatch(struct upg *upg)
+enum upg_dispatched upg_dispatch(struct upg *upg)
 {
-	return takeover_outcome(upg, dispatch(upg));
+	return (enum upg_dispatched)takeover_end(upg, dispatch(upg), UPG_GO_ON);
 }

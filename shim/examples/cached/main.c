@@ -70,34 +70,28 @@ static int server_init(struct server *server)
 
 /* ---- upgrade: what main has to do with it ---- */
 
-/* Become what this process is to be: the first of its service, or the successor. Return: UPG_SERVE, UPG_LEAVE or -errno. */
-static int take_over(struct server *server)
+/* Have what a process that serves has: from the predecessor, or opened here. */
+static int start_serving(enum upg_received how, void *userdata)
 {
-	int rc = upg_receive(server->upg);
+	struct server *server = userdata;
 
-	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
-		return rc;
-	if (rc == UPG_RECEIVED && break_refuses(server->upg))
-		return UPG_LEAVE;
+	if (how == UPG_RECEIVED && break_refuses(server->upg))
+		return -ECANCELED;
 	server->listener = upg_fd_claim(server->upg, "listener", 0);
-	if (server->listener < 0) { /* the first of its service, perhaps with state from a file */
-		server->listener = listener_open(&server->options);
-		if (server->listener < 0)
-			return server->listener;
-		rc = upg_fd_register(server->upg, server->listener, "listener", 0);
-		if (rc < 0)
-			return rc;
-	}
-	return upg_ready(server->upg);
+	if (server->listener >= 0)
+		return 0;
+	/* The first of its service, perhaps with state from a file. */
+	server->listener = listener_open(&server->options);
+	return server->listener < 0 ? server->listener : upg_fd_register(server->upg, server->listener, "listener", 0);
 }
 
 static enum verdict dispatch_upgrade(struct server *server)
 {
-	int rc = upg_dispatch(server->upg);
+	enum upg_dispatched said = upg_dispatch(server->upg);
 
-	if (rc < 0)
+	if (*upg_why(server->upg))
 		fprintf(stderr, "cached: %s\n", upg_why(server->upg));
-	return rc == UPG_LEAVE ? LEAVE : GO_ON;
+	return said == UPG_LEAVE ? LEAVE : GO_ON;
 }
 
 /* ---- */
@@ -168,11 +162,12 @@ int main(int argc, char **argv)
 		return 1;
 	break_in_init();
 	int rc = server_init(&server);
+	if (rc == 0 && upg_become(server.upg, start_serving, &server) == UPG_NOT_READY) {
+		if (!*upg_why(server.upg))
+			return 0; /* the roll was called off */
+		rc = -ECANCELED;
+	}
 	if (rc == 0)
-		rc = take_over(&server);
-	if (rc == UPG_LEAVE)
-		return 0;
-	if (rc == UPG_SERVE)
 		rc = run(&server);
 	if (rc < 0)
 		fprintf(stderr, "cached: gave up: %s\n", *upg_why(server.upg) ? upg_why(server.upg) : strerror(-rc));

@@ -367,9 +367,9 @@ static int on_prepare(enum upg_level level, void *userdata)
 	struct server *server = userdata;
 
 	if (level == UPG_WORK_FREE)
-		return UPG_OK;
+		return UPG_AT_REST;
 	if (level == UPG_PROTOCOL_FREE)
-		return atomic_load(&server->curr_connections) ? UPG_NOT_YET : UPG_OK;
+		return atomic_load(&server->curr_connections) ? UPG_NOT_YET : UPG_AT_REST;
 	for (unsigned i = 0; i < server->options.n_workers; i++) {
 		const struct connection *connection = server->workers[i].connections;
 		for (; connection; connection = connection->next) {
@@ -377,7 +377,7 @@ static int on_prepare(enum upg_level level, void *userdata)
 				return UPG_NOT_YET;
 		}
 	}
-	return UPG_OK;
+	return UPG_AT_REST;
 }
 
 /* ---- back from a failed successor ---- */

@@ -79,14 +79,14 @@ static int on_prepare(enum upg_level level, void *userdata)
 
 	/* Half a line travels, and so does what was not sent. */
 	if (level == UPG_WORK_FREE)
-		return UPG_OK;
+		return UPG_AT_REST;
 	if (level == UPG_PROTOCOL_FREE)
-		return server->n_connections ? UPG_NOT_YET : UPG_OK;
+		return server->n_connections ? UPG_NOT_YET : UPG_AT_REST;
 	TAILQ_FOREACH(connection, &server->connections, link) {
 		if (connection->n_input || output_size(&connection->output))
 			return UPG_NOT_YET;
 	}
-	return UPG_OK;
+	return UPG_AT_REST;
 }
 
 /* ---- back from a failed successor ---- */

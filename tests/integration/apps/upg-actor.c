@@ -282,7 +282,7 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL, *dash = strchr(name ? name : "", '-');
 	struct upg *upg;
-	int rc;
+	enum upg_received rc;
 
 	character = dash ? dash + 1 : "";
 	if (getenv(CHANNEL_VARIABLE))
