@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/text.h"
 
+#include <inttypes.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CHARACTER_MAX 4u
@@ -94,4 +96,20 @@ size_t text_whole(const char *text, size_t size)
 			return length_of(byte) > back ? size - back : size;
 	}
 	return size;
+}
+
+const char *text_count(char *buf, size_t size, uint64_t count)
+{
+	char digits[24];
+	int n = snprintf(digits, sizeof(digits), "%" PRIu64, count);
+	size_t used = 0;
+
+	for (int i = 0; i < n && used + 2 < size; i++) {
+		if (i && (n - i) % 3 == 0)
+			buf[used++] = ',';
+		buf[used++] = digits[i];
+	}
+	if (size)
+		buf[used] = '\0';
+	return buf;
 }

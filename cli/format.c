@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/format.h"
 
+#include "base/text.h"
+
 #include "base/why.h"
 
 #include <errno.h>
@@ -56,18 +58,7 @@ int duration_parse(const char *what, const char *text, uint64_t *ret_us, struct 
 
 const char *format_count(char *buf, size_t size, uint64_t count)
 {
-	char digits[FORMAT_MAX];
-	int n = snprintf(digits, sizeof(digits), "%" PRIu64, count);
-	size_t used = 0;
-
-	for (int i = 0; i < n && used + 2 < size; i++) {
-		if (i && (n - i) % 3 == 0)
-			buf[used++] = ',';
-		buf[used++] = digits[i];
-	}
-	if (size)
-		buf[used] = '\0';
-	return buf;
+	return text_count(buf, size, count);
 }
 
 const char *format_pause(char *buf, size_t size, uint64_t us)

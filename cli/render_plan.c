@@ -164,18 +164,34 @@ static void room(const struct term *term, const char *name, const char *what, ui
 		format_bytes(b, sizeof(b), there));
 }
 
+/* What a roll would move now. */
+static void state_now(const struct term *term, const Upgraded__Wire__Plan *plan)
+{
+	char count[FORMAT_MAX], bytes[FORMAT_MAX];
+
+	if (!plan->counted)
+		return;
+	field_label(term, "state");
+	fprintf(term->out, "%s records", format_count(count, sizeof(count), plan->records));
+	if (plan->state_bytes)
+		fprintf(term->out, " (about %s)", format_bytes(bytes, sizeof(bytes), plan->state_bytes));
+	fprintf(term->out, " and %s descriptors now\n", format_count(count, sizeof(count), plan->registered));
+}
+
 static void pause_expected(const struct term *term, const Upgraded__Wire__Plan *plan)
 {
 	char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], d[FORMAT_MAX];
 	const char *plural = plan->rolls == 1 ? "" : "s";
 
+	state_now(term, plan);
 	field_label(term, "pause");
 	if (!plan->rolls) {
 		fputs("not known yet: no roll of this service has committed since upgraded began\n", term->out);
 		return;
 	}
 	fprintf(term->out, "about %s (%s to %s in the last %" PRIu32 " roll%s; %s records in the last)\n",
-		format_pause(a, sizeof(a), plan->pause_median_us), format_pause(b, sizeof(b), plan->pause_min_us),
+		format_pause(a, sizeof(a), plan->counted ? plan->pause_expected_us : plan->pause_median_us),
+		format_pause(b, sizeof(b), plan->pause_min_us),
 		format_pause(c, sizeof(c), plan->pause_max_us), plan->rolls, plural,
 		format_count(d, sizeof(d), plan->pause_records));
 }

@@ -74,6 +74,7 @@ static void descriptors(const struct term *term, const Upgraded__Wire__RollRepor
 {
 	names(term, "not back", roll->n_missed, roll->missed);
 	names(term, "closed", roll->n_left, roll->left);
+	names(term, "skipped", roll->n_skipped, roll->skipped);
 	if (roll->clients)
 		field_print(term, "clients", "read or written on %" PRIu32 " of %" PRIu32, roll->clients_moved, roll->clients);
 }

@@ -107,7 +107,7 @@ static int go_on(struct roll *roll)
 {
 	commit_unmap(&roll->word);
 	send_resumed_at(roll, release(roll->upg));
-	return UPG_OK;
+	return UPG_GO_ON;
 }
 
 /* ---- parked ---- */
@@ -190,7 +190,7 @@ static int resume(struct roll *roll, Upgraded__Wire__AppMessage *message)
 	if (r < 0)
 		return UPG_LEAVE;
 	fd_table_close_spent(upg->fds);
-	return UPG_OK;
+	return UPG_GO_ON;
 }
 
 /* Waits without a deadline: how long a version stays parked is the supervisor's decision, and it may span an image. */
@@ -293,7 +293,7 @@ static int hand_over(struct roll *roll, int state_fd)
 	return r < 0 ? r : channel_say(upg->channel, &message, &upg->why);
 }
 
-/* Return: UPG_OK when all stand and the application agrees; UPG_NOT_YET or UPG_REFUSE when it does not, nothing held. */
+/* Return: UPG_AT_REST when all stand and the application agrees; UPG_NOT_YET or UPG_REFUSE when it does not, nothing held. */
 static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 {
 	const struct upg_config *config = upg->config;
@@ -301,9 +301,9 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 
 	if (threads_stop(upg->threads, prepare->quiesce_deadline_us, &upg->why) < 0)
 		return UPG_REFUSE;
-	r = config->on_prepare ? config->on_prepare((enum upg_level)prepare->level, config->userdata) : UPG_OK;
-	if (r == UPG_OK)
-		return UPG_OK;
+	r = config->on_prepare ? config->on_prepare((enum upg_level)prepare->level, config->userdata) : UPG_AT_REST;
+	if (r == UPG_AT_REST)
+		return UPG_AT_REST;
 	threads_release(upg->threads);
 	if (r == UPG_NOT_YET)
 		return r;
@@ -311,10 +311,10 @@ static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	return UPG_REFUSE;
 }
 
-/* Return: UPG_OK; UPG_REFUSE: somebody else would go on taking from what is handed over. */
+/* Return: UPG_AT_REST; UPG_REFUSE: somebody else would go on taking from what is handed over. */
 static int look_for_readers(struct upg *upg)
 {
-	return readers_check(upg->threads, upg->fds, &upg->why) < 0 ? UPG_REFUSE : UPG_OK;
+	return readers_check(upg->threads, upg->fds, &upg->why) < 0 ? UPG_REFUSE : UPG_AT_REST;
 }
 
 /* For a file: the state as of now, and on. No one takes over, so there is no commit word to settle and nothing to hand over. */
@@ -329,13 +329,13 @@ static int save_and_go_on(struct roll *roll, int state_fd)
 
 	if (r < 0) {
 		send_refused(roll);
-		return UPG_OK;
+		return UPG_GO_ON;
 	}
 	saved.totals = &totals;
 	saved.question = roll->prepare->question;
 	channel_say(upg->channel, &message, &upg->why);
 	send_resumed_at(roll, at_us);
-	return UPG_OK;
+	return UPG_GO_ON;
 }
 
 /* The descriptors a Prepare comes with: the commit word, unless it is for a file, then where the state goes. */
@@ -368,18 +368,18 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	 * question. */
 	if (since_us > prepare->commit_deadline_us) {
 		commit_unmap(&roll.word);
-		return UPG_OK;
+		return UPG_GO_ON;
 	}
-	r = prepare->save_only || prepare->other_readers ? UPG_OK : look_for_readers(upg);
-	if (r == UPG_OK)
+	r = prepare->save_only || prepare->other_readers ? UPG_AT_REST : look_for_readers(upg);
+	if (r == UPG_AT_REST)
 		r = quiesce(upg, prepare);
-	if (r != UPG_OK) {
+	if (r != UPG_AT_REST) {
 		commit_unmap(&roll.word);
 		if (r == UPG_NOT_YET)
 			send_not_yet(&roll);
 		else
 			send_refused(&roll);
-		return UPG_OK;
+		return UPG_GO_ON;
 	}
 	r = send_quiesced(&roll, since_us);
 	if (prepare->save_only)

@@ -73,6 +73,18 @@ static void on_header(void *journal, const struct sf_header *header)
 	journal_bind(journal, header);
 }
 
+/* It comes behind all others. */
+static int map_in_hand(struct upg *upg, const Upgraded__Wire__Receive *receive)
+{
+	FD_CLEANUP int fd = -1;
+
+	if (receive->from_file)
+		fd = channel_claim(upg->channel, 1);
+	else
+		fd = channel_claim(upg->channel, receive->journal ? 3 : 2);
+	return in_hand_map(&upg->state->in_hand, fd, &upg->why);
+}
+
 static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
 	FD_CLEANUP int word_fd = receive->from_file ? -1 : channel_claim(upg->channel, 0);
@@ -90,7 +102,9 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 		journal_attach(upg->journal, journal_fd);
 		journal_limit(upg->journal, receive);
 	}
-	if (!receive->from_file) {
+	if (receive->in_hand)
+		r = map_in_hand(upg, receive);
+	if (r == 0 && !receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
 			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &next_tag, &upg->why);
@@ -99,6 +113,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	}
 	if (r == 0)
 		r = state_load(upg->state, state_fd, receive, on_header, upg->journal, &upg->why);
+	in_hand_unmap(&upg->state->in_hand);
 	return r;
 }
 
@@ -128,6 +143,62 @@ static void make_room_for_descriptors(const struct upg *upg)
 	fd_close(fcntl(upg->channel->fd, F_DUPFD_CLOEXEC, (int)highest));
 }
 
+/* ---- what will come ---- */
+
+#define EXPECTED_US (2 * USEC_PER_SEC) /* it is to help; nothing fails without it */
+
+/* Nothing but the end of the roll may come besides, before Standby. */
+static int await_expected(struct upg *upg)
+{
+	Upgraded__Wire__AppMessage *message;
+	int r = channel_receive(upg->channel, clock_now_us() + EXPECTED_US, &message, &upg->why);
+
+	if (r < 0)
+		return r;
+	if (r != CHANNEL_MESSAGE)
+		return -ENOENT;
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED)
+		sizes_expect(&upg->state->sizes, message->expected->counts, message->expected->n_counts);
+	else
+		upg->takeover->called_off = message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT;
+	channel_free(upg->channel, message);
+	return 0;
+}
+
+static int ask_expected(struct upg *upg)
+{
+	Upgraded__Wire__AskExpected ask = UPGRADED__WIRE__ASK_EXPECTED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_EXPECTED, .ask_expected = &ask);
+	struct takeover *takeover = upg->takeover;
+	int r;
+
+	if (takeover->asked || takeover->stood_by || !channel_is_open(upg->channel))
+		return 0;
+	takeover->asked = takeover->asks = true;
+	r = channel_say(upg->channel, &message, &upg->why);
+	if (r == 0)
+		r = await_expected(upg);
+	takeover->asks = false;
+	return r;
+}
+
+int upg_expected(struct upg *upg, const char *type, uint64_t *ret_records, uint64_t *ret_bytes)
+{
+	struct type_size size;
+	int r = ask_expected(upg);
+
+	if (r == 0)
+		r = sizes_expected(&upg->state->sizes, type, &size);
+	if (r < 0)
+		return r;
+	*ret_records = size.records;
+	if (ret_bytes)
+		*ret_bytes = size.bytes;
+	return 0;
+}
+
+/* ---- standing by ---- */
+
 static int receive(struct upg *upg)
 {
 	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
@@ -137,6 +208,9 @@ static int receive(struct upg *upg)
 
 	if (!channel_is_open(upg->channel))
 		return UPG_FRESH;
+	if (upg->takeover->called_off)
+		return UPG_LEAVE;
+	upg->takeover->stood_by = true;
 	make_room_for_descriptors(upg);
 	r = channel_say(upg->channel, &announce, &upg->why);
 	if (r < 0)
@@ -163,9 +237,11 @@ static int receive(struct upg *upg)
 	return r;
 }
 
-int upg_receive(struct upg *upg)
+enum upg_received upg_receive(struct upg *upg)
 {
-	return takeover_outcome(upg, receive(upg));
+	int r = takeover_end(upg, receive(upg), UPG_LEAVE);
+
+	return r == UPG_LEAVE ? UPG_NOT_RECEIVED : (enum upg_received)r;
 }
 
 static int take_over(struct upg *upg)
@@ -217,8 +293,15 @@ static int send_ready(struct upg *upg)
 {
 	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
-	int r = channel_say(upg->channel, &message, &upg->why);
+	struct state_skipped skipped;
+	int r;
 
+	state_list_skipped(upg->state, &skipped);
+	ready.skipped = skipped.list;
+	ready.n_skipped = skipped.n;
+	if (upg->takeover->from_file)
+		ready.totals = &upg->state->totals;
+	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : UPG_SERVE;
 }
 
@@ -227,6 +310,7 @@ static int ready_received(struct upg *upg)
 	Upgraded__Wire__Loaded loaded = UPGRADED__WIRE__LOADED__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LOADED, .loaded = &loaded);
 	int r = state_check(upg->state, &upg->why);
+	struct state_skipped skipped;
 	struct fd_batch left;
 
 	if (r < 0)
@@ -239,6 +323,9 @@ static int ready_received(struct upg *upg)
 	loaded.left_count = (uint32_t)fd_table_list_left(upg->fds, &left);
 	loaded.left = left.pointers;
 	loaded.n_left = left.n;
+	state_list_skipped(upg->state, &skipped);
+	loaded.skipped = skipped.list;
+	loaded.n_skipped = skipped.n;
 	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : await_commit(upg);
 }
@@ -254,13 +341,37 @@ static int ready(struct upg *upg)
 	return send_ready(upg);
 }
 
-int upg_ready(struct upg *upg)
+enum upg_readied upg_ready(struct upg *upg)
 {
-	return takeover_outcome(upg, ready(upg));
+	return takeover_end(upg, ready(upg), UPG_LEAVE) == UPG_SERVE ? UPG_SERVE : UPG_NOT_READY;
 }
 
-int takeover_outcome(struct upg *upg, int outcome)
+enum upg_readied upg_become(struct upg *upg, int (*start)(enum upg_received how, void *userdata), void *userdata)
 {
+	enum upg_received how = upg_receive(upg);
+	int r;
+
+	if (how == UPG_NOT_RECEIVED)
+		return UPG_NOT_READY;
+	r = start(how, userdata);
+	if (r == 0)
+		return upg_ready(upg);
+	if (!upg->takeover->refused) {
+		why_errno(&upg->why, r, "the application's start");
+		takeover_refuse(upg, r);
+	}
+	takeover_end(upg, r, UPG_LEAVE);
+	return UPG_NOT_READY;
+}
+
+int takeover_end(struct upg *upg, int outcome, int failed_means)
+{
+	/* What went wrong on the way to an outcome is the supervisor's to tell. */
+	if (outcome >= 0)
+		*upg->why.text = 0;
+	else
+		outcome = failed_means;
+	upg->takeover->serves |= outcome == UPG_SERVE;
 	if (outcome != UPG_LEAVE)
 		return outcome;
 	fd_table_end_custody(upg->fds);

@@ -14,15 +14,25 @@ struct takeover {
 	bool received;  /* state came, and the application has not said yet that it is ready */
 	bool from_file; /* it came from a file: nobody served before */
 	bool refused;   /* upg_refuse() */
+	bool stood_by;  /* upg_receive() was called */
+	bool asks;      /* upg_expected() waits for an answer */
+	bool asked;     /* ... or has waited */
+	bool called_off; /* ... and was told meanwhile that the roll is off */
+	bool serves;    /* upg_ready() said so */
 	uint32_t n_fds; /* that came with it */
 };
 
 /** takeover_done() - Release everything. Also fine for one of zeros. */
 void takeover_done(struct takeover *takeover);
 
-/** takeover_outcome() - What the application is told, on its way. With UPG_LEAVE nothing is this process's any more: threads are
- * told so, too, and upg_close() shuts nothing down. Return: @outcome. */
-int takeover_outcome(struct upg *upg, int outcome);
+/**
+ * takeover_end() - What the application is told, on its way: of UPG_FRESH, UPG_RECEIVED, UPG_SERVE, UPG_GO_ON and UPG_LEAVE. With
+ * UPG_LEAVE nothing is this process's any more: threads are told so, too, and upg_close() shuts nothing down.
+ * @outcome: one of these; -errno: something failed, and only then upg_why() says something afterwards.
+ *
+ * Return: @outcome, or @failed_means for a failure.
+ */
+int takeover_end(struct upg *upg, int outcome, int failed_means);
 
 /** takeover_refuse() - Tell the supervisor that this process does not go along, and why: what upg_why() tells the application.
  * Return: @rc. */

@@ -92,12 +92,18 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 {
 	const struct upg *upg = arg;
 	uint32_t tids[THREADS_TOLD];
+	struct sizes_told sizes = { .n = 0 };
 	size_t n;
 
+	/* An answer that came too late to be waited for. */
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED && !upg->takeover->asks)
+		return true;
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
 	n = threads_list(upg->threads, tids, THREADS_TOLD);
-	fds_tell_inventory(upg->fds, message->ask_inventory->question, tids, n);
+	if (upg->takeover->serves)
+		sizes_tell(&upg->state->sizes, &sizes);
+	fds_tell_inventory(upg->fds, message->ask_inventory->question, tids, n, sizes.list, sizes.n);
 	return true;
 }
 
@@ -190,14 +196,14 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
 		fd_traffic_tell(upg->fds);
 		threads_beat(upg->threads, message->ping->nonce);
-		return UPG_OK;
+		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg->journal);
 		fd_table_end_custody(upg->fds);
-		return UPG_OK;
+		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
 		/* Crossed with our own message that the roll is off. */
-		return UPG_OK;
+		return UPG_GO_ON;
 	default:
 		return why_set(&upg->why, -EPROTO, "did not expect %s", wire_app_name(message));
 	}
@@ -206,7 +212,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 static int dispatch(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
-		return UPG_OK;
+		return UPG_GO_ON;
 	fd_table_tell(upg->fds);
 	journal_tell(upg->journal);
 	for (;;) {
@@ -214,23 +220,23 @@ static int dispatch(struct upg *upg)
 		int r = channel_receive(upg->channel, 0, &message, &upg->why);
 
 		if (r == CHANNEL_TIMEOUT)
-			return UPG_OK;
+			return UPG_GO_ON;
 		if (r == CHANNEL_CLOSED) {
 			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. */
 			channel_close(upg->channel);
 			journal_end(upg->journal);
-			return UPG_OK;
+			return UPG_GO_ON;
 		}
 		if (r < 0)
 			return upg->channel->fds.cut ? takeover_refuse(upg, r) : r;
 		r = handle(upg, message);
 		channel_free(upg->channel, message);
-		if (r != UPG_OK)
+		if (r != UPG_GO_ON)
 			return r;
 	}
 }
 
-int upg_dispatch(struct upg *upg)
+enum upg_dispatched upg_dispatch(struct upg *upg)
 {
-	return takeover_outcome(upg, dispatch(upg));
+	return (enum upg_dispatched)takeover_end(upg, dispatch(upg), UPG_GO_ON);
 }

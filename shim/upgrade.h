@@ -7,6 +7,7 @@
  *     upg_receive()  when it is otherwise ready to serve: UPG_FRESH (start empty) or UPG_RECEIVED (state has been
  *                    loaded; claim your descriptors). In both cases upg_listen() at what is configured
  *     upg_ready()    UPG_SERVE: you are the one version that may serve
+ *                    (upg_become() is both, with a callback between them)
  *     upg_dispatch() whenever upg_fd() is readable; a roll happens inside this call
  *
  * Threads that touch the application's state register with upg_thread_enter() and call upg_point() once in each turn of
@@ -15,8 +16,8 @@
  * Without a supervisor (a plain start from a shell) every call works: upg_receive() says UPG_FRESH, upg_fd() is -1, and
  * nothing else ever happens. Idle cost: one relaxed load for each upg_point(); no thread, no timer, no wake-up.
  *
- * Errors: negative errno, with upg_why() in words; positive values are outcomes to handle. The library never logs, never exits,
- * and installs one signal handler only if the application names the signal.
+ * Errors: negative errno, with upg_why() in words. What is to be handled is an outcome, of an enum of its own. The library never
+ * logs, never exits, and installs one signal handler only if the application names the signal.
  * Thread-safety: upg_point(), upg_progress(), upg_fd_register(), upg_fd_register_new(), upg_fd_unregister(), upg_fd_next(),
  * upg_close(), upg_thread_*(), upg_journal_on() and upg_changed() may be called from any thread; so may upg_conn_*(), but one
  * thread at a time for one connection. The rest belongs to the one thread that calls upg_open().
@@ -42,15 +43,33 @@ struct upg_step;
 struct upg_thread;
 struct upg_conn;
 
-enum upg_outcome {
-	UPG_OK = 0,
-	UPG_FRESH = 1,    /* upg_receive(): no predecessor; start empty */
-	UPG_RECEIVED = 2, /* upg_receive(): state is loaded, descriptors wait to be claimed */
-	UPG_SERVE = 3,    /* upg_ready(): serve */
-	UPG_LEAVE = 4,    /* another process serves; return from main at once and touch nothing that is shared. upg_point(): return
-			   * from the thread's function, likewise */
-	UPG_NOT_YET = 5,  /* on_prepare: ask again shortly */
-	UPG_REFUSE = 6,   /* on_prepare: not now; the roll is called off */
+/* Outcomes, of each call its own. No value is used twice. */
+
+/* Of upg_receive(). */
+enum upg_received {
+	UPG_FRESH = 1,        /* no predecessor; start empty */
+	UPG_RECEIVED = 2,     /* state is loaded, descriptors wait to be claimed */
+	UPG_NOT_RECEIVED = 3, /* return from main; upg_why() says why, "" when the roll was called off */
+};
+
+/* Of upg_ready() and upg_become(). */
+enum upg_readied {
+	UPG_SERVE = 4,     /* this is the one version that may serve */
+	UPG_NOT_READY = 5, /* return from main and touch nothing that is shared; upg_why() as after UPG_NOT_RECEIVED */
+};
+
+/* Of upg_dispatch() and upg_point(). */
+enum upg_dispatched {
+	UPG_GO_ON = 0,
+	/* Another process serves: return from main, or from the thread's function, and touch nothing that is shared. */
+	UPG_LEAVE = 6,
+};
+
+/* What on_prepare() returns. */
+enum upg_rest {
+	UPG_AT_REST = 0,
+	UPG_NOT_YET = 7, /* ask again shortly */
+	UPG_REFUSE = 8,  /* not now; the roll is called off */
 };
 
 /* How quiet on_prepare() is asked to be. */
@@ -74,8 +93,10 @@ struct upg_type {
 	int (*save)(struct upg_saver *saver, void *userdata);
 	/* Take one object; @message is borrowed for the call. Return 0 or -errno after upg_load_fail(). */
 	int (*load)(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
-	/* Optional: how many objects of this type the application now holds. Checked against the records loaded before the
-	 * new version may serve: a loader that drops or invents objects is caught here. */
+	/* Optional: how many objects of this type the application now holds. Checked against the records loaded and not
+	 * skipped before the new version may serve: a loader that drops or invents objects is caught here. Also called in
+	 * upg_dispatch() while threads run, for upg_expected() and `upgradectl plan`: take the lock, and do not count one by
+	 * one. */
 	uint64_t (*count)(void *userdata);
 	/* Records that mean nothing outside this machine's present, such as connections: they travel to a successor, but
 	 * not into a file (upgradectl save). */
@@ -106,7 +127,7 @@ struct upg_config {
 	/* A signal that wakes threads out of blocking calls (EINTR). The library installs an empty handler for it without
 	 * SA_RESTART. 0: none; then threads must reach their update points by themselves. */
 	int nudge_signal;
-	/* Optional. All registered threads are at update points. Return UPG_OK, UPG_NOT_YET or UPG_REFUSE. */
+	/* Optional. All registered threads are at update points. Return enum upg_rest. */
 	int (*on_prepare)(enum upg_level level, void *userdata);
 	/* Optional: what was prepared for is over, and this process goes on as if nothing had happened: the roll was called off
 	 * before it committed, or the state was saved to a file. The threads still stand. */
@@ -129,18 +150,39 @@ struct upg_config {
 UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
-/** upg_why() - The last failure in words; "" if none. Lives until the next call on @upg. */
+/** upg_why() - The last failure in words; "" if upg_receive(), upg_ready(), upg_become() or upg_dispatch() went well since. Lives
+ * until the next call on @upg. */
 UPG_API const char *upg_why(const struct upg *upg);
 
-/** upg_receive() - Stand by until told what to be. Load callbacks run in here.
- * Return: UPG_FRESH, UPG_RECEIVED, UPG_LEAVE (the roll was called off), or -errno (leave, too). */
-UPG_API int upg_receive(struct upg *upg);
+/**
+ * upg_expected() - Between upg_open() and upg_receive(): how much will come, as the version that serves counts it at this moment,
+ * to make tables large enough before clients wait. Asked once, which takes up to 2 s where that version is busy.
+ * @type:      the name of a type of this application's; NULL: all together.
+ * @ret_bytes: about, from the last time that they were saved or loaded; 0: nobody knows. NULL: not wanted.
+ *
+ * Return: 0; -ENOENT: it is not known, or nothing will come: a fresh start, a state from a file, no supervisor; -EINVAL: there is
+ * no such type; -errno.
+ */
+UPG_API int upg_expected(struct upg *upg, const char *type, uint64_t *ret_records, uint64_t *ret_bytes);
+
+/** upg_receive() - Stand by until told what to be. Load callbacks run in here. Return: enum upg_received. */
+UPG_API enum upg_received upg_receive(struct upg *upg);
 
 /** upg_refuse() - Instead of upg_ready(): say why this process will not take over. */
 UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/** upg_ready() - Everything is loaded, claimed and checked. Return: UPG_SERVE, UPG_LEAVE, or -errno (leave, too). */
-UPG_API int upg_ready(struct upg *upg);
+/** upg_ready() - Everything is loaded, claimed and checked. Return: enum upg_readied. */
+UPG_API enum upg_readied upg_ready(struct upg *upg);
+
+/**
+ * upg_become() - Become what this process is to be: upg_receive(), @start, upg_ready().
+ * @start: claims what came and opens what did not: all of it when @how is UPG_FRESH. Never called with UPG_NOT_RECEIVED.
+ *         Returns 0, or -errno for "this process will not serve", which is passed on as by upg_refuse(), unless @start has called
+ *         that itself.
+ *
+ * Return: enum upg_readied.
+ */
+UPG_API enum upg_readied upg_become(struct upg *upg, int (*start)(enum upg_received how, void *userdata), void *userdata);
 
 /**
  * upg_progress() - Tell that a slow start gets on, with @text: "40 of 100 segments". While this process starts, each such message
@@ -156,8 +198,8 @@ UPG_API void upg_progress(struct upg *upg, const char *text);
 UPG_API int upg_fd(const struct upg *upg);
 
 /** upg_dispatch() - Handle what the supervisor says. During a roll this call lasts until its outcome is known.
- * Return: UPG_OK (go on), UPG_LEAVE (break the loop and return from main), or -errno (go on; see upg_why()). */
-UPG_API int upg_dispatch(struct upg *upg);
+ * Return: UPG_GO_ON, also where upg_why() says that something failed; UPG_LEAVE: break the loop and return from main. */
+UPG_API enum upg_dispatched upg_dispatch(struct upg *upg);
 
 /* ---- threads ---- */
 
@@ -168,12 +210,12 @@ UPG_API void upg_thread_leave(struct upg_thread *thread);
 /**
  * upg_point() - An update point: during a roll the thread waits in here.
  *
- * Return: UPG_OK, go on; UPG_LEAVE, another process serves. The state and the descriptors are not this process's any more: call
+ * Return: UPG_GO_ON; UPG_LEAVE, another process serves. The state and the descriptors are not this process's any more: call
  * upg_thread_leave() and return from the thread's function, without a word to clients and without another look at the state. So
  * whoever was told UPG_LEAVE by upg_dispatch() can join the threads. A thread that comes again all the same is held up for a moment
  * each time.
  */
-UPG_API int upg_point(struct upg_thread *thread) __attribute__((warn_unused_result));
+UPG_API enum upg_dispatched upg_point(struct upg_thread *thread) __attribute__((warn_unused_result));
 
 /* ---- descriptors that move ---- */
 
@@ -335,6 +377,14 @@ UPG_API int upg_save(struct upg_saver *saver, const ProtobufCMessage *message);
 /** upg_load_claim() - upg_fd_claim() from within load(). */
 UPG_API int upg_load_claim(struct upg_loader *loader, const char *name, uint64_t tag);
 UPG_API int upg_load_fail(struct upg_loader *loader, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * upg_load_skip() - The record in hand is not taken, as @fmt says: an item that has expired, or that has no room any more. It is
+ * counted, upg_type.count is expected to be so much less, and the supervisor shows how many were skipped and the first reason of
+ * each type. A descriptor that goes with the record is to be claimed all the same, and closed. In change() it does nothing.
+ * Return: 0, which load() returns.
+ */
+UPG_API int upg_load_skip(struct upg_loader *loader, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Objects that point to each other: a pointer becomes an id in a record, and a pointer again. Ids are numbers like others, so
  * migrations may move and copy them. They mean something within one save only, and are dense, from 1. Forward references,

@@ -96,6 +96,9 @@ int sf_writer_new(const struct sf_header *header, const struct sf_limits *limits
  * Return: 0; -EMSGSIZE over record_bytes (the type and the cap are named); -errno of @write. */
 int sf_writer_put(struct sf_writer *writer, size_t type, const ProtobufCMessage *message, struct why *why);
 
+/** sf_writer_totals() - Return: the totals of what was put so far, borrowed from the writer. */
+const struct sf_totals *sf_writer_totals(const struct sf_writer *writer);
+
 /** sf_writer_finish() - Flush, write the trailer. @ret_totals->counts lives until sf_writer_free(). */
 int sf_writer_finish(struct sf_writer *writer, struct sf_totals *ret_totals, struct why *why);
 struct sf_writer *sf_writer_free(struct sf_writer *writer); /* NULL allowed; returns NULL */

@@ -370,6 +370,11 @@ static int stream_finish(struct sf_writer *writer)
 	return r == 0 ? trailer_write(writer) : r;
 }
 
+const struct sf_totals *sf_writer_totals(const struct sf_writer *writer)
+{
+	return &writer->totals;
+}
+
 int sf_writer_finish(struct sf_writer *writer, struct sf_totals *ret_totals, struct why *why)
 {
 	if (writer->status == 0)

@@ -21,6 +21,11 @@ bool progress_is_due(const struct progress *progress)
 	return clock_now_us() - atomic_load_explicit(&progress->told_us, memory_order_relaxed) >= EVERY_US;
 }
 
+void progress_begin(struct progress *progress)
+{
+	atomic_store_explicit(&progress->told_us, clock_now_us(), memory_order_relaxed);
+}
+
 void progress_tell(struct progress *progress, const char *text)
 {
 	Upgraded__Wire__StartProgress body = UPGRADED__WIRE__START_PROGRESS__INIT;

@@ -16,6 +16,9 @@ struct progress {
 /** progress_init() - Nothing was told yet. It needs no release. */
 void progress_init(struct progress *progress, struct channel *channel);
 
+/** progress_begin() - Something begins that gets on by itself: the first word of it is due in 100 ms. */
+void progress_begin(struct progress *progress);
+
 /** progress_is_due() - Would progress_tell() say anything now? */
 bool progress_is_due(const struct progress *progress);
 

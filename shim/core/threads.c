@@ -179,14 +179,14 @@ static __attribute__((noinline)) int point_slow(struct upg_thread *thread)
 	send_pong(threads, beat);
 	if (again)
 		nanosleep(&(struct timespec){ .tv_nsec = CARELESS_NS }, NULL);
-	return leaves ? UPG_LEAVE : UPG_OK;
+	return leaves ? UPG_LEAVE : UPG_GO_ON;
 }
 
-int upg_point(struct upg_thread *thread)
+enum upg_dispatched upg_point(struct upg_thread *thread)
 {
 	if (__builtin_expect(atomic_load_explicit(&thread->threads->attention, memory_order_relaxed), 0))
-		return point_slow(thread);
-	return UPG_OK;
+		return (enum upg_dispatched)point_slow(thread);
+	return UPG_GO_ON;
 }
 
 /* Lock held. */

@@ -55,7 +55,8 @@ static void list_doors(struct fd_table *table, struct doors *doors)
 	pthread_mutex_unlock(&table->lock);
 }
 
-int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *threads, size_t n_threads)
+int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *threads, size_t n_threads,
+		       Upgraded__Wire__Count **counts, size_t n_counts)
 {
 	Upgraded__Wire__Inventory inventory = UPGRADED__WIRE__INVENTORY__INIT;
 	Upgraded__Wire__AppMessage message =
@@ -76,6 +77,8 @@ int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *thre
 			inventory.threads = threads;
 			inventory.n_threads = n_threads;
 			inventory.n_doors = doors.n;
+			inventory.counts = counts;
+			inventory.n_counts = n_counts;
 		}
 		r = channel_say(table->channel, &message, NULL);
 	} while (r == 0 && !inventory.last);

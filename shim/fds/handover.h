@@ -21,8 +21,9 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry);
 int fds_send(struct fd_table *table, uint64_t deadline_us, uint32_t *ret_n, struct why *why);
 
 /** fds_tell_inventory() - Answer the AskInventory of this number with all registered numbers, and with the @n_threads ids of
- * registered @threads. Return: 0 or -errno. */
-int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *threads, size_t n_threads);
+ * registered @threads, and the @n_counts @counts of the state. Return: 0 or -errno. */
+int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *threads, size_t n_threads,
+		       Upgraded__Wire__Count **counts, size_t n_counts);
 
 /* What becomes of one descriptor that came. Return: 0: @fd is the callee's; FDS_NOT_KEPT: it is closed with its message; -errno:
  * likewise, and no other is taken. */

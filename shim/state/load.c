@@ -25,6 +25,7 @@ struct load {
 	int fd;
 	uint64_t deadline_us;
 	uint64_t records;
+	size_t *types; /* of the application, by type of the stream */
 	bool tells; /* that it gets on: only the supervisor waits for it */
 };
 
@@ -45,6 +46,22 @@ int upg_load_fail(struct upg_loader *loader, const char *fmt, ...)
 	va_end(args);
 	loader->failed = true;
 	return why_set(loader->why, -EINVAL, "%s", text);
+}
+
+int upg_load_skip(struct upg_loader *loader, const char *fmt, ...)
+{
+	struct state_came *came = loader->came;
+	va_list args;
+
+	if (!came || loader->skipped)
+		return 0;
+	loader->skipped = true;
+	if (came->skipped++)
+		return 0;
+	va_start(args, fmt);
+	vsnprintf(came->reason, sizeof(came->reason), fmt, args);
+	va_end(args);
+	return 0;
 }
 
 /* The failure is in words already: load() passes it up. */
@@ -107,23 +124,25 @@ static int load_record(struct load *load, const struct sf_record *record)
 	size_t index;
 	int r;
 
+	index = load->types[record->type];
+	in_hand_set(&load->state->in_hand, index, load->state->came[index].records + 1);
 	r = sf_plan_unpack(load->plan, record->type, record->data, record->size_bytes, &index, &message, loader->why);
 	if (r < 0)
 		return r;
-	if (roundtrip && (r = roundtrip_note(roundtrip, record, loader->why)) < 0)
-		return r;
 	type = &config->types[index];
 	loader->type = index;
-	load->state->loaded[index]++;
-	if (!type->load)
-		return 0;
-	loader->failed = false;
-	r = type->load(loader, message, config->userdata);
+	loader->came = &load->state->came[index];
+	loader->came->records++;
+	loader->came->bytes += record->size_bytes;
+	loader->failed = loader->skipped = false;
+	r = type->load ? type->load(loader, message, config->userdata) : 0;
 	if (r < 0 && !loader->failed)
 		why_errno(loader->why, r, "the application's load()");
-	return r < 0 ? why_prefix(loader->why, r, "loading a %s at offset %llu", type->name,
-				  (unsigned long long)record->offset) :
-		       0;
+	if (r < 0)
+		return why_prefix(loader->why, r, "loading a %s at offset %llu", type->name,
+				  (unsigned long long)record->offset);
+	/* What was skipped is not there to be saved: the way back need not bring it. */
+	return roundtrip && !loader->skipped ? roundtrip_note(roundtrip, record, loader->why) : 0;
 }
 
 static void tell_progress(struct load *load)
@@ -154,6 +173,22 @@ static int load_all(struct load *load)
 	}
 }
 
+/* Which of our types is each of the stream's? The plan knows a way for all of them. */
+static int map_types(struct load *load, const struct sf_header *header)
+{
+	const struct application *application = load->state->application;
+
+	load->types = calloc(header->n_schemas + 1, sizeof(*load->types));
+	if (!load->types)
+		return why_errno(load->loader.why, -ENOMEM, "loading");
+	for (size_t i = 0; i < header->n_schemas; i++) {
+		const struct upg_type *type = application_type(application, header->schemas[i].name);
+
+		load->types[i] = type ? (size_t)(type - application->config->types) : 0;
+	}
+	return 0;
+}
+
 /* What has to be done before the first record. */
 static int begin(struct load *load, state_header_fn on_header, void *arg)
 {
@@ -165,6 +200,8 @@ static int begin(struct load *load, state_header_fn on_header, void *arg)
 
 	r = sf_plan_new(header->schemas, header->n_schemas, application->schemas, config->n_types, application->migrations,
 			config->n_migrations, &load->plan, why);
+	if (r == 0)
+		r = map_types(load, header);
 	if (r == 0 && load->state->roundtrip)
 		r = roundtrip_begin(load->state->roundtrip, header, why);
 	if (r == 0)
@@ -189,6 +226,8 @@ static void note_totals(struct state *state, const struct sf_totals *totals)
 	state->totals.payload_bytes = totals->payload_bytes;
 	state->totals.digest_lo = totals->digest[0];
 	state->totals.digest_hi = totals->digest[1];
+	for (size_t i = 0; i < state->application->config->n_types; i++)
+		sizes_note(&state->sizes, i, state->came[i].records, state->came[i].bytes);
 }
 
 int state_load(struct state *state, int state_fd, const Upgraded__Wire__Receive *receive, state_header_fn on_header, void *arg,
@@ -203,20 +242,24 @@ int state_load(struct state *state, int state_fd, const Upgraded__Wire__Receive 
 	struct sf_limits limits = state_limits(receive->limits);
 	int r;
 
-	state->loaded = calloc(state->application->config->n_types + 1, sizeof(*state->loaded));
-	if (!state->loaded)
+	state->came = calloc(state->application->config->n_types + 1, sizeof(*state->came));
+	if (!state->came)
 		return why_errno(why, -ENOMEM, "loading");
 	r = fd_nonblock(state_fd, 1);
 	if (r == 0)
 		r = sf_reader_new(&limits, read_state, &load, &load.reader, why);
 	if (r == 0)
 		r = begin(&load, on_header, arg);
+	progress_begin(state->progress);
 	if (r == 0)
 		r = load_all(&load);
 	if (r == 0)
 		r = finish_refs(state, why);
 	if (r == 0)
 		note_totals(state, sf_reader_totals(load.reader));
+	if (r == 0)
+		in_hand_clear(&state->in_hand);
+	free(load.types);
 	sf_plan_free(load.plan);
 	sf_reader_free(load.reader);
 	return r;
@@ -229,14 +272,19 @@ static int check_counts(const struct state *state, struct why *why)
 	const struct upg_config *config = state->application->config;
 
 	for (size_t i = 0; i < config->n_types; i++) {
+		const struct state_came *came = &state->came[i];
+		char skipped[64] = "";
 		uint64_t holds;
 
 		if (!config->types[i].count)
 			continue;
 		holds = config->types[i].count(config->userdata);
-		if (holds != state->loaded[i])
-			return why_set(why, -EPROTO, "%llu records of %s came, but the application now holds %llu",
-				       (unsigned long long)state->loaded[i], config->types[i].name, (unsigned long long)holds);
+		if (came->skipped)
+			snprintf(skipped, sizeof(skipped), ", %llu of them were skipped", (unsigned long long)came->skipped);
+		if (holds != came->records - came->skipped)
+			return why_set(why, -EPROTO, "%llu records of %s came%s, but the application now holds %llu",
+				       (unsigned long long)came->records, config->types[i].name, skipped,
+				       (unsigned long long)holds);
 	}
 	return 0;
 }

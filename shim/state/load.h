@@ -14,6 +14,8 @@ struct upg_loader {
 	struct refs *refs;
 	size_t type; /* being loaded: an index into the application's */
 	bool failed; /* @why says why already */
+	struct state_came *came; /* of that type; NULL: in change(), where nothing is counted */
+	bool skipped; /* upg_load_skip() of the record in hand */
 	struct why *why;
 };
 

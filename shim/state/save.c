@@ -136,16 +136,20 @@ static int schema_to_write(const struct application *application, size_t type, c
 static int save_types(struct stream *stream, const Upgraded__Wire__Prepare *prepare)
 {
 	const struct upg_config *config = stream->state->application->config;
+	const struct sf_totals *sofar = sf_writer_totals(stream->writer);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < config->n_types; i++) {
 		const struct upg_type *type = &config->types[i];
+		uint64_t records = sofar->records, bytes = sofar->payload_bytes;
 
 		stream->saver.type = stream->saver.stream_type = i;
 		if (type->save && !(prepare->save_only && type->process_only))
 			r = type->save(&stream->saver, config->userdata);
 		if (r < 0)
 			why_prefix(stream->saver.why, r, "saving %s", type->name);
+		else if (!(prepare->save_only && type->process_only))
+			sizes_note(&stream->state->sizes, i, sofar->records - records, sofar->payload_bytes - bytes);
 	}
 	return r;
 }

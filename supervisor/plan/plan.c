@@ -14,13 +14,39 @@
 #define INVENTORY_US (2 * USEC_PER_SEC)
 #define REGISTERED_MAX (1u << 20) /* what it says is not believed beyond this, or beyond what it may have open */
 
-void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, uint64_t records)
+void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, const struct plan_size *size)
 {
 	pauses->last[pauses->next].pause_us = pause_us;
-	pauses->last[pauses->next].records = records;
+	pauses->last[pauses->next].size = *size;
 	pauses->next = (pauses->next + 1) % PLAN_PAUSES;
 	if (pauses->n < PLAN_PAUSES)
 		pauses->n++;
+}
+
+/* What a roll costs, in parts of which only the ratio to each other counts: so much for itself, so much for each record, descriptor
+ * and byte. What a service's rolls really took sets the scale. */
+static double cost_of(const struct plan_size *size)
+{
+	return 1000 + 1.0 * (double)size->records + 10.0 * (double)size->fds + 0.002 * (double)size->bytes;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+uint64_t plan_pauses_expect(const struct plan_pauses *pauses, const struct plan_size *now)
+{
+	double scale[PLAN_PAUSES];
+
+	if (!pauses->n)
+		return 0;
+	for (unsigned i = 0; i < pauses->n; i++)
+		scale[i] = (double)pauses->last[i].pause_us / cost_of(&pauses->last[i].size);
+	qsort(scale, pauses->n, sizeof(*scale), compare_doubles);
+	return (uint64_t)(scale[pauses->n / 2] * cost_of(now));
 }
 
 static void on_done(struct timer *timer)
@@ -81,6 +107,16 @@ static void take_threads(struct plan *plan, const Upgraded__Wire__Inventory *inv
 	plan->n_threads = inventory->n_threads;
 }
 
+static void take_counts(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
+{
+	plan->counted = inventory->n_counts > 0;
+	plan->now.fds = plan->n_registered;
+	for (size_t i = 0; i < inventory->n_counts; i++) {
+		plan->now.records += inventory->counts[i]->records;
+		plan->now.bytes += inventory->counts[i]->bytes;
+	}
+}
+
 static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *inventory)
 {
 	size_t most = procfs_open_files(plan->running->pid);
@@ -101,6 +137,7 @@ static void take_inventory(struct plan *plan, const Upgraded__Wire__Inventory *i
 	if (more && inventory->n_threads)
 		take_threads(plan, inventory);
 	compare_doors(plan, inventory);
+	take_counts(plan, inventory);
 	plan->inventory = more != NULL;
 	plan->inventory_waits = false;
 	timer_disarm(&plan->inventory_due);

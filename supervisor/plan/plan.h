@@ -25,16 +25,26 @@
 #define PLAN_LOOSE_BYTES 160u
 #define PLAN_CLOSED_MAX 16u
 
+/* What moves in a roll. */
+struct plan_size {
+	uint64_t records, bytes, fds;
+};
+
 /* The pauses of a service's last rolls. */
 struct plan_pauses {
 	struct {
-		uint64_t pause_us, records;
+		uint64_t pause_us;
+		struct plan_size size;
 	} last[PLAN_PAUSES];
 	unsigned n, next;
 };
 
 /** plan_pauses_note() - One more roll has committed. */
-void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, uint64_t records);
+void plan_pauses_note(struct plan_pauses *pauses, uint64_t pause_us, const struct plan_size *size);
+
+/** plan_pauses_expect() - How long would the pause be with what is there now? The median of what the last rolls say for @now.
+ * Return: microseconds; 0: none has committed. */
+uint64_t plan_pauses_expect(const struct plan_pauses *pauses, const struct plan_size *now);
 
 /* In bytes, as of now. */
 struct plan_room {
@@ -93,6 +103,8 @@ struct plan {
 	size_t n_registered;
 	uint32_t *threads; /* that are registered */
 	size_t n_threads;
+	bool counted; /* it told how much state it holds: */
+	struct plan_size now;
 
 	/* plan.c: of the other one */
 	struct instance *trial; /* NULL: not started, or over */

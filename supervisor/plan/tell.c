@@ -146,7 +146,7 @@ static void tell_pauses(const struct plan_pauses *pauses, Upgraded__Wire__Plan *
 	answer->pause_min_us = sorted[0];
 	answer->pause_median_us = sorted[pauses->n / 2];
 	answer->pause_max_us = sorted[pauses->n - 1];
-	answer->pause_records = pauses->last[(pauses->next + PLAN_PAUSES - 1) % PLAN_PAUSES].records;
+	answer->pause_records = pauses->last[(pauses->next + PLAN_PAUSES - 1) % PLAN_PAUSES].size.records;
 }
 
 /* ---- ways back ---- */
@@ -328,6 +328,12 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	tell_obstacles(plan, answer);
 	tell_children(plan, answer);
 	tell_pauses(&plan->pauses, answer);
+	if (!plan->counted)
+		return;
+	answer->counted = true;
+	answer->records = plan->now.records;
+	answer->state_bytes = plan->now.bytes;
+	answer->pause_expected_us = plan_pauses_expect(&plan->pauses, &plan->now);
 }
 
 /* One sentence, and what upgradectl ends with. */

@@ -82,6 +82,8 @@ void instance_set_place(struct instance *instance, enum instance_place place)
 	if (!instance || instance->place == place)
 		return;
 	instance->place = place;
+	if (place == INSTANCE_SERVES)
+		in_hand_unmap(&instance->in_hand);
 	if (instance->kind->set_place)
 		instance->kind->set_place(instance);
 }
@@ -107,6 +109,7 @@ struct instance *instance_free(struct instance *instance)
 		return NULL;
 	if (instance->hello)
 		upgraded__wire__app_message__free_unpacked(instance->hello, NULL);
+	in_hand_unmap(&instance->in_hand);
 	unit_free(instance->unit);
 	instance->kind->free(instance);
 	return NULL;
@@ -278,10 +281,51 @@ void instance_came_back(struct instance *instance, pid_t pid)
 
 /* ---- what is said in more than one place ---- */
 
+struct fd_ref *instance_lend_in_hand(struct instance *instance)
+{
+	struct why why = { 0 };
+	int fd;
+
+	in_hand_unmap(&instance->in_hand);
+	if (in_hand_create(&instance->in_hand, &fd, &why) == 0)
+		return fd_ref_new(fd);
+	log_warning("%s[%s %d]: %s; a crash while it loads will be told without the record", instance->service,
+		    instance->version, instance->pid, why.text);
+	return NULL;
+}
+
+const char *instance_in_hand(const struct instance *instance, char *buf, size_t size)
+{
+	uint64_t number;
+	char count[32];
+	size_t type;
+
+	*buf = 0;
+	if (!instance || !instance->hello || !in_hand_get(&instance->in_hand, &type, &number) ||
+	    type >= instance->hello->hello->n_schemas)
+		return buf;
+	snprintf(buf, size, "record %s of %.64s", text_count(count, sizeof(count), number),
+		 instance->hello->hello->schemas[type]->name);
+	text_tame(buf, strlen(buf));
+	return buf;
+}
+
+static const char *describe_status(const struct instance *instance, char *buf, size_t size)
+{
+	char record[128];
+	size_t n;
+
+	child_describe_status(instance->status, buf, size);
+	n = strlen(buf);
+	if (*instance_in_hand(instance, record, sizeof(record)))
+		snprintf(buf + n, size - n, " while loading %s", record);
+	return buf;
+}
+
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size)
 {
 	if (instance->life != INSTANCE_RUNS && !*instance->failure.text)
-		return child_describe_status(instance->status, buf, size);
+		return describe_status(instance, buf, size);
 	snprintf(buf, size, "%s", instance->life == INSTANCE_RUNS ? "is running" : instance->failure.text);
 	return buf;
 }

@@ -17,6 +17,7 @@
 #include "supervisor/process/victim.h"
 #include "supervisor/unit/unit.h"
 #include "wire/app.h"
+#include "wire/in_hand.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
@@ -89,6 +90,7 @@ struct instance {
 	enum unit_children children; /* as the service file said when it was started */
 	struct why failure; /* what was wrong with how it was started; "": nothing */
 	Upgraded__Wire__AppMessage *hello; /* NULL until it was said */
+	struct in_hand in_hand; /* from a Receive until it serves: the record that it loads */
 	struct victim victim; /* is it the first to go when memory is short? */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
@@ -141,8 +143,8 @@ bool instance_can(const struct instance *instance, enum instance_power power);
 /* Room for what instance_describe_end() may say. */
 #define INSTANCE_END_BYTES sizeof(struct why)
 
-/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped)"; where something was wrong with how it
- * was started, that. Return: @buf. */
+/** instance_describe_end() - "exited with status 3", "was killed by SIGSEGV (core dumped) while loading record 1,025 of app.Note";
+ * where something was wrong with how it was started, that. Return: @buf. */
 const char *instance_describe_end(const struct instance *instance, char *buf, size_t size);
 
 /** instance_describe_slow_start() - It was not ready within StartTimeout= of @unit: what was missing. @progressed: the time began
@@ -171,6 +173,13 @@ Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);
+
+/** instance_lend_in_hand() - Memory in which the process will say which record it loads, to be sent behind all other descriptors of
+ * a Receive. Return: the caller's, to be dropped; NULL: there is none, and a crash will be told without it. */
+struct fd_ref *instance_lend_in_hand(struct instance *instance);
+
+/** instance_in_hand() - "record 1,025 of app.Note", if it says that it loads one; else "". NULL is allowed. Return: @buf. */
+const char *instance_in_hand(const struct instance *instance, char *buf, size_t size);
 
 /** instance_ask_inventory() - Ask for the numbers of all its registered descriptors. */
 void instance_ask_inventory(struct instance *instance);

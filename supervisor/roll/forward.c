@@ -69,7 +69,8 @@ static void send_receive(struct roll *roll)
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	Upgraded__Wire__Limits limits = instance_limits(roll->unit);
-	struct fd_ref *fds[] = { roll->word->fd, roll->state_in, roll->journal };
+	struct fd_ref *fds[4] = { roll->word->fd, roll->state_in }, *in_hand = instance_lend_in_hand(roll->new);
+	size_t n = 2;
 
 	receive.limits = &limits;
 	receive.generation = roll->word->word.generation;
@@ -77,7 +78,13 @@ static void send_receive(struct roll *roll)
 	receive.deadline_us = roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
 	receive.journal = roll->journal != NULL;
 	roll_journal_limit(roll, &receive);
-	instance_send(roll->new, &message, fds, receive.journal ? 3 : 2);
+	receive.in_hand = in_hand != NULL;
+	if (roll->journal)
+		fds[n++] = roll->journal;
+	if (in_hand)
+		fds[n++] = in_hand;
+	instance_send(roll->new, &message, fds, n);
+	fd_ref_drop(in_hand);
 }
 
 static int open_pipe(struct roll *roll)

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COUNTS_MAX 64u /* likewise */
+#define SKIPPED_MAX 16u /* types in one message: no more are told by the library */
 #define CLOSED_MAX 256u /* the library tells no more of them in one message; for each the custody is searched */
 
 static const char *reason_of(const char *reason)
@@ -203,6 +205,20 @@ static bool old_stands(const struct roll *roll)
 	return roll->record.old != OLD_SERVES && roll->record.old != OLD_ASKED && roll->record.old != OLD_GOES_ON;
 }
 
+static void send_expected(struct roll *roll, const Upgraded__Wire__Inventory *inventory)
+{
+	Upgraded__Wire__Expected expected = UPGRADED__WIRE__EXPECTED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED, .expected = &expected);
+
+	roll->expects = false;
+	if (inventory) {
+		expected.n_counts = inventory->n_counts < COUNTS_MAX ? inventory->n_counts : COUNTS_MAX;
+		expected.counts = inventory->counts;
+	}
+	if (instance_is_alive(roll->new))
+		instance_send(roll->new, &message, NULL, 0);
+}
+
 static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct roll *roll = old->owner;
@@ -233,6 +249,12 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 			return;
 		}
 		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_INVENTORY:
+		if (!roll->expects)
+			break;
+		if (message->inventory->last)
+			send_expected(roll, message->inventory);
+		return;
 	default: /* a pong or a close from before the roll: old news, unless another roll's bake is on */
 		break;
 	}
@@ -327,6 +349,18 @@ static void hear_standby(struct roll *roll)
 	roll_happen(roll, ROLL_EV_STANDBY);
 }
 
+/* Old is asked while it serves. Where it is late, new goes on without. */
+static void hear_ask_expected(struct roll *roll)
+{
+	if (roll->record.state != ROLL_STANDBY || !instance_is_alive(roll->old)) {
+		send_expected(roll, NULL);
+		return;
+	}
+	if (!roll->expects)
+		instance_ask_inventory(roll->old);
+	roll->expects = true;
+}
+
 static void hear_loaded(struct roll *roll, const Upgraded__Wire__Loaded *loaded)
 {
 	if (!loaded->totals || roll->loaded.told)
@@ -334,6 +368,8 @@ static void hear_loaded(struct roll *roll, const Upgraded__Wire__Loaded *loaded)
 	note_totals(&roll->loaded, loaded->totals, loaded->fds);
 	for (size_t i = 0; i < loaded->n_left && i < CLOSED_MAX; i++)
 		roll_note_left(roll, loaded->left[i]->name, loaded->left[i]->tag);
+	for (size_t i = 0; i < loaded->n_skipped && i < SKIPPED_MAX; i++)
+		roll_note_skipped(roll, loaded->skipped[i]);
 	compare_totals(roll);
 }
 
@@ -411,6 +447,9 @@ static void on_new_message(struct instance *new, const Upgraded__Wire__AppMessag
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
 		hear_standby(roll);
+		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_EXPECTED:
+		hear_ask_expected(roll);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
 		if (belongs(roll, new, ROLL_EV_STARTED))

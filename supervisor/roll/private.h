@@ -49,6 +49,7 @@ struct roll {
 	struct {
 		uint64_t unanswered, answered; /* connections */
 	} traffic;                   /* of new, as it tells it */
+	bool expects;                /* new waits to hear how much old holds */
 	bool memory_told;            /* that it is short; once is enough */
 	bool reader_gone;            /* old cannot save, since new has closed its end of the pipe */
 	bool old_blamed;             /* by roll_blame_old() */
@@ -89,6 +90,8 @@ void roll_lost_rung(struct roll *roll, const struct instance *about, const char 
 /** roll_note_missed(), roll_note_left() - For the report, and told: see struct roll_report. */
 void roll_note_missed(struct roll *roll, const char *name, uint64_t tag);
 void roll_note_left(struct roll *roll, const char *name, uint64_t tag);
+/** roll_note_skipped() - For the report, and told: records that new did not take. */
+void roll_note_skipped(struct roll *roll, const Upgraded__Wire__Skipped *skipped);
 /** roll_blame() - Record the cause, if none was recorded before. */
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_blame_old() - Record how old was lost before the commit, besides the cause that was recorded before. Once. */

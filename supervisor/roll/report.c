@@ -77,6 +77,14 @@ const char *roll_names_text(const struct roll_names *names, char *buf, size_t si
 	return buf;
 }
 
+const char *roll_skipped_text(const Upgraded__Wire__Skipped *skipped, char *buf)
+{
+	snprintf(buf, SKIPPED_BYTES, "%" PRIu64 " of %.60s: %s", skipped->records, skipped->type,
+		 *skipped->reason ? skipped->reason : "no reason given");
+	text_tame(buf, strlen(buf));
+	return buf;
+}
+
 static size_t list_names(const struct roll_names *names, char **ret_list)
 {
 	for (unsigned i = 0; i < names->n; i++)
@@ -103,6 +111,10 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->missed = texts->missed;
 	ret->n_left = list_names(&report->left, texts->left);
 	ret->left = texts->left;
+	for (unsigned i = 0; i < report->skipped.n; i++)
+		texts->skipped[i] = wire_text(report->skipped.text[i]);
+	ret->n_skipped = report->skipped.n;
+	ret->skipped = texts->skipped;
 	if (gmtime_r(&report->started_s, &tm) && strftime(texts->started, sizeof(texts->started), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		ret->started = texts->started;
 }

@@ -19,6 +19,14 @@ struct roll_names {
 	unsigned n;
 };
 
+#define SKIPPED_BYTES 224u
+
+/* Types of which records were not taken, for people: "3 of app.Note: expired". */
+struct roll_skipped {
+	char text[8][SKIPPED_BYTES];
+	unsigned n;
+};
+
 /* Plain: it can be copied, and outlives its roll. */
 struct roll_report {
 	/* Numbers and flags stand here and nowhere else. Texts stand below, and are put in by roll_report_tell(). */
@@ -32,6 +40,7 @@ struct roll_report {
 	struct why way_note;     /* why a way back was lost that was there */
 	struct roll_names missed; /* doors of the old version that did not come back with it */
 	struct roll_names left;  /* what was handed over, and the version that takes over did not want */
+	struct roll_skipped skipped;
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
 };
@@ -41,7 +50,7 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 /* What the texts of a told report point to, besides the report itself. */
 struct roll_report_texts {
 	char started[32];
-	char *lines[LINES_MAX], *missed[ROLL_NAMES_MAX], *left[ROLL_NAMES_MAX];
+	char *lines[LINES_MAX], *missed[ROLL_NAMES_MAX], *left[ROLL_NAMES_MAX], *skipped[8];
 };
 
 /** roll_report_tell() - The report as a message. @ret: points into @report and @texts, which outlive it. */
@@ -55,5 +64,9 @@ void roll_names_add(struct roll_names *names, const char *name, uint64_t tag, co
 
 /** roll_names_text() - All of them in one line. Return: @buf. */
 const char *roll_names_text(const struct roll_names *names, char *buf, size_t size);
+
+/** roll_skipped_text() - What a new version did not take of a type: "3 of app.Note: expired". @buf: of SKIPPED_BYTES.
+ * Return: @buf. */
+const char *roll_skipped_text(const Upgraded__Wire__Skipped *skipped, char *buf);
 
 const char *roll_outcome_name(enum roll_outcome outcome);

@@ -79,6 +79,18 @@ void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
 			 roll->report.left.text[before], roll->record.from);
 }
 
+void roll_note_skipped(struct roll *roll, const Upgraded__Wire__Skipped *skipped)
+{
+	struct roll_skipped *list = &roll->report.skipped;
+	char text[SKIPPED_BYTES];
+
+	roll->report.wire.skipped_records += skipped->records;
+	if (list->n == sizeof(list->text) / sizeof(*list->text))
+		return;
+	memcpy(list->text[list->n++], roll_skipped_text(skipped, text), sizeof(text));
+	roll_say(roll, "transfer", roll->new, "version %s skipped %s", roll->record.to, text);
+}
+
 void roll_blame(struct roll *roll, const char *fmt, ...)
 {
 	struct why *cause = &roll->report.cause;
@@ -110,39 +122,41 @@ void roll_blame_old(struct roll *roll, const char *fmt, ...)
 
 void roll_blame_delay(struct roll *roll)
 {
-	const struct roll_record *record = &roll->record;
+	const char *from = roll->record.from, *to = roll->record.to;
 	uint64_t transfer_ms = roll->unit->transfer_timeout_us / 1000;
+	char record[128];
 	struct why why = { 0 };
 
-	switch ((int)record->state) {
+	instance_in_hand(roll->new, record, sizeof(record));
+	switch ((int)roll->record.state) {
 	case ROLL_STANDBY:
 		instance_describe_slow_start(roll->new, roll->unit, roll->told_progress_us, &why);
 		roll_blame(roll, "%s", why.text);
 		break;
 	case ROLL_QUIESCE:
-		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", record->from, roll->old->pid);
+		roll_blame(roll, "version %s (pid %d) did not answer within QuiesceTimeout=", from, roll->old->pid);
 		break;
 	case ROLL_TRANSFER:
 		if (roll->reader_gone)
-			roll_blame(roll, "version %s (pid %d) closed the stream before all of the state had come", record->to,
+			roll_blame(roll, "version %s (pid %d) closed the stream before all of the state had come", to,
 				   roll->new->pid);
 		else
 			roll_blame(roll,
 				   "the state was not transferred within %" PRIu64
-				   " ms (TransferTimeout=): the old version did not finish saving",
-				   transfer_ms);
+				   " ms (TransferTimeout=): the old version did not finish saving%s%s",
+				   transfer_ms, *record ? ", and the new one is at " : "", record);
 		break;
 	case ROLL_LOADING:
 		roll_blame(roll,
 			   "the state was not transferred within %" PRIu64
-			   " ms (TransferTimeout=): the new version did not finish loading",
-			   transfer_ms);
+			   " ms (TransferTimeout=): the new version did not finish loading%s%s",
+			   transfer_ms, *record ? ": it is at " : "", record);
 		break;
 	case ROLL_COMMIT:
-		roll_blame(roll, "version %s (pid %d) was told to take over and did not", record->to, roll->new->pid);
+		roll_blame(roll, "version %s (pid %d) was told to take over and did not", to, roll->new->pid);
 		break;
 	case ROLL_RESUME:
-		roll_say(roll, "resume", roll->old, "version %s (pid %d) was told to serve again and did not", record->from,
+		roll_say(roll, "resume", roll->old, "version %s (pid %d) was told to serve again and did not", from,
 			 roll->old->pid);
 		break;
 	case ROLL_COLD:
@@ -150,7 +164,7 @@ void roll_blame_delay(struct roll *roll)
 		roll_say(roll, "cold", roll->new, "%s", why.text);
 		break;
 	case ROLL_ABORT:
-		roll_blame_old(roll, "version %s (pid %d) was told to go on and did not", record->from, roll->old->pid);
+		roll_blame_old(roll, "version %s (pid %d) was told to go on and did not", from, roll->old->pid);
 		break;
 	default:
 		break;

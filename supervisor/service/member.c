@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -40,9 +42,12 @@ static void on_load_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 	const struct instance *instance = member->instance;
+	char record[128];
 
-	why_set(&member->failure, 0, "version %s (pid %d) did not load the state file within %" PRIu64 " ms (TransferTimeout=)",
-		instance->version, instance->pid, member->service->unit->transfer_timeout_us / 1000);
+	instance_in_hand(instance, record, sizeof(record));
+	why_set(&member->failure, 0, "version %s (pid %d) did not load the state file within %" PRIu64 " ms (TransferTimeout=)%s%s",
+		instance->version, instance->pid, member->service->unit->transfer_timeout_us / 1000,
+		*record ? ": it is at " : "", record);
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -110,10 +115,39 @@ int member_start(struct member *member, int state_file_consume)
 
 /* ---- what the process says ---- */
 
-static void hear_ready(struct member *member)
+#define SKIPPED_MAX 16u
+
+/* What a start says, to the log and to whoever waits for it. */
+static void tell(const struct member *member, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void tell(const struct member *member, const char *fmt, ...)
+{
+	const struct instance *instance = member->instance;
+	char text[SKIPPED_BYTES + 64];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_info("%s: version %s (pid %d): %s", member->service->name, instance->version, instance->pid, text);
+	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
+}
+
+static void tell_loaded(const struct member *member, const Upgraded__Wire__Ready *ready)
+{
+	char text[SKIPPED_BYTES];
+
+	if (!member->state_file || !ready->totals)
+		return;
+	tell(member, "%" PRIu64 " records loaded, %" PRIu64 " bytes", ready->totals->records, ready->totals->payload_bytes);
+	for (size_t i = 0; i < ready->n_skipped && i < SKIPPED_MAX; i++)
+		tell(member, "skipped %s", roll_skipped_text(ready->skipped[i], text));
+}
+
+static void hear_ready(struct member *member, const Upgraded__Wire__Ready *ready)
 {
 	if (member->state != MEMBER_STARTING)
 		return;
+	tell_loaded(member, ready);
 	timer_disarm(&member->deadline);
 	set_state_file(member, NULL);
 	member->state = MEMBER_RUNNING;
@@ -145,12 +179,15 @@ static void send_state_file(struct member *member)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
 	uint64_t due = clock_now_us() + unit->transfer_timeout_us;
 	Upgraded__Wire__Limits limits = instance_limits(unit);
+	struct fd_ref *fds[] = { member->state_file, instance_lend_in_hand(member->instance) };
 
 	receive.from_file = true;
+	receive.in_hand = fds[1] != NULL;
 	receive.limits = &limits;
 	receive.deadline_us = due;
 	timer_arm(loop_of(member), &member->deadline, due + USEC_PER_SEC, on_load_deadline);
-	instance_send(member->instance, &message, &member->state_file, 1);
+	instance_send(member->instance, &message, fds, fds[1] ? 2 : 1);
+	fd_ref_drop(fds[1]);
 }
 
 static void hear_standby(struct member *member)
@@ -164,6 +201,15 @@ static void hear_standby(struct member *member)
 		instance_welcome(member->instance);
 }
 
+/* Without a version that serves nobody knows. */
+static void tell_nothing_expected(struct instance *instance)
+{
+	Upgraded__Wire__Expected expected = UPGRADED__WIRE__EXPECTED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED, .expected = &expected);
+
+	instance_send(instance, &message, NULL, 0);
+}
+
 static void on_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	struct member *member = instance->owner;
@@ -175,8 +221,11 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
 		hear_standby(member);
 		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_EXPECTED:
+		tell_nothing_expected(instance);
+		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_READY:
-		hear_ready(member);
+		hear_ready(member, message->ready);
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_START_PROGRESS:
 		hear_progress(member, message->start_progress->text);

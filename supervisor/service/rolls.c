@@ -82,7 +82,9 @@ void service_on_roll_end(struct roll *roll)
 	}
 	member->roll = NULL;
 	if (service->last.wire.commit_us)
-		plan_pauses_note(&service->pauses, service->last.wire.pause_us, service->last.wire.records);
+		plan_pauses_note(&service->pauses, service->last.wire.pause_us,
+				 &(struct plan_size){ service->last.wire.records, service->last.wire.state_bytes,
+						      service->last.wire.fds });
 	member_take_serving(member, roll);
 	if (!member->instance)
 		origin_end_children(service->host->origin, service->name);

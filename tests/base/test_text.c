@@ -75,3 +75,12 @@ Test(text, is_cut_between_characters)
 	/* What is no character at all is nothing that could be completed. */
 	cr_assert_eq(text_whole("\x80\x80\x80\x80\x80", 5), 5);
 }
+
+Test(text, counts_are_written_with_commas)
+{
+	char buf[28];
+
+	cr_assert_str_eq(text_count(buf, sizeof(buf), 0), "0");
+	cr_assert_str_eq(text_count(buf, sizeof(buf), 1025), "1,025");
+	cr_assert_str_eq(text_count(buf, sizeof(buf), UINT64_MAX), "18,446,744,073,709,551,615");
+}

@@ -111,6 +111,7 @@ Test(render_text, what_only_one_of_the_versions_has_is_named)
 {
 	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
 	char *missed[] = { TEXT("udp 0 (127.0.0.1:53)") }, *left[] = { TEXT("extra 0"), TEXT("admin 3") };
+	char *skipped[] = { TEXT("3 of app.Note: expired") };
 	struct term term = page(true);
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__RollReport roll;
@@ -122,6 +123,8 @@ Test(render_text, what_only_one_of_the_versions_has_is_named)
 	roll.missed = missed;
 	roll.n_left = 2;
 	roll.left = left;
+	roll.n_skipped = 1;
+	roll.skipped = skipped;
 	roll.clients = 3;
 	result.code = 7;
 	result.text = TEXT("1.0 is back, but without udp 0");
@@ -133,6 +136,7 @@ Test(render_text, what_only_one_of_the_versions_has_is_named)
 			   "    not back  udp 0 (127.0.0.1:53)\n"
 			   "      closed  extra 0\n"
 			   "      closed  admin 3\n"
+			   "     skipped  3 of app.Note: expired\n"
 			   "     clients  read or written on 0 of 3\n");
 }
 

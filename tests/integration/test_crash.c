@@ -120,8 +120,8 @@ SCENE(crash, of_the_daemon_leaves_its_successor_a_clean_start)
 /* Programs that stand in for versions of the example service, beside real ones. */
 static void serve_with_actors(const char *lines)
 {
-	static const char *const actors[] = { "hangs-loading", "stops-loading", "dies-before-commit", "claims-commit",
-					      "leaves-before-commit" };
+	static const char *const actors[] = { "hangs-loading", "stops-loading", "dies-loading", "dies-before-commit",
+					      "claims-commit", "leaves-before-commit" };
 	char name[64], *text = NULL;
 
 	for (size_t i = 0; i < sizeof(actors) / sizeof(*actors); i++) {
@@ -159,6 +159,11 @@ static void is_called_off(const char *version, const char *cause)
 SCENE(crash, of_new_before_the_commit_is_called_off)
 {
 	is_called_off("dies-before-commit", "SIGKILL");
+}
+
+SCENE(crash, of_new_while_it_loads_is_called_off_and_names_the_record)
+{
+	is_called_off("dies-loading", "was killed by SIGKILL while loading record 1 of cached.Stats");
 }
 
 SCENE(crash, of_a_new_that_leaves_in_peace_is_called_off)

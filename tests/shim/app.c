@@ -82,6 +82,12 @@ static int take_note(struct app *app, struct upg_loader *loader, uint64_t id, co
 {
 	if (app->fail_load && id == 3)
 		return upg_load_fail(loader, "note %d is of no use", 3);
+	if (app->dies_loading && id == 3)
+		_exit(APP_BROKEN);
+	if (app->skip_above && id > app->skip_above) {
+		APP_MUST(upg_load_skip(loader, "note %llu is one too many", (unsigned long long)id) == 0);
+		return upg_load_skip(loader, "said twice");
+	}
 	APP_MUST(app->n_notes < APP_NOTES_MAX);
 	app->text_bytes = strlen(text);
 	app->notes[app->n_notes++] = (struct app_note){ id, stars };
@@ -161,7 +167,7 @@ static int on_prepare(enum upg_level level, void *userdata)
 	unsigned n = atomic_fetch_add(&app->n_prepared, 1);
 
 	app->level = (int)level;
-	return n < 4 ? app->prepare_says[n] : UPG_OK;
+	return n < 4 ? app->prepare_says[n] : UPG_AT_REST;
 }
 
 static void on_abort(void *userdata)
@@ -341,19 +347,25 @@ static int failed(struct app *app)
 	return APP_FAILED;
 }
 
+/* It is to leave: because it was told so, or because something failed? */
+static int left_or_failed(struct app *app)
+{
+	return *upg_why(app->upg) ? failed(app) : APP_LEFT;
+}
+
 static int serve(struct app *app)
 {
 	for (;;) {
 		struct pollfd fd = { .fd = upg_fd(app->upg), .events = POLLIN };
-		int r;
+		enum upg_dispatched r;
 
 		if (!channel_is_open(app->upg->channel))
 			return APP_ORPHANED;
 		if (poll(&fd, 1, -1) < 0 && errno != EINTR)
 			return APP_BROKEN;
 		r = upg_dispatch(app->upg);
-		if (r != UPG_OK) {
-			app->last_dispatch = r;
+		if (r != UPG_GO_ON || *upg_why(app->upg)) {
+			app->last_dispatch = r == UPG_GO_ON ? -1 : (int)r;
 			snprintf(app->why, sizeof(app->why), "%s", upg_why(app->upg));
 		}
 		if (r == UPG_LEAVE)
@@ -366,19 +378,18 @@ static int serve(struct app *app)
 
 static int live(struct app *app)
 {
-	int r = upg_receive(app->upg);
+	enum upg_received received;
 
-	if (r == UPG_LEAVE)
-		return APP_LEFT;
-	if (r < 0)
-		return failed(app);
-	if (r == UPG_RECEIVED && app->claim)
+	if (app->opened)
+		app->opened(app);
+	received = upg_receive(app->upg);
+
+	if (received == UPG_NOT_RECEIVED)
+		return left_or_failed(app);
+	if (received == UPG_RECEIVED && app->claim)
 		app->claim(app);
-	r = upg_ready(app->upg);
-	if (r == UPG_LEAVE)
-		return APP_LEFT;
-	if (r < 0)
-		return failed(app);
+	if (upg_ready(app->upg) == UPG_NOT_READY)
+		return left_or_failed(app);
 	if (app->registers_main)
 		app->main_thread = upg_thread_enter(app->upg, "main");
 	start_workers(app);

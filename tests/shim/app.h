@@ -16,7 +16,7 @@
 
 /* Exit statuses. */
 enum app_end {
-	APP_LEFT = 10,     /* told UPG_LEAVE */
+	APP_LEFT = 10,     /* told to leave */
 	APP_ORPHANED = 11, /* the supervisor vanished, and it went on serving */
 	APP_FAILED = 12,   /* upg_open(), upg_receive() or upg_ready() failed: see why */
 	APP_BROKEN = 13,   /* something the test relied on did not hold: see stderr */
@@ -48,13 +48,16 @@ struct app_worker {
 struct app {
 	/* What the test says. */
 	struct upg_config config; /* app_version_1(), app_version_2() */
+	void (*opened)(struct app *app); /* between upg_open() and upg_receive() */
 	void (*claim)(struct app *app); /* between upg_receive() and upg_ready() */
 	void (*begin)(struct app *app); /* when it serves */
 	void (*step)(struct app *app);  /* after each upg_dispatch() */
 	void (*leave)(struct app *app); /* when it was told to leave */
-	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_OK */
+	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_AT_REST */
 	size_t text_bytes;              /* of each note's text */
 	bool fail_load;                 /* at the note with id 3 */
+	bool dies_loading;              /* at the note with id 3 */
+	uint32_t skip_above;            /* notes with a larger id are skipped; 0: none */
 	int count_off_by;
 	bool joins_threads;             /* when it is told to leave */
 	bool registers_main;            /* the dispatching thread is one that touches state */
@@ -71,9 +74,11 @@ struct app {
 	atomic_uint n_prepared, n_aborted, n_resumed;
 	atomic_ulong n_steps; /* upg_dispatch(), and the step after it */
 	int level;
-	int last_dispatch; /* the last that was not UPG_OK */
+	int last_dispatch; /* the last that was not UPG_GO_ON; -1: it was, and upg_why() said what had failed */
 	int n_lost, lost[APP_FDS_MAX];
 	char why[512];
+	int expected_rc;
+	uint64_t expected_records, expected_bytes;
 	/* For the hooks. */
 	int fds[APP_FDS_MAX];
 	uint32_t n_fds;

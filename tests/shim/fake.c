@@ -229,6 +229,7 @@ void fake_roll_open(struct fake_roll *roll, uint32_t target)
 
 	*roll = (struct fake_roll){ .generation = ++generation, .target = target };
 	cr_assert_eq(commit_create(&roll->word, roll->generation, &roll->word_fd, &why), 0, "%s", why.text);
+	cr_assert_eq(in_hand_create(&roll->in_hand, &roll->in_hand_fd, &why), 0, "%s", why.text);
 	cr_assert_eq(pipe2(pair, O_CLOEXEC), 0);
 	roll->state_in = pair[0];
 	roll->state_out = pair[1];
@@ -243,10 +244,12 @@ void fake_roll_done(struct fake_roll *roll)
 	}
 	free(roll->held);
 	commit_unmap(&roll->word);
+	in_hand_unmap(&roll->in_hand);
 	fd_close(roll->word_fd);
+	fd_close(roll->in_hand_fd);
 	fd_close(roll->state_in);
 	fd_close(roll->state_out);
-	*roll = (struct fake_roll){ .word_fd = -1, .state_in = -1, .state_out = -1 };
+	*roll = (struct fake_roll){ .word_fd = -1, .in_hand_fd = -1, .state_in = -1, .state_out = -1 };
 }
 
 void fake_prepare(struct fake *old, struct fake_roll *roll)
@@ -298,11 +301,13 @@ void fake_receive(struct fake *new, struct fake_roll *roll)
 	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
 	Upgraded__Wire__AppMessage message =
 		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
-	int fds[] = { roll->word_fd, roll->state_in };
+	int fds[] = { roll->word_fd, roll->state_in, roll->in_hand_fd };
 
 	receive.generation = roll->generation;
 	receive.deadline_us = clock_now_us() + roll->commit_us;
-	fake_say(new, &message, fds, 2);
+	receive.verify_roundtrip = roll->verify_roundtrip;
+	receive.in_hand = true;
+	fake_say(new, &message, fds, 3);
 	roll->state_in = fd_close(roll->state_in);
 }
 

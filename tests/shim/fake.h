@@ -6,6 +6,7 @@
 
 #include "shim/core/channel.h"
 #include "wire/commit.h"
+#include "wire/in_hand.h"
 
 #define FAKE_PATIENCE_MS 20000
 
@@ -62,6 +63,9 @@ struct fake_roll {
 	int state_in, state_out; /* the pipe; -1 once given away */
 	uint64_t quiesce_us, commit_us; /* how long from now on; 10 s each if not set */
 	uint64_t question; /* the number of the Prepare */
+	bool verify_roundtrip;
+	struct in_hand in_hand; /* what new says that it loads; mapped by fake_roll_open() */
+	int in_hand_fd;
 	uint32_t target; /* the schema version of test.Note that new reads; 0: it knows no such type */
 	/* Custody: what old handed over. */
 	struct fake_fd {

@@ -55,10 +55,10 @@ Test(shim_open, does_nothing_without_a_supervisor, .init = setup)
 	cr_assert_eq(upg_receive(upg), UPG_FRESH);
 	cr_assert_eq(upg_ready(upg), UPG_SERVE);
 	thread = upg_thread_enter(upg, "main");
-	cr_assert_eq(upg_point(thread), UPG_OK);
+	cr_assert_eq(upg_point(thread), UPG_GO_ON);
 	event = eventfd(0, EFD_CLOEXEC);
 	cr_assert_eq(upg_fd_register(upg, event, "event", 1), 0);
-	cr_assert_eq(upg_dispatch(upg), UPG_OK);
+	cr_assert_eq(upg_dispatch(upg), UPG_GO_ON);
 	cr_assert_eq(upg_fd_claim(upg, "event", 1), -ENOENT);
 	upg_close(upg, event, -1);
 	upg_refuse(upg, "nobody hears %s", "this");
@@ -188,7 +188,7 @@ Test(shim_open, serves_on_when_the_supervisor_vanishes, .init = setup, .fini = t
 	fake_start_serving(&fake, app);
 	fake_vanish(&fake);
 	cr_assert_eq(fake_wait(&fake), APP_ORPHANED);
-	cr_assert_eq(app->last_dispatch, UPG_OK);
+	cr_assert_eq(app->last_dispatch, UPG_GO_ON);
 	cr_assert_eq(atomic_load(&app->n_aborted), 0);
 }
 
@@ -202,5 +202,47 @@ Test(shim_open, is_not_moved_by_what_does_not_concern_it, .init = setup, .fini =
 	fake_say_ping(&fake, 9);
 	cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, 9);
 	cr_assert_eq(atomic_load(&app->n_aborted), 0);
-	cr_assert_neq(app->last_dispatch, UPG_OK);
+	cr_assert_neq(app->last_dispatch, UPG_GO_ON);
+}
+
+/* ---- upg_become() ---- */
+
+static int start_said;
+static enum upg_received started_how;
+
+static int start(enum upg_received how, void *userdata)
+{
+	APP_MUST(userdata == &start_said);
+	started_how = how;
+	return start_said;
+}
+
+static enum upg_readied become(int says)
+{
+	const struct upg_config config = { .service = "alone", .version = "v1" };
+	enum upg_readied readied;
+	struct upg *upg;
+
+	start_said = says;
+	cr_assert_eq(upg_open(&config, &upg), 0);
+	readied = upg_become(upg, start, &start_said);
+	if (readied == UPG_SERVE)
+		cr_assert_str_eq(upg_why(upg), "");
+	else
+		cr_assert(strstr(upg_why(upg), "the application's start: Address already in use"), "%s", upg_why(upg));
+	upg_free(upg);
+	return readied;
+}
+
+Test(shim_open, becomes_what_it_is_to_be_in_one_call)
+{
+	unsetenv("UPGRADE_FD");
+	cr_assert_eq(become(0), UPG_SERVE);
+	cr_assert_eq(started_how, UPG_FRESH);
+}
+
+Test(shim_open, does_not_serve_when_its_start_fails)
+{
+	unsetenv("UPGRADE_FD");
+	cr_assert_eq(become(-EADDRINUSE), UPG_NOT_READY);
 }

@@ -192,6 +192,47 @@ Test(shim_transfer, migrates_down_where_old_knows_the_way, .init = setup, .fini 
 		cr_assert_eq(new_app->notes[i].stars, 0);
 }
 
+/* ---- records that are skipped ---- */
+
+Test(shim_transfer, counts_what_was_skipped_and_says_the_first_reason, .init = setup, .fini = teardown)
+{
+	const Upgraded__Wire__Loaded *loaded;
+	Upgraded__Wire__Totals saved;
+
+	new_app->skip_above = 899;
+	transfer(&saved);
+	loaded = FAKE_TAKE(&new, LOADED)->loaded;
+	cr_assert_eq(loaded->totals->records, 1000);
+	cr_assert_eq(loaded->totals->digest_lo, saved.digest_lo);
+	cr_assert_eq(loaded->n_skipped, 1);
+	cr_assert_eq(loaded->skipped[0]->records, 100);
+	cr_assert_str_eq(loaded->skipped[0]->type, "test.Note");
+	cr_assert_str_eq(loaded->skipped[0]->reason, "note 900 is one too many");
+	commit();
+	cr_assert_eq(new_app->n_notes, 900);
+}
+
+Test(shim_transfer, lets_the_round_trip_leave_out_what_was_skipped, .init = setup, .fini = teardown)
+{
+	new_app->skip_above = 1;
+	new_app->claim = NULL;
+	state = fake_capture(5);
+	fake_start_standby(&new, new_app);
+	roll.verify_roundtrip = true;
+	fake_feed(&new, &roll, state.data, state.size);
+	cr_assert_eq(FAKE_TAKE(&new, LOADED)->loaded->skipped[0]->records, 3);
+}
+
+static void expect_new_refuses(const char *words, int end);
+
+Test(shim_transfer, refuses_when_more_is_missing_than_was_skipped, .init = setup, .fini = teardown)
+{
+	new_app->skip_above = 899;
+	new_app->count_off_by = -1;
+	expect_new_refuses("1000 records of test.Note came, 100 of them were skipped, but the application now holds 899",
+			   APP_FAILED);
+}
+
 /* ---- old cannot ---- */
 
 static void expect_old_refuses(const char *words)
@@ -293,6 +334,34 @@ Test(shim_transfer, names_the_record_that_could_not_be_loaded, .init = setup, .f
 	new_app->fail_load = true;
 	expect_fed_refuses(state.data, state.size, "note 3 is of no use");
 	cr_assert(strstr(new_app->why, "loading a test.Note at offset "), "%s", new_app->why);
+}
+
+Test(shim_transfer, leaves_word_of_the_record_that_killed_it, .init = setup, .fini = teardown)
+{
+	uint64_t number;
+	size_t type;
+
+	state = fake_capture(5);
+	new_app->dies_loading = true;
+	fake_start_standby(&new, new_app);
+	fake_feed(&new, &roll, state.data, state.size);
+	cr_assert_eq(fake_wait(&new), APP_BROKEN);
+	cr_assert(in_hand_get(&roll.in_hand, &type, &number));
+	cr_assert_eq(type, 0);
+	cr_assert_eq(number, 4, "note 3 is the fourth");
+}
+
+Test(shim_transfer, leaves_no_word_of_a_record_when_all_are_loaded, .init = setup, .fini = teardown)
+{
+	uint64_t number;
+	size_t type;
+
+	state = fake_capture(5);
+	new_app->claim = NULL;
+	fake_start_standby(&new, new_app);
+	fake_feed(&new, &roll, state.data, state.size);
+	FAKE_TAKE(&new, LOADED);
+	cr_assert_not(in_hand_get(&roll.in_hand, &type, &number));
 }
 
 Test(shim_transfer, refuses_a_damaged_state, .init = setup, .fini = teardown)

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -491,7 +492,7 @@ Test(plan, tells_what_each_way_back_costs)
 	cr_assert_str_eq(way("image")->cost, "about 2 MiB on disk; back by a restore with the same pid; "
 					     "what was written since the commit is lost");
 	of = found("Journal=yes\n");
-	plan_pauses_note(&of.pauses, 12345, 100);
+	plan_pauses_note(&of.pauses, 12345, &(struct plan_size){ .records = 100 });
 	tell(&of);
 	cr_assert(strstr(way("live")->cost, "a pause of about 12.3 ms"), "%s", way("live")->cost);
 	cr_assert(strstr(way("image")->cost, "is in the journal, if both versions can keep one"), "%s", way("image")->cost);
@@ -553,7 +554,7 @@ Test(plan, tells_the_pauses_of_the_last_rolls)
 	tell(&of);
 	cr_assert(told->rolls == 0 && told->pause_median_us == 0);
 	for (unsigned i = 1; i <= 11; i++)
-		plan_pauses_note(&of.pauses, i == 11 ? 1000 : i * 100, i);
+		plan_pauses_note(&of.pauses, i == 11 ? 1000 : i * 100, &(struct plan_size){ .records = i });
 	tell(&of);
 	/* 400, ..., 1000 and 1000: the first three are forgotten. */
 	cr_assert(told->rolls == PLAN_PAUSES && told->pause_min_us == 400 && told->pause_max_us == 1000);
@@ -679,4 +680,43 @@ Test(plan, names_the_thread_that_is_not_registered_and_no_other)
 	close(end[0]);
 	close(told_by[0]);
 	close(told_by[1]);
+}
+
+Test(plan, expects_the_pause_for_what_is_there_now_and_not_for_what_was)
+{
+	struct plan_pauses pauses = { .n = 0 };
+	const struct plan_size small = { 1000, 100000, 10 }, large = { 1000000, 100000000, 10 };
+	uint64_t expected;
+
+	cr_assert_eq(plan_pauses_expect(&pauses, &large), 0, "no roll has committed");
+	plan_pauses_note(&pauses, 10000, &small);
+	cr_assert_eq(plan_pauses_expect(&pauses, &small), 10000);
+	expected = plan_pauses_expect(&pauses, &large);
+	cr_assert(expected > 100 * 10000 && expected < 1000 * 10000, "%" PRIu64, expected);
+	/* One that went wrong does not set the scale. */
+	plan_pauses_note(&pauses, 1000000, &small);
+	plan_pauses_note(&pauses, 10000, &small);
+	cr_assert_eq(plan_pauses_expect(&pauses, &small), 10000);
+}
+
+Test(plan, tells_what_the_running_version_holds)
+{
+	Upgraded__Wire__Count counts[] = { UPGRADED__WIRE__COUNT__INIT, UPGRADED__WIRE__COUNT__INIT };
+	Upgraded__Wire__Count *list[] = { &counts[0], &counts[1] };
+	Upgraded__Wire__Inventory body = UPGRADED__WIRE__INVENTORY__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(HEARD(INVENTORY), .inventory = &body);
+
+	look("");
+	counts[0].records = 200000;
+	counts[1].records = 29;
+	counts[0].bytes = 1 << 20;
+	body.last = true;
+	body.counts = list;
+	body.n_counts = 2;
+	fake_say(running, &message);
+	fake_hello(started(0), 2, true);
+	hosted_turn();
+	cr_assert(told->counted);
+	cr_assert_eq(told->records, 200029);
+	cr_assert_eq(told->state_bytes, 1 << 20);
 }

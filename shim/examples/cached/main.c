@@ -73,26 +73,23 @@ static int server_init(struct server *server)
 
 /* ---- upgrade: what main has to do with it ---- */
 
-/* Become what this process is to be: the first of its service, or the successor. Return: UPG_SERVE, UPG_LEAVE or -errno. */
-static int take_over(struct server *server)
+/* Have what a process that serves has: from the predecessor, or opened here. */
+static int start_serving(enum upg_received how, void *userdata)
 {
-	int rc = upg_receive(server->upg);
+	struct server *server = userdata;
 
-	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
-		return rc;
-	if (rc == UPG_RECEIVED && break_refuses(server->upg))
-		return UPG_LEAVE;
-	rc = listener_open(server);
-	return rc < 0 ? rc : upg_ready(server->upg);
+	if (how == UPG_RECEIVED && break_refuses(server->upg))
+		return -ECANCELED;
+	return listener_open(server);
 }
 
 static enum verdict dispatch_upgrade(struct server *server)
 {
-	int rc = upg_dispatch(server->upg);
+	enum upg_dispatched said = upg_dispatch(server->upg);
 
-	if (rc < 0)
+	if (*upg_why(server->upg))
 		fprintf(stderr, "cached: %s\n", upg_why(server->upg));
-	return rc == UPG_LEAVE ? LEAVE : GO_ON;
+	return said == UPG_LEAVE ? LEAVE : GO_ON;
 }
 
 /* ---- */
@@ -164,11 +161,12 @@ int main(int argc, char **argv)
 		return 1;
 	break_in_init();
 	int rc = server_init(&server);
+	if (rc == 0 && upg_become(server.upg, start_serving, &server) == UPG_NOT_READY) {
+		if (!*upg_why(server.upg))
+			return 0; /* the roll was called off */
+		rc = -ECANCELED;
+	}
 	if (rc == 0)
-		rc = take_over(&server);
-	if (rc == UPG_LEAVE)
-		return 0;
-	if (rc == UPG_SERVE)
 		rc = run(&server);
 	if (rc < 0)
 		fprintf(stderr, "cached: gave up: %s\n", *upg_why(server.upg) ? upg_why(server.upg) : strerror(-rc));

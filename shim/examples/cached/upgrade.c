@@ -117,9 +117,14 @@ static int load_item(struct upg_loader *loader, const ProtobufCMessage *message,
 
 static uint64_t count_items(void *userdata)
 {
-	const struct server *server = userdata;
+	struct server *server = userdata;
+	uint64_t count;
 
-	return server->store.table.count;
+	/* Also asked for while the workers run. */
+	pthread_mutex_lock(&server->store.lock);
+	count = server->store.table.count;
+	pthread_mutex_unlock(&server->store.lock);
+	return count;
 }
 
 /* A change that takes all items away names one that no client can. */
@@ -360,9 +365,9 @@ static int on_prepare(enum upg_level level, void *userdata)
 	struct server *server = userdata;
 
 	if (level == UPG_WORK_FREE)
-		return UPG_OK;
+		return UPG_AT_REST;
 	if (level == UPG_PROTOCOL_FREE)
-		return atomic_load(&server->curr_connections) ? UPG_NOT_YET : UPG_OK;
+		return atomic_load(&server->curr_connections) ? UPG_NOT_YET : UPG_AT_REST;
 	for (unsigned i = 0; i < server->options.n_workers; i++) {
 		const struct connection *connection = server->workers[i].connections;
 		for (; connection; connection = connection->next) {
@@ -370,7 +375,7 @@ static int on_prepare(enum upg_level level, void *userdata)
 				return UPG_NOT_YET;
 		}
 	}
-	return UPG_OK;
+	return UPG_AT_REST;
 }
 
 /* ---- back from a failed successor ---- */

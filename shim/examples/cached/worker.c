@@ -203,7 +203,7 @@ static void *worker_run(void *arg)
 		abort();
 	}
 	/* UPG_LEAVE: another process serves, and what this one holds is its business. */
-	while (upg_point(self) == UPG_OK) {
+	while (upg_point(self) == UPG_GO_ON) {
 		break_on_turn();
 		if (!turn(worker))
 			break;

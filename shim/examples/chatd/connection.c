@@ -232,7 +232,7 @@ static void *run(void *arg)
 		abort();
 	}
 	bool ended = false; /* or else another process serves: the client is its business */
-	while (!ended && upg_point(self) == UPG_OK)
+	while (!ended && upg_point(self) == UPG_GO_ON)
 		ended = !turn(connection);
 	if (ended) {
 		int fd = connection->fd;

@@ -60,7 +60,7 @@ static void *run(void *arg)
 		fputs("chatd: flusher: out of memory\n", stderr);
 		abort();
 	}
-	while (!atomic_load(&server->stopping) && upg_point(self) == UPG_OK) {
+	while (!atomic_load(&server->stopping) && upg_point(self) == UPG_GO_ON) {
 		waiting.n = 1;
 		flush_all(server, &waiting);
 		/* A descriptor that was closed meanwhile, even one that is another client's by now, costs a turn and no more. */

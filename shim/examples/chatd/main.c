@@ -60,29 +60,27 @@ static int server_init(struct server *server)
 
 /* ---- upgrade: what main has to do with it ---- */
 
-/* Become what this process is to be: the first of its service, or the successor. Return: UPG_SERVE, UPG_LEAVE or -errno. */
-static int take_over(struct server *server)
+/* Have what a process that serves has: from the predecessor, or opened here. */
+static int start_serving(enum upg_received how, void *userdata)
 {
-	int rc = upg_receive(server->upg);
-
-	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
-		return rc;
+	struct server *server = userdata;
 	const char *wrong = records_settle(server);
+
+	(void)how;
 	if (wrong) {
 		upg_refuse(server->upg, "%s", wrong);
-		return UPG_LEAVE;
+		return -EINVAL;
 	}
-	rc = listener_open(server);
-	return rc < 0 ? rc : upg_ready(server->upg);
+	return listener_open(server);
 }
 
 static enum verdict dispatch_upgrade(struct server *server)
 {
-	int rc = upg_dispatch(server->upg);
+	enum upg_dispatched said = upg_dispatch(server->upg);
 
-	if (rc < 0)
+	if (*upg_why(server->upg))
 		fprintf(stderr, "chatd: %s\n", upg_why(server->upg));
-	return rc == UPG_LEAVE ? LEAVE : GO_ON;
+	return said == UPG_LEAVE ? LEAVE : GO_ON;
 }
 
 /* Only now, when this is the process that serves, may anyone read what clients send. */
@@ -177,11 +175,12 @@ int main(int argc, char **argv)
 	if (upgrade_open(&server) < 0)
 		return 1;
 	int rc = server_init(&server);
+	if (rc == 0 && upg_become(server.upg, start_serving, &server) == UPG_NOT_READY) {
+		if (!*upg_why(server.upg))
+			return 0; /* the roll was called off */
+		rc = -ECANCELED;
+	}
 	if (rc == 0)
-		rc = take_over(&server);
-	if (rc == UPG_LEAVE)
-		return 0;
-	if (rc == UPG_SERVE)
 		rc = run(&server);
 	if (rc < 0)
 		fprintf(stderr, "chatd: gave up: %s\n", *upg_why(server.upg) ? upg_why(server.upg) : strerror(-rc));

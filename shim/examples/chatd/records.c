@@ -68,9 +68,7 @@ int load_user(struct upg_loader *loader, const ProtobufCMessage *from, void *use
 
 uint64_t count_users(void *userdata)
 {
-	const struct server *server = userdata;
-
-	return server->chat.n_users;
+	return server_count(userdata, &((const struct server *)userdata)->chat.n_users);
 }
 
 /* ---- rooms ---- */
@@ -138,9 +136,7 @@ int load_room(struct upg_loader *loader, const ProtobufCMessage *from, void *use
 
 uint64_t count_rooms(void *userdata)
 {
-	const struct server *server = userdata;
-
-	return server->chat.n_rooms;
+	return server_count(userdata, &((const struct server *)userdata)->chat.n_rooms);
 }
 
 /* ---- what was said ---- */
@@ -220,9 +216,7 @@ int load_remark(struct upg_loader *loader, const ProtobufCMessage *from, void *u
 
 uint64_t count_remarks(void *userdata)
 {
-	const struct server *server = userdata;
-
-	return server->chat.n_remarks;
+	return server_count(userdata, &((const struct server *)userdata)->chat.n_remarks);
 }
 
 /* ---- when everything is there ---- */

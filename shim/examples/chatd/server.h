@@ -44,6 +44,17 @@ struct server {
 	atomic_bool stopping;
 };
 
+/** server_count() - One of the server's numbers, while threads run. */
+static inline uint64_t server_count(struct server *server, const size_t *number)
+{
+	uint64_t count;
+
+	pthread_mutex_lock(&server->lock);
+	count = *number;
+	pthread_mutex_unlock(&server->lock);
+	return count;
+}
+
 /* ---- crew.c ---- */
 
 int crew_init(struct server *server);

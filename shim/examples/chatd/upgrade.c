@@ -65,9 +65,7 @@ static int load_connection(struct upg_loader *loader, const ProtobufCMessage *fr
 
 static uint64_t count_connections(void *userdata)
 {
-	const struct server *server = userdata;
-
-	return server->n_connections;
+	return server_count(userdata, &((const struct server *)userdata)->n_connections);
 }
 
 /* ---- how quiet a roll finds the connections; every thread stands ---- */
@@ -79,14 +77,14 @@ static int on_prepare(enum upg_level level, void *userdata)
 
 	/* Half a line travels, and so does what was not sent. */
 	if (level == UPG_WORK_FREE)
-		return UPG_OK;
+		return UPG_AT_REST;
 	if (level == UPG_PROTOCOL_FREE)
-		return server->n_connections ? UPG_NOT_YET : UPG_OK;
+		return server->n_connections ? UPG_NOT_YET : UPG_AT_REST;
 	TAILQ_FOREACH(connection, &server->connections, link) {
 		if (connection->n_input || output_size(&connection->output))
 			return UPG_NOT_YET;
 	}
-	return UPG_OK;
+	return UPG_AT_REST;
 }
 
 /* ---- back from a failed successor ---- */

@@ -140,7 +140,7 @@ static void accept_client(struct upg *upg)
 }
 
 /* Return: what upg_dispatch() said, if the supervisor had something to say. */
-static int turn(struct upg *upg)
+static enum upg_dispatched turn(struct upg *upg)
 {
 	struct pollfd fds[2 + CLIENTS_MAX] = { { .fd = upg_fd(upg), .events = POLLIN }, { .fd = listener, .events = POLLIN } };
 
@@ -154,38 +154,45 @@ static int turn(struct upg *upg)
 			serve_client(upg, &client[i]);
 	if (fds[1].revents)
 		accept_client(upg);
-	return UPG_OK;
+	return UPG_GO_ON;
 }
 
 /* ---- upgrade: become what this process is to be ---- */
 
-/* load() has been called by the time that upg_receive() says UPG_RECEIVED. */
-static int take_over(struct upg *upg, uint16_t port)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int rc = upg_receive(upg);
+struct self {
+	struct upg *upg;
+	uint16_t port;
+};
 
-	if (rc != UPG_FRESH && rc != UPG_RECEIVED)
-		return rc;
+/* load() has been called by the time that @how is UPG_RECEIVED. */
+static int start(enum upg_received how, void *userdata)
+{
+	struct self *self = userdata;
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(self->port),
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
 	for (unsigned i = 0; i < CLIENTS_MAX; i++)
-		client[i] = upg_fd_claim(upg, "client", i); /* -ENOENT: that place is free */
-	listener = upg_listen(upg, (struct sockaddr *)&address, sizeof(address), SOCK_STREAM | SOCK_NONBLOCK, 64);
-	return listener < 0 ? listener : upg_ready(upg);
+		client[i] = upg_fd_claim(self->upg, "client", i); /* -ENOENT: that place is free */
+	(void)how;
+	listener = upg_listen(self->upg, (struct sockaddr *)&address, sizeof(address), SOCK_STREAM | SOCK_NONBLOCK, 64);
+	return listener < 0 ? listener : 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct upg *upg;
-	int rc = upg_open(&config, &upg);
+	struct self self = { .port = argc > 1 ? (uint16_t)atoi(argv[1]) : 7777 };
+	int rc = upg_open(&config, &self.upg);
 
-	if (rc == 0)
-		rc = take_over(upg, argc > 1 ? (uint16_t)atoi(argv[1]) : 7777);
-	if (rc < 0)
+	if (rc < 0) {
 		fprintf(stderr, "counter: gave up: %s\n", strerror(-rc));
-	while (rc >= 0 && rc != UPG_LEAVE) {
-		rc = turn(upg);
-		if (rc < 0)
-			fprintf(stderr, "counter: serves on: %s\n", upg_why(upg)), rc = UPG_OK;
+		return 1;
 	}
-	return rc < 0; /* UPG_LEAVE: another process serves */
+	if (upg_become(self.upg, start, &self) != UPG_SERVE) {
+		fprintf(stderr, "counter: does not serve: %s\n", upg_why(self.upg));
+		return *upg_why(self.upg) != 0; /* nothing failed: the roll was called off */
+	}
+	while (turn(self.upg) == UPG_GO_ON)
+		if (*upg_why(self.upg))
+			fprintf(stderr, "counter: serves on: %s\n", upg_why(self.upg));
+	return 0; /* UPG_LEAVE: another process serves */
 }

@@ -118,6 +118,8 @@ static int load_badly(struct upg_loader *loader, const ProtobufCMessage *message
 	if (is("hangs-loading"))
 		for (;;)
 			pause();
+	if (is("dies-loading"))
+		raise(SIGKILL);
 	if (is("stops-loading"))
 		raise(SIGSTOP);
 	if (message->descriptor == &cached__v1__connection__descriptor)
@@ -175,8 +177,8 @@ static struct upg_type note_type = {
 
 static bool pretends(void)
 {
-	return is("hangs-loading") || is("stops-loading") || is("dies-before-commit") || is("claims-commit") ||
-	       is("leaves-before-commit");
+	return is("hangs-loading") || is("stops-loading") || is("dies-loading") || is("dies-before-commit") ||
+	       is("claims-commit") || is("leaves-before-commit");
 }
 
 static int open_as(struct upg **ret_upg)
@@ -280,7 +282,7 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL, *dash = strchr(name ? name : "", '-');
 	struct upg *upg;
-	int rc;
+	enum upg_received rc;
 
 	character = dash ? dash + 1 : "";
 	if (getenv(CHANNEL_VARIABLE))

@@ -697,7 +697,8 @@ static const struct upg_type types[] = {
 int main(int argc, char **argv)
 {
 	static const struct upg_config config = { .service = "menagerie", .version = "", .types = types, .n_types = 1 };
-	int listener, rc;
+	enum upg_received rc;
+	int listener;
 
 	if (argc < 3)
 		return 2;
