@@ -46,6 +46,7 @@ static int send_quiesced(const struct roll *roll, uint64_t since_us)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
 
 	quiesced.nanoseconds = (clock_now_us() - since_us) * 1000;
+	quiesced.begun_us = since_us;
 	quiesced.question = roll->prepare->question;
 	return channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
@@ -371,6 +372,7 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		return UPG_OK;
 	}
 	r = prepare->save_only || prepare->other_readers ? UPG_OK : look_for_readers(upg);
+	since_us = clock_now_us(); /* up to here everybody served */
 	if (r == UPG_OK)
 		r = quiesce(upg, prepare);
 	if (r != UPG_OK) {

@@ -99,16 +99,41 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 	fd_names_note(&roll->handed, &roll->custody);
 }
 
+/* Where old says when its attempt began, that is the truth, as it may have served for a while with the question unread. */
+static void note_stop(struct roll *roll, uint64_t begun_us)
+{
+	struct roll_record *record = &roll->record;
+
+	if (begun_us > record->stops_us && begun_us <= clock_now_us())
+		record->stops_us = begun_us;
+	roll->report.wire.waited_us = roll->report.wire.asked > 1 ? record->stops_us - record->prepared_us : 0;
+}
+
+/* Return: @buf, to be put behind a sentence; "" if it was ready at once. */
+static const char *waiting_text(const struct roll *roll, char *buf, size_t size)
+{
+	const Upgraded__Wire__RollReport *report = &roll->report.wire;
+
+	*buf = 0;
+	if (report->asked > 1)
+		snprintf(buf, size, "; it was asked %" PRIu32 " times in %" PRIu64 " ms until it was ready", report->asked,
+			 report->waited_us / 1000);
+	return buf;
+}
+
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
 {
+	char waited[96];
+
 	/* Once: what it says again buys it no more time. */
 	if (!belongs(roll, roll->old, ROLL_EV_QUIESCED) || roll->record.old == OLD_STANDS)
 		return;
 	roll->record.old = OLD_STANDS;
+	note_stop(roll, quiesced->begun_us);
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
 	roll_close_pipe(roll);
-	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us",
-		 roll->record.from, quiesced->nanoseconds / 1000);
+	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us%s",
+		 roll->record.from, quiesced->nanoseconds / 1000, waiting_text(roll, waited, sizeof(waited)));
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }
 
@@ -158,6 +183,7 @@ static void hear_not_yet(struct roll *roll)
 	if (roll->record.old != OLD_ASKED)
 		return;
 	roll->record.old = OLD_GOES_ON;
+	roll->report.wire.waited_us = clock_now_us() - roll->record.prepared_us;
 	roll_happen(roll, ROLL_EV_NOT_YET);
 }
 
@@ -346,7 +372,7 @@ static void hear_committed(struct roll *roll, uint64_t at_us)
 		roll_happen(roll, ROLL_EV_NEW_REFUSED);
 		return;
 	}
-	roll->record.commit_us = at_us >= roll->record.prepared_us && at_us <= now ? at_us : now;
+	roll->record.commit_us = at_us >= roll->record.stops_us && at_us <= now ? at_us : now;
 	roll_happen(roll, ROLL_EV_COMMITTED);
 }
 

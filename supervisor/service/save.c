@@ -12,7 +12,9 @@
 struct service_save {
 	struct service *service;
 	struct fd_ref *file;         /* the process writes to it */
-	uint64_t began_us;
+	uint64_t began_us;           /* it was asked, the first time */
+	uint64_t stops_us;           /* the attempt that counts began: from here on it stands still */
+	uint32_t asked;
 	uint64_t records, bytes;     /* as the process tells them, once @written */
 	bool quiesced, written;
 	struct timer again, deadline;
@@ -65,6 +67,8 @@ static void ask(struct service_save *save)
 		.settles_us = save->began_us + unit->quiesce_timeout_us + unit->transfer_timeout_us,
 	};
 
+	save->stops_us = clock_now_us();
+	save->asked++;
 	instance_prepare(service_member(save->service)->instance, &prepare, &save->file, 1);
 }
 
@@ -125,6 +129,14 @@ void service_save(struct service *service, int file_consume, struct asker *asker
 
 /* ---- what the process says ---- */
 
+/* Once: when its attempt began is what it says; up to there it may have served with the question unread. */
+static void hear_quiesced(struct service_save *save, uint64_t begun_us)
+{
+	if (!save->quiesced && begun_us > save->stops_us && begun_us <= clock_now_us())
+		save->stops_us = begun_us;
+	save->quiesced = true;
+}
+
 static void hear_resumed(struct service_save *save, uint64_t at_us)
 {
 	struct service *service = save->service;
@@ -135,7 +147,9 @@ static void hear_resumed(struct service_save *save, uint64_t at_us)
 		return;
 	report.records = save->records;
 	report.state_bytes = save->bytes;
-	report.pause_us = at_us > save->began_us ? at_us - save->began_us : 0;
+	report.pause_us = at_us > save->stops_us ? at_us - save->stops_us : 0;
+	report.waited_us = save->asked > 1 ? save->stops_us - save->began_us : 0;
+	report.asked = save->asked;
 	with.save = &report;
 	service_save_free(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE, .with = &with }, "%s is saved",
@@ -150,7 +164,7 @@ bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage
 		return false;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED:
-		save->quiesced = true;
+		hear_quiesced(save, message->quiesced->begun_us);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
 		/* One answer to each question. */

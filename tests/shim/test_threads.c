@@ -199,6 +199,8 @@ Test(shim_threads, asks_the_application_at_the_level_of_the_roll, .init = setup,
 
 Test(shim_threads, says_not_yet_and_serves_until_it_is_asked_again, .init = setup, .fini = teardown)
 {
+	uint64_t asked_us, begun_us;
+
 	app_worker_add(app, "turns", worker_turns);
 	app->prepare_says[0] = app->prepare_says[1] = UPG_NOT_YET;
 	fake_start_serving(&fake, app);
@@ -213,8 +215,10 @@ Test(shim_threads, says_not_yet_and_serves_until_it_is_asked_again, .init = setu
 		cr_assert_eq(commit_owner(&again.word), COMMIT_OLD);
 		fake_roll_done(&again);
 	}
+	asked_us = clock_now_us();
 	fake_prepare(&fake, &roll);
-	FAKE_TAKE(&fake, QUIESCED);
+	begun_us = FAKE_TAKE(&fake, QUIESCED)->quiesced->begun_us;
+	cr_assert(begun_us >= asked_us && begun_us <= clock_now_us());
 	call_off();
 	cr_assert_eq(atomic_load(&app->n_prepared), 3);
 	cr_assert_eq(atomic_load(&app->n_aborted), 1);

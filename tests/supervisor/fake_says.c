@@ -100,10 +100,16 @@ void fake_parked_still(struct fake *fake)
 
 void fake_quiesced(struct fake *fake)
 {
+	fake_quiesced_since(fake, 0);
+}
+
+void fake_quiesced_since(struct fake *fake, uint64_t begun_us)
+{
 	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
 
 	fake->stands = true;
 	quiesced.nanoseconds = 40000;
+	quiesced.begun_us = begun_us;
 	quiesced.question = fake->question;
 	SAY(fake, QUIESCED, quiesced, quiesced);
 }

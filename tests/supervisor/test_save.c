@@ -116,10 +116,12 @@ Test(save, asks_again_after_a_moment)
 	fake_not_yet(serves);
 	hosted_pass(10 * USEC_PER_MSEC);
 	cr_assert_eq(prepares(), 3);
+	hosted_pass(4 * USEC_PER_MSEC);
 	fake_saved(serves, 10, 0);
 	fake_resumed(serves);
 	assert_answer(&ann, WIRE_EXIT_DONE, "web is saved");
-	cr_assert_eq(ann.result->save->pause_us, 20 * USEC_PER_MSEC);
+	cr_assert_eq(ann.result->save->pause_us, 4 * USEC_PER_MSEC);
+	cr_assert(ann.result->save->waited_us == 20 * USEC_PER_MSEC && ann.result->save->asked == 3);
 }
 
 Test(save, gives_up_a_process_that_does_not_come_to_rest)
