@@ -104,8 +104,14 @@ struct upg_config {
 	const struct upg_migration *migrations;
 	size_t n_migrations;
 	/* A signal that wakes threads out of blocking calls (EINTR). The library installs an empty handler for it without
-	 * SA_RESTART. 0: none; then threads must reach their update points by themselves. */
+	 * SA_RESTART; upg_open() says -EEXIST if this process handles or ignores it already. It does not wake who waits for a
+	 * condition, nor an event loop that waits again after EINTR, as libevent, libuv and libev do. 0: none. */
 	int nudge_signal;
+	/* Optional: make @thread, which has to come to its update point, do so: write to an eventfd of its loop, event_active(),
+	 * broadcast its condition. Called from the thread that dispatches, again after some milliseconds until @thread has come,
+	 * and for signs of life; @thread cannot leave meanwhile. Must not block, and not take a lock that a thread holds while it
+	 * calls upg_thread_leave(). May come together with nudge_signal. */
+	void (*wake)(struct upg_thread *thread, void *userdata);
 	/* Optional. All registered threads are at update points. Return UPG_OK, UPG_NOT_YET or UPG_REFUSE. */
 	int (*on_prepare)(enum upg_level level, void *userdata);
 	/* Optional: what was prepared for is over, and this process goes on as if nothing had happened: the roll was called off
@@ -128,7 +134,8 @@ struct upg_config {
 UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
-/** upg_why() - The last failure in words; "" if none. Lives until the next call on @upg. */
+/** upg_why() - The last failure in words; "" if none. Lives until the next call on @upg. NULL: that of this thread's last
+ * upg_open(). */
 UPG_API const char *upg_why(const struct upg *upg);
 
 /** upg_receive() - Stand by until told what to be. Load callbacks run in here.
@@ -160,8 +167,12 @@ UPG_API int upg_dispatch(struct upg *upg);
 
 /* ---- threads ---- */
 
-/** upg_thread_enter() - The calling thread touches state. @name appears in messages. Return: NULL only when memory is out. */
-UPG_API struct upg_thread *upg_thread_enter(struct upg *upg, const char *name);
+/** upg_thread_enter() - The calling thread touches state. @name appears in messages; @data is for the application, such as for
+ * wake(). Return: NULL only when memory is out. */
+UPG_API struct upg_thread *upg_thread_enter(struct upg *upg, const char *name, void *data);
+/** upg_thread_data() - What it entered with. Thread-safe. */
+UPG_API void *upg_thread_data(const struct upg_thread *thread);
+/** upg_thread_leave() - Ends @thread. Waits for a wake() of this thread to return, so its data may be released afterwards. */
 UPG_API void upg_thread_leave(struct upg_thread *thread);
 
 /**

@@ -214,6 +214,8 @@ struct app_worker *app_worker_add(struct app *app, const char *name, void (*body
 	cr_assert_leq(app->n_workers, APP_WORKERS_MAX);
 	worker->app = app;
 	worker->body = body;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->work, NULL);
 	snprintf(worker->name, sizeof(worker->name), "%s", name);
 	return worker;
 }
@@ -225,7 +227,7 @@ static void pause_shortly(void)
 
 static void enter(struct app_worker *worker)
 {
-	worker->thread = upg_thread_enter(worker->app->upg, worker->name);
+	worker->thread = upg_thread_enter(worker->app->upg, worker->name, worker);
 	APP_MUST(worker->thread);
 	atomic_store(&worker->entered, true);
 }
@@ -284,6 +286,72 @@ void worker_waits(struct app_worker *worker)
 	enter(worker);
 	while (pass_point(worker))
 		APP_MUST(epoll_wait(epoll_fd, &event, 1, -1) < 0 && errno == EINTR);
+}
+
+void worker_deaf(struct app_worker *worker)
+{
+	struct pollfd fd = { .events = POLLIN };
+	eventfd_t ignored;
+
+	worker->fd = fd.fd = eventfd(0, 0);
+	enter(worker);
+	while (pass_point(worker)) {
+		while (poll(&fd, 1, -1) < 0)
+			APP_MUST(errno == EINTR);
+		APP_MUST(eventfd_read(fd.fd, &ignored) == 0);
+	}
+}
+
+static void await_work(struct app_worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	while (!worker->woken)
+		pthread_cond_wait(&worker->work, &worker->lock);
+	worker->woken = false;
+	pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_idle(struct app_worker *worker)
+{
+	enter(worker);
+	while (pass_point(worker))
+		await_work(worker);
+}
+
+/* Whoever is being woken must not be gone. */
+void worker_leaves_woken(struct app_worker *worker)
+{
+	enter(worker);
+	await_work(worker);
+	APP_MUST(atomic_load(&worker->being_woken));
+	upg_thread_leave(worker->thread);
+	APP_MUST(!atomic_load(&worker->being_woken));
+	atomic_store(&worker->left, true);
+}
+
+static void wake(struct upg_thread *thread, void *userdata)
+{
+	struct app_worker *worker = upg_thread_data(thread);
+
+	(void)userdata;
+	APP_MUST(worker->thread == thread);
+	atomic_store(&worker->being_woken, true);
+	if (worker->fd)
+		APP_MUST(eventfd_write(worker->fd, 1) == 0);
+	pthread_mutex_lock(&worker->lock);
+	worker->woken = true;
+	pthread_cond_broadcast(&worker->work);
+	pthread_mutex_unlock(&worker->lock);
+	/* Long enough for a thread that would not wait to be gone. */
+	nanosleep(&(struct timespec){ .tv_nsec = worker->body == worker_leaves_woken ? 20000000 : 0 }, NULL);
+	atomic_store(&worker->being_woken, false);
+	atomic_fetch_add(&worker->n_wakes, 1);
+}
+
+void app_wakes(struct app *app)
+{
+	app->config.nudge_signal = 0;
+	app->config.wake = wake;
 }
 
 static void await_go(struct app_worker *worker)
@@ -380,7 +448,7 @@ static int live(struct app *app)
 	if (r < 0)
 		return failed(app);
 	if (app->registers_main)
-		app->main_thread = upg_thread_enter(app->upg, "main");
+		app->main_thread = upg_thread_enter(app->upg, "main", NULL);
 	start_workers(app);
 	if (app->begin)
 		app->begin(app);

@@ -43,6 +43,11 @@ struct app_worker {
 	atomic_bool entering; /* is about to call upg_thread_enter() */
 	atomic_bool entered;
 	int fd;               /* what it blocks on */
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	bool woken;           /* under lock */
+	atomic_uint n_wakes;
+	atomic_bool being_woken;
 };
 
 struct app {
@@ -87,6 +92,8 @@ void app_version_1(struct app *app);
 void app_version_2(struct app *app);
 /** app_fill() - @n notes, each with @text_bytes of text. */
 void app_fill(struct app *app, uint32_t n, size_t text_bytes);
+/** app_wakes() - Threads are woken by a callback and by no signal. */
+void app_wakes(struct app *app);
 struct app_worker *app_worker_add(struct app *app, const char *name, void (*body)(struct app_worker *worker));
 
 /** app_main() - The application's main(): an exit status. Called in the forked process. */
@@ -99,6 +106,9 @@ void worker_waits(struct app_worker *worker);     /* blocks in epoll_wait() */
 void worker_held_up(struct app_worker *worker);   /* no point until @go, then as worker_turns() */
 void worker_leaves(struct app_worker *worker);    /* no point until @go, then leaves */
 void worker_careless(struct app_worker *worker);  /* passes a point all the time, whatever that says */
+void worker_deaf(struct app_worker *worker);      /* waits for an eventfd, and goes on waiting when a signal comes */
+void worker_idle(struct app_worker *worker);      /* waits for a condition */
+void worker_leaves_woken(struct app_worker *worker); /* the same, and leaves when it is woken */
 void worker_comes_late(struct app_worker *worker); /* enters after @go, then as worker_turns() */
 
 /* In the application: end with APP_BROKEN and say where. */

@@ -366,7 +366,7 @@ static void accept_all(struct ledger *ledger)
 static void serve(struct app_worker *worker)
 {
 	struct ledger *ledger = (struct ledger *)worker->app;
-	struct upg_thread *thread = upg_thread_enter(ledger->app.upg, worker->name);
+	struct upg_thread *thread = upg_thread_enter(ledger->app.upg, worker->name, worker);
 	unsigned number = (unsigned)(worker - ledger->app.workers);
 
 	APP_MUST(thread);

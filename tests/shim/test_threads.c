@@ -153,6 +153,56 @@ Test(shim_threads, cannot_wake_who_blocks_without_a_signal_to_nudge_with, .init 
 	cr_assert(strstr(reason, "blocked (tid "), "%s", reason);
 }
 
+Test(shim_threads, has_the_application_wake_who_no_signal_gets_to_a_point, .init = setup, .fini = teardown)
+{
+	struct app_worker *deaf = app_worker_add(app, "deaf", worker_deaf), *idle = app_worker_add(app, "idle", worker_idle);
+
+	app_wakes(app);
+	fake_start_serving(&fake, app);
+	fake_await(&deaf->turns, 0);
+	fake_await(&idle->turns, 0);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	cr_assert(atomic_load(&deaf->n_wakes) > 0 && atomic_load(&idle->n_wakes) > 0);
+	call_off();
+	/* And for a sign of life. */
+	for (uint64_t nonce = 1; nonce < 20; nonce++) {
+		fake_say_ping(&fake, nonce);
+		cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, nonce);
+	}
+}
+
+Test(shim_threads, wakes_nobody_who_stands_or_who_dispatches, .init = setup, .fini = teardown)
+{
+	struct app_worker *slow = app_worker_add(app, "slow", worker_held_up), *deaf = app_worker_add(app, "deaf", worker_deaf);
+	unsigned wakes;
+
+	app_wakes(app);
+	app->registers_main = true; /* without data: a wake() of it would not survive */
+	fake_start_serving(&fake, app);
+	fake_await(&deaf->turns, 0);
+	fake_await_set(&slow->entered);
+	roll.quiesce_us = 300 * USEC_PER_MSEC;
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, REFUSED);
+	wakes = atomic_load(&slow->n_wakes);
+	cr_assert_gt(wakes, 10, "it was woken %u times", wakes);
+	cr_assert_lt(atomic_load(&deaf->n_wakes), wakes);
+}
+
+Test(shim_threads, lets_no_thread_leave_while_it_is_being_woken, .init = setup, .fini = teardown)
+{
+	struct app_worker *leaver = app_worker_add(app, "leaver", worker_leaves_woken);
+
+	app_wakes(app);
+	fake_start_serving(&fake, app);
+	fake_await_set(&leaver->entered);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	fake_await_set(&leaver->left);
+	call_off();
+}
+
 Test(shim_threads, holds_back_a_thread_that_comes_during_a_roll, .init = setup, .fini = teardown)
 {
 	struct app_worker *late = app_worker_add(app, "late", worker_comes_late);

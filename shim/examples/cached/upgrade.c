@@ -9,7 +9,6 @@
 #include "shim/upgrade.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -348,7 +347,17 @@ static uint64_t count_connections(void *userdata)
 	return atomic_load(&server->curr_connections);
 }
 
-/* ---- how quiet a roll finds the connections ---- */
+/* ---- how quiet a roll finds threads and connections ---- */
+
+/* Workers wait in epoll_wait(), so an eventfd does, and no signal of this process is taken. */
+static void wake(struct upg_thread *thread, void *userdata)
+{
+	struct worker *worker = upg_thread_data(thread);
+
+	(void)userdata;
+	if (worker)
+		worker_wake(worker);
+}
 
 static bool between_requests(const struct connection *connection)
 {
@@ -462,7 +471,7 @@ int upgrade_open(struct server *server)
 		.n_types = sizeof types / sizeof *types,
 		.migrations = migrations,
 		.n_migrations = n_migrations,
-		.nudge_signal = SIGUSR1,
+		.wake = wake,
 		.on_prepare = on_prepare,
 		.on_resume = on_resume,
 		.on_conn = on_conn,
