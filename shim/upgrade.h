@@ -49,8 +49,6 @@ enum upg_outcome {
 	UPG_SERVE = 3,    /* upg_ready(): serve */
 	UPG_LEAVE = 4,    /* another process serves; return from main at once and touch nothing that is shared. upg_point(): return
 			   * from the thread's function, likewise */
-	UPG_NOT_YET = 5,  /* on_prepare: ask again shortly */
-	UPG_REFUSE = 6,   /* on_prepare: not now; the roll is called off */
 };
 
 /* How quiet on_prepare() is asked to be. */
@@ -58,6 +56,28 @@ enum upg_level {
 	UPG_WORK_FREE = 1,     /* every thread at an update point; half-received requests travel as state */
 	UPG_REQUEST_FREE = 2,  /* and no request half-received or half-answered */
 	UPG_PROTOCOL_FREE = 3, /* and no conversation open (for protocols whose state cannot travel) */
+};
+
+/* What on_prepare() says. */
+enum upg_rest {
+	UPG_AT_REST = 0, /* and stays so until on_go_on() */
+	UPG_NOT_YET = 1, /* this process serves on, and is asked again shortly */
+	UPG_REFUSE = 2,  /* not now; the roll is called off */
+};
+
+/* Why a process that was at rest goes on. */
+enum upg_go_on_reason {
+	UPG_CALLED_OFF = 1, /* the roll, before it committed: nothing has happened */
+	UPG_SAVED = 2,      /* the state was written to a file, or could not be */
+	UPG_CAME_BACK = 3,  /* a newer version had served, and failed */
+};
+
+struct upg_go_on {
+	enum upg_go_on_reason reason;
+	/* UPG_CAME_BACK: registered descriptors whose connections are lost, ascending; borrowed for the call. They hold /dev/null,
+	 * and are to be closed with upg_close() or upg_conn_close(). */
+	const int *lost;
+	size_t n_lost;
 };
 
 enum upg_change {
@@ -81,7 +101,7 @@ struct upg_type {
 	 * not into a file (upgradectl save). */
 	int process_only;
 	/* Optional: apply one change that a newer version made (upg_changed()) before it failed. What is held of the object is as
-	 * it was at the roll, with all earlier changes applied. Called before on_resume(); all registered threads stand.
+	 * it was at the roll, with all earlier changes applied. Called before on_go_on(); all registered threads stand.
 	 * @message is borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, as its state is neither
 	 * old nor new. */
 	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
@@ -112,19 +132,24 @@ struct upg_config {
 	 * and for signs of life; @thread cannot leave meanwhile. Must not block, and not take a lock that a thread holds while it
 	 * calls upg_thread_leave(). May come together with nudge_signal. */
 	void (*wake)(struct upg_thread *thread, void *userdata);
-	/* Optional. All registered threads are at update points. Return UPG_OK, UPG_NOT_YET or UPG_REFUSE. */
-	int (*on_prepare)(enum upg_level level, void *userdata);
-	/* Optional: what was prepared for is over, and this process goes on as if nothing had happened: the roll was called off
-	 * before it committed, or the state was saved to a file. The threads still stand. */
-	void (*on_abort)(void *userdata);
-	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
-	 * epoll registrations back; those of @lost (ascending) are reset, hold /dev/null, and are to be closed with upg_close() or
-	 * upg_conn_close(). After a journal was applied, every upg_conn may hold input that its descriptor says nothing of any
-	 * more, and output: handle and send what there is. */
-	void (*on_resume)(const int *lost, size_t n_lost, void *userdata);
+	/* Optional, and a pair: for a program that has its own way to stop its threads, instead of registering them. Called where
+	 * registered threads have come to stand, and before these are let go. stop_threads() returns 0 when none of the program's
+	 * threads touches state or descriptors any more, or -errno after letting all of them go. Nobody waits for it longer than
+	 * @deadline_us, CLOCK_MONOTONIC: it must give up by then. start_threads() undoes it; not called when another process
+	 * serves. */
+	int (*stop_threads)(uint64_t deadline_us, void *userdata);
+	void (*start_threads)(void *userdata);
+	/* Optional: come to rest. All threads stand. For UPG_NOT_YET and UPG_REFUSE, upg_refuse() may say why before it returns:
+	 * "connection 17 uploads 900,000 bytes". What it has begun it undoes then itself: on_go_on() is called after UPG_AT_REST
+	 * only. @deadline_us: it is not asked after that (QuiesceTimeout=), CLOCK_MONOTONIC. */
+	enum upg_rest (*on_prepare)(enum upg_level level, uint64_t deadline_us, void *userdata);
+	/* Optional: this process was at rest, and goes on. The threads still stand. After UPG_CAME_BACK registered descriptors have
+	 * their old numbers and epoll registrations back, but for those that are lost. After a journal was applied, every
+	 * upg_conn may hold input that its descriptor says nothing of any more, and output: handle and send what there is. */
+	void (*on_go_on)(const struct upg_go_on *go_on, void *userdata);
 	void *userdata;
 	/* Optional: a connection that a newer version had accepted before it failed. It is registered, and its input and output are
-	 * where that version had come to. Called after all changes and before on_resume(). Owned by the application from here on.
+	 * where that version had come to. Called after all changes and before on_go_on(). Owned by the application from here on.
 	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
 };
@@ -142,7 +167,7 @@ UPG_API const char *upg_why(const struct upg *upg);
  * Return: UPG_FRESH, UPG_RECEIVED, UPG_LEAVE (the roll was called off), or -errno (leave, too). */
 UPG_API int upg_receive(struct upg *upg);
 
-/** upg_refuse() - Instead of upg_ready(): say why this process will not take over. */
+/** upg_refuse() - Instead of upg_ready(): say why this process will not take over. Within on_prepare(): why it is not at rest. */
 UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /** upg_ready() - Everything is loaded, claimed and checked. Return: UPG_SERVE, UPG_LEAVE, or -errno (leave, too). */
@@ -290,7 +315,7 @@ UPG_API int upg_conn_send(struct upg_conn *conn);
 /** upg_conn_output() - Done and not sent: what save() writes. Lives until the next call on @conn. */
 UPG_API const void *upg_conn_output(const struct upg_conn *conn, size_t *ret_bytes);
 
-/** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_resume() names as lost. */
+/** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_go_on() names as lost. */
 UPG_API void upg_conn_close(struct upg_conn *conn, int epoll_fd);
 
 /* ---- inside the callbacks ---- */

@@ -2,10 +2,10 @@
 /* Update points.
  *
  * A running thread pays one relaxed load for each upg_point(). A roll sets `attention`, and from then on every thread that comes by
- * stops inside. Threads that block in a system call are nudged by a signal whose handler does nothing: the call returns EINTR. Those
- * that wait in an event loop of a library or for a condition are woken by the application. A
- * nudge that lands between a thread's look at `attention` and its system call is lost, so nudges repeat, a little later each time,
- * until everyone stands or the deadline passes. The relaxed load is enough because the mutex orders everything that
+ * stops inside. Threads that block in a system call are nudged by a signal whose handler does nothing: the call returns EINTR.
+ * Those that wait for a condition or in the event loop of a library are woken by the application. A nudge that lands between a
+ * thread's look at `attention` and its system call is lost, so nudges repeat, a little later each time, until everyone stands or
+ * the deadline passes. The relaxed load is enough because the mutex orders everything that
  * matters: who finds a thread standing sees the state that the thread wrote before it stood.
  */
 #include "shim/core/threads.h"
@@ -46,7 +46,8 @@ static int handle_nudges(int signal, struct why *why)
 		return why_errno(why, -errno, "nudge_signal %d", signal);
 	if (before.sa_handler != SIG_DFL && before.sa_handler != on_nudge)
 		return why_set(why, -EEXIST,
-			       "nudge_signal %d (%s) is %s in this process already: name one that is free, or wake threads by wake()",
+			       "nudge_signal %d (%s) is %s in this process already: name one that is free, or wake threads by "
+			       "wake()",
 			       signal, strsignal(signal), before.sa_handler == SIG_IGN ? "ignored" : "handled");
 	return sigaction(signal, &action, NULL) < 0 ? why_errno(why, -errno, "nudge_signal %d", signal) : 0;
 }

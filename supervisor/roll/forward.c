@@ -137,8 +137,10 @@ static void ask_later(struct roll *roll)
 void roll_do_ask_again(struct roll *roll)
 {
 	if (clock_now_us() > roll->record.prepared_us + roll->unit->quiesce_timeout_us) {
-		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=", roll->record.from,
-			   roll->old->pid);
+		const char *reason = roll->report.waited_for.text;
+
+		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=%s%s", roll->record.from,
+			   roll->old->pid, *reason ? ": " : "", reason);
 		roll_happen(roll, ROLL_EV_TIMEOUT);
 		return;
 	}

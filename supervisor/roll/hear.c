@@ -3,11 +3,14 @@
  * event has no cell in the present state has no effect. */
 #include "supervisor/roll/private.h"
 
+#include "base/text.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#define TELL_WAIT_US USEC_PER_SEC
 #define CLOSED_MAX 256u /* the library tells no more of them in one message; for each the custody is searched */
 
 static const char *reason_of(const char *reason)
@@ -175,7 +178,25 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 	roll_happen(roll, ROLL_EV_OLD_REFUSED);
 }
 
-static void hear_not_yet(struct roll *roll)
+/* Why it is not ready: for the report, and told when it is another reason, but not every time that it is asked. */
+static void note_wait(struct roll *roll, const char *reason)
+{
+	struct why *last = &roll->report.waited_for, now = { 0 };
+	uint64_t now_us = clock_now_us();
+
+	roll->report.wire.waited_us = now_us - roll->record.prepared_us;
+	snprintf(now.text, sizeof(now.text), "%.200s", reason);
+	text_tame(now.text, strlen(now.text));
+	if (strcmp(now.text, last->text) == 0)
+		return;
+	*last = now;
+	if (!*now.text || (roll->told_wait_us && now_us - roll->told_wait_us < TELL_WAIT_US))
+		return;
+	roll->told_wait_us = now_us;
+	roll_say(roll, "quiesce", roll->old, "version %s is not ready yet: %s", roll->record.from, now.text);
+}
+
+static void hear_not_yet(struct roll *roll, const Upgraded__Wire__NotYet *not_yet)
 {
 	if (!belongs(roll, roll->old, ROLL_EV_NOT_YET))
 		return;
@@ -183,7 +204,7 @@ static void hear_not_yet(struct roll *roll)
 	if (roll->record.old != OLD_ASKED)
 		return;
 	roll->record.old = OLD_GOES_ON;
-	roll->report.wire.waited_us = clock_now_us() - roll->record.prepared_us;
+	note_wait(roll, not_yet->reason);
 	roll_happen(roll, ROLL_EV_NOT_YET);
 }
 
@@ -233,7 +254,7 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 		hear_quiesced(roll, message->quiesced);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
-		hear_not_yet(roll);
+		hear_not_yet(roll, message->not_yet);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		hear_old_refused(roll, message->refused);

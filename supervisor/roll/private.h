@@ -29,6 +29,7 @@ struct roll {
 	struct timer ask, look;     /* old again; the pids of a restore; connections while new serves */
 	struct health health;       /* of new, from the commit to the end of the bake */
 	uint64_t told_progress_us;  /* when new's progress was last passed on; 0: never */
+	uint64_t told_wait_us;      /* ... and why old is not ready yet */
 	uint64_t begun_us;
 	uint64_t pids_due_us;       /* until then the pids of old's children may still be taken by these */
 

@@ -155,32 +155,59 @@ void app_fill(struct app *app, uint32_t n, size_t text_bytes)
 
 /* ---- its callbacks ---- */
 
-static int on_prepare(enum upg_level level, void *userdata)
+static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void *userdata)
 {
 	struct app *app = userdata;
 	unsigned n = atomic_fetch_add(&app->n_prepared, 1);
 
 	app->level = (int)level;
-	return n < 4 ? app->prepare_says[n] : UPG_OK;
+	app->prepare_deadline_us = deadline_us;
+	if (*app->prepare_reason)
+		upg_refuse(app->upg, "%s", app->prepare_reason);
+	return n < 4 ? app->prepare_says[n] : UPG_AT_REST;
 }
 
-static void on_abort(void *userdata)
+static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 {
 	struct app *app = userdata;
 
-	atomic_fetch_add(&app->n_aborted, 1);
+	APP_MUST(!app->stops_threads || app->own_stopped);
+	APP_MUST(go_on->n_lost <= APP_FDS_MAX);
+	APP_MUST((go_on->lost == NULL) == (go_on->n_lost == 0));
+	APP_MUST(go_on->reason == UPG_CAME_BACK || !go_on->n_lost);
+	app->n_lost = (int)go_on->n_lost;
+	for (size_t i = 0; i < go_on->n_lost; i++)
+		app->lost[i] = go_on->lost[i];
+	if (go_on->reason == UPG_SAVED)
+		atomic_fetch_add(&app->n_saved, 1);
+	atomic_fetch_add(go_on->reason == UPG_CAME_BACK ? &app->n_resumed : &app->n_aborted, 1);
 }
 
-static void on_resume(const int *lost, size_t n_lost, void *userdata)
+static int stop_threads(uint64_t deadline_us, void *userdata)
 {
 	struct app *app = userdata;
 
-	APP_MUST(n_lost <= APP_FDS_MAX);
-	APP_MUST((lost == NULL) == (n_lost == 0));
-	app->n_lost = (int)n_lost;
-	for (size_t i = 0; i < n_lost; i++)
-		app->lost[i] = lost[i];
-	atomic_fetch_add(&app->n_resumed, 1);
+	APP_MUST(!app->own_stopped);
+	app->stop_deadline_us = deadline_us;
+	if (app->stop_says == 0)
+		app->own_stopped = true;
+	return app->stop_says;
+}
+
+static void start_threads(void *userdata)
+{
+	struct app *app = userdata;
+
+	APP_MUST(app->own_stopped);
+	app->own_stopped = false;
+	atomic_fetch_add(&app->n_started, 1);
+}
+
+void app_stops_threads(struct app *app)
+{
+	app->stops_threads = true;
+	app->config.stop_threads = stop_threads;
+	app->config.start_threads = start_threads;
 }
 
 void app_version_1(struct app *app)
@@ -191,8 +218,7 @@ void app_version_1(struct app *app)
 					   .n_types = 1,
 					   .nudge_signal = SIGUSR1,
 					   .on_prepare = on_prepare,
-					   .on_abort = on_abort,
-					   .on_resume = on_resume,
+					   .on_go_on = on_go_on,
 					   .userdata = app };
 }
 

@@ -57,7 +57,10 @@ struct app {
 	void (*begin)(struct app *app); /* when it serves */
 	void (*step)(struct app *app);  /* after each upg_dispatch() */
 	void (*leave)(struct app *app); /* when it was told to leave */
-	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_OK */
+	enum upg_rest prepare_says[4];  /* what on_prepare returns, one after the other; then UPG_AT_REST */
+	char prepare_reason[256];       /* what it says before, if not "" */
+	bool stops_threads;             /* app_stops_threads() */
+	int stop_says;                  /* what stop_threads returns */
 	size_t text_bytes;              /* of each note's text */
 	bool fail_load;                 /* at the note with id 3 */
 	int count_off_by;
@@ -74,6 +77,10 @@ struct app {
 	struct upg *upg;
 	struct upg_thread *main_thread;
 	atomic_uint n_prepared, n_aborted, n_resumed;
+	atomic_uint n_saved;   /* of n_aborted, those after a save to a file */
+	atomic_uint n_started; /* start_threads */
+	bool own_stopped;      /* between stop_threads and start_threads */
+	uint64_t prepare_deadline_us, stop_deadline_us;
 	atomic_ulong n_steps; /* upg_dispatch(), and the step after it */
 	int level;
 	int last_dispatch; /* the last that was not UPG_OK */
@@ -92,6 +99,8 @@ void app_version_1(struct app *app);
 void app_version_2(struct app *app);
 /** app_fill() - @n notes, each with @text_bytes of text. */
 void app_fill(struct app *app, uint32_t n, size_t text_bytes);
+/** app_stops_threads() - It has threads that it stops by itself. */
+void app_stops_threads(struct app *app);
 /** app_wakes() - Threads are woken by a callback and by no signal. */
 void app_wakes(struct app *app);
 struct app_worker *app_worker_add(struct app *app, const char *name, void (*body)(struct app_worker *worker));

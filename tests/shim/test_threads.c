@@ -5,6 +5,8 @@
 #include "base/clock.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 TestSuite(shim_threads, .timeout = 60);
@@ -283,10 +285,102 @@ Test(shim_threads, refuses_when_the_application_does, .init = setup, .fini = tea
 	fake_start_serving(&fake, app);
 	fake_prepare(&fake, &roll);
 	reason = FAKE_TAKE(&fake, REFUSED)->refused->reason;
-	cr_assert(strstr(reason, "application refused"), "%s", reason);
+	cr_assert_str_eq(reason, "the application refused to be rolled now");
 	await_all_turn(1);
 	cr_assert_eq(atomic_load(&app->n_aborted), 0);
 	cr_assert_eq(commit_owner(&roll.word), COMMIT_OLD);
+}
+
+Test(shim_threads, passes_on_why_the_application_is_not_at_rest, .init = setup, .fini = teardown)
+{
+	struct fake_roll again;
+
+	snprintf(app->prepare_reason, sizeof(app->prepare_reason), "connection 17 uploads");
+	app->prepare_says[0] = UPG_NOT_YET;
+	app->prepare_says[1] = UPG_REFUSE;
+	fake_start_serving(&fake, app);
+	fake_roll_open(&again, 1);
+	fake_prepare(&fake, &again);
+	cr_assert_str_eq(FAKE_TAKE(&fake, NOT_YET)->not_yet->reason, "connection 17 uploads");
+	fake_roll_done(&again);
+	fake_roll_open(&again, 1);
+	fake_prepare(&fake, &again);
+	cr_assert_str_eq(FAKE_TAKE(&fake, REFUSED)->refused->reason,
+			 "the application refused to be rolled now: connection 17 uploads");
+	fake_roll_done(&again);
+	cr_assert_eq(atomic_load(&app->n_aborted), 0, "it was not at rest, so it does not go on from it");
+	/* It was no refusal to serve. */
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+	cr_assert_eq(atomic_load(&app->n_aborted), 1);
+}
+
+Test(shim_threads, tells_the_application_until_when_it_is_waited_for, .init = setup, .fini = teardown)
+{
+	uint64_t before_us = clock_now_us();
+
+	app_stops_threads(app);
+	fake_start_serving(&fake, app);
+	roll.quiesce_us = 7 * USEC_PER_SEC;
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	cr_assert(app->prepare_deadline_us >= before_us + 7 * USEC_PER_SEC &&
+		  app->prepare_deadline_us <= clock_now_us() + 7 * USEC_PER_SEC);
+	cr_assert_eq(app->stop_deadline_us, app->prepare_deadline_us);
+	call_off();
+}
+
+/* ---- threads that the application stops by itself ---- */
+
+Test(shim_threads, starts_again_what_the_application_stopped_whatever_comes_of_the_roll, .init = setup, .fini = teardown)
+{
+	static const enum upg_rest says[] = { UPG_NOT_YET, UPG_REFUSE, UPG_AT_REST };
+
+	app_stops_threads(app);
+	app->prepare_says[0] = UPG_NOT_YET;
+	app->prepare_says[1] = UPG_REFUSE;
+	app_worker_add(app, "turns", worker_turns);
+	fake_start_serving(&fake, app);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_roll_done(&roll);
+		fake_roll_open(&roll, 1);
+		fake_prepare(&fake, &roll);
+		if (says[i] == UPG_NOT_YET) {
+			FAKE_TAKE(&fake, NOT_YET);
+		} else if (says[i] == UPG_REFUSE) {
+			FAKE_TAKE(&fake, REFUSED);
+		} else {
+			FAKE_TAKE(&fake, QUIESCED);
+			cr_assert(app->own_stopped);
+			call_off();
+		}
+		await_all_turn(1);
+		cr_assert(!app->own_stopped && atomic_load(&app->n_started) == i + 1);
+	}
+}
+
+Test(shim_threads, calls_the_roll_off_when_the_application_does_not_stop_its_threads, .init = setup, .fini = teardown)
+{
+	app_stops_threads(app);
+	app->stop_says = -ETIMEDOUT;
+	app_worker_add(app, "turns", worker_turns);
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	cr_assert_str_eq(FAKE_TAKE(&fake, REFUSED)->refused->reason,
+			 "the application did not stop its threads: Connection timed out");
+	await_all_turn(1);
+	cr_assert(atomic_load(&app->n_started) == 0 && atomic_load(&app->n_prepared) == 0);
+}
+
+Test(shim_threads, starts_nobody_when_another_process_serves, .init = setup, .fini = teardown)
+{
+	app_stops_threads(app);
+	fake_start_serving(&fake, app);
+	fake_park(&fake, &roll);
+	fake_vanish(&fake);
+	cr_assert_eq(fake_wait(&fake), APP_LEFT);
+	cr_assert(app->own_stopped && atomic_load(&app->n_started) == 0);
 }
 
 /* ---- signs of life ---- */

@@ -76,7 +76,14 @@ SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
 
 void fake_not_yet(struct fake *fake)
 {
+	fake_not_yet_as(fake, "");
+}
+
+void fake_not_yet_as(struct fake *fake, const char *reason)
+{
 	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
+
+	not_yet.reason = (char *)(uintptr_t)reason;
 
 	not_yet.question = fake->question;
 	SAY(fake, NOT_YET, not_yet, not_yet);

@@ -290,6 +290,35 @@ Test(roll, gives_up_an_old_that_says_not_yet_past_quiesce_timeout)
 	scene_clear();
 }
 
+Test(roll, tells_why_old_is_not_ready_and_whenever_that_changes)
+{
+	char cause[160];
+
+	begin(NULL);
+	scene_to(ROLL_QUIESCE);
+	scene_forget();
+	for (unsigned i = 0; i < 3; i++) {
+		fake_not_yet_as(scene.old, "connection 17 uploads 900,000 bytes");
+		scene_pass(10 * MS);
+	}
+	cr_assert_str_eq(scene.said, "quiesce, old: version v1 is not ready yet: connection 17 uploads 900,000 bytes\n");
+	scene_forget();
+	fake_not_yet_as(scene.old, "a\tb"); /* not more than once in a second */
+	cr_assert_str_eq(scene.said, "");
+	scene_pass(1 * S);
+	fake_not_yet_as(scene.old, "connection 18 uploads");
+	cr_assert_str_eq(scene.said, "quiesce, old: version v1 is not ready yet: connection 18 uploads\n");
+	cr_assert_str_eq(roll_report(scene.roll)->waited_for.text, "connection 18 uploads");
+	scene_pass(1 * S + 500 * MS);
+	fake_not_yet_as(scene.old, "connection 18 uploads");
+	snprintf(cause, sizeof(cause),
+		 "version v1 (pid %d) was not ready to be rolled within QuiesceTimeout=: connection 18 uploads", scene.old_pid);
+	cr_assert_str_eq(roll_report(scene.roll)->cause.text, cause);
+	scene_reap();
+	assert_outcome(ROLL_IS_ABORTED);
+	scene_clear();
+}
+
 Test(roll, does_not_ask_again_once_it_is_called_off)
 {
 	begin(NULL);
