@@ -92,6 +92,8 @@ void roll_note_left(struct roll *roll, const char *name, uint64_t tag);
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_blame_old() - Record how old was lost before the commit, besides the cause that was recorded before. Once. */
 void roll_blame_old(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** roll_note_unanswered() - Old was called off, and has answered nothing up to its deadline: for the report, and told. */
+void roll_note_unanswered(struct roll *roll);
 /** roll_blame_delay() - The same for a state whose deadline has passed; in those of a way back, which has its cause, tell it. */
 void roll_blame_delay(struct roll *roll);
 

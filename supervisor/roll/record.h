@@ -76,6 +76,7 @@ struct roll_record {
 	/* False: within another roll's bake, and nobody was told of a commit of this one. Then that roll has the ways back. */
 	bool stands_alone;
 	bool ends_at_once; /* the operator stops the service: the bake, once it is on, is over */
+	bool unanswered; /* called off, and the old version has not said that it goes on */
 	bool misses; /* the old version came back without one of its doors */
 	/* CLOCK_MONOTONIC; 0: not yet. */
 	uint64_t prepared_us; /* old was asked to come to rest, the first time */

@@ -15,6 +15,7 @@ const char *roll_outcome_name(enum roll_outcome outcome)
 		[ROLL_IS_DONE] = "done",
 		[ROLL_IS_REFUSED] = "refused",
 		[ROLL_IS_ABORTED] = "aborted",
+		[ROLL_IS_UNANSWERED] = "unanswered",
 		[ROLL_IS_BACK_LIVE] = "rolled-back-live",
 		[ROLL_IS_BACK_PARKED] = "rolled-back-parked",
 		[ROLL_IS_BACK_IMAGE] = "rolled-back-image",
