@@ -79,6 +79,16 @@ static void descriptors(const struct term *term, const Upgraded__Wire__RollRepor
 		field_print(term, "clients", "read or written on %" PRIu32 " of %" PRIu32, roll->clients_moved, roll->clients);
 }
 
+static void waiting(const struct term *term, uint64_t waited_us, uint32_t asked, const char *reason)
+{
+	char waited[FORMAT_MAX];
+
+	if (asked > 1)
+		field_print(term, "waited", "%s to be ready, asked %" PRIu32 " times",
+			    format_pause(waited, sizeof(waited), waited_us), asked);
+	field_text(term, "waited for", reason);
+}
+
 /* The numbers of a roll, one to a line. */
 static void roll_numbers(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
@@ -87,6 +97,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 
 	if (roll->commit_us || roll->pause_us)
 		field_print(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
+	waiting(term, roll->waited_us, roll->asked, roll->waited_for);
 	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
 		    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
 	field_print(term, "fds", "%" PRIu32, roll->fds);
@@ -109,6 +120,7 @@ static void save_numbers(const struct term *term, const struct args *args, const
 	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), save->records),
 		    format_bytes(bytes, sizeof(bytes), save->state_bytes));
 	field_print(term, "pause", "%s", format_pause(count, sizeof(count), save->pause_us));
+	waiting(term, save->waited_us, save->asked, save->waited_for);
 }
 
 static void from_to(const struct term *term, const Upgraded__Wire__RollReport *roll)

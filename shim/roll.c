@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The old version's side of a roll, all of it inside one upg_dispatch():
  *
- *     stop threads -> on_prepare -> hand over descriptors -> save -> wait for the outcome
+ *     stop threads -> on_prepare() -> hand over descriptors -> save -> wait for the outcome
  *         called off: release the threads, go on
  *         committed:  shed the sockets, wait (parked), perhaps for a long time, perhaps inside an image
  *                         resumed: take the sockets back, release the threads, go on
@@ -46,6 +46,7 @@ static int send_quiesced(const struct roll *roll, uint64_t since_us)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED, .quiesced = &quiesced);
 
 	quiesced.nanoseconds = (clock_now_us() - since_us) * 1000;
+	quiesced.begun_us = since_us;
 	quiesced.question = roll->prepare->question;
 	return channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
@@ -56,6 +57,7 @@ static void send_not_yet(const struct roll *roll)
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
 
 	not_yet.question = roll->prepare->question;
+	not_yet.reason = roll->upg->why.text;
 	channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
 
@@ -90,15 +92,44 @@ static void send_resumed_at(const struct roll *roll, uint64_t at_us)
 
 /* ---- going on ---- */
 
+/* Both kinds of threads: those that the library knows, and those that the application stops by itself. */
+static int stop_all(struct upg *upg, uint64_t deadline_us)
+{
+	const struct upg_config *config = upg->config;
+	int r = threads_stop(upg->threads, deadline_us, &upg->why);
+
+	if (r < 0 || !config->stop_threads)
+		return r;
+	r = config->stop_threads(deadline_us, config->userdata);
+	if (r == 0)
+		return 0;
+	threads_release(upg->threads);
+	return why_errno(&upg->why, r < 0 ? r : -EBUSY, "the application did not stop its threads");
+}
+
+static void release_all(struct upg *upg)
+{
+	const struct upg_config *config = upg->config;
+
+	if (config->start_threads)
+		config->start_threads(config->userdata);
+	threads_release(upg->threads);
+}
+
+static void tell_go_on(struct upg *upg, const struct upg_go_on *go_on)
+{
+	if (upg->config->on_go_on)
+		upg->config->on_go_on(go_on, upg->config->userdata);
+}
+
 /* Undo what on_prepare() did, then let the threads go. Return: the moment just before. */
-static uint64_t release(struct upg *upg)
+static uint64_t release(struct upg *upg, enum upg_go_on_reason reason)
 {
 	uint64_t at_us;
 
-	if (upg->config->on_abort)
-		upg->config->on_abort(upg->config->userdata);
+	tell_go_on(upg, &(struct upg_go_on){ .reason = reason });
 	at_us = clock_now_us();
-	threads_release(upg->threads);
+	release_all(upg);
 	return at_us;
 }
 
@@ -106,7 +137,7 @@ static uint64_t release(struct upg *upg)
 static int go_on(struct roll *roll)
 {
 	commit_unmap(&roll->word);
-	send_resumed_at(roll, release(roll->upg));
+	send_resumed_at(roll, release(roll->upg, UPG_CALLED_OFF));
 	return UPG_GO_ON;
 }
 
@@ -154,15 +185,14 @@ static void serve_again(struct roll *roll, const int *lost, size_t n_lost)
 
 	shed_list_missed(upg->shed, &missed);
 	/* The supervisor's duplicates of what came back live until its bake ends. */
-	if (upg->config->on_resume)
-		upg->config->on_resume(lost, n_lost, upg->config->userdata);
+	tell_go_on(upg, &(struct upg_go_on){ .reason = UPG_CAME_BACK, .lost = lost, .n_lost = n_lost });
 	if (roll->replay) {
 		replay_counts(roll->replay, &resumed.replayed, &resumed.adopted, &resumed.reset);
 		resumed.journal_unused = (char *)(uintptr_t)replay_unused(roll->replay);
 	}
 	resumed.at_us = clock_now_us();
 	still_end(&roll->still);
-	threads_release(upg->threads);
+	release_all(upg);
 	resumed.missed = missed.list;
 	resumed.n_missed = missed.n;
 	send_resumed(roll, &resumed);
@@ -293,28 +323,50 @@ static int hand_over(struct roll *roll, int state_fd)
 	return r < 0 ? r : channel_say(upg->channel, &message, &upg->why);
 }
 
-/* Return: UPG_AT_REST when all stand and the application agrees; UPG_NOT_YET or UPG_REFUSE when it does not, nothing held. */
-static int quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
+/* Return: 0; -EBUSY: somebody else would go on taking from what is handed over. */
+static int look_for_readers(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
+{
+	return prepare->save_only || prepare->other_readers ? 0 : readers_check(upg->threads, upg->fds, &upg->why);
+}
+
+/* Ask the application. What it says besides is in upg_why() afterwards. */
+static enum upg_rest ask_application(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 {
 	const struct upg_config *config = upg->config;
-	int r;
+	struct why said = { 0 };
+	enum upg_rest rest;
 
-	if (threads_stop(upg->threads, prepare->quiesce_deadline_us, &upg->why) < 0)
-		return UPG_REFUSE;
-	r = config->on_prepare ? config->on_prepare((enum upg_level)prepare->level, config->userdata) : UPG_AT_REST;
-	if (r == UPG_AT_REST)
+	if (!config->on_prepare)
 		return UPG_AT_REST;
-	threads_release(upg->threads);
-	if (r == UPG_NOT_YET)
-		return r;
-	why_set(&upg->why, 0, "the application refused to be rolled now");
+	upg->rest = &said;
+	rest = config->on_prepare((enum upg_level)prepare->level, prepare->quiesce_deadline_us, config->userdata);
+	upg->rest = NULL;
+	if (rest == UPG_AT_REST)
+		return rest;
+	upg->why = said;
+	if (rest == UPG_NOT_YET)
+		return rest;
+	why_set(&upg->why, 0, "the application refused to be rolled now%s%s", *said.text ? ": " : "", said.text);
 	return UPG_REFUSE;
 }
 
-/* Return: UPG_AT_REST; UPG_REFUSE: somebody else would go on taking from what is handed over. */
-static int look_for_readers(struct upg *upg)
+/* @ret_since_us: up to here everybody served. Return: UPG_AT_REST when all stand and the application agrees; what else it is, with
+ * nothing held, and upg_why() says why. */
+static enum upg_rest quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare, uint64_t *ret_since_us)
 {
-	return readers_check(upg->threads, upg->fds, &upg->why) < 0 ? UPG_REFUSE : UPG_AT_REST;
+	bool own = upg->config->stop_threads;
+	enum upg_rest rest;
+
+	/* Threads that the application stops by itself wait for requests until then. */
+	if (!own && look_for_readers(upg, prepare) < 0)
+		return UPG_REFUSE;
+	*ret_since_us = clock_now_us();
+	if (stop_all(upg, prepare->quiesce_deadline_us) < 0)
+		return UPG_REFUSE;
+	rest = own && look_for_readers(upg, prepare) < 0 ? UPG_REFUSE : ask_application(upg, prepare);
+	if (rest != UPG_AT_REST)
+		release_all(upg);
+	return rest;
 }
 
 /* For a file: the state as of now, and on. No one takes over, so there is no commit word to settle and nothing to hand over. */
@@ -325,7 +377,7 @@ static int save_and_go_on(struct roll *roll, int state_fd)
 	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
 	struct upg *upg = roll->upg;
 	int r = state_save(upg->state, state_fd, roll->prepare, &totals, &upg->why);
-	uint64_t at_us = release(upg);
+	uint64_t at_us = release(upg, UPG_SAVED);
 
 	if (r < 0) {
 		send_refused(roll);
@@ -356,6 +408,7 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 	struct roll roll = { .upg = upg, .prepare = prepare };
 	FD_CLEANUP int state_fd = -1;
 	uint64_t since_us = clock_now_us();
+	enum upg_rest rest;
 	int r;
 
 	upg->state->reader_gone = false;
@@ -370,12 +423,10 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		commit_unmap(&roll.word);
 		return UPG_GO_ON;
 	}
-	r = prepare->save_only || prepare->other_readers ? UPG_AT_REST : look_for_readers(upg);
-	if (r == UPG_AT_REST)
-		r = quiesce(upg, prepare);
-	if (r != UPG_AT_REST) {
+	rest = quiesce(upg, prepare, &since_us);
+	if (rest != UPG_AT_REST) {
 		commit_unmap(&roll.word);
-		if (r == UPG_NOT_YET)
+		if (rest == UPG_NOT_YET)
 			send_not_yet(&roll);
 		else
 			send_refused(&roll);

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #define ROOM_DESCRIPTORS 65536u /* half a megabyte of kernel memory */
@@ -37,6 +38,10 @@ void upg_refuse(struct upg *upg, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	if (upg->rest) {
+		memcpy(upg->rest->text, text, sizeof(text));
+		return;
+	}
 	upg->takeover->refused = true;
 	if (!channel_is_open(upg->channel))
 		return;

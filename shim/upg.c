@@ -107,6 +107,9 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 	return true;
 }
 
+/* There is no handle then that could hold it. */
+static _Thread_local struct why open_failure;
+
 /* From the bottom up: each module gets those below it that it needs. What is not reached stays zero, which can be released. */
 static int assemble(struct parts *parts, const struct upg_config *config)
 {
@@ -127,7 +130,7 @@ static int assemble(struct parts *parts, const struct upg_config *config)
 	if (r == 0)
 		r = channel_init(upg->channel, answer, upg);
 	if (r == 0)
-		r = threads_init(upg->threads, upg->channel, config->nudge_signal, &upg->why);
+		r = threads_init(upg->threads, upg->channel, config, &upg->why);
 	return r < 0 ? r : fd_table_init(upg->fds, upg->channel);
 }
 
@@ -147,12 +150,14 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	struct parts *parts = calloc(1, sizeof(*parts));
 	int r;
 
+	*open_failure.text = 0;
 	if (!parts)
 		return -ENOMEM;
 	r = assemble(parts, config);
 	if (r == 0)
 		r = join(&parts->upg);
 	if (r < 0) {
+		open_failure = parts->upg.why;
 		upg_free(&parts->upg);
 		return r;
 	}
@@ -178,7 +183,7 @@ struct upg *upg_free(struct upg *upg)
 
 const char *upg_why(const struct upg *upg)
 {
-	return upg->why.text;
+	return upg ? upg->why.text : open_failure.text;
 }
 
 int upg_fd(const struct upg *upg)

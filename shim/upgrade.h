@@ -65,10 +65,10 @@ enum upg_dispatched {
 	UPG_LEAVE = 6,
 };
 
-/* What on_prepare() returns. */
+/* What on_prepare() says. */
 enum upg_rest {
-	UPG_AT_REST = 0,
-	UPG_NOT_YET = 7, /* ask again shortly */
+	UPG_AT_REST = 0, /* and stays so until on_go_on() */
+	UPG_NOT_YET = 7, /* this process serves on, and is asked again shortly */
 	UPG_REFUSE = 8,  /* not now; the roll is called off */
 };
 
@@ -77,6 +77,21 @@ enum upg_level {
 	UPG_WORK_FREE = 1,     /* every thread at an update point; half-received requests travel as state */
 	UPG_REQUEST_FREE = 2,  /* and no request half-received or half-answered */
 	UPG_PROTOCOL_FREE = 3, /* and no conversation open (for protocols whose state cannot travel) */
+};
+
+/* Why a process that was at rest goes on. */
+enum upg_go_on_reason {
+	UPG_CALLED_OFF = 1, /* the roll, before it committed: nothing has happened */
+	UPG_SAVED = 2,      /* the state was written to a file, or could not be */
+	UPG_CAME_BACK = 3,  /* a newer version had served, and failed */
+};
+
+struct upg_go_on {
+	enum upg_go_on_reason reason;
+	/* UPG_CAME_BACK: registered descriptors whose connections are lost, ascending; borrowed for the call. They hold /dev/null,
+	 * and are to be closed with upg_close() or upg_conn_close(). */
+	const int *lost;
+	size_t n_lost;
 };
 
 enum upg_change {
@@ -102,7 +117,7 @@ struct upg_type {
 	 * not into a file (upgradectl save). */
 	int process_only;
 	/* Optional: apply one change that a newer version made (upg_changed()) before it failed. What is held of the object is as
-	 * it was at the roll, with all earlier changes applied. Called before on_resume(); all registered threads stand.
+	 * it was at the roll, with all earlier changes applied. Called before on_go_on(); all registered threads stand.
 	 * @message is borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, as its state is neither
 	 * old nor new. */
 	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
@@ -125,21 +140,32 @@ struct upg_config {
 	const struct upg_migration *migrations;
 	size_t n_migrations;
 	/* A signal that wakes threads out of blocking calls (EINTR). The library installs an empty handler for it without
-	 * SA_RESTART. 0: none; then threads must reach their update points by themselves. */
+	 * SA_RESTART; upg_open() says -EEXIST if this process handles or ignores it already. It does not wake who waits for a
+	 * condition, nor an event loop that waits again after EINTR, as libevent, libuv and libev do. 0: none. */
 	int nudge_signal;
-	/* Optional. All registered threads are at update points. Return enum upg_rest. */
-	int (*on_prepare)(enum upg_level level, void *userdata);
-	/* Optional: what was prepared for is over, and this process goes on as if nothing had happened: the roll was called off
-	 * before it committed, or the state was saved to a file. The threads still stand. */
-	void (*on_abort)(void *userdata);
-	/* Optional: this process serves again after a newer version failed. Registered descriptors have their old numbers and
-	 * epoll registrations back; those of @lost (ascending) are reset, hold /dev/null, and are to be closed with upg_close() or
-	 * upg_conn_close(). After a journal was applied, every upg_conn may hold input that its descriptor says nothing of any
-	 * more, and output: handle and send what there is. */
-	void (*on_resume)(const int *lost, size_t n_lost, void *userdata);
+	/* Optional: make @thread, which has to come to its update point, do so: write to an eventfd of its loop, event_active(),
+	 * broadcast its condition. Called from the thread that dispatches, again after some milliseconds until @thread has come,
+	 * and for signs of life; @thread cannot leave meanwhile. Must not block, and not take a lock that a thread holds while it
+	 * calls upg_thread_leave(). May come together with nudge_signal. */
+	void (*wake)(struct upg_thread *thread, void *userdata);
+	/* Optional, and a pair: for a program that has its own way to stop its threads, instead of registering them. Called where
+	 * registered threads have come to stand, and before these are let go. stop_threads() returns 0 when none of the program's
+	 * threads touches state or descriptors any more, or -errno after letting all of them go. Nobody waits for it longer than
+	 * @deadline_us, CLOCK_MONOTONIC: it must give up by then. start_threads() undoes it; not called when another process
+	 * serves. */
+	int (*stop_threads)(uint64_t deadline_us, void *userdata);
+	void (*start_threads)(void *userdata);
+	/* Optional: come to rest. All threads stand. For UPG_NOT_YET and UPG_REFUSE, upg_refuse() may say why before it returns:
+	 * "connection 17 uploads 900,000 bytes". What it has begun it undoes then itself: on_go_on() is called after UPG_AT_REST
+	 * only. @deadline_us: it is not asked after that (QuiesceTimeout=), CLOCK_MONOTONIC. */
+	enum upg_rest (*on_prepare)(enum upg_level level, uint64_t deadline_us, void *userdata);
+	/* Optional: this process was at rest, and goes on. The threads still stand. After UPG_CAME_BACK registered descriptors have
+	 * their old numbers and epoll registrations back, but for those that are lost. After a journal was applied, every
+	 * upg_conn may hold input that its descriptor says nothing of any more, and output: handle and send what there is. */
+	void (*on_go_on)(const struct upg_go_on *go_on, void *userdata);
 	void *userdata;
 	/* Optional: a connection that a newer version had accepted before it failed. It is registered, and its input and output are
-	 * where that version had come to. Called after all changes and before on_resume(). Owned by the application from here on.
+	 * where that version had come to. Called after all changes and before on_go_on(). Owned by the application from here on.
 	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
 };
@@ -151,7 +177,7 @@ UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
 /** upg_why() - The last failure in words; "" if upg_receive(), upg_ready(), upg_become() or upg_dispatch() went well since. Lives
- * until the next call on @upg. */
+ * until the next call on @upg. NULL: that of this thread's last upg_open(). */
 UPG_API const char *upg_why(const struct upg *upg);
 
 /**
@@ -168,7 +194,7 @@ UPG_API int upg_expected(struct upg *upg, const char *type, uint64_t *ret_record
 /** upg_receive() - Stand by until told what to be. Load callbacks run in here. Return: enum upg_received. */
 UPG_API enum upg_received upg_receive(struct upg *upg);
 
-/** upg_refuse() - Instead of upg_ready(): say why this process will not take over. */
+/** upg_refuse() - Instead of upg_ready(): say why this process will not take over. Within on_prepare(): why it is not at rest. */
 UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /** upg_ready() - Everything is loaded, claimed and checked. Return: enum upg_readied. */
@@ -203,8 +229,12 @@ UPG_API enum upg_dispatched upg_dispatch(struct upg *upg);
 
 /* ---- threads ---- */
 
-/** upg_thread_enter() - The calling thread touches state. @name appears in messages. Return: NULL only when memory is out. */
-UPG_API struct upg_thread *upg_thread_enter(struct upg *upg, const char *name);
+/** upg_thread_enter() - The calling thread touches state. @name appears in messages; @data is for the application, such as for
+ * wake(). Return: NULL only when memory is out. */
+UPG_API struct upg_thread *upg_thread_enter(struct upg *upg, const char *name, void *data);
+/** upg_thread_data() - What it entered with. Thread-safe. */
+UPG_API void *upg_thread_data(const struct upg_thread *thread);
+/** upg_thread_leave() - Ends @thread. Waits for a wake() of this thread to return, so its data may be released afterwards. */
 UPG_API void upg_thread_leave(struct upg_thread *thread);
 
 /**
@@ -366,7 +396,7 @@ UPG_API int upg_conn_send(struct upg_conn *conn);
 /** upg_conn_output() - Done and not sent: what save() writes. Lives until the next call on @conn. */
 UPG_API const void *upg_conn_output(const struct upg_conn *conn, size_t *ret_bytes);
 
-/** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_resume() names as lost. */
+/** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_go_on() names as lost. */
 UPG_API void upg_conn_close(struct upg_conn *conn, int epoll_fd);
 
 /* ---- inside the callbacks ---- */

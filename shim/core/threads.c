@@ -2,9 +2,10 @@
 /* Update points.
  *
  * A running thread pays one relaxed load for each upg_point(). A roll sets `attention`, and from then on every thread that comes by
- * stops inside. Threads that block in a system call are nudged by a signal whose handler does nothing: the call returns EINTR. A
- * nudge that lands between a thread's look at `attention` and its system call is lost, so nudges repeat, a little later each time,
- * until everyone stands or the deadline passes. The relaxed load is enough because the mutex orders everything that
+ * stops inside. Threads that block in a system call are nudged by a signal whose handler does nothing: the call returns EINTR.
+ * Those that wait for a condition or in the event loop of a library are woken by the application. A nudge that lands between a
+ * thread's look at `attention` and its system call is lost, so nudges repeat, a little later each time, until everyone stands or
+ * the deadline passes. The relaxed load is enough because the mutex orders everything that
  * matters: who finds a thread standing sees the state that the thread wrote before it stood.
  */
 #include "shim/core/threads.h"
@@ -34,7 +35,24 @@ static void on_nudge(int signal)
 	(void)signal;
 }
 
-int threads_init(struct threads *threads, struct channel *channel, int nudge_signal, struct why *why)
+/* A signal that somebody handles has a meaning already: with our handler in its place it would lose that one, and with theirs in
+ * ours' place a nudge would be taken for it. */
+static int handle_nudges(int signal, struct why *why)
+{
+	struct sigaction action = { .sa_handler = on_nudge }, before;
+
+	sigemptyset(&action.sa_mask);
+	if (sigaction(signal, NULL, &before) < 0)
+		return why_errno(why, -errno, "nudge_signal %d", signal);
+	if (before.sa_handler != SIG_DFL && before.sa_handler != on_nudge)
+		return why_set(why, -EEXIST,
+			       "nudge_signal %d (%s) is %s in this process already: name one that is free, or wake threads by "
+			       "wake()",
+			       signal, strsignal(signal), before.sa_handler == SIG_IGN ? "ignored" : "handled");
+	return sigaction(signal, &action, NULL) < 0 ? why_errno(why, -errno, "nudge_signal %d", signal) : 0;
+}
+
+int threads_init(struct threads *threads, struct channel *channel, const struct upg_config *config, struct why *why)
 {
 	pthread_condattr_t attr;
 
@@ -45,15 +63,9 @@ int threads_init(struct threads *threads, struct channel *channel, int nudge_sig
 	pthread_cond_init(&threads->arrived, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_cond_init(&threads->released, NULL);
-	threads->nudge_signal = nudge_signal;
-	if (nudge_signal) {
-		struct sigaction action = { .sa_handler = on_nudge };
-
-		sigemptyset(&action.sa_mask);
-		if (sigaction(nudge_signal, &action, NULL) < 0)
-			return why_errno(why, -errno, "nudge_signal %d", nudge_signal);
-	}
-	return 0;
+	pthread_cond_init(&threads->woken, NULL);
+	threads->config = config;
+	return config->nudge_signal ? handle_nudges(config->nudge_signal, why) : 0;
 }
 
 void threads_done(struct threads *threads)
@@ -64,6 +76,7 @@ void threads_done(struct threads *threads)
 		threads->first = thread->next;
 		free(thread);
 	}
+	pthread_cond_destroy(&threads->woken);
 	pthread_cond_destroy(&threads->released);
 	pthread_cond_destroy(&threads->arrived);
 	pthread_mutex_destroy(&threads->lock);
@@ -94,7 +107,7 @@ static void await_release(struct threads *threads, struct upg_thread *thread)
 	still_unblock(&before);
 }
 
-struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
+struct upg_thread *upg_thread_enter(struct upg *upg, const char *name, void *data)
 {
 	struct threads *threads = upg->threads;
 	struct upg_thread *thread = calloc(1, sizeof(*thread));
@@ -104,6 +117,7 @@ struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
 	thread->threads = threads;
 	thread->id = pthread_self();
 	thread->tid = gettid();
+	thread->data = data;
 	snprintf(thread->name, sizeof(thread->name), "%s", name ? name : "thread");
 	pthread_mutex_lock(&threads->lock);
 	await_release(threads, NULL);
@@ -112,6 +126,11 @@ struct upg_thread *upg_thread_enter(struct upg *upg, const char *name)
 	threads->first = thread;
 	pthread_mutex_unlock(&threads->lock);
 	return thread;
+}
+
+void *upg_thread_data(const struct upg_thread *thread)
+{
+	return thread->data;
 }
 
 /* Lock held. Ends the Ping under way if every thread has given its sign of life. Return: its number, for the answer; 0: not yet. */
@@ -145,6 +164,9 @@ void upg_thread_leave(struct upg_thread *thread)
 	uint64_t beat = 0;
 
 	pthread_mutex_lock(&threads->lock);
+	thread->leaves = true;
+	while (threads->waking == thread)
+		pthread_cond_wait(&threads->woken, &threads->lock);
 	for (struct upg_thread **link = &threads->first; *link; link = &(*link)->next) {
 		if (*link == thread) {
 			*link = thread->next;
@@ -192,9 +214,9 @@ enum upg_dispatched upg_point(struct upg_thread *thread)
 /* Lock held. */
 static bool is_awaited(const struct threads *threads, const struct upg_thread *thread)
 {
-	bool awaited = threads->stop ? !thread->stands : thread->beat != threads->beat;
+	bool has_to_come = threads->stop ? !thread->stands : thread->beat != threads->beat;
 
-	return awaited && !pthread_equal(thread->id, pthread_self());
+	return has_to_come && !thread->leaves && !pthread_equal(thread->id, pthread_self());
 }
 
 /* Lock held. */
@@ -206,14 +228,31 @@ static bool any_awaited(const struct threads *threads)
 	return false;
 }
 
-/* Lock held. Wakes the threads that are still awaited. */
+/* Lock held, but not while the application wakes @thread: it may have to take a lock that somebody holds who asks for ours.
+ * @thread stays where it is in the list. */
+static void wake(struct threads *threads, struct upg_thread *thread)
+{
+	threads->waking = thread;
+	pthread_mutex_unlock(&threads->lock);
+	threads->config->wake(thread, threads->config->userdata);
+	pthread_mutex_lock(&threads->lock);
+	threads->waking = NULL;
+	pthread_cond_broadcast(&threads->woken);
+}
+
+/* Lock held on the way in and out, and let go between. Wakes the threads that are still awaited. */
 static void nudge(struct threads *threads)
 {
-	if (!threads->nudge_signal)
-		return;
-	for (struct upg_thread *t = threads->first; t; t = t->next)
-		if (is_awaited(threads, t))
-			pthread_kill(t->id, threads->nudge_signal);
+	const struct upg_config *config = threads->config;
+
+	for (struct upg_thread *t = threads->first; t; t = t->next) {
+		if (!is_awaited(threads, t))
+			continue;
+		if (config->nudge_signal)
+			pthread_kill(t->id, config->nudge_signal);
+		if (config->wake)
+			wake(threads, t);
+	}
 }
 
 static struct timespec to_timespec(uint64_t at_us)
@@ -260,9 +299,10 @@ int threads_stop(struct threads *threads, uint64_t deadline_us, struct why *why)
 		/* Each thread that comes ends the wait below: nudge again only when the pause is over. */
 		if (now_us >= due_us) {
 			nudge(threads);
-			due_us = now_us + pause_us;
+			due_us = clock_now_us() + pause_us; /* waking may have taken long, and who was woken needs the lock */
 			if (pause_us < LAST_NUDGE_US)
 				pause_us *= 2;
+			continue; /* who came while the lock was let go is not announced again */
 		}
 		at = to_timespec(due_us < deadline_us ? due_us : deadline_us);
 		pthread_cond_timedwait(&threads->arrived, &threads->lock, &at);

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 struct channel;
+struct upg_config;
 struct why;
 
 struct upg_thread {
@@ -18,7 +19,9 @@ struct upg_thread {
 	pid_t tid;
 	bool stands;   /* waits at an update point */
 	bool told;     /* that it is to leave */
+	bool leaves;   /* is in upg_thread_leave() */
 	uint64_t beat; /* the last Ping after which it passed an update point */
+	void *data;    /* the application's */
 	char name[32];
 };
 
@@ -28,18 +31,19 @@ struct threads {
 	pthread_mutex_t lock;
 	pthread_cond_t arrived;  /* a thread stands, or left */
 	pthread_cond_t released; /* stop is over */
+	pthread_cond_t woken;    /* waking has changed */
 	struct upg_thread *first;
+	struct upg_thread *waking; /* the application is waking it, without the lock: it cannot leave meanwhile */
 	bool stop;
 	bool dismissed; /* another process serves, for good */
 	uint64_t beat; /* the Ping that is being answered; 0: none */
 	/* What upg_point() looks at, without the lock: not 0 while stop, beat or dismissed want something of the threads. */
 	atomic_int attention;
-	int nudge_signal;
+	const struct upg_config *config; /* how threads are woken; borrowed */
 };
 
-/** threads_init() - @nudge_signal: 0, or the signal that wakes threads out of system calls. Return: 0 or -errno; threads_done() in
- * both cases. */
-int threads_init(struct threads *threads, struct channel *channel, int nudge_signal, struct why *why);
+/** threads_init() - Return: 0; -EEXIST: somebody else handles @config->nudge_signal; -errno; threads_done() in all cases. */
+int threads_init(struct threads *threads, struct channel *channel, const struct upg_config *config, struct why *why);
 void threads_done(struct threads *threads);
 
 /** threads_stop() - Bring every registered thread but the caller to an update point, and hold it there. Return: 0; -ETIMEDOUT with

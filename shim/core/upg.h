@@ -11,6 +11,7 @@
 struct upg {
 	const struct upg_config *config;
 	struct why why; /* the last failure: upg_why() */
+	struct why *rest; /* while on_prepare() runs: where upg_refuse() says why it is not at rest; else NULL */
 	/* From the bottom up. */
 	struct channel *channel;
 	struct threads *threads;

@@ -61,6 +61,8 @@ static void send_prepare(struct roll *roll)
 	struct fd_ref *fds[] = { roll->word->fd, roll->state_out };
 
 	roll->record.old = OLD_ASKED;
+	roll->record.stops_us = clock_now_us();
+	roll->report.wire.asked++;
 	instance_prepare(roll->old, &prepare, fds, 2);
 }
 
@@ -142,8 +144,10 @@ static void ask_later(struct roll *roll)
 void roll_do_ask_again(struct roll *roll)
 {
 	if (clock_now_us() > roll->record.prepared_us + roll->unit->quiesce_timeout_us) {
-		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=", roll->record.from,
-			   roll->old->pid);
+		const char *reason = roll->report.waited_for.text;
+
+		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=%s%s", roll->record.from,
+			   roll->old->pid, *reason ? ": " : "", reason);
 		roll_happen(roll, ROLL_EV_TIMEOUT);
 		return;
 	}
@@ -222,7 +226,7 @@ void roll_do_park(struct roll *roll)
 
 	roll->options.known = NULL; /* whoever lent it may be gone from here on */
 	report->commit_us = roll->record.commit_us;
-	report->pause_us = report->commit_us - roll->record.prepared_us;
+	report->pause_us = report->commit_us - roll->record.stops_us;
 	report->resume_us = 0;
 	roll->word = roll_word_drop(roll->word);
 	roll_say(roll, "commit", roll->new, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->record.to,

@@ -3,6 +3,8 @@
  * event has no cell in the present state has no effect. */
 #include "supervisor/roll/private.h"
 
+#include "base/text.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +12,7 @@
 
 #define COUNTS_MAX 64u /* likewise */
 #define SKIPPED_MAX 16u /* types in one message: no more are told by the library */
+#define TELL_WAIT_US USEC_PER_SEC
 #define CLOSED_MAX 256u /* the library tells no more of them in one message; for each the custody is searched */
 
 static const char *reason_of(const char *reason)
@@ -104,18 +107,43 @@ static void hear_fds(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 		roll_hand_on(roll, roll_lend_kept(roll), true);
 }
 
+/* Where old says when its attempt began, that is the truth, as it may have served for a while with the question unread. */
+static void note_stop(struct roll *roll, uint64_t begun_us)
+{
+	struct roll_record *record = &roll->record;
+
+	if (begun_us > record->stops_us && begun_us <= clock_now_us())
+		record->stops_us = begun_us;
+	roll->report.wire.waited_us = roll->report.wire.asked > 1 ? record->stops_us - record->prepared_us : 0;
+}
+
+/* Return: @buf, to be put behind a sentence; "" if it was ready at once. */
+static const char *waiting_text(const struct roll *roll, char *buf, size_t size)
+{
+	const Upgraded__Wire__RollReport *report = &roll->report.wire;
+
+	*buf = 0;
+	if (report->asked > 1)
+		snprintf(buf, size, "; it was asked %" PRIu32 " times in %" PRIu64 " ms until it was ready", report->asked,
+			 report->waited_us / 1000);
+	return buf;
+}
+
 static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *quiesced)
 {
 	uint64_t most = roll->unit->quiesce_timeout_us, took = quiesced->nanoseconds / 1000;
+	char waited[96];
 
 	/* Once: what it says again buys it no more time. */
 	if (!belongs(roll, roll->old, ROLL_EV_QUIESCED) || roll->record.old == OLD_STANDS)
 		return;
 	roll->record.old = OLD_STANDS;
+	note_stop(roll, quiesced->begun_us);
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
 	roll_close_pipe(roll);
-	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us",
-		 roll->record.from, took < most ? took : most); /* whatever it says */
+	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us%s",
+		 roll->record.from, took < most ? took : most, /* whatever it says */
+		 waiting_text(roll, waited, sizeof(waited)));
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }
 
@@ -157,7 +185,25 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 	roll_happen(roll, ROLL_EV_OLD_REFUSED);
 }
 
-static void hear_not_yet(struct roll *roll)
+/* Why it is not ready: for the report, and told when it is another reason, but not every time that it is asked. */
+static void note_wait(struct roll *roll, const char *reason)
+{
+	struct why *last = &roll->report.waited_for, now = { 0 };
+	uint64_t now_us = clock_now_us();
+
+	roll->report.wire.waited_us = now_us - roll->record.prepared_us;
+	snprintf(now.text, sizeof(now.text), "%.200s", reason);
+	text_tame(now.text, strlen(now.text));
+	if (strcmp(now.text, last->text) == 0)
+		return;
+	*last = now;
+	if (!*now.text || (roll->told_wait_us && now_us - roll->told_wait_us < TELL_WAIT_US))
+		return;
+	roll->told_wait_us = now_us;
+	roll_say(roll, "quiesce", roll->old, "version %s is not ready yet: %s", roll->record.from, now.text);
+}
+
+static void hear_not_yet(struct roll *roll, const Upgraded__Wire__NotYet *not_yet)
 {
 	if (!belongs(roll, roll->old, ROLL_EV_NOT_YET))
 		return;
@@ -165,6 +211,7 @@ static void hear_not_yet(struct roll *roll)
 	if (roll->record.old != OLD_ASKED)
 		return;
 	roll->record.old = OLD_GOES_ON;
+	note_wait(roll, not_yet->reason);
 	roll_happen(roll, ROLL_EV_NOT_YET);
 }
 
@@ -228,7 +275,7 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 		hear_quiesced(roll, message->quiesced);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
-		hear_not_yet(roll);
+		hear_not_yet(roll, message->not_yet);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		hear_old_refused(roll, message->refused);
@@ -387,7 +434,7 @@ static void hear_committed(struct roll *roll, uint64_t at_us)
 		roll_happen(roll, ROLL_EV_NEW_REFUSED);
 		return;
 	}
-	roll->record.commit_us = at_us >= roll->record.prepared_us && at_us <= now ? at_us : now;
+	roll->record.commit_us = at_us >= roll->record.stops_us && at_us <= now ? at_us : now;
 	roll_happen(roll, ROLL_EV_COMMITTED);
 }
 

@@ -29,6 +29,7 @@ struct roll {
 	struct timer ask, look;     /* old again; the pids of a restore; connections while new serves */
 	struct health health;       /* of new, from the commit to the end of the bake */
 	uint64_t told_progress_us;  /* when new's progress was last passed on; 0: never */
+	uint64_t told_wait_us;      /* ... and why old is not ready yet */
 	uint64_t begun_us;
 	uint64_t pids_due_us;       /* until then the pids of old's children may still be taken by these */
 
@@ -96,6 +97,8 @@ void roll_note_skipped(struct roll *roll, const Upgraded__Wire__Skipped *skipped
 void roll_blame(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** roll_blame_old() - Record how old was lost before the commit, besides the cause that was recorded before. Once. */
 void roll_blame_old(struct roll *roll, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** roll_note_unanswered() - Old was called off, and has answered nothing up to its deadline: for the report, and told. */
+void roll_note_unanswered(struct roll *roll);
 /** roll_blame_delay() - The same for a state whose deadline has passed; in those of a way back, which has its cause, tell it. */
 void roll_blame_delay(struct roll *roll);
 

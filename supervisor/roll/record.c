@@ -78,6 +78,8 @@ enum roll_outcome record_outcome(const struct roll_record *record)
 {
 	enum roll_outcome outcome = roll_facts(record->state)->outcome;
 
+	if (outcome == ROLL_IS_ABORTED && record->unanswered)
+		return ROLL_IS_UNANSWERED;
 	if (outcome != ROLL_IS_BACK_PARKED)
 		return outcome;
 	if (record->misses)

@@ -76,9 +76,11 @@ struct roll_record {
 	/* False: within another roll's bake, and nobody was told of a commit of this one. Then that roll has the ways back. */
 	bool stands_alone;
 	bool ends_at_once; /* the operator stops the service: the bake, once it is on, is over */
+	bool unanswered; /* called off, and the old version has not said that it goes on */
 	bool misses; /* the old version came back without one of its doors */
 	/* CLOCK_MONOTONIC; 0: not yet. */
-	uint64_t prepared_us; /* old was asked to come to rest: the pause begins */
+	uint64_t prepared_us; /* old was asked to come to rest, the first time */
+	uint64_t stops_us;    /* the attempt that counts began, of which old may have said that it is not ready: the pause begins */
 	uint64_t settles_us;  /* past this, old calls the roll off by itself */
 	uint64_t commit_us;   /* new took the commit word */
 };

@@ -15,6 +15,7 @@ const char *roll_outcome_name(enum roll_outcome outcome)
 		[ROLL_IS_DONE] = "done",
 		[ROLL_IS_REFUSED] = "refused",
 		[ROLL_IS_ABORTED] = "aborted",
+		[ROLL_IS_UNANSWERED] = "unanswered",
 		[ROLL_IS_BACK_LIVE] = "rolled-back-live",
 		[ROLL_IS_BACK_PARKED] = "rolled-back-parked",
 		[ROLL_IS_BACK_IMAGE] = "rolled-back-image",
@@ -103,6 +104,7 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->outcome = wire_text(bakes ? "committed" : roll_outcome_name(report->outcome));
 	ret->way_back = wire_text(rungs_text(report->rungs));
 	ret->cause = wire_text(report->cause.text);
+	ret->waited_for = wire_text(report->waited_for.text);
 	ret->way_note = wire_text(report->way_note.text);
 	ret->journal_note = wire_text(report->journal_note.text);
 	ret->n_log_lines = lines_list(&report->lines, texts->lines);

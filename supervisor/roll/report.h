@@ -35,6 +35,7 @@ struct roll_report {
 	char from[WIRE_NAME_MAX + 1], to[WIRE_NAME_MAX + 1];
 	unsigned rungs;          /* of enum roll_rung: there were while new served */
 	struct why cause;
+	struct why waited_for;   /* why the old version was not ready, as it said last; "": it did not say */
 	struct why image_missed; /* why there is none, although one was required */
 	struct why journal_note; /* why no journal is kept although it was asked for, or why it ended */
 	struct why way_note;     /* why a way back was lost that was there */

@@ -61,10 +61,12 @@ static void on_deadline(struct timer *timer)
 	struct roll *roll = container_of(timer, struct roll, deadline);
 	enum roll_event overdue = record_overdue(&roll->record);
 
+	if (overdue != ROLL_EV_SERVES_ON)
+		roll_blame_delay(roll);
+	else if (roll->record.old == OLD_ASKED)
+		roll_note_unanswered(roll);
 	if (overdue == ROLL_EV_SERVES_ON)
 		roll->record.old = OLD_GOES_ON;
-	else
-		roll_blame_delay(roll);
 	roll_happen(roll, overdue);
 }
 

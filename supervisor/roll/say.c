@@ -120,6 +120,14 @@ void roll_blame_old(struct roll *roll, const char *fmt, ...)
 	va_end(args);
 }
 
+void roll_note_unanswered(struct roll *roll)
+{
+	roll->record.unanswered = true;
+	roll->report.wire.unanswered_us = roll->record.stops_us;
+	roll_say(roll, "abort", roll->old, "version %s has not answered for %" PRIu64 " ms: nobody knows whether it serves",
+		 roll->record.from, (clock_now_us() - roll->record.stops_us) / 1000);
+}
+
 void roll_blame_delay(struct roll *roll)
 {
 	const char *from = roll->record.from, *to = roll->record.to;

@@ -164,6 +164,7 @@ enum roll_outcome {
 	ROLL_IS_DONE,
 	ROLL_IS_REFUSED,     /* nothing was touched */
 	ROLL_IS_ABORTED,     /* before the commit */
+	ROLL_IS_UNANSWERED,  /* ... and old has not said that it goes on: it hangs, perhaps */
 	ROLL_IS_BACK_LIVE,   /* after it: new was rolled back to old's version, with all its state */
 	ROLL_IS_BACK_PARKED, /* ... old resumed in memory */
 	ROLL_IS_BACK_IMAGE,  /* ... from its image */

@@ -60,6 +60,10 @@ static const struct {
 	[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK,
 			      "the roll to ", " was called off before it committed; nothing was lost",
 			      "mend the cause and roll again" },
+	[ROLL_IS_UNANSWERED] = { WIRE_EXIT_UNANSWERED,
+				 "the roll to ", " was called off, and the version before has not said that it serves on",
+				 "look whether it serves; upgradectl status says when it answers, Unanswered=restart would end "
+				 "it" },
 	[ROLL_IS_BACK_LIVE] = { WIRE_EXIT_ROLLED_BACK,
 				"version ", " was left again with all its state: the version before serves",
 				"mend the cause before you roll again" },

@@ -152,6 +152,7 @@ static void hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 	set_state_file(member, NULL);
 	member->state = MEMBER_RUNNING;
 	instance_set_place(member->instance, INSTANCE_SERVES);
+	pulse_begin(member);
 	service_on_ready(member);
 }
 
@@ -234,7 +235,12 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 		if (member->state == MEMBER_STARTING)
 			why_set(&member->failure, 0, "pid %d: %s", instance->pid, message->refused->reason);
 		break;
-	default: /* a pong, a close, or news of a roll that is over */
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_PONG:
+		/* Of the last ping or of an earlier one: the library finishes one before it looks at others. */
+		if (member->state == MEMBER_RUNNING && message->pong->nonce <= member->pulse.nonce)
+			pulse_hear(member);
+		break;
+	default: /* a close, or news of a roll that is over */
 		break;
 	}
 }
@@ -268,12 +274,14 @@ static void on_running_exit(struct member *member)
 	const struct service *service = member->service;
 	const struct instance *instance = member->instance;
 	bool clean = WIFEXITED(instance->status) && WEXITSTATUS(instance->status) == 0;
+	bool ended_by_us = member->pulse.silent_us && service->unit->ends_unanswered; /* the failure stands: it was silent */
 	char how[INSTANCE_END_BYTES];
 
 	if (clock_now_us() - instance->since_us > STABLE_US)
 		member->failures = 0;
-	why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,
-		instance_describe_end(instance, how, sizeof(how)));
+	if (!ended_by_us)
+		why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,
+			instance_describe_end(instance, how, sizeof(how)));
 	if (clean) {
 		log_info("%s: %s", service->name, member->failure.text);
 		member->state = MEMBER_STOPPED;
@@ -310,6 +318,7 @@ static void on_exit_of(struct instance *instance)
 	case MEMBER_FAILED:
 		break;
 	}
+	pulse_end(member);
 	member->instance = instance_free(instance);
 }
 
@@ -337,6 +346,7 @@ static void on_stop_deadline(struct timer *timer)
 void member_stop(struct member *member)
 {
 	member->state = MEMBER_STOPPING;
+	pulse_end(member);
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
 }
@@ -370,6 +380,7 @@ void member_take_serving(struct member *member, struct roll *roll)
 	instance_own(member->instance, &member_events, member);
 	instance_set_place(member->instance, INSTANCE_SERVES);
 	member->state = MEMBER_RUNNING;
+	pulse_begin(member);
 }
 
 /* ---- how it is ---- */
@@ -400,7 +411,7 @@ const char *member_state_name(const struct member *member)
 		[MEMBER_STOPPING] = "stopping", [MEMBER_WAITING] = "waiting to restart", [MEMBER_FAILED] = "failed",
 	};
 	if (!member->roll)
-		return names[member->state];
+		return member->pulse.silent_us ? "not answering" : names[member->state];
 	return !member->back && roll_is_baking(member->roll) ? "baking" : "rolling";
 }
 
@@ -422,6 +433,7 @@ struct member *member_free(struct member *member)
 		return NULL;
 	timer_disarm(&member->deadline);
 	timer_disarm(&member->restart);
+	pulse_end(member);
 	fd_ref_drop(member->state_file);
 	roll_free(member->back);
 	roll_free(member->roll);

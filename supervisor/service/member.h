@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
+#include "supervisor/service/pulse.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,7 +33,8 @@ struct member {
 	uint64_t told_progress_us; /* when the progress of a start was last passed on; 0: never */
 	unsigned restarts;         /* since it was started by hand */
 	unsigned failures;         /* in a row, for the delay */
-	struct why failure;        /* why it is FAILED or WAITING */
+	struct why failure;        /* why it is FAILED or WAITING, or RUNNING and silent */
+	struct pulse pulse;        /* of @instance, while it is RUNNING */
 };
 
 /** member_new() - Return: NULL if memory is out. @service: borrowed. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void add_instance(struct status *status, const struct instance *instance, const char *state)
+static void add_instance_since(struct status *status, const struct instance *instance, const char *state, uint64_t since_us)
 {
 	Upgraded__Wire__ServiceStatus *message = &status->message;
 	Upgraded__Wire__Instance *entry = malloc(sizeof(*entry)), **list;
@@ -22,8 +22,13 @@ static void add_instance(struct status *status, const struct instance *instance,
 	entry->pid = instance->pid;
 	entry->version = wire_text(instance->version);
 	entry->state = wire_text(state);
-	entry->since_us = instance->since_us;
+	entry->since_us = since_us;
 	message->instances[message->n_instances++] = entry;
+}
+
+static void add_instance(struct status *status, const struct instance *instance, const char *state)
+{
+	add_instance_since(status, instance, state, instance->since_us);
 }
 
 static void add_roll_instances(struct status *status, const struct roll *roll, const struct instance *serving)
@@ -47,6 +52,8 @@ static void add_member_instances(struct status *status, const struct member *mem
 		add_roll_instances(status, member->back, serving);
 	if (member->roll)
 		add_roll_instances(status, member->roll, serving);
+	else if (member->pulse.silent_us)
+		add_instance_since(status, member->instance, member_state_name(member), member->pulse.silent_us);
 	else if (member->instance && instance_is_alive(member->instance))
 		add_instance(status, member->instance,
 			     member->state == MEMBER_RUNNING ? "serving" : member_state_name(member));
@@ -113,7 +120,7 @@ void service_status(const struct service *service, struct status *ret)
 	message->version = wire_text(serving ? serving->version : service->version);
 	message->restarts = member->restarts;
 	message->unit_file = wire_text(service->unit ? service->unit->path : "");
-	message->description = wire_text(member->state == MEMBER_RUNNING ? "" : member->failure.text);
+	message->description = wire_text(member->state == MEMBER_RUNNING && !member->pulse.silent_us ? "" : member->failure.text);
 	add_history(ret, &service->history);
 	if (member->roll)
 		add_roll(ret, member->roll);

@@ -96,6 +96,8 @@ void service_on_roll_end(struct roll *roll)
 	note_history(service, roll);
 	service_images_settle(service, roll_take_image(roll), service->last.outcome);
 	log_and_free(service, roll);
+	if (service->last.wire.unanswered_us && instance_is_alive(member->instance))
+		pulse_lose(member, service->last.wire.unanswered_us);
 	service_answer_roll(service, service->asker, &service->last);
 	service_end_bake_call(service, &service->last);
 	service_answer_abort(service, &service->last);
@@ -211,6 +213,7 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 			       "%s: the roll to %s was refused", service->name, request->version);
 		return;
 	}
+	pulse_end(member); /* the roll watches it */
 	member->instance = NULL;
 }
 

@@ -2,8 +2,12 @@
 /* `upgradectl save`: the state of a service that serves, into a file, for no longer than a roll would stop it. */
 #include "supervisor/service/private.h"
 
+#include "base/text.h"
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ASK_AGAIN_US (10 * USEC_PER_MSEC)
 #define ASKED_AT_MOST 1000u
@@ -12,7 +16,10 @@
 struct service_save {
 	struct service *service;
 	struct fd_ref *file;         /* the process writes to it */
-	uint64_t began_us;
+	uint64_t began_us;           /* it was asked, the first time */
+	uint64_t stops_us;           /* the attempt that counts began: from here on it stands still */
+	uint32_t asked;
+	struct why waited_for;       /* why it was not ready, as it said last; "": it did not say */
 	uint64_t records, bytes;     /* as the process tells them, once @written */
 	bool quiesced, written;
 	struct timer again, deadline;
@@ -52,8 +59,14 @@ static void on_deadline(struct timer *timer)
 {
 	struct service_save *save = container_of(timer, struct service_save, deadline);
 
-	service_save_fail(save->service, save->quiesced ? "the state was not written in time (TransferTimeout=)" :
-							  "it did not quiesce in time (QuiesceTimeout=)");
+	const char *reason = save->waited_for.text;
+	struct why why;
+
+	if (save->quiesced)
+		why_set(&why, 0, "the state was not written in time (TransferTimeout=)");
+	else
+		why_set(&why, 0, "it did not quiesce in time (QuiesceTimeout=)%s%s", *reason ? ": " : "", reason);
+	service_save_fail(save->service, why.text);
 }
 
 static void ask(struct service_save *save)
@@ -65,6 +78,8 @@ static void ask(struct service_save *save)
 		.settles_us = save->began_us + unit->quiesce_timeout_us + unit->transfer_timeout_us,
 	};
 
+	save->stops_us = clock_now_us();
+	save->asked++;
 	instance_prepare(service_member(save->service)->instance, &prepare, &save->file, 1);
 }
 
@@ -125,17 +140,29 @@ void service_save(struct service *service, int file_consume, struct asker *asker
 
 /* ---- what the process says ---- */
 
+/* Once: when its attempt began is what it says; up to there it may have served with the question unread. */
+static void hear_quiesced(struct service_save *save, uint64_t begun_us)
+{
+	if (!save->quiesced && begun_us > save->stops_us && begun_us <= clock_now_us())
+		save->stops_us = begun_us;
+	save->quiesced = true;
+}
+
 static void hear_resumed(struct service_save *save, uint64_t at_us)
 {
 	struct service *service = save->service;
 	Upgraded__Wire__SaveReport report = UPGRADED__WIRE__SAVE_REPORT__INIT;
 	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
+	struct why waited_for = save->waited_for;
 
 	if (!save->written)
 		return;
 	report.records = save->records;
 	report.state_bytes = save->bytes;
-	report.pause_us = at_us > save->began_us ? at_us - save->began_us : 0;
+	report.pause_us = at_us > save->stops_us ? at_us - save->stops_us : 0;
+	report.waited_us = save->asked > 1 ? save->stops_us - save->began_us : 0;
+	report.asked = save->asked;
+	report.waited_for = waited_for.text;
 	with.save = &report;
 	service_save_free(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE, .with = &with }, "%s is saved",
@@ -150,9 +177,11 @@ bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage
 		return false;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_QUIESCED:
-		save->quiesced = true;
+		hear_quiesced(save, message->quiesced->begun_us);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
+		snprintf(save->waited_for.text, sizeof(save->waited_for.text), "%.200s", message->not_yet->reason);
+		text_tame(save->waited_for.text, strlen(save->waited_for.text));
 		/* One answer to each question. */
 		if (!save->again.loop)
 			ask_later(save);

@@ -83,6 +83,17 @@ static int choose(const char *value, const char *const words[])
 	return -EINVAL;
 }
 
+static int set_unanswered(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "keep", "restart", NULL };
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->ends_unanswered = i == 1;
+	return i < 0 ? i : 0;
+}
+
 static int set_dirty(struct unit *unit, const struct key *key, const char *value)
 {
 	static const char *const words[] = { [DIRTY_RESET] = "reset", [DIRTY_KEEP] = "keep", NULL };
@@ -354,6 +365,8 @@ static const struct key keys[] = {
 	{ "HealthInterval", DURATION ", not 0", set_positive_duration, AT(health_interval_us) },
 	{ "HealthTimeout", DURATION ", not 0", set_positive_duration, AT(health_timeout_us) },
 	{ "HealthCheckTimeout", DURATION ", not 0", set_positive_duration, AT(health_check_timeout_us) },
+	{ "Heartbeat", DURATION "; 0: none", set_duration, AT(heartbeat_us) },
+	{ "Unanswered", "keep or restart", set_unanswered, 0 },
 	{ "HealthAnswers", "yes or no", set_bool, AT(health_answers) },
 	{ "HealthFailures", "a number from 1 to 1000", set_positive_count, AT(health_failures) },
 	{ "Bake", DURATION, set_duration, AT(bake_us) },

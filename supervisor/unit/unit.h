@@ -64,6 +64,8 @@ struct unit {
 	uint64_t start_timeout_us, quiesce_timeout_us, transfer_timeout_us, stop_timeout_us;
 	uint64_t bake_us, restart_delay_us, image_timeout_us;
 	uint64_t health_interval_us, health_timeout_us, health_check_timeout_us;
+	uint64_t heartbeat_us;    /* how often a version is asked for a sign of life outside of bakes; 0: never */
+	bool ends_unanswered;     /* one that does not answer there is ended, and Restart= says what follows */
 	bool health_answers;      /* a version that answers no client is sick */
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];

@@ -75,6 +75,29 @@ Test(render_text, summary_of_a_roll)
 			   "     serving  2.0 (pid 4242)\n");
 }
 
+Test(render_text, the_wait_until_a_version_was_ready_stands_beside_the_pause)
+{
+	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };
+	struct term term = page(true);
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	FILL_ROLL(&roll);
+	roll.waited_us = 989000;
+	roll.asked = 12;
+	roll.waited_for = TEXT("connection 17 uploads");
+	result.roll = &roll;
+	render_summary(&term, &args, &result);
+	expect_page(&term, "✓ web: 1.0 -> 2.0, done\n"
+			   "       pause  3.21 ms\n"
+			   "      waited  989 ms to be ready, asked 12 times\n"
+			   "  waited for  connection 17 uploads\n"
+			   "     records  1,000,000 (235 MiB)\n"
+			   "         fds  14\n"
+			   "    way back  parked+image (image of 240 MiB, taken in 890 ms)\n");
+}
+
 Test(render_text, a_journal_says_what_it_saved_and_what_it_could_not)
 {
 	struct args args = { .verb = VERB(ROLL), .verb_name = "roll", .service = "web", .version = "2.0" };

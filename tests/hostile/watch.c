@@ -97,7 +97,8 @@ unsigned watch_descriptors(pid_t pid)
 /* ---- what it says ---- */
 
 static const char *const outcomes[WATCH_OUTCOMES] = {
-	"done", "rolled-back-live", "rolled-back-parked", "rolled-back-image", "cold-start", "aborted", "refused", "failed",
+	"done", "rolled-back-live", "rolled-back-parked", "rolled-back-image", "cold-start",
+	"aborted", "unanswered", "refused", "failed",
 };
 
 #define OUTCOMES_COMMITTED 5u /* the first ones */

@@ -18,7 +18,7 @@ uint64_t watch_answer_us(const char *control, pid_t daemon);
 unsigned watch_descriptors(pid_t pid);
 
 /* How rolls ended, as the daemon has logged it. */
-#define WATCH_OUTCOMES 8u
+#define WATCH_OUTCOMES 9u
 
 struct watch_log {
 	unsigned rolls[WATCH_OUTCOMES];

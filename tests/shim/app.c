@@ -161,32 +161,59 @@ void app_fill(struct app *app, uint32_t n, size_t text_bytes)
 
 /* ---- its callbacks ---- */
 
-static int on_prepare(enum upg_level level, void *userdata)
+static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void *userdata)
 {
 	struct app *app = userdata;
 	unsigned n = atomic_fetch_add(&app->n_prepared, 1);
 
 	app->level = (int)level;
+	app->prepare_deadline_us = deadline_us;
+	if (*app->prepare_reason)
+		upg_refuse(app->upg, "%s", app->prepare_reason);
 	return n < 4 ? app->prepare_says[n] : UPG_AT_REST;
 }
 
-static void on_abort(void *userdata)
+static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 {
 	struct app *app = userdata;
 
-	atomic_fetch_add(&app->n_aborted, 1);
+	APP_MUST(!app->stops_threads || app->own_stopped);
+	APP_MUST(go_on->n_lost <= APP_FDS_MAX);
+	APP_MUST((go_on->lost == NULL) == (go_on->n_lost == 0));
+	APP_MUST(go_on->reason == UPG_CAME_BACK || !go_on->n_lost);
+	app->n_lost = (int)go_on->n_lost;
+	for (size_t i = 0; i < go_on->n_lost; i++)
+		app->lost[i] = go_on->lost[i];
+	if (go_on->reason == UPG_SAVED)
+		atomic_fetch_add(&app->n_saved, 1);
+	atomic_fetch_add(go_on->reason == UPG_CAME_BACK ? &app->n_resumed : &app->n_aborted, 1);
 }
 
-static void on_resume(const int *lost, size_t n_lost, void *userdata)
+static int stop_threads(uint64_t deadline_us, void *userdata)
 {
 	struct app *app = userdata;
 
-	APP_MUST(n_lost <= APP_FDS_MAX);
-	APP_MUST((lost == NULL) == (n_lost == 0));
-	app->n_lost = (int)n_lost;
-	for (size_t i = 0; i < n_lost; i++)
-		app->lost[i] = lost[i];
-	atomic_fetch_add(&app->n_resumed, 1);
+	APP_MUST(!app->own_stopped);
+	app->stop_deadline_us = deadline_us;
+	if (app->stop_says == 0)
+		app->own_stopped = true;
+	return app->stop_says;
+}
+
+static void start_threads(void *userdata)
+{
+	struct app *app = userdata;
+
+	APP_MUST(app->own_stopped);
+	app->own_stopped = false;
+	atomic_fetch_add(&app->n_started, 1);
+}
+
+void app_stops_threads(struct app *app)
+{
+	app->stops_threads = true;
+	app->config.stop_threads = stop_threads;
+	app->config.start_threads = start_threads;
 }
 
 void app_version_1(struct app *app)
@@ -197,8 +224,7 @@ void app_version_1(struct app *app)
 					   .n_types = 1,
 					   .nudge_signal = SIGUSR1,
 					   .on_prepare = on_prepare,
-					   .on_abort = on_abort,
-					   .on_resume = on_resume,
+					   .on_go_on = on_go_on,
 					   .userdata = app };
 }
 
@@ -220,6 +246,8 @@ struct app_worker *app_worker_add(struct app *app, const char *name, void (*body
 	cr_assert_leq(app->n_workers, APP_WORKERS_MAX);
 	worker->app = app;
 	worker->body = body;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->work, NULL);
 	snprintf(worker->name, sizeof(worker->name), "%s", name);
 	return worker;
 }
@@ -231,7 +259,7 @@ static void pause_shortly(void)
 
 static void enter(struct app_worker *worker)
 {
-	worker->thread = upg_thread_enter(worker->app->upg, worker->name);
+	worker->thread = upg_thread_enter(worker->app->upg, worker->name, worker);
 	APP_MUST(worker->thread);
 	atomic_store(&worker->entered, true);
 }
@@ -290,6 +318,72 @@ void worker_waits(struct app_worker *worker)
 	enter(worker);
 	while (pass_point(worker))
 		APP_MUST(epoll_wait(epoll_fd, &event, 1, -1) < 0 && errno == EINTR);
+}
+
+void worker_deaf(struct app_worker *worker)
+{
+	struct pollfd fd = { .events = POLLIN };
+	eventfd_t ignored;
+
+	worker->fd = fd.fd = eventfd(0, 0);
+	enter(worker);
+	while (pass_point(worker)) {
+		while (poll(&fd, 1, -1) < 0)
+			APP_MUST(errno == EINTR);
+		APP_MUST(eventfd_read(fd.fd, &ignored) == 0);
+	}
+}
+
+static void await_work(struct app_worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	while (!worker->woken)
+		pthread_cond_wait(&worker->work, &worker->lock);
+	worker->woken = false;
+	pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_idle(struct app_worker *worker)
+{
+	enter(worker);
+	while (pass_point(worker))
+		await_work(worker);
+}
+
+/* Whoever is being woken must not be gone. */
+void worker_leaves_woken(struct app_worker *worker)
+{
+	enter(worker);
+	await_work(worker);
+	APP_MUST(atomic_load(&worker->being_woken));
+	upg_thread_leave(worker->thread);
+	APP_MUST(!atomic_load(&worker->being_woken));
+	atomic_store(&worker->left, true);
+}
+
+static void wake(struct upg_thread *thread, void *userdata)
+{
+	struct app_worker *worker = upg_thread_data(thread);
+
+	(void)userdata;
+	APP_MUST(worker->thread == thread);
+	atomic_store(&worker->being_woken, true);
+	if (worker->fd)
+		APP_MUST(eventfd_write(worker->fd, 1) == 0);
+	pthread_mutex_lock(&worker->lock);
+	worker->woken = true;
+	pthread_cond_broadcast(&worker->work);
+	pthread_mutex_unlock(&worker->lock);
+	/* Long enough for a thread that would not wait to be gone. */
+	nanosleep(&(struct timespec){ .tv_nsec = worker->body == worker_leaves_woken ? 20000000 : 0 }, NULL);
+	atomic_store(&worker->being_woken, false);
+	atomic_fetch_add(&worker->n_wakes, 1);
+}
+
+void app_wakes(struct app *app)
+{
+	app->config.nudge_signal = 0;
+	app->config.wake = wake;
 }
 
 static void await_go(struct app_worker *worker)
@@ -391,7 +485,7 @@ static int live(struct app *app)
 	if (upg_ready(app->upg) == UPG_NOT_READY)
 		return left_or_failed(app);
 	if (app->registers_main)
-		app->main_thread = upg_thread_enter(app->upg, "main");
+		app->main_thread = upg_thread_enter(app->upg, "main", NULL);
 	start_workers(app);
 	if (app->begin)
 		app->begin(app);

@@ -43,6 +43,11 @@ struct app_worker {
 	atomic_bool entering; /* is about to call upg_thread_enter() */
 	atomic_bool entered;
 	int fd;               /* what it blocks on */
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	bool woken;           /* under lock */
+	atomic_uint n_wakes;
+	atomic_bool being_woken;
 };
 
 struct app {
@@ -53,7 +58,10 @@ struct app {
 	void (*begin)(struct app *app); /* when it serves */
 	void (*step)(struct app *app);  /* after each upg_dispatch() */
 	void (*leave)(struct app *app); /* when it was told to leave */
-	int prepare_says[4];            /* what on_prepare returns, one after the other; then UPG_AT_REST */
+	enum upg_rest prepare_says[4];  /* what on_prepare returns, one after the other; then UPG_AT_REST */
+	char prepare_reason[256];       /* what it says before, if not "" */
+	bool stops_threads;             /* app_stops_threads() */
+	int stop_says;                  /* what stop_threads returns */
 	size_t text_bytes;              /* of each note's text */
 	bool fail_load;                 /* at the note with id 3 */
 	bool dies_loading;              /* at the note with id 3 */
@@ -72,6 +80,10 @@ struct app {
 	struct upg *upg;
 	struct upg_thread *main_thread;
 	atomic_uint n_prepared, n_aborted, n_resumed;
+	atomic_uint n_saved;   /* of n_aborted, those after a save to a file */
+	atomic_uint n_started; /* start_threads */
+	bool own_stopped;      /* between stop_threads and start_threads */
+	uint64_t prepare_deadline_us, stop_deadline_us;
 	atomic_ulong n_steps; /* upg_dispatch(), and the step after it */
 	int level;
 	int last_dispatch; /* the last that was not UPG_GO_ON; -1: it was, and upg_why() said what had failed */
@@ -92,6 +104,10 @@ void app_version_1(struct app *app);
 void app_version_2(struct app *app);
 /** app_fill() - @n notes, each with @text_bytes of text. */
 void app_fill(struct app *app, uint32_t n, size_t text_bytes);
+/** app_stops_threads() - It has threads that it stops by itself. */
+void app_stops_threads(struct app *app);
+/** app_wakes() - Threads are woken by a callback and by no signal. */
+void app_wakes(struct app *app);
 struct app_worker *app_worker_add(struct app *app, const char *name, void (*body)(struct app_worker *worker));
 
 /** app_main() - The application's main(): an exit status. Called in the forked process. */
@@ -104,6 +120,9 @@ void worker_waits(struct app_worker *worker);     /* blocks in epoll_wait() */
 void worker_held_up(struct app_worker *worker);   /* no point until @go, then as worker_turns() */
 void worker_leaves(struct app_worker *worker);    /* no point until @go, then leaves */
 void worker_careless(struct app_worker *worker);  /* passes a point all the time, whatever that says */
+void worker_deaf(struct app_worker *worker);      /* waits for an eventfd, and goes on waiting when a signal comes */
+void worker_idle(struct app_worker *worker);      /* waits for a condition */
+void worker_leaves_woken(struct app_worker *worker); /* the same, and leaves when it is woken */
 void worker_comes_late(struct app_worker *worker); /* enters after @go, then as worker_turns() */
 
 /* In the application: end with APP_BROKEN and say where. */

@@ -366,7 +366,7 @@ static void accept_all(struct ledger *ledger)
 static void serve(struct app_worker *worker)
 {
 	struct ledger *ledger = (struct ledger *)worker->app;
-	struct upg_thread *thread = upg_thread_enter(ledger->app.upg, worker->name);
+	struct upg_thread *thread = upg_thread_enter(ledger->app.upg, worker->name, worker);
 	unsigned number = (unsigned)(worker - ledger->app.workers);
 
 	APP_MUST(thread);
@@ -452,18 +452,20 @@ static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *
 	return 0;
 }
 
-static void on_resume(const int *lost, size_t n_lost, void *userdata)
+static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 {
 	struct ledger *ledger = userdata;
 
-	ledger->app.n_lost = (int)n_lost;
+	if (go_on->reason != UPG_CAME_BACK)
+		return;
+	ledger->app.n_lost = (int)go_on->n_lost;
 	pthread_mutex_lock(&ledger->lock);
 	for (uint32_t i = 0; i < LEDGER_LINKS; i++) {
 		struct link *link = &ledger->links[i];
 		bool is_lost = !link->conn;
 
-		for (size_t k = 0; link->conn && k < n_lost; k++)
-			is_lost = is_lost || upg_conn_fd(link->conn) == lost[k];
+		for (size_t k = 0; link->conn && k < go_on->n_lost; k++)
+			is_lost = is_lost || upg_conn_fd(link->conn) == go_on->lost[k];
 		if (!is_lost) {
 			/* The end of the stream, if it was seen, is seen again. */
 			link->eof = false;
@@ -496,7 +498,7 @@ struct ledger *ledger_new(unsigned version)
 		.migrations = migrations,
 		.n_migrations = version == 1 ? 0 : 2,
 		.nudge_signal = SIGUSR1,
-		.on_resume = on_resume,
+		.on_go_on = on_go_on,
 		.on_conn = on_conn,
 		.userdata = ledger,
 	};

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -54,7 +55,7 @@ Test(shim_open, does_nothing_without_a_supervisor, .init = setup)
 	cr_assert_eq(upg_fd(upg), -1);
 	cr_assert_eq(upg_receive(upg), UPG_FRESH);
 	cr_assert_eq(upg_ready(upg), UPG_SERVE);
-	thread = upg_thread_enter(upg, "main");
+	thread = upg_thread_enter(upg, "main", NULL);
 	cr_assert_eq(upg_point(thread), UPG_GO_ON);
 	event = eventfd(0, EFD_CLOEXEC);
 	cr_assert_eq(upg_fd_register(upg, event, "event", 1), 0);
@@ -105,6 +106,36 @@ Test(shim_open, refuses_types_it_could_not_move, .init = setup)
 	app->config.n_migrations = 1;
 	cr_assert_eq(upg_open(&app->config, &upg), -EINVAL);
 	cr_assert_null(upg);
+}
+
+static void on_signal(int signal)
+{
+	(void)signal;
+}
+
+Test(shim_open, takes_no_signal_that_somebody_uses, .init = setup)
+{
+	static const struct {
+		void (*handler)(int signal);
+		const char *what;
+	} all[] = { { on_signal, "handled" }, { SIG_IGN, "ignored" } };
+	struct upg *upg = NULL;
+
+	unsetenv(WIRE_FD_ENV);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		signal(SIGUSR1, all[i].handler);
+		cr_assert_eq(upg_open(&app->config, &upg), -EEXIST);
+		cr_assert_null(upg);
+		cr_assert(strstr(upg_why(NULL), "nudge_signal 10 (User defined signal 1) is"), "%s", upg_why(NULL));
+		cr_assert(strstr(upg_why(NULL), all[i].what), "%s", upg_why(NULL));
+		cr_assert_eq(signal(SIGUSR1, SIG_DFL), all[i].handler, "it took the signal all the same");
+	}
+	cr_assert_eq(upg_open(&app->config, &upg), 0);
+	cr_assert_str_empty(upg_why(NULL));
+	upg_free(upg);
+	/* Its own handler is no reason to refuse the next one. */
+	cr_assert_eq(upg_open(&app->config, &upg), 0);
+	upg_free(upg);
 }
 
 Test(shim_open, says_hello_with_its_types_and_migrations, .init = setup, .fini = teardown)

@@ -5,6 +5,7 @@
 #include "base/why.h"
 #include "shim/core/channel.h"
 #include "shim/core/threads.h"
+#include "shim/upgrade.h"
 #include "shim/fds/readers.h"
 #include "shim/fds/table.h"
 
@@ -157,8 +158,9 @@ Test(still, is_refused_while_an_unknown_thread_takes_from_what_moves)
 	struct fd_table table = { 0 };
 	struct why why = { 0 };
 	struct upg_thread known = { .tid = 0 };
+	const struct upg_config config = { .nudge_signal = 0 };
 
-	cr_assert_eq(threads_init(&threads, &channel, 0, &why), 0);
+	cr_assert_eq(threads_init(&threads, &channel, &config, &why), 0);
 	cr_assert_eq(fd_table_init(&table, &channel), 0);
 	cr_assert_eq(readers_check(&threads, &table, &why), 0, "%s", why.text);
 	start_loose();

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 TestSuite(shim_threads, .timeout = 60);
@@ -153,6 +155,56 @@ Test(shim_threads, cannot_wake_who_blocks_without_a_signal_to_nudge_with, .init 
 	cr_assert(strstr(reason, "blocked (tid "), "%s", reason);
 }
 
+Test(shim_threads, has_the_application_wake_who_no_signal_gets_to_a_point, .init = setup, .fini = teardown)
+{
+	struct app_worker *deaf = app_worker_add(app, "deaf", worker_deaf), *idle = app_worker_add(app, "idle", worker_idle);
+
+	app_wakes(app);
+	fake_start_serving(&fake, app);
+	fake_await(&deaf->turns, 0);
+	fake_await(&idle->turns, 0);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	cr_assert(atomic_load(&deaf->n_wakes) > 0 && atomic_load(&idle->n_wakes) > 0);
+	call_off();
+	/* And for a sign of life. */
+	for (uint64_t nonce = 1; nonce < 20; nonce++) {
+		fake_say_ping(&fake, nonce);
+		cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, nonce);
+	}
+}
+
+Test(shim_threads, wakes_nobody_who_stands_or_who_dispatches, .init = setup, .fini = teardown)
+{
+	struct app_worker *slow = app_worker_add(app, "slow", worker_held_up), *deaf = app_worker_add(app, "deaf", worker_deaf);
+	unsigned wakes;
+
+	app_wakes(app);
+	app->registers_main = true; /* without data: a wake() of it would not survive */
+	fake_start_serving(&fake, app);
+	fake_await(&deaf->turns, 0);
+	fake_await_set(&slow->entered);
+	roll.quiesce_us = 300 * USEC_PER_MSEC;
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, REFUSED);
+	wakes = atomic_load(&slow->n_wakes);
+	cr_assert_gt(wakes, 10, "it was woken %u times", wakes);
+	cr_assert_lt(atomic_load(&deaf->n_wakes), wakes);
+}
+
+Test(shim_threads, lets_no_thread_leave_while_it_is_being_woken, .init = setup, .fini = teardown)
+{
+	struct app_worker *leaver = app_worker_add(app, "leaver", worker_leaves_woken);
+
+	app_wakes(app);
+	fake_start_serving(&fake, app);
+	fake_await_set(&leaver->entered);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	fake_await_set(&leaver->left);
+	call_off();
+}
+
 Test(shim_threads, holds_back_a_thread_that_comes_during_a_roll, .init = setup, .fini = teardown)
 {
 	struct app_worker *late = app_worker_add(app, "late", worker_comes_late);
@@ -199,6 +251,8 @@ Test(shim_threads, asks_the_application_at_the_level_of_the_roll, .init = setup,
 
 Test(shim_threads, says_not_yet_and_serves_until_it_is_asked_again, .init = setup, .fini = teardown)
 {
+	uint64_t asked_us, begun_us;
+
 	app_worker_add(app, "turns", worker_turns);
 	app->prepare_says[0] = app->prepare_says[1] = UPG_NOT_YET;
 	fake_start_serving(&fake, app);
@@ -213,8 +267,10 @@ Test(shim_threads, says_not_yet_and_serves_until_it_is_asked_again, .init = setu
 		cr_assert_eq(commit_owner(&again.word), COMMIT_OLD);
 		fake_roll_done(&again);
 	}
+	asked_us = clock_now_us();
 	fake_prepare(&fake, &roll);
-	FAKE_TAKE(&fake, QUIESCED);
+	begun_us = FAKE_TAKE(&fake, QUIESCED)->quiesced->begun_us;
+	cr_assert(begun_us >= asked_us && begun_us <= clock_now_us());
 	call_off();
 	cr_assert_eq(atomic_load(&app->n_prepared), 3);
 	cr_assert_eq(atomic_load(&app->n_aborted), 1);
@@ -229,10 +285,102 @@ Test(shim_threads, refuses_when_the_application_does, .init = setup, .fini = tea
 	fake_start_serving(&fake, app);
 	fake_prepare(&fake, &roll);
 	reason = FAKE_TAKE(&fake, REFUSED)->refused->reason;
-	cr_assert(strstr(reason, "application refused"), "%s", reason);
+	cr_assert_str_eq(reason, "the application refused to be rolled now");
 	await_all_turn(1);
 	cr_assert_eq(atomic_load(&app->n_aborted), 0);
 	cr_assert_eq(commit_owner(&roll.word), COMMIT_OLD);
+}
+
+Test(shim_threads, passes_on_why_the_application_is_not_at_rest, .init = setup, .fini = teardown)
+{
+	struct fake_roll again;
+
+	snprintf(app->prepare_reason, sizeof(app->prepare_reason), "connection 17 uploads");
+	app->prepare_says[0] = UPG_NOT_YET;
+	app->prepare_says[1] = UPG_REFUSE;
+	fake_start_serving(&fake, app);
+	fake_roll_open(&again, 1);
+	fake_prepare(&fake, &again);
+	cr_assert_str_eq(FAKE_TAKE(&fake, NOT_YET)->not_yet->reason, "connection 17 uploads");
+	fake_roll_done(&again);
+	fake_roll_open(&again, 1);
+	fake_prepare(&fake, &again);
+	cr_assert_str_eq(FAKE_TAKE(&fake, REFUSED)->refused->reason,
+			 "the application refused to be rolled now: connection 17 uploads");
+	fake_roll_done(&again);
+	cr_assert_eq(atomic_load(&app->n_aborted), 0, "it was not at rest, so it does not go on from it");
+	/* It was no refusal to serve. */
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+	cr_assert_eq(atomic_load(&app->n_aborted), 1);
+}
+
+Test(shim_threads, tells_the_application_until_when_it_is_waited_for, .init = setup, .fini = teardown)
+{
+	uint64_t before_us = clock_now_us();
+
+	app_stops_threads(app);
+	fake_start_serving(&fake, app);
+	roll.quiesce_us = 7 * USEC_PER_SEC;
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	cr_assert(app->prepare_deadline_us >= before_us + 7 * USEC_PER_SEC &&
+		  app->prepare_deadline_us <= clock_now_us() + 7 * USEC_PER_SEC);
+	cr_assert_eq(app->stop_deadline_us, app->prepare_deadline_us);
+	call_off();
+}
+
+/* ---- threads that the application stops by itself ---- */
+
+Test(shim_threads, starts_again_what_the_application_stopped_whatever_comes_of_the_roll, .init = setup, .fini = teardown)
+{
+	static const enum upg_rest says[] = { UPG_NOT_YET, UPG_REFUSE, UPG_AT_REST };
+
+	app_stops_threads(app);
+	app->prepare_says[0] = UPG_NOT_YET;
+	app->prepare_says[1] = UPG_REFUSE;
+	app_worker_add(app, "turns", worker_turns);
+	fake_start_serving(&fake, app);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_roll_done(&roll);
+		fake_roll_open(&roll, 1);
+		fake_prepare(&fake, &roll);
+		if (says[i] == UPG_NOT_YET) {
+			FAKE_TAKE(&fake, NOT_YET);
+		} else if (says[i] == UPG_REFUSE) {
+			FAKE_TAKE(&fake, REFUSED);
+		} else {
+			FAKE_TAKE(&fake, QUIESCED);
+			cr_assert(app->own_stopped);
+			call_off();
+		}
+		await_all_turn(1);
+		cr_assert(!app->own_stopped && atomic_load(&app->n_started) == i + 1);
+	}
+}
+
+Test(shim_threads, calls_the_roll_off_when_the_application_does_not_stop_its_threads, .init = setup, .fini = teardown)
+{
+	app_stops_threads(app);
+	app->stop_says = -ETIMEDOUT;
+	app_worker_add(app, "turns", worker_turns);
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	cr_assert_str_eq(FAKE_TAKE(&fake, REFUSED)->refused->reason,
+			 "the application did not stop its threads: Connection timed out");
+	await_all_turn(1);
+	cr_assert(atomic_load(&app->n_started) == 0 && atomic_load(&app->n_prepared) == 0);
+}
+
+Test(shim_threads, starts_nobody_when_another_process_serves, .init = setup, .fini = teardown)
+{
+	app_stops_threads(app);
+	fake_start_serving(&fake, app);
+	fake_park(&fake, &roll);
+	fake_vanish(&fake);
+	cr_assert_eq(fake_wait(&fake), APP_LEFT);
+	cr_assert(app->own_stopped && atomic_load(&app->n_started) == 0);
 }
 
 /* ---- signs of life ---- */

@@ -82,7 +82,9 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates);
 void fake_standby(struct fake *fake);
 void fake_ready(struct fake *fake);
 void fake_quiesced(struct fake *fake);
+void fake_quiesced_since(struct fake *fake, uint64_t begun_us);
 void fake_not_yet(struct fake *fake);
+void fake_not_yet_as(struct fake *fake, const char *reason);
 void fake_refused(struct fake *fake, const char *reason);
 /** fake_reader_gone() - Old could not save, since nobody reads. */
 void fake_reader_gone(struct fake *fake);

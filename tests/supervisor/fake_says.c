@@ -76,7 +76,14 @@ SAYS(parked, PARKED, parked, Parked, UPGRADED__WIRE__PARKED__INIT)
 
 void fake_not_yet(struct fake *fake)
 {
+	fake_not_yet_as(fake, "");
+}
+
+void fake_not_yet_as(struct fake *fake, const char *reason)
+{
 	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
+
+	not_yet.reason = (char *)(uintptr_t)reason;
 
 	not_yet.question = fake->question;
 	SAY(fake, NOT_YET, not_yet, not_yet);
@@ -100,10 +107,16 @@ void fake_parked_still(struct fake *fake)
 
 void fake_quiesced(struct fake *fake)
 {
+	fake_quiesced_since(fake, 0);
+}
+
+void fake_quiesced_since(struct fake *fake, uint64_t begun_us)
+{
 	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
 
 	fake->stands = true;
 	quiesced.nanoseconds = 40000;
+	quiesced.begun_us = begun_us;
 	quiesced.question = fake->question;
 	SAY(fake, QUIESCED, quiesced, quiesced);
 }

@@ -33,6 +33,9 @@ Test(answer, says_what_came_of_a_roll)
 	     "mend the cause and roll again");
 	says(ROLL_IS_ABORTED, WIRE_EXIT_ROLLED_BACK, "web: the roll to v2 was called off before it committed; nothing was lost",
 	     "mend the cause and roll again");
+	says(ROLL_IS_UNANSWERED, WIRE_EXIT_UNANSWERED,
+	     "web: the roll to v2 was called off, and the version before has not said that it serves on",
+	     "look whether it serves; upgradectl status says when it answers, Unanswered=restart would end it");
 	says(ROLL_IS_BACK_LIVE, WIRE_EXIT_ROLLED_BACK,
 	     "web: version v2 was left again with all its state: the version before serves",
 	     "mend the cause before you roll again");

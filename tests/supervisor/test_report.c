@@ -41,6 +41,7 @@ Test(report, keeps_the_names_of_outcomes)
 	cr_assert_str_eq(roll_outcome_name(ROLL_IS_DONE), "done");
 	cr_assert_str_eq(roll_outcome_name(ROLL_IS_REFUSED), "refused");
 	cr_assert_str_eq(roll_outcome_name(ROLL_IS_ABORTED), "aborted");
+	cr_assert_str_eq(roll_outcome_name(ROLL_IS_UNANSWERED), "unanswered");
 	cr_assert_str_eq(roll_outcome_name(ROLL_IS_BACK_LIVE), "rolled-back-live");
 	cr_assert_str_eq(roll_outcome_name(ROLL_IS_BACK_PARKED), "rolled-back-parked");
 	cr_assert_str_eq(roll_outcome_name(ROLL_IS_BACK_IMAGE), "rolled-back-image");

@@ -221,6 +221,53 @@ Test(roll, asks_an_old_that_says_not_yet_again_after_ten_milliseconds)
 	scene_clear();
 }
 
+Test(roll, does_not_count_the_time_in_which_old_was_not_ready_as_pause)
+{
+	const Upgraded__Wire__RollReport *wire = &scene.report.wire;
+
+	begin(NULL);
+	scene_to(ROLL_QUIESCE);
+	for (unsigned i = 0; i < 3; i++) {
+		scene_pass(90 * MS);
+		fake_not_yet(scene.old);
+		scene_pass(10 * MS);
+	}
+	cr_assert(roll_report(scene.roll)->wire.waited_us == 290 * MS && roll_report(scene.roll)->wire.asked == 4);
+	scene_pass(5 * MS);
+	scene_go_well();
+	assert_outcome(ROLL_IS_DONE);
+	cr_assert(wire->waited_us == 300 * MS && wire->asked == 4);
+	cr_assert_eq(wire->pause_us, 5 * MS);
+	cr_assert(scene_said("; it was asked 4 times in 300 ms until it was ready"));
+	scene_clear();
+}
+
+Test(roll, lets_the_pause_begin_when_old_says_that_it_began_to_stop)
+{
+	const struct {
+		int64_t from_asked_us, pause_us;
+	} all[] = {
+		{ 40 * MS, 10 * MS }, /* it had not read the question for so long */
+		{ -1000, 50 * MS },   /* before it was asked */
+		{ 51 * MS, 50 * MS }, /* in the future */
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		uint64_t asked_us;
+
+		begin(NULL);
+		scene_to(ROLL_QUIESCE);
+		asked_us = scene.now_us;
+		scene_pass(50 * MS);
+		fake_quiesced_since(scene.old, asked_us + (uint64_t)all[i].from_asked_us);
+		scene_go_well();
+		assert_outcome(ROLL_IS_DONE);
+		cr_assert_eq(scene.report.wire.pause_us, (uint64_t)all[i].pause_us, "%zu", i);
+		cr_assert(scene.report.wire.waited_us == 0 && scene.report.wire.asked == 1);
+		scene_clear();
+	}
+}
+
 Test(roll, gives_up_an_old_that_says_not_yet_past_quiesce_timeout)
 {
 	char cause[128];
@@ -238,6 +285,35 @@ Test(roll, gives_up_an_old_that_says_not_yet_past_quiesce_timeout)
 	cr_assert_str_eq(roll_report(scene.roll)->cause.text, cause);
 	cr_assert_str_eq(scene.heard, "new:SIGKILL old:abort");
 	/* It never stood still, so nothing has to be heard of it. */
+	scene_reap();
+	assert_outcome(ROLL_IS_ABORTED);
+	scene_clear();
+}
+
+Test(roll, tells_why_old_is_not_ready_and_whenever_that_changes)
+{
+	char cause[160];
+
+	begin(NULL);
+	scene_to(ROLL_QUIESCE);
+	scene_forget();
+	for (unsigned i = 0; i < 3; i++) {
+		fake_not_yet_as(scene.old, "connection 17 uploads 900,000 bytes");
+		scene_pass(10 * MS);
+	}
+	cr_assert_str_eq(scene.said, "quiesce, old: version v1 is not ready yet: connection 17 uploads 900,000 bytes\n");
+	scene_forget();
+	fake_not_yet_as(scene.old, "a\tb"); /* not more than once in a second */
+	cr_assert_str_eq(scene.said, "");
+	scene_pass(1 * S);
+	fake_not_yet_as(scene.old, "connection 18 uploads");
+	cr_assert_str_eq(scene.said, "quiesce, old: version v1 is not ready yet: connection 18 uploads\n");
+	cr_assert_str_eq(roll_report(scene.roll)->waited_for.text, "connection 18 uploads");
+	scene_pass(1 * S + 500 * MS);
+	fake_not_yet_as(scene.old, "connection 18 uploads");
+	snprintf(cause, sizeof(cause),
+		 "version v1 (pid %d) was not ready to be rolled within QuiesceTimeout=: connection 18 uploads", scene.old_pid);
+	cr_assert_str_eq(roll_report(scene.roll)->cause.text, cause);
 	scene_reap();
 	assert_outcome(ROLL_IS_ABORTED);
 	scene_clear();

@@ -113,25 +113,28 @@ Test(save, asks_again_after_a_moment)
 	hosted_pass(1);
 	cr_assert_eq(prepares(), 2);
 	cr_assert_eq(serves->commit_deadline_us, deadline_us, "the time does not begin anew");
-	fake_not_yet(serves);
+	fake_not_yet_as(serves, "client 3 uploads");
 	hosted_pass(10 * USEC_PER_MSEC);
 	cr_assert_eq(prepares(), 3);
+	hosted_pass(4 * USEC_PER_MSEC);
 	fake_saved(serves, 10, 0);
 	fake_resumed(serves);
 	assert_answer(&ann, WIRE_EXIT_DONE, "web is saved");
-	cr_assert_eq(ann.result->save->pause_us, 20 * USEC_PER_MSEC);
+	cr_assert_eq(ann.result->save->pause_us, 4 * USEC_PER_MSEC);
+	cr_assert(ann.result->save->waited_us == 20 * USEC_PER_MSEC && ann.result->save->asked == 3);
+	cr_assert_str_eq(ann.result->save->waited_for, "client 3 uploads");
 }
 
 Test(save, gives_up_a_process_that_does_not_come_to_rest)
 {
 	int fd = save(&ann);
 
-	fake_not_yet(serves);
+	fake_not_yet_as(serves, "client 3 uploads");
 	hosted_pass(23 * USEC_PER_SEC - 1);
 	assert_waits(&ann);
 	hosted_pass(1);
 	assert_answer(&ann, WIRE_EXIT_ERROR, NOT_SAVED);
-	cr_assert_str_eq(ann.asked.cause, "it did not quiesce in time (QuiesceTimeout=)");
+	cr_assert_str_eq(ann.asked.cause, "it did not quiesce in time (QuiesceTimeout=): client 3 uploads");
 	cr_assert(is_closed(fd));
 	cr_assert_eq(serves->signal, 0);
 	assert_status("running", "v1");

@@ -112,7 +112,7 @@ static void *stuck(void *arg)
 	struct upg *upg = arg;
 
 	say("a thread never comes to its update point");
-	upg_thread_enter(upg, "stuck");
+	upg_thread_enter(upg, "stuck", NULL);
 	hang();
 }
 

@@ -32,6 +32,7 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	int epoll_fd;
+	int wake_fd;                    /* eventfd in the set: the worker is to pass its update point */
 	pthread_mutex_t lock;           /* protects the list: the main thread adds, the worker removes */
 	struct connection *connections;
 	struct connection *pending;     /* the worker's own: have work that no event will announce */
@@ -64,6 +65,9 @@ int workers_start(struct server *server);
 
 /** workers_serve() - Open the gate. Returns when each thread is known to the shim. */
 void workers_serve(struct server *server);
+
+/** worker_wake() - Have it pass its update point soon. Thread-safe. */
+void worker_wake(struct worker *worker);
 
 /** workers_stop() - End the threads of a serving process and close their connections. */
 void workers_stop(struct server *server);

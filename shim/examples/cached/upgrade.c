@@ -9,7 +9,7 @@
 #include "shim/upgrade.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -351,7 +351,17 @@ static uint64_t count_connections(void *userdata)
 	return atomic_load(&server->curr_connections);
 }
 
-/* ---- how quiet a roll finds the connections ---- */
+/* ---- how quiet a roll finds threads and connections ---- */
+
+/* Workers wait in epoll_wait(), so an eventfd does, and no signal of this process is taken. */
+static void wake(struct upg_thread *thread, void *userdata)
+{
+	struct worker *worker = upg_thread_data(thread);
+
+	(void)userdata;
+	if (worker)
+		worker_wake(worker);
+}
 
 static bool between_requests(const struct connection *connection)
 {
@@ -360,19 +370,25 @@ static bool between_requests(const struct connection *connection)
 }
 
 /* Every request can travel half done, so UPG_WORK_FREE needs nothing. The others are for who wants them nevertheless. */
-static int on_prepare(enum upg_level level, void *userdata)
+static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void *userdata)
 {
 	struct server *server = userdata;
+	unsigned n_connections = atomic_load(&server->curr_connections);
 
-	if (level == UPG_WORK_FREE)
+	(void)deadline_us; /* nothing here waits */
+	if (level == UPG_WORK_FREE || n_connections == 0)
 		return UPG_AT_REST;
-	if (level == UPG_PROTOCOL_FREE)
-		return atomic_load(&server->curr_connections) ? UPG_NOT_YET : UPG_AT_REST;
+	if (level == UPG_PROTOCOL_FREE) {
+		upg_refuse(server->upg, "%u clients are connected", n_connections);
+		return UPG_NOT_YET;
+	}
 	for (unsigned i = 0; i < server->options.n_workers; i++) {
 		const struct connection *connection = server->workers[i].connections;
 		for (; connection; connection = connection->next) {
-			if (!between_requests(connection))
+			if (!between_requests(connection)) {
+				upg_refuse(server->upg, "client %" PRIu64 " is within a request", connection->id);
 				return UPG_NOT_YET;
+			}
 		}
 	}
 	return UPG_AT_REST;
@@ -403,17 +419,19 @@ static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *
 
 /* Connections that are not lost are as they were when this process stopped, or where the failed version had brought them by its
  * journal. So each may have something to do that no event will announce. */
-static void on_resume(const int *lost, size_t n_lost, void *userdata)
+static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 {
 	struct server *server = userdata;
 
+	if (go_on->reason != UPG_CAME_BACK)
+		return;
 	for (unsigned i = 0; i < server->options.n_workers; i++) {
 		struct worker *worker = &server->workers[i];
 		struct connection *next = NULL;
 		for (struct connection *connection = worker->connections; connection; connection = next) {
 			next = connection->next;
 			int fd = upg_conn_fd(connection->conn);
-			if (n_lost && bsearch(&fd, lost, n_lost, sizeof *lost, compare_fds))
+			if (go_on->n_lost && bsearch(&fd, go_on->lost, go_on->n_lost, sizeof fd, compare_fds))
 				worker_close(worker, connection);
 		}
 		worker_revisit(worker);
@@ -465,9 +483,9 @@ int upgrade_open(struct server *server)
 		.n_types = sizeof types / sizeof *types,
 		.migrations = migrations,
 		.n_migrations = n_migrations,
-		.nudge_signal = SIGUSR1,
+		.wake = wake,
 		.on_prepare = on_prepare,
-		.on_resume = on_resume,
+		.on_go_on = on_go_on,
 		.on_conn = on_conn,
 		.userdata = server,
 	};

@@ -175,13 +175,15 @@ static bool turn(struct worker *worker)
 	int n = epoll_wait(worker->epoll_fd, events, EVENTS_PER_TURN, worker->pending ? 0 : -1);
 	int64_t now = unix_now_ns();
 	bool go_on = true;
+	eventfd_t ignored;
 
-	/* n < 0 is a nudge (EINTR): on to the update point. */
 	for (int i = 0; i < n; i++) {
-		if (events[i].data.ptr)
-			handle_event(worker, events[i].data.ptr, events[i].events, now);
-		else
+		if (!events[i].data.ptr)
 			go_on = false; /* stop_fd */
+		else if (events[i].data.ptr == worker)
+			eventfd_read(worker->wake_fd, &ignored); /* on to the update point */
+		else
+			handle_event(worker, events[i].data.ptr, events[i].events, now);
 	}
 	handle_pending(worker, now);
 	return go_on;
@@ -195,7 +197,7 @@ static void *worker_run(void *arg)
 
 	snprintf(name, sizeof name, "worker %u", worker->index);
 	pthread_barrier_wait(&server->gate);
-	struct upg_thread *self = upg_thread_enter(server->upg, name);
+	struct upg_thread *self = upg_thread_enter(server->upg, name, worker);
 	pthread_barrier_wait(&server->gate);
 	if (!self) {
 		/* Unknown to the shim, this thread could change state while it is saved. */
@@ -212,16 +214,24 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
+void worker_wake(struct worker *worker)
+{
+	eventfd_write(worker->wake_fd, 1);
+}
+
 static int worker_start(struct server *server, unsigned index)
 {
 	struct worker *worker = &server->workers[index];
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+	struct epoll_event stop = { .events = EPOLLIN, .data.ptr = NULL }, wake = { .events = EPOLLIN, .data.ptr = worker };
 
 	worker->server = server;
 	worker->index = index;
 	pthread_mutex_init(&worker->lock, NULL);
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (worker->epoll_fd < 0 || epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, server->stop_fd, &event) < 0)
+	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
+	    epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, server->stop_fd, &stop) < 0 ||
+	    epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &wake) < 0)
 		return -errno;
 	return -pthread_create(&worker->thread, NULL, worker_run, worker);
 }
@@ -259,6 +269,7 @@ void workers_stop(struct server *server)
 		while (worker->connections)
 			worker_close(worker, worker->connections);
 		close(worker->epoll_fd);
+		close(worker->wake_fd);
 		pthread_mutex_destroy(&worker->lock);
 	}
 	free(server->workers);

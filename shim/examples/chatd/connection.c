@@ -225,7 +225,7 @@ static void *run(void *arg)
 	char name[32];
 
 	snprintf(name, sizeof name, "client %" PRIu64, connection->tag);
-	struct upg_thread *self = upg_thread_enter(server->upg, name);
+	struct upg_thread *self = upg_thread_enter(server->upg, name, NULL);
 	if (!self) {
 		/* Unknown to the shim, this thread could change state while it is saved. */
 		fprintf(stderr, "chatd: %s: out of memory\n", name);

@@ -52,7 +52,7 @@ static void flush_all(struct server *server, struct waiting *waiting)
 static void *run(void *arg)
 {
 	struct server *server = arg;
-	struct upg_thread *self = upg_thread_enter(server->upg, "flusher");
+	struct upg_thread *self = upg_thread_enter(server->upg, "flusher", NULL);
 	struct waiting waiting = { 0 };
 	eventfd_t ignored;
 

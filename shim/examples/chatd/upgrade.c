@@ -8,6 +8,7 @@
 #include "shim/upgrade.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,19 +71,23 @@ static uint64_t count_connections(void *userdata)
 
 /* ---- how quiet a roll finds the connections; every thread stands ---- */
 
-static int on_prepare(enum upg_level level, void *userdata)
+static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void *userdata)
 {
 	const struct server *server = userdata;
 	const struct connection *connection;
 
+	(void)deadline_us; /* nothing here waits */
 	/* Half a line travels, and so does what was not sent. */
 	if (level == UPG_WORK_FREE)
 		return UPG_AT_REST;
-	if (level == UPG_PROTOCOL_FREE)
-		return server->n_connections ? UPG_NOT_YET : UPG_AT_REST;
 	TAILQ_FOREACH(connection, &server->connections, link) {
-		if (connection->n_input || output_size(&connection->output))
+		if (level == UPG_PROTOCOL_FREE || connection->n_input || output_size(&connection->output)) {
+			upg_refuse(server->upg, "client %" PRIu64 " %s", connection->tag,
+				   level == UPG_PROTOCOL_FREE ? "is connected" :
+				   connection->n_input        ? "has sent half a line" :
+								"has not taken all output");
 			return UPG_NOT_YET;
+		}
 	}
 	return UPG_AT_REST;
 }
@@ -99,14 +104,14 @@ static bool contains(const int *fds, size_t n, int fd)
 }
 
 /* The threads of lost connections stand at their update points, as all threads do. They end when they go on. */
-static void on_resume(const int *lost, size_t n_lost, void *userdata)
+static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 {
 	struct server *server = userdata;
 	struct connection *connection;
 
 	pthread_mutex_lock(&server->lock);
 	TAILQ_FOREACH(connection, &server->connections, link) {
-		if (contains(lost, n_lost, connection->fd))
+		if (contains(go_on->lost, go_on->n_lost, connection->fd))
 			connection_drop(connection);
 	}
 	pthread_mutex_unlock(&server->lock);
@@ -163,7 +168,7 @@ int upgrade_open(struct server *server)
 		.n_migrations = n_migrations,
 		.nudge_signal = SIGUSR1,
 		.on_prepare = on_prepare,
-		.on_resume = on_resume,
+		.on_go_on = on_go_on,
 		.userdata = server,
 	};
 	int rc = upg_open(&config, &server->upg);
