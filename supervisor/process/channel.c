@@ -184,14 +184,10 @@ static void on_ready(struct source *source, uint32_t events)
 bool channel_drain(struct channel *channel)
 {
 	uint64_t until_us = clock_now_us() + LAST_WORDS_US;
-	bool held;
 
 	for (unsigned i = 0; i < LAST_WORDS_MAX && read_one(channel) && clock_now_us() < until_us; i++)
 		;
-	/* A child of the process may hold the other end still: it does not speak for the service. */
-	held = channel->fd >= 0;
-	channel_close(channel);
-	return held;
+	return channel->fd >= 0;
 }
 
 /* ---- open ---- */

@@ -39,8 +39,8 @@ int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, un
 /** channel_send() - Send or queue; what is queued is one more owner of @fds. A closed channel swallows it. */
 void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n);
 
-/** channel_drain() - The process has ended: hear what it said before, which is bounded, and close. Return: does another process
- * hold the other end? */
+/** channel_drain() - The process has ended: hear what it said before, which is bounded. Return: is it open yet, since another
+ * process holds the other end? */
 bool channel_drain(struct channel *channel);
 
 /** channel_close() - Safe on a closed one. What waited to be sent is forgotten. */

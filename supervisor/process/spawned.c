@@ -173,7 +173,9 @@ static void on_child_exit(struct child *child)
 	output_finish(spawned->output);
 	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
 	    WEXITSTATUS(child->status) == 0)
-		end_background(spawned);
+		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
+	/* A child of the process may hold the other end still: it does not speak for the service. */
+	channel_close(&spawned->channel);
 	if (child->spares_group) {
 		leftovers_keep(spawned->spawner->leftovers, instance, spawned->output);
 		spawned->output = NULL;

@@ -150,7 +150,7 @@ SCENE(neighbours, stay_in_the_foreground)
 	actor_unit("");
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	answer = ctl(1, "start", "actor", "daemonizes");
-	/* Its copy is found and ended, or, before it has made itself a session, has ended with the group of the first process. */
+	/* Its copy is found and ended; or it has ended with the group of the first process, before it made itself a session. */
 	must_say(answer, "exited with status 0, and ");
 	must_say(answer, "its channel");
 	must_say(answer, "it has to stay in the foreground, without daemon(3)");

@@ -226,30 +226,6 @@ Test(member, ignores_what_does_not_belong_to_a_start)
 	cr_assert_str_eq(description(), "");
 }
 
-/* What a Hello names goes to logs and terminals, where control characters are commands. */
-Test(member, does_not_hear_a_hello_whose_types_have_no_names_for_people)
-{
-	static const char *const names[] = { "", "a\tb", "red\033[31m", "\23331m", "\302\23331m",
-					     "\xff", "\x7f" };
-	struct fake *fake = begin(-1);
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		Upgraded__Wire__Hello hello = UPGRADED__WIRE__HELLO__INIT;
-		Upgraded__Wire__Schema schema = UPGRADED__WIRE__SCHEMA__INIT, *schemas[] = { &schema };
-		Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO, .hello = &hello);
-
-		schema.name = wire_text(names[i]);
-		schema.version = 1;
-		hello.protocol = WIRE_PROTOCOL;
-		hello.n_schemas = 1;
-		hello.schemas = schemas;
-		fake_say(fake, &message);
-		cr_assert_null(fake->instance.hello, "name %zu", i);
-	}
-	fake_hello(fake, 1, false);
-	cr_assert_not_null(fake->instance.hello);
-}
-
 /* ---- with a state file ---- */
 
 Test(member, gives_a_state_file_to_the_process_and_closes_it)

@@ -352,7 +352,7 @@ Test(spawned, speaks_for_itself)
 
 Test(spawned, says_which_types_it_has_in_letters)
 {
-	static const char *const names[] = { "", "a\tb", "a\033[1m", "\302\2331m", "\xff" };
+	static const char *const names[] = { "", "a\tb", "a\033[1m", "\2331m", "\302\2331m", "\xff", "\x7f" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct fake *fake = fake_new("web", "v1");
