@@ -135,6 +135,7 @@ Test(victim, is_the_new_version_where_there_is_no_room_for_both)
 	char folder[64], path[160], text[32];
 	const char *const *names = group_make(folder, sizeof(folder));
 	const json_t *answer;
+	char *unit = NULL;
 	pid_t old;
 
 	if (!names || has_swap()) {
@@ -142,7 +143,12 @@ Test(victim, is_the_new_version_where_there_is_no_room_for_both)
 		stage_close();
 		return;
 	}
-	stage_unit(&(struct rig_cached){ .options = "-m 400", .lines = "Bake=1s\nRollback=parked\n" });
+	stage_link("cached-v1", "examples/cached-v1");
+	stage_link("cached-gorges-loading", "upg-actor");
+	cr_assert_gt(asprintf(&unit, "[Service]\nExec=%s/cached-%%v -p %u -m 400\nVersion=v1\nBake=1s\nRollback=parked\n",
+			      rig_folder(stage.rig), stage.port), 0);
+	cr_assert_eq(rig_unit_write(stage.rig, "cached", unit), 0);
+	free(unit);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	snprintf(path, sizeof(path), "%s/cgroup.procs", folder);
 	snprintf(text, sizeof(text), "%d", rig_daemon_pid(stage.rig));
@@ -154,10 +160,10 @@ Test(victim, is_the_new_version_where_there_is_no_room_for_both)
 	snprintf(text, sizeof(text), "%lld", read_number(path) + 30 * (long long)MIB);
 	snprintf(path, sizeof(path), "%s/%s", folder, names[2]);
 	write_text(path, text);
-	answer = ctl(1, "plan", "cached", "v2");
+	answer = ctl(1, "plan", "cached", "gorges-loading");
 	cr_assert_not_null(strstr(rig_text(answer, "plan.memory_group"), "upg-test-victim"), "%s", json_dumps(answer, 0));
-	answer = ctl(6, "roll", "cached", "v2");
-	must_say(answer, "was killed by SIGKILL");
+	answer = ctl(6, "roll", "cached", "gorges-loading");
+	must_say(answer, "was killed by SIGKILL while loading record 1 of cached.Item");
 	cr_assert_eq(stage_pid("serving"), old);
 	cr_assert(still_holds(7));
 	stage_close();
