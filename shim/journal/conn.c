@@ -14,6 +14,7 @@
 #include "shim/journal/counters.h"
 #include "shim/journal/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,7 @@ static int buffer_move(struct upg_conn *conn, struct conn_buffer *buffer, uint64
 	} else if (conn->gap == GAP_ROOM && size_bytes > before.size_bytes) {
 		journal_miss_more(conn->journal, size_bytes - before.size_bytes);
 	}
+	assert(size_bytes > 0);
 	if (!after.data && !(after.data = malloc(size_bytes)))
 		return -ENOMEM;
 	if (end > from)

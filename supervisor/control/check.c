@@ -48,7 +48,8 @@ static int check_start(struct registry *registry, const struct unit *unit, struc
 static bool check_user(const struct unit *unit, uint64_t due_us, unsigned *silent, struct why *detail)
 {
 	uint64_t now = clock_now_us();
-	int r = now < due_us ? unit_users_known(unit, due_us - now, detail) : UNIT_USERS_SILENT;
+	bool names = *unit->user || *unit->group;
+	int r = !names ? 0 : now < due_us ? unit_users_known(unit, due_us - now, detail) : UNIT_USERS_SILENT;
 
 	*silent += r == UNIT_USERS_SILENT;
 	return r >= 0;

@@ -197,21 +197,18 @@ void custody_closed(struct custody *custody, Upgraded__Wire__FdInfo *const *fds,
 
 		now = n < CLOSED_AT_ONCE ? n : CLOSED_AT_ONCE;
 		n_closed = closed_sort(fds, now, closed);
-		for (size_t i = 0; i < custody->n;) {
-			if (closed_takes(closed, n_closed, &custody->entries[i]))
-				custody_drop_at(custody, i, false); /* and another one is there */
-			else
-				i++;
-		}
+		for (size_t i = custody->n; i > 0; i--) /* the last one, which was looked at, takes the place of one that goes */
+			if (closed_takes(closed, n_closed, &custody->entries[i - 1]))
+				custody_drop_at(custody, i - 1, false);
 	}
 }
 
 #define LENT_MAX 64u /* they are handed on in one message */
 
-static bool is_taken(const struct custody *custody, const char *name, uint64_t tag)
+static bool is_taken(const struct custody *custody, const struct custody_entry *entry)
 {
 	for (size_t i = 0; i < custody->n; i++)
-		if (custody->entries[i].tag == tag && strcmp(custody->entries[i].name, name) == 0)
+		if (custody->entries[i].tag == entry->tag && strcmp(custody->entries[i].name, entry->name) == 0)
 			return true;
 	return false;
 }
@@ -226,7 +223,7 @@ static bool lend(const struct custody_entry *entry, struct custody *to)
 		return false;
 	}
 	*copy = (struct custody_entry){ .name = name, .tag = entry->tag, .door = entry->door, .optional = true, .lent = true };
-	while (is_taken(to, name, copy->tag))
+	while (is_taken(to, copy))
 		copy->tag++;
 	copy->ref = fd_ref_use(entry->ref);
 	to->n++;

@@ -134,41 +134,42 @@ static int sum_check(char *text, size_t length, struct why *why)
 	return 0;
 }
 
-static int text_read(int fd, char **ret_text, size_t *ret_length)
+/* Return: the text, the caller's to free; NULL with *@ret_error. */
+static char *text_read(int fd, size_t *ret_length, int *ret_error)
 {
 	struct stat st;
 	size_t have = 0;
-	char *text;
+	char *text = NULL;
 	ssize_t n;
 
 	if (fstat(fd, &st) < 0)
-		return errno ? -errno : -EIO; /* the analyzer does not know that there is one */
-	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)MANIFEST_MAX)
-		return -EBADMSG;
-	text = malloc((size_t)st.st_size + 1);
+		*ret_error = -errno;
+	else if (!S_ISREG(st.st_mode) || st.st_size > (off_t)MANIFEST_MAX)
+		*ret_error = -EBADMSG;
+	else if (!(text = malloc((size_t)st.st_size + 1)))
+		*ret_error = -ENOMEM;
 	if (!text)
-		return -ENOMEM;
+		return NULL;
 	while (have < (size_t)st.st_size && (n = read(fd, text + have, (size_t)st.st_size - have)) > 0)
 		have += (size_t)n;
 	text[have] = '\0';
-	*ret_text = text;
 	*ret_length = have;
-	return 0;
+	return text;
 }
 
 int image_manifest_read(const char *dir, struct image *image, struct why *why)
 {
 	FD_CLEANUP int fd = -1;
-	char path[PATH_MAX], *text = NULL;
+	char path[PATH_MAX], *text;
 	size_t length = 0;
-	int r;
+	int r = 0;
 
 	snprintf(path, sizeof(path), "%s/" MANIFEST_NAME, dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return why_errno(why, -errno, "no image: %s", path);
-	r = text_read(fd, &text, &length);
-	if (r < 0)
+	text = text_read(fd, &length, &r);
+	if (!text)
 		return why_errno(why, r, "cannot read %s", path);
 	r = memchr(text, '\0', length) ? why_set(why, -EBADMSG, "it is no text") : sum_check(text, length, why);
 	if (r == 0)

@@ -236,10 +236,8 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	size_t waste;
 
 	bound_texts(message);
-	if (*instance->failure.text) {
-		/* it is being ended: what it says now would hide why */
-	} else if (is_late(instance, message)) {
-		/* nobody waits for it */
+	if (*instance->failure.text || is_late(instance, message)) {
+		/* of one that is being ended it would hide why; a late answer is waited for by nobody */
 	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (is_wrapped(instance, message->hello)) {

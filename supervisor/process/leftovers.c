@@ -241,9 +241,8 @@ struct leftovers *leftovers_free(struct leftovers *leftovers)
 {
 	if (!leftovers)
 		return NULL;
-	while (leftovers->first) {
-		struct leftover *leftover = leftovers->first;
-
+	for (struct leftover *leftover = leftovers->first, *next; leftover; leftover = next) {
+		next = leftover->next;
 		if (leftover->ends) {
 			kill_all(leftover);
 			for (struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)

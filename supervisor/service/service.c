@@ -258,9 +258,9 @@ void service_on_stopped(struct member *member)
 
 void service_end(struct service *service)
 {
-	if (!service->stop_wanted && !service_is_idle(service) && !member_in(service, MEMBER_STOPPING))
-		service_stop(service, NULL);
-	else if (member_in(service, MEMBER_WAITING))
+	bool ends = service->stop_wanted || service_is_idle(service) || member_in(service, MEMBER_STOPPING);
+
+	if (!ends || member_in(service, MEMBER_WAITING))
 		service_stop(service, NULL);
 }
 

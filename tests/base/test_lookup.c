@@ -16,7 +16,8 @@
 
 TestSuite(lookup, .timeout = 20);
 
-/* In place of libc's. */
+/* In place of libc's, whose names for the parameters are reserved.
+ * NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int getpwnam_r(const char *name, struct passwd *entry, char *buf, size_t size, struct passwd **ret)
 {
 	int (*real)(const char *name, struct passwd *entry, char *buf, size_t size, struct passwd **ret);

@@ -301,6 +301,7 @@ static void play_save(struct fake_server *self, int fd)
 	Upgraded__Wire__Result result;
 	char *state = malloc(STATE_BYTES);
 
+	cr_assert_not_null(state);
 	memset(state, 's', STATE_BYTES);
 	upgraded__wire__result__init(&result);
 	result.code = fd_write_all(self->file, state, STATE_BYTES, 0) < 0 ? WIRE_EXIT_ERROR : WIRE_EXIT_DONE;

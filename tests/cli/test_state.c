@@ -24,8 +24,6 @@
 
 TestSuite(state, .timeout = 120);
 
-extern char **environ;
-
 /* ---- files ---- */
 
 #define EVERY (&test__shown__every__descriptor)

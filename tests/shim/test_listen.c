@@ -447,7 +447,9 @@ static uint64_t new_tag(struct app *self)
 static void make_tags(struct app *self)
 {
 	APP_MUST(upg_fd_register(self->upg, eventfd(0, EFD_CLOEXEC), "event", 2) == 0);
-	APP_MUST(new_tag(self) == 1 && new_tag(self) == 3 && new_tag(self) == 4);
+	APP_MUST(new_tag(self) == 1);
+	APP_MUST(new_tag(self) == 3);
+	APP_MUST(new_tag(self) == 4);
 	upg_close(self->upg, self->fds[4], -1);
 }
 

@@ -109,6 +109,7 @@ static void fill(unsigned items)
 	FILE *client = fdopen(client_open(), "r+e");
 	char line[64];
 
+	cr_assert_not_null(client);
 	for (unsigned i = 0; i < items; i++) {
 		fprintf(client, "set key%u 0 0 %d\r\n%0*d\r\n", i, VALUE_BYTES, VALUE_BYTES, 0);
 		fflush(client);
@@ -122,6 +123,7 @@ static bool still_holds(unsigned item)
 	FILE *client = fdopen(client_open(), "r+e");
 	char line[64] = "", want[64];
 
+	cr_assert_not_null(client);
 	fprintf(client, "get key%u\r\n", item);
 	fflush(client);
 	snprintf(want, sizeof(want), "VALUE key%u 0 %d\r\n", item, VALUE_BYTES);

@@ -29,8 +29,8 @@ int things_listener(void)
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	bind(fd, (struct sockaddr *)&address, sizeof(address));
-	listen(fd, 1);
+	(void)bind(fd, (struct sockaddr *)&address, sizeof(address));
+	(void)listen(fd, 1);
 	return fd;
 }
 
@@ -47,7 +47,7 @@ int things_lingering(void)
 	int *place = &accepted[n++ % 8];
 
 	getsockname(listener, (struct sockaddr *)&address, &size);
-	connect(fd, (struct sockaddr *)&address, sizeof(address));
+	(void)connect(fd, (struct sockaddr *)&address, sizeof(address));
 	if (*place > 0)
 		close(*place);
 	*place = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

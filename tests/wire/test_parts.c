@@ -45,6 +45,7 @@ static int send_text(struct sent *sent, size_t length, struct why *why)
 	char *text = malloc(length + 1);
 	int r;
 
+	cr_assert_not_null(text);
 	memset(text, 'a', length);
 	text[length] = 0;
 	result.text = text;

@@ -227,11 +227,11 @@ static int lingering_socket(void)
 	socklen_t size = sizeof(address);
 	static const char data[65536];
 
-	bind(listener, (struct sockaddr *)&address, size);
-	listen(listener, 1);
+	(void)bind(listener, (struct sockaddr *)&address, size);
+	(void)listen(listener, 1);
 	getsockname(listener, (struct sockaddr *)&address, &size);
-	connect(fd, (struct sockaddr *)&address, sizeof(address));
-	accept(listener, NULL, NULL); /* stays open, and is never read from */
+	(void)connect(fd, (struct sockaddr *)&address, sizeof(address));
+	(void)accept(listener, NULL, NULL); /* stays open, and is never read from */
 	close(listener);
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
