@@ -88,14 +88,14 @@ static void update_attention(struct threads *threads)
 }
 
 /* Lock held. Where threads are to stand, this one does; @thread: NULL: it is none of ours yet. No signal handler runs in a thread
- * that stands: it would be one more writer beside whoever serves. */
-static void await_release(struct threads *threads, struct upg_thread *thread)
+ * that stands: it would be one more writer beside whoever serves. Nor in one that has the lock: it could ask for it again.
+ *
+ * Return: it stood, and threads_unlock() is to give it the signals of @ret_before back. */
+static bool await_release(struct threads *threads, struct upg_thread *thread, sigset_t *ret_before)
 {
-	sigset_t before;
-
 	if (!threads->stop)
-		return;
-	still_block(&before);
+		return false;
+	still_block(ret_before);
 	while (threads->stop) {
 		if (thread)
 			thread->stands = true;
@@ -104,13 +104,22 @@ static void await_release(struct threads *threads, struct upg_thread *thread)
 	}
 	if (thread)
 		thread->stands = false;
-	still_unblock(&before);
+	return true;
+}
+
+static void threads_unlock(struct threads *threads, bool stood, const sigset_t *before)
+{
+	pthread_mutex_unlock(&threads->lock);
+	if (stood)
+		still_unblock(before);
 }
 
 struct upg_thread *upg_thread_enter(struct upg *upg, const char *name, void *data)
 {
 	struct threads *threads = upg->threads;
 	struct upg_thread *thread = calloc(1, sizeof(*thread));
+	sigset_t before;
+	bool stood;
 
 	if (!thread)
 		return NULL;
@@ -120,11 +129,11 @@ struct upg_thread *upg_thread_enter(struct upg *upg, const char *name, void *dat
 	thread->data = data;
 	snprintf(thread->name, sizeof(thread->name), "%s", name ? name : "thread");
 	pthread_mutex_lock(&threads->lock);
-	await_release(threads, NULL);
+	stood = await_release(threads, NULL, &before);
 	thread->beat = threads->beat;
 	thread->next = threads->first;
 	threads->first = thread;
-	pthread_mutex_unlock(&threads->lock);
+	threads_unlock(threads, stood, &before);
 	return thread;
 }
 
@@ -186,18 +195,19 @@ static __attribute__((noinline)) int point_slow(struct upg_thread *thread)
 {
 	struct threads *threads = thread->threads;
 	uint64_t beat = 0;
-	bool leaves, again;
+	bool leaves, again, stood;
+	sigset_t before;
 
 	pthread_mutex_lock(&threads->lock);
 	if (threads->beat && thread->beat != threads->beat) {
 		thread->beat = threads->beat;
 		beat = beat_if_complete(threads);
 	}
-	await_release(threads, thread);
+	stood = await_release(threads, thread, &before);
 	leaves = threads->dismissed;
 	again = thread->told;
 	thread->told = leaves;
-	pthread_mutex_unlock(&threads->lock);
+	threads_unlock(threads, stood, &before);
 	send_pong(threads, beat);
 	if (again)
 		nanosleep(&(struct timespec){ .tv_nsec = CARELESS_NS }, NULL);

@@ -3,7 +3,9 @@
 #include "supervisor/unit/unit.h"
 
 #include "base/clock.h"
+#include "base/child.h"
 #include "base/fd.h"
+#include "base/spawn.h"
 #include "base/why.h"
 
 #include <errno.h>
@@ -17,15 +19,23 @@
 
 enum answer { KNOWN = 'k', NO_USER = 'u', NO_GROUP = 'g' };
 
-static _Noreturn void ask(const struct unit *unit, int answer_to)
+struct question {
+	const struct unit *unit;
+	int answer_to;
+};
+
+/* In the child process. */
+static void ask(void *userdata)
 {
+	const struct question *question = userdata;
+	const struct unit *unit = question->unit;
 	char answer = KNOWN;
 
 	if (*unit->user && !getpwnam(unit->user))
 		answer = NO_USER;
 	else if (*unit->group && !getgrnam(unit->group))
 		answer = NO_GROUP;
-	_exit(write(answer_to, &answer, 1) == 1 ? 0 : 1);
+	(void)!write(question->answer_to, &answer, 1);
 }
 
 /* One that does not end at once is reaped later, as a stray (strays.h). */
@@ -52,6 +62,8 @@ int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *w
 {
 	uint64_t due_us = clock_now_us() + timeout_us;
 	FD_CLEANUP int in = -1;
+	struct question question = { .unit = unit };
+	struct child_work work = { .run = ask, .userdata = &question };
 	char answer = 0;
 	int pair[2], r;
 	pid_t pid;
@@ -61,12 +73,11 @@ int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *w
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return why_errno(why, -errno, "%s: User=, Group=: pipe", unit->path);
 	in = pair[0];
-	pid = fork();
-	if (pid == 0)
-		ask(unit, pair[1]);
+	work.keep_fd = question.answer_to = pair[1];
+	r = spawn_work(&work, &pid, why);
 	fd_close(pair[1]);
-	if (pid < 0)
-		return why_errno(why, -errno, "%s: User=, Group=: fork", unit->path);
+	if (r < 0)
+		return why_prefix(why, r, "%s: User=, Group=", unit->path);
 	r = wait_for(in, due_us, &answer);
 	end(pid);
 	if (r == UNIT_USERS_SILENT)
