@@ -154,6 +154,11 @@ CHATD_SOUND := v1 v2
 CHATD_BROKEN := v2-crash
 HAVE_CHATD := $(if $(call sources,$(CHATD)),$(if $(LIBRARY),yes))
 EXAMPLES_normal += $(if $(HAVE_CHATD),$(patsubst %,$B/examples/chatd-%,$(CHATD_SOUND) $(CHATD_BROKEN)))
+# The example of docs/PORTING.md: one source, two versions.
+ECHO := shim/examples/echo
+ECHO_SOUND := v1 v2
+HAVE_ECHO := $(if $(call sources,$(ECHO)),$(if $(LIBRARY),yes))
+EXAMPLES_normal += $(if $(HAVE_ECHO),$(patsubst %,$B/examples/echo-%,$(ECHO_SOUND)))
 # The smallest example: one source, two versions.
 COUNTER := shim/examples/counter
 COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
@@ -427,6 +432,8 @@ CACHED_STEPS_v2 := gen/$(CACHED)/cached_v2.upgrade.o
 CACHED_STEPS_v3 := $(CACHED_STEPS_v2) gen/$(CACHED)/cached_v3.upgrade.o
 CHATD_STEPS_v1 := gen/$(CHATD)/chatd_v1.upgrade.o
 CHATD_STEPS_v2 := gen/$(CHATD)/chatd_v2.upgrade.o
+ECHO_STEPS_v1 := gen/$(ECHO)/echo_v1.upgrade.o
+ECHO_STEPS_v2 := gen/$(ECHO)/echo_v2.upgrade.o
 example_steps = $($(call upper,$(1))_STEPS_$(firstword $(subst -, ,$(2))))
 example_objects = $(patsubst shim/examples/$(2)/%.c,$B/obj/$(1)/examples/$(2)-$(3)/%.o,$(call sources,shim/examples/$(2)))
 
@@ -450,6 +457,9 @@ endif
 ifneq ($(HAVE_CHATD),)
 $(foreach name,$(CHATD_SOUND) $(CHATD_BROKEN),$(eval $(call example,normal,chatd,$(name),$B)))
 $(foreach name,$(CHATD_SOUND),$(eval $(call example,asan,chatd,$(name),$B/asan)))
+endif
+ifneq ($(HAVE_ECHO),)
+$(foreach name,$(ECHO_SOUND),$(eval $(call example,normal,echo,$(name),$B)))
 endif
 
 # It includes what is installed, <upgrade.h>, and its own "counter.pb-c.h": it builds outside this tree as it stands.
@@ -511,10 +521,11 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
-objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES))) \
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c $(ECHO)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
+objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
+	$(foreach name,$(if $(HAVE_ECHO),$(ECHO_SOUND)),$(call example_objects,normal,echo,$(name))) \
 	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
@@ -522,7 +533,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2)
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2)
 $B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)
