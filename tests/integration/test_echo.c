@@ -207,6 +207,7 @@ SCENE(echo, has_accepted_clients_before_it_was_killed_and_they_go_on)
 	struct talker *late = &talkers[0];
 	unsigned seed = 3;
 
+	atomic_store(&crowd_ends, true); /* each line is begun here */
 	serve("Bake=60s\nRollback=parked\nJournal=yes\n");
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	stage_wait_bake("v2");
@@ -214,10 +215,9 @@ SCENE(echo, has_accepted_clients_before_it_was_killed_and_they_go_on)
 	for (unsigned i = 0; i < 3; i++) {
 		talker_begin(late, &seed);
 		talker_end_line(late);
-		while (!*wrong && late->got_bytes < late->want_bytes && poll(&(struct pollfd){ late->fd, POLLIN, 0 }, 1, 10000) > 0) {
-			atomic_store(&crowd_ends, true); /* the next one is begun by hand */
+		while (!*wrong && late->got_bytes < late->want_bytes &&
+		       poll(&(struct pollfd){ .fd = late->fd, .events = POLLIN }, 1, 10000) > 0)
 			talker_read(late, &seed);
-		}
 		cr_assert_eq(late->got_bytes, late->want_bytes, "%s", wrong);
 		if (i == 1) {
 			kill(stage_pid("serving"), SIGKILL);
