@@ -6,6 +6,8 @@
 # command line it was built with, so that another CC or CFLAGS rebuilds what it must and nothing else.
 
 VERSION := 0.1.0
+# Of the interface, which is frozen: tests/abi.
+API_VERSION := $(shell sed -n 's/^\#define UPG_VERSION "\(.*\)"/\1/p' shim/upgrade.h)
 B := build
 
 PREFIX ?= /usr/local
@@ -138,7 +140,7 @@ PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/a
 TOOLS_ONLY := $(wildcard statefmt/annotation.c statefmt/succession*.c statefmt/compat*.c) gen/upgrade/options.pb-c.o
 SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call room_sources,$(room)))) \
 	$(addprefix $B/obj/$(1)/,$(filter-out $(TOOLS_ONLY),$(call protos,$(room)))))
-LIBRARY := $(if $(call room_sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
+LIBRARY := $(if $(call room_sources,shim),$B/libupgrade.a $B/libupgrade.so.1 $B/libupgrade.so)
 LIBRARY_ASAN := $(if $(call room_sources,shim),$B/asan/libupgrade.a)
 
 # The example service, once per version and once per way of being broken.
@@ -242,10 +244,10 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -m 644 shim/upgrade.h '$(DESTDIR)$(INCLUDEDIR)'
 	install -D -m 644 -t '$(DESTDIR)$(INCLUDEDIR)/upgrade' shim/upgrade/options.proto shim/upgrade/convert.h
 	install -m 644 $B/libupgrade.a '$(DESTDIR)$(LIBDIR)'
-	install -m 755 $B/libupgrade.so.0 '$(DESTDIR)$(LIBDIR)'
-	ln -sfn libupgrade.so.0 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
+	install -m 755 $B/libupgrade.so.1 '$(DESTDIR)$(LIBDIR)'
+	ln -sfn libupgrade.so.1 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
 	install -m 644 $B/upgrade.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
-	$(foreach page,$(wildcard */*.[1-8]),install -D -m 644 $(page) \
+	$(foreach page,$(wildcard $(ROOMS:%=%/*.[1-8])),install -D -m 644 $(page) \
 		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' && \
@@ -397,13 +399,13 @@ $B/libupgrade.a: $(call SHIM_OBJECTS,pic)
 	$(Q)objcopy --localize-hidden $B/obj/pic/libupgrade.o
 	$(Q)rm -f $@ && ar rcs $@ $B/obj/pic/libupgrade.o
 
-$B/libupgrade.so.0: $(call SHIM_OBJECTS,pic) shim/libupgrade.map
+$B/libupgrade.so.1: $(call SHIM_OBJECTS,pic) shim/libupgrade.map
 	$(call say,LINK,$@)
-	$(Q)$(call link,pic) -shared -Wl,-soname,libupgrade.so.0 -Wl,--version-script=shim/libupgrade.map -Wl,-z,defs \
+	$(Q)$(call link,pic) -shared -Wl,-soname,libupgrade.so.1 -Wl,--version-script=shim/libupgrade.map -Wl,-z,defs \
 		-o $@ $(filter %.o,$^) $(SHIM_LIBS)
 
-$B/libupgrade.so: $B/libupgrade.so.0
-	$(Q)ln -sfn libupgrade.so.0 $@
+$B/libupgrade.so: $B/libupgrade.so.1
+	$(Q)ln -sfn libupgrade.so.1 $@
 
 # Sanitized objects keep their names: what instruments them does not survive the merge with every compiler.
 $B/asan/libupgrade.a: $(call SHIM_OBJECTS,asan)
@@ -414,7 +416,7 @@ $B/asan/libupgrade.a: $(call SHIM_OBJECTS,asan)
 $B/upgrade.pc: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: upgrade' \
-		'Description: replace a running service without dropping a connection or losing state' 'Version: $(VERSION)' \
+		'Description: replace a running service without dropping a connection or losing state' 'Version: $(API_VERSION)' \
 		'Requires: libprotobuf-c' 'Requires.private: libisal libxxhash' 'Libs: -L$${libdir} -lupgrade' \
 		'Libs.private: -lpthread' 'Cflags: -I$${includedir}' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@

@@ -34,6 +34,11 @@
 extern "C" {
 #endif
 
+/* Of this header. What has no other mark is there since 1.0; "Since 1.1" stands with what came later. */
+#define UPG_VERSION_MAJOR 1
+#define UPG_VERSION_MINOR 0
+#define UPG_VERSION "1.0"
+
 #define UPG_API __attribute__((visibility("default")))
 
 struct upg;
@@ -170,10 +175,26 @@ struct upg_config {
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
 };
 
-/** upg_open() - Announce this process to its supervisor, if there is one. @config and what it points to must outlive
- * the handle. With a supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all
- * others can be rolled. Return: 0 or -errno. */
-UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
+/* Of the structs that an application fills, as its compiler knows them. So they can grow at their ends. */
+struct upg_sizes {
+	size_t config_bytes, type_bytes, migration_bytes;
+};
+
+/** upg_open_sized() - upg_open() for callers that cannot include this header, such as other languages. */
+UPG_API int upg_open_sized(const struct upg_config *config, const struct upg_sizes *bytes, struct upg **ret_upg);
+
+/** upg_open() - Announce this process to its supervisor, if there is one. What @config points to must outlive the handle. With a
+ * supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all others can be rolled.
+ * Return: 0; -E2BIG: this header is newer than the library, and the program uses what is new; -errno. */
+static inline int upg_open(const struct upg_config *config, struct upg **ret_upg)
+{
+	const struct upg_sizes bytes = { sizeof(struct upg_config), sizeof(struct upg_type), sizeof(struct upg_migration) };
+
+	return upg_open_sized(config, &bytes, ret_upg);
+}
+
+/** upg_version() - Of the library: "1.0", which may be newer than UPG_VERSION. Static. */
+UPG_API const char *upg_version(void);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
 /** upg_why() - The last failure in words; "" if upg_receive(), upg_ready(), upg_become() or upg_dispatch() went well since. Lives
@@ -302,6 +323,7 @@ struct upg_fd_info {
 	uint64_t tag;
 	char name[65];
 	char address[112]; /* of a socket, its own: "127.0.0.1:80", "[::1]:80", "/run/web.sock", "@abstract"; "" of others */
+	uint64_t reserved[4]; /* 0 */
 };
 
 /** upg_fd_next() - Go on to the next one, in the order of numbers. Begin with @it->fd = -1:

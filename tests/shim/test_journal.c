@@ -235,11 +235,23 @@ static void forget_roll(void)
 	journal_fd = fd_close(journal_fd);
 }
 
-static void start(void)
+static void start_serving(bool takes_newcomers)
 {
 	old_ledger = ledger_new(1);
+	if (!takes_newcomers)
+		old_ledger->app.config.on_conn = NULL;
 	fake_start_serving(&old, &old_ledger->app);
 	fake_await_set(&old_ledger->ready);
+}
+
+static void start(void)
+{
+	start_serving(true);
+}
+
+static void start_without_on_conn(void)
+{
+	start_serving(false);
 }
 
 static void finish(void)
@@ -621,11 +633,10 @@ Test(shim_journal, gives_up_where_a_change_cannot_be_applied, .init = start, .fi
 	fd_close(fd);
 }
 
-Test(shim_journal, resets_new_connections_that_nobody_would_take, .init = start, .fini = finish)
+Test(shim_journal, resets_new_connections_that_nobody_would_take, .init = start_without_on_conn, .fini = finish)
 {
 	int fd;
 
-	old_ledger->app.config.on_conn = NULL;
 	roll_over(JOURNAL_BYTES);
 	fd = call();
 	ask(fd, LEDGER_ADD, 1, 1, 0);
