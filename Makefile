@@ -161,6 +161,11 @@ ECHO := shim/examples/echo
 ECHO_SOUND := v1 v2
 HAVE_ECHO := $(if $(call sources,$(ECHO)),$(if $(LIBRARY),yes))
 EXAMPLES_normal += $(if $(HAVE_ECHO),$(patsubst %,$B/examples/echo-%,$(ECHO_SOUND)))
+# One small server, once for each event loop that there is glue for.
+LOOPS := shim/examples/loops
+LOOPS_KINDS := libevent libuv sd-event
+LOOPS_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(LOOPS)/lines.c),v1 v2))
+EXAMPLES_normal += $(foreach kind,$(LOOPS_KINDS),$(LOOPS_VERSIONS:%=$B/examples/$(kind)-%))
 # The smallest example: one source, two versions.
 COUNTER := shim/examples/counter
 COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
@@ -242,7 +247,7 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	$(if $(CLI_MAIN),install -m 755 $B/upgradectl '$(DESTDIR)$(BINDIR)')
 	install -m 755 $(GENERATOR) '$(DESTDIR)$(BINDIR)'
 	install -m 644 shim/upgrade.h '$(DESTDIR)$(INCLUDEDIR)'
-	install -D -m 644 -t '$(DESTDIR)$(INCLUDEDIR)/upgrade' shim/upgrade/options.proto shim/upgrade/convert.h
+	install -D -m 644 -t '$(DESTDIR)$(INCLUDEDIR)/upgrade' $(wildcard shim/upgrade/*.h) shim/upgrade/options.proto
 	install -m 644 $B/libupgrade.a '$(DESTDIR)$(LIBDIR)'
 	install -m 755 $B/libupgrade.so.1 '$(DESTDIR)$(LIBDIR)'
 	ln -sfn libupgrade.so.1 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
@@ -478,6 +483,26 @@ $B/examples/counter-v$(1): $B/obj/normal/examples/counter-v$(1).o $B/obj/normal/
 endef
 $(foreach version,$(COUNTER_VERSIONS),$(eval $(call counter,$(version))))
 
+# Of each loop, two versions that differ in their names.
+LOOPS_libevent := libevent libevent_pthreads
+LOOPS_libuv := libuv
+LOOPS_sd-event := libsystemd
+# loops,KIND,VERSION
+define loops
+$B/obj/normal/examples/loops-$(1)-$(2)/%.o: $(LOOPS)/%.c $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CC,normal $$< ($(1)-$(2)))
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,normal) $$(call warn,normal) -Ishim $$(shell pkg-config --cflags $(LOOPS_$(1))) -DLOOPS_NAME='"$(2)"' \
+		-MD -MP -c -o $$@ $$<
+
+$B/examples/$(1)-$(2): $(patsubst %,$B/obj/normal/examples/loops-$(1)-$(2)/%.o,lines $(1)) \
+		$B/obj/normal/gen/$(ECHO)/echo_v1.pb-c.o $B/obj/normal/$(ECHO_STEPS_v1) $B/libupgrade.a
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(call link,normal) -o $$@ $$^ $(SHIM_LIBS) $$(shell pkg-config --libs $(LOOPS_$(1)))
+endef
+$(foreach kind,$(if $(LOOPS_VERSIONS),$(LOOPS_KINDS)),$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops,$(kind),$(version)))))
+
 # ---- tests ----
 
 CRITERION := -lcriterion
@@ -523,11 +548,12 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c $(ECHO)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
-objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/%,$(OUR_SOURCES))) \
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c $(ECHO)/*.c $(LOOPS)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
+objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/% $(LOOPS)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
 	$(foreach name,$(if $(HAVE_ECHO),$(ECHO_SOUND)),$(call example_objects,normal,echo,$(name))) \
+	$(if $(LOOPS_VERSIONS),$(foreach kind,$(LOOPS_KINDS),$(patsubst %,$B/obj/normal/examples/loops-$(kind)-v1/%.o,lines $(kind)))) \
 	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
@@ -535,7 +561,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/%,$(O
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2)
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -DLOOPS_NAME='"v1"' -Ishim
 $B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)

@@ -67,7 +67,7 @@ int config_init(struct config *config, const struct upg_config *told, const stru
 	r = copy_told(config, told, bytes);
 	if (r == -E2BIG)
 		return why_set(why, r,
-			       "upg_open: libupgrade %s does not know all that the program uses: install the one it was compiled with",
+			       "upg_open: the program uses what libupgrade %s does not know: install the one it was compiled with",
 			       upg_version());
 	return r;
 }

@@ -163,21 +163,25 @@ static void crowd_end(void)
 
 /* ---- around it ---- */
 
-static void serve(const char *lines)
+static void serve_by(const char *program, const char *lines)
 {
 	char *text = NULL;
 
 	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s-%%v %u\nVersion=v1\nLimitNOFILE=4096\n%s",
-			      rig_program(stage.rig, "examples/echo"), stage.port, lines), 0);
+			      rig_program(stage.rig, program), stage.port, lines), 0);
 	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
 	free(text);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	ctl(0, "start", "cached");
 }
 
-SCENE(echo, is_rolled_up_and_down_and_every_line_is_answered_once)
+static void serve(const char *lines)
 {
-	serve("Bake=100ms\n");
+	serve_by("examples/echo", lines);
+}
+
+static void roll_up_and_down(void)
+{
 	crowd_begin();
 	for (unsigned i = 0; i < 3; i++) {
 		cr_assert_str_eq(rig_text(ctl(0, "roll", "cached", "v2"), "roll.outcome"), "done");
@@ -186,6 +190,12 @@ SCENE(echo, is_rolled_up_and_down_and_every_line_is_answered_once)
 		crowd_goes_on(1000);
 	}
 	crowd_end();
+}
+
+SCENE(echo, is_rolled_up_and_down_and_every_line_is_answered_once)
+{
+	serve("Bake=100ms\n");
+	roll_up_and_down();
 }
 
 SCENE(echo, that_is_killed_in_its_bake_costs_no_byte_with_a_journal)
@@ -225,4 +235,48 @@ SCENE(echo, has_accepted_clients_before_it_was_killed_and_they_go_on)
 		}
 	}
 	close(late->fd);
+}
+
+/* ---- the same service in the event loops of others ---- */
+
+STAGE(loops, 120);
+
+/* Up, down, and back from a crash: who was silent since the commit goes on, with half a line if it had sent so much. */
+static void check_loop(const char *program)
+{
+	struct talker *silent = &talkers[0];
+	unsigned seed = 11;
+
+	serve_by(program, "Bake=100ms\nRollback=parked\n");
+	roll_up_and_down();
+	memset(talkers, 0, sizeof(talkers));
+	silent->fd = talker_open();
+	do
+		talker_begin(silent, &seed);
+	while (silent->written == 0);
+	ctl(0, "roll", "cached", "v2", "--wait=commit", "--bake=60s");
+	stage_wait_bake("v2");
+	kill(stage_pid("serving"), SIGKILL);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	talker_end_line(silent);
+	while (!*wrong && silent->got_bytes < silent->want_bytes &&
+	       poll(&(struct pollfd){ .fd = silent->fd, .events = POLLIN }, 1, 10000) > 0)
+		talker_read(silent, &seed);
+	cr_assert_eq(silent->got_bytes, silent->want_bytes, "%s", wrong);
+	close(silent->fd);
+}
+
+SCENE(loops, of_libevent_with_worker_threads_are_left_and_entered)
+{
+	check_loop("examples/libevent");
+}
+
+SCENE(loops, of_libuv_are_left_and_entered)
+{
+	check_loop("examples/libuv");
+}
+
+SCENE(loops, of_sd_event_are_left_and_entered)
+{
+	check_loop("examples/sd-event");
 }
