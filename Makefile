@@ -165,7 +165,7 @@ EXAMPLES_normal += $(if $(HAVE_ECHO),$(patsubst %,$B/examples/echo-%,$(ECHO_SOUN
 LOOPS := shim/examples/loops
 LOOPS_KINDS := libevent libuv sd-event
 LOOPS_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(LOOPS)/lines.c),v1 v2))
-EXAMPLES_normal += $(foreach kind,$(LOOPS_KINDS),$(LOOPS_VERSIONS:%=$B/examples/$(kind)-%))
+EXAMPLES_normal += $(foreach kind,$(LOOPS_KINDS) cxx,$(LOOPS_VERSIONS:%=$B/examples/$(kind)-%))
 # The smallest example: one source, two versions.
 COUNTER := shim/examples/counter
 COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
@@ -503,6 +503,23 @@ $B/examples/$(1)-$(2): $(patsubst %,$B/obj/normal/examples/loops-$(1)-$(2)/%.o,l
 endef
 $(foreach kind,$(if $(LOOPS_VERSIONS),$(LOOPS_KINDS)),$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops,$(kind),$(version)))))
 
+# The same in C++, by the compiler's sister.
+CXX := $(patsubst cc,c++,$(patsubst gcc,g++,$(patsubst clang,clang++,$(CC))))
+define loops_cxx
+$B/obj/normal/examples/loops-cxx-$(1)/cxx.o: $(LOOPS)/cxx.cc $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CXX,$$< ($(1)))
+	@mkdir -p $$(@D)
+	$(Q)$(CXX) -std=c++17 -D_GNU_SOURCE $(INCLUDES) $(PACKAGE_CFLAGS) $(CPPFLAGS) -O2 -g -Wall -Wextra -Wshadow \
+		$(if $(WERROR),-Werror) -DLOOPS_NAME='"$(1)"' -MD -MP -c -o $$@ $$<
+
+$B/examples/cxx-$(1): $B/obj/normal/examples/loops-cxx-$(1)/cxx.o \
+		$B/obj/normal/gen/$(ECHO)/echo_v1.pb-c.o $B/obj/normal/$(ECHO_STEPS_v1) $B/libupgrade.a
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$(CXX) $(LDFLAGS_normal) $(LDFLAGS) -pthread -o $$@ $$^ $(SHIM_LIBS)
+endef
+$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops_cxx,$(version))))
+
 # ---- tests ----
 
 CRITERION := -lcriterion
@@ -554,6 +571,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/% $(L
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
 	$(foreach name,$(if $(HAVE_ECHO),$(ECHO_SOUND)),$(call example_objects,normal,echo,$(name))) \
 	$(if $(LOOPS_VERSIONS),$(foreach kind,$(LOOPS_KINDS),$(patsubst %,$B/obj/normal/examples/loops-$(kind)-v1/%.o,lines $(kind)))) \
+	$(if $(LOOPS_VERSIONS),$B/obj/normal/examples/loops-cxx-v1/cxx.o) \
 	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.

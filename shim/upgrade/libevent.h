@@ -109,8 +109,8 @@ static inline int upg_libevent_thread_enter(struct upg_libevent_thread *glue, st
 	return -ENOMEM;
 }
 
-/** upg_libevent_thread_run() - Run the loop, with an update point in each turn. An event that was added makes it wait, even if nothing
- * else is there to wait for. Return: UPG_LEAVE, or UPG_GO_ON after event_base_loopexit() and the like. */
+/** upg_libevent_thread_run() - Run the loop, with an update point in each turn. It waits even where there is nothing to wait for.
+ * Return: UPG_LEAVE, or UPG_GO_ON after event_base_loopexit() and the like. */
 static inline enum upg_dispatched upg_libevent_thread_run(struct upg_libevent_thread *glue)
 {
 	for (;;) {

@@ -127,8 +127,8 @@ static inline int upg_sd_event_thread_enter(struct upg_sd_event_thread *glue, st
 	return r < 0 ? r : 0;
 }
 
-/** upg_sd_event_thread_run() - Run the loop, with an update point in each turn. Return: UPG_LEAVE, or UPG_GO_ON after sd_event_exit()
- * and where the loop failed. */
+/** upg_sd_event_thread_run() - Run the loop, with an update point in each turn. Return: UPG_LEAVE, or UPG_GO_ON after
+ * sd_event_exit() and where the loop failed. */
 static inline enum upg_dispatched upg_sd_event_thread_run(struct upg_sd_event_thread *glue)
 {
 	do

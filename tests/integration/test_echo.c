@@ -280,3 +280,8 @@ SCENE(loops, of_sd_event_are_left_and_entered)
 {
 	check_loop("examples/sd-event");
 }
+
+SCENE(loops, in_c_plus_plus_are_left_and_entered)
+{
+	check_loop("examples/cxx");
+}

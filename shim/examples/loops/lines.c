@@ -153,7 +153,8 @@ static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 }
 
 static const struct upg_type types[] = {
-	{ .name = "echo.Totals", .version = 1, .descriptor = &echo__v1__totals__descriptor, .save = save_totals, .load = load_totals },
+	{ .name = "echo.Totals", .version = 1, .descriptor = &echo__v1__totals__descriptor, .save = save_totals,
+	  .load = load_totals },
 	{ .name = "echo.Client", .version = 1, .descriptor = &echo__v1__client__descriptor, .save = save_clients,
 	  .load = load_client, .count = count_clients, .process_only = 1 },
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the servers of this folder have in common: each line of a client is answered with its number on this connection and the line.
- * They differ in the event loop that says when, which is what they are to show: libevent.c (with worker threads), libuv.c,
+/* What the servers of this folder have in common: each line of a client is answered with its number on this connection and the
+ * line. They differ in the event loop that says when, which is what they are to show: libevent.c (with worker threads), libuv.c,
  * sd-event.c. */
 #pragma once
 
