@@ -97,7 +97,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 
 	if (roll->commit_us || roll->pause_us)
 		field_print(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
-	waiting(term, roll->waited_us, roll->asked, roll->waited_for);
+	waiting(term, roll->waited_us, roll->asked, roll->child_since_us ? "" : roll->waited_for);
 	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
 		    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
 	field_print(term, "fds", "%" PRIu32, roll->fds);
@@ -273,7 +273,19 @@ static void status_health(const struct term *term, const Upgraded__Wire__HealthC
 	fputc('\n', term->out);
 }
 
-static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
+/* A child process of the version's own, such as one that writes a dump. */
+static void status_child(const struct term *term, const Upgraded__Wire__RollReport *roll, struct moment now)
+{
+	if (!roll->child_since_us)
+		return;
+	field_label(term, "waits for");
+	term_text(term, roll->waited_for, TERM_WHOLE);
+	fputc(',', term->out);
+	since(term, roll->child_since_us, now);
+	fputc('\n', term->out);
+}
+
+static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll, struct moment now)
 {
 	field_label(term, "last roll");
 	from_to(term, roll);
@@ -286,6 +298,7 @@ static void status_roll(const struct term *term, const Upgraded__Wire__RollRepor
 	fputc('\n', term->out);
 	field_text(term, "cause", roll->cause);
 	field_text(term, "way lost", roll->way_note);
+	status_child(term, roll, now);
 	roll_numbers(term, roll);
 	log_lines(term, roll->n_log_lines, roll->log_lines);
 }
@@ -327,7 +340,7 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		}
 	}
 	if (service->last_roll)
-		status_roll(term, service->last_roll);
+		status_roll(term, service->last_roll, now);
 }
 
 void render_status(const struct term *term, const Upgraded__Wire__Result *result, struct moment now)

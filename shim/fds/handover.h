@@ -30,7 +30,7 @@ int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *thre
 #define FDS_NOT_KEPT 1
 typedef int (*fds_take_fn)(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why);
 
-/** fds_receive() - Take descriptors in until the last batch has come. @ret_next_tag: where tags go on; NULL: not wanted.
+/** fds_receive() - Take descriptors in until the last batch has come. @deadline_us: Postponed moves it. @ret_next_tag: where tags go on; NULL: not wanted.
  * Return: 0 or -errno. */
-int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take, void *arg, uint64_t *ret_next_tag,
+int fds_receive(struct channel *channel, uint64_t *deadline_us, fds_take_fn take, void *arg, uint64_t *ret_next_tag,
 		struct why *why);

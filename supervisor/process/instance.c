@@ -396,7 +396,7 @@ void instance_prepare(struct instance *instance, const struct instance_prepare *
 	body.generation = prepare->generation;
 	body.level = prepare->unit->level;
 	body.other_readers = prepare->other_readers;
-	body.quiesce_deadline_us = prepare->begun_us + prepare->unit->quiesce_timeout_us;
+	body.quiesce_deadline_us = prepare->rest_us;
 	body.commit_deadline_us = prepare->settles_us;
 	body.save_only = !prepare->reader;
 	if (prepare->reader) {

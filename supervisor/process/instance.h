@@ -188,7 +188,7 @@ void instance_ask_inventory(struct instance *instance);
 struct instance_prepare {
 	const struct unit *unit;
 	uint64_t generation;
-	uint64_t begun_us; /* QuiesceTimeout= counts from here */
+	uint64_t rest_us;    /* by then it has to stand */
 	uint64_t settles_us; /* past this the process goes on by itself */
 	bool other_readers; /* do not look for threads that take from descriptors that move */
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
