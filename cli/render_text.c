@@ -323,7 +323,8 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		status_instance(term, service->instances[i], now);
 	for (size_t i = 0; i < service->n_health; i++)
 		status_health(term, service->health[i]);
-	field_print(term, "connections", "%" PRIu32, service->connections);
+	if (service->descriptors_told)
+		field_print(term, "descriptors", "%" PRIu32, service->descriptors);
 	field_print(term, "restarts", "%" PRIu32, service->restarts);
 	if (*service->previous) {
 		field_label(term, "previous");
@@ -364,7 +365,7 @@ static int32_t serving_pid(const Upgraded__Wire__ServiceStatus *service)
 struct row {
 	const char *cells[LIST_COLUMNS];
 	char pid[FORMAT_MAX];
-	char connections[FORMAT_MAX];
+	char descriptors[FORMAT_MAX];
 	char restarts[FORMAT_MAX];
 };
 
@@ -373,13 +374,13 @@ static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *servi
 	int32_t pid = serving_pid(service);
 
 	snprintf(row->pid, sizeof(row->pid), "%" PRId32, pid);
-	snprintf(row->connections, sizeof(row->connections), "%" PRIu32, service->connections);
+	snprintf(row->descriptors, sizeof(row->descriptors), "%" PRIu32, service->descriptors);
 	snprintf(row->restarts, sizeof(row->restarts), "%" PRIu32, service->restarts);
 	row->cells[0] = service->name;
 	row->cells[1] = or_dash(service->state);
 	row->cells[2] = or_dash(service->version);
 	row->cells[3] = pid > 0 ? row->pid : "-";
-	row->cells[4] = row->connections;
+	row->cells[4] = service->descriptors_told ? row->descriptors : "-";
 	row->cells[5] = row->restarts;
 	row->cells[6] = or_dash(service->previous);
 }
@@ -399,7 +400,7 @@ static void row_print(const struct term *term, const struct row *row, const stru
 void render_list(const struct term *term, const Upgraded__Wire__Result *result)
 {
 	static const char *const heads[LIST_COLUMNS] = {
-		"SERVICE", "STATE", "VERSION", "PID", "CONNECTIONS", "RESTARTS", "PREVIOUS",
+		"SERVICE", "STATE", "VERSION", "PID", "DESCRIPTORS", "RESTARTS", "PREVIOUS",
 	};
 	struct table table = table_begin(heads, LIST_COLUMNS);
 	struct row row;

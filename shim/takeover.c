@@ -239,6 +239,8 @@ static int receive(struct upg *upg)
 		return r;
 	if (r == CHANNEL_CLOSED)
 		return UPG_LEAVE;
+	/* load() may listen: all of them have come by then. */
+	upg->fds->more_may_come = false;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME:
 		r = UPG_FRESH;

@@ -70,7 +70,7 @@ enum upg_rest {
 	UPG_AT_REST = 0, /* and stays so until on_go_on() */
 	UPG_NOT_YET = 7, /* this process serves on, and is asked again shortly */
 	UPG_REFUSE = 8,  /* not now; the roll is called off */
-	/* As UPG_NOT_YET, but until a child process of this one has ended, such as one that writes a dump: see upg_await_child(). */
+	/* As UPG_NOT_YET, but until a child process of this one has ended, such as one that writes a dump: upg_await_child(). */
 	UPG_AWAIT_CHILD = 9,
 };
 
@@ -202,8 +202,8 @@ UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((fo
 
 /**
  * upg_await_child() - Within on_prepare(), which returns what this returns: a child process of this one, which was made by fork()
- * and has this one's state, has to end first. This process serves on meanwhile, and is asked again when the child has ended, and now
- * and then before. It is waited for up to ChildTimeout= in all, and QuiesceTimeout= begins anew after that.
+ * and has this one's state, has to end first. This process serves on meanwhile, and is asked again when the child has ended, and
+ * now and then before. It is waited for up to ChildTimeout= in all, and QuiesceTimeout= begins anew after that.
  * @child: its pid, which the operator is shown; 0: not known, such as that of a child's child.
  * @fmt:   what it does: "writes dump.rdb".
  *
@@ -296,7 +296,8 @@ UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
  * handed over is as it was, flags and backlog included. Where the kernel chooses the port (0), the next version gets it by asking
  * for port 0 at the same address; of several, in the order of the calls.
  *
- * Return: the fd, owned by the caller; -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
+ * Return: the fd, owned by the caller; -EBUSY: with a supervisor, before upg_receive(), as what is handed over has not come yet;
+ * -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
  * another -errno of socket(2), bind(2), listen(2); -ENOMEM. upg_why() names the address.
  */
 UPG_API int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t address_bytes, int type, int backlog);

@@ -85,6 +85,18 @@ int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *thre
 	return r;
 }
 
+void fds_tell_registered(struct fd_table *table)
+{
+	Upgraded__Wire__Registered registered = UPGRADED__WIRE__REGISTERED__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED, .registered = &registered);
+
+	pthread_mutex_lock(&table->lock);
+	registered.count = table->n_entries;
+	pthread_mutex_unlock(&table->lock);
+	channel_say(table->channel, &message, NULL);
+}
+
 /* ---- out ---- */
 
 void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)

@@ -78,7 +78,8 @@ static void set_reason(struct rest *rest, const char *said, bool child)
 	char what[96] = "", name[32];
 
 	if (child && rest->pidfd >= 0)
-		snprintf(what, sizeof(what), "its child process %d (%s)", rest->child, procfs_name(rest->child, name, sizeof(name)));
+		snprintf(what, sizeof(what), "its child process %d (%s)", rest->child,
+			 procfs_name(rest->child, name, sizeof(name)));
 	else if (child && rest->child)
 		snprintf(what, sizeof(what), "its child process %d%s", rest->child, rest->gone ? ", which has ended" : "");
 	else if (child)

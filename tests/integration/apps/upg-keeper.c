@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upg-keeper: keeps notes, and has all that a server may have to do before it is rolled. What follows the first - in the name it was
- * started by is its version and says what that is:
+/* upg-keeper: keeps notes, and has all that a server may have to do before it is rolled. What follows the first - in the name it
+ * was started by is its version and says what that is:
  *
  *     uploads    it is not ready at first, and says why
  *     refuses    it never is
@@ -79,8 +79,8 @@ static uint64_t count_notes(void *userdata)
 
 /* ---- threads of its own ----
  *
- * Each counts twice, and both numbers are the same only where it stands. They wait for a condition, so that nothing of the library's
- * would reach them. */
+ * Each counts twice, and both numbers are the same only where it stands. They wait for a condition, so that nothing of the
+ * library's would reach them. */
 
 static bool has_threads(void)
 {
