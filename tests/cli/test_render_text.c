@@ -322,8 +322,6 @@ Test(render_text, status_says_for_which_child_a_roll_waits)
 	Upgraded__Wire__ServiceStatus web, *services[] = { &web };
 	Upgraded__Wire__RollReport roll;
 
-	setenv("TZ", "UTC", 1);
-	tzset();
 	upgraded__wire__result__init(&result);
 	upgraded__wire__service_status__init(&web);
 	upgraded__wire__roll_report__init(&roll);
