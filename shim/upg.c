@@ -100,6 +100,10 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 	/* An answer that came too late to be waited for. */
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED && !upg->takeover->asks)
 		return true;
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_REGISTERED) {
+		fds_tell_registered(upg->fds);
+		return true;
+	}
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
 	n = threads_list(upg->threads, tids, THREADS_TOLD);
@@ -147,6 +151,7 @@ static int join(struct upg *upg)
 	if (r < 0 || fd < 0)
 		return r;
 	r = channel_open(upg->channel, fd, &upg->why);
+	upg->fds->more_may_come = true;
 	return r < 0 ? r : send_hello(upg);
 }
 

@@ -75,6 +75,8 @@ enum upg_rest {
 	UPG_AT_REST = 0, /* and stays so until on_go_on() */
 	UPG_NOT_YET = 7, /* this process serves on, and is asked again shortly */
 	UPG_REFUSE = 8,  /* not now; the roll is called off */
+	/* As UPG_NOT_YET, but until a child process of this one has ended, such as one that writes a dump: upg_await_child(). */
+	UPG_AWAIT_CHILD = 9,
 };
 
 /* How quiet on_prepare() is asked to be. */
@@ -162,7 +164,8 @@ struct upg_config {
 	void (*start_threads)(void *userdata);
 	/* Optional: come to rest. All threads stand. For UPG_NOT_YET and UPG_REFUSE, upg_refuse() may say why before it returns:
 	 * "connection 17 uploads 900,000 bytes". What it has begun it undoes then itself: on_go_on() is called after UPG_AT_REST
-	 * only. @deadline_us: it is not asked after that (QuiesceTimeout=), CLOCK_MONOTONIC. */
+	 * only. @deadline_us: it is not asked after that (QuiesceTimeout=), CLOCK_MONOTONIC; later each time while it waits for a
+	 * child. */
 	enum upg_rest (*on_prepare)(enum upg_level level, uint64_t deadline_us, void *userdata);
 	/* Optional: this process was at rest, and goes on. The threads still stand. After UPG_CAME_BACK registered descriptors have
 	 * their old numbers and epoll registrations back, but for those that are lost. After a journal was applied, every
@@ -217,6 +220,17 @@ UPG_API enum upg_received upg_receive(struct upg *upg);
 
 /** upg_refuse() - Instead of upg_ready(): say why this process will not take over. Within on_prepare(): why it is not at rest. */
 UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * upg_await_child() - Within on_prepare(), which returns what this returns: a child process of this one, which was made by fork()
+ * and has this one's state, has to end first. This process serves on meanwhile, and is asked again when the child has ended, and
+ * now and then before. It is waited for up to ChildTimeout= in all, and QuiesceTimeout= begins anew after that.
+ * @child: its pid, which the operator is shown; 0: not known, such as that of a child's child.
+ * @fmt:   what it does: "writes dump.rdb".
+ *
+ * Return: UPG_AWAIT_CHILD.
+ */
+UPG_API enum upg_rest upg_await_child(struct upg *upg, pid_t child, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /** upg_ready() - Everything is loaded, claimed and checked. Return: enum upg_readied. */
 UPG_API enum upg_readied upg_ready(struct upg *upg);
@@ -303,7 +317,8 @@ UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
  * handed over is as it was, flags and backlog included. Where the kernel chooses the port (0), the next version gets it by asking
  * for port 0 at the same address; of several, in the order of the calls.
  *
- * Return: the fd, owned by the caller; -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
+ * Return: the fd, owned by the caller; -EBUSY: with a supervisor, before upg_receive(), as what is handed over has not come yet;
+ * -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
  * another -errno of socket(2), bind(2), listen(2); -ENOMEM. upg_why() names the address.
  */
 UPG_API int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t address_bytes, int type, int backlog);

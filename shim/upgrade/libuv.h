@@ -46,8 +46,8 @@ static inline void upg_libuv_dispatch(uv_poll_t *poll, int status, int events)
 	uv_stop(poll->loop);
 }
 
-/** upg_libuv_watch() - From now on rolls happen in this loop. @glue: stays where it is until the loop has closed its handle. Without
- * a supervisor it does nothing. Return: 0; a negative error number of libuv, which is a -errno. */
+/** upg_libuv_watch() - From now on rolls happen in this loop. @glue: stays where it is until the loop has closed its handle.
+ * Without a supervisor it does nothing. Return: 0; a negative error number of libuv, which is a -errno. */
 static inline int upg_libuv_watch(struct upg_libuv *glue, struct upg *handle, uv_loop_t *loop)
 {
 	int r;
