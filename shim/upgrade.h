@@ -99,7 +99,8 @@ enum upg_change {
 	UPG_REMOVE = 2, /* it is gone; of the message only what identifies it counts */
 };
 
-/* One type of record in the application's state. Types are saved and loaded in the order of the array. */
+/* One type of record in the application's state. Types are saved in the order of the array, and loaded in the order in which they
+ * were saved: that of the older version's array on the way up. */
 struct upg_type {
 	const char *name;    /* stable over all versions, e.g. "cached.Item" */
 	uint32_t version;    /* the schema version this program holds, 1..65535 */
@@ -445,6 +446,20 @@ UPG_API int upg_resolve(struct upg_loader *loader, uint64_t id, const char *type
 /** upg_step_alloc() - Zeroed memory that lives as long as the record; never NULL. */
 UPG_API void *upg_step_alloc(struct upg_step *step, size_t size_bytes);
 UPG_API int upg_step_fail(struct upg_step *step, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * upg_step_userdata() - Look at the application's state from a migration: for a field that only makes sense together with another
+ * type, such as a time that counts from the start that another record holds.
+ *
+ * Going up, records migrate as they arrive, each just before its own load(), in the order of the array of types of the version that
+ * saved them: what load() of earlier types has stored is there. So declare a type that others need before them; where it has not
+ * come, say so with upg_step_fail(). load() of such a type keeps the value that came, beside what this process makes of it. Going
+ * down (an older version takes over, the round trip, the journal) it is the state that is being saved.
+ * Called by whichever thread calls upg_receive(), upg_become(), upg_ready(), upg_dispatch() or upg_changed(): what upg_changed()
+ * needs must not change while the application serves, or be under the lock that its caller holds.
+ * Return: upg_config.userdata; lives as that does. `upgradectl` runs no migrations, so there is no other context.
+ */
+UPG_API void *upg_step_userdata(const struct upg_step *step);
 
 #ifdef __cplusplus
 }

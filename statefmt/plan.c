@@ -25,6 +25,7 @@
 struct sf_step {
 	struct sf_arena *arena;
 	jmp_buf no_memory;
+	void *context;  /* of the migration that is running */
 	struct why why; /* what sf_step_fail() was told */
 };
 
@@ -254,6 +255,11 @@ void *sf_step_alloc(struct sf_step *step, size_t size_bytes)
 	return memset(memory, 0, size_bytes);
 }
 
+void *sf_step_context(const struct sf_step *step)
+{
+	return step->context;
+}
+
 int sf_step_fail(struct sf_step *step, const char *fmt, ...)
 {
 	va_list args;
@@ -292,6 +298,7 @@ static int unknown_carry(struct sf_arena *arena, const ProtobufCMessage *from, P
 static int migration_call(struct sf_step *step, const struct sf_migration *migration, const ProtobufCMessage *from,
 			  ProtobufCMessage *to)
 {
+	step->context = migration->context;
 	if (_setjmp(step->no_memory))
 		return -ENOMEM;
 	return migration->migrate(step, from, to, migration->arg);

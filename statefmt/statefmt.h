@@ -156,6 +156,9 @@ void *sf_step_alloc(struct sf_step *step, size_t size_bytes);
 /** sf_step_fail() - Say why this record cannot be migrated. Return: -EINVAL, for the migration to return. */
 int sf_step_fail(struct sf_step *step, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/** sf_step_context() - Return: what the migration that is running was given as its context; NULL: nothing. */
+void *sf_step_context(const struct sf_step *step);
+
 /* One step of one type, up or down by any distance. @migrate reads @from and fills @to, which is initialised and empty; it
  * may share @from's memory and sf_step_alloc()ed memory. Unknown fields are carried over by the walk, also in between. */
 struct sf_migration {
@@ -164,6 +167,7 @@ struct sf_migration {
 	const ProtobufCMessageDescriptor *from_descriptor, *to_descriptor; /* NULL where only the path matters */
 	int (*migrate)(struct sf_step *step, const ProtobufCMessage *from, ProtobufCMessage *to, void *arg);
 	void *arg;
+	void *context; /* for sf_step_context(): what migrations of all types share; NULL: nothing */
 };
 
 enum sf_path { SF_PATH_FOUND = 0, SF_PATH_NONE = 1, SF_PATH_AMBIGUOUS = 2 };

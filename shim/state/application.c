@@ -64,6 +64,7 @@ int application_init(struct application *application, const struct upg_config *c
 			.to_descriptor = m->to_descriptor,
 			.migrate = migrate_by_application,
 			.arg = (void *)(uintptr_t)m,
+			.context = (void *)(uintptr_t)config,
 		};
 	}
 	return 0;
@@ -105,6 +106,13 @@ const ProtobufCMessageDescriptor *application_older(const struct application *ap
 void *upg_step_alloc(struct upg_step *step, size_t size_bytes)
 {
 	return sf_step_alloc((struct sf_step *)(void *)step, size_bytes);
+}
+
+void *upg_step_userdata(const struct upg_step *step)
+{
+	const struct upg_config *config = sf_step_context((const struct sf_step *)(const void *)step);
+
+	return config ? config->userdata : NULL;
 }
 
 int upg_step_fail(struct upg_step *step, const char *fmt, ...)

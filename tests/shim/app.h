@@ -75,6 +75,7 @@ struct app {
 	/* Its state. */
 	struct app_note notes[APP_NOTES_MAX];
 	uint32_t n_notes;
+	uint64_t epoch; /* what test_step.c counts from */
 
 	/* What happened. */
 	struct upg *upg;
