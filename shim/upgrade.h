@@ -169,6 +169,10 @@ struct upg_config {
 	 * where that version had come to. Called after all changes and before on_go_on(). Owned by the application from here on.
 	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
+	/* Optional, with a NULL at the end: fields that change by themselves, such as clocks and counters of memory, which
+	 * Verify=roundtrip leaves out, wherever in a record their message is. Full names, of the message of each version that may
+	 * be compared: "shop.v2.Shop.now", "shop.v1.Shop.now". protoc-gen-upgrade(1) makes a list of (upgrade.field).volatile. */
+	const char *const *volatile_fields;
 };
 
 /** upg_open() - Announce this process to its supervisor, if there is one. @config and what it points to must outlive

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "shim/state/application.h"
 
+#include "base/why.h"
+#include "statefmt/volatile.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -99,6 +102,30 @@ const ProtobufCMessageDescriptor *application_older(const struct application *ap
 		if (strcmp(config->migrations[i].type, name) == 0 && config->migrations[i].to == version)
 			return config->migrations[i].to_descriptor;
 	return NULL;
+}
+
+/* Does any of its messages have that field? A name that nothing has would be looked for in vain, and never found out. */
+static bool has_field(const struct upg_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->n_types; i++)
+		if (sf_volatile_names(config->types[i].descriptor, name))
+			return true;
+	for (size_t i = 0; i < config->n_migrations; i++)
+		if (sf_volatile_names(config->migrations[i].from_descriptor, name) ||
+		    sf_volatile_names(config->migrations[i].to_descriptor, name))
+			return true;
+	return false;
+}
+
+int application_check_volatile(const struct application *application, struct why *why)
+{
+	const struct upg_config *config = application->config;
+
+	for (const char *const *name = config->volatile_fields; name && *name; name++)
+		if (!has_field(config, *name))
+			return why_set(why, -EINVAL, "volatile_fields: no message of the types and migrations has a field \"%s\": "
+				       "its full name is PACKAGE.MESSAGE.FIELD", *name);
+	return 0;
 }
 
 /* ---- what migrations call ---- */

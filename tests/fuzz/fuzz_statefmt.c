@@ -47,8 +47,8 @@ static int item_down(struct sf_step *step, const ProtobufCMessage *from, Protobu
 }
 
 static const struct sf_migration migrations[] = {
-	{ "item", 1, 2, ITEM_V1, ITEM_V2, item_up, NULL },
-	{ "item", 2, 1, ITEM_V2, ITEM_V1, item_down, NULL },
+	{ "item", 1, 2, ITEM_V1, ITEM_V2, item_up, NULL, NULL },
+	{ "item", 2, 1, ITEM_V2, ITEM_V1, item_down, NULL, NULL },
 };
 static const struct sf_schema up[] = { { "item", 2, ITEM_V2, 0 }, { "node", 1, NODE, 0 } };
 static const struct sf_schema down[] = { { "node", 1, NODE, 0 }, { "item", 1, ITEM_V1, 0 } };

@@ -53,7 +53,7 @@ int walk_bytes(const char *type, struct packed record, uint32_t from, uint32_t t
 	for (size_t i = 0; i < N_MIGRATIONS; i++)
 		steps[i] = (struct sf_migration){ migrations[i].type, migrations[i].from, migrations[i].to,
 						  migrations[i].from_descriptor, migrations[i].to_descriptor, migrate,
-						  (void *)(uintptr_t)&migrations[i] };
+						  (void *)(uintptr_t)&migrations[i], NULL };
 	r = sf_plan_new(&have, 1, &want, 1, steps, N_MIGRATIONS, &plan, why);
 	cr_assert_eq(r, 0, "%s", why->text);
 	r = sf_plan_unpack(plan, 0, record.data, record.size_bytes, &index, &converted, why);

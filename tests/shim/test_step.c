@@ -11,8 +11,9 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(shim_step, .timeout = 60);
 
@@ -29,9 +30,13 @@ static struct fake_roll roll;
 
 static int save_epoch(struct upg_saver *saver, void *userdata)
 {
+	static char clock[32];
 	const struct app *app = userdata;
 	Test__Shim__NoteV1 epoch = TEST__SHIM__NOTE_V1__INIT;
 
+	if (app->ticks)
+		snprintf(clock, sizeof(clock), "pid %d", (int)getpid());
+	epoch.text = clock;
 	epoch.id = app->epoch;
 	return upg_save(saver, &epoch.base);
 }
@@ -234,4 +239,36 @@ Test(shim_step, looks_at_the_present_state_when_a_change_is_written_down)
 	changes_done(&changes);
 	change_ways_done(&ways);
 	application_done(&application);
+}
+
+/* ---- fields that change by themselves ---- */
+
+static void let_it_tick(void)
+{
+	holds_relative(old_app, relative);
+	holds_absolute(new_app);
+	old_app->ticks = new_app->ticks = true;
+	roll.verify_roundtrip = true;
+}
+
+Test(shim_step, leaves_fields_that_change_by_themselves_out_of_the_round_trip, .init = setup, .fini = teardown)
+{
+	static const char *const fields[] = { "test.shim.NoteV1.text", NULL };
+
+	let_it_tick();
+	new_app->config.volatile_fields = fields;
+	transfer();
+	FAKE_TAKE(&new, LOADED);
+	cr_assert_eq(new_app->n_notes, NOTES);
+}
+
+Test(shim_step, tells_a_field_that_changed_by_itself_and_shows_the_record, .init = setup, .fini = teardown)
+{
+	const char *reason;
+
+	let_it_tick();
+	transfer();
+	reason = FAKE_TAKE(&new, REFUSED)->refused->reason;
+	cr_assert(strstr(reason, "test.Epoch: 1 records before, 1 after, 1 of them changed, field text (2); for example the record "
+				 "that begins with id: 5000 text: \"pid "), "%s", reason);
 }

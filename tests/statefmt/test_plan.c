@@ -197,7 +197,8 @@ Test(statefmt_plan, unknown_fields_a_migration_set_itself_are_kept_once)
 	char yes;
 
 	for (int own = 0; own < 2; own++) {
-		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, takes_unknown, own ? &yes : NULL };
+		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, takes_unknown,
+						   own ? &yes : NULL, NULL };
 		const ProtobufCMessage *message;
 		struct sf_plan *plan;
 		struct why why = { "" };
@@ -245,7 +246,7 @@ Test(statefmt_plan, a_step_that_returns_what_it_must_not_fails_the_record)
 
 	for (size_t i = 0; i < 2; i++) {
 		int returned = cases[i].returned;
-		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, returns_arg, &returned };
+		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, returns_arg, &returned, NULL };
 		const ProtobufCMessage *message;
 		struct sf_plan *plan;
 		struct why why = { "" };
@@ -272,7 +273,7 @@ static int wants_too_much(struct sf_step *step, const ProtobufCMessage *from, Pr
 Test(statefmt_plan, memory_that_is_not_there_fails_the_record)
 {
 	bool went_on = false;
-	const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, wants_too_much, &went_on };
+	const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, wants_too_much, &went_on, NULL };
 	const ProtobufCMessage *message;
 	struct sf_plan *plan;
 	struct why why = { "" };
