@@ -122,6 +122,11 @@ struct upg_type {
 	 * @message is borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, as its state is neither
 	 * old nor new. */
 	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
+	/* Optional: the largest record of this type in bytes, up to 1 GiB, where one object may be larger than StateRecordMax= (16
+	 * MiB): such as an item that a client may make as large as this program lets it. It is one record all the same. What this
+	 * program writes and what it reads is bounded by it. For a moment the version that saves holds such a record once more, and
+	 * the one that loads twice. A version with a smaller record_max refuses what is larger, and the roll is called off. */
+	uint32_t record_max;
 };
 
 /* One step of one type, up or down. Fill @to, which is initialised and empty, from @from; sharing @from's memory is fine, and

@@ -15,7 +15,8 @@ static int check(const struct upg_config *config)
 	for (size_t i = 0; i < config->n_types; i++) {
 		const struct upg_type *type = &config->types[i];
 
-		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX)
+		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX ||
+		    type->record_max > SF_RECORD_BYTES_MAX)
 			return -EINVAL;
 	}
 	for (size_t i = 0; i < config->n_migrations; i++) {
@@ -54,6 +55,7 @@ int application_init(struct application *application, const struct upg_config *c
 			.version = type->version,
 			.descriptor = type->descriptor,
 			.fingerprint = sf_fingerprint(type->descriptor),
+			.record_bytes = type->record_max,
 		};
 	}
 	for (size_t i = 0; i < config->n_migrations; i++) {
