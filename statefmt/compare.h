@@ -4,7 +4,8 @@
 
 #include "statefmt/statefmt.h"
 
-/* Holds for two sides, for each type and field, also of nested messages, a digest of all its values, summed so that order does not matter. Takes 8
+/* Holds for two sides, for each type and field, also of nested messages, a digest of all its values, summed so that order does not
+ * matter. Takes 8
  * bytes for each record of the first side (a set of hashes, to find an example of the second that the first does not have), and a
  * few for each field. */
 struct sf_compare;

@@ -19,7 +19,8 @@
 #include <stdlib.h>
 
 /* The memory that unpacking a record may take. An empty nested message is two bytes on the wire and a whole struct in memory:
- * honest records grow to a degree, hostile ones without a limit. What makes a record larger than 16 MiB is bytes, which do not grow. */
+ * honest records grow to a degree, hostile ones without a limit. What makes a record larger than 16 MiB is bytes, which do not
+ * grow. */
 static size_t unpack_memory(size_t size_bytes)
 {
 	const size_t small = (size_t)16 << 20;

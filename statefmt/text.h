@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A record on one line, for messages, by the C struct's descriptor. (upgradectl prints records by the types that a file carries.) */
+/* A record on one line, for messages, by the C struct's descriptor. upgradectl prints records by the types that a file carries. */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>

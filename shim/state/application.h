@@ -20,8 +20,8 @@ int application_init(struct application *application, const struct upg_config *c
 /** application_done() - Also fine for one of zeros. */
 void application_done(struct application *application);
 
-/** application_check_volatile() - Is each of config->volatile_fields a field of some message? Return: 0; -EINVAL with the first that is
- * none. */
+/** application_check_volatile() - Is each of config->volatile_fields a field of some message? Return: 0; -EINVAL with the first
+ * that is none. */
 int application_check_volatile(const struct application *application, struct why *why);
 
 /** application_type() - Return: the type of this name, an element of config->types; NULL: there is none. */

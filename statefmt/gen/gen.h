@@ -89,8 +89,8 @@ struct module {
 	const struct module_options *options;
 };
 
-/** volatile_write() - Write a macro with the fields of @module's records, and of those before them, that change by themselves; nothing
- * if there are none. Return: 0; -errno. */
+/** volatile_write() - Write a macro with the fields of @module's records, and of those before them, that change by themselves;
+ * nothing if there are none. Return: 0; -errno. */
 int volatile_write(const struct module *module, struct succession_book *book, const char *macro, FILE *out, struct why *why);
 
 /**

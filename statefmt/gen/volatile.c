@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of fields that change by themselves: those that are annotated so, in all messages that a record of this file may hold, and
- * the fields that they follow, because the round trip compares records of the older version. */
+/* The list of fields that change by themselves: those that are annotated so, in all messages that a record of this file may hold,
+ * and the fields that they follow, because the round trip compares records of the older version. */
 #include "statefmt/gen/gen.h"
 
 #include "base/why.h"
@@ -59,8 +59,8 @@ static int list_field(struct listing *listing, const struct schema_message *mess
 		listing->cap = cap;
 	}
 	if (listing->n == 0)
-		fprintf(listing->out, "\n/* ---- for upg_config.volatile_fields: { %s, NULL } ---- */\n\n#define %s", listing->macro,
-			listing->macro);
+		fprintf(listing->out, "\n/* ---- for upg_config.volatile_fields: { %s, NULL } ---- */\n\n#define %s",
+			listing->macro, listing->macro);
 	fprintf(listing->out, "%s \\\n\t\"%s.%s\"", listing->n ? "," : "", message->name, field->name);
 	listing->seen[listing->n++] = field;
 	return 0;

@@ -543,6 +543,39 @@ Test(state, stats_count_by_type)
 
 /* ---- diff ---- */
 
+/* A record of 20 MiB; @last is its last byte. */
+static struct made large_file(char last)
+{
+	static const struct sf_schema large = { "cached.Item", 3, ITEM, 0, (20 << 20) + 100 };
+	const struct sf_header header = { .service = "cached", .app_version = "v3", .schemas = &large, .n_schemas = 1 };
+	struct made made = made_with(&header, NULL);
+	char *value = malloc((20 << 20) + 1);
+
+	cr_assert_not_null(value);
+	memset(value, 'l', 20 << 20);
+	value[(20 << 20) - 1] = last;
+	value[20 << 20] = 0;
+	item_put(&made, "large", value, 1);
+	free(value);
+	made_finish(&made);
+	return made;
+}
+
+Test(state, records_as_large_as_their_type_allows_are_read_and_compared, .timeout = 60)
+{
+	struct made a = large_file('a'), b = large_file('b');
+
+	cr_expect_eq(tell("upgradectl state verify %s", &a, NULL), WIRE_EXIT_DONE, "%s%s", told.out, told.err);
+	cr_expect_eq(tell("upgradectl state show %s", &a, NULL), WIRE_EXIT_DONE, "%s", told.err);
+	expect_out("key: \"large\"");
+	cr_expect_eq(tell("upgradectl state stats %s", &a, NULL), WIRE_EXIT_DONE, "%s", told.err);
+	cr_expect_eq(tell("upgradectl state diff %s %s", &a, &a), WIRE_EXIT_DONE, "%s%s", told.out, told.err);
+	cr_expect_eq(tell("upgradectl state diff %s %s", &a, &b), WIRE_EXIT_ERROR);
+	expect_out("~ cached.Item key: \"large\" in value (bytes ");
+	unlink(a.path);
+	unlink(b.path);
+}
+
 Test(state, diff_does_not_depend_on_order)
 {
 	struct made a = made_open(), b = made_open();

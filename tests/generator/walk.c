@@ -43,7 +43,8 @@ struct packed packed_of(const ProtobufCMessage *message)
 
 int walk_bytes(const char *type, struct packed record, uint32_t from, uint32_t to, struct packed *ret_record, struct why *why)
 {
-	const struct sf_schema have = { type, from, descriptor_of(type, from), 0 }, want = { type, to, descriptor_of(type, to), 0 };
+	const struct sf_schema have = { type, from, descriptor_of(type, from), 0, 0 },
+			       want = { type, to, descriptor_of(type, to), 0, 0 };
 	struct sf_migration steps[N_MIGRATIONS];
 	const ProtobufCMessage *converted;
 	struct sf_plan *plan;

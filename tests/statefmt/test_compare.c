@@ -175,8 +175,9 @@ Test(compare, names_the_path_of_a_nested_field_and_shows_the_record_as_text)
 	add_item(compare, SF_BEFORE, "apple", 7, 1);
 	add_item(compare, SF_AFTER, "apple", 7, 900);
 	cr_assert_not(sf_compare_explain(compare, &why));
-	cr_assert_str_eq(why.text, "test.Item: 1 records before, 1 after, 1 of them changed, field meta.expires_us (5.2); for example "
-				   "the record that begins with key: \"apple\" value: \"\\001\\\"\" meta { flags: 7 expires_us: 900 }. ");
+	cr_assert_str_eq(why.text, "test.Item: 1 records before, 1 after, 1 of them changed, field meta.expires_us (5.2); "
+				   "for example the record that begins with key: \"apple\" value: \"\\001\\\"\" "
+				   "meta { flags: 7 expires_us: 900 }. ");
 	sf_compare_free(compare);
 }
 

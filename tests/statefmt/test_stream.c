@@ -469,8 +469,8 @@ Test(statefmt_stream, takes_records_as_large_as_their_type_allows, .timeout = 60
 	sf_reader_raise(reader, 0, LARGE_BYTES + 100);
 	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_RECORD);
 	cr_assert_eq(sf_reader_next(reader, &record, &why), -EMSGSIZE);
-	cr_assert(strstr(why.text, "\"cached.Item\", over the limit of 16777216; StateRecordMax= of the service raises it, or record_max "
-				   "of the type"), "%s", why.text);
+	cr_assert(strstr(why.text, "\"cached.Item\", over the limit of 16777216; StateRecordMax= of the service raises it, or "
+				   "record_max of the type"), "%s", why.text);
 	sf_reader_free(reader);
 	memory_free(&memory);
 }
