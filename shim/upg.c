@@ -137,6 +137,8 @@ static int assemble(struct parts *parts, const struct upg_config *told, const st
 	if (r == 0)
 		r = application_init(upg->application, config);
 	if (r == 0)
+		r = application_check_volatile(upg->application, &upg->why);
+	if (r == 0)
 		r = channel_init(upg->channel, answer, upg);
 	if (r == 0)
 		r = threads_init(upg->threads, upg->channel, config, &upg->why);

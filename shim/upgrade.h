@@ -106,7 +106,8 @@ enum upg_change {
 	UPG_REMOVE = 2, /* it is gone; of the message only what identifies it counts */
 };
 
-/* One type of record in the application's state. Types are saved and loaded in the order of the array. */
+/* One type of record in the application's state. Types are saved in the order of the array, and loaded in the order in which they
+ * were saved: that of the older version's array on the way up. */
 struct upg_type {
 	const char *name;    /* stable over all versions, e.g. "cached.Item" */
 	uint32_t version;    /* the schema version this program holds, 1..65535 */
@@ -128,6 +129,11 @@ struct upg_type {
 	 * @message is borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, as its state is neither
 	 * old nor new. */
 	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
+	/* Optional: the largest record of this type in bytes, up to 1 GiB, where one object may be larger than StateRecordMax= (16
+	 * MiB): such as an item that a client may make as large as this program lets it. It is one record all the same. What this
+	 * program writes and what it reads is bounded by it. For a moment the version that saves holds such a record once more, and
+	 * the one that loads twice. A version with a smaller record_max refuses what is larger, and the roll is called off. */
+	uint32_t record_max;
 };
 
 /* One step of one type, up or down. Fill @to, which is initialised and empty, from @from; sharing @from's memory is fine, and
@@ -176,6 +182,10 @@ struct upg_config {
 	 * where that version had come to. Called after all changes and before on_go_on(). Owned by the application from here on.
 	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
+	/* Optional, with a NULL at the end: fields that change by themselves, such as clocks and counters of memory, which
+	 * Verify=roundtrip leaves out, wherever in a record their message is. Full names, of the message of each version that may
+	 * be compared: "shop.v2.Shop.now", "shop.v1.Shop.now". protoc-gen-upgrade(1) makes a list of (upgrade.field).volatile. */
+	const char *const *volatile_fields;
 };
 
 /* Of the structs that an application fills, as its compiler knows them. So they can grow at their ends. */
@@ -482,6 +492,20 @@ UPG_API int upg_resolve(struct upg_loader *loader, uint64_t id, const char *type
 /** upg_step_alloc() - Zeroed memory that lives as long as the record; never NULL. */
 UPG_API void *upg_step_alloc(struct upg_step *step, size_t size_bytes);
 UPG_API int upg_step_fail(struct upg_step *step, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * upg_step_userdata() - Look at the application's state from a migration: for a field that only makes sense together with another
+ * type, such as a time that counts from the start that another record holds.
+ *
+ * Going up, records migrate as they arrive, each just before its own load(), in the order of the array of types of the version that
+ * saved them: what load() of earlier types has stored is there. So declare a type that others need before them; where it has not
+ * come, say so with upg_step_fail(). load() of such a type keeps the value that came, beside what this process makes of it. Going
+ * down (an older version takes over, the round trip, the journal) it is the state that is being saved.
+ * Called by whichever thread calls upg_receive(), upg_become(), upg_ready(), upg_dispatch() or upg_changed(): what upg_changed()
+ * needs must not change while the application serves, or be under the lock that its caller holds.
+ * Return: upg_config.userdata; lives as that does. `upgradectl` runs no migrations, so there is no other context.
+ */
+UPG_API void *upg_step_userdata(const struct upg_step *step);
 
 #ifdef __cplusplus
 }

@@ -76,6 +76,8 @@ struct app {
 	/* Its state. */
 	struct app_note notes[APP_NOTES_MAX];
 	uint32_t n_notes;
+	uint64_t epoch; /* what test_step.c counts from */
+	bool ticks;     /* the epoch's text is another one each time that it is saved */
 
 	/* What happened. */
 	struct upg *upg;
