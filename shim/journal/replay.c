@@ -381,6 +381,8 @@ static int adopt(struct replay *replay, const struct newcomer *newcomer)
 		reset(replay, newcomer->fd);
 		return r == -ENOMEM ? r : 0;
 	}
+	/* A version to come would make the same tag again, and this connection and that one would be taken for one. */
+	fd_table_note_tag(replay->own->fds, record->tag);
 	r = fill(conn, input, input_bytes, output, output_bytes);
 	if (r == 0 && config->on_conn(conn, record->name, record->tag, config->userdata) == 0) {
 		replay->n_adopted++;

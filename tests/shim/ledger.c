@@ -150,8 +150,6 @@ static int load_link(struct upg_loader *loader, const ProtobufCMessage *message,
 	link = link_new(ledger, conn, saved->id);
 	link->buffers = buffers_new(conn, ledger->buffers);
 	set_link(link, saved);
-	if (saved->id >= ledger->next_id)
-		ledger->next_id = saved->id + 1;
 	return 0;
 }
 
@@ -357,12 +355,13 @@ static void accept_all(struct ledger *ledger)
 		int fd = accept4(ledger->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
 		struct upg_conn *conn;
 		struct link *link;
+		uint64_t id;
 
 		if (fd < 0)
 			return;
-		APP_MUST(upg_conn_open(ledger->app.upg, fd, "link", ledger->next_id, &conn) == 0);
+		APP_MUST(upg_conn_new(ledger->app.upg, fd, "link", &id, &conn) == 0);
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		link = link_new(ledger, conn, ledger->next_id++);
+		link = link_new(ledger, conn, id);
 		link->buffers = buffers_new(conn, ledger->buffers);
 		watch(ledger, link);
 		serve_link(ledger, link);
@@ -452,8 +451,6 @@ static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *
 		link = link_new(ledger, conn, tag);
 	link->conn = conn;
 	link->buffers = buffers_new(conn, ledger->buffers);
-	if (tag >= ledger->next_id)
-		ledger->next_id = tag + 1;
 	watch(ledger, link);
 	atomic_fetch_add(&ledger->n_adopted, 1);
 	return 0;
@@ -496,7 +493,6 @@ struct ledger *ledger_new(unsigned version)
 	APP_MUST(ledger != MAP_FAILED);
 	ledger->version = version;
 	ledger->listener = -1;
-	ledger->next_id = 1;
 	pthread_mutex_init(&ledger->lock, NULL);
 	ledger->app.config = (struct upg_config){
 		.service = "ledger",

@@ -52,7 +52,6 @@ struct ledger {
 	int epolls[LEDGER_WORKERS];
 	uint64_t values[LEDGER_ACCOUNTS];
 	struct link links[LEDGER_LINKS];
-	uint64_t next_id;
 	atomic_bool ready;
 	atomic_ulong n_handled, n_adopted, n_changes_applied;
 };

@@ -298,6 +298,31 @@ Test(shim_journal, resets_new_connections_that_nobody_would_take, .init = bake_s
 	cr_assert_eq(bake.old_ledger->values[1], 1, "its changes hold");
 }
 
+/* A tag that a version made which has failed is made by no later one, or the two would be taken for one. */
+Test(shim_journal, tells_connections_apart_that_versions_accepted_which_failed, .init = bake_start, .fini = bake_finish)
+{
+	int first, second;
+
+	bake_roll_over(JOURNAL_BYTES);
+	first = bake_call();
+	bake_ask(first, LEDGER_ADD, 1, 1, 0);
+	bake_answered(first, 1, 1);
+	bake_kill_new();
+	cr_assert_eq(bake_resume_old()->adopted, 1);
+	bake_forget_roll();
+	bake_roll_over(JOURNAL_BYTES);
+	bake_ask(first, LEDGER_QUIT, 2, 1, 0);
+	bake_answered(first, 2, 1);
+	bake_ends(first);
+	second = bake_call();
+	bake_ask(second, LEDGER_ADD, 1, 1, 0);
+	bake_answered(second, 1, 2);
+	bake_kill_new();
+	cr_assert_eq(bake_resume_old()->reset, 0);
+	bake_ask(second, LEDGER_ADD, 2, 1, 0);
+	bake_answered(second, 2, 3);
+}
+
 static bool maps_journal(pid_t pid)
 {
 	char path[64], line[512];
