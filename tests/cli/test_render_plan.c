@@ -42,7 +42,8 @@ static void says(const char *expected, bool there)
 	cr_assert(term.out);
 	render_plan(&term, &plan, &loss);
 	fclose(term.out);
-	cr_expect_eq(strstr(output, expected) != NULL, there, "%s\n%s say \"%s\"", output, there ? "should" : "should not", expected);
+	cr_expect_eq(strstr(output, expected) != NULL, there, "%s\n%s say \"%s\"", output, there ? "should" : "should not",
+		     expected);
 	free(output);
 }
 
