@@ -175,7 +175,8 @@ struct upg_config {
 	enum upg_rest (*on_prepare)(enum upg_level level, uint64_t deadline_us, void *userdata);
 	/* Optional: this process was at rest, and goes on. The threads still stand. After UPG_CAME_BACK registered descriptors have
 	 * their old numbers and epoll registrations back, but for those that are lost. After a journal was applied, every
-	 * upg_conn may hold input that its descriptor says nothing of any more, and output: handle and send what there is. */
+	 * upg_conn may hold input that its descriptor says nothing of any more, and output: handle and send what there is, after
+	 * taking it over where upg_conn_own() was in use. */
 	void (*on_go_on)(const struct upg_go_on *go_on, void *userdata);
 	void *userdata;
 	/* Optional: a connection that a newer version had accepted before it failed. It is registered, and its input and output are
@@ -390,10 +391,10 @@ UPG_API int upg_journal_on(const struct upg *upg);
 UPG_API int upg_changed(struct upg *upg, struct upg_conn *conn, const char *type, enum upg_change change,
 			const ProtobufCMessage *message);
 
-/* A connection whose input and output the library buffers: in ordinary memory, and in the journal's while there is one. For stream
- * sockets, blocking or not. Of TCP sockets the kernel counts what was read and written, so they are exact down to the byte. Of
- * others (AF_UNIX) the library's own notes are used: what was received or sent in the very moment of a crash is lost or
- * repeated. Out-of-band data and kernel TLS are not for these.
+/* A connection whose input and output the library buffers, or the program (see upg_conn_own()): in ordinary memory, and in the
+ * journal's while there is one. For stream sockets, blocking or not. Of TCP sockets the kernel counts what was read and written, so
+ * they are exact down to the byte. Of others (AF_UNIX) the library's own notes are used: what was received or sent in the very
+ * moment of a crash is lost or repeated. Out-of-band data and kernel TLS are not for these.
  *
  * A request's way: upg_conn_receive(), look at upg_conn_input(), handle what is whole, upg_conn_put() the answer,
  * upg_conn_done() with the bytes that the request took, upg_conn_send(). What a connection is beyond its bytes ("in the middle of a
@@ -411,7 +412,7 @@ UPG_API int upg_conn_open(struct upg *upg, int fd, const char *name, uint64_t ta
 UPG_API int upg_conn_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag, struct upg_conn **ret_conn);
 
 /** upg_conn_restore() - What a predecessor had saved of upg_conn_input() and upg_conn_output(); right after upg_conn_open().
- * Return: 0 or -ENOMEM. */
+ * Return: 0; -ENOMEM; -EINVAL: it is upg_conn_own(). */
 UPG_API int upg_conn_restore(struct upg_conn *conn, const void *input, size_t input_bytes, const void *output,
 			     size_t output_bytes);
 UPG_API int upg_conn_fd(const struct upg_conn *conn);
@@ -423,8 +424,9 @@ UPG_API ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes);
 /** upg_conn_input() - What was received and is not done with, in one piece. Lives until the next upg_conn_receive(). */
 UPG_API const void *upg_conn_input(const struct upg_conn *conn, size_t *ret_bytes);
 
-/** upg_conn_put() - Output of the request in hand: not sent, and nowhere to be seen, before upg_conn_done(). Return: 0 or -ENOMEM
- * (what was put for this request is kept). */
+/** upg_conn_put() - Output of the request in hand: not sent, and nowhere to be seen, before upg_conn_done(). It is copied; after
+ * upg_conn_own() for a journal only, and the program must send just these bytes. Return: 0; -ENOMEM: what was put for this request
+ * is kept. */
 UPG_API int upg_conn_put(struct upg_conn *conn, const void *data, size_t size_bytes);
 
 /**
@@ -445,6 +447,48 @@ UPG_API const void *upg_conn_output(const struct upg_conn *conn, size_t *ret_byt
 
 /** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_go_on() names as lost. */
 UPG_API void upg_conn_close(struct upg_conn *conn, int epoll_fd);
+
+/* A program with buffers of its own, such as a queue of iovecs that point to its objects, keeps them: after upg_conn_own() the
+ * library only counts, and copies what it is told of only while a journal covers the connection. What crosses a crash, and how
+ * exactly, is the same.
+ *
+ * A request's way: upg_conn_read() into the program's buffer, handle what is whole, upg_conn_put() for each piece of the answer
+ * that is queued, upg_conn_done(); and only then may anything of the answer be sent, by whatever call, and upg_conn_sent() says how
+ * much of it was. What save() writes the program has itself; what comes back to it, from its predecessor or by a journal:
+ *
+ *     if (!upg_conn_is_own(conn)) {
+ *             replace all that is held of the input by upg_conn_input(), and of the output by upg_conn_output();
+ *             upg_conn_own(conn);
+ *     }
+ *
+ * right after upg_conn_restore(), in on_conn(), and for each connection in on_go_on() after UPG_CAME_BACK.
+ */
+
+/** upg_conn_own() - From here on the program holds the input and the output of @conn, all of what upg_conn_input() and
+ * upg_conn_output() have shown; they show nothing any more. upg_conn_receive(), upg_conn_send() and upg_conn_restore() are not for
+ * this connection any more. */
+UPG_API void upg_conn_own(struct upg_conn *conn);
+
+/** upg_conn_is_own() - Return: 1; 0: the library holds the bytes, also of one that was the program's own before a journal brought
+ * it back. They replace those that the program holds. */
+UPG_API int upg_conn_is_own(const struct upg_conn *conn);
+
+/** upg_conn_read() - One recv() of up to @room_bytes, to @to. Return: bytes; 0: end of stream; -EAGAIN; -EINTR; -EINVAL: it is not
+ * upg_conn_own(), or there is no room; -errno. */
+UPG_API ssize_t upg_conn_read(struct upg_conn *conn, void *to, size_t room_bytes);
+
+/**
+ * upg_conn_received() - Instead of upg_conn_read(), where another library receives (libuv, an io_uring): this has come, behind the
+ * input there is. To be told before anything else is done with it: if the program dies between the two, this connection is closed
+ * on the way back, as nobody has its bytes.
+ *
+ * Return: 0; -EINVAL: it is not upg_conn_own(), or upg_conn_read() was called for it.
+ */
+UPG_API int upg_conn_received(struct upg_conn *conn, const void *data, size_t size_bytes);
+
+/** upg_conn_sent() - So many bytes of the output were sent, from its front. Call it after each send(), as what is sent is held in
+ * the journal until then. Return: 0; -EINVAL: there is not so much that is done, or it is not upg_conn_own(). */
+UPG_API int upg_conn_sent(struct upg_conn *conn, size_t size_bytes);
 
 /* ---- inside the callbacks ---- */
 

@@ -11,8 +11,8 @@
 
 #define END_OF(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))
 /* Of 1.0: what every header has had. */
-#define CONFIG_MIN END_OF(struct upg_config, on_conn)
-#define TYPE_MIN END_OF(struct upg_type, change)
+#define CONFIG_MIN END_OF(struct upg_config, volatile_fields)
+#define TYPE_MIN END_OF(struct upg_type, record_max)
 #define MIGRATION_MIN END_OF(struct upg_migration, migrate)
 
 static bool is_zero(const unsigned char *bytes, size_t n)

@@ -188,6 +188,14 @@ uint64_t fd_table_new_tag(struct fd_table *table, const char *name)
 	return tag;
 }
 
+void fd_table_note_tag(struct fd_table *table, uint64_t tag)
+{
+	pthread_mutex_lock(&table->lock);
+	if (tag > table->last_tag)
+		table->last_tag = tag;
+	pthread_mutex_unlock(&table->lock);
+}
+
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed)
 {
 	struct fd_entry *entry;

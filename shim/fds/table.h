@@ -78,6 +78,8 @@ void fd_table_done(struct fd_table *table);
 int fd_table_put(struct fd_table *table, int fd, const char *name, uint64_t tag, bool claimed, bool custody);
 /** fd_table_new_tag() - Make a tag that no version has used for @name yet, but for what applications number themselves. */
 uint64_t fd_table_new_tag(struct fd_table *table, const char *name);
+/** fd_table_note_tag() - A version that is gone has made @tag: the ones to come begin behind it. */
+void fd_table_note_tag(struct fd_table *table, uint64_t tag);
 /** fd_table_put_conn() - Note that @conn buffers @fd, which is registered for that unless it is under this name and tag.
  * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if
  * another connection buffers it. */

@@ -10,6 +10,7 @@
 #include "shim/state/change.h"
 #include "shim/upgrade.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,11 +30,15 @@ struct upg_conn {
 	struct journal *journal;
 	struct fd_table *fds;
 	int fd;
+	/* Of one whose bytes the program holds (is_own), only what the journal has of them. */
 	struct conn_buffer input, output;
+	bool is_own;
+	bool receives; /* by upg_conn_read(), and not the program */
 	uint64_t in_done, in_end;            /* between them: received, and not done with */
 	uint64_t out_sent, out_done, out_end; /* between them: to be sent, and of the request in hand */
 	struct journal_record *record; /* NULL: no journal, or no room in it */
 	enum gap gap;                  /* why the journal does not cover it, if that is counted */
+	size_t missed_bytes;           /* what it was counted with, if that is for want of room */
 	struct changes pending;        /* of the request in hand */
 };
 
@@ -42,3 +47,14 @@ int conn_open(struct journal *journal, int fd, const char *name, uint64_t tag, s
 
 /** conn_leave_all() - End the journal, move the buffers of all connections to ordinary memory, and unmap it. All threads stand. */
 void conn_leave_all(struct journal *journal);
+
+/* ---- between the files of this folder ---- */
+
+/** conn_before_input() - Tell what waits to be told, and leave a journal that is over. */
+void conn_before_input(struct upg_conn *conn);
+/** conn_received(), conn_sent() - So many more bytes were. */
+void conn_received(struct upg_conn *conn, size_t bytes);
+void conn_sent(struct upg_conn *conn, size_t bytes);
+
+/** own_put() - upg_conn_put() of one whose bytes the program holds. */
+void own_put(struct upg_conn *conn, const void *data, size_t size_bytes);

@@ -15,6 +15,7 @@
  *
  * A connection has come as far as the further one of its cursor and its last transaction says, for both only grow. How much was
  * received and sent is not noted but computed from the kernel's counters: a crash can come between recv() and any note of it.
+ * But where the program lets others receive (JOURNAL_NOTED), what the counters say beyond the note is nowhere.
  *
  * Changes are stored in the versions that the predecessor holds, see state/change.h. The reader believes nothing of all this, see
  * view.h.
@@ -66,6 +67,7 @@ enum journal_flags {
 	JOURNAL_UNCOVERED = 2, /* its buffers found no room: only its cursor holds */
 	JOURNAL_CLOSED = 4,
 	JOURNAL_FRESH = 8, /* accepted by who writes; else it came from the predecessor */
+	JOURNAL_NOTED = 16, /* others received for it: only what was noted is in its input */
 };
 
 struct journal_record {

@@ -199,7 +199,7 @@ static int recover(const struct replay *replay, const struct journal_view_record
 	if (!counters.is_over) {
 		received = counters.read - record->read_base;
 		sent = counters.written - record->written_base;
-		if (received < record->received)
+		if (received < record->received || ((record->flags & JOURNAL_NOTED) && received > record->received))
 			return -EBADMSG;
 		if (counters.is_shut && sent == record->cursor.output + 1)
 			sent--;
@@ -210,7 +210,9 @@ static int recover(const struct replay *replay, const struct journal_view_record
 
 static int fill(struct upg_conn *conn, const uint8_t *input, size_t input_bytes, const uint8_t *output, size_t output_bytes)
 {
-	/* Forget what the connection held, also the output of a request in hand. */
+	/* Forget what the connection held, also the output of a request in hand. A program that holds the bytes itself finds by
+	 * upg_conn_is_own() that there are others. */
+	conn->is_own = false;
 	conn->in_done = conn->in_end;
 	conn->out_sent = conn->out_done = conn->out_end;
 	return upg_conn_restore(conn, input, input_bytes, output, output_bytes);
@@ -225,11 +227,7 @@ static bool was_handled(const struct journal_view_record *record)
 /* Whether this connection held nothing at the roll that the successor could have handled, unseen by the journal. */
 static bool is_at_rest(const struct upg_conn *conn)
 {
-	size_t input_bytes, output_bytes;
-
-	upg_conn_input(conn, &input_bytes);
-	upg_conn_output(conn, &output_bytes);
-	return !input_bytes && !output_bytes;
+	return conn->in_done == conn->in_end && conn->out_sent == conn->out_done;
 }
 
 /* Give up a connection that the journal does not know. Perhaps the successor has closed it: then its last bytes are still to
@@ -383,6 +381,8 @@ static int adopt(struct replay *replay, const struct newcomer *newcomer)
 		reset(replay, newcomer->fd);
 		return r == -ENOMEM ? r : 0;
 	}
+	/* A version to come would make the same tag again, and this connection and that one would be taken for one. */
+	fd_table_note_tag(replay->own->fds, record->tag);
 	r = fill(conn, input, input_bytes, output, output_bytes);
 	if (r == 0 && config->on_conn(conn, record->name, record->tag, config->userdata) == 0) {
 		replay->n_adopted++;

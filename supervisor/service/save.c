@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define CHILD_REAPED_US (10 * USEC_PER_MSEC) /* for the process to hear of its child's end, too */
 
@@ -169,14 +171,28 @@ static void hear_quiesced(struct service_save *save, uint64_t begun_us)
 	rest_end(&save->rest);
 }
 
+/* Whoever asked may have minutes to wait. */
+static void tell_wait(struct service_save *save, const struct instance *instance, const struct why *before)
+{
+	char text[sizeof(before->text) + 128];
+
+	if (!save->rest.child_us || strcmp(save->rest.reason.text, before->text) == 0)
+		return;
+	snprintf(text, sizeof(text), "version %s waits for %s", instance->version, save->rest.reason.text);
+	asker_progress(save->service->asker, "quiesce", instance->pid, text, save->began_us);
+}
+
 static void hear_not_yet(struct service_save *save, const Upgraded__Wire__NotYet *not_yet)
 {
+	const struct instance *instance = service_member(save->service)->instance;
+	struct why before = save->rest.reason;
 	enum rest_overdue overdue;
 
 	/* One answer to each question. */
 	if (save->again.loop || save->quiesced)
 		return;
-	rest_hear(&save->rest, service_member(save->service)->instance, not_yet);
+	rest_hear(&save->rest, instance, not_yet);
+	tell_wait(save, instance, &before);
 	overdue = rest_overdue(&save->rest);
 	if (overdue != REST_IN_TIME) {
 		fail_late(save, overdue);

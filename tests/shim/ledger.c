@@ -102,9 +102,10 @@ static int save_links(struct upg_saver *saver, void *userdata)
 		if (!link->conn)
 			continue;
 		link_message(link, &message);
-		message.input.data = (uint8_t *)(uintptr_t)upg_conn_input(link->conn, &message.input.len);
-		message.output.data = (uint8_t *)(uintptr_t)upg_conn_output(link->conn, &message.output.len);
+		message.input.data = (uint8_t *)(uintptr_t)buffers_input(link->buffers, &message.input.len);
+		message.output.data = buffers_output(link->buffers, &message.output.len);
 		r = upg_save(saver, &message.base);
+		free(message.output.data);
 	}
 	return r;
 }
@@ -142,12 +143,13 @@ static int load_link(struct upg_loader *loader, const ProtobufCMessage *message,
 	struct ledger *ledger = userdata;
 	int fd = upg_load_claim(loader, "link", saved->id);
 	struct upg_conn *conn;
+	struct link *link;
 
 	APP_MUST(fd >= 0 && upg_conn_open(ledger->app.upg, fd, "link", saved->id, &conn) == 0);
 	APP_MUST(upg_conn_restore(conn, saved->input.data, saved->input.len, saved->output.data, saved->output.len) == 0);
-	set_link(link_new(ledger, conn, saved->id), saved);
-	if (saved->id >= ledger->next_id)
-		ledger->next_id = saved->id + 1;
+	link = link_new(ledger, conn, saved->id);
+	link->buffers = buffers_new(conn, ledger->buffers);
+	set_link(link, saved);
 	return 0;
 }
 
@@ -216,6 +218,7 @@ static const struct upg_migration migrations[] = {
 static void link_close(struct ledger *ledger, struct link *link)
 {
 	upg_conn_close(link->conn, ledger->epolls[link->worker]);
+	buffers_free(link->buffers);
 	*link = (struct link){ 0 };
 }
 
@@ -224,13 +227,13 @@ static void answer(struct ledger *ledger, struct link *link, uint32_t seq, uint3
 	struct ledger_answer head = { .seq = seq, .size_bytes = size_bytes, .value = ledger->values[key] };
 	uint8_t chunk[777];
 
-	APP_MUST(upg_conn_put(link->conn, &head, sizeof(head)) == 0);
+	buffers_put(link->buffers, &head, sizeof(head));
 	for (uint32_t at = 0; at < size_bytes;) {
 		uint32_t n = size_bytes - at < sizeof(chunk) ? size_bytes - at : (uint32_t)sizeof(chunk);
 
 		for (uint32_t i = 0; i < n; i++)
 			chunk[i] = ledger_byte(seq, at + i);
-		APP_MUST(upg_conn_put(link->conn, chunk, n) == 0);
+		buffers_put(link->buffers, chunk, n);
 		at += n;
 	}
 }
@@ -272,7 +275,7 @@ static void take_deposit(struct ledger *ledger, struct link *link, const uint8_t
 		atomic_fetch_add(&ledger->n_handled, 1);
 	}
 	link_changed(ledger, link);
-	APP_MUST(upg_conn_done(link->conn, n) == 0);
+	buffers_done(link->buffers, n);
 }
 
 static void take_request(struct ledger *ledger, struct link *link, const struct ledger_request *request)
@@ -304,7 +307,7 @@ static void take_request(struct ledger *ledger, struct link *link, const struct 
 		break;
 	}
 	atomic_fetch_add(&ledger->n_handled, request->kind != LEDGER_DEPOSIT);
-	APP_MUST(upg_conn_done(link->conn, sizeof(*request)) == 0);
+	buffers_done(link->buffers, sizeof(*request));
 }
 
 static void handle_input(struct ledger *ledger, struct link *link)
@@ -312,7 +315,7 @@ static void handle_input(struct ledger *ledger, struct link *link)
 	for (;;) {
 		struct ledger_request request;
 		size_t have;
-		const uint8_t *input = upg_conn_input(link->conn, &have);
+		const uint8_t *input = buffers_input(link->buffers, &have);
 
 		if (link->quits || !have || (!link->left && have < sizeof(request)))
 			return;
@@ -333,7 +336,7 @@ static void serve_link(struct ledger *ledger, struct link *link)
 
 	while (n > 0 && !link->eof && !link->quits) {
 		handle_input(ledger, link);
-		n = upg_conn_receive(link->conn, ledger->room_bytes ? ledger->room_bytes : 4096);
+		n = buffers_receive(link->buffers, ledger->room_bytes ? ledger->room_bytes : 4096);
 		link->eof = n == 0;
 		if (n < 0 && n != -EAGAIN && n != -EINTR) {
 			link_close(ledger, link);
@@ -341,7 +344,7 @@ static void serve_link(struct ledger *ledger, struct link *link)
 		}
 	}
 	handle_input(ledger, link);
-	sent = upg_conn_send(link->conn);
+	sent = buffers_send(link->buffers);
 	if (sent < 0 || (sent == 0 && (link->eof || link->quits)))
 		link_close(ledger, link);
 }
@@ -352,12 +355,14 @@ static void accept_all(struct ledger *ledger)
 		int fd = accept4(ledger->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
 		struct upg_conn *conn;
 		struct link *link;
+		uint64_t id;
 
 		if (fd < 0)
 			return;
-		APP_MUST(upg_conn_open(ledger->app.upg, fd, "link", ledger->next_id, &conn) == 0);
+		APP_MUST(upg_conn_new(ledger->app.upg, fd, "link", &id, &conn) == 0);
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		link = link_new(ledger, conn, ledger->next_id++);
+		link = link_new(ledger, conn, id);
+		link->buffers = buffers_new(conn, ledger->buffers);
 		watch(ledger, link);
 		serve_link(ledger, link);
 	}
@@ -445,8 +450,7 @@ static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *
 	if (!link)
 		link = link_new(ledger, conn, tag);
 	link->conn = conn;
-	if (tag >= ledger->next_id)
-		ledger->next_id = tag + 1;
+	link->buffers = buffers_new(conn, ledger->buffers);
 	watch(ledger, link);
 	atomic_fetch_add(&ledger->n_adopted, 1);
 	return 0;
@@ -469,6 +473,7 @@ static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 		if (!is_lost) {
 			/* The end of the stream, if it was seen, is seen again. */
 			link->eof = false;
+			buffers_take(link->buffers);
 			serve_link(ledger, link);
 		} else if (link->conn) {
 			link_close(ledger, link);
@@ -488,7 +493,6 @@ struct ledger *ledger_new(unsigned version)
 	APP_MUST(ledger != MAP_FAILED);
 	ledger->version = version;
 	ledger->listener = -1;
-	ledger->next_id = 1;
 	pthread_mutex_init(&ledger->lock, NULL);
 	ledger->app.config = (struct upg_config){
 		.service = "ledger",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "tests/shim/app.h"
+#include "tests/shim/buffers.h"
 
 #include <pthread.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@ struct ledger_answer {
 
 struct link {
 	struct upg_conn *conn; /* NULL: free */
+	struct buffers *buffers;
 	uint64_t id;
 	uint32_t left, key, seq;
 	uint64_t sum;
@@ -43,13 +45,13 @@ struct ledger {
 	/* What the test says. */
 	uint32_t room_bytes; /* of each receive; 0: 4096 */
 	bool fails_change;   /* change() fails */
+	enum buffers_kind buffers;
 	uint16_t port;
 	pthread_mutex_t lock;
 	int listener;
 	int epolls[LEDGER_WORKERS];
 	uint64_t values[LEDGER_ACCOUNTS];
 	struct link links[LEDGER_LINKS];
-	uint64_t next_id;
 	atomic_bool ready;
 	atomic_ulong n_handled, n_adopted, n_changes_applied;
 };

@@ -59,8 +59,8 @@ Test(shim_config, that_uses_what_this_library_does_not_know_is_refused, .fini = 
 
 Test(shim_config, of_a_program_with_an_older_header_has_nothing_in_what_that_did_not_know, .fini = teardown)
 {
-	const struct upg_sizes bytes = { offsetof(struct upg_config, on_conn) + sizeof(void *),
-					 offsetof(struct upg_type, change) + sizeof(void *), sizeof(struct upg_migration) };
+	const struct upg_sizes bytes = { offsetof(struct upg_config, volatile_fields) + sizeof(void *),
+					 offsetof(struct upg_type, record_max) + sizeof(uint32_t), sizeof(struct upg_migration) };
 	unsigned char types[2 * sizeof(struct upg_type)];
 	struct upg_config told = { .n_types = 2, .types = (const struct upg_type *)(void *)types };
 

@@ -278,6 +278,7 @@ Test(save, waits_for_a_child_of_the_process_as_long_as_child_timeout_says)
 		cr_assert_eq(serves->commit_deadline_us, hosted.now_us + 22 * USEC_PER_SEC);
 	}
 	assert_waits(&ann);
+	assert_text(ann.said, "quiesce: version v1 waits for its child process 4711: writes dump.rdb\n");
 	fake_awaits_child(serves, 4711, "writes dump.rdb");
 	assert_answer(&ann, WIRE_EXIT_ERROR, NOT_SAVED);
 	cr_assert_str_eq(ann.asked.cause,
