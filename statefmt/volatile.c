@@ -237,7 +237,7 @@ int sf_volatile_strip(struct sf_volatile *fields, const ProtobufCMessageDescript
 {
 	const struct known *known;
 
-	if (!fields->names || !descriptor)
+	if (!fields->names || !descriptor || !*size_bytes)
 		return 0;
 	if (!find(fields, descriptor))
 		fields->broken |= learn(fields, descriptor) < 0;
