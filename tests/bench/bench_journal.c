@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a journal costs: per change, per request without one, and per request of a client over TCP, with the journal on against
- * the same with it off, in one run. Each figure is the best of several alternating rounds, as the machine is shared. Most of what a
- * change costs is fresh memory for the log. */
+ * the same with it off, in one run; and that of a program whose buffers are its own against one with the library's. Each figure is
+ * the best of several alternating rounds, as the machine is shared. Most of what a change costs is fresh memory for the log. */
 #include "base/clock.h"
 #include "base/fd.h"
 #include "shim/core/upg.h"
@@ -162,23 +162,64 @@ static double run_memory(unsigned version, bool journal, bool changes)
 	return (double)begun * 1000 / REQUESTS;
 }
 
+static void serve_library(struct round *round, const uint8_t *answer, bool changes, unsigned i)
+{
+	MUST(upg_conn_receive(round->conn, 4096) == (ssize_t)REQUEST_BYTES);
+	if (changes && upg_journal_on(round->upg))
+		mark_change(round, 1, i);
+	MUST(upg_conn_put(round->conn, answer, REQUEST_BYTES) == 0);
+	MUST(upg_conn_done(round->conn, REQUEST_BYTES) == 0);
+	MUST(upg_conn_send(round->conn) == 0);
+}
+
+static void serve_own(struct round *round, const uint8_t *answer, bool changes, unsigned i)
+{
+	static uint8_t input[4096];
+
+	MUST(upg_conn_read(round->conn, input, sizeof(input)) == (ssize_t)REQUEST_BYTES);
+	if (changes && upg_journal_on(round->upg))
+		mark_change(round, 1, i);
+	MUST(upg_conn_put(round->conn, answer, REQUEST_BYTES) == 0);
+	MUST(upg_conn_done(round->conn, REQUEST_BYTES) == 0);
+	MUST(send(upg_conn_fd(round->conn), answer, REQUEST_BYTES, MSG_NOSIGNAL) == (ssize_t)REQUEST_BYTES);
+	MUST(upg_conn_sent(round->conn, REQUEST_BYTES) == 0);
+}
+
+/* What the library adds to a request of a program with buffers of its own. */
+static double run_own_memory(bool journal)
+{
+	static const uint8_t bytes[REQUEST_BYTES];
+	struct round round;
+	uint64_t begun;
+
+	round_open(&round, 1, journal);
+	upg_conn_own(round.conn);
+	begun = clock_now_us();
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		MUST(upg_conn_received(round.conn, bytes, sizeof(bytes)) == 0);
+		MUST(upg_conn_put(round.conn, bytes, sizeof(bytes)) == 0);
+		MUST(upg_conn_done(round.conn, sizeof(bytes)) == 0);
+		MUST(upg_conn_sent(round.conn, sizeof(bytes)) == 0);
+	}
+	begun = clock_now_us() - begun;
+	round_close(&round);
+	return (double)begun * 1000 / REQUESTS;
+}
+
 /* A client that sends a request and waits for its answer, in turns with the server. */
-static double run_tcp(bool journal, bool changes)
+static double run_tcp(bool own, bool journal, bool changes)
 {
 	uint8_t request[REQUEST_BYTES] = { 0 };
 	struct round round;
 	uint64_t begun;
 
 	round_open(&round, 1, journal);
+	if (own)
+		upg_conn_own(round.conn);
 	begun = clock_now_us();
 	for (unsigned i = 0; i < TCP_REQUESTS; i++) {
 		MUST(send(round.peer, request, sizeof(request), 0) == (ssize_t)sizeof(request));
-		MUST(upg_conn_receive(round.conn, 4096) == (ssize_t)sizeof(request));
-		if (changes && upg_journal_on(round.upg))
-			mark_change(&round, 1, i);
-		MUST(upg_conn_put(round.conn, request, sizeof(request)) == 0);
-		MUST(upg_conn_done(round.conn, sizeof(request)) == 0);
-		MUST(upg_conn_send(round.conn) == 0);
+		(own ? serve_own : serve_library)(&round, request, changes, i);
 		MUST(recv(round.peer, request, sizeof(request), MSG_WAITALL) == (ssize_t)sizeof(request));
 	}
 	begun = clock_now_us() - begun;
@@ -194,7 +235,8 @@ static double lower(double a, double b)
 int main(void)
 {
 	double plain = 1e9, cursor = 1e9, change = 1e9, migrated = 1e9;
-	double tcp_off = 1e9, tcp_read = 1e9, tcp_write = 1e9;
+	double tcp_off = 1e9, tcp_read = 1e9, tcp_write = 1e9, own_off = 1e9, own_on = 1e9;
+	double ratios_off[TCP_ROUNDS], ratios_on[TCP_ROUNDS]; /* of neighbours in time, which the machine disturbs alike */
 	struct bench bench = { 0 };
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
@@ -202,19 +244,30 @@ int main(void)
 		cursor = lower(cursor, run_memory(1, true, false));
 		change = lower(change, run_memory(1, true, true));
 		migrated = lower(migrated, run_memory(2, true, true));
+		own_off = lower(own_off, run_own_memory(false));
+		own_on = lower(own_on, run_own_memory(true));
 	}
 	for (unsigned i = 0; i < TCP_ROUNDS; i++) {
-		tcp_off = lower(tcp_off, run_tcp(false, true));
-		tcp_read = lower(tcp_read, run_tcp(true, false));
-		tcp_write = lower(tcp_write, run_tcp(true, true));
+		double off = run_tcp(false, false, true), write = run_tcp(false, true, true);
+
+		ratios_off[i] = run_tcp(true, false, true) / off;
+		ratios_on[i] = run_tcp(true, true, true) / write;
+		tcp_off = lower(tcp_off, off);
+		tcp_read = lower(tcp_read, run_tcp(false, true, false));
+		tcp_write = lower(tcp_write, write);
 	}
 	printf("journal: request in memory, off %.0f ns, on %.0f ns, with a change %.0f ns, migrated down %.0f ns\n", plain, cursor,
 	       change, migrated);
 	printf("journal: request over TCP, off %.0f ns, on %.0f ns, with a change %.0f ns\n", tcp_off, tcp_read, tcp_write);
+	printf("journal: own buffers, request in memory, off %.0f ns, on %.0f ns\n", own_off, own_on);
 	bench_row(&bench, "journal: a request without changes", cursor - plain, "ns", 30, false);
 	bench_row(&bench, "journal: one change, 90 bytes", change - plain, "ns", 600, false);
 	bench_row(&bench, "journal: one change, migrated down", migrated - plain, "ns", 1000, false);
 	bench_row(&bench, "journal: reading request over TCP, on / off", tcp_read / tcp_off, "", 1.10, false);
 	bench_row(&bench, "journal: changing request over TCP, on / off", tcp_write / tcp_off, "", 1.25, false);
+	bench_row(&bench, "journal: own buffers, request in memory, off", own_off, "ns", 30, false);
+	bench_row(&bench, "journal: own buffers, request in memory, on", own_on, "ns", 100, false);
+	bench_row(&bench, "journal: over TCP, off, own buffers / library's", bench_median(ratios_off, TCP_ROUNDS), "", 1.10, false);
+	bench_row(&bench, "journal: over TCP, on, own buffers / library's", bench_median(ratios_on, TCP_ROUNDS), "", 1.10, false);
 	return bench_end(&bench);
 }
