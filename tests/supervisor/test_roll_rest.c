@@ -188,7 +188,7 @@ Test(roll_rest, asks_no_more_than_once_in_a_second_and_not_less)
 {
 	struct roll_options options;
 
-	scene_set("ChildTimeout=7d\nQuiesceTimeout=10ms\n");
+	scene_set("ChildTimeout=3601500ms\nQuiesceTimeout=10ms\n");
 	options = scene_options();
 	scene_begin(&options);
 	scene_to(ROLL_QUIESCE);
@@ -200,6 +200,7 @@ Test(roll_rest, asks_no_more_than_once_in_a_second_and_not_less)
 		scene_pass(1);
 		cr_assert_str_eq(scene.heard, "new:postponed old:prepare");
 	}
+	cr_assert(strstr(scene.said, "a child process of its own: " DUMP "; it has 3601500 ms for that"), "%s", scene.said);
 	scene_go_well();
 	cr_assert_eq(scene.report.outcome, ROLL_IS_DONE);
 	scene_clear();
