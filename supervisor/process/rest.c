@@ -7,6 +7,7 @@
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/instance.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -144,6 +145,15 @@ enum rest_overdue rest_overdue(const struct rest *rest)
 	if (rest->child_us)
 		return now_us >= rest->child_due_us ? REST_CHILD_OVER : REST_IN_TIME;
 	return now_us > rest->due_us ? REST_QUIESCE_OVER : REST_IN_TIME;
+}
+
+const char *rest_child_timeout(const struct rest *rest, char *buf, size_t size)
+{
+	uint64_t us = rest->unit->child_timeout_us;
+	bool whole = us % USEC_PER_SEC == 0;
+
+	snprintf(buf, size, "%" PRIu64 " %s", us / (whole ? USEC_PER_SEC : USEC_PER_MSEC), whole ? "s" : "ms");
+	return buf;
 }
 
 void rest_end(struct rest *rest)

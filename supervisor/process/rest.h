@@ -11,6 +11,7 @@
 #include "wire/app.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -53,6 +54,9 @@ enum rest_overdue {
 
 /** rest_overdue() - After rest_hear(): is it to be given up? */
 enum rest_overdue rest_overdue(const struct rest *rest);
+
+/** rest_child_timeout() - ChildTimeout= in words: "600 s", "1500 ms". @buf: 28 bytes have room for any. Return: @buf. */
+const char *rest_child_timeout(const struct rest *rest, char *buf, size_t size);
 
 /** rest_end() - It is not asked any more: no child is watched or waited for. @due_us and @reason stay. Also fine for zeros. */
 void rest_end(struct rest *rest);

@@ -178,13 +178,14 @@ void roll_do_ask_again(struct roll *roll)
 {
 	const char *reason = roll->rest.reason.text;
 	enum rest_overdue overdue = rest_overdue(&roll->rest);
+	char most[28];
 
 	if (overdue == REST_QUIESCE_OVER)
 		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=%s%s", roll->record.from,
 			   roll->old->pid, *reason ? ": " : "", reason);
 	if (overdue == REST_CHILD_OVER)
-		roll_blame(roll, "version %s (pid %d) still waits after %" PRIu64 " s (ChildTimeout=) for %s", roll->record.from,
-			   roll->old->pid, roll->unit->child_timeout_us / USEC_PER_SEC, reason);
+		roll_blame(roll, "version %s (pid %d) still waits after %s (ChildTimeout=) for %s", roll->record.from,
+			   roll->old->pid, rest_child_timeout(&roll->rest, most, sizeof(most)), reason);
 	if (overdue != REST_IN_TIME) {
 		roll_happen(roll, ROLL_EV_TIMEOUT);
 		return;

@@ -191,6 +191,7 @@ static void note_wait(struct roll *roll)
 	const struct rest *rest = &roll->rest;
 	struct why *last = &roll->report.waited_for;
 	uint64_t now_us = clock_now_us();
+	char most[28];
 
 	roll->report.wire.waited_us = now_us - roll->record.prepared_us;
 	roll->report.wire.child = rest->child_us ? rest->child : 0;
@@ -202,8 +203,8 @@ static void note_wait(struct roll *roll)
 		return;
 	roll->told_wait_us = now_us;
 	if (rest->child_us)
-		roll_say(roll, "quiesce", roll->old, "version %s waits for %s; it has %" PRIu64 " s for that (ChildTimeout=)",
-			 roll->record.from, last->text, roll->unit->child_timeout_us / USEC_PER_SEC);
+		roll_say(roll, "quiesce", roll->old, "version %s waits for %s; it has %s for that (ChildTimeout=)",
+			 roll->record.from, last->text, rest_child_timeout(rest, most, sizeof(most)));
 	else
 		roll_say(roll, "quiesce", roll->old, "version %s is not ready yet: %s", roll->record.from, last->text);
 }

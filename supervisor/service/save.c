@@ -5,7 +5,6 @@
 #include "supervisor/process/rest.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,11 +58,12 @@ void service_save_fail(struct service *service, const char *reason)
 static void fail_late(struct service_save *save, enum rest_overdue overdue)
 {
 	const char *reason = save->rest.reason.text;
+	char most[28];
 	struct why why;
 
 	if (overdue == REST_CHILD_OVER)
-		why_set(&why, 0, "it still waits after %" PRIu64 " s (ChildTimeout=) for %s",
-			save->rest.unit->child_timeout_us / USEC_PER_SEC, reason);
+		why_set(&why, 0, "it still waits after %s (ChildTimeout=) for %s",
+			rest_child_timeout(&save->rest, most, sizeof(most)), reason);
 	else
 		why_set(&why, 0, "it did not quiesce in time (QuiesceTimeout=)%s%s", *reason ? ": " : "", reason);
 	service_save_fail(save->service, why.text);

@@ -188,12 +188,13 @@ Test(roll_rest, asks_no_more_than_once_in_a_second_and_not_less)
 {
 	struct roll_options options;
 
-	scene_set("ChildTimeout=7d\nQuiesceTimeout=10ms\n");
+	scene_set("ChildTimeout=3601500ms\nQuiesceTimeout=10ms\n");
 	options = scene_options();
 	scene_begin(&options);
 	scene_to(ROLL_QUIESCE);
 	for (unsigned i = 0; i < 3; i++) {
 		fake_awaits_child(scene.old, 0, DUMP);
+		cr_assert(i || strstr(scene.said, "its own: " DUMP "; it has 3601500 ms for that"), "%s", scene.said);
 		scene_forget();
 		scene_pass(1 * S - 1);
 		cr_assert_str_eq(scene.heard, "");
