@@ -6,6 +6,8 @@
 # command line it was built with, so that another CC or CFLAGS rebuilds what it must and nothing else.
 
 VERSION := 0.1.0
+# Of the interface, which is frozen: tests/abi.
+API_VERSION := $(shell sed -n 's/^\#define UPG_VERSION "\(.*\)"/\1/p' shim/upgrade.h)
 B := build
 
 PREFIX ?= /usr/local
@@ -138,7 +140,7 @@ PROGRAMS_asan := $(if $(SUPERVISOR_MAIN),$B/asan/upgraded) $(if $(CLI_MAIN),$B/a
 TOOLS_ONLY := $(wildcard statefmt/annotation.c statefmt/succession*.c statefmt/compat*.c) gen/upgrade/options.pb-c.o
 SHIM_OBJECTS = $(foreach room,$(STACK_shim),$(call objects,$(1),$(filter-out $(TOOLS_ONLY),$(call room_sources,$(room)))) \
 	$(addprefix $B/obj/$(1)/,$(filter-out $(TOOLS_ONLY),$(call protos,$(room)))))
-LIBRARY := $(if $(call room_sources,shim),$B/libupgrade.a $B/libupgrade.so.0 $B/libupgrade.so)
+LIBRARY := $(if $(call room_sources,shim),$B/libupgrade.a $B/libupgrade.so.1 $B/libupgrade.so)
 LIBRARY_ASAN := $(if $(call room_sources,shim),$B/asan/libupgrade.a)
 
 # The example service, once per version and once per way of being broken.
@@ -154,6 +156,16 @@ CHATD_SOUND := v1 v2
 CHATD_BROKEN := v2-crash
 HAVE_CHATD := $(if $(call sources,$(CHATD)),$(if $(LIBRARY),yes))
 EXAMPLES_normal += $(if $(HAVE_CHATD),$(patsubst %,$B/examples/chatd-%,$(CHATD_SOUND) $(CHATD_BROKEN)))
+# The example of docs/PORTING.md: one source, two versions.
+ECHO := shim/examples/echo
+ECHO_SOUND := v1 v2
+HAVE_ECHO := $(if $(call sources,$(ECHO)),$(if $(LIBRARY),yes))
+EXAMPLES_normal += $(if $(HAVE_ECHO),$(patsubst %,$B/examples/echo-%,$(ECHO_SOUND)))
+# One small server, once for each event loop that there is glue for.
+LOOPS := shim/examples/loops
+LOOPS_KINDS := libevent libuv sd-event
+LOOPS_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(LOOPS)/lines.c),v1 v2))
+EXAMPLES_normal += $(foreach kind,$(LOOPS_KINDS) cxx,$(LOOPS_VERSIONS:%=$B/examples/$(kind)-%))
 # The smallest example: one source, two versions.
 COUNTER := shim/examples/counter
 COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
@@ -235,12 +247,12 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	$(if $(CLI_MAIN),install -m 755 $B/upgradectl '$(DESTDIR)$(BINDIR)')
 	install -m 755 $(GENERATOR) '$(DESTDIR)$(BINDIR)'
 	install -m 644 shim/upgrade.h '$(DESTDIR)$(INCLUDEDIR)'
-	install -D -m 644 -t '$(DESTDIR)$(INCLUDEDIR)/upgrade' shim/upgrade/options.proto shim/upgrade/convert.h
+	install -D -m 644 -t '$(DESTDIR)$(INCLUDEDIR)/upgrade' $(wildcard shim/upgrade/*.h) shim/upgrade/options.proto
 	install -m 644 $B/libupgrade.a '$(DESTDIR)$(LIBDIR)'
-	install -m 755 $B/libupgrade.so.0 '$(DESTDIR)$(LIBDIR)'
-	ln -sfn libupgrade.so.0 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
+	install -m 755 $B/libupgrade.so.1 '$(DESTDIR)$(LIBDIR)'
+	ln -sfn libupgrade.so.1 '$(DESTDIR)$(LIBDIR)/libupgrade.so'
 	install -m 644 $B/upgrade.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
-	$(foreach page,$(wildcard */*.[1-8]),install -D -m 644 $(page) \
+	$(foreach page,$(wildcard $(ROOMS:%=%/*.[1-8])),install -D -m 644 $(page) \
 		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' && \
@@ -392,13 +404,13 @@ $B/libupgrade.a: $(call SHIM_OBJECTS,pic)
 	$(Q)objcopy --localize-hidden $B/obj/pic/libupgrade.o
 	$(Q)rm -f $@ && ar rcs $@ $B/obj/pic/libupgrade.o
 
-$B/libupgrade.so.0: $(call SHIM_OBJECTS,pic) shim/libupgrade.map
+$B/libupgrade.so.1: $(call SHIM_OBJECTS,pic) shim/libupgrade.map
 	$(call say,LINK,$@)
-	$(Q)$(call link,pic) -shared -Wl,-soname,libupgrade.so.0 -Wl,--version-script=shim/libupgrade.map -Wl,-z,defs \
+	$(Q)$(call link,pic) -shared -Wl,-soname,libupgrade.so.1 -Wl,--version-script=shim/libupgrade.map -Wl,-z,defs \
 		-o $@ $(filter %.o,$^) $(SHIM_LIBS)
 
-$B/libupgrade.so: $B/libupgrade.so.0
-	$(Q)ln -sfn libupgrade.so.0 $@
+$B/libupgrade.so: $B/libupgrade.so.1
+	$(Q)ln -sfn libupgrade.so.1 $@
 
 # Sanitized objects keep their names: what instruments them does not survive the merge with every compiler.
 $B/asan/libupgrade.a: $(call SHIM_OBJECTS,asan)
@@ -409,7 +421,7 @@ $B/asan/libupgrade.a: $(call SHIM_OBJECTS,asan)
 $B/upgrade.pc: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: upgrade' \
-		'Description: replace a running service without dropping a connection or losing state' 'Version: $(VERSION)' \
+		'Description: replace a running service without dropping a connection or losing state' 'Version: $(API_VERSION)' \
 		'Requires: libprotobuf-c' 'Requires.private: libisal libxxhash' 'Libs: -L$${libdir} -lupgrade' \
 		'Libs.private: -lpthread' 'Cflags: -I$${includedir}' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -427,6 +439,8 @@ CACHED_STEPS_v2 := gen/$(CACHED)/cached_v2.upgrade.o
 CACHED_STEPS_v3 := $(CACHED_STEPS_v2) gen/$(CACHED)/cached_v3.upgrade.o
 CHATD_STEPS_v1 := gen/$(CHATD)/chatd_v1.upgrade.o
 CHATD_STEPS_v2 := gen/$(CHATD)/chatd_v2.upgrade.o
+ECHO_STEPS_v1 := gen/$(ECHO)/echo_v1.upgrade.o
+ECHO_STEPS_v2 := gen/$(ECHO)/echo_v2.upgrade.o
 example_steps = $($(call upper,$(1))_STEPS_$(firstword $(subst -, ,$(2))))
 example_objects = $(patsubst shim/examples/$(2)/%.c,$B/obj/$(1)/examples/$(2)-$(3)/%.o,$(call sources,shim/examples/$(2)))
 
@@ -451,6 +465,9 @@ ifneq ($(HAVE_CHATD),)
 $(foreach name,$(CHATD_SOUND) $(CHATD_BROKEN),$(eval $(call example,normal,chatd,$(name),$B)))
 $(foreach name,$(CHATD_SOUND),$(eval $(call example,asan,chatd,$(name),$B/asan)))
 endif
+ifneq ($(HAVE_ECHO),)
+$(foreach name,$(ECHO_SOUND),$(eval $(call example,normal,echo,$(name),$B)))
+endif
 
 # It includes what is installed, <upgrade.h>, and its own "counter.pb-c.h": it builds outside this tree as it stands.
 define counter
@@ -465,6 +482,43 @@ $B/examples/counter-v$(1): $B/obj/normal/examples/counter-v$(1).o $B/obj/normal/
 	$(Q)$$(call link,normal) -o $$@ $$^ $(SHIM_LIBS)
 endef
 $(foreach version,$(COUNTER_VERSIONS),$(eval $(call counter,$(version))))
+
+# Of each loop, two versions that differ in their names.
+LOOPS_libevent := libevent libevent_pthreads
+LOOPS_libuv := libuv
+LOOPS_sd-event := libsystemd
+# loops,KIND,VERSION
+define loops
+$B/obj/normal/examples/loops-$(1)-$(2)/%.o: $(LOOPS)/%.c $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CC,normal $$< ($(1)-$(2)))
+	@mkdir -p $$(@D)
+	$(Q)$$(call compile,normal) $$(call warn,normal) -Ishim $$(shell pkg-config --cflags $(LOOPS_$(1))) -DLOOPS_NAME='"$(2)"' \
+		-MD -MP -c -o $$@ $$<
+
+$B/examples/$(1)-$(2): $(patsubst %,$B/obj/normal/examples/loops-$(1)-$(2)/%.o,lines $(1)) \
+		$B/obj/normal/gen/$(ECHO)/echo_v1.pb-c.o $B/obj/normal/$(ECHO_STEPS_v1) $B/libupgrade.a
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$$(call link,normal) -o $$@ $$^ $(SHIM_LIBS) $$(shell pkg-config --libs $(LOOPS_$(1)))
+endef
+$(foreach kind,$(if $(LOOPS_VERSIONS),$(LOOPS_KINDS)),$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops,$(kind),$(version)))))
+
+# The same in C++, by the compiler's sister.
+CXX := $(patsubst cc,c++,$(patsubst gcc,g++,$(patsubst clang,clang++,$(CC))))
+define loops_cxx
+$B/obj/normal/examples/loops-cxx-$(1)/cxx.o: $(LOOPS)/cxx.cc $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CXX,$$< ($(1)))
+	@mkdir -p $$(@D)
+	$(Q)$(CXX) -std=c++17 -D_GNU_SOURCE $(INCLUDES) $(PACKAGE_CFLAGS) $(CPPFLAGS) -O2 -g -Wall -Wextra -Wshadow \
+		$(if $(WERROR),-Werror) -DLOOPS_NAME='"$(1)"' -MD -MP -c -o $$@ $$<
+
+$B/examples/cxx-$(1): $B/obj/normal/examples/loops-cxx-$(1)/cxx.o \
+		$B/obj/normal/gen/$(ECHO)/echo_v1.pb-c.o $B/obj/normal/$(ECHO_STEPS_v1) $B/libupgrade.a
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$(Q)$(CXX) $(LDFLAGS_normal) $(LDFLAGS) -pthread -o $$@ $$^ $(SHIM_LIBS)
+endef
+$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops_cxx,$(version))))
 
 # ---- tests ----
 
@@ -511,10 +565,13 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
-objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES))) \
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c $(ECHO)/*.c $(LOOPS)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
+objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/% $(LOOPS)/%,$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
+	$(foreach name,$(if $(HAVE_ECHO),$(ECHO_SOUND)),$(call example_objects,normal,echo,$(name))) \
+	$(if $(LOOPS_VERSIONS),$(foreach kind,$(LOOPS_KINDS),$(patsubst %,$B/obj/normal/examples/loops-$(kind)-v1/%.o,lines $(kind)))) \
+	$(if $(LOOPS_VERSIONS),$B/obj/normal/examples/loops-cxx-v1/cxx.o) \
 	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
@@ -522,7 +579,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/%,$(OUR_SOURCES
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2)
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -DLOOPS_NAME='"v1"' -Ishim
 $B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)

@@ -160,7 +160,8 @@ static int show_json(const struct args *args, const Upgraded__Wire__Result *resu
 static int show(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out,
 		const struct term *err)
 {
-	int code = result->code <= (uint32_t)TIMED_OUT ? (int)result->code : ERROR;
+	bool known = protobuf_c_enum_descriptor_get_value(&upgraded__wire__exit_code__descriptor, (int)result->code);
+	int code = known ? (int)result->code : ERROR;
 
 	if (!args->json)
 		show_text(args, result, out, err);

@@ -97,7 +97,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 
 	if (roll->commit_us || roll->pause_us)
 		field_print(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
-	waiting(term, roll->waited_us, roll->asked, roll->waited_for);
+	waiting(term, roll->waited_us, roll->asked, roll->child_since_us ? "" : roll->waited_for);
 	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
 		    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
 	field_print(term, "fds", "%" PRIu32, roll->fds);
@@ -273,7 +273,19 @@ static void status_health(const struct term *term, const Upgraded__Wire__HealthC
 	fputc('\n', term->out);
 }
 
-static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
+/* A child process of the version's own, such as one that writes a dump. */
+static void status_child(const struct term *term, const Upgraded__Wire__RollReport *roll, struct moment now)
+{
+	if (!roll->child_since_us)
+		return;
+	field_label(term, "waits for");
+	term_text(term, roll->waited_for, TERM_WHOLE);
+	fputc(',', term->out);
+	since(term, roll->child_since_us, now);
+	fputc('\n', term->out);
+}
+
+static void status_roll(const struct term *term, const Upgraded__Wire__RollReport *roll, struct moment now)
 {
 	field_label(term, "last roll");
 	from_to(term, roll);
@@ -286,6 +298,7 @@ static void status_roll(const struct term *term, const Upgraded__Wire__RollRepor
 	fputc('\n', term->out);
 	field_text(term, "cause", roll->cause);
 	field_text(term, "way lost", roll->way_note);
+	status_child(term, roll, now);
 	roll_numbers(term, roll);
 	log_lines(term, roll->n_log_lines, roll->log_lines);
 }
@@ -310,7 +323,8 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		status_instance(term, service->instances[i], now);
 	for (size_t i = 0; i < service->n_health; i++)
 		status_health(term, service->health[i]);
-	field_print(term, "connections", "%" PRIu32, service->connections);
+	if (service->descriptors_told)
+		field_print(term, "descriptors", "%" PRIu32, service->descriptors);
 	field_print(term, "restarts", "%" PRIu32, service->restarts);
 	if (*service->previous) {
 		field_label(term, "previous");
@@ -327,7 +341,7 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		}
 	}
 	if (service->last_roll)
-		status_roll(term, service->last_roll);
+		status_roll(term, service->last_roll, now);
 }
 
 void render_status(const struct term *term, const Upgraded__Wire__Result *result, struct moment now)
@@ -351,7 +365,7 @@ static int32_t serving_pid(const Upgraded__Wire__ServiceStatus *service)
 struct row {
 	const char *cells[LIST_COLUMNS];
 	char pid[FORMAT_MAX];
-	char connections[FORMAT_MAX];
+	char descriptors[FORMAT_MAX];
 	char restarts[FORMAT_MAX];
 };
 
@@ -360,13 +374,13 @@ static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *servi
 	int32_t pid = serving_pid(service);
 
 	snprintf(row->pid, sizeof(row->pid), "%" PRId32, pid);
-	snprintf(row->connections, sizeof(row->connections), "%" PRIu32, service->connections);
+	snprintf(row->descriptors, sizeof(row->descriptors), "%" PRIu32, service->descriptors);
 	snprintf(row->restarts, sizeof(row->restarts), "%" PRIu32, service->restarts);
 	row->cells[0] = service->name;
 	row->cells[1] = or_dash(service->state);
 	row->cells[2] = or_dash(service->version);
 	row->cells[3] = pid > 0 ? row->pid : "-";
-	row->cells[4] = row->connections;
+	row->cells[4] = service->descriptors_told ? row->descriptors : "-";
 	row->cells[5] = row->restarts;
 	row->cells[6] = or_dash(service->previous);
 }
@@ -386,7 +400,7 @@ static void row_print(const struct term *term, const struct row *row, const stru
 void render_list(const struct term *term, const Upgraded__Wire__Result *result)
 {
 	static const char *const heads[LIST_COLUMNS] = {
-		"SERVICE", "STATE", "VERSION", "PID", "CONNECTIONS", "RESTARTS", "PREVIOUS",
+		"SERVICE", "STATE", "VERSION", "PID", "DESCRIPTORS", "RESTARTS", "PREVIOUS",
 	};
 	struct table table = table_begin(heads, LIST_COLUMNS);
 	struct row row;

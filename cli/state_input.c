@@ -52,6 +52,9 @@ int state_input_open(const char *path, struct state_input *ret_input, struct why
 	if (r < 0)
 		return r;
 	ret_input->header = sf_reader_header(ret_input->reader);
+	/* Of a file everything is believed that memory is not taken for in advance. */
+	for (size_t i = 0; i < ret_input->header->n_schemas; i++)
+		sf_reader_raise(ret_input->reader, i, ret_input->header->schemas[i].record_bytes);
 	return types_link(ret_input, why);
 }
 

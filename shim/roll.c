@@ -34,6 +34,7 @@ struct roll {
 	struct commit_word word; /* not mapped: the state is for a file, or the outcome is known */
 	struct replay *replay;   /* during a resume with a journal */
 	struct still still;      /* while it is parked */
+	pid_t child;             /* that on_prepare() waits for; 0: it does not say which */
 };
 
 /* ---- what is said ---- */
@@ -51,13 +52,15 @@ static int send_quiesced(const struct roll *roll, uint64_t since_us)
 	return channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
 
-static void send_not_yet(const struct roll *roll)
+static void send_not_yet(const struct roll *roll, bool awaits_child)
 {
 	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET, .not_yet = &not_yet);
 
 	not_yet.question = roll->prepare->question;
 	not_yet.reason = roll->upg->why.text;
+	not_yet.awaits_child = awaits_child;
+	not_yet.child = awaits_child ? roll->child : 0;
 	channel_say(roll->upg->channel, &message, &roll->upg->why);
 }
 
@@ -166,11 +169,12 @@ static int take_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct
  * Return: 0; -errno: this process is of no use any more. */
 static int take_back(struct roll *roll, int **ret_lost, size_t *ret_n_lost)
 {
+	uint64_t deadline_us = UINT64_MAX;
 	struct upg *upg = roll->upg;
 	int r = channel_restored(upg->channel);
 
 	if (r == 0)
-		r = fds_receive(upg->channel, UINT64_MAX, take_fd, roll, NULL, &upg->why);
+		r = fds_receive(upg->channel, &deadline_us, take_fd, roll, NULL, &upg->why);
 	if (r == 0 && roll->replay)
 		r = replay_apply(roll->replay, &upg->why);
 	return r < 0 ? r : shed_undo(upg->shed, ret_lost, ret_n_lost, &upg->why);
@@ -330,10 +334,12 @@ static int look_for_readers(struct upg *upg, const Upgraded__Wire__Prepare *prep
 }
 
 /* Ask the application. What it says besides is in upg_why() afterwards. */
-static enum upg_rest ask_application(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
+static enum upg_rest ask_application(struct roll *roll)
 {
+	const Upgraded__Wire__Prepare *prepare = roll->prepare;
+	struct upg *upg = roll->upg;
 	const struct upg_config *config = upg->config;
-	struct why said = { 0 };
+	struct upg_rest_said said = { .child = 0 };
 	enum upg_rest rest;
 
 	if (!config->on_prepare)
@@ -343,17 +349,20 @@ static enum upg_rest ask_application(struct upg *upg, const Upgraded__Wire__Prep
 	upg->rest = NULL;
 	if (rest == UPG_AT_REST)
 		return rest;
-	upg->why = said;
-	if (rest == UPG_NOT_YET)
+	upg->why = said.why;
+	roll->child = said.child;
+	if (rest == UPG_NOT_YET || rest == UPG_AWAIT_CHILD)
 		return rest;
-	why_set(&upg->why, 0, "the application refused to be rolled now%s%s", *said.text ? ": " : "", said.text);
+	why_set(&upg->why, 0, "the application refused to be rolled now%s%s", *said.why.text ? ": " : "", said.why.text);
 	return UPG_REFUSE;
 }
 
 /* @ret_since_us: up to here everybody served. Return: UPG_AT_REST when all stand and the application agrees; what else it is, with
  * nothing held, and upg_why() says why. */
-static enum upg_rest quiesce(struct upg *upg, const Upgraded__Wire__Prepare *prepare, uint64_t *ret_since_us)
+static enum upg_rest quiesce(struct roll *roll, uint64_t *ret_since_us)
 {
+	const Upgraded__Wire__Prepare *prepare = roll->prepare;
+	struct upg *upg = roll->upg;
 	bool own = upg->config->stop_threads;
 	enum upg_rest rest;
 
@@ -363,7 +372,7 @@ static enum upg_rest quiesce(struct upg *upg, const Upgraded__Wire__Prepare *pre
 	*ret_since_us = clock_now_us();
 	if (stop_all(upg, prepare->quiesce_deadline_us) < 0)
 		return UPG_REFUSE;
-	rest = own && look_for_readers(upg, prepare) < 0 ? UPG_REFUSE : ask_application(upg, prepare);
+	rest = own && look_for_readers(upg, prepare) < 0 ? UPG_REFUSE : ask_application(roll);
 	if (rest != UPG_AT_REST)
 		release_all(upg);
 	return rest;
@@ -423,13 +432,13 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		commit_unmap(&roll.word);
 		return UPG_GO_ON;
 	}
-	rest = quiesce(upg, prepare, &since_us);
+	rest = quiesce(&roll, &since_us);
 	if (rest != UPG_AT_REST) {
 		commit_unmap(&roll.word);
-		if (rest == UPG_NOT_YET)
-			send_not_yet(&roll);
-		else
+		if (rest == UPG_REFUSE)
 			send_refused(&roll);
+		else
+			send_not_yet(&roll, rest == UPG_AWAIT_CHILD);
 		return UPG_GO_ON;
 	}
 	r = send_quiesced(&roll, since_us);

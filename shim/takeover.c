@@ -39,7 +39,7 @@ void upg_refuse(struct upg *upg, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	if (upg->rest) {
-		memcpy(upg->rest->text, text, sizeof(text));
+		memcpy(upg->rest->why.text, text, sizeof(text));
 		return;
 	}
 	upg->takeover->refused = true;
@@ -56,6 +56,19 @@ int takeover_refuse(struct upg *upg, int rc)
 	upg_refuse(upg, "%s", why.text);
 	upg->why = why;
 	return rc;
+}
+
+enum upg_rest upg_await_child(struct upg *upg, pid_t child, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!upg->rest)
+		return UPG_AWAIT_CHILD;
+	va_start(args, fmt);
+	vsnprintf(upg->rest->why.text, sizeof(upg->rest->why.text), fmt, args);
+	va_end(args);
+	upg->rest->child = child > 0 ? child : 0;
+	return UPG_AWAIT_CHILD;
 }
 
 /* ---- receiving ---- */
@@ -90,7 +103,7 @@ static int map_in_hand(struct upg *upg, const Upgraded__Wire__Receive *receive)
 	return in_hand_map(&upg->state->in_hand, fd, &upg->why);
 }
 
-static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive)
+static int receive_state(struct upg *upg, Upgraded__Wire__Receive *receive)
 {
 	FD_CLEANUP int word_fd = receive->from_file ? -1 : channel_claim(upg->channel, 0);
 	FD_CLEANUP int state_fd = channel_claim(upg->channel, receive->from_file ? 0 : 1);
@@ -112,7 +125,7 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	if (r == 0 && !receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
-			r = fds_receive(upg->channel, receive->deadline_us, take_handed_fd, upg, &next_tag, &upg->why);
+			r = fds_receive(upg->channel, &receive->deadline_us, take_handed_fd, upg, &next_tag, &upg->why);
 		if (r == 0 && next_tag > upg->fds->last_tag)
 			upg->fds->last_tag = next_tag - 1;
 	}
@@ -122,7 +135,8 @@ static int receive_state(struct upg *upg, const Upgraded__Wire__Receive *receive
 	return r;
 }
 
-static int be_received(struct upg *upg, const Upgraded__Wire__Receive *receive)
+/* @receive: its deadline moves. */
+static int be_received(struct upg *upg, Upgraded__Wire__Receive *receive)
 {
 	int r = receive_state(upg, receive);
 
@@ -225,6 +239,8 @@ static int receive(struct upg *upg)
 		return r;
 	if (r == CHANNEL_CLOSED)
 		return UPG_LEAVE;
+	/* load() may listen: all of them have come by then. */
+	upg->fds->more_may_come = false;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME:
 		r = UPG_FRESH;

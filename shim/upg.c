@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of an application under its supervisor: the handle put together from its modules, open, dispatch, free. */
 #include "shim/core/channel.h"
+#include "shim/core/config.h"
 #include "shim/core/progress.h"
 #include "shim/core/threads.h"
 #include "shim/core/upg.h"
@@ -23,6 +24,7 @@
 /* A handle and all that it leads to, in one piece. */
 struct parts {
 	struct upg upg; /* first: it is what the application holds */
+	struct config config;
 	struct channel channel;
 	struct threads threads;
 	struct progress progress;
@@ -98,6 +100,10 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 	/* An answer that came too late to be waited for. */
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED && !upg->takeover->asks)
 		return true;
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_REGISTERED) {
+		fds_tell_registered(upg->fds);
+		return true;
+	}
 	if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_ASK_INVENTORY)
 		return false;
 	n = threads_list(upg->threads, tids, THREADS_TOLD);
@@ -111,8 +117,9 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 static _Thread_local struct why open_failure;
 
 /* From the bottom up: each module gets those below it that it needs. What is not reached stays zero, which can be released. */
-static int assemble(struct parts *parts, const struct upg_config *config)
+static int assemble(struct parts *parts, const struct upg_config *told, const struct upg_sizes *bytes)
 {
+	const struct upg_config *config = &parts->config.told;
 	struct upg *upg = &parts->upg;
 	int r;
 
@@ -126,7 +133,11 @@ static int assemble(struct parts *parts, const struct upg_config *config)
 	shed_init(upg->shed, upg->fds);
 	state_init(upg->state, upg->application, upg->channel, upg->fds, upg->progress);
 	journal_init(upg->journal, upg->application, upg->channel, upg->fds);
-	r = application_init(upg->application, config);
+	r = config_init(&parts->config, told, bytes, &upg->why);
+	if (r == 0)
+		r = application_init(upg->application, config);
+	if (r == 0)
+		r = application_check_volatile(upg->application, &upg->why);
 	if (r == 0)
 		r = channel_init(upg->channel, answer, upg);
 	if (r == 0)
@@ -142,10 +153,16 @@ static int join(struct upg *upg)
 	if (r < 0 || fd < 0)
 		return r;
 	r = channel_open(upg->channel, fd, &upg->why);
+	upg->fds->more_may_come = true;
 	return r < 0 ? r : send_hello(upg);
 }
 
-int upg_open(const struct upg_config *config, struct upg **ret_upg)
+const char *upg_version(void)
+{
+	return UPG_VERSION;
+}
+
+int upg_open_sized(const struct upg_config *config, const struct upg_sizes *bytes, struct upg **ret_upg)
 {
 	struct parts *parts = calloc(1, sizeof(*parts));
 	int r;
@@ -153,7 +170,7 @@ int upg_open(const struct upg_config *config, struct upg **ret_upg)
 	*open_failure.text = 0;
 	if (!parts)
 		return -ENOMEM;
-	r = assemble(parts, config);
+	r = assemble(parts, config, bytes);
 	if (r == 0)
 		r = join(&parts->upg);
 	if (r < 0) {
@@ -177,6 +194,7 @@ struct upg *upg_free(struct upg *upg)
 	fd_table_done(upg->fds);
 	threads_done(upg->threads);
 	channel_done(upg->channel);
+	config_done(&((struct parts *)upg)->config);
 	free(upg);
 	return NULL;
 }

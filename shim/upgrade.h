@@ -34,6 +34,11 @@
 extern "C" {
 #endif
 
+/* Of this header. What has no other mark is there since 1.0; "Since 1.1" stands with what came later. */
+#define UPG_VERSION_MAJOR 1
+#define UPG_VERSION_MINOR 0
+#define UPG_VERSION "1.0"
+
 #define UPG_API __attribute__((visibility("default")))
 
 struct upg;
@@ -70,6 +75,8 @@ enum upg_rest {
 	UPG_AT_REST = 0, /* and stays so until on_go_on() */
 	UPG_NOT_YET = 7, /* this process serves on, and is asked again shortly */
 	UPG_REFUSE = 8,  /* not now; the roll is called off */
+	/* As UPG_NOT_YET, but until a child process of this one has ended, such as one that writes a dump: upg_await_child(). */
+	UPG_AWAIT_CHILD = 9,
 };
 
 /* How quiet on_prepare() is asked to be. */
@@ -99,7 +106,8 @@ enum upg_change {
 	UPG_REMOVE = 2, /* it is gone; of the message only what identifies it counts */
 };
 
-/* One type of record in the application's state. Types are saved and loaded in the order of the array. */
+/* One type of record in the application's state. Types are saved in the order of the array, and loaded in the order in which they
+ * were saved: that of the older version's array on the way up. */
 struct upg_type {
 	const char *name;    /* stable over all versions, e.g. "cached.Item" */
 	uint32_t version;    /* the schema version this program holds, 1..65535 */
@@ -121,6 +129,11 @@ struct upg_type {
 	 * @message is borrowed. Return 0, or -errno after upg_load_fail(): then this process gives up, as its state is neither
 	 * old nor new. */
 	int (*change)(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata);
+	/* Optional: the largest record of this type in bytes, up to 1 GiB, where one object may be larger than StateRecordMax= (16
+	 * MiB): such as an item that a client may make as large as this program lets it. It is one record all the same. What this
+	 * program writes and what it reads is bounded by it. For a moment the version that saves holds such a record once more, and
+	 * the one that loads twice. A version with a smaller record_max refuses what is larger, and the roll is called off. */
+	uint32_t record_max;
 };
 
 /* One step of one type, up or down. Fill @to, which is initialised and empty, from @from; sharing @from's memory is fine, and
@@ -157,7 +170,8 @@ struct upg_config {
 	void (*start_threads)(void *userdata);
 	/* Optional: come to rest. All threads stand. For UPG_NOT_YET and UPG_REFUSE, upg_refuse() may say why before it returns:
 	 * "connection 17 uploads 900,000 bytes". What it has begun it undoes then itself: on_go_on() is called after UPG_AT_REST
-	 * only. @deadline_us: it is not asked after that (QuiesceTimeout=), CLOCK_MONOTONIC. */
+	 * only. @deadline_us: it is not asked after that (QuiesceTimeout=), CLOCK_MONOTONIC; later each time while it waits for a
+	 * child. */
 	enum upg_rest (*on_prepare)(enum upg_level level, uint64_t deadline_us, void *userdata);
 	/* Optional: this process was at rest, and goes on. The threads still stand. After UPG_CAME_BACK registered descriptors have
 	 * their old numbers and epoll registrations back, but for those that are lost. After a journal was applied, every
@@ -169,12 +183,32 @@ struct upg_config {
 	 * where that version had come to. Called after all changes and before on_go_on(). Owned by the application from here on.
 	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);
+	/* Optional, with a NULL at the end: fields that change by themselves, such as clocks and counters of memory, which
+	 * Verify=roundtrip leaves out, wherever in a record their message is. Full names, of the message of each version that may
+	 * be compared: "shop.v2.Shop.now", "shop.v1.Shop.now". protoc-gen-upgrade(1) makes a list of (upgrade.field).volatile. */
+	const char *const *volatile_fields;
 };
 
-/** upg_open() - Announce this process to its supervisor, if there is one. @config and what it points to must outlive
- * the handle. With a supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all
- * others can be rolled. Return: 0 or -errno. */
-UPG_API int upg_open(const struct upg_config *config, struct upg **ret_upg);
+/* Of the structs that an application fills, as its compiler knows them. So they can grow at their ends. */
+struct upg_sizes {
+	size_t config_bytes, type_bytes, migration_bytes;
+};
+
+/** upg_open_sized() - upg_open() for callers that cannot include this header, such as other languages. */
+UPG_API int upg_open_sized(const struct upg_config *config, const struct upg_sizes *bytes, struct upg **ret_upg);
+
+/** upg_open() - Announce this process to its supervisor, if there is one. What @config points to must outlive the handle. With a
+ * supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all others can be rolled.
+ * Return: 0; -E2BIG: this header is newer than the library, and the program uses what is new; -errno. */
+static inline int upg_open(const struct upg_config *config, struct upg **ret_upg)
+{
+	const struct upg_sizes bytes = { sizeof(struct upg_config), sizeof(struct upg_type), sizeof(struct upg_migration) };
+
+	return upg_open_sized(config, &bytes, ret_upg);
+}
+
+/** upg_version() - Of the library: "1.0", which may be newer than UPG_VERSION. Static. */
+UPG_API const char *upg_version(void);
 UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
 
 /** upg_why() - The last failure in words; "" if upg_receive(), upg_ready(), upg_become() or upg_dispatch() went well since. Lives
@@ -197,6 +231,17 @@ UPG_API enum upg_received upg_receive(struct upg *upg);
 
 /** upg_refuse() - Instead of upg_ready(): say why this process will not take over. Within on_prepare(): why it is not at rest. */
 UPG_API void upg_refuse(struct upg *upg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * upg_await_child() - Within on_prepare(), which returns what this returns: a child process of this one, which was made by fork()
+ * and has this one's state, has to end first. This process serves on meanwhile, and is asked again when the child has ended, and
+ * now and then before. It is waited for up to ChildTimeout= in all, and QuiesceTimeout= begins anew after that.
+ * @child: its pid, which the operator is shown; 0: not known, such as that of a child's child.
+ * @fmt:   what it does: "writes dump.rdb".
+ *
+ * Return: UPG_AWAIT_CHILD.
+ */
+UPG_API enum upg_rest upg_await_child(struct upg *upg, pid_t child, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /** upg_ready() - Everything is loaded, claimed and checked. Return: enum upg_readied. */
 UPG_API enum upg_readied upg_ready(struct upg *upg);
@@ -283,7 +328,8 @@ UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
  * handed over is as it was, flags and backlog included. Where the kernel chooses the port (0), the next version gets it by asking
  * for port 0 at the same address; of several, in the order of the calls.
  *
- * Return: the fd, owned by the caller; -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
+ * Return: the fd, owned by the caller; -EBUSY: with a supervisor, before upg_receive(), as what is handed over has not come yet;
+ * -EADDRINUSE: another process answers there, or what is at the path is no socket; -EINVAL;
  * another -errno of socket(2), bind(2), listen(2); -ENOMEM. upg_why() names the address.
  */
 UPG_API int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t address_bytes, int type, int backlog);
@@ -303,6 +349,7 @@ struct upg_fd_info {
 	uint64_t tag;
 	char name[65];
 	char address[112]; /* of a socket, its own: "127.0.0.1:80", "[::1]:80", "/run/web.sock", "@abstract"; "" of others */
+	uint64_t reserved[4]; /* 0 */
 };
 
 /** upg_fd_next() - Go on to the next one, in the order of numbers. Begin with @it->fd = -1:
@@ -489,6 +536,20 @@ UPG_API int upg_resolve(struct upg_loader *loader, uint64_t id, const char *type
 /** upg_step_alloc() - Zeroed memory that lives as long as the record; never NULL. */
 UPG_API void *upg_step_alloc(struct upg_step *step, size_t size_bytes);
 UPG_API int upg_step_fail(struct upg_step *step, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * upg_step_userdata() - Look at the application's state from a migration: for a field that only makes sense together with another
+ * type, such as a time that counts from the start that another record holds.
+ *
+ * Going up, records migrate as they arrive, each just before its own load(), in the order of the array of types of the version that
+ * saved them: what load() of earlier types has stored is there. So declare a type that others need before them; where it has not
+ * come, say so with upg_step_fail(). load() of such a type keeps the value that came, beside what this process makes of it. Going
+ * down (an older version takes over, the round trip, the journal) it is the state that is being saved.
+ * Called by whichever thread calls upg_receive(), upg_become(), upg_ready(), upg_dispatch() or upg_changed(): what upg_changed()
+ * needs must not change while the application serves, or be under the lock that its caller holds.
+ * Return: upg_config.userdata; lives as that does. `upgradectl` runs no migrations, so there is no other context.
+ */
+UPG_API void *upg_step_userdata(const struct upg_step *step);
 
 #ifdef __cplusplus
 }

@@ -96,6 +96,9 @@ int sf_header_check(const struct sf_header *header, const struct sf_limits *limi
 		if (r == 0 && (schema->version < 1 || schema->version > UINT16_MAX))
 			r = why_set(why, bad, "header: type \"%s\" has version %u; versions are 1 to 65535", schema->name,
 				    schema->version);
+		if (r == 0 && schema->record_bytes > SF_RECORD_BYTES_MAX)
+			r = why_set(why, bad, "header: type \"%s\" has records of up to %u bytes; %u are possible", schema->name,
+				    schema->record_bytes, SF_RECORD_BYTES_MAX);
 		if (r == 0 && header->messages)
 			r = text_check(header->messages[i], "the message of type", i, bad, why);
 	}

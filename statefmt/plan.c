@@ -19,12 +19,19 @@
 #include <stdlib.h>
 
 /* The memory that unpacking a record may take. An empty nested message is two bytes on the wire and a whole struct in memory:
- * honest records grow to a degree, hostile ones without a limit. */
-#define UNPACK_MEMORY(size_bytes) (((size_t)16 << 20) + 64 * (size_t)(size_bytes))
+ * honest records grow to a degree, hostile ones without a limit. What makes a record larger than 16 MiB is bytes, which do not
+ * grow. */
+static size_t unpack_memory(size_t size_bytes)
+{
+	const size_t small = (size_t)16 << 20;
+
+	return size_bytes < small ? small + 64 * size_bytes : small + 64 * small + 4 * (size_bytes - small);
+}
 
 struct sf_step {
 	struct sf_arena *arena;
 	jmp_buf no_memory;
+	void *context;  /* of the migration that is running */
 	struct why why; /* what sf_step_fail() was told */
 };
 
@@ -254,6 +261,11 @@ void *sf_step_alloc(struct sf_step *step, size_t size_bytes)
 	return memset(memory, 0, size_bytes);
 }
 
+void *sf_step_context(const struct sf_step *step)
+{
+	return step->context;
+}
+
 int sf_step_fail(struct sf_step *step, const char *fmt, ...)
 {
 	va_list args;
@@ -292,6 +304,7 @@ static int unknown_carry(struct sf_arena *arena, const ProtobufCMessage *from, P
 static int migration_call(struct sf_step *step, const struct sf_migration *migration, const ProtobufCMessage *from,
 			  ProtobufCMessage *to)
 {
+	step->context = migration->context;
 	if (_setjmp(step->no_memory))
 		return -ENOMEM;
 	return migration->migrate(step, from, to, migration->arg);
@@ -347,7 +360,7 @@ static int route_walk(struct sf_plan *plan, const struct route *route, const Pro
 static int record_unpack(struct sf_plan *plan, const struct route *route, const uint8_t *data, size_t size_bytes,
 			 ProtobufCMessage **ret_message, struct why *why)
 {
-	sf_arena_reset(&plan->arena, UNPACK_MEMORY(size_bytes));
+	sf_arena_reset(&plan->arena, unpack_memory(size_bytes));
 	if (route->recursive && !sf_depth_check(route->first, data, size_bytes))
 		return why_set(why, -EBADMSG, "a record of %zu bytes is no \"%s\" version %u, or nests messages more than %u "
 			       "deep", size_bytes, route->name, route->version, SF_DEPTH_MAX);

@@ -36,6 +36,8 @@ struct sf_reader {
 	struct sf_schema *schemas;
 	const char **messages;
 	uint64_t *seeds;
+	uint32_t *caps;        /* of a record, by type */
+	uint32_t largest;      /* of @caps */
 	struct sf_totals totals;
 	bool ended;
 	int status;            /* sticky */
@@ -117,7 +119,7 @@ static int preamble_read(struct sf_reader *reader)
 /* The most a frame of the kind in hand may carry; 0 for what is no kind. */
 static uint32_t frame_cap(const struct sf_reader *reader)
 {
-	uint32_t record = reader->limits.record_bytes + SF_RECORD_HEAD_BYTES;
+	uint32_t record = reader->largest + SF_RECORD_HEAD_BYTES;
 
 	switch (reader->kind) {
 	case SF_FRAME_HEADER:
@@ -228,8 +230,9 @@ static int schemas_take(struct sf_reader *reader, const Upgraded__State__StateHe
 	reader->schemas = calloc(n + 1, sizeof(*reader->schemas)); /* n may be 0 until it was checked */
 	reader->messages = calloc(n + 1, sizeof(*reader->messages));
 	reader->seeds = calloc(n + 1, sizeof(*reader->seeds));
+	reader->caps = calloc(n + 1, sizeof(*reader->caps));
 	reader->totals.counts = calloc(n + 1, sizeof(*reader->totals.counts));
-	if (!reader->schemas || !reader->messages || !reader->seeds || !reader->totals.counts)
+	if (!reader->schemas || !reader->messages || !reader->seeds || !reader->caps || !reader->totals.counts)
 		return frame_fail(reader, -ENOMEM, "no memory for %zu types", n);
 	reader->totals.n_counts = n;
 	for (size_t i = 0; i < n; i++) {
@@ -237,9 +240,11 @@ static int schemas_take(struct sf_reader *reader, const Upgraded__State__StateHe
 			.name = message->schemas[i]->name,
 			.version = message->schemas[i]->version,
 			.fingerprint = message->schemas[i]->fingerprint,
+			.record_bytes = message->schemas[i]->record_bytes,
 		};
 		reader->messages[i] = message->schemas[i]->message;
 		reader->seeds[i] = sf_digest_seed(&reader->schemas[i]);
+		reader->caps[i] = reader->limits.record_bytes;
 	}
 	reader->header = (struct sf_header){
 		.service = message->service,
@@ -280,6 +285,7 @@ int sf_reader_new(const struct sf_limits *limits, sf_read_fn read, void *arg, st
 	if (!reader)
 		return why_errno(why, -ENOMEM, "a state reader");
 	reader->limits = sf_limits_resolve(limits);
+	reader->largest = reader->limits.record_bytes;
 	reader->read = read;
 	reader->arg = arg;
 	sf_arena_init(&reader->arena);
@@ -298,6 +304,16 @@ int sf_reader_new(const struct sf_limits *limits, sf_read_fn read, void *arg, st
 const struct sf_header *sf_reader_header(const struct sf_reader *reader)
 {
 	return &reader->header;
+}
+
+void sf_reader_raise(struct sf_reader *reader, size_t type, uint32_t record_bytes)
+{
+	if (record_bytes > SF_RECORD_BYTES_MAX)
+		record_bytes = SF_RECORD_BYTES_MAX;
+	if (record_bytes > reader->caps[type])
+		reader->caps[type] = record_bytes;
+	if (record_bytes > reader->largest)
+		reader->largest = record_bytes;
 }
 
 /* Take the next record of the batch in hand, which has bytes left. */
@@ -319,9 +335,9 @@ static int record_take(struct sf_reader *reader, struct sf_record *ret_record)
 	if (version != reader->schemas[type].version)
 		return frame_fail(reader, -EBADMSG, "record at byte %" PRIu64 ": version %u of \"%s\", but the header says "
 				  "%u", offset, version, reader->schemas[type].name, reader->schemas[type].version);
-	if (size > reader->limits.record_bytes)
+	if (size > reader->caps[type])
 		return frame_fail(reader, -EMSGSIZE, "record at byte %" PRIu64 ": %u bytes of \"%s\", over the limit of %u; "
-				  SF_RAISE_RECORD, offset, size, reader->schemas[type].name, reader->limits.record_bytes);
+				  SF_RAISE_RECORD, offset, size, reader->schemas[type].name, reader->caps[type]);
 	if (size > left - SF_RECORD_HEAD_BYTES)
 		return frame_fail(reader, -EBADMSG, "record at byte %" PRIu64 ": %u bytes of \"%s\", but the batch ends "
 				  "after %zu", offset, size, reader->schemas[type].name, left - SF_RECORD_HEAD_BYTES);
@@ -445,6 +461,7 @@ struct sf_reader *sf_reader_free(struct sf_reader *reader)
 	free(reader->schemas);
 	free(reader->messages);
 	free(reader->seeds);
+	free(reader->caps);
 	free(reader->totals.counts);
 	free(reader->payload);
 	free(reader);

@@ -38,7 +38,7 @@ struct sf_limits {
 extern const struct sf_limits sf_limits_default; /* 16 MiB, 256 KiB, 4 MiB, 256, none */
 
 /* What an operator raises, as messages about a cap name it. */
-#define SF_RAISE_RECORD "StateRecordMax= of the service raises it"
+#define SF_RAISE_RECORD "StateRecordMax= of the service raises it, or record_max of the type"
 #define SF_RAISE_TYPES "StateTypesMax= of the service raises it"
 #define SF_RAISE_STREAM "StateMax= of the service raises it"
 
@@ -48,7 +48,12 @@ struct sf_schema {
 	uint32_t version; /* 1..65535 */
 	const ProtobufCMessageDescriptor *descriptor;
 	uint64_t fingerprint; /* sf_fingerprint(); 0: not known */
+	/* The largest record, where that is more than sf_limits allow; 0: not. What a reader's header says of it is the writer's
+	 * word: sf_reader_raise() believes it, or what the application says. */
+	uint32_t record_bytes;
 };
+
+#define SF_RECORD_BYTES_MAX (UINT32_C(1) << 30) /* of sf_schema.record_bytes */
 
 /** sf_fingerprint() - Hash the message's shape: field numbers, types, labels, nested messages (cycles allowed). Names are left out,
  * so that a rename, on which the bytes do not depend, keeps it. Never 0. Thread-safe. */
@@ -93,7 +98,7 @@ int sf_writer_new(const struct sf_header *header, const struct sf_limits *limits
 		  struct sf_writer **ret_writer, struct why *why);
 
 /** sf_writer_put() - Append one record. Errors are sticky: after one, every call returns it again.
- * Return: 0; -EMSGSIZE over record_bytes (the type and the cap are named); -errno of @write. */
+ * Return: 0; -EMSGSIZE over record_bytes, of the limits or the schema (the type and the cap are named); -errno of @write. */
 int sf_writer_put(struct sf_writer *writer, size_t type, const ProtobufCMessage *message, struct why *why);
 
 /** sf_writer_totals() - Return: the totals of what was put so far, borrowed from the writer. */
@@ -116,6 +121,10 @@ struct sf_record {
 	size_t size_bytes;
 	uint64_t offset;      /* of the record in the stream, for messages */
 };
+
+/** sf_reader_raise() - Take records of this type (of the header) with so many bytes, if that is more than the limits allow. Memory
+ * is taken as a record's bytes come, at most twice as much. */
+void sf_reader_raise(struct sf_reader *reader, size_t type, uint32_t record_bytes);
 
 enum sf_next { SF_END = 0, SF_RECORD = 1 };
 
@@ -156,6 +165,9 @@ void *sf_step_alloc(struct sf_step *step, size_t size_bytes);
 /** sf_step_fail() - Say why this record cannot be migrated. Return: -EINVAL, for the migration to return. */
 int sf_step_fail(struct sf_step *step, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/** sf_step_context() - Return: what the migration that is running was given as its context; NULL: nothing. */
+void *sf_step_context(const struct sf_step *step);
+
 /* One step of one type, up or down by any distance. @migrate reads @from and fills @to, which is initialised and empty; it
  * may share @from's memory and sf_step_alloc()ed memory. Unknown fields are carried over by the walk, also in between. */
 struct sf_migration {
@@ -164,6 +176,7 @@ struct sf_migration {
 	const ProtobufCMessageDescriptor *from_descriptor, *to_descriptor; /* NULL where only the path matters */
 	int (*migrate)(struct sf_step *step, const ProtobufCMessage *from, ProtobufCMessage *to, void *arg);
 	void *arg;
+	void *context; /* for sf_step_context(): what migrations of all types share; NULL: nothing */
 };
 
 enum sf_path { SF_PATH_FOUND = 0, SF_PATH_NONE = 1, SF_PATH_AMBIGUOUS = 2 };

@@ -351,6 +351,16 @@ int succession_record(struct succession_book *book, const struct schema_message 
 	return 0;
 }
 
+int succession_is_volatile(struct succession_book *book, const struct schema_field *field, bool *ret_volatile, struct why *why)
+{
+	const Upgrade__Field *said = NULL;
+	int r = annotation_of_field(field, &book->arena, &said, why);
+
+	if (r == 0)
+		*ret_volatile = said && said->volatile_;
+	return r;
+}
+
 int succession_step_of(struct succession_book *book, const struct schema_set *set, const struct schema_message *newer,
 		       struct succession_step *ret_step, struct why *why)
 {

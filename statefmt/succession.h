@@ -108,6 +108,9 @@ int succession_step_of(struct succession_book *book, const struct schema_set *se
 int succession_record(struct succession_book *book, const struct schema_message *message, const char **ret_type,
 		      uint32_t *ret_version, struct why *why);
 
+/** succession_is_volatile() - Is @field annotated as one that changes by itself? Return: 0; -errno. */
+int succession_is_volatile(struct succession_book *book, const struct schema_field *field, bool *ret_volatile, struct why *why);
+
 size_t succession_count(const struct succession_book *book);
 const struct succession *succession_at(const struct succession_book *book, size_t index);
 

@@ -378,7 +378,7 @@ static int field_link(struct work *work, const struct schema_field *field, const
 		.field = field,
 		.overflow = said->overflow,
 		.default_value = *said->default_ ? said->default_ : NULL,
-		.lossy = said->lossy,
+		.lossy = said->lossy || said->volatile_, /* a loss of what changes by itself is none */
 	};
 	const char *reason = NULL;
 	int r = unit_set(work, field, said->unit, &link);

@@ -14,6 +14,7 @@
 struct writer_type {
 	struct sf_schema schema;
 	uint64_t seed;
+	uint32_t cap;   /* of a record */
 	bool recursive; /* of the schema's descriptor, or of the one that came last */
 };
 
@@ -186,6 +187,9 @@ static int header_write(struct sf_writer *writer, const struct sf_header *header
 		schemas[i].name = sf_arena_string(&writer->names, schema->name);
 		schemas[i].version = schema->version;
 		schemas[i].fingerprint = schema->fingerprint;
+		/* Where a reader's own cap would do, nothing is said. What no tool would believe is not either. */
+		if (writer->types[i].cap > sf_limits_default.record_bytes && writer->types[i].cap <= SF_RECORD_BYTES_MAX)
+			schemas[i].record_bytes = writer->types[i].cap;
 		pointers[i] = &schemas[i];
 		if (!schemas[i].name) {
 			r = why_errno(&writer->why, -ENOMEM, "a header of %zu types", writer->n_types);
@@ -220,6 +224,9 @@ static int types_init(struct sf_writer *writer, const struct sf_header *header)
 
 		type->schema = header->schemas[i];
 		type->seed = sf_digest_seed(&type->schema);
+		type->cap = type->schema.record_bytes;
+		if (type->cap < writer->limits.record_bytes)
+			type->cap = writer->limits.record_bytes;
 		if (!type->schema.descriptor)
 			continue;
 		type->recursive = sf_is_recursive(type->schema.descriptor);
@@ -287,10 +294,10 @@ static int record_check(struct sf_writer *writer, size_t type, const ProtobufCMe
 			       entry->schema.name, entry->schema.version, message->descriptor->name,
 			       entry->schema.descriptor->name);
 	*ret_size_bytes = protobuf_c_message_get_packed_size(message);
-	if (*ret_size_bytes > writer->limits.record_bytes)
+	if (*ret_size_bytes > entry->cap)
 		return why_set(&writer->why, -EMSGSIZE,
 			       "\"%s\" version %u: a record of %zu bytes is over the limit of %u; " SF_RAISE_RECORD,
-			       entry->schema.name, entry->schema.version, *ret_size_bytes, writer->limits.record_bytes);
+			       entry->schema.name, entry->schema.version, *ret_size_bytes, entry->cap);
 	return 0;
 }
 

@@ -8,10 +8,16 @@
 
 #include "base/why.h"
 
+/* What on_prepare() says besides what it returns. */
+struct upg_rest_said {
+	struct why why;
+	pid_t child; /* that it waits for; 0: it did not say */
+};
+
 struct upg {
 	const struct upg_config *config;
 	struct why why; /* the last failure: upg_why() */
-	struct why *rest; /* while on_prepare() runs: where upg_refuse() says why it is not at rest; else NULL */
+	struct upg_rest_said *rest; /* while on_prepare() runs: where upg_refuse() says why it is not at rest; else NULL */
 	/* From the bottom up. */
 	struct channel *channel;
 	struct threads *threads;

@@ -85,6 +85,18 @@ int fds_tell_inventory(struct fd_table *table, uint64_t question, uint32_t *thre
 	return r;
 }
 
+void fds_tell_registered(struct fd_table *table)
+{
+	Upgraded__Wire__Registered registered = UPGRADED__WIRE__REGISTERED__INIT;
+	Upgraded__Wire__AppMessage message =
+		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED, .registered = &registered);
+
+	pthread_mutex_lock(&table->lock);
+	registered.count = table->n_entries;
+	pthread_mutex_unlock(&table->lock);
+	channel_say(table->channel, &message, NULL);
+}
+
 /* ---- out ---- */
 
 void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
@@ -165,7 +177,7 @@ static int take_batch(struct channel *channel, const Upgraded__Wire__AppMessage 
 	return 0;
 }
 
-int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take, void *arg, uint64_t *ret_next_tag,
+int fds_receive(struct channel *channel, uint64_t *deadline_us, fds_take_fn take, void *arg, uint64_t *ret_next_tag,
 		struct why *why)
 {
 	bool last = false;
@@ -173,7 +185,7 @@ int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take,
 	while (!last) {
 		const Upgraded__Wire__Fds *fds = NULL;
 		Upgraded__Wire__AppMessage *message;
-		int r = channel_receive(channel, deadline_us, &message, why);
+		int r = channel_receive(channel, *deadline_us, &message, why);
 
 		if (r == CHANNEL_TIMEOUT)
 			return why_set(why, -ETIMEDOUT, "not all descriptors came in time");
@@ -181,6 +193,11 @@ int fds_receive(struct channel *channel, uint64_t deadline_us, fds_take_fn take,
 			return why_set(why, -ECONNRESET, "the supervisor vanished while it handed over descriptors");
 		if (r < 0)
 			return r;
+		if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_POSTPONED) {
+			*deadline_us = message->postponed->deadline_us;
+			channel_free(channel, message);
+			continue;
+		}
 		r = take_batch(channel, message, take, arg, &fds, why);
 		if (r == 0)
 			last = fds->last;

@@ -242,6 +242,10 @@ int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t addres
 
 	if (r < 0)
 		return why_errno(&upg->why, r, "upg_listen: the address");
+	door_text(&place.at.any, place.bytes, text, sizeof(text));
+	if (upg->fds->more_may_come)
+		return why_set(&upg->why, -EBUSY, "listen on %s: call upg_listen() after upg_receive(), in which the version that "
+			       "serves hands over the socket that it has there", *text ? text : "the address");
 	entry = find(upg->fds, &place);
 	/* A path that leads nowhere any more makes a listener that nobody can reach. */
 	if (entry && door_is_reachable(entry->fd))
@@ -249,6 +253,5 @@ int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t addres
 	while (fd_table_find(upg->fds, LISTENER, place.tag))
 		place.tag++;
 	r = open_at(upg, &place, backlog);
-	door_text(&place.at.any, place.bytes, text, sizeof(text));
 	return r < 0 ? why_errno(&upg->why, r, "listen on %s", *text ? text : "the address") : r;
 }

@@ -47,6 +47,7 @@ struct fd_table {
 	size_t n_buckets, n_entries;
 	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
 	size_t n_by_fd;
+	bool more_may_come; /* upg_receive() may bring listeners: the owner's */
 	uint64_t last_tag; /* that the library made, here or in a version before */
 	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "shim/state/application.h"
 
+#include "base/why.h"
+#include "statefmt/volatile.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +15,8 @@ static int check(const struct upg_config *config)
 	for (size_t i = 0; i < config->n_types; i++) {
 		const struct upg_type *type = &config->types[i];
 
-		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX)
+		if (!type->name || !*type->name || !type->descriptor || type->version < 1 || type->version > UINT16_MAX ||
+		    type->record_max > SF_RECORD_BYTES_MAX)
 			return -EINVAL;
 	}
 	for (size_t i = 0; i < config->n_migrations; i++) {
@@ -51,6 +55,7 @@ int application_init(struct application *application, const struct upg_config *c
 			.version = type->version,
 			.descriptor = type->descriptor,
 			.fingerprint = sf_fingerprint(type->descriptor),
+			.record_bytes = type->record_max,
 		};
 	}
 	for (size_t i = 0; i < config->n_migrations; i++) {
@@ -64,6 +69,7 @@ int application_init(struct application *application, const struct upg_config *c
 			.to_descriptor = m->to_descriptor,
 			.migrate = migrate_by_application,
 			.arg = (void *)(uintptr_t)m,
+			.context = (void *)(uintptr_t)config,
 		};
 	}
 	return 0;
@@ -100,11 +106,42 @@ const ProtobufCMessageDescriptor *application_older(const struct application *ap
 	return NULL;
 }
 
+/* Does any of its messages have that field? A name that nothing has would be looked for in vain, and never found out. */
+static bool has_field(const struct upg_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->n_types; i++)
+		if (sf_volatile_names(config->types[i].descriptor, name))
+			return true;
+	for (size_t i = 0; i < config->n_migrations; i++)
+		if (sf_volatile_names(config->migrations[i].from_descriptor, name) ||
+		    sf_volatile_names(config->migrations[i].to_descriptor, name))
+			return true;
+	return false;
+}
+
+int application_check_volatile(const struct application *application, struct why *why)
+{
+	const struct upg_config *config = application->config;
+
+	for (const char *const *name = config->volatile_fields; name && *name; name++)
+		if (!has_field(config, *name))
+			return why_set(why, -EINVAL, "volatile_fields: no message of the types and migrations has a field \"%s\": "
+				       "its full name is PACKAGE.MESSAGE.FIELD", *name);
+	return 0;
+}
+
 /* ---- what migrations call ---- */
 
 void *upg_step_alloc(struct upg_step *step, size_t size_bytes)
 {
 	return sf_step_alloc((struct sf_step *)(void *)step, size_bytes);
+}
+
+void *upg_step_userdata(const struct upg_step *step)
+{
+	const struct upg_config *config = sf_step_context((const struct sf_step *)(const void *)step);
+
+	return config ? config->userdata : NULL;
 }
 
 int upg_step_fail(struct upg_step *step, const char *fmt, ...)

@@ -6,6 +6,8 @@
 
 #include "statefmt/statefmt.h"
 
+struct why;
+
 struct application {
 	const struct upg_config *config;
 	struct sf_schema *schemas;       /* of its types, in their order */
@@ -17,6 +19,10 @@ struct application {
 int application_init(struct application *application, const struct upg_config *config);
 /** application_done() - Also fine for one of zeros. */
 void application_done(struct application *application);
+
+/** application_check_volatile() - Is each of config->volatile_fields a field of some message? Return: 0; -EINVAL with the first
+ * that is none. */
+int application_check_volatile(const struct application *application, struct why *why);
 
 /** application_type() - Return: the type of this name, an element of config->types; NULL: there is none. */
 const struct upg_type *application_type(const struct application *application, const char *name);

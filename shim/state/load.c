@@ -184,6 +184,7 @@ static int map_types(struct load *load, const struct sf_header *header)
 	for (size_t i = 0; i < header->n_schemas; i++) {
 		const struct upg_type *type = application_type(application, header->schemas[i].name);
 
+		sf_reader_raise(load->reader, i, type ? type->record_max : 0);
 		load->types[i] = type ? (size_t)(type - application->config->types) : 0;
 	}
 	return 0;

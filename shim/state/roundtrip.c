@@ -53,7 +53,8 @@ int roundtrip_begin(struct roundtrip *roundtrip, const struct sf_header *header,
 	const struct application *application = roundtrip->application;
 
 	roundtrip->schemas = calloc(header->n_schemas + 1, sizeof(*roundtrip->schemas));
-	if (!roundtrip->schemas || sf_compare_new(header->n_schemas, &roundtrip->compare) < 0)
+	if (!roundtrip->schemas || sf_compare_new(roundtrip->schemas, header->n_schemas, application->config->volatile_fields,
+						  &roundtrip->compare) < 0)
 		return why_errno(why, -ENOMEM, "round trip");
 	for (size_t i = 0; i < header->n_schemas; i++) {
 		const struct upg_type *type = application_type(application, header->schemas[i].name);
@@ -138,7 +139,7 @@ int roundtrip_check(struct roundtrip *roundtrip, struct refs *refs, struct why *
 
 	if (r < 0)
 		return why_prefix(why, r, "round trip");
-	if (sf_compare_explain(roundtrip->compare, roundtrip->schemas, &differs))
+	if (sf_compare_explain(roundtrip->compare, &differs))
 		return 0;
 	return why_set(why, -EPROTO, "the round trip shows that going back would lose something: %s", differs.text);
 }

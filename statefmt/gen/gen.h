@@ -4,6 +4,7 @@
  *     names.c   what protoc-c calls things
  *     value.c   one value: of one type, into another
  *     link.c    one link: where the value is, whether it is there, and where it goes
+ *     volatile.c  the list of fields that change by themselves
  *     module.c  functions, tables, header and source of one .proto file
  *     main.c    the conversation with protoc
  */
@@ -87,6 +88,10 @@ struct module {
 	struct schema_bytes schema;  /* a FileDescriptorSet to embed */
 	const struct module_options *options;
 };
+
+/** volatile_write() - Write a macro with the fields of @module's records, and of those before them, that change by themselves;
+ * nothing if there are none. Return: 0; -errno. */
+int volatile_write(const struct module *module, struct succession_book *book, const char *macro, FILE *out, struct why *why);
 
 /**
  * module_write() - Write header and source for the messages of one file.

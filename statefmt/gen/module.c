@@ -318,8 +318,19 @@ static void table_write(const struct writing *writing)
 			table_entry_write(writing, &writing->steps[i], up, i + 1 == writing->n_steps && !up);
 }
 
+static int volatile_table_write(const struct writing *writing)
+{
+	char macro[sizeof(struct name) + 32];
+	struct name stem;
+
+	snprintf(macro, sizeof(macro), "%s_VOLATILE_FIELDS", macro_name(writing, &stem));
+	return volatile_write(writing->module, writing->book, macro, writing->out, writing->why);
+}
+
 static int header_write(const struct writing *writing)
 {
+	int r;
+
 	head_write(writing);
 	fputs("#pragma once\n\n#include <upgrade.h>\n\n", writing->out);
 	includes_write(writing);
@@ -327,8 +338,9 @@ static int header_write(const struct writing *writing)
 	hands_declare(writing);
 	if (writing->n_steps)
 		table_write(writing);
+	r = volatile_table_write(writing);
 	fputs("\n#ifdef __cplusplus\n}\n#endif\n", writing->out);
-	return 0;
+	return r;
 }
 
 static int source_write(const struct writing *writing)

@@ -4,78 +4,10 @@
 #include "supervisor/control/check.h"
 #include "supervisor/control/images.h"
 #include "supervisor/control/request.h"
+#include "supervisor/control/statuses.h"
 #include "supervisor/service/registry.h"
-#include "supervisor/service/report.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-
-/* ---- list and status ---- */
-
-/* @only: NULL: all. @statuses, @list: have room for all. Return: how many there are. */
-static size_t fill_statuses(const struct registry *registry, const struct service *only, struct status *statuses,
-			    Upgraded__Wire__ServiceStatus **list)
-{
-	size_t n = 0;
-
-	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s)) {
-		if (only && s != only)
-			continue;
-		service_status(s, &statuses[n]);
-		if (only)
-			service_status_file(s, &statuses[n]);
-		list[n] = &statuses[n].message;
-		n++;
-	}
-	return n;
-}
-
-static void answer_statuses(const struct verb_call *call)
-{
-	const struct registry *registry = call->registry;
-	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
-	struct answer answer = { .code = WIRE_EXIT_ERROR, .text = "out of memory" };
-	struct status *statuses;
-	size_t n = 0;
-
-	for (const struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
-		n++;
-	statuses = calloc(n + 1, sizeof(*statuses));
-	with.services = calloc(n + 1, sizeof(*with.services));
-	if (statuses && with.services) {
-		bool idle = call->service && service_is_idle(call->service);
-
-		with.n_services = fill_statuses(registry, call->service, statuses, with.services);
-		answer = (struct answer){ .code = idle ? WIRE_EXIT_NOT_RUNNING : WIRE_EXIT_DONE, .with = &with };
-	}
-	asker_answer(call->asker, &answer);
-	for (size_t i = 0; i < with.n_services; i++)
-		status_done(&statuses[i]);
-	free(with.services);
-	free(statuses);
-}
-
-static struct errand *run_list(const struct verb_call *call)
-{
-	struct why why = { 0 };
-
-	if (registry_scan(call->registry, &why) < 0)
-		asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_ERROR,
-							    .text = "the services cannot be listed",
-							    .cause = why.text,
-							    .next = "is the configuration directory there?" });
-	else
-		answer_statuses(call);
-	return NULL;
-}
-
-static struct errand *run_status(const struct verb_call *call)
-{
-	if (!call->service)
-		return run_list(call);
-	answer_statuses(call);
-	return NULL;
-}
 
 /* ---- one service ---- */
 
@@ -144,8 +76,8 @@ static const struct verb verbs[] = {
 	VERB(STOP) = { "stop", VERB_SERVICE, .run = run_stop },
 	VERB(ROLL) = { "roll", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_verify = true, .run = run_roll },
 	VERB(UNDO) = { "undo", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .takes_way = true, .run = run_undo },
-	VERB(STATUS) = { "status", VERB_SERVICE_OR_ALL, .run = run_status },
-	VERB(LIST) = { "list", VERB_NO_SERVICE, .run = run_list },
+	VERB(STATUS) = { "status", VERB_SERVICE_OR_ALL, .run = statuses_status },
+	VERB(LIST) = { "list", VERB_NO_SERVICE, .run = statuses_list },
 	VERB(CHECK) = { "check", VERB_NO_SERVICE, .run = check_run },
 	VERB(SAVE) = { "save", VERB_SERVICE, VERB_FILE, "save came without a file to write to", .run = run_save },
 	VERB(PLAN) = { "plan", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .run = run_plan },

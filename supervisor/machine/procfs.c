@@ -100,6 +100,15 @@ pid_t procfs_group(pid_t pid)
 	return state && sscanf(state, "%*c %*d %d", &group) == 1 ? group : 0;
 }
 
+pid_t procfs_parent(pid_t pid)
+{
+	char text[512];
+	const char *state = behind_name(pid, text, sizeof(text));
+	int parent;
+
+	return state && sscanf(state, "%*c %d", &parent) == 1 ? parent : 0;
+}
+
 const char *procfs_name(pid_t pid, char *buf, size_t size)
 {
 	char path[64];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/process/instance.h"
 
+#include "supervisor/process/query.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -109,6 +111,7 @@ struct instance *instance_free(struct instance *instance)
 		return NULL;
 	if (instance->hello)
 		upgraded__wire__app_message__free_unpacked(instance->hello, NULL);
+	query_told(instance);
 	in_hand_unmap(&instance->in_hand);
 	unit_free(instance->unit);
 	instance->kind->free(instance);
@@ -229,6 +232,24 @@ static bool is_wrapped(struct instance *instance, const Upgraded__Wire__Hello *h
 	return true;
 }
 
+static void hear_registered(struct instance *instance, uint64_t count)
+{
+	if (!instance->registered.asked)
+		return;
+	instance->registered.asked = false;
+	instance->registered.told = true;
+	instance->registered.count = count;
+	query_told(instance);
+}
+
+bool instance_registered(const struct instance *instance, uint64_t *ret_count)
+{
+	if (!instance->registered.told || instance->registered.asked)
+		return false;
+	*ret_count = instance->registered.count;
+	return true;
+}
+
 size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
@@ -238,6 +259,8 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	bound_texts(message);
 	if (*instance->failure.text || is_late(instance, message)) {
 		/* of one that is being ended it would hide why; a late answer is waited for by nobody */
+	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED) {
+		hear_registered(instance, message->registered->count);
 	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
 		instance->events->on_message(instance, message, fds);
 	} else if (is_wrapped(instance, message->hello)) {
@@ -267,6 +290,7 @@ void instance_exited(struct instance *instance, int status)
 void instance_ended(struct instance *instance)
 {
 	instance->life = INSTANCE_ENDED;
+	query_told(instance);
 	instance->events->on_exit(instance);
 }
 
@@ -274,6 +298,7 @@ void instance_came_back(struct instance *instance, pid_t pid)
 {
 	instance->pid = pid;
 	instance->life = INSTANCE_RUNS;
+	instance->registered.asked = false;
 	instance->since_us = clock_now_us();
 }
 
@@ -394,7 +419,7 @@ void instance_prepare(struct instance *instance, const struct instance_prepare *
 	body.generation = prepare->generation;
 	body.level = prepare->unit->level;
 	body.other_readers = prepare->other_readers;
-	body.quiesce_deadline_us = prepare->begun_us + prepare->unit->quiesce_timeout_us;
+	body.quiesce_deadline_us = prepare->rest_us;
 	body.commit_deadline_us = prepare->settles_us;
 	body.save_only = !prepare->reader;
 	if (prepare->reader) {

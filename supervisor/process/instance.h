@@ -94,12 +94,21 @@ struct instance {
 	struct victim victim; /* is it the first to go when memory is short? */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
+	struct {
+		bool asked, told;
+		uint64_t count;
+	} registered; /* how many descriptors, as it said last: see query.h */
+	struct query *queries;
 	bool stopped;       /* by instance_stop() */
 	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */
 	uint64_t question, inventory_question;
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
 	unsigned long long channel_inode, log_inode;
 };
+
+/** instance_registered() - How many descriptors it has registered, if it has answered the last question. Return: false: it is not
+ * known. */
+bool instance_registered(const struct instance *instance, uint64_t *ret_count);
 
 /** instance_own() - From here on @owner hears of @instance. */
 void instance_own(struct instance *instance, const struct instance_events *events, void *owner);
@@ -188,7 +197,7 @@ void instance_ask_inventory(struct instance *instance);
 struct instance_prepare {
 	const struct unit *unit;
 	uint64_t generation;
-	uint64_t begun_us; /* QuiesceTimeout= counts from here */
+	uint64_t rest_us;    /* by then it has to stand */
 	uint64_t settles_us; /* past this the process goes on by itself */
 	bool other_readers; /* do not look for threads that take from descriptors that move */
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */

@@ -12,8 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASK_AGAIN_US (10 * USEC_PER_MSEC)
-#define ASKED_AT_MOST 1000u
+#define CHILD_REAPED_US (10 * USEC_PER_MSEC) /* for old to hear of its child's end, too */
 #define STATE_PIPE_BYTES (1 << 20)
 #define COMMIT_GRACE_US (5 * USEC_PER_SEC)
 
@@ -48,12 +47,18 @@ int roll_others_read(const struct roll *roll, struct why *why)
 
 /* ---- prepare ---- */
 
+/* By then new gives up what has not come. */
+static uint64_t receive_deadline_us(const struct roll *roll)
+{
+	return roll->rest.due_us + roll->unit->transfer_timeout_us;
+}
+
 static void send_prepare(struct roll *roll)
 {
 	struct instance_prepare prepare = {
 		.unit = roll->unit,
 		.generation = roll->word->word.generation,
-		.begun_us = roll->record.prepared_us,
+		.rest_us = roll->rest.due_us,
 		.settles_us = roll->record.settles_us,
 		.other_readers = allows_other_readers(roll),
 		.reader = roll->new->hello->hello,
@@ -77,7 +82,7 @@ static void send_receive(struct roll *roll)
 	receive.limits = &limits;
 	receive.generation = roll->word->word.generation;
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;
-	receive.deadline_us = roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us;
+	receive.deadline_us = receive_deadline_us(roll);
 	receive.journal = roll->journal != NULL;
 	roll_journal_limit(roll, &receive);
 	receive.in_hand = in_hand != NULL;
@@ -102,6 +107,8 @@ static int open_pipe(struct roll *roll)
 	return roll->state_in && roll->state_out ? 0 : -ENOMEM;
 }
 
+static void on_child_gone(struct rest *rest);
+
 void roll_do_prepare(struct roll *roll)
 {
 	int r = open_pipe(roll);
@@ -112,46 +119,78 @@ void roll_do_prepare(struct roll *roll)
 		return;
 	}
 	roll->record.prepared_us = clock_now_us();
-	roll->record.settles_us =
-		roll->record.prepared_us + roll->unit->quiesce_timeout_us + roll->unit->transfer_timeout_us + COMMIT_GRACE_US;
+	rest_begin(&roll->rest, roll->site->loop, roll->unit, on_child_gone);
+	roll->record.settles_us = receive_deadline_us(roll) + COMMIT_GRACE_US;
 	roll_say(roll, "quiesce", roll->old, "version %s was asked to quiesce", roll->record.from);
 	roll_journal_begin(roll);
 	send_receive(roll);
 	send_prepare(roll);
 }
 
-static void ask_later(struct roll *roll);
+static void ask_later(struct roll *roll, uint64_t us);
+
+/* All that old and new were told of deadlines counts from when old is to stand. */
+static void postpone(struct roll *roll)
+{
+	Upgraded__Wire__Postponed postponed = UPGRADED__WIRE__POSTPONED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_POSTPONED, .postponed = &postponed);
+
+	postponed.deadline_us = receive_deadline_us(roll);
+	if (roll->record.settles_us == postponed.deadline_us + COMMIT_GRACE_US)
+		return;
+	roll->record.settles_us = postponed.deadline_us + COMMIT_GRACE_US;
+	instance_send(roll->new, &message, NULL, 0);
+	roll_expect_rest(roll);
+}
 
 /* One that does not read is not asked again: it has a question already. */
 static void on_ask(struct timer *timer)
 {
 	struct roll *roll = container_of(timer, struct roll, ask);
 
-	if (instance_awaits(roll->old, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
-		ask_later(roll);
-	else
-		send_prepare(roll);
+	if (instance_awaits(roll->old, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE)) {
+		ask_later(roll, rest_pause_us(&roll->rest));
+		return;
+	}
+	rest_ask(&roll->rest);
+	postpone(roll);
+	send_prepare(roll);
 }
 
-/* However long it may take, it is asked no more often than some thousand times. */
-static void ask_later(struct roll *roll)
+static void ask_later(struct roll *roll, uint64_t us)
 {
-	uint64_t us = roll->unit->quiesce_timeout_us / ASKED_AT_MOST;
+	timer_arm(roll->site->loop, &roll->ask, clock_now_us() + us, on_ask);
+}
 
-	timer_arm(roll->site->loop, &roll->ask, clock_now_us() + (us > ASK_AGAIN_US ? us : ASK_AGAIN_US), on_ask);
+/* If old has a question already, its answer is waited for. */
+static void on_child_gone(struct rest *rest)
+{
+	struct roll *roll = container_of(rest, struct roll, rest);
+
+	roll->report.wire.child = 0;
+	roll->report.wire.child_since_us = 0;
+	postpone(roll);
+	if (roll->ask.loop)
+		ask_later(roll, CHILD_REAPED_US);
 }
 
 void roll_do_ask_again(struct roll *roll)
 {
-	if (clock_now_us() > roll->record.prepared_us + roll->unit->quiesce_timeout_us) {
-		const char *reason = roll->report.waited_for.text;
+	const char *reason = roll->rest.reason.text;
+	enum rest_overdue overdue = rest_overdue(&roll->rest);
 
+	if (overdue == REST_QUIESCE_OVER)
 		roll_blame(roll, "version %s (pid %d) was not ready to be rolled within QuiesceTimeout=%s%s", roll->record.from,
 			   roll->old->pid, *reason ? ": " : "", reason);
+	if (overdue == REST_CHILD_OVER)
+		roll_blame(roll, "version %s (pid %d) still waits after %" PRIu64 " s (ChildTimeout=) for %s", roll->record.from,
+			   roll->old->pid, roll->unit->child_timeout_us / USEC_PER_SEC, reason);
+	if (overdue != REST_IN_TIME) {
 		roll_happen(roll, ROLL_EV_TIMEOUT);
 		return;
 	}
-	ask_later(roll);
+	postpone(roll);
+	ask_later(roll, rest_pause_us(&roll->rest));
 }
 
 /* ---- commit, settle, abort ---- */

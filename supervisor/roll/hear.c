@@ -186,21 +186,26 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 }
 
 /* Why it is not ready: for the report, and told when it is another reason, but not every time that it is asked. */
-static void note_wait(struct roll *roll, const char *reason)
+static void note_wait(struct roll *roll)
 {
-	struct why *last = &roll->report.waited_for, now = { 0 };
+	const struct rest *rest = &roll->rest;
+	struct why *last = &roll->report.waited_for;
 	uint64_t now_us = clock_now_us();
 
 	roll->report.wire.waited_us = now_us - roll->record.prepared_us;
-	snprintf(now.text, sizeof(now.text), "%.200s", reason);
-	text_tame(now.text, strlen(now.text));
-	if (strcmp(now.text, last->text) == 0)
+	roll->report.wire.child = rest->child_us ? rest->child : 0;
+	roll->report.wire.child_since_us = rest->child_us;
+	if (strcmp(rest->reason.text, last->text) == 0)
 		return;
-	*last = now;
-	if (!*now.text || (roll->told_wait_us && now_us - roll->told_wait_us < TELL_WAIT_US))
+	*last = rest->reason;
+	if (!*last->text || (roll->told_wait_us && now_us - roll->told_wait_us < TELL_WAIT_US))
 		return;
 	roll->told_wait_us = now_us;
-	roll_say(roll, "quiesce", roll->old, "version %s is not ready yet: %s", roll->record.from, now.text);
+	if (rest->child_us)
+		roll_say(roll, "quiesce", roll->old, "version %s waits for %s; it has %" PRIu64 " s for that (ChildTimeout=)",
+			 roll->record.from, last->text, roll->unit->child_timeout_us / USEC_PER_SEC);
+	else
+		roll_say(roll, "quiesce", roll->old, "version %s is not ready yet: %s", roll->record.from, last->text);
 }
 
 static void hear_not_yet(struct roll *roll, const Upgraded__Wire__NotYet *not_yet)
@@ -211,7 +216,10 @@ static void hear_not_yet(struct roll *roll, const Upgraded__Wire__NotYet *not_ye
 	if (roll->record.old != OLD_ASKED)
 		return;
 	roll->record.old = OLD_GOES_ON;
-	note_wait(roll, not_yet->reason);
+	if (roll->record.state == ROLL_QUIESCE) {
+		rest_hear(&roll->rest, roll->old, not_yet);
+		note_wait(roll);
+	}
 	roll_happen(roll, ROLL_EV_NOT_YET);
 }
 

@@ -4,6 +4,7 @@
 
 #include "supervisor/custody/custody.h"
 #include "supervisor/custody/names.h"
+#include "supervisor/process/rest.h"
 #include "supervisor/roll/roll.h"
 
 /* What one side said of the state it saved or loaded. */
@@ -27,6 +28,7 @@ struct roll {
 	struct timer deadline;      /* of the state */
 	struct timer bake, memory;  /* what ROLL_WATCH_BAKE and ROLL_WATCH_MEMORY stop */
 	struct timer ask, look;     /* old again; the pids of a restore; connections while new serves */
+	struct rest rest;           /* of old, while it is asked to come to rest */
 	struct health health;       /* of new, from the commit to the end of the bake */
 	uint64_t told_progress_us;  /* when new's progress was last passed on; 0: never */
 	uint64_t told_wait_us;      /* ... and why old is not ready yet */
@@ -70,6 +72,8 @@ struct roll {
 void roll_happen(struct roll *roll, enum roll_event event);
 /** roll_expect_soon() - Shorten the state's deadline to a second from now: something is known to have happened. */
 void roll_expect_soon(struct roll *roll);
+/** roll_expect_rest() - Old waits for a child: the state's deadline moves with the one that old was told. */
+void roll_expect_rest(struct roll *roll);
 /** roll_start_progresses() - New is slow, and gets on: its time to start begins anew. */
 void roll_start_progresses(struct roll *roll, const char *text);
 /** roll_rungs_changed() - Note the rungs for the report, if new serves. */

@@ -21,7 +21,7 @@ static uint64_t abort_patience_us(const struct roll *roll)
 {
 	const struct roll_record *record = &roll->record;
 	uint64_t now = clock_now_us();
-	uint64_t until = record->old == OLD_STANDS ? record->settles_us : record->prepared_us + roll->unit->quiesce_timeout_us;
+	uint64_t until = record->old == OLD_STANDS ? record->settles_us : roll->rest.due_us;
 	bool promised = record->old == OLD_STANDS || record->old == OLD_ASKED;
 
 	return SOON_US + (promised && until > now ? until - now : 0);
@@ -81,6 +81,11 @@ void roll_expect_soon(struct roll *roll)
 		set_deadline(roll, USEC_PER_SEC);
 }
 
+void roll_expect_rest(struct roll *roll)
+{
+	set_deadline(roll, roll->rest.due_us - clock_now_us() + USEC_PER_SEC);
+}
+
 void roll_do_await_old(struct roll *roll)
 {
 	set_deadline(roll, abort_patience_us(roll));
@@ -109,6 +114,13 @@ static void set_patience(struct roll *roll, enum roll_patience patience)
 
 /* ---- states ---- */
 
+static void stop_waiting(struct roll *roll)
+{
+	rest_end(&roll->rest);
+	roll->report.wire.child = 0;
+	roll->report.wire.child_since_us = 0;
+}
+
 static void enter(struct roll *roll, enum roll_state next)
 {
 	const struct roll_facts *facts = roll_facts(next);
@@ -117,6 +129,8 @@ static void enter(struct roll *roll, enum roll_state next)
 		  facts->name);
 	roll->record.state = next;
 	timer_disarm(&roll->ask);
+	if (next != ROLL_QUIESCE)
+		stop_waiting(roll);
 	if (facts->patience != PATIENCE_AS_BEFORE)
 		timer_disarm(&roll->deadline);
 	set_patience(roll, facts->patience);
@@ -350,6 +364,7 @@ struct roll *roll_free(struct roll *roll)
 	timer_disarm(&roll->bake);
 	timer_disarm(&roll->ask);
 	timer_disarm(&roll->memory);
+	rest_end(&roll->rest);
 	health_stop(&roll->health);
 	image_job_done(&roll->image_job);
 	roll->lent_channel = fd_close(roll->lent_channel);

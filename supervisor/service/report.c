@@ -105,7 +105,29 @@ static void add_roll(struct status *status, const struct roll *roll)
 		status->message.previous = wire_text(roll_report(roll)->from);
 	if (roll_health(roll))
 		add_health_checks(status, roll_health(roll));
-	status->message.connections = (uint32_t)roll_descriptors(roll);
+	status->message.descriptors = (uint32_t)roll_descriptors(roll);
+	status->message.descriptors_told = status->message.descriptors > 0;
+}
+
+struct instance *service_askable(const struct service *service)
+{
+	const struct member *member = service_member(service);
+
+	/* What is asked while state is under way, calls that off. */
+	if (member->state != MEMBER_RUNNING || member->roll || service->save || member->pulse.silent_us)
+		return NULL;
+	return instance_is_alive(member->instance) ? member->instance : NULL;
+}
+
+static void add_registered(struct status *status, const struct service *service)
+{
+	const struct instance *instance = service_askable(service);
+	uint64_t count;
+
+	if (!instance || !instance_registered(instance, &count))
+		return;
+	status->message.descriptors = (uint32_t)count;
+	status->message.descriptors_told = true;
 }
 
 void service_status(const struct service *service, struct status *ret)
@@ -122,6 +144,7 @@ void service_status(const struct service *service, struct status *ret)
 	message->unit_file = wire_text(service->unit ? service->unit->path : "");
 	message->description = wire_text(member->state == MEMBER_RUNNING && !member->pulse.silent_us ? "" : member->failure.text);
 	add_history(ret, &service->history);
+	add_registered(ret, service);
 	if (member->roll)
 		add_roll(ret, member->roll);
 	for (member = service->members; member; member = member->next)

@@ -30,4 +30,8 @@ void service_status(const struct service *service, struct status *ret);
 /** service_status_file() - How its service file, as it is now, differs from what it was started with; into @ret of
  * service_status(). Reads the file. */
 void service_status_file(const struct service *service, struct status *ret);
+/** service_askable() - The process that can be asked now how many descriptors it has registered, for service_status().
+ * Return: NULL: there is none. */
+struct instance *service_askable(const struct service *service);
+
 void status_done(struct status *status);

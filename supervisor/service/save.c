@@ -2,15 +2,15 @@
 /* `upgradectl save`: the state of a service that serves, into a file, for no longer than a roll would stop it. */
 #include "supervisor/service/private.h"
 
-#include "base/text.h"
+#include "supervisor/process/rest.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ASK_AGAIN_US (10 * USEC_PER_MSEC)
-#define ASKED_AT_MOST 1000u
+#define CHILD_REAPED_US (10 * USEC_PER_MSEC) /* for the process to hear of its child's end, too */
 
 /* A save under way. The service's asker waits for it. */
 struct service_save {
@@ -19,7 +19,7 @@ struct service_save {
 	uint64_t began_us;           /* it was asked, the first time */
 	uint64_t stops_us;           /* the attempt that counts began: from here on it stands still */
 	uint32_t asked;
-	struct why waited_for;       /* why it was not ready, as it said last; "": it did not say */
+	struct rest rest;            /* how long it is asked; and why it was not ready, as it said last */
 	uint64_t records, bytes;     /* as the process tells them, once @written */
 	bool quiesced, written;
 	struct timer again, deadline;
@@ -38,6 +38,7 @@ void service_save_free(struct service *service)
 	 * that has another number. */
 	if (instance)
 		(void)instance_retract(instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE);
+	rest_end(&save->rest);
 	timer_disarm(&save->again);
 	timer_disarm(&save->deadline);
 	fd_ref_drop(save->file);
@@ -55,28 +56,46 @@ void service_save_fail(struct service *service, const char *reason)
 		       service->name);
 }
 
-static void on_deadline(struct timer *timer)
+static void fail_late(struct service_save *save, enum rest_overdue overdue)
 {
-	struct service_save *save = container_of(timer, struct service_save, deadline);
-
-	const char *reason = save->waited_for.text;
+	const char *reason = save->rest.reason.text;
 	struct why why;
 
-	if (save->quiesced)
-		why_set(&why, 0, "the state was not written in time (TransferTimeout=)");
+	if (overdue == REST_CHILD_OVER)
+		why_set(&why, 0, "it still waits after %" PRIu64 " s (ChildTimeout=) for %s",
+			save->rest.unit->child_timeout_us / USEC_PER_SEC, reason);
 	else
 		why_set(&why, 0, "it did not quiesce in time (QuiesceTimeout=)%s%s", *reason ? ": " : "", reason);
 	service_save_fail(save->service, why.text);
 }
 
+static void on_deadline(struct timer *timer)
+{
+	struct service_save *save = container_of(timer, struct service_save, deadline);
+
+	if (save->quiesced)
+		service_save_fail(save->service, "the state was not written in time (TransferTimeout=)");
+	else
+		fail_late(save, REST_QUIESCE_OVER);
+}
+
+static void expect(struct service_save *save)
+{
+	uint64_t limit_us = save->rest.unit->transfer_timeout_us + USEC_PER_SEC;
+
+	timer_arm(save->service->host->site.loop, &save->deadline, save->rest.due_us + limit_us, on_deadline);
+}
+
 static void ask(struct service_save *save)
 {
-	const struct unit *unit = save->service->unit;
-	struct instance_prepare prepare = {
-		.unit = unit,
-		.begun_us = save->began_us,
-		.settles_us = save->began_us + unit->quiesce_timeout_us + unit->transfer_timeout_us,
+	const struct unit *unit = save->rest.unit;
+	struct instance_prepare prepare;
+
+	rest_ask(&save->rest);
+	prepare = (struct instance_prepare){
+		.unit = unit, .rest_us = save->rest.due_us, .settles_us = save->rest.due_us + unit->transfer_timeout_us,
 	};
+	expect(save);
 
 	save->stops_us = clock_now_us();
 	save->asked++;
@@ -85,13 +104,19 @@ static void ask(struct service_save *save)
 
 static void on_ask_again(struct timer *timer);
 
-/* However long it may take, it is asked no more often than some thousand times. */
-static void ask_later(struct service_save *save)
+static void ask_later(struct service_save *save, uint64_t us)
 {
-	uint64_t us = save->service->unit->quiesce_timeout_us / ASKED_AT_MOST;
+	timer_arm(save->service->host->site.loop, &save->again, clock_now_us() + us, on_ask_again);
+}
 
-	timer_arm(save->service->host->site.loop, &save->again, clock_now_us() + (us > ASK_AGAIN_US ? us : ASK_AGAIN_US),
-		  on_ask_again);
+/* If it has a question already, its answer is waited for. */
+static void on_child_gone(struct rest *rest)
+{
+	struct service_save *save = container_of(rest, struct service_save, rest);
+
+	expect(save);
+	if (save->again.loop)
+		ask_later(save, CHILD_REAPED_US);
 }
 
 /* One that does not read is not asked again: it has a question already. */
@@ -100,18 +125,15 @@ static void on_ask_again(struct timer *timer)
 	struct service_save *save = container_of(timer, struct service_save, again);
 
 	if (instance_awaits(service_member(save->service)->instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
-		ask_later(save);
+		ask_later(save, rest_pause_us(&save->rest));
 	else
 		ask(save);
 }
 
 static void begin(struct service_save *save)
 {
-	const struct unit *unit = save->service->unit;
-	uint64_t limit = unit->quiesce_timeout_us + unit->transfer_timeout_us + USEC_PER_SEC;
-
 	save->began_us = clock_now_us();
-	timer_arm(save->service->host->site.loop, &save->deadline, save->began_us + limit, on_deadline);
+	rest_begin(&save->rest, save->service->host->site.loop, save->service->unit, on_child_gone);
 	ask(save);
 }
 
@@ -146,6 +168,38 @@ static void hear_quiesced(struct service_save *save, uint64_t begun_us)
 	if (!save->quiesced && begun_us > save->stops_us && begun_us <= clock_now_us())
 		save->stops_us = begun_us;
 	save->quiesced = true;
+	rest_end(&save->rest);
+}
+
+/* Whoever asked may have minutes to wait. */
+static void tell_wait(struct service_save *save, const struct instance *instance, const struct why *before)
+{
+	char text[sizeof(before->text) + 128];
+
+	if (!save->rest.child_us || strcmp(save->rest.reason.text, before->text) == 0)
+		return;
+	snprintf(text, sizeof(text), "version %s waits for %s", instance->version, save->rest.reason.text);
+	asker_progress(save->service->asker, "quiesce", instance->pid, text, save->began_us);
+}
+
+static void hear_not_yet(struct service_save *save, const Upgraded__Wire__NotYet *not_yet)
+{
+	const struct instance *instance = service_member(save->service)->instance;
+	struct why before = save->rest.reason;
+	enum rest_overdue overdue;
+
+	/* One answer to each question. */
+	if (save->again.loop || save->quiesced)
+		return;
+	rest_hear(&save->rest, instance, not_yet);
+	tell_wait(save, instance, &before);
+	overdue = rest_overdue(&save->rest);
+	if (overdue != REST_IN_TIME) {
+		fail_late(save, overdue);
+		return;
+	}
+	expect(save);
+	ask_later(save, rest_pause_us(&save->rest));
 }
 
 static void hear_resumed(struct service_save *save, uint64_t at_us)
@@ -153,7 +207,7 @@ static void hear_resumed(struct service_save *save, uint64_t at_us)
 	struct service *service = save->service;
 	Upgraded__Wire__SaveReport report = UPGRADED__WIRE__SAVE_REPORT__INIT;
 	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
-	struct why waited_for = save->waited_for;
+	struct why waited_for = save->rest.reason;
 
 	if (!save->written)
 		return;
@@ -180,11 +234,7 @@ bool service_save_hear(struct service *service, const Upgraded__Wire__AppMessage
 		hear_quiesced(save, message->quiesced->begun_us);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_NOT_YET:
-		snprintf(save->waited_for.text, sizeof(save->waited_for.text), "%.200s", message->not_yet->reason);
-		text_tame(save->waited_for.text, strlen(save->waited_for.text));
-		/* One answer to each question. */
-		if (!save->again.loop)
-			ask_later(save);
+		hear_not_yet(save, message->not_yet);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED:
 		service_save_fail(service, message->refused->reason);

@@ -359,6 +359,7 @@ static const struct key keys[] = {
 	{ "StartTimeout", DURATION ", not 0", set_positive_duration, AT(start_timeout_us) },
 	{ "StartTimeoutMax", DURATION "; 0: ten times StartTimeout=", set_duration, AT(start_timeout_max_us) },
 	{ "QuiesceTimeout", DURATION ", not 0", set_positive_duration, AT(quiesce_timeout_us) },
+	{ "ChildTimeout", DURATION ", not 0", set_positive_duration, AT(child_timeout_us) },
 	{ "TransferTimeout", DURATION ", not 0", set_positive_duration, AT(transfer_timeout_us) },
 	{ "StopTimeout", DURATION ", not 0", set_positive_duration, AT(stop_timeout_us) },
 	{ "ImageTimeout", DURATION ", not 0", set_positive_duration, AT(image_timeout_us) },

@@ -84,6 +84,7 @@ static struct unit *unit_new(const char *name, const char *path)
 		.environment = calloc(1, sizeof(char *)),
 		.start_timeout_us = 10 * USEC_PER_SEC,
 		.quiesce_timeout_us = 2 * USEC_PER_SEC,
+		.child_timeout_us = 600 * USEC_PER_SEC,
 		.transfer_timeout_us = 30 * USEC_PER_SEC,
 		.stop_timeout_us = 10 * USEC_PER_SEC,
 		.image_timeout_us = 60 * USEC_PER_SEC,

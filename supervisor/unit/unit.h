@@ -62,6 +62,7 @@ struct unit {
 	size_t n_environment;
 	uint64_t start_timeout_max_us; /* however much progress is told; 0: ten times the next one */
 	uint64_t start_timeout_us, quiesce_timeout_us, transfer_timeout_us, stop_timeout_us;
+	uint64_t child_timeout_us; /* how long a version is waited for that waits for a child process before it comes to rest */
 	uint64_t bake_us, restart_delay_us, image_timeout_us;
 	uint64_t health_interval_us, health_timeout_us, health_check_timeout_us;
 	uint64_t heartbeat_us;    /* how often a version is asked for a sign of life outside of bakes; 0: never */

@@ -29,8 +29,8 @@ static int migrate(struct sf_step *step, const ProtobufCMessage *from, ProtobufC
 /* The same item in another version, packed and unpacked on the way as in a real roll; owned by the caller. */
 static void *walk(const ProtobufCMessage *message, uint32_t from, uint32_t to)
 {
-	const struct sf_schema have = { "cached.Item", from, descriptors[from], 0 };
-	const struct sf_schema want = { "cached.Item", to, descriptors[to], 0 };
+	const struct sf_schema have = { "cached.Item", from, descriptors[from], 0, 0 };
+	const struct sf_schema want = { "cached.Item", to, descriptors[to], 0, 0 };
 	struct sf_migration steps[8];
 	const ProtobufCMessage *converted;
 	struct sf_plan *plan;

@@ -148,7 +148,7 @@ static void play_code(struct fake_server *self, int fd)
 
 Test(command, the_result_code_is_the_exit_status)
 {
-	for (int code = 0; code <= 9; code++) {
+	for (int code = 0; code < (int)upgraded__wire__exit_code__descriptor.n_values; code++) {
 		char line[64];
 
 		snprintf(line, sizeof(line), "roll web %d", code);
@@ -169,6 +169,9 @@ Test(command, the_result_code_is_the_exit_status)
 Test(command, a_code_from_the_future_is_an_error)
 {
 	run(play_code, "roll web 256"); /* truncated to eight bits it would be a success */
+	cr_expect_eq(ran.status, 1);
+	done();
+	run(play_code, "roll web 11");
 	cr_expect_eq(ran.status, 1);
 	done();
 	run(play_code, "roll web 4294967295");

@@ -125,7 +125,7 @@ Test(render_json, list_and_status_are_services)
 		"{\"services\": [{\"name\": \"web\", \"state\": \"running\", \"version\": \"2.0\", \"restarts\": 0,"
 		" \"instances\": [{\"pid\": 4242, \"version\": \"2.0\", \"state\": \"serving\", \"since_us\": 99}],"
 		" \"previous\": \"\", \"unit_file\": \"\", \"description\": \"\", \"last_roll\": null,"
-		" \"connections\": 4294967295, \"history\": [], \"health\": []}]}";
+		" \"descriptors\": 4294967295, \"history\": [], \"health\": []}]}";
 
 	upgraded__wire__result__init(&result);
 	upgraded__wire__service_status__init(&service);
@@ -138,7 +138,7 @@ Test(render_json, list_and_status_are_services)
 	service.name = name;
 	service.state = state;
 	service.version = version;
-	service.connections = UINT32_MAX;
+	service.descriptors = UINT32_MAX;
 	service.instances = instances;
 	service.n_instances = 1;
 	result.services = services;

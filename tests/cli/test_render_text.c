@@ -283,7 +283,8 @@ Test(render_text, status_is_a_block_per_service)
 	web.version = TEXT("2.0");
 	web.unit_file = TEXT("/etc/upgraded/web.conf");
 	web.previous = TEXT("1.0");
-	web.connections = 12;
+	web.descriptors = 12;
+	web.descriptors_told = true;
 	web.restarts = 1;
 	web.instances = instances;
 	web.n_instances = 2;
@@ -299,7 +300,7 @@ Test(render_text, status_is_a_block_per_service)
 			   "     version  2.0\n"
 			   "     process  4242, 2.0 serving since Fri 2025-11-21 02:00:08 UTC, 2min 3s ago\n"
 			   "       image  1.0 imaged\n"
-			   " connections  12\n"
+			   " descriptors  12\n"
 			   "    restarts  1\n"
 			   "    previous  1.0 (upgradectl undo web)\n"
 			   "   last roll  1.0 -> 2.0, done, started 2025-11-21T02:00:00Z\n"
@@ -310,8 +311,42 @@ Test(render_text, status_is_a_block_per_service)
 			   "\n"
 			   "● idle - failed\n"
 			   "         why  exited with status 3\n"
-			   " connections  0\n"
 			   "    restarts  0\n");
+}
+
+Test(render_text, status_says_for_which_child_a_roll_waits)
+{
+	struct term term = page(true);
+	struct moment now = { .monotonic_us = 500000000, .wall = 1763690531 };
+	Upgraded__Wire__Result result;
+	Upgraded__Wire__ServiceStatus web, *services[] = { &web };
+	Upgraded__Wire__RollReport roll;
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__service_status__init(&web);
+	upgraded__wire__roll_report__init(&roll);
+	web.name = TEXT("web");
+	web.state = TEXT("rolling");
+	web.last_roll = &roll;
+	roll.from = TEXT("1.0");
+	roll.to = TEXT("2.0");
+	roll.outcome = TEXT("under way");
+	roll.asked = 7;
+	roll.waited_us = 3000000;
+	roll.waited_for = TEXT("its child process 4711 (redis-rdb-bgsave): writes \033dump.rdb");
+	roll.child = 4711;
+	roll.child_since_us = now.monotonic_us - 3000000;
+	result.services = services;
+	result.n_services = 1;
+	render_status(&term, &result, now);
+	expect_page(&term, "● web - rolling\n"
+			   "    restarts  0\n"
+			   "   last roll  1.0 -> 2.0, under way\n"
+			   "   waits for  its child process 4711 (redis-rdb-bgsave): writes \\x1bdump.rdb, since "
+			   "Fri 2025-11-21 02:02:08 UTC, 3s ago\n"
+			   "      waited  3,000 ms to be ready, asked 7 times\n"
+			   "     records  0 (0 B)\n"
+			   "         fds  0\n");
 }
 
 Test(render_text, list_is_an_aligned_table)
@@ -338,15 +373,16 @@ Test(render_text, list_is_an_aligned_table)
 	web.previous = TEXT("1.0");
 	web.instances = instances;
 	web.n_instances = 2;
-	web.connections = 4000000000u;
+	web.descriptors = 4000000000u;
+	web.descriptors_told = true;
 	other.name = TEXT("a-longer-name");
 	other.state = TEXT("stopped");
 	result.services = services;
 	result.n_services = 2;
 	render_list(&term, &result);
-	expect_page(&term, "SERVICE        STATE    VERSION    PID   CONNECTIONS  RESTARTS  PREVIOUS\n"
+	expect_page(&term, "SERVICE        STATE    VERSION    PID   DESCRIPTORS  RESTARTS  PREVIOUS\n"
 			   "web            baking   2.0.0-rc1  4242  4000000000   0         1.0\n"
-			   "a-longer-name  stopped  -          -     0            0         -\n");
+			   "a-longer-name  stopped  -          -     -            0         -\n");
 }
 
 Test(render_text, checks_are_a_line_each)
@@ -390,8 +426,8 @@ Test(render_text, colours_end_on_the_line_they_began)
 	result.services = services;
 	result.n_services = 1;
 	render_list(&term, &result);
-	expect_page(&term, "\033[1mSERVICE  STATE   VERSION  PID  CONNECTIONS  RESTARTS  PREVIOUS\033[0m\n"
-			   "web      \033[31mfailed  \033[0m-        -    0            0         -\n");
+	expect_page(&term, "\033[1mSERVICE  STATE   VERSION  PID  DESCRIPTORS  RESTARTS  PREVIOUS\033[0m\n"
+			   "web      \033[31mfailed  \033[0m-        -    -            0         -\n");
 }
 
 Test(render_text, status_tells_of_each_check_within_a_bake)
@@ -427,6 +463,5 @@ Test(render_text, status_tells_of_each_check_within_a_bake)
 			   "      health  failing  HealthHTTP=http://127.0.0.1:8080/ready, 2 in a row: "
 			   "HTTP status 503: \\x1b[1mbusy\n"
 			   "      health  running  HealthTCP=127.0.0.1:8080\n"
-			   " connections  0\n"
 			   "    restarts  0\n");
 }

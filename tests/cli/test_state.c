@@ -51,7 +51,7 @@ static struct made made_with(const struct sf_header *header, const struct sf_lim
 	return made;
 }
 
-static const struct sf_schema schemas[] = { { "cached.Item", 3, ITEM, 0 }, { "Every", 1, EVERY, 0 } };
+static const struct sf_schema schemas[] = { { "cached.Item", 3, ITEM, 0, 0 }, { "Every", 1, EVERY, 0, 0 } };
 #define TYPE_ITEM 0u
 #define TYPE_EVERY 1u
 
@@ -280,7 +280,7 @@ Test(state, shows_every_kind_of_field_as_json)
 /* A record of bytes that no packer would write in this way. */
 static struct made raw_file(const ProtobufCMessageDescriptor *type, const void *data, size_t size_bytes)
 {
-	const struct sf_schema schema = { "raw", 1, type, 0 };
+	const struct sf_schema schema = { "raw", 1, type, 0, 0 };
 	const struct sf_header header = { .service = "s", .app_version = "v", .schemas = &schema, .n_schemas = 1 };
 	ProtobufCMessageUnknownField unknown = { 1, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, 0, NULL };
 	uint8_t *copy = malloc(size_bytes + 1);
@@ -491,7 +491,7 @@ Test(state, verify_knows_where_a_file_was_cut)
 
 Test(state, verify_compares_types_with_their_fingerprints)
 {
-	const struct sf_schema schema = { "item", 1, ITEM, 0x1234 };
+	const struct sf_schema schema = { "item", 1, ITEM, 0x1234, 0 };
 	const struct sf_header header = { .service = "s", .app_version = "v", .schemas = &schema, .n_schemas = 1 };
 	struct made made = made_with(&header, NULL);
 
@@ -503,7 +503,7 @@ Test(state, verify_compares_types_with_their_fingerprints)
 
 Test(state, a_file_without_a_description_is_whole_and_shown_by_numbers)
 {
-	const struct sf_schema schema = { "item", 1, NULL, 0 };
+	const struct sf_schema schema = { "item", 1, NULL, 0, 0 };
 	const struct sf_header header = { .service = "s", .app_version = "v", .schemas = &schema, .n_schemas = 1 };
 	struct made made = made_with(&header, NULL);
 
@@ -542,6 +542,39 @@ Test(state, stats_count_by_type)
 }
 
 /* ---- diff ---- */
+
+/* A record of 20 MiB; @last is its last byte. */
+static struct made large_file(char last)
+{
+	static const struct sf_schema large = { "cached.Item", 3, ITEM, 0, (20 << 20) + 100 };
+	const struct sf_header header = { .service = "cached", .app_version = "v3", .schemas = &large, .n_schemas = 1 };
+	struct made made = made_with(&header, NULL);
+	char *value = malloc((20 << 20) + 1);
+
+	cr_assert_not_null(value);
+	memset(value, 'l', 20 << 20);
+	value[(20 << 20) - 1] = last;
+	value[20 << 20] = 0;
+	item_put(&made, "large", value, 1);
+	free(value);
+	made_finish(&made);
+	return made;
+}
+
+Test(state, records_as_large_as_their_type_allows_are_read_and_compared, .timeout = 60)
+{
+	struct made a = large_file('a'), b = large_file('b');
+
+	cr_expect_eq(tell("upgradectl state verify %s", &a, NULL), WIRE_EXIT_DONE, "%s%s", told.out, told.err);
+	cr_expect_eq(tell("upgradectl state show %s", &a, NULL), WIRE_EXIT_DONE, "%s", told.err);
+	expect_out("key: \"large\"");
+	cr_expect_eq(tell("upgradectl state stats %s", &a, NULL), WIRE_EXIT_DONE, "%s", told.err);
+	cr_expect_eq(tell("upgradectl state diff %s %s", &a, &a), WIRE_EXIT_DONE, "%s%s", told.out, told.err);
+	cr_expect_eq(tell("upgradectl state diff %s %s", &a, &b), WIRE_EXIT_ERROR);
+	expect_out("~ cached.Item key: \"large\" in value (bytes ");
+	unlink(a.path);
+	unlink(b.path);
+}
 
 Test(state, diff_does_not_depend_on_order)
 {

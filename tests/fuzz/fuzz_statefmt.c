@@ -47,11 +47,11 @@ static int item_down(struct sf_step *step, const ProtobufCMessage *from, Protobu
 }
 
 static const struct sf_migration migrations[] = {
-	{ "item", 1, 2, ITEM_V1, ITEM_V2, item_up, NULL },
-	{ "item", 2, 1, ITEM_V2, ITEM_V1, item_down, NULL },
+	{ "item", 1, 2, ITEM_V1, ITEM_V2, item_up, NULL, NULL },
+	{ "item", 2, 1, ITEM_V2, ITEM_V1, item_down, NULL, NULL },
 };
-static const struct sf_schema up[] = { { "item", 2, ITEM_V2, 0 }, { "node", 1, NODE, 0 } };
-static const struct sf_schema down[] = { { "node", 1, NODE, 0 }, { "item", 1, ITEM_V1, 0 } };
+static const struct sf_schema up[] = { { "item", 2, ITEM_V2, 0, 0 }, { "node", 1, NODE, 0, 0 } };
+static const struct sf_schema down[] = { { "node", 1, NODE, 0, 0 }, { "item", 1, ITEM_V1, 0, 0 } };
 
 struct input {
 	const uint8_t *data;
@@ -119,6 +119,9 @@ static void stream_read(const uint8_t *data, size_t size)
 	if (sf_reader_new(&limits, input_read, &input, &reader, NULL) < 0)
 		return;
 	header = sf_reader_header(reader);
+	/* As tools do, which believe a file. */
+	for (size_t i = 0; i < header->n_schemas; i++)
+		sf_reader_raise(reader, i, header->schemas[i].record_bytes);
 	(void)sf_plan_new(header->schemas, header->n_schemas, up, 2, migrations, 2, &plans[0], NULL);
 	(void)sf_plan_new(header->schemas, header->n_schemas, down, 2, migrations, 2, &plans[1], NULL);
 	while ((r = sf_reader_next(reader, &record, NULL)) == SF_RECORD) {

@@ -23,7 +23,7 @@ static void unit_visit(const struct unit *unit)
 	if (unit->environment[unit->n_environment] || unit->level < 1 || unit->level > 3 ||
 	    !unit_rollback_name(unit->rollback))
 		abort();
-	if (!unit->start_timeout_us || !unit->quiesce_timeout_us || !unit->health_interval_us)
+	if (!unit->start_timeout_us || !unit->quiesce_timeout_us || !unit->child_timeout_us || !unit->health_interval_us)
 		abort();
 }
 

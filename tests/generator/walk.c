@@ -43,7 +43,8 @@ struct packed packed_of(const ProtobufCMessage *message)
 
 int walk_bytes(const char *type, struct packed record, uint32_t from, uint32_t to, struct packed *ret_record, struct why *why)
 {
-	const struct sf_schema have = { type, from, descriptor_of(type, from), 0 }, want = { type, to, descriptor_of(type, to), 0 };
+	const struct sf_schema have = { type, from, descriptor_of(type, from), 0, 0 },
+			       want = { type, to, descriptor_of(type, to), 0, 0 };
 	struct sf_migration steps[N_MIGRATIONS];
 	const ProtobufCMessage *converted;
 	struct sf_plan *plan;
@@ -53,7 +54,7 @@ int walk_bytes(const char *type, struct packed record, uint32_t from, uint32_t t
 	for (size_t i = 0; i < N_MIGRATIONS; i++)
 		steps[i] = (struct sf_migration){ migrations[i].type, migrations[i].from, migrations[i].to,
 						  migrations[i].from_descriptor, migrations[i].to_descriptor, migrate,
-						  (void *)(uintptr_t)&migrations[i] };
+						  (void *)(uintptr_t)&migrations[i], NULL };
 	r = sf_plan_new(&have, 1, &want, 1, steps, N_MIGRATIONS, &plan, why);
 	cr_assert_eq(r, 0, "%s", why->text);
 	r = sf_plan_unpack(plan, 0, record.data, record.size_bytes, &index, &converted, why);

@@ -80,6 +80,30 @@ SCENE(operator, accepts_a_version_in_its_bake)
 	stage_load_spotless();
 }
 
+SCENE(operator, sees_how_many_descriptors_are_registered)
+{
+	json_t *status;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\n" }, NULL);
+	stage_load(50);
+	for (int rolled = 0; rolled < 2; rolled++) {
+		status = rig_status(stage.rig, "cached");
+		cr_assert(json_is_true(json_object_get(status, "descriptors_told")));
+		cr_assert_eq(rig_number(status, "descriptors"), 51, "a listener and 50 clients");
+		json_decref(status);
+		if (!rolled)
+			ctl(0, "roll", "cached", "v2", "--wait=commit");
+	}
+	ctl(0, "accept", "cached");
+	stage_load_spotless();
+	/* One that does not read is not waited for. */
+	cr_assert_eq(kill(stage_pid("serving"), SIGSTOP), 0);
+	status = rig_status(stage.rig, "cached");
+	cr_assert(json_is_false(json_object_get(status, "descriptors_told")));
+	json_decref(status);
+	cr_assert_eq(kill(stage_pid("serving"), SIGCONT), 0);
+}
+
 SCENE(operator, rolls_on_within_a_bake_and_loses_nothing)
 {
 	struct rig_child *roll;

@@ -170,6 +170,8 @@ static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void
 	app->prepare_deadline_us = deadline_us;
 	if (*app->prepare_reason)
 		upg_refuse(app->upg, "%s", app->prepare_reason);
+	if (n < 4 && app->prepare_says[n] == UPG_AWAIT_CHILD)
+		return upg_await_child(app->upg, app->prepare_child, "child: %s", app->prepare_reason);
 	return n < 4 ? app->prepare_says[n] : UPG_AT_REST;
 }
 

@@ -60,6 +60,7 @@ struct app {
 	void (*leave)(struct app *app); /* when it was told to leave */
 	enum upg_rest prepare_says[4];  /* what on_prepare returns, one after the other; then UPG_AT_REST */
 	char prepare_reason[256];       /* what it says before, if not "" */
+	pid_t prepare_child;            /* for which it waits, where it says UPG_AWAIT_CHILD */
 	bool stops_threads;             /* app_stops_threads() */
 	int stop_says;                  /* what stop_threads returns */
 	size_t text_bytes;              /* of each note's text */
@@ -75,6 +76,8 @@ struct app {
 	/* Its state. */
 	struct app_note notes[APP_NOTES_MAX];
 	uint32_t n_notes;
+	uint64_t epoch; /* what test_step.c counts from */
+	bool ticks;     /* the epoch's text is another one each time that it is saved */
 
 	/* What happened. */
 	struct upg *upg;

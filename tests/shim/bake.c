@@ -217,12 +217,24 @@ void bake_forget_roll(void)
 	bake.journal_fd = fd_close(bake.journal_fd);
 }
 
-void bake_start_with(enum buffers_kind buffers)
+static void start_with(enum buffers_kind buffers, bool takes_newcomers)
 {
 	bake.old_ledger = ledger_new(1);
+	if (!takes_newcomers)
+		bake.old_ledger->app.config.on_conn = NULL;
 	bake.old_ledger->buffers = buffers;
 	fake_start_serving(&bake.old, &bake.old_ledger->app);
 	fake_await_set(&bake.old_ledger->ready);
+}
+
+void bake_start_with(enum buffers_kind buffers)
+{
+	start_with(buffers, true);
+}
+
+void bake_start_without_on_conn(void)
+{
+	start_with(BUFFERS_LIBRARY, false);
 }
 
 void bake_start(void)

@@ -34,6 +34,7 @@ extern struct bake {
 /** bake_start(), bake_finish() - The old version serves; nothing does. */
 void bake_start(void);
 void bake_start_with(enum buffers_kind buffers);
+void bake_start_without_on_conn(void);
 void bake_finish(void);
 
 /** bake_say_prepare() - Tell old to prepare for a new one whose accounts have this @version. */

@@ -257,7 +257,7 @@ void fake_prepare(struct fake *old, struct fake_roll *roll)
 	Upgraded__Wire__Prepare prepare = UPGRADED__WIRE__PREPARE__INIT;
 	Upgraded__Wire__AppMessage message =
 		APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE, .prepare = &prepare);
-	Upgraded__Wire__Schema schema = UPGRADED__WIRE__SCHEMA__INIT, *targets = &schema;
+	Upgraded__Wire__Schema schema = UPGRADED__WIRE__SCHEMA__INIT, other = schema, *targets[] = { &schema, &other };
 	int fds[] = { roll->word_fd, roll->state_out };
 	char name[] = "test.Note";
 
@@ -268,8 +268,11 @@ void fake_prepare(struct fake *old, struct fake_roll *roll)
 	prepare.level = UPG_REQUEST_FREE;
 	prepare.quiesce_deadline_us = clock_now_us() + roll->quiesce_us;
 	prepare.commit_deadline_us = clock_now_us() + roll->commit_us;
+	other.name = (char *)(uintptr_t)roll->knows;
+	other.version = 1;
 	prepare.n_targets = roll->target ? 1 : 0;
-	prepare.targets = &targets;
+	prepare.n_targets += roll->knows != NULL;
+	prepare.targets = targets;
 	fake_say(old, &message, fds, 2);
 	roll->state_out = fd_close(roll->state_out);
 }

@@ -67,6 +67,7 @@ struct fake_roll {
 	struct in_hand in_hand; /* what new says that it loads; mapped by fake_roll_open() */
 	int in_hand_fd;
 	uint32_t target; /* the schema version of test.Note that new reads; 0: it knows no such type */
+	const char *knows; /* another type that new reads, at version 1; NULL: none */
 	/* Custody: what old handed over. */
 	struct fake_fd {
 		char *name;

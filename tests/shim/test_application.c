@@ -2,6 +2,7 @@
 /* What the application says of its state, checked and looked up. */
 #include "shim/state/application.h"
 
+#include "base/why.h"
 #include "tests/shim/note.pb-c.h"
 
 #include <criterion/criterion.h>
@@ -88,4 +89,21 @@ Test(shim_application, is_refused_if_it_makes_no_sense)
 	refused(types[0], (struct upg_migration){ "n", 1, 2, NULL, V2, migrate });
 	refused(types[0], (struct upg_migration){ "n", 1, 2, V1, NULL, migrate });
 	refused(types[0], (struct upg_migration){ "n", 1, 2, V1, V2, NULL });
+}
+
+Test(shim_application, knows_the_fields_that_change_by_themselves_in_all_its_messages, .init = setup, .fini = teardown)
+{
+	static const char *const good[] = { "test.shim.NoteV1.text", "test.shim.NoteV2.stars", NULL };
+	static const char *const bad[] = { "test.shim.NoteV2.stars", "test.shim.NoteV1.stars", NULL };
+	struct upg_config with = config;
+	struct why why = { 0 };
+
+	cr_assert_eq(application_check_volatile(&application, &why), 0);
+	application.config = &with;
+	with.volatile_fields = good;
+	cr_assert_eq(application_check_volatile(&application, &why), 0, "%s", why.text);
+	with.volatile_fields = bad;
+	cr_assert_eq(application_check_volatile(&application, &why), -EINVAL);
+	cr_assert(strstr(why.text, "\"test.shim.NoteV1.stars\""), "%s", why.text);
+	application.config = &config;
 }

@@ -97,6 +97,27 @@ Test(shim_inventory, comes_in_several_messages_where_there_is_much, .init = setu
 	cr_assert_eq(n, MANY);
 }
 
+static uint64_t registered(void)
+{
+	Upgraded__Wire__AskRegistered question = UPGRADED__WIRE__ASK_REGISTERED__INIT;
+
+	FAKE_SAY(&fake, ASK_REGISTERED, ask_registered, &question);
+	return FAKE_TAKE(&fake, REGISTERED)->registered->count;
+}
+
+Test(shim_inventory, says_how_many_are_registered, .init = setup, .fini = end)
+{
+	app->begin = register_some;
+	fake_start_serving(&fake, app);
+	cr_assert_eq(registered(), 2);
+}
+
+Test(shim_inventory, says_that_none_is_registered, .init = setup, .fini = end)
+{
+	fake_start_serving(&fake, app);
+	cr_assert_eq(registered(), 0);
+}
+
 Test(shim_inventory, is_told_while_something_else_is_awaited, .init = setup, .fini = end)
 {
 	struct fake_roll roll;

@@ -280,11 +280,10 @@ Test(shim_journal, gives_up_where_a_change_cannot_be_applied, .init = bake_start
 	fd_close(fd);
 }
 
-Test(shim_journal, resets_new_connections_that_nobody_would_take, .init = bake_start, .fini = bake_finish)
+Test(shim_journal, resets_new_connections_that_nobody_would_take, .init = bake_start_without_on_conn, .fini = bake_finish)
 {
 	int fd;
 
-	bake.old_ledger->app.config.on_conn = NULL;
 	bake_roll_over(JOURNAL_BYTES);
 	fd = bake_call();
 	bake_ask(fd, LEDGER_ADD, 1, 1, 0);

@@ -40,6 +40,48 @@ static void teardown(void)
 	unlink(path);
 }
 
+/* ---- too early ---- */
+
+static void listen_first(struct app *app_)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	app_->fds[0] = upg_listen(app_->upg, (struct sockaddr *)&address, sizeof(address), SOCK_STREAM, 5);
+	snprintf(app_->snapshot[0], sizeof(app_->snapshot[0]), "%s", upg_why(app_->upg));
+}
+
+Test(shim_listen, with_a_supervisor_comes_after_upg_receive, .init = setup, .fini = teardown)
+{
+	app->opened = listen_first;
+	fake_start_standby(&fake, app);
+	cr_assert_eq(app->fds[0], -EBUSY);
+	cr_assert_str_eq(app->snapshot[0],
+			 "listen on 127.0.0.1:0: call upg_listen() after upg_receive(), in which the version that serves hands "
+			 "over the socket that it has there");
+}
+
+Test(shim_listen, with_a_supervisor_is_well_after_a_fresh_start, .init = setup, .fini = teardown)
+{
+	Upgraded__Wire__AskRegistered ask = UPGRADED__WIRE__ASK_REGISTERED__INIT;
+
+	app->opened = listen_first;
+	app->begin = listen_first;
+	fake_start_serving(&fake, app);
+	FAKE_SAY(&fake, ASK_REGISTERED, ask_registered, &ask);
+	cr_assert_eq(FAKE_TAKE(&fake, REGISTERED)->registered->count, 1);
+	cr_assert_geq(app->fds[0], 0, "%d: %s", app->fds[0], app->snapshot[0]);
+}
+
+Test(shim_listen, alone_may_come_before_upg_receive, .init = setup, .fini = teardown)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	unsetenv(WIRE_FD_ENV);
+	cr_assert_eq(upg_open(&app->config, &upg), 0);
+	cr_assert_geq(upg_listen(upg, (struct sockaddr *)&address, sizeof(address), SOCK_STREAM, 5), 0);
+	upg_free(upg);
+}
+
 /* ---- alone: what is opened ---- */
 
 static void setup_alone(void)

@@ -316,6 +316,50 @@ Test(shim_threads, passes_on_why_the_application_is_not_at_rest, .init = setup, 
 	cr_assert_eq(atomic_load(&app->n_aborted), 1);
 }
 
+Test(shim_threads, passes_on_that_the_application_waits_for_a_child, .init = setup, .fini = teardown)
+{
+	static const struct {
+		pid_t child;
+		int told;
+	} all[] = { { 4711, 4711 }, { 0, 0 }, { -1, 0 } };
+
+	app_worker_add(app, "turns", worker_turns);
+	snprintf(app->prepare_reason, sizeof(app->prepare_reason), "writes dump.rdb");
+	fake_start_serving(&fake, app);
+	for (unsigned i = 0; i < 3; i++) {
+		const Upgraded__Wire__NotYet *not_yet;
+		struct fake_roll again;
+
+		app->prepare_says[i] = UPG_AWAIT_CHILD;
+		app->prepare_child = all[i].child;
+		fake_roll_open(&again, 1);
+		fake_prepare(&fake, &again);
+		not_yet = FAKE_TAKE(&fake, NOT_YET)->not_yet;
+		cr_assert_str_eq(not_yet->reason, "child: writes dump.rdb");
+		cr_assert(not_yet->awaits_child && not_yet->child == all[i].told);
+		await_all_turn(1);
+		fake_roll_done(&again);
+	}
+	app->prepare_says[3] = UPG_NOT_YET;
+	fake_prepare(&fake, &roll);
+	cr_assert_not(FAKE_TAKE(&fake, NOT_YET)->not_yet->awaits_child);
+	cr_assert_eq(atomic_load(&app->n_aborted), 0);
+}
+
+static void await_child_unasked(struct app *app_)
+{
+	APP_MUST(upg_await_child(app_->upg, 4711, "nobody asks") == UPG_AWAIT_CHILD);
+}
+
+Test(shim_threads, waits_for_a_child_in_on_prepare_only, .init = setup, .fini = teardown)
+{
+	app->step = await_child_unasked;
+	fake_start_serving(&fake, app);
+	fake_prepare(&fake, &roll);
+	FAKE_TAKE(&fake, QUIESCED);
+	call_off();
+}
+
 Test(shim_threads, tells_the_application_until_when_it_is_waited_for, .init = setup, .fini = teardown)
 {
 	uint64_t before_us = clock_now_us();

@@ -409,6 +409,22 @@ Test(shim_transfer, does_not_wait_for_descriptors_past_the_deadline, .init = set
 	expect_refused("not all descriptors came in time");
 }
 
+Test(shim_transfer, waits_longer_where_the_old_version_waits_for_a_child, .init = setup, .fini = teardown)
+{
+	Upgraded__Wire__Postponed postponed = UPGRADED__WIRE__POSTPONED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_POSTPONED, .postponed = &postponed);
+	uint64_t until_us = clock_now_us() + 1300 * USEC_PER_MSEC;
+
+	fake_start_standby(&new, new_app);
+	roll.commit_us = USEC_PER_SEC;
+	postponed.deadline_us = until_us;
+	fake_receive(&new, &roll);
+	fake_say(&new, &message, NULL, 0);
+	fake_give_fds(&new, &roll, NULL);
+	expect_refused("the state did not come in time");
+	cr_assert_geq(clock_now_us(), until_us);
+}
+
 Test(shim_transfer, does_not_wait_for_state_past_the_deadline, .init = setup, .fini = teardown)
 {
 	fake_start_standby(&new, new_app);

@@ -71,9 +71,9 @@ static inline int item_v3_to_v2(struct sf_step *step, const ProtobufCMessage *fr
 #define ITEM_V3 (&test__state__item_v3__descriptor)
 
 static const struct sf_migration item_migrations[] = {
-	{ "cached.Item", 1, 2, ITEM_V1, ITEM_V2, item_v1_to_v2, NULL },
-	{ "cached.Item", 2, 3, ITEM_V2, ITEM_V3, item_v2_to_v3, NULL },
-	{ "cached.Item", 3, 2, ITEM_V3, ITEM_V2, item_v3_to_v2, NULL },
-	{ "cached.Item", 2, 1, ITEM_V2, ITEM_V1, item_v2_to_v1, NULL },
+	{ "cached.Item", 1, 2, ITEM_V1, ITEM_V2, item_v1_to_v2, NULL, NULL },
+	{ "cached.Item", 2, 3, ITEM_V2, ITEM_V3, item_v2_to_v3, NULL, NULL },
+	{ "cached.Item", 3, 2, ITEM_V3, ITEM_V2, item_v3_to_v2, NULL, NULL },
+	{ "cached.Item", 2, 1, ITEM_V2, ITEM_V1, item_v2_to_v1, NULL, NULL },
 };
 #define N_ITEM_MIGRATIONS (sizeof(item_migrations) / sizeof(item_migrations[0]))

@@ -154,6 +154,8 @@ Test(statefmt_compat, tells_what_is_lost_on_the_way_down)
 Test(statefmt_compat, lets_pass_losses_that_are_accepted)
 {
 	JUDGES("int32 a = 1;", "int32 a = 1; int32 b = 2 [(upgrade.field).lossy = true];", "b", COMPAT_ACCEPTED, "new", "down:");
+	/* Nothing is lost with what changes by itself. */
+	JUDGES("int32 a = 1;", "int32 a = 1; int32 b = 2 [(upgrade.field).volatile = true];", "b", COMPAT_ACCEPTED, "new", "down:");
 	judges(HEAD V1("int32 a = 1; int32 b = 2;"), HEAD V1("int32 a = 1; int32 b = 2;")
 	       "message Two { option (upgrade.type) = { name: \"p.T\" version: 2 from: \"p.One\" dropped: \"b\" }; int32 a = 1; }",
 	       "b", COMPAT_ACCEPTED, "dropped", "going down brings nothing back");

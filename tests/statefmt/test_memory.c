@@ -142,7 +142,7 @@ static ssize_t hostile_read(void *arg, void *buffer, size_t size_bytes, struct w
 }
 
 /* A batch whose head claims @length, with @come zero bytes behind it. */
-static int drain_claim(uint32_t length, size_t come, struct hostile *hostile, struct why *why)
+static int drain_raised_claim(uint32_t raised, uint32_t length, size_t come, struct hostile *hostile, struct why *why)
 {
 	uint8_t head[SF_FRAME_HEAD_BYTES] = { SF_FRAME_BATCH };
 	uint8_t *zeros = calloc(1, come + 1);
@@ -159,11 +159,29 @@ static int drain_claim(uint32_t length, size_t come, struct hostile *hostile, st
 	hostile->before = heap_bytes();
 	r = sf_reader_new(NULL, hostile_read, hostile, &reader, why);
 	cr_assert_eq(r, 0);
+	sf_reader_raise(reader, 0, raised);
 	r = sf_reader_next(reader, &record, why);
 	sf_reader_free(reader);
 	memory_free(&hostile->memory);
 	free(zeros);
 	return r;
+}
+
+static int drain_claim(uint32_t length, size_t come, struct hostile *hostile, struct why *why)
+{
+	return drain_raised_claim(0, length, come, hostile, why);
+}
+
+Test(statefmt_memory, a_type_of_large_records_takes_memory_only_for_what_comes)
+{
+	struct hostile hostile;
+	struct why why = { "" };
+
+	cr_assert_eq(drain_raised_claim(SF_RECORD_BYTES_MAX, SF_RECORD_BYTES_MAX, 100000, &hostile, &why), -EBADMSG);
+	cr_assert(strstr(why.text, "cut off"), "%s", why.text);
+	cr_assert_lt(hostile.peak, 1u << 20, "%zu", hostile.peak);
+	/* No type may be raised beyond that. */
+	cr_assert_eq(drain_raised_claim(UINT32_MAX, SF_RECORD_BYTES_MAX + SF_RECORD_HEAD_BYTES + 1, 0, &hostile, &why), -EMSGSIZE);
 }
 
 Test(statefmt_memory, a_length_over_the_cap_is_refused_before_anything_is_read)
@@ -197,7 +215,7 @@ Test(statefmt_memory, a_length_within_the_cap_is_trusted_in_steps)
 
 static int unpack_as(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t size, struct why *why)
 {
-	const struct sf_schema schema = { "t", 1, descriptor, 0 };
+	const struct sf_schema schema = { "t", 1, descriptor, 0, 0 };
 	const ProtobufCMessage *message;
 	struct sf_plan *plan;
 	size_t want;

@@ -5,10 +5,10 @@
 
 TestSuite(statefmt_plan, .timeout = 60);
 
-static const struct sf_schema item_v1 = { "cached.Item", 1, ITEM_V1, 0 };
-static const struct sf_schema item_v2 = { "cached.Item", 2, ITEM_V2, 0 };
-static const struct sf_schema item_v3 = { "cached.Item", 3, ITEM_V3, 0 };
-static const struct sf_schema node_v1 = { "cached.Node", 1, &test__state__node__descriptor, 0 };
+static const struct sf_schema item_v1 = { "cached.Item", 1, ITEM_V1, 0, 0 };
+static const struct sf_schema item_v2 = { "cached.Item", 2, ITEM_V2, 0, 0 };
+static const struct sf_schema item_v3 = { "cached.Item", 3, ITEM_V3, 0, 0 };
+static const struct sf_schema node_v1 = { "cached.Node", 1, &test__state__node__descriptor, 0, 0 };
 
 static struct sf_plan *plan_make(const struct sf_schema *have, const struct sf_schema *want)
 {
@@ -95,8 +95,8 @@ Test(statefmt_plan, walks_down_from_memory)
 /* The receiving side knows old versions only through its migrations; the saving side new ones not at all. */
 Test(statefmt_plan, takes_descriptors_from_whoever_knows_them)
 {
-	const struct sf_schema have = { "cached.Item", 1, NULL, sf_fingerprint(ITEM_V1) };
-	const struct sf_schema want = { "cached.Item", 1, NULL, 0 };
+	const struct sf_schema have = { "cached.Item", 1, NULL, sf_fingerprint(ITEM_V1), 0 };
+	const struct sf_schema want = { "cached.Item", 1, NULL, 0, 0 };
 	Test__State__ItemV1 item = item_make((char[]){ "k" }, NULL, 0, 1);
 	const ProtobufCMessage *message;
 	struct sf_plan *plan = plan_make(&have, &item_v3);
@@ -117,7 +117,7 @@ Test(statefmt_plan, takes_descriptors_from_whoever_knows_them)
 
 Test(statefmt_plan, finds_the_wanted_type_by_name)
 {
-	const struct sf_schema have[] = { node_v1, item_v1 }, want[] = { item_v2, { "new", 1, NULL, 0 }, node_v1 };
+	const struct sf_schema have[] = { node_v1, item_v1 }, want[] = { item_v2, { "new", 1, NULL, 0, 0 }, node_v1 };
 	const ProtobufCMessage *message;
 	struct sf_plan *plan;
 	struct why why = { "" };
@@ -197,7 +197,8 @@ Test(statefmt_plan, unknown_fields_a_migration_set_itself_are_kept_once)
 	char yes;
 
 	for (int own = 0; own < 2; own++) {
-		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, takes_unknown, own ? &yes : NULL };
+		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, takes_unknown,
+						   own ? &yes : NULL, NULL };
 		const ProtobufCMessage *message;
 		struct sf_plan *plan;
 		struct why why = { "" };
@@ -245,7 +246,7 @@ Test(statefmt_plan, a_step_that_returns_what_it_must_not_fails_the_record)
 
 	for (size_t i = 0; i < 2; i++) {
 		int returned = cases[i].returned;
-		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, returns_arg, &returned };
+		const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, returns_arg, &returned, NULL };
 		const ProtobufCMessage *message;
 		struct sf_plan *plan;
 		struct why why = { "" };
@@ -272,7 +273,7 @@ static int wants_too_much(struct sf_step *step, const ProtobufCMessage *from, Pr
 Test(statefmt_plan, memory_that_is_not_there_fails_the_record)
 {
 	bool went_on = false;
-	const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, wants_too_much, &went_on };
+	const struct sf_migration step = { "cached.Item", 1, 2, ITEM_V1, ITEM_V2, wants_too_much, &went_on, NULL };
 	const ProtobufCMessage *message;
 	struct sf_plan *plan;
 	struct why why = { "" };
@@ -333,10 +334,10 @@ Test(statefmt_plan, an_ambiguous_step_is_refused)
 
 Test(statefmt_plan, one_version_of_two_shapes_is_refused)
 {
-	const struct sf_schema changed = { "cached.Item", 1, &test__state__item_type__descriptor, 0 };
-	const struct sf_schema renamed = { "cached.Item", 1, NULL, sf_fingerprint(&test__state__thing__descriptor) };
-	const struct sf_schema told = { "cached.Item", 1, NULL, sf_fingerprint(changed.descriptor) };
-	const struct sf_schema want_told = { "cached.Item", 1, NULL, told.fingerprint };
+	const struct sf_schema changed = { "cached.Item", 1, &test__state__item_type__descriptor, 0, 0 };
+	const struct sf_schema renamed = { "cached.Item", 1, NULL, sf_fingerprint(&test__state__thing__descriptor), 0 };
+	const struct sf_schema told = { "cached.Item", 1, NULL, sf_fingerprint(changed.descriptor), 0 };
+	const struct sf_schema want_told = { "cached.Item", 1, NULL, told.fingerprint, 0 };
 	struct sf_plan *plan;
 	struct why why = { "" };
 
@@ -369,8 +370,8 @@ Test(statefmt_plan, steps_that_do_not_fit_together_are_refused)
 Test(statefmt_plan, a_whole_state_goes_up_and_comes_back_the_same)
 {
 	struct memory first = small_stream(), back = { .data = NULL };
-	const struct sf_schema have[] = { { "cached.Item", 1, NULL, 0 }, { "cached.Node", 7, NULL, 0 } };
-	const struct sf_schema node_v7 = { "cached.Node", 7, &test__state__node__descriptor, 0 };
+	const struct sf_schema have[] = { { "cached.Item", 1, NULL, 0, 0 }, { "cached.Node", 7, NULL, 0, 0 } };
+	const struct sf_schema node_v7 = { "cached.Node", 7, &test__state__node__descriptor, 0, 0 };
 	const struct sf_schema want[] = { item_v3, node_v7 };
 	struct sf_plan *up, *down;
 	struct sf_reader *reader;

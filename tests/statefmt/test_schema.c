@@ -293,7 +293,8 @@ static struct sf_reader *header_through(const struct sf_schema *schemas, size_t 
 
 Test(statefmt_schema, a_header_describes_its_types)
 {
-	const struct sf_schema schemas[] = { { "every", 1, EVERY, 0 }, { "unknown", 2, NULL, 5 }, { "strict", 3, STRICT, 0 } };
+	const struct sf_schema schemas[] = { { "every", 1, EVERY, 0, 0 },
+					     { "unknown", 2, NULL, 5, 0 }, { "strict", 3, STRICT, 0, 0 } };
 	struct sf_reader *reader = header_through(schemas, 3, NULL);
 	const struct sf_header *header = sf_reader_header(reader);
 	struct schema_set *set = NULL;
@@ -309,7 +310,7 @@ Test(statefmt_schema, a_header_describes_its_types)
 
 Test(statefmt_schema, a_description_that_does_not_fit_is_left_out)
 {
-	const struct sf_schema schema = { "every", 1, EVERY, 0 };
+	const struct sf_schema schema = { "every", 1, EVERY, 0, 0 };
 
 	for (uint32_t cap = 60; cap < 2400; cap += 13) {
 		const struct sf_limits limits = { .record_bytes = 100, .batch_bytes = 100, .header_bytes = cap, .types = 4 };

@@ -73,7 +73,7 @@ Test(statefmt_stream, header_tells_service_and_schemas)
 
 Test(statefmt_stream, fills_in_fingerprints_it_can_know)
 {
-	const struct sf_schema schema = { "t", 1, &test__state__item_v1__descriptor, 0 };
+	const struct sf_schema schema = { "t", 1, &test__state__item_v1__descriptor, 0, 0 };
 	const struct sf_header header = { .schemas = &schema, .n_schemas = 1 };
 	struct memory memory = { .data = NULL };
 	struct sf_writer *writer;
@@ -258,16 +258,16 @@ struct bad_header {
 Test(statefmt_stream, writer_refuses_headers_no_reader_would_take)
 {
 	static char long_name[300];
-	static const struct sf_schema nameless = { "", 1, NULL, 0 }, null_name = { NULL, 1, NULL, 0 },
-				      zero = { "t", 0, NULL, 0 }, high = { "t", 65536, NULL, 0 },
-				      control = { "a\033[2Jb", 1, NULL, 0 }, broken = { "a\xc3(", 1, NULL, 0 },
-				      overlong = { "a\xc0\xaf", 1, NULL, 0 }, surrogate = { "\xed\xa0\x80", 1, NULL, 0 },
-				      beyond = { "\xf5\x80\x80\x80", 1, NULL, 0 }, c1 = { "\xc2\x9b", 1, NULL, 0 },
-				      cut = { "\xe2\x82", 1, NULL, 0 }, tail = { "\x80", 1, NULL, 0 },
-				      lengthy = { long_name, 1, NULL, 0 };
-	static const struct sf_schema twice[] = { { "t", 1, NULL, 0 }, { "u", 1, NULL, 0 }, { "t", 2, NULL, 0 } };
-	static const struct sf_schema five[5] = { { "a", 1, NULL, 0 }, { "b", 1, NULL, 0 }, { "c", 1, NULL, 0 },
-						  { "d", 1, NULL, 0 }, { "e", 1, NULL, 0 } };
+	static const struct sf_schema nameless = { "", 1, NULL, 0, 0 }, null_name = { NULL, 1, NULL, 0, 0 },
+				      zero = { "t", 0, NULL, 0, 0 }, high = { "t", 65536, NULL, 0, 0 },
+				      control = { "a\033[2Jb", 1, NULL, 0, 0 }, broken = { "a\xc3(", 1, NULL, 0, 0 },
+				      overlong = { "a\xc0\xaf", 1, NULL, 0, 0 }, surrogate = { "\xed\xa0\x80", 1, NULL, 0, 0 },
+				      beyond = { "\xf5\x80\x80\x80", 1, NULL, 0, 0 }, c1 = { "\xc2\x9b", 1, NULL, 0, 0 },
+				      cut = { "\xe2\x82", 1, NULL, 0, 0 }, tail = { "\x80", 1, NULL, 0, 0 },
+				      lengthy = { long_name, 1, NULL, 0, 0 };
+	static const struct sf_schema twice[] = { { "t", 1, NULL, 0, 0 }, { "u", 1, NULL, 0, 0 }, { "t", 2, NULL, 0, 0 } };
+	static const struct sf_schema five[5] = { { "a", 1, NULL, 0, 0 }, { "b", 1, NULL, 0, 0 }, { "c", 1, NULL, 0, 0 },
+						  { "d", 1, NULL, 0, 0 }, { "e", 1, NULL, 0, 0 } };
 	const struct bad_header bad[] = {
 		{ "names no type", HEADER("s", "v", NULL, 0), -EINVAL },
 		{ "type 0 has no name", HEADER("s", "v", &nameless, 1), -EINVAL },
@@ -305,7 +305,7 @@ Test(statefmt_stream, writer_refuses_headers_no_reader_would_take)
 
 Test(statefmt_stream, takes_names_in_any_script)
 {
-	static const struct sf_schema schema = { "кэш.项目.\xf0\x9f\x97\x84.é", 65535, NULL, 0 };
+	static const struct sf_schema schema = { "кэш.项目.\xf0\x9f\x97\x84.é", 65535, NULL, 0, 0 };
 	const struct sf_header header = HEADER("s", "v", &schema, 1);
 	struct memory memory = { .data = NULL };
 	struct sf_writer *writer;
@@ -403,4 +403,100 @@ Test(statefmt_stream, golden_bytes_of_format_1_are_read_still)
 Test(statefmt_stream, golden_bytes_of_format_1_with_a_description_are_read_still)
 {
 	golden_check_read(GOLDEN_FILE_DESCRIBED);
+}
+
+/* ---- records larger than the caps ---- */
+
+#define LARGE_BYTES ((size_t)40 << 20)
+
+/* A stream with a small record and a large one, the latter of a type that allows @record_bytes. */
+static int large_write(uint32_t record_bytes, struct memory *memory, struct why *why)
+{
+	struct sf_schema schemas[] = { test_schemas[TYPE_NODE], test_schemas[TYPE_ITEM] };
+	const struct sf_header header = { .service = "s", .app_version = "v", .schemas = schemas, .n_schemas = 2 };
+	Test__State__ItemV1 item = TEST__STATE__ITEM_V1__INIT;
+	Test__State__Node node = TEST__STATE__NODE__INIT;
+	struct sf_writer *writer = NULL;
+	struct sf_totals totals;
+	int r;
+
+	schemas[1].record_bytes = record_bytes;
+	item.value.data = calloc(1, LARGE_BYTES);
+	cr_assert_not_null(item.value.data);
+	item.value.len = LARGE_BYTES;
+	memset(item.value.data, 'l', LARGE_BYTES);
+	r = sf_writer_new(&header, NULL, memory_write, memory, &writer, why);
+	cr_assert_eq(r, 0, "%s", why->text);
+	r = sf_writer_put(writer, 0, &node.base, why);
+	if (r == 0)
+		r = sf_writer_put(writer, 1, &item.base, why);
+	if (r == 0)
+		r = sf_writer_put(writer, 0, &node.base, why);
+	if (r == 0)
+		r = sf_writer_finish(writer, &totals, why);
+	sf_writer_free(writer);
+	free(item.value.data);
+	return r;
+}
+
+Test(statefmt_stream, takes_records_as_large_as_their_type_allows, .timeout = 60)
+{
+	struct memory memory = { .data = NULL }, small;
+	struct sf_reader *reader = NULL;
+	struct sf_record record;
+	struct why why = { "" };
+
+	cr_assert_eq(large_write(LARGE_BYTES + 100, &memory, &why), 0, "%s", why.text);
+	cr_assert_eq(sf_reader_new(NULL, memory_read, &memory, &reader, &why), 0, "%s", why.text);
+	cr_assert_eq(sf_reader_header(reader)->schemas[0].record_bytes, 0);
+	cr_assert_eq(sf_reader_header(reader)->schemas[1].record_bytes, LARGE_BYTES + 100);
+	sf_reader_raise(reader, 1, sf_reader_header(reader)->schemas[1].record_bytes);
+	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_RECORD);
+	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_RECORD, "%s", why.text);
+	cr_assert_eq(record.type, 1);
+	cr_assert_gt(record.size_bytes, LARGE_BYTES);
+	cr_assert_eq(record.data[record.size_bytes - 1], 'l');
+	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_RECORD);
+	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_END, "%s", why.text);
+	sf_reader_free(reader);
+	/* What the header says is not enough: whoever reads has to allow it. */
+	memory.at = 0;
+	cr_assert_eq(memory_drain(&memory, NULL, NULL, &why), -EMSGSIZE);
+	cr_assert(strstr(why.text, "over the limit of 16777"), "%s", why.text);
+	/* Another type's records stay as small as they were. */
+	small = (struct memory){ .data = memory.data, .size = memory.size };
+	cr_assert_eq(sf_reader_new(NULL, memory_read, &small, &reader, &why), 0);
+	sf_reader_raise(reader, 0, LARGE_BYTES + 100);
+	cr_assert_eq(sf_reader_next(reader, &record, &why), SF_RECORD);
+	cr_assert_eq(sf_reader_next(reader, &record, &why), -EMSGSIZE);
+	cr_assert(strstr(why.text, "\"cached.Item\", over the limit of 16777216; StateRecordMax= of the service raises it, or "
+				   "record_max of the type"), "%s", why.text);
+	sf_reader_free(reader);
+	memory_free(&memory);
+}
+
+Test(statefmt_stream, refuses_to_write_a_record_larger_than_its_type_allows, .timeout = 60)
+{
+	struct memory memory = { .data = NULL };
+	struct why why = { "" };
+
+	cr_assert_eq(large_write(LARGE_BYTES, &memory, &why), -EMSGSIZE);
+	cr_assert(strstr(why.text, "over the limit of 41943040"), "%s", why.text);
+	memory_free(&memory);
+	cr_assert_eq(large_write(0, &memory, &why), -EMSGSIZE);
+	cr_assert(strstr(why.text, "over the limit of 16777216"), "%s", why.text);
+	memory_free(&memory);
+}
+
+Test(statefmt_stream, refuses_a_header_that_speaks_of_endless_records)
+{
+	struct sf_schema schema = test_schemas[TYPE_ITEM];
+	const struct sf_header header = { .service = "s", .app_version = "v", .schemas = &schema, .n_schemas = 1 };
+	struct memory memory = { .data = NULL };
+	struct sf_writer *writer = NULL;
+	struct why why = { "" };
+
+	schema.record_bytes = SF_RECORD_BYTES_MAX + 1;
+	cr_assert_eq(sf_writer_new(&header, NULL, memory_write, &memory, &writer, &why), -EINVAL);
+	cr_assert(strstr(why.text, "1073741824 are possible"), "%s", why.text);
 }

@@ -107,6 +107,9 @@ static void hear(struct fake *fake, const Upgraded__Wire__AppMessage *message, c
 		note_given(fake, message->fds);
 		hear_fds(fake, message->fds, fds, n);
 		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_POSTPONED:
+		fake->receive_deadline_us = message->postponed->deadline_us;
+		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_PING:
 		fake->nonce = message->ping->nonce;
 		break;

@@ -36,7 +36,7 @@ struct fake {
 	uint64_t question;       /* of the last Prepare; what it says answers that */
 	uint64_t quiesce_deadline_us, commit_deadline_us; /* of the last Prepare */
 	bool stands;             /* it said Quiesced after the last Prepare */
-	uint64_t receive_deadline_us; /* of Receive */
+	uint64_t receive_deadline_us; /* of Receive, or as it was postponed since */
 	bool verifies;           /* Receive asks for the round trip */
 	unsigned long long journal_inode; /* of the journal that came with the last Receive or Resume; 0: it came without one */
 	char reason[128];        /* of the last Abort */
@@ -85,6 +85,8 @@ void fake_quiesced(struct fake *fake);
 void fake_quiesced_since(struct fake *fake, uint64_t begun_us);
 void fake_not_yet(struct fake *fake);
 void fake_not_yet_as(struct fake *fake, const char *reason);
+/** fake_awaits_child() - Not yet, as it waits for a child process. */
+void fake_awaits_child(struct fake *fake, pid_t child, const char *reason);
 void fake_refused(struct fake *fake, const char *reason);
 /** fake_reader_gone() - Old could not save, since nobody reads. */
 void fake_reader_gone(struct fake *fake);

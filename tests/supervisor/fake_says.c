@@ -89,6 +89,17 @@ void fake_not_yet_as(struct fake *fake, const char *reason)
 	SAY(fake, NOT_YET, not_yet, not_yet);
 }
 
+void fake_awaits_child(struct fake *fake, pid_t child, const char *reason)
+{
+	Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
+
+	not_yet.reason = (char *)(uintptr_t)reason;
+	not_yet.question = fake->question;
+	not_yet.awaits_child = true;
+	not_yet.child = child;
+	SAY(fake, NOT_YET, not_yet, not_yet);
+}
+
 void fake_pong(struct fake *fake)
 {
 	Upgraded__Wire__Pong pong = UPGRADED__WIRE__PONG__INIT;

@@ -261,3 +261,50 @@ Test(save, is_called_off_when_the_daemon_ends)
 	hosted_end_all();
 	assert_status("stopped", "v1");
 }
+
+/* ---- a child process of its own ---- */
+
+Test(save, waits_for_a_child_of_the_process_as_long_as_child_timeout_says)
+{
+	uint64_t first;
+
+	save(&ann);
+	first = serves->question;
+	for (unsigned i = 0; i < 1000; i++) {
+		fake_awaits_child(serves, 4711, "writes dump.rdb");
+		hosted_pass(600 * USEC_PER_MSEC);
+		cr_assert_eq(serves->question, first + i + 1);
+		cr_assert_eq(serves->quiesce_deadline_us, hosted.now_us + 2 * USEC_PER_SEC);
+		cr_assert_eq(serves->commit_deadline_us, hosted.now_us + 22 * USEC_PER_SEC);
+	}
+	assert_waits(&ann);
+	assert_text(ann.said, "quiesce: version v1 waits for its child process 4711: writes dump.rdb\n");
+	fake_awaits_child(serves, 4711, "writes dump.rdb");
+	assert_answer(&ann, WIRE_EXIT_ERROR, NOT_SAVED);
+	cr_assert_str_eq(ann.asked.cause,
+			 "it still waits after 600 s (ChildTimeout=) for its child process 4711: writes dump.rdb");
+}
+
+Test(save, is_done_when_the_child_has_ended)
+{
+	save(&ann);
+	fake_awaits_child(serves, 4711, "writes dump.rdb");
+	hosted_pass(600 * USEC_PER_MSEC);
+	fake_quiesced(serves);
+	hosted_pass(20 * USEC_PER_SEC);
+	fake_saved(serves, 10, 0);
+	fake_resumed(serves);
+	assert_answer(&ann, WIRE_EXIT_DONE, "web is saved");
+	cr_assert_str_eq(ann.result->save->waited_for, "its child process 4711: writes dump.rdb");
+}
+
+Test(save, is_called_off_while_a_child_is_waited_for)
+{
+	save(&ann);
+	fake_awaits_child(serves, 4711, "writes dump.rdb");
+	service_abort(hosted.web, ask(&bob));
+	cr_assert_eq(ann.asked.answers, 1);
+	cr_assert_eq(bob.asked.code, WIRE_EXIT_DONE, "%s", bob.asked.text);
+	hosted_pass(60 * USEC_PER_SEC);
+	cr_assert_eq(prepares(), 1);
+}

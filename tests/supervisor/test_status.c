@@ -98,13 +98,13 @@ Test(status, of_each_phase_of_a_roll)
 		cr_assert_str_eq(look()->last_roll->outcome, phases[i].outcome, "%s", look()->last_roll->outcome);
 		cr_assert_str_eq(look()->previous, phases[i].state >= ROLL_PARK ? "v1" : "");
 	}
-	cr_assert_eq(look()->connections, 2, "those in custody");
+	cr_assert_eq(look()->descriptors, 2, "those in custody");
 	assert_last_roll("committed", "parked+image");
 	hosted_pass(60 * USEC_PER_SEC);
 	assert_says("running", "v2", "serving v2");
 	assert_last_roll("done", "parked+image");
 	cr_assert_str_eq(look()->previous, "v1");
-	cr_assert_eq(look()->connections, 0);
+	cr_assert_eq(look()->descriptors, 0);
 }
 
 Test(status, of_a_bake_tells_how_the_new_version_does)

@@ -854,10 +854,10 @@ Test(undo, hears_what_is_meant_for_the_roll_that_bakes)
 	closed.n_fds = 1;
 	closed.fds = list;
 	service_status(hosted.web, &status);
-	cr_assert_eq(status.message.connections, 2);
+	cr_assert_eq(status.message.descriptors, 2);
 	status_done(&status);
 	fake_say(started(1), &message);
 	service_status(hosted.web, &status);
-	cr_assert_eq(status.message.connections, 1);
+	cr_assert_eq(status.message.descriptors, 1);
 	status_done(&status);
 }

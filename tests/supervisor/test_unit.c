@@ -87,6 +87,7 @@ Test(unit, has_a_default_for_all_but_exec, .fini = teardown)
 	cr_assert_eq(unit->children, CHILDREN_HAND_OVER);
 	cr_assert_eq(unit->log_rate, 1000);
 	cr_assert_eq(unit->log_rate_bytes, 1u << 20);
+	cr_assert_eq(unit->child_timeout_us, 600 * SECOND);
 	cr_assert(unit->start_timeout_us && unit->quiesce_timeout_us && unit->transfer_timeout_us &&
 		  unit->stop_timeout_us);
 	cr_assert(unit->image_timeout_us && unit->health_interval_us && unit->health_timeout_us);
@@ -101,7 +102,7 @@ Test(unit, takes_every_key, .fini = teardown)
 		    "Exec = /opt/%v/app --name %n \n"
 		    "Version=v1.2_3@x-4\nUser=root\nGroup=root\nWorkingDirectory=/var/tmp\n"
 		    "Environment=A=1\nEnvironment=B=two words=and more\nEnvironment=C=\n"
-		    "StartTimeout=1s\nQuiesceTimeout=2s\nTransferTimeout=3s\nStopTimeout=4s\nImageTimeout=5s\n"
+		    "StartTimeout=1s\nQuiesceTimeout=2s\nChildTimeout=7min\nTransferTimeout=3s\nStopTimeout=4s\nImageTimeout=5s\n"
 		    "HealthInterval=6s\nHealthTimeout=7s\nHealthCheckTimeout=10s\nHealthFailures=4\nBake=8s\nRestartDelay=9s\n"
 		    "Rollback=image\nOnDirtyConnection=keep\nRestart=no\nQuiesceLevel=protocol\nLimitNOFILE=4096\n"
 		    "Children=keep\nLogRate=5000\nLogRateBytes=2M\n"
@@ -123,6 +124,7 @@ Test(unit, takes_every_key, .fini = teardown)
 	cr_assert_null(unit->environment[3]);
 	cr_assert_eq(unit->start_timeout_us, 1 * SECOND);
 	cr_assert_eq(unit->quiesce_timeout_us, 2 * SECOND);
+	cr_assert_eq(unit->child_timeout_us, 420 * SECOND);
 	cr_assert_eq(unit->transfer_timeout_us, 3 * SECOND);
 	cr_assert_eq(unit->stop_timeout_us, 4 * SECOND);
 	cr_assert_eq(unit->image_timeout_us, 5 * SECOND);
@@ -209,6 +211,7 @@ static const char *const bad_lines[] = {
 	"Environment==value",
 	"StartTimeout=0",
 	"QuiesceTimeout=0ms",
+	"ChildTimeout=0",
 	"TransferTimeout=",
 	"StopTimeout=-1s",
 	"ImageTimeout=5 parsecs",
