@@ -579,7 +579,8 @@ Test(image, with_a_damaged_small_file_is_not_given_to_criu, .init = set_up, .fin
 static void start_large(struct imaged *imaged)
 {
 	char path[] = "/usr/bin/python3", option[] = "-c";
-	char text[] = "import os\nkeep = bytearray(os.urandom(4 << 20))\nfor byte in iter(lambda: os.read(0, 1), b''): os.write(1, byte)\n";
+	char text[] = "import os\nkeep = bytearray(os.urandom(4 << 20))\n"
+		      "for byte in iter(lambda: os.read(0, 1), b''): os.write(1, byte)\n";
 	char *argv[] = { path, option, text, NULL };
 
 	imaged_start(loop, imaged, argv, -1);
