@@ -156,16 +156,13 @@ CHATD_SOUND := v1 v2
 CHATD_BROKEN := v2-crash
 HAVE_CHATD := $(if $(call sources,$(CHATD)),$(if $(LIBRARY),yes))
 EXAMPLES_normal += $(if $(HAVE_CHATD),$(patsubst %,$B/examples/chatd-%,$(CHATD_SOUND) $(CHATD_BROKEN)))
-# The example of docs/PORTING.md: one source, two versions.
+# The example of docs/PORTING.md: the service is one source for two versions, and is built once for each event loop; and in C++.
 ECHO := shim/examples/echo
-ECHO_SOUND := v1 v2
-HAVE_ECHO := $(if $(call sources,$(ECHO)),$(if $(LIBRARY),yes))
-EXAMPLES_normal += $(if $(HAVE_ECHO),$(patsubst %,$B/examples/echo-%,$(ECHO_SOUND)))
-# One small server, once for each event loop that there is glue for.
-LOOPS := shim/examples/loops
-LOOPS_KINDS := libevent libuv sd-event
-LOOPS_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(LOOPS)/lines.c),v1 v2))
-EXAMPLES_normal += $(foreach kind,$(LOOPS_KINDS) cxx,$(LOOPS_VERSIONS:%=$B/examples/$(kind)-%))
+ECHO_KINDS := epoll libevent libuv sd-event
+ECHO_VERSIONS := $(if $(call sources,$(ECHO)),$(if $(LIBRARY),v1 v2))
+# echo_program,KIND,VERSION
+echo_program = $B/examples/echo$(if $(filter epoll,$(1)),,-$(1))-$(2)
+EXAMPLES_normal += $(foreach kind,$(ECHO_KINDS) cxx,$(foreach version,$(ECHO_VERSIONS),$(call echo_program,$(kind),$(version))))
 # The smallest example: one source, two versions.
 COUNTER := shim/examples/counter
 COUNTER_VERSIONS := $(if $(LIBRARY),$(if $(wildcard $(COUNTER)/counter.c),1 2))
@@ -465,9 +462,6 @@ ifneq ($(HAVE_CHATD),)
 $(foreach name,$(CHATD_SOUND) $(CHATD_BROKEN),$(eval $(call example,normal,chatd,$(name),$B)))
 $(foreach name,$(CHATD_SOUND),$(eval $(call example,asan,chatd,$(name),$B/asan)))
 endif
-ifneq ($(HAVE_ECHO),)
-$(foreach name,$(ECHO_SOUND),$(eval $(call example,normal,echo,$(name),$B)))
-endif
 
 # It includes what is installed, <upgrade.h>, and its own "counter.pb-c.h": it builds outside this tree as it stands.
 define counter
@@ -483,42 +477,38 @@ $B/examples/counter-v$(1): $B/obj/normal/examples/counter-v$(1).o $B/obj/normal/
 endef
 $(foreach version,$(COUNTER_VERSIONS),$(eval $(call counter,$(version))))
 
-# Of each loop, two versions that differ in their names.
-LOOPS_libevent := libevent libevent_pthreads
-LOOPS_libuv := libuv
-LOOPS_sd-event := libsystemd
-# loops,KIND,VERSION
-define loops
-$B/obj/normal/examples/loops-$(1)-$(2)/%.o: $(LOOPS)/%.c $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
-	$$(call say,CC,normal $$< ($(1)-$(2)))
+ECHO_PACKAGES_libevent := libevent libevent_pthreads
+ECHO_PACKAGES_libuv := libuv
+ECHO_PACKAGES_sd-event := libsystemd
+echo_packages = $(if $(ECHO_PACKAGES_$(1)),$(shell pkg-config $(2) $(ECHO_PACKAGES_$(1))))
+# The compiler's sister.
+CXX := $(patsubst cc,c++,$(patsubst gcc,g++,$(patsubst clang,clang++,$(CC))))
+
+# echo_objects,VERSION
+define echo_objects
+$B/obj/normal/examples/echo-$(1)/%.o: $(ECHO)/%.c $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
+	$$(call say,CC,normal $$< ($(1)))
 	@mkdir -p $$(@D)
-	$(Q)$$(call compile,normal) $$(call warn,normal) -Ishim $$(shell pkg-config --cflags $(LOOPS_$(1))) -DLOOPS_NAME='"$(2)"' \
+	$(Q)$$(call compile,normal) $$(call warn,normal) -Ishim $$(call echo_packages,$$*,--cflags) $(call version_defines,echo,$(1)) \
 		-MD -MP -c -o $$@ $$<
 
-$B/examples/$(1)-$(2): $(patsubst %,$B/obj/normal/examples/loops-$(1)-$(2)/%.o,lines $(1)) \
-		$B/obj/normal/gen/$(ECHO)/echo_v1.pb-c.o $B/obj/normal/$(ECHO_STEPS_v1) $B/libupgrade.a
-	$$(call say,LINK,$$@)
-	@mkdir -p $$(@D)
-	$(Q)$$(call link,normal) -o $$@ $$^ $(SHIM_LIBS) $$(shell pkg-config --libs $(LOOPS_$(1)))
-endef
-$(foreach kind,$(if $(LOOPS_VERSIONS),$(LOOPS_KINDS)),$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops,$(kind),$(version)))))
-
-# The same in C++, by the compiler's sister.
-CXX := $(patsubst cc,c++,$(patsubst gcc,g++,$(patsubst clang,clang++,$(CC))))
-define loops_cxx
-$B/obj/normal/examples/loops-cxx-$(1)/cxx.o: $(LOOPS)/cxx.cc $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
+$B/obj/normal/examples/echo-$(1)/%.o: $(ECHO)/%.cc $B/obj/normal/flags Makefile | $(GEN_H) $(UPGRADE_H)
 	$$(call say,CXX,$$< ($(1)))
 	@mkdir -p $$(@D)
 	$(Q)$(CXX) -std=c++17 -D_GNU_SOURCE $(INCLUDES) $(PACKAGE_CFLAGS) $(CPPFLAGS) -O2 -g -Wall -Wextra -Wshadow \
-		$(if $(WERROR),-Werror) -DLOOPS_NAME='"$(1)"' -MD -MP -c -o $$@ $$<
-
-$B/examples/cxx-$(1): $B/obj/normal/examples/loops-cxx-$(1)/cxx.o \
-		$B/obj/normal/gen/$(ECHO)/echo_v1.pb-c.o $B/obj/normal/$(ECHO_STEPS_v1) $B/libupgrade.a
+		$(if $(WERROR),-Werror) $(call version_defines,echo,$(1)) -MD -MP -c -o $$@ $$<
+endef
+# echo,KIND,VERSION
+define echo
+$(call echo_program,$(1),$(2)): $(patsubst %,$B/obj/normal/examples/echo-$(2)/%.o,$(if $(filter cxx,$(1)),,echo) $(1)) \
+		$(addprefix $B/obj/normal/,$(call protos,$(ECHO)) $(ECHO_STEPS_$(2))) $B/libupgrade.a
 	$$(call say,LINK,$$@)
 	@mkdir -p $$(@D)
-	$(Q)$(CXX) $(LDFLAGS_normal) $(LDFLAGS) -pthread -o $$@ $$^ $(SHIM_LIBS)
+	$(Q)$(if $(filter cxx,$(1)),$(CXX) $(LDFLAGS_normal) $(LDFLAGS) -pthread,$$(call link,normal)) -o $$@ $$^ $(SHIM_LIBS) \
+		$$(call echo_packages,$(1),--libs)
 endef
-$(foreach version,$(LOOPS_VERSIONS),$(eval $(call loops_cxx,$(version))))
+$(foreach version,$(ECHO_VERSIONS),$(eval $(call echo_objects,$(version))))
+$(foreach version,$(ECHO_VERSIONS),$(foreach kind,$(ECHO_KINDS) cxx,$(eval $(call echo,$(kind),$(version)))))
 
 # ---- tests ----
 
@@ -565,13 +555,13 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # ---- checks ----
 
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(CACHED)/*.c $(CHATD)/*.c $(ECHO)/*.c $(LOOPS)/*.c tests/*.c tests/*/*.c tests/*/apps/*.c)
-objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/% $(LOOPS)/%,$(OUR_SOURCES))) \
+# Those of examples are compiled with a version.
+EXAMPLE_DIRS := $(CACHED) $(CHATD) $(ECHO)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c)
+objects: $(call objects,normal,$(filter-out $(EXAMPLE_DIRS:%=%/%),$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
-	$(foreach name,$(if $(HAVE_ECHO),$(ECHO_SOUND)),$(call example_objects,normal,echo,$(name))) \
-	$(if $(LOOPS_VERSIONS),$(foreach kind,$(LOOPS_KINDS),$(patsubst %,$B/obj/normal/examples/loops-$(kind)-v1/%.o,lines $(kind)))) \
-	$(if $(LOOPS_VERSIONS),$B/obj/normal/examples/loops-cxx-v1/cxx.o) \
+	$(foreach name,$(ECHO_VERSIONS),$(call example_objects,normal,echo,$(name)) $B/obj/normal/examples/echo-$(name)/cxx.o) \
 	$(COUNTER_VERSIONS:%=$B/obj/normal/examples/counter-v%.o) $(SUCCESSORS:%.proto=$B/obj/normal/gen/%.upgrade.o)
 
 # One file per run: clang-tidy's analyzer loses findings, and sometimes its footing, over many.
@@ -579,7 +569,7 @@ objects: $(call objects,normal,$(filter-out $(CACHED)/% $(CHATD)/% $(ECHO)/% $(L
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -DLOOPS_NAME='"v1"' -Ishim
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -Ishim
 $B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)

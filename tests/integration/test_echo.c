@@ -98,6 +98,16 @@ static void talker_read(struct talker *talker, unsigned *seed)
 		talker_begin(talker, seed);
 }
 
+/* Until the answer to the line under way is there. */
+static void talker_await(struct talker *talker, unsigned *seed)
+{
+	talker_end_line(talker);
+	while (!*wrong && talker->got_bytes < talker->want_bytes &&
+	       poll(&(struct pollfd){ .fd = talker->fd, .events = POLLIN }, 1, 10000) > 0)
+		talker_read(talker, seed);
+	cr_assert_eq(talker->got_bytes, talker->want_bytes, "%s", wrong);
+}
+
 static bool is_under_way(void)
 {
 	for (unsigned i = 0; i < CLIENTS; i++)
@@ -224,11 +234,7 @@ SCENE(echo, has_accepted_clients_before_it_was_killed_and_they_go_on)
 	late->fd = talker_open();
 	for (unsigned i = 0; i < 3; i++) {
 		talker_begin(late, &seed);
-		talker_end_line(late);
-		while (!*wrong && late->got_bytes < late->want_bytes &&
-		       poll(&(struct pollfd){ .fd = late->fd, .events = POLLIN }, 1, 10000) > 0)
-			talker_read(late, &seed);
-		cr_assert_eq(late->got_bytes, late->want_bytes, "%s", wrong);
+		talker_await(late, &seed);
 		if (i == 1) {
 			kill(stage_pid("serving"), SIGKILL);
 			cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
@@ -258,30 +264,26 @@ static void check_loop(const char *program)
 	stage_wait_bake("v2");
 	kill(stage_pid("serving"), SIGKILL);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
-	talker_end_line(silent);
-	while (!*wrong && silent->got_bytes < silent->want_bytes &&
-	       poll(&(struct pollfd){ .fd = silent->fd, .events = POLLIN }, 1, 10000) > 0)
-		talker_read(silent, &seed);
-	cr_assert_eq(silent->got_bytes, silent->want_bytes, "%s", wrong);
+	talker_await(silent, &seed);
 	close(silent->fd);
 }
 
 SCENE(loops, of_libevent_with_worker_threads_are_left_and_entered)
 {
-	check_loop("examples/libevent");
+	check_loop("examples/echo-libevent");
 }
 
 SCENE(loops, of_libuv_are_left_and_entered)
 {
-	check_loop("examples/libuv");
+	check_loop("examples/echo-libuv");
 }
 
 SCENE(loops, of_sd_event_are_left_and_entered)
 {
-	check_loop("examples/sd-event");
+	check_loop("examples/echo-sd-event");
 }
 
 SCENE(loops, in_c_plus_plus_are_left_and_entered)
 {
-	check_loop("examples/cxx");
+	check_loop("examples/echo-cxx");
 }

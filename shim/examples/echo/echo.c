@@ -1,50 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* echo PORT: answers each line with its number on this connection and the line. Two worker threads, each with its epoll, and a main
- * thread that accepts. Not even SIGKILL of a new version in its bake costs a byte, with Journal=yes. docs/PORTING.md goes through
- * this source step by step. One source for two versions: version 2 knows the longest line, too. */
+/* Not even SIGKILL of a new version in its bake costs a byte, with Journal=yes. docs/PORTING.md goes through this source step by
+ * step. One source for two versions: version 2 knows the longest line, too. */
+#include "shim/examples/echo/echo.h"
+
 #if ECHO_VERSION == 1
 #include "shim/examples/echo/echo_v1.pb-c.h"
 #else
 #include "shim/examples/echo/echo_v2.upgrade.h"
 #endif
 
-#include "shim/upgrade.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#define WORKERS 2u
 #define LINE_MAX_BYTES 65536u
 #define OUTPUT_MAX_BYTES (1u << 20) /* no more is answered before some of it is read */
 
-struct client {
-	struct client *next, *prev;
-	struct worker *worker;
-	struct upg_conn *conn; /* NULL: a change has named it, and on_conn() has not yet */
-	uint64_t tag, lines;
-	uint32_t events; /* that epoll is asked for */
-};
-
-struct worker {
-	pthread_t thread;
-	char name[16];
-	struct client *clients; /* main adds, the worker removes */
-	int epoll_fd, wake_fd;
-};
-
-static struct upg *upg;
-static struct worker workers[WORKERS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the figures, and of all lists of clients */
+struct upg *upg;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the figures, and of the list of clients */
+static struct client *clients; /* the thread that dispatches adds, who serves one removes it */
 static uint64_t lines, bytes, longest, n_clients;
 static int listener;
 static uint16_t port;
@@ -53,19 +33,16 @@ static uint16_t port;
 
 static struct client *client_new(uint64_t tag)
 {
-	static unsigned next;
-	struct worker *worker = &workers[next++ % WORKERS];
 	struct client *client = calloc(1, sizeof(*client));
 
 	if (!client)
 		return NULL;
 	client->tag = tag;
-	client->worker = worker;
 	pthread_mutex_lock(&lock);
-	client->next = worker->clients;
-	if (client->next)
-		client->next->prev = client;
-	worker->clients = client;
+	client->next = clients;
+	if (clients)
+		clients->prev = client;
+	clients = client;
 	n_clients++;
 	pthread_mutex_unlock(&lock);
 	return client;
@@ -74,32 +51,31 @@ static struct client *client_new(uint64_t tag)
 static void client_free(struct client *client)
 {
 	pthread_mutex_lock(&lock);
-	*(client->prev ? &client->prev->next : &client->worker->clients) = client->next;
+	*(client->prev ? &client->prev->next : &clients) = client->next;
 	if (client->next)
 		client->next->prev = client->prev;
 	n_clients--;
 	pthread_mutex_unlock(&lock);
-	upg_conn_close(client->conn, client->worker->epoll_fd);
+	if (client->conn)
+		loop_unwatch(client);
+	upg_conn_close(client->conn, -1);
 	free(client);
 }
 
-/* Its worker may see it from here on. It may have input that no event announces, so EPOLLOUT brings the worker to it at once. */
-static int client_watch(struct client *client, struct upg_conn *conn, int op)
+static void client_await(struct client *client, unsigned await)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT, .data.ptr = client };
-
-	client->conn = conn;
-	client->events = event.events;
-	return epoll_ctl(client->worker->epoll_fd, op, upg_conn_fd(conn), &event) < 0 ? -errno : 0;
+	if (await == client->awaited)
+		return;
+	client->awaited = await;
+	loop_await(client);
 }
 
-static void client_await(struct client *client, uint32_t events)
+/* It may have input that no event announces, so room for output brings who serves it to it at once. */
+static int client_watch(struct client *client, struct upg_conn *conn)
 {
-	struct epoll_event event = { .events = events, .data.ptr = client };
-
-	if (events != client->events)
-		(void)epoll_ctl(client->worker->epoll_fd, EPOLL_CTL_MOD, upg_conn_fd(client->conn), &event);
-	client->events = events;
+	client->conn = conn;
+	client->awaited = AWAIT_INPUT | AWAIT_ROOM;
+	return loop_watch(client);
 }
 
 /* ---- the state as records: step 3 ---- */
@@ -179,9 +155,8 @@ static int save_clients(struct upg_saver *saver, void *userdata)
 	int r = 0;
 
 	(void)userdata;
-	for (struct worker *worker = workers; worker < workers + WORKERS; worker++)
-		for (const struct client *client = worker->clients; client && r == 0; client = client->next)
-			r = save_client(saver, client);
+	for (const struct client *client = clients; client && r == 0; client = client->next)
+		r = save_client(saver, client);
 	return r;
 }
 
@@ -198,7 +173,7 @@ static int load_client(struct upg_loader *loader, const ProtobufCMessage *messag
 	client->lines = from->lines;
 	if (upg_conn_open(upg, fd, "client", from->tag, &conn) < 0 ||
 	    upg_conn_restore(conn, from->input.data, from->input.len, from->output.data, from->output.len) < 0 ||
-	    client_watch(client, conn, EPOLL_CTL_ADD) < 0)
+	    client_watch(client, conn) < 0)
 		return upg_load_fail(loader, "client %" PRIu64 ": no memory", from->tag);
 	return 0;
 }
@@ -224,10 +199,9 @@ static int change_totals(struct upg_loader *loader, enum upg_change change, cons
 
 static struct client *client_find(uint64_t tag)
 {
-	for (struct worker *worker = workers; worker < workers + WORKERS; worker++)
-		for (struct client *client = worker->clients; client; client = client->next)
-			if (client->tag == tag)
-				return client;
+	for (struct client *client = clients; client; client = client->next)
+		if (client->tag == tag)
+			return client;
 	return NULL;
 }
 
@@ -247,11 +221,15 @@ static int change_client(struct upg_loader *loader, enum upg_change change, cons
 static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata)
 {
 	struct client *client = client_find(tag);
+	int r;
 
 	(void)name, (void)userdata;
 	if (!client && !(client = client_new(tag)))
 		return -ENOMEM;
-	return client_watch(client, conn, EPOLL_CTL_ADD);
+	r = client_watch(client, conn);
+	if (r < 0)
+		client->conn = NULL; /* the library closes it */
+	return r;
 }
 
 static bool is_lost(const struct upg_go_on *go_on, const struct client *client)
@@ -269,24 +247,16 @@ static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 	(void)userdata;
 	if (go_on->reason != UPG_CAME_BACK)
 		return;
-	for (struct worker *worker = workers; worker < workers + WORKERS; worker++) {
-		for (struct client *client = worker->clients, *next; client; client = next) {
-			next = client->next;
-			if (is_lost(go_on, client) || client_watch(client, client->conn, EPOLL_CTL_MOD) < 0)
-				client_free(client);
-		}
+	for (struct client *client = clients, *next; client; client = next) {
+		next = client->next;
+		if (is_lost(go_on, client))
+			client_free(client);
+		else
+			client_await(client, AWAIT_INPUT | AWAIT_ROOM);
 	}
 }
 
 /* ---- what the library is told: step 1 ---- */
-
-static void wake(struct upg_thread *thread, void *userdata)
-{
-	const struct worker *worker = upg_thread_data(thread);
-
-	(void)userdata;
-	(void)eventfd_write(worker->wake_fd, 1);
-}
 
 static const struct upg_type types[] = {
 	{ .name = "echo.Totals", .version = ECHO_VERSION, .descriptor = &TOTALS_DESCRIPTOR, .save = save_totals,
@@ -298,20 +268,6 @@ static const struct upg_type types[] = {
 #if ECHO_VERSION > 1
 static const struct upg_migration migrations[] = { ECHO_V2_MIGRATIONS };
 #endif
-
-static const struct upg_config config = {
-	.service = "echo",
-	.version = ECHO_NAME,
-	.types = types,
-	.n_types = sizeof(types) / sizeof(*types),
-#if ECHO_VERSION > 1
-	.migrations = migrations,
-	.n_migrations = sizeof(migrations) / sizeof(*migrations),
-#endif
-	.wake = wake,
-	.on_go_on = on_go_on,
-	.on_conn = on_conn,
-};
 
 /* ---- a request ---- */
 
@@ -376,12 +332,12 @@ static int answer(struct client *client)
 	return r == 0 && size > LINE_MAX_BYTES ? -EMSGSIZE : r;
 }
 
-static void serve(struct client *client, uint32_t events)
+void client_serve(struct client *client, unsigned await)
 {
 	ssize_t n = 1;
 	int r = 0;
 
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if (await & AWAIT_INPUT)
 		n = upg_conn_receive(client->conn, 16384);
 	if (n < 0 && n != -EAGAIN && n != -EINTR)
 		r = (int)n;
@@ -390,48 +346,12 @@ static void serve(struct client *client, uint32_t events)
 	if (r < 0 || n == 0)
 		client_free(client);
 	else
-		client_await(client, r == 1 ? EPOLLOUT : EPOLLIN);
+		client_await(client, r == 1 ? AWAIT_ROOM : AWAIT_INPUT);
 }
 
-/* ---- threads: step 2 ---- */
-
-static void *work(void *data)
+void echo_accept(int from)
 {
-	struct worker *worker = data;
-	struct upg_thread *thread = upg_thread_enter(upg, worker->name, worker);
-	struct epoll_event events[64];
-	eventfd_t ignored;
-
-	if (!thread)
-		abort();
-	while (upg_point(thread) == UPG_GO_ON) {
-		int n = epoll_wait(worker->epoll_fd, events, 64, -1);
-
-		for (int i = 0; i < n; i++) {
-			if (events[i].data.ptr)
-				serve(events[i].data.ptr, events[i].events);
-			else
-				(void)eventfd_read(worker->wake_fd, &ignored);
-		}
-	}
-	upg_thread_leave(thread);
-	return NULL;
-}
-
-/* Loaded clients are put into the epoll of their worker: it is there before upg_receive(), and its thread is not. */
-static int worker_prepare(struct worker *worker)
-{
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
-
-	snprintf(worker->name, sizeof(worker->name), "worker %u", (unsigned)(worker - workers) % WORKERS);
-	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event);
-}
-
-static void accept_one(void)
-{
-	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(from, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct client *client;
 	struct upg_conn *conn;
 	uint64_t tag;
@@ -445,24 +365,14 @@ static void accept_one(void)
 	client = client_new(tag);
 	if (!client)
 		upg_conn_close(conn, -1);
-	else if (client_watch(client, conn, EPOLL_CTL_ADD) < 0)
+	else if (client_watch(client, conn) < 0)
 		client_free(client);
 }
 
-static void serve_all(void)
+void echo_tell(void)
 {
-	struct pollfd fds[] = { { .fd = upg_fd(upg), .events = POLLIN }, { .fd = listener, .events = POLLIN } };
-
-	for (;;) {
-		if (poll(fds, 2, -1) < 0)
-			continue;
-		if (!fds[0].revents)
-			accept_one();
-		else if (upg_dispatch(upg) == UPG_LEAVE)
-			return;
-		else if (*upg_why(upg))
-			fprintf(stderr, "echo: %s\n", upg_why(upg));
-	}
+	if (*upg_why(upg))
+		fprintf(stderr, "echo: %s\n", upg_why(upg));
 }
 
 /* ---- becoming: step 1 ---- */
@@ -476,31 +386,33 @@ static int start(enum upg_received how, void *userdata)
 	return listener < 0 ? listener : 0;
 }
 
-static int give_up(void)
+static void give_up(void)
 {
-	if (*upg_why(upg))
-		fprintf(stderr, "echo: %s\n", upg_why(upg));
-	return *upg_why(upg) ? EXIT_FAILURE : EXIT_SUCCESS;
+	echo_tell();
+	exit(*upg_why(upg) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-int main(int argc, char **argv)
+int echo_open(int argc, char **argv, void (*wake)(struct upg_thread *thread, void *userdata))
 {
+	const struct upg_config config = {
+		.service = "echo",
+		.version = ECHO_NAME,
+		.types = types,
+		.n_types = sizeof(types) / sizeof(*types),
+#if ECHO_VERSION > 1
+		.migrations = migrations,
+		.n_migrations = sizeof(migrations) / sizeof(*migrations),
+#endif
+		.wake = wake,
+		.on_go_on = on_go_on,
+		.on_conn = on_conn,
+	};
+
 	if (argc != 2 || !(port = (uint16_t)atoi(argv[1]))) {
-		fprintf(stderr, "usage: echo PORT\n");
-		return EXIT_FAILURE;
+		fprintf(stderr, "usage: %s PORT\n", argv[0]);
+		exit(EXIT_FAILURE);
 	}
-	if (upg_open(&config, &upg) < 0)
-		return give_up();
-	for (unsigned i = 0; i < WORKERS; i++)
-		if (worker_prepare(&workers[i]) < 0)
-			return EXIT_FAILURE;
-	if (upg_become(upg, start, NULL) != UPG_SERVE)
-		return give_up();
-	for (unsigned i = 0; i < WORKERS; i++)
-		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
-			return EXIT_FAILURE;
-	serve_all();
-	for (unsigned i = 0; i < WORKERS; i++)
-		pthread_join(workers[i].thread, NULL);
-	return EXIT_SUCCESS;
+	if (upg_open(&config, &upg) < 0 || upg_become(upg, start, NULL) != UPG_SERVE)
+		give_up();
+	return listener;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* libevent PORT: a loop of libevent that accepts, and two worker threads, each with a loop of its own. */
-#include "shim/examples/loops/lines.h"
+#include "shim/examples/echo/echo.h"
 #include "shim/upgrade/libevent.h"
 
 #include <errno.h>
@@ -28,15 +28,17 @@ static void on_client(evutil_socket_t fd, short what, void *arg)
 	client_serve(arg, (what & EV_READ ? AWAIT_INPUT : 0u) | (what & EV_WRITE ? AWAIT_ROOM : 0u));
 }
 
-void loop_await(struct client *client, unsigned await)
+static short what_of(const struct client *client)
 {
-	short what = (short)(EV_PERSIST | (await & AWAIT_INPUT ? EV_READ : 0) | (await & AWAIT_ROOM ? EV_WRITE : 0));
+	return (short)(EV_PERSIST | (client->awaited & AWAIT_INPUT ? EV_READ : 0) | (client->awaited & AWAIT_ROOM ? EV_WRITE : 0));
+}
+
+void loop_await(struct client *client)
+{
 	struct event *event = client->watch;
 
-	if (event_get_events(event) == what)
-		return;
 	event_del(event);
-	event_assign(event, event_get_base(event), upg_conn_fd(client->conn), what, on_client, client);
+	event_assign(event, event_get_base(event), upg_conn_fd(client->conn), what_of(client), on_client, client);
 	event_add(event, NULL);
 }
 
@@ -44,7 +46,7 @@ int loop_watch(struct client *client)
 {
 	static unsigned next;
 	struct event_base *base = workers[next++ % WORKERS].base;
-	struct event *event = event_new(base, upg_conn_fd(client->conn), EV_READ | EV_WRITE | EV_PERSIST, on_client, client);
+	struct event *event = event_new(base, upg_conn_fd(client->conn), what_of(client), on_client, client);
 
 	client->watch = event; /* its worker may see it, and let go of it, as soon as it is added */
 	return event && event_add(event, NULL) == 0 ? 0 : -ENOMEM;
@@ -74,7 +76,7 @@ static void *work(void *data)
 static void on_listener(evutil_socket_t fd, short what, void *arg)
 {
 	(void)what, (void)arg;
-	lines_accept((int)fd);
+	echo_accept((int)fd);
 }
 
 int main(int argc, char **argv)
@@ -90,7 +92,7 @@ int main(int argc, char **argv)
 		if (!(workers[i].base = event_base_new()))
 			return EXIT_FAILURE;
 	base = event_base_new();
-	listener = lines_open(argc, argv, upg_libevent_wake);
+	listener = echo_open(argc, argv, upg_libevent_wake);
 	accepting = base ? event_new(base, listener, EV_READ | EV_PERSIST, on_listener, NULL) : NULL;
 	if (!accepting || event_add(accepting, NULL) < 0 || upg_libevent_watch(&glue, upg, base) < 0)
 		return EXIT_FAILURE;

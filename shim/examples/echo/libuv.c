@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* libuv PORT: one loop of libuv. */
-#include "shim/examples/loops/lines.h"
+#include "shim/examples/echo/echo.h"
 #include "shim/upgrade/libuv.h"
 
 #include <stdlib.h>
@@ -17,12 +17,13 @@ static void on_client(uv_poll_t *poll, int status, int events)
 static void on_listener(uv_poll_t *poll, int status, int events)
 {
 	(void)status, (void)events;
-	lines_accept(*(int *)poll->data);
+	echo_accept(*(int *)poll->data);
 }
 
-void loop_await(struct client *client, unsigned await)
+void loop_await(struct client *client)
 {
-	uv_poll_start(client->watch, (await & AWAIT_INPUT ? UV_READABLE : 0) | (await & AWAIT_ROOM ? UV_WRITABLE : 0), on_client);
+	uv_poll_start(client->watch, (client->awaited & AWAIT_INPUT ? UV_READABLE : 0) |
+				     (client->awaited & AWAIT_ROOM ? UV_WRITABLE : 0), on_client);
 }
 
 int loop_watch(struct client *client)
@@ -36,7 +37,7 @@ int loop_watch(struct client *client)
 	}
 	poll->data = client;
 	client->watch = poll;
-	loop_await(client, AWAIT_INPUT | AWAIT_ROOM);
+	loop_await(client);
 	return 0;
 }
 
@@ -53,7 +54,7 @@ void loop_unwatch(struct client *client)
 
 int main(int argc, char **argv)
 {
-	int listener = lines_open(argc, argv, NULL);
+	int listener = echo_open(argc, argv, NULL);
 	uv_poll_t accepting = { .data = &listener };
 
 	if (upg_libuv_watch(&glue, upg, uv_default_loop()) < 0 || uv_poll_init(uv_default_loop(), &accepting, listener) < 0)

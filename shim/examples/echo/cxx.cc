@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cxx PORT: the server of this folder in C++17, with poll(2). The library is a C library, so:
+/* cxx PORT: the service of this folder once more, in C++17, with poll(2) and no journal. The library is a C library, so:
  *
  * - no exception may leave a callback: guarded() makes -ENOMEM or upg_load_fail() of it, and callbacks are noexcept;
  * - what the library owns is freed by its function: Conn is a std::unique_ptr with upg_conn_close() as its deleter;
@@ -262,8 +262,8 @@ int main(int argc, char **argv)
 	types[1].load = load_client;
 	types[1].count = count_clients;
 	types[1].process_only = 1;
-	config.service = "lines";
-	config.version = LOOPS_NAME;
+	config.service = "echo";
+	config.version = ECHO_NAME;
 	config.types = types;
 	config.n_types = 2;
 	config.on_go_on = on_go_on;
