@@ -38,13 +38,6 @@ static bool room_make(struct state_record *record, size_t size_bytes)
 	return true;
 }
 
-static uint32_t record_cap(const struct state_input *input, size_t type)
-{
-	uint32_t said = input->header->schemas[type].record_bytes;
-
-	return said > sf_limits_default.record_bytes ? said : sf_limits_default.record_bytes;
-}
-
 /* The reader checked the record when it came past, but the file may have changed since. */
 void state_record_load(struct state_record *record, const struct state_input *input, uint64_t offset)
 {
@@ -56,7 +49,7 @@ void state_record_load(struct state_record *record, const struct state_input *in
 		type = sf_get_le16(head);
 		size = sf_get_le32(head + 4);
 	}
-	if (type >= input->header->n_schemas || size > record_cap(input, type) || !room_make(record, size) ||
+	if (type >= input->header->n_schemas || size > sf_reader_cap(input->reader, type) || !room_make(record, size) ||
 	    !bytes_read(input->fd, record->data, size, offset + sizeof(head)) ||
 	    dyn_check(input->messages[type], record->data, size, NULL) < 0) {
 		state_record_done(record);

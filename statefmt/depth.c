@@ -5,29 +5,13 @@
  * overflow any stack. So records of recursive types are walked here first, without recursion. The walk reads the wire as protobuf-c
  * does, and refuses what protobuf-c would refuse.
  */
+#include "statefmt/fields.h"
 #include "statefmt/frame.h"
 #include "statefmt/shape.h"
 
 struct cursor {
 	const uint8_t *at, *end;
 };
-
-/* Up to 10 bytes; what does not fit 64 bits is dropped, as everybody does. */
-static bool varint_read(struct cursor *cursor, unsigned max_bytes, uint64_t *ret_value)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < max_bytes && cursor->at < cursor->end; i++) {
-		uint8_t byte = *cursor->at++;
-
-		value |= (uint64_t)(byte & 0x7f) << (7 * i);
-		if (!(byte & 0x80)) {
-			*ret_value = value;
-			return true;
-		}
-	}
-	return false;
-}
 
 static bool bytes_skip(struct cursor *cursor, uint64_t n)
 {
@@ -45,11 +29,11 @@ static bool field_step(struct cursor *cursor, const ProtobufCMessageDescriptor *
 	uint64_t tag, value;
 
 	*ret_message = NULL;
-	if (!varint_read(cursor, 5, &tag))
+	if (!fields_varint(&cursor->at, cursor->end, 5, &tag))
 		return false;
 	switch (tag & 7) {
 	case PROTOBUF_C_WIRE_TYPE_VARINT:
-		return varint_read(cursor, 10, &value);
+		return fields_varint(&cursor->at, cursor->end, 10, &value);
 	case PROTOBUF_C_WIRE_TYPE_64BIT:
 		return bytes_skip(cursor, 8);
 	case PROTOBUF_C_WIRE_TYPE_32BIT:
@@ -59,7 +43,7 @@ static bool field_step(struct cursor *cursor, const ProtobufCMessageDescriptor *
 	default:
 		return false;
 	}
-	if (!varint_read(cursor, 5, &value) || value > (uint64_t)(cursor->end - cursor->at))
+	if (!fields_varint(&cursor->at, cursor->end, 5, &value) || value > (uint64_t)(cursor->end - cursor->at))
 		return false;
 	field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(tag >> 3));
 	if (field)

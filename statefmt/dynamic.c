@@ -2,40 +2,11 @@
 #include "statefmt/dynamic.h"
 
 #include "base/why.h"
+#include "statefmt/fields.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Up to 10 bytes; what does not fit 64 bits is dropped, as everybody does. */
-static bool varint_read(struct dyn_cursor *cursor, unsigned max_bytes, uint64_t *ret_value)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < max_bytes && cursor->at < cursor->end; i++) {
-		uint8_t byte = *cursor->at++;
-
-		value |= (uint64_t)(byte & 0x7f) << (7 * i);
-		if (!(byte & 0x80)) {
-			*ret_value = value;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool fixed_read(struct dyn_cursor *cursor, size_t n, uint64_t *ret_value)
-{
-	uint64_t value = 0;
-
-	if (n > (size_t)(cursor->end - cursor->at))
-		return false;
-	memcpy(&value, cursor->at, n); /* little-endian: the low bytes come first */
-	cursor->at += n;
-	*ret_value = le64toh(value);
-	return true;
-}
 
 static enum dyn_wire type_wire(enum schema_type type)
 {
@@ -80,13 +51,13 @@ static bool value_read(struct dyn_cursor *cursor, struct dyn_field *field)
 {
 	switch (field->wire) {
 	case DYN_VARINT:
-		return varint_read(cursor, 10, &field->bits);
+		return fields_varint(&cursor->at, cursor->end, 10, &field->bits);
 	case DYN_FIXED64:
-		return fixed_read(cursor, 8, &field->bits);
+		return fields_fixed(&cursor->at, cursor->end, 8, &field->bits);
 	case DYN_FIXED32:
-		return fixed_read(cursor, 4, &field->bits);
+		return fields_fixed(&cursor->at, cursor->end, 4, &field->bits);
 	case DYN_BYTES:
-		if (!varint_read(cursor, 5, &field->bits) || field->bits > (uint64_t)(cursor->end - cursor->at))
+		if (!fields_varint(&cursor->at, cursor->end, 5, &field->bits) || field->bits > (uint64_t)(cursor->end - cursor->at))
 			return false;
 		field->data = cursor->at;
 		field->size_bytes = (size_t)field->bits;
@@ -106,7 +77,7 @@ int dyn_next(struct dyn_cursor *cursor, struct dyn_field *ret_field)
 		return 0;
 	/* As protobuf-c does it: number zero is refused if it has one byte. In more bytes it is an unknown field, and so is a
 	 * number above those that fields can have. */
-	if ((*cursor->at & 0xf8) == 0 || !varint_read(cursor, 5, &tag))
+	if ((*cursor->at & 0xf8) == 0 || !fields_varint(&cursor->at, cursor->end, 5, &tag))
 		return -EBADMSG;
 	field.number = (uint32_t)(tag >> 3);
 	field.wire = (enum dyn_wire)(tag & 7);
@@ -131,7 +102,8 @@ int dyn_packed_next(struct dyn_cursor *cursor, const struct schema_field *field,
 
 	if (cursor->at == cursor->end)
 		return 0;
-	if (wire == DYN_VARINT ? varint_read(cursor, 10, ret_bits) : fixed_read(cursor, wire == DYN_FIXED64 ? 8 : 4, ret_bits))
+	if (wire == DYN_VARINT ? fields_varint(&cursor->at, cursor->end, 10, ret_bits) :
+				 fields_fixed(&cursor->at, cursor->end, wire == DYN_FIXED64 ? 8 : 4, ret_bits))
 		return 1;
 	return -EBADMSG;
 }

@@ -14,8 +14,12 @@ struct field_bytes {
 	uint64_t bits; /* the value, unless it is length-prefixed */
 };
 
-/** fields_varint() - Read a varint at *@at and step over it. Return: false: there is none before @end. */
-bool fields_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret_value);
+/** fields_varint() - Read a varint of @max_bytes at most, 10 for 64 bits, at *@at and step over it. What does not fit 64 bits is
+ * dropped, as everybody does. Return: false: there is none before @end. */
+bool fields_varint(const uint8_t **at, const uint8_t *end, unsigned max_bytes, uint64_t *ret_value);
+
+/** fields_fixed() - The same for a little-endian number of @n bytes, 8 at most. */
+bool fields_fixed(const uint8_t **at, const uint8_t *end, size_t n, uint64_t *ret_value);
 
 /** fields_next() - Read the field at *@at and step over it. Return: false: what stands there is none; *@at is anywhere then. */
 bool fields_next(const uint8_t **at, const uint8_t *end, struct field_bytes *ret_field);

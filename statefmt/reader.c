@@ -316,6 +316,11 @@ void sf_reader_raise(struct sf_reader *reader, size_t type, uint32_t record_byte
 		reader->largest = record_bytes;
 }
 
+uint32_t sf_reader_cap(const struct sf_reader *reader, size_t type)
+{
+	return reader->caps[type];
+}
+
 /* Take the next record of the batch in hand, which has bytes left. */
 static int record_take(struct sf_reader *reader, struct sf_record *ret_record)
 {

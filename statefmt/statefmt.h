@@ -125,6 +125,8 @@ struct sf_record {
 /** sf_reader_raise() - Take records of this type (of the header) with so many bytes, if that is more than the limits allow. Memory
  * is taken as a record's bytes come, at most twice as much. */
 void sf_reader_raise(struct sf_reader *reader, size_t type, uint32_t record_bytes);
+/** sf_reader_cap() - Return: how large its records may be. */
+uint32_t sf_reader_cap(const struct sf_reader *reader, size_t type);
 
 enum sf_next { SF_END = 0, SF_RECORD = 1 };
 

@@ -128,11 +128,8 @@ static void print_packed(const ProtobufCFieldDescriptor *field, const uint8_t *a
 	while (at < end) {
 		uint64_t bits = 0;
 
-		if (bytes ? bytes > (size_t)(end - at) : !fields_varint(&at, end, &bits))
+		if (bytes ? !fields_fixed(&at, end, bytes, &bits) : !fields_varint(&at, end, 10, &bits))
 			break;
-		for (size_t i = bytes; i-- > 0;)
-			bits = bits << 8 | at[i];
-		at += bytes;
 		fputs(separator, out);
 		print_scalar(field, bits, out);
 		separator = ", ";

@@ -199,7 +199,7 @@ static uint8_t *strip_inner(const struct sf_volatile *fields, const struct known
 	uint64_t tag;
 	size_t left;
 
-	(void)fields_varint(&length, bytes->end, &tag);
+	(void)fields_varint(&length, bytes->end, 10, &tag);
 	to = put(to, bytes->start, length);
 	far = to + (bytes->data - length);
 	left = (size_t)(strip(fields, inner, depth + 1, bytes->data, bytes->end, far) - far);
