@@ -70,17 +70,24 @@ size_t procfs_open_files(pid_t pid)
 	return line && sscanf(line + sizeof(name) - 1, "%zu", &soft) == 1 ? soft : 0;
 }
 
-/* What stands behind the name in a process's stat: the state, the parent, the group, ... Return: NULL: there is no such process. */
-static const char *behind_name(pid_t pid, char *text, size_t size)
+/* What stands behind the name in a process's stat, the file @path in @dir: the state, the parent, the group, ... Return: NULL:
+ * there is no such process. */
+static const char *behind_name_at(int dir, const char *path, char *text, size_t size)
 {
-	char path[64];
 	const char *end;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (procfs_read(path, text, size) <= 0)
+	if (procfs_read_at(dir, path, text, size) <= 0)
 		return NULL;
 	end = strrchr(text, ')'); /* the last one: the process's name before it may hold others */
 	return end && end[1] == ' ' ? end + 2 : NULL;
+}
+
+static const char *behind_name(pid_t pid, char *text, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	return behind_name_at(AT_FDCWD, path, text, size);
 }
 
 char procfs_state(pid_t pid)
@@ -100,13 +107,25 @@ pid_t procfs_group(pid_t pid)
 	return state && sscanf(state, "%*c %*d %d", &group) == 1 ? group : 0;
 }
 
-pid_t procfs_parent(pid_t pid)
+static pid_t parent_in(const char *state)
 {
-	char text[512];
-	const char *state = behind_name(pid, text, sizeof(text));
 	int parent;
 
 	return state && sscanf(state, "%*c %d", &parent) == 1 ? parent : 0;
+}
+
+pid_t procfs_parent(pid_t pid)
+{
+	char text[512];
+
+	return parent_in(behind_name(pid, text, sizeof(text)));
+}
+
+pid_t procfs_parent_at(int proc)
+{
+	char text[512];
+
+	return parent_in(behind_name_at(proc, "stat", text, sizeof(text)));
 }
 
 const char *procfs_name(pid_t pid, char *buf, size_t size)

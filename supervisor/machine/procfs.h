@@ -32,8 +32,10 @@ size_t procfs_children(pid_t pid, pid_t *ret_pids, size_t max);
 /** procfs_group() - Return: the process group of @pid; 0 if there is no such process. */
 pid_t procfs_group(pid_t pid);
 
-/** procfs_parent() - Return: the parent of @pid; 0 if there is no such process. */
+/** procfs_parent(), procfs_parent_at() - Return: the parent of @pid, or of the process whose folder in /proc is @proc; 0 if there
+ * is no such process. */
 pid_t procfs_parent(pid_t pid);
+pid_t procfs_parent_at(int proc);
 
 /** procfs_name() - The name of @pid, tamed; "?" if there is no such process. Return: @buf. */
 const char *procfs_name(pid_t pid, char *buf, size_t size);

@@ -18,10 +18,15 @@
 /* Each question stops all threads for a moment; and the child's end is heard of by itself, mostly. */
 #define CHILD_PAUSE_MAX_US USEC_PER_SEC
 
+static uint64_t anew(const struct rest *rest)
+{
+	return clock_now_us() + rest->unit->quiesce_timeout_us;
+}
+
 void rest_begin(struct rest *rest, struct loop *loop, const struct unit *unit, void (*on_child_gone)(struct rest *rest))
 {
 	*rest = (struct rest){ .loop = loop, .unit = unit, .pidfd = -1, .on_child_gone = on_child_gone };
-	rest->due_us = clock_now_us() + unit->quiesce_timeout_us;
+	rest->due_us = anew(rest);
 }
 
 /* ---- the child ---- */
@@ -42,7 +47,7 @@ static void on_gone(struct source *source, uint32_t events)
 	unwatch(rest);
 	rest->gone = true;
 	rest->child_us = 0;
-	rest->due_us = clock_now_us() + rest->unit->quiesce_timeout_us;
+	rest->due_us = anew(rest);
 	rest->on_child_gone(rest);
 }
 
@@ -87,11 +92,6 @@ static void set_reason(struct rest *rest, const char *said, bool child)
 		snprintf(what, sizeof(what), "a child process of its own");
 	snprintf(rest->reason.text, sizeof(rest->reason.text), "%s%s%.200s", what, *what && *said ? ": " : "", said);
 	text_tame(rest->reason.text, strlen(rest->reason.text));
-}
-
-static uint64_t anew(const struct rest *rest)
-{
-	return clock_now_us() + rest->unit->quiesce_timeout_us;
 }
 
 void rest_ask(struct rest *rest)

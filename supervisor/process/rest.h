@@ -33,6 +33,9 @@ struct rest {
 	void (*on_child_gone)(struct rest *rest);
 };
 
+/* From the end of a child to the next question: for the process to hear of it, too. */
+#define REST_CHILD_REAPED_US (10 * USEC_PER_MSEC)
+
 /** rest_begin() - It is about to be asked for the first time. @unit: borrowed until rest_end(). @on_child_gone: the child that it
  * waits for has ended, so it is worth asking. */
 void rest_begin(struct rest *rest, struct loop *loop, const struct unit *unit, void (*on_child_gone)(struct rest *rest));

@@ -98,19 +98,11 @@ static void walk_tasks(struct walk *walk, int proc)
 		close(fd);
 }
 
-/* "PID (NAME) STATE PARENT"; the name may hold anything. */
 static bool is_child_of(int proc, const struct walk *walk, size_t n)
 {
-	char text[512];
-	const char *end;
-	int parent;
+	pid_t parent = procfs_parent_at(proc);
 
-	if (procfs_read_at(proc, "stat", text, sizeof(text)) <= 0)
-		return false;
-	end = strrchr(text, ')');
-	if (!end || sscanf(end, ") %*c %d", &parent) != 1)
-		return false;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; parent && i < n; i++)
 		if (walk->queue[i] == parent)
 			return true;
 	return false;

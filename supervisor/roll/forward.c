@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CHILD_REAPED_US (10 * USEC_PER_MSEC) /* for old to hear of its child's end, too */
 #define STATE_PIPE_BYTES (1 << 20)
 #define COMMIT_GRACE_US (5 * USEC_PER_SEC)
 
@@ -171,7 +170,7 @@ static void on_child_gone(struct rest *rest)
 	roll->report.wire.child_since_us = 0;
 	postpone(roll);
 	if (roll->ask.loop)
-		ask_later(roll, CHILD_REAPED_US);
+		ask_later(roll, REST_CHILD_REAPED_US);
 }
 
 void roll_do_ask_again(struct roll *roll)

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHILD_REAPED_US (10 * USEC_PER_MSEC) /* for the process to hear of its child's end, too */
-
 /* A save under way. The service's asker waits for it. */
 struct service_save {
 	struct service *service;
@@ -116,7 +114,7 @@ static void on_child_gone(struct rest *rest)
 
 	expect(save);
 	if (save->again.loop)
-		ask_later(save, CHILD_REAPED_US);
+		ask_later(save, REST_CHILD_REAPED_US);
 }
 
 /* One that does not read is not asked again: it has a question already. */
