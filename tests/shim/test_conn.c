@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffered connections without a journal: an ordinary buffer, whatever comes in whatever pieces. */
-#include "shim/upgrade.h"
+#include "tests/shim/pair.h"
 
 #include "base/fd.h"
 
@@ -19,21 +19,12 @@ static int peer;
 
 static void open_pair(void)
 {
-	static const struct upg_config config = { .service = "test", .version = "v1" };
-	int pair[2];
-
-	cr_assert_eq(upg_open(&config, &upg), 0);
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-	peer = pair[1];
-	cr_assert_eq(upg_conn_open(upg, pair[0], "client", 1, &conn), 0);
-	cr_assert_eq(upg_conn_fd(conn), pair[0]);
+	pair_open(&upg, &conn, &peer);
 }
 
 static void close_pair(void)
 {
-	upg_conn_close(conn, -1);
-	fd_close(peer);
-	upg = upg_free(upg);
+	upg = pair_close(upg, conn, peer);
 }
 
 static void input_is(const char *text)

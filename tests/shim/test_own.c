@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Programs with buffers of their own: without a journal the library only counts, and with one nothing is lost either. */
 #include "tests/shim/bake.h"
+#include "tests/shim/pair.h"
 
 #include "base/fd.h"
 
@@ -21,20 +22,12 @@ static int peer;
 
 static void open_pair(void)
 {
-	static const struct upg_config config = { .service = "test", .version = "v1" };
-	int pair[2];
-
-	cr_assert_eq(upg_open(&config, &upg), 0);
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-	peer = pair[1];
-	cr_assert_eq(upg_conn_open(upg, pair[0], "client", 1, &conn), 0);
+	pair_open(&upg, &conn, &peer);
 }
 
 static void close_pair(void)
 {
-	upg_conn_close(conn, -1);
-	fd_close(peer);
-	upg = upg_free(upg);
+	upg = pair_close(upg, conn, peer);
 }
 
 Test(shim_own, buffers_are_the_programs_from_when_it_says_so, .init = open_pair, .fini = close_pair)
@@ -209,9 +202,8 @@ Test(shim_own, bytes_that_were_read_and_never_told_cost_their_connection_only, .
 	cr_assert_eq(bake.old_ledger->values[1], 0, "the request was carried out by nobody");
 }
 
-/* Output that nobody takes: of one connection it finds no room any more, and the program's memory is its own affair. Once it is
- * taken, that connection is covered as before. */
-Test(shim_own, buffers_without_room_cost_their_connection_until_they_are_empty, .init = start_own, .fini = bake_finish)
+/* The first of two clients asks the new version for more than the journal has room for, and takes nothing of it. */
+static void fill(int *ret_greedy, int *ret_modest)
 {
 	int greedy = bake_call(), modest = bake_call();
 
@@ -222,6 +214,17 @@ Test(shim_own, buffers_without_room_cost_their_connection_until_they_are_empty, 
 	bake_roll_over((size_t)4 << 20);
 	bake_ask(greedy, LEDGER_BIG, 2, 1, 20u << 20);
 	bake_handled(1);
+	*ret_greedy = greedy;
+	*ret_modest = modest;
+}
+
+/* Output that nobody takes: of one connection it finds no room any more, and the program's memory is its own affair. Once it is
+ * taken, that connection is covered as before. */
+Test(shim_own, buffers_without_room_cost_their_connection_until_they_are_empty, .init = start_own, .fini = bake_finish)
+{
+	int greedy, modest;
+
+	fill(&greedy, &modest);
 	bake_ask(modest, LEDGER_ADD, 2, 2, 0);
 	bake_answered(modest, 2, 2);
 	bake_handled(2);
@@ -245,15 +248,9 @@ Test(shim_own, buffers_without_room_cost_their_connection_until_they_are_empty, 
 
 Test(shim_own, buffers_without_room_at_the_crash_are_reset, .init = start_own, .fini = bake_finish)
 {
-	int greedy = bake_call(), modest = bake_call();
+	int greedy, modest;
 
-	bake_ask(greedy, LEDGER_GET, 1, 1, 0);
-	bake_answered(greedy, 1, 0);
-	bake_ask(modest, LEDGER_ADD, 1, 2, 0);
-	bake_answered(modest, 1, 1);
-	bake_roll_over((size_t)4 << 20);
-	bake_ask(greedy, LEDGER_BIG, 2, 1, 20u << 20);
-	bake_handled(1);
+	fill(&greedy, &modest);
 	bake_kill_new();
 	cr_assert_eq(bake_resume_old()->reset, 1);
 	bake_ask(modest, LEDGER_ADD, 2, 2, 0);
