@@ -26,10 +26,10 @@ STAGE(echo, 120);
 /* ---- clients, of whom each has one line under way ---- */
 
 struct talker {
-	int fd;
 	uint64_t sent; /* lines, the one under way included */
-	char line[LINE_BYTES], want[LINE_BYTES + 32], got[LINE_BYTES + 32];
 	size_t line_bytes, written, want_bytes, got_bytes;
+	int fd;
+	char line[LINE_BYTES], want[LINE_BYTES + 32], got[LINE_BYTES + 32];
 };
 
 static struct talker talkers[CLIENTS];

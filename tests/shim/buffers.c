@@ -25,8 +25,10 @@ static void *grown(void *memory, size_t *cap, size_t wanted, size_t size_bytes)
 static void add_input(struct buffers *buffers, const void *data, size_t size_bytes)
 {
 	buffers->input = grown(buffers->input, &buffers->input_cap, buffers->n_input + size_bytes, 1);
-	if (size_bytes)
+	if (size_bytes) {
+		APP_MUST(buffers->input);
 		memcpy(buffers->input + buffers->n_input, data, size_bytes);
+	}
 	buffers->n_input += size_bytes;
 }
 

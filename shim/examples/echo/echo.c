@@ -349,9 +349,9 @@ void client_serve(struct client *client, unsigned await)
 		client_await(client, r == 1 ? AWAIT_ROOM : AWAIT_INPUT);
 }
 
-void echo_accept(int from)
+void echo_accept(int at)
 {
-	int fd = accept4(from, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(at, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct client *client;
 	struct upg_conn *conn;
 	uint64_t tag;

@@ -38,8 +38,8 @@ extern struct upg *upg;
 /** echo_open() - upg_open() and upg_become(). @wake: as in struct upg_config, NULL: none. Ends the process if it is not to serve.
  * Return: the listener. */
 int echo_open(int argc, char **argv, void (*wake)(struct upg_thread *thread, void *userdata));
-/** echo_accept() - One client, if there is one. The thread that dispatches. */
-void echo_accept(int listener);
+/** echo_accept() - One client of the listener @at, if there is one. The thread that dispatches. */
+void echo_accept(int at);
 /** echo_tell() - After upg_dispatch(): why something failed, if it did. */
 void echo_tell(void);
 /** client_serve() - It may be gone afterwards. @await: what is there. */

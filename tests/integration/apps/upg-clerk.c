@@ -77,8 +77,10 @@ static void queue(struct client *client, const uint8_t *data, const void *copied
 	piece->next = NULL;
 	piece->size_bytes = size_bytes;
 	piece->data = data ? data : piece->own;
-	if (!data)
+	if (!data) {
+		MUST(copied);
 		memcpy(piece->own, copied, size_bytes);
+	}
 	*client->last = piece;
 	client->last = &piece->next;
 	client->n_output += size_bytes;
