@@ -12,12 +12,24 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
 #define START_PATIENCE_MS 50   /* for a child to become its program; after that the loop goes on without */
 #define DEATH_PATIENCE_MS 500  /* for one that was sent SIGKILL and is waited for */
 #define TRACED_LOOK_US (100 * USEC_PER_MSEC)
+#define REAPED_LOOK_US (10 * USEC_PER_MSEC)
+#define REAPED_PATIENCE_US (500 * USEC_PER_MSEC) /* for a parent that is not us to reap it */
+
+/* Of Linux 6.15: as <linux/pidfd.h> has it, which may be older than the kernel. */
+struct pidfd_info_exit {
+	uint64_t mask, cgroup_id;
+	uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+	int32_t exit_code;
+};
+#define PIDFD_GET_INFO_EXIT _IOWR(0xFF, 11, struct pidfd_info_exit)
+#define PIDFD_INFO_HAS_EXIT (UINT64_C(1) << 3)
 
 /* All that are watched. A loop is one thread, and so are its children. */
 static struct child *watched;
@@ -92,11 +104,16 @@ static void child_forget_pidfd(struct child *child)
 	child->pidfd = fd_close(child->pidfd);
 }
 
-/* Kill what the child has started, too. The child leads a session, and as long as it is not reaped nobody else has its number. */
+/* Kill what the child has started, too. The child leads a session, and as long as it is not reaped nobody else has its number. Of one
+ * that somebody else reaps this is so for as long as there is anybody in its group: the kernel gives a number out again only when it
+ * names no group either. */
 static void child_end_group(const struct child *child)
 {
-	if (child->pid > 1 && !child->spares_group)
-		kill(-child->pid, SIGKILL);
+	if (child->pid <= 1 || child->spares_group)
+		return;
+	if (child->is_foreign && kill(child->pid, 0) == 0 && pidfd_send_signal(child->pidfd, 0, NULL, 0) < 0)
+		return; /* it was reaped, and the number is another process's */
+	kill(-child->pid, SIGKILL);
 }
 
 /* ---- until it is its program ---- */
@@ -122,12 +139,53 @@ const char *child_doing(const struct child *child, char *buf, size_t size)
 
 static void child_on_traced(struct timer *timer);
 
+/* What the kernel keeps of a process that was reaped, for those who hold a pidfd. Return: false: it was not reaped yet, or the kernel
+ * is older. */
+static bool status_of_reaped(int pidfd, int *ret_status)
+{
+	struct pidfd_info_exit info = { .mask = PIDFD_INFO_HAS_EXIT };
+
+	if (ioctl(pidfd, PIDFD_GET_INFO_EXIT, &info) < 0 || !(info.mask & PIDFD_INFO_HAS_EXIT))
+		return false;
+	*ret_status = info.exit_code;
+	return true;
+}
+
+/* Return: false: its parent may reap it yet, and then more is known. */
+static bool foreign_is_over(struct child *child)
+{
+	uint64_t now = clock_now_us();
+
+	if (!child->dead_us)
+		child->dead_us = now;
+	child->status = CHILD_STATUS_UNKNOWN;
+	return status_of_reaped(child->pidfd, &child->status) || now - child->dead_us >= REAPED_PATIENCE_US;
+}
+
+static void child_end(struct child *child)
+{
+	child->exited = true;
+	child_look_at_spawn(child);
+	child_forget_pidfd(child);
+	if (child->on_exit)
+		child->on_exit(child); /* may free @child */
+}
+
 static void child_look_at_end(struct child *child)
 {
 	siginfo_t info;
 	int r;
 
 	child_end_group(child);
+	if (child->is_foreign) {
+		if (foreign_is_over(child)) {
+			child_end(child);
+			return;
+		}
+		source_set(&child->source, 0);
+		timer_arm(child->source.loop, &child->again, clock_now_us() + REAPED_LOOK_US, child_on_traced);
+		return;
+	}
 	r = child_wait(child->pidfd, WNOHANG, &info);
 	if (r == 0 && info.si_pid == 0) {
 		/* A tracer holds it, and until that lets go nobody can reap it: an event that would come in each turn. */
@@ -136,11 +194,7 @@ static void child_look_at_end(struct child *child)
 		return;
 	}
 	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
-	child->exited = true;
-	child_look_at_spawn(child);
-	child_forget_pidfd(child);
-	if (child->on_exit)
-		child->on_exit(child); /* may free @child */
+	child_end(child);
 }
 
 static void child_on_traced(struct timer *timer)
@@ -167,7 +221,8 @@ static int child_watch(struct loop *loop, struct child *child, int pidfd, pid_t 
 	child->pidfd = pidfd;
 	child->status = 0;
 	child->exited = false;
-	child->spares_group = false;
+	child->spares_group = child->is_foreign = false;
+	child->dead_us = 0;
 	child->failure.text[0] = 0;
 	child->on_exit = on_exit;
 	watched_add(child);
@@ -314,6 +369,20 @@ int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exi
 	return r;
 }
 
+int child_regain(struct loop *loop, struct child *child, pid_t pid, int pidfd_consume, void (*on_exit)(struct child *child),
+		 struct why *why)
+{
+	int r = child_refuse_busy(child, why);
+
+	if (r == 0)
+		r = child_watch(loop, child, pidfd_consume, pid, on_exit, why);
+	if (r < 0)
+		fd_close(pidfd_consume);
+	else
+		child->is_foreign = true;
+	return r;
+}
+
 int child_kill(struct child *child, int signal)
 {
 	if (child->pidfd < 0)
@@ -377,6 +446,8 @@ int child_move(struct child *from, struct child *to, void (*on_exit)(struct chil
 		return r;
 	}
 	to->spares_group = from->spares_group;
+	to->is_foreign = from->is_foreign;
+	to->dead_us = from->dead_us;
 	source_del(&from->spawn_source);
 	from->spawn = NULL;
 	from->pidfd = -1; /* it is @to's */

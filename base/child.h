@@ -51,10 +51,12 @@ struct child {
 	int status;                       /* as of wait(2), valid in and after @on_exit */
 	bool exited;
 	bool spares_group;                /* may be set at any time: what it started does not end with it */
+	bool is_foreign;                  /* somebody else's child: child_regain() */
 	struct spawn *spawn;              /* of this room: it is not its program yet; NULL: it is */
 	struct why failure;               /* why it never became its program, valid in and after @on_exit; "": it did */
 	struct source source, spawn_source;
-	struct timer again;               /* it is dead, and held by a tracer */
+	struct timer again;               /* it is dead, and held by a tracer, or its own parent has not reaped it yet */
+	uint64_t dead_us;                 /* of a foreign one: when that was seen first; 0: it lives */
 	void (*on_exit)(struct child *child);
 	struct child *next_watched, **at_watched; /* child.c only */
 };
@@ -100,6 +102,17 @@ int child_try(const struct child_spec *spec, struct why *why);
 
 /** child_adopt() - As child_spawn(), for a process that already is our child, as one that CRIU restored. */
 int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exit)(struct child *child), struct why *why);
+
+/**
+ * child_regain() - As child_adopt(), for a process that was the child of a process like this one, which has ended. Somebody else
+ * reaps it.
+ * @pidfd_consume: of that very process. Owned by @child on success, else closed.
+ *
+ * Its @status is known where the kernel tells it of a pidfd (Linux 6.15), and where its parent reaps it soon; else it is
+ * CHILD_STATUS_UNKNOWN.
+ */
+int child_regain(struct loop *loop, struct child *child, pid_t pid, int pidfd_consume, void (*on_exit)(struct child *child),
+		 struct why *why);
 
 /** child_is_watched() - Does some struct child watch the process @pid? Then its end is not for anybody else to wait for. */
 bool child_is_watched(pid_t pid);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of an application under its supervisor: the handle put together from its modules, open, dispatch, free. */
+#include "base/fd.h"
 #include "shim/core/channel.h"
 #include "shim/core/config.h"
 #include "shim/core/progress.h"
@@ -39,7 +40,8 @@ _Static_assert(offsetof(struct parts, upg) == 0, "upg_free() frees all by the ad
 
 /* ---- open and free ---- */
 
-static int send_hello(struct upg *upg)
+/* @anew: again, to a supervisor that was started while this process lived. */
+static int send_hello(struct upg *upg, bool anew)
 {
 	const struct upg_config *config = upg->config;
 	Upgraded__Wire__Hello hello = UPGRADED__WIRE__HELLO__INIT;
@@ -80,6 +82,9 @@ static int send_hello(struct upg *upg)
 	for (size_t i = 0; i < n_types; i++)
 		hello.journals |= config->types[i].change != NULL;
 	hello.no_newcomers = !config->on_conn;
+	hello.keeps = true;
+	hello.anew = anew;
+	hello.serves = anew && upg->takeover->serves;
 	r = channel_say(upg->channel, &message, &upg->why);
 out:
 	free(edge_list);
@@ -87,6 +92,33 @@ out:
 	free(schema_list);
 	free(schemas);
 	return r;
+}
+
+/* What this process prints goes to the new supervisor, unless it goes elsewhere by now. */
+static void print_to(int log, uint64_t before)
+{
+	for (int number = STDOUT_FILENO; number <= STDERR_FILENO; number++) {
+		unsigned long long inode;
+
+		if (log >= 0 && fd_inode(number, &inode) == 0 && inode == before)
+			(void)dup3(log, number, 0);
+	}
+	fd_close(log);
+}
+
+static bool answer_new_supervisor(struct channel *channel, const Upgraded__Wire__AppMessage *message)
+{
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP) {
+		int end = channel_claim(channel, 0);
+
+		channel_keep(channel, end, channel_claim(channel, 1));
+	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW) {
+		channel_come_anew(channel, channel_claim(channel, 0));
+		print_to(channel_claim(channel, 1), message->anew->output);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 /* What the supervisor may ask at any time. That it could not be answered is no failure of what is being done. */
@@ -97,6 +129,8 @@ static bool answer(void *arg, const Upgraded__Wire__AppMessage *message)
 	struct sizes_told sizes = { .n = 0 };
 	size_t n;
 
+	if (answer_new_supervisor(upg->channel, message))
+		return true;
 	/* An answer that came too late to be waited for. */
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_EXPECTED && !upg->takeover->asks)
 		return true;
@@ -154,7 +188,7 @@ static int join(struct upg *upg)
 		return r;
 	r = channel_open(upg->channel, fd, &upg->why);
 	upg->fds->more_may_come = true;
-	return r < 0 ? r : send_hello(upg);
+	return r < 0 ? r : send_hello(upg, false);
 }
 
 const char *upg_version(void)
@@ -244,9 +278,17 @@ static int dispatch(struct upg *upg)
 
 		if (r == CHANNEL_TIMEOUT)
 			return UPG_GO_ON;
+		if (r == CHANNEL_CLOSED && upg->channel->anew) {
+			/* What the one before had begun has come to its end. */
+			upg->channel->anew = false;
+			send_hello(upg, true);
+			continue;
+		}
 		if (r == CHANNEL_CLOSED) {
-			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. */
-			channel_close(upg->channel);
+			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. Perhaps another
+			 * one comes. */
+			if (!channel_is_kept(upg->channel))
+				channel_close(upg->channel);
 			journal_end(upg->journal);
 			return UPG_GO_ON;
 		}

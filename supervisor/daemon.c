@@ -6,8 +6,10 @@
 #include "supervisor/criu/probe.h"
 #include "supervisor/image/removal.h"
 #include "supervisor/image/store.h"
+#include "supervisor/logbook/logbook.h"
 #include "supervisor/machine/folder.h"
 #include "supervisor/process/strays.h"
+#include "supervisor/recover/recover.h"
 #include "supervisor/service/registry.h"
 
 #include <errno.h>
@@ -33,6 +35,9 @@ struct supervisor {
 	struct strays strays;
 	struct run_folder *run;
 	struct probe probe;
+	struct logbook *logbook;
+	struct recover recover;
+	bool probed, recovered; /* before that nothing can be asked */
 	int signals, state_lock;
 	struct source signal_source;
 	char *images_root;
@@ -102,6 +107,7 @@ static void on_signal(struct source *source, uint32_t events)
 	log_info("%s: stopping the services", sigabbrev_np((int)info.ssi_signo));
 	sd_notify(0, "STOPPING=1");
 	supervisor->ending = true;
+	recover_give_up(&supervisor->recover);
 	run_folder_shut(supervisor->run);
 	end_services(&supervisor->look_again);
 }
@@ -169,7 +175,7 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 
 static void open_for_business(struct supervisor *supervisor)
 {
-	if (supervisor->ending)
+	if (supervisor->ending || !supervisor->probed || !supervisor->recovered)
 		return;
 	if (run_folder_open(supervisor->run, &supervisor->registry, &supervisor->why) < 0) {
 		loop_stop(supervisor->registry.host.site.loop, -EIO);
@@ -183,7 +189,30 @@ static void on_probed(struct probe *probe, bool ok, const struct why *detail)
 	struct supervisor *supervisor = probe->owner;
 
 	registry_set_criu(&supervisor->registry, ok, detail);
+	supervisor->probed = true;
 	open_for_business(supervisor);
+}
+
+static void on_recovered(struct recover *recover)
+{
+	struct supervisor *supervisor = recover->owner;
+
+	supervisor->recovered = true;
+	open_for_business(supervisor);
+}
+
+static int open_logbook(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
+{
+	enum logbook_found found;
+	int r = logbook_open(config->state_dir, &supervisor->logbook, &found, why);
+
+	if (r < 0)
+		return why_prefix(why, r, "the logbook");
+	if (found == LOGBOOK_DAMAGED || found == LOGBOOK_OTHER_VERSION)
+		log_error("the logbook: %s", why->text);
+	else if (found == LOGBOOK_TORN)
+		log_info("the logbook: %s", why->text);
+	return 0;
 }
 
 /* Generations are unique over restarts of the daemon, which may be several in a second, and below 2^56: the commit word has no more
@@ -222,6 +251,10 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	r = spawner_init(&supervisor->spawner, registry->host.site.loop);
 	if (r < 0)
 		return why_errno(why, r, "children");
+	r = open_logbook(supervisor, config, why);
+	if (r < 0)
+		return r;
+	supervisor->spawner.logbook = registry->host.logbook = supervisor->logbook;
 	registry->host.origin = &supervisor->spawner.origin;
 	registry->host.generation = generation_after(image_store_newest(supervisor->images_root));
 	registry->work_dir = config->state_dir;
@@ -233,8 +266,9 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	if (probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed,
 			&detail) < 0) {
 		registry_set_criu(registry, false, &detail);
-		open_for_business(supervisor);
+		supervisor->probed = true;
 	}
+	recover_begin(&supervisor->recover, registry, &supervisor->spawner, supervisor->logbook, on_recovered, supervisor);
 	return 0;
 }
 
@@ -248,9 +282,11 @@ static void end(struct supervisor *supervisor)
 	timer_disarm(&supervisor->look_again);
 	timer_disarm(&supervisor->images_gc);
 	strays_done(&supervisor->strays);
+	recover_done(&supervisor->recover);
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
 	spawner_done(&supervisor->spawner);
+	logbook_free(supervisor->logbook);
 	removal_end();
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);

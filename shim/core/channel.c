@@ -80,7 +80,8 @@ int channel_inherited(int *ret_fd, struct why *why)
 
 int channel_init(struct channel *channel, channel_answer_fn answer, void *arg)
 {
-	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg, .spare = { -1, -1, -1, -1 } };
+	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg, .kept = -1, .supervisor = -1,
+				      .spare = { -1, -1, -1, -1 } };
 	_Static_assert(CHANNEL_SPARE == 4, "as many are none");
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->buffer = malloc(WIRE_MESSAGE_MAX);
@@ -91,6 +92,7 @@ void channel_done(struct channel *channel)
 {
 	if (!channel->buffer)
 		return;
+	channel_end_keep(channel);
 	channel_close(channel);
 	channel->fd = fd_close(channel->fd);
 	free(channel->buffer);
@@ -117,8 +119,7 @@ static int silence(int number)
 	return silent >= 0 ? silent : -1;
 }
 
-/* The number stays the same once there is one, as an event loop may have kept it. A channel to a restarted supervisor would come in
- * here. */
+/* The number stays the same once there is one, as an event loop may have kept it. */
 static int put_in_place(struct channel *channel, int fd)
 {
 	int r = 0;
@@ -161,6 +162,35 @@ void channel_close(struct channel *channel)
 	pthread_mutex_unlock(&channel->lock);
 }
 
+/* ---- beyond a supervisor's end ---- */
+
+void channel_keep(struct channel *channel, int end, int supervisor)
+{
+	channel_end_keep(channel);
+	if (end < 0 || supervisor < 0) { /* a supervisor that does not do as it says */
+		fd_close(end);
+		fd_close(supervisor);
+		return;
+	}
+	channel->kept = end;
+	channel->supervisor = supervisor;
+}
+
+void channel_end_keep(struct channel *channel)
+{
+	channel->kept = fd_close(channel->kept);
+	channel->supervisor = fd_close(channel->supervisor);
+}
+
+void channel_come_anew(struct channel *channel, int supervisor)
+{
+	if (supervisor >= 0) {
+		fd_close(channel->supervisor);
+		channel->supervisor = supervisor;
+	}
+	channel->anew = true;
+}
+
 int channel_restored(struct channel *channel)
 {
 	return fd_nonblock(channel->fd, 1);
@@ -168,15 +198,18 @@ int channel_restored(struct channel *channel)
 
 /* ---- out ---- */
 
+/* Return: above 0: it is so far; 0: the deadline; -EPIPE: it will not be, as the supervisor has ended; -errno. */
 static int await(const struct channel *channel, short events, uint64_t deadline_us)
 {
-	struct pollfd fd = { .fd = channel->fd, .events = events };
+	struct pollfd fds[] = { { .fd = channel->fd, .events = events }, { .fd = channel->supervisor, .events = POLLIN } };
 	int n;
 
 	/* EINTR also comes when this process was imaged and restored inside the call. */
 	do
-		n = poll(&fd, 1, clock_timeout_ms(deadline_us));
+		n = poll(fds, 2, clock_timeout_ms(deadline_us));
 	while (n < 0 && errno == EINTR);
+	if (n > 0 && !fds[0].revents) /* what it had said before comes first */
+		return -EPIPE;
 	return n < 0 ? -errno : n;
 }
 
@@ -190,9 +223,9 @@ int channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *mess
 
 		if (r == WIRE_OK || r < 0)
 			return r;
-		if (r == WIRE_CLOSED)
+		r = r == WIRE_CLOSED ? -EPIPE : await(channel, POLLOUT, deadline_us);
+		if (r == -EPIPE)
 			return why_set(why, -EPIPE, "the supervisor is gone");
-		r = await(channel, POLLOUT, deadline_us);
 		if (r == 0)
 			return why_set(why, -ETIMEDOUT, "the supervisor does not take %s", wire_app_name(message));
 		if (r < 0)
@@ -227,7 +260,7 @@ void channel_await_room(struct channel *channel, int timeout_ms)
 
 int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wire__AppMessage **ret, struct why *why)
 {
-	for (;;) {
+	while (!channel->anew) {
 		ProtobufCMessage *message;
 		int r;
 
@@ -251,9 +284,12 @@ int channel_receive(struct channel *channel, uint64_t deadline_us, Upgraded__Wir
 		r = await(channel, POLLIN, deadline_us);
 		if (r == 0)
 			return CHANNEL_TIMEOUT;
+		if (r == -EPIPE)
+			return CHANNEL_CLOSED;
 		if (r < 0)
 			return why_errno(why, r, "poll");
 	}
+	return CHANNEL_CLOSED;
 }
 
 int channel_claim(struct channel *channel, size_t i)

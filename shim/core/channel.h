@@ -35,6 +35,11 @@ struct channel {
 	int fd; /* -1: there never was a supervisor. When it is gone, a silent descriptor has the number */
 	bool is_open;
 
+	/* So that the channel outlives a supervisor that is killed: its end of the channel, for the next one to take, and a pidfd that
+	 * tells its end, as the channel does not. -1: the channel ends with the supervisor. The owner's; posts do not look at them. */
+	int kept, supervisor;
+	bool anew; /* another supervisor has spoken, and was not answered yet. Until then whatever waits is told CHANNEL_CLOSED */
+
 	/* The owner's. */
 	channel_answer_fn answer;
 	void *arg;
@@ -59,6 +64,17 @@ int channel_open(struct channel *channel, int fd, struct why *why);
 /** channel_close() - The supervisor is gone. From now on nothing is sent, and the number is never readable. Also fine for a closed
  * channel. */
 void channel_close(struct channel *channel);
+/** channel_keep() - Hold the supervisor's own end of this channel, and know by @supervisor whether it lives; owns both. */
+void channel_keep(struct channel *channel, int end, int supervisor);
+/** channel_end_keep() - From here on the channel ends with the supervisor again. Also fine where nothing is kept. */
+void channel_end_keep(struct channel *channel);
+static inline bool channel_is_kept(const struct channel *channel)
+{
+	return channel->kept >= 0;
+}
+/** channel_come_anew() - Another supervisor speaks by this channel; owns @supervisor. */
+void channel_come_anew(struct channel *channel, int supervisor);
+
 /** channel_restored() - After an image the socket is a new one, with flags of its own: set ours. Return: 0 or -errno. */
 int channel_restored(struct channel *channel);
 
@@ -91,6 +107,7 @@ int channel_post(struct channel *channel, const Upgraded__Wire__AppMessage *mess
  * locks. */
 void channel_await_room(struct channel *channel, int timeout_ms);
 
+/* Closed: the supervisor has ended, or another one has taken its place (@anew). */
 enum channel_wait { CHANNEL_MESSAGE = 0, CHANNEL_TIMEOUT = 1, CHANNEL_CLOSED = 2 };
 
 /** channel_receive() - Wait until @deadline_us for a message that @answer leaves to us. *@ret is released with channel_free();

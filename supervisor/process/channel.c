@@ -192,6 +192,21 @@ bool channel_drain(struct channel *channel)
 
 /* ---- open ---- */
 
+int channel_take(struct channel *channel, struct loop *loop, int fd_consume, struct why *why)
+{
+	int r;
+
+	channel_close(channel);
+	channel->loop = loop;
+	channel->fd = fd_consume;
+	r = fd_nonblock(fd_consume, 1);
+	if (r == 0)
+		r = source_add(loop, &channel->source, fd_consume, EPOLLIN, on_ready);
+	if (r < 0)
+		channel_close(channel);
+	return r < 0 ? why_errno(why, r, "channel") : 0;
+}
+
 int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, unsigned long long *ret_inode, struct why *why)
 {
 	FD_CLEANUP int theirs = -1;

@@ -36,6 +36,10 @@ void channel_init(struct channel *channel, struct instance *instance);
  */
 int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, unsigned long long *ret_inode, struct why *why);
 
+/** channel_take() - Go on with an end that a supervisor before this one has made; what it was told and had not heard waits in
+ * there. Return: 0 or -errno; then the channel is closed, and @fd_consume with it. */
+int channel_take(struct channel *channel, struct loop *loop, int fd_consume, struct why *why);
+
 /** channel_send() - Send or queue; what is queued is one more owner of @fds. A closed channel swallows it. */
 void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n);
 

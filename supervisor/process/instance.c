@@ -250,6 +250,21 @@ bool instance_registered(const struct instance *instance, uint64_t *ret_count)
 	return true;
 }
 
+static void keep(struct instance *instance)
+{
+	if (instance->kind->keep && instance->hello && instance->hello->hello->keeps)
+		instance->kind->keep(instance);
+}
+
+/* Of a process that returns, everything before its hello to us. */
+static bool is_meant_for_another(struct instance *instance, const Upgraded__Wire__AppMessage *message)
+{
+	if (!instance->returns)
+		return false;
+	instance->returns = message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO || !message->hello->anew;
+	return instance->returns;
+}
+
 size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
@@ -257,16 +272,23 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	size_t waste;
 
 	bound_texts(message);
-	if (*instance->failure.text || is_late(instance, message)) {
+	if (is_meant_for_another(instance, message)) {
+		/* what it had begun to say to a supervisor that is gone */
+	} else if (*instance->failure.text || is_late(instance, message)) {
 		/* of one that is being ended it would hide why; a late answer is waited for by nobody */
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED) {
 		hear_registered(instance, message->registered->count);
 	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
+		/* Parked it had let go of it. */
+		if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_RESUMED)
+			keep(instance);
 		instance->events->on_message(instance, message, fds);
 	} else if (is_wrapped(instance, message->hello)) {
 		instance_kill(instance, SIGKILL); /* its end tells why */
 	} else if (check_hello(instance, message->hello, &why) == 0) {
 		instance->hello = message;
+		if (message->hello->keeps && !message->hello->anew)
+			keep(instance);
 		message = NULL;
 		if (instance->events->on_hello)
 			instance->events->on_hello(instance);

@@ -58,6 +58,8 @@ struct instance_kind {
 	/* In words, what keeps it from becoming its program; NULL: it is its program. Optional. */
 	const char *(*doing)(struct instance *instance, char *buf, size_t size);
 	void (*set_place)(struct instance *instance); /* @place has changed. Optional */
+	/* Let the process hold our end of its channel, so that it outlives us. Optional. */
+	void (*keep)(struct instance *instance);
 	void (*free)(struct instance *instance); /* releases the memory, too */
 };
 
@@ -100,6 +102,9 @@ struct instance {
 	} registered; /* how many descriptors, as it said last: see query.h */
 	struct query *queries;
 	bool stopped;       /* by instance_stop() */
+	/* It was started by a supervisor before this one. @returns: and has not said hello to this one; nothing else that it says is heard.
+	 * @unreachable: and cannot, as its channel is lost: it can be ended, and nothing else. */
+	bool returns, unreachable;
 	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */
 	uint64_t question, inventory_question;
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */

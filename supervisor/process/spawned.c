@@ -2,16 +2,21 @@
 /* A process that is a child of ours: Exec= of one version, with a channel as descriptor 3 and a pipe as its output. */
 #include "supervisor/process/origin.h"
 
+#include "supervisor/logbook/logbook.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
 #include "supervisor/process/leftovers.h"
 #include "supervisor/process/output.h"
+#include "supervisor/process/regain.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +32,8 @@ struct spawned {
 	struct output *output;             /* NULL: what it left behind uses it */
 	uint64_t log_rate, log_rate_bytes; /* of @output */
 	uid_t uid;                         /* whose its output is */
+	uint64_t serial;                   /* in the logbook; 0: it is not there */
+	unsigned long long our_inode;      /* of our end of its channel */
 };
 
 static struct spawned *spawned_of(struct instance *instance)
@@ -49,11 +56,102 @@ static void name_output(struct spawned *spawned)
 	output_name(spawned->output, instance->service, instance->version, instance->pid);
 }
 
+/* ---- in the logbook ---- */
+
+/* From before the process can do anything that would need us: what is not written down when we end notices our end, and ends. */
+static int write_down(struct spawned *spawned, struct why *why)
+{
+	const struct instance *instance = &spawned->instance;
+	const struct spawner *spawner = spawned->spawner;
+	Upgraded__Logbook__Process process = UPGRADED__LOGBOOK__PROCESS__INIT;
+	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
+	const struct unit *unit = instance->unit;
+	char *text = NULL;
+	int r;
+
+	if (!spawner->logbook || !unit)
+		return 0;
+	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS;
+	entry.process = &process;
+	r = unit_text(unit, &text);
+	if (r == 0)
+		r = regain_start_ticks(instance->pid, &process.start_ticks);
+	if (r < 0) {
+		free(text);
+		return why_errno(why, r, "pid %d", (int)instance->pid);
+	}
+	process.serial = spawned->serial;
+	process.service = (char *)(uintptr_t)instance->service;
+	process.version = (char *)(uintptr_t)instance->version;
+	process.pid = instance->pid;
+	process.since_us = instance->since_us;
+	process.unit_path = unit->path;
+	process.unit_text = (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
+	process.our_channel_inode = spawned->our_inode;
+	process.channel_inode = instance->channel_inode;
+	process.log_inode = instance->log_inode;
+	process.place = instance->place;
+	process.oom_normal = instance->victim.normal;
+	process.uid = spawned->uid;
+	process.serves = instance->place == INSTANCE_SERVES;
+	process.boot_id = (char *)(uintptr_t)regain_boot();
+	r = logbook_write(spawner->logbook, &entry, why);
+	free(text);
+	return r;
+}
+
+static void write_down_change(struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+	struct why why = { 0 };
+
+	if (spawned->serial && instance_is_alive(instance) && write_down(spawned, &why) < 0)
+		log_warning("%s[%s %d]: what it is now could not be written down: %s; if upgraded ends, it is found by its hello",
+			    instance->service, instance->version, (int)instance->pid, why.text);
+}
+
+static void cross_out(struct spawner *spawner, uint64_t serial)
+{
+	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
+	struct why why = { 0 };
+
+	if (!spawner->logbook || !serial)
+		return;
+	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS_GONE;
+	entry.process_gone = serial;
+	/* A process that has ended is known to have ended, with or without it. */
+	if (logbook_write(spawner->logbook, &entry, &why) < 0)
+		log_warning("%s", why.text);
+}
+
+/* Our end of the channel, for the process to hold while we live and after that. */
+static void spawned_keep(struct instance *instance)
+{
+	Upgraded__Wire__Keep keep = UPGRADED__WIRE__KEEP__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP, .keep = &keep);
+	const struct spawned *spawned = spawned_of(instance);
+	struct fd_ref *fds[2] = { NULL };
+
+	if (!spawned->serial || spawned->spawner->self < 0 || spawned->channel.fd < 0)
+		return;
+	fds[0] = fd_ref_new(fcntl(spawned->channel.fd, F_DUPFD_CLOEXEC, 0));
+	fds[1] = fd_ref_new(fcntl(spawned->spawner->self, F_DUPFD_CLOEXEC, 0));
+	if (fds[0] && fds[1] && fds[0]->fd >= 0 && fds[1]->fd >= 0)
+		instance_send(instance, &message, fds, 2);
+	else
+		log_warning("%s[%s %d]: no descriptor is left to keep its channel by; it would be lost with upgraded",
+			    instance->service, instance->version, (int)instance->pid);
+	fd_ref_drop(fds[0]);
+	fd_ref_drop(fds[1]);
+}
+
 static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, struct why *why)
 {
 	struct instance *instance = &spawned->instance;
 	int r = channel_open(&spawned->channel, spawned->spawner->loop, ret_channel, &instance->channel_inode, why);
 
+	if (r == 0 && (r = fd_inode(spawned->channel.fd, &spawned->our_inode)) < 0)
+		why_errno(why, r, "channel");
 	if (r == 0)
 		r = output_open(spawned->output, ret_log, &instance->log_inode, why);
 	if (r < 0) {
@@ -95,6 +193,13 @@ static bool spawned_has_ended(struct instance *instance)
 	       (waitid(P_PIDFD, (id_t)spawned->child.pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid != 0);
 }
 
+static bool regained_has_ended(struct instance *instance)
+{
+	struct pollfd end = { .fd = spawned_of(instance)->child.pidfd, .events = POLLIN };
+
+	return end.fd < 0 || poll(&end, 1, 0) > 0;
+}
+
 static const char *spawned_doing(struct instance *instance, char *buf, size_t size)
 {
 	return child_doing(&spawned_of(instance)->child, buf, size);
@@ -109,6 +214,7 @@ static void spawned_set_place(struct instance *instance)
 	else if (instance->children == CHILDREN_HAND_OVER)
 		spares = instance->place == INSTANCE_IS_REPLACED;
 	spawned_of(instance)->child.spares_group = spares;
+	write_down_change(spawned_of(instance));
 }
 
 /* ---- its end ---- */
@@ -176,6 +282,8 @@ static void on_child_exit(struct child *child)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	channel_close(&spawned->channel);
+	cross_out(spawned->spawner, spawned->serial);
+	spawned->serial = 0;
 	if (child->spares_group) {
 		leftovers_keep(spawned->spawner->leftovers, instance, spawned->output);
 		spawned->output = NULL;
@@ -223,6 +331,7 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 		return r;
 	instance_came_back(instance, pid);
 	name_output(spawned);
+	spawned->serial = ++spawned->spawner->last_serial;
 	spawned_set_place(instance);
 	if (victim_restored(&instance->victim, pid, &oom) < 0)
 		log_warning("%s[%s %d]: %s", instance->service, instance->version, pid, oom.text);
@@ -252,6 +361,23 @@ static const struct instance_kind spawned_kind = {
 	.adopt = spawned_adopt,
 	.doing = spawned_doing,
 	.set_place = spawned_set_place,
+	.keep = spawned_keep,
+	.free = spawned_free,
+};
+
+/* Not our child: PID 1 reaps it, when it likes to, and so its pid cannot be given to a process from an image. */
+static const struct instance_kind regained_kind = {
+	.name = "regained",
+	.powers = INSTANCE_CAN_SIGNAL,
+	.send = spawned_send,
+	.awaits = spawned_awaits,
+	.retract = spawned_retract,
+	.signal = spawned_signal,
+	.has_ended = regained_has_ended,
+	.set_victim = spawned_set_victim,
+	.doing = spawned_doing,
+	.set_place = spawned_set_place,
+	.keep = spawned_keep,
 	.free = spawned_free,
 };
 
@@ -374,6 +500,115 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 	return 0;
 }
 
+/* ---- a process of a supervisor before ---- */
+
+uint64_t spawner_serial(struct instance *instance)
+{
+	bool ours = instance->kind == &spawned_kind || instance->kind == &regained_kind;
+
+	return ours ? spawned_of(instance)->serial : 0;
+}
+
+/* Its channel, if it kept our end; and a pipe for what it prints, in the place of the one that ended with the supervisor before. */
+static void regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process)
+{
+	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
+	struct instance *instance = &spawned->instance;
+	struct fd_ref *fds[2] = { NULL };
+	struct why why = { 0 };
+	int log = -1, fd, r;
+
+	fd = regain_socket(spawned->child.pidfd, instance->pid, process->our_channel_inode, &why);
+	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, &why);
+	if (r == 0)
+		r = output_open(spawned->output, &log, &instance->log_inode, &why);
+	if (r == 0 && spawned->uid != geteuid() && fchown(log, spawned->uid, (gid_t)-1) < 0)
+		r = why_errno(&why, -errno, "its output");
+	fds[0] = r == 0 ? fd_ref_new(fcntl(spawned->spawner->self, F_DUPFD_CLOEXEC, 0)) : NULL;
+	fds[1] = fd_ref_new(log);
+	instance->unreachable = !fds[0] || fds[0]->fd < 0 || !fds[1];
+	anew.output = process->log_inode;
+	if (!instance->unreachable)
+		instance_send(instance, &message, fds, 2);
+	else
+		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
+			    (int)instance->pid, *why.text ? why.text : strerror(ENOMEM));
+	fd_ref_drop(fds[0]);
+	fd_ref_drop(fds[1]);
+}
+
+static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *process, int pidfd_consume, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+	int r;
+
+	instance->kind = &regained_kind;
+	instance->pid = process->pid;
+	instance->since_us = process->since_us;
+	instance->channel_inode = process->channel_inode;
+	instance->returns = true;
+	instance->victim.normal = process->oom_normal;
+	spawned->serial = process->serial;
+	spawned->our_inode = process->our_channel_inode;
+	spawned->uid = process->uid;
+	r = child_regain(spawned->spawner->loop, &spawned->child, process->pid, pidfd_consume, on_child_exit, why);
+	if (r < 0)
+		return r;
+	name_output(spawned);
+	regain_ends(spawned, process);
+	return 0;
+}
+
+int spawner_unit(const Upgraded__Logbook__Process *process, struct unit **ret_unit, struct why *why)
+{
+	char *text = strndup((const char *)process->unit_text.data, process->unit_text.len);
+	int r = text ? unit_parse(process->service, process->unit_path, text, ret_unit, why) : why_errno(why, -ENOMEM, "unit");
+
+	free(text);
+	return r;
+}
+
+void spawner_forget(struct spawner *spawner, uint64_t serial)
+{
+	cross_out(spawner, serial);
+}
+
+int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
+		   struct instance **ret_instance, struct why *why)
+{
+	int pidfd = regain_pidfd(process->pid, process->start_ticks), r;
+	struct spawned *spawned;
+
+	if (pidfd == -ESRCH)
+		cross_out(spawner, process->serial);
+	if (pidfd < 0)
+		return why_errno(why, pidfd, "pid %d", process->pid);
+	spawned = spawned_new(spawner, unit, process->version);
+	if (!spawned) {
+		fd_close(pidfd);
+		return why_errno(why, -ENOMEM, "instance");
+	}
+	spawned->instance.unit = unit_ref(unit);
+	r = regain(spawned, process, pidfd, why);
+	if (r < 0) {
+		instance_free(&spawned->instance);
+		return r;
+	}
+	*ret_instance = &spawned->instance;
+	return 0;
+}
+
+static int written(struct origin *origin, struct instance *instance, struct why *why)
+{
+	struct spawner *spawner = container_of(origin, struct spawner, origin);
+
+	if (!spawner->logbook)
+		return 0;
+	spawned_of(instance)->serial = ++spawner->last_serial;
+	return write_down(spawned_of(instance), why);
+}
+
 static void end_children(struct origin *origin, const char *service)
 {
 	leftovers_end(container_of(origin, struct spawner, origin)->leftovers, service);
@@ -381,14 +616,17 @@ static void end_children(struct origin *origin, const char *service)
 
 int spawner_init(struct spawner *spawner, struct loop *loop)
 {
-	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .end_children = end_children }, .loop = loop };
+	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .written = written, .end_children = end_children }, .loop = loop };
 	spawner->leftovers = leftovers_new(loop);
+	spawner->self = pidfd_open(getpid(), 0);
 	return spawner->leftovers ? 0 : -ENOMEM;
 }
 
 void spawner_done(struct spawner *spawner)
 {
 	spawner->leftovers = leftovers_free(spawner->leftovers);
+	if (spawner->loop)
+		spawner->self = fd_close(spawner->self);
 }
 
 static int start_as(struct origin *origin, struct unit *unit, const char *version, bool aside, const struct instance_events *events,
@@ -399,6 +637,11 @@ static int start_as(struct origin *origin, struct unit *unit, const char *versio
 	if (r < 0)
 		return r;
 	(*ret_instance)->unit = unit_ref(unit);
+	r = origin->written ? origin->written(origin, *ret_instance, why) : 0;
+	if (r < 0) {
+		*ret_instance = instance_free(*ret_instance);
+		return why_prefix(why, r, "%s version %s was not started, as it could not be written down", unit->name, version);
+	}
 	instance_own(*ret_instance, events, owner);
 	return 0;
 }

@@ -178,7 +178,7 @@ void service_stop_if_wanted(struct service *service)
 	struct member *member = service_member(service);
 	struct asker *asker = service->stop_asker;
 
-	if (!service->stop_wanted)
+	if (!service->stop_wanted || member->state == MEMBER_RETURNING)
 		return;
 	if (member->roll) {
 		/* The roll beside it was called off, and the bake is on again. */

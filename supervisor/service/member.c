@@ -316,10 +316,12 @@ static void on_exit_of(struct instance *instance)
 	case MEMBER_STOPPED:
 	case MEMBER_WAITING:
 	case MEMBER_FAILED:
+	case MEMBER_RETURNING:
 		break;
 	}
 	pulse_end(member);
 	member->instance = instance_free(instance);
+	service_write_down(member->service);
 }
 
 static const struct instance_events member_events = {
@@ -346,6 +348,7 @@ static void on_stop_deadline(struct timer *timer)
 void member_stop(struct member *member)
 {
 	member->state = MEMBER_STOPPING;
+	service_write_down(member->service); /* should we end now, it is not started again */
 	pulse_end(member);
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
@@ -383,6 +386,28 @@ void member_take_serving(struct member *member, struct roll *roll)
 	pulse_begin(member);
 }
 
+/* ---- after a supervisor's end ---- */
+
+void member_come_back(struct member *member, struct instance *instance)
+{
+	Upgraded__Wire__Baked baked = UPGRADED__WIRE__BAKED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED, .baked = &baked);
+
+	member->instance = instance;
+	instance_own(instance, &member_events, member);
+	instance_set_place(instance, INSTANCE_SERVES);
+	member->state = MEMBER_RUNNING;
+	/* There may have been a bake. What was kept to go back with is gone. */
+	instance_send(instance, &message, NULL, 0);
+	if (!instance->unreachable)
+		pulse_begin(member);
+}
+
+void member_start_again(struct member *member)
+{
+	start_again_later(member);
+}
+
 /* ---- how it is ---- */
 
 const struct instance *member_serving(const struct member *member)
@@ -401,7 +426,20 @@ const char *member_doing(const struct member *member)
 {
 	if (member->roll)
 		return roll_phase(member->roll);
-	return member->state == MEMBER_STARTING ? "starting" : member->state == MEMBER_STOPPING ? "stopping" : NULL;
+	switch (member->state) {
+	case MEMBER_STARTING:
+		return "starting";
+	case MEMBER_STOPPING:
+		return "stopping";
+	case MEMBER_RETURNING:
+		return "returning";
+	case MEMBER_STOPPED:
+	case MEMBER_RUNNING:
+	case MEMBER_WAITING:
+	case MEMBER_FAILED:
+		break;
+	}
+	return NULL;
 }
 
 const char *member_state_name(const struct member *member)
@@ -409,7 +447,10 @@ const char *member_state_name(const struct member *member)
 	static const char *const names[] = {
 		[MEMBER_STOPPED] = "stopped",	[MEMBER_STARTING] = "starting",		 [MEMBER_RUNNING] = "running",
 		[MEMBER_STOPPING] = "stopping", [MEMBER_WAITING] = "waiting to restart", [MEMBER_FAILED] = "failed",
+		[MEMBER_RETURNING] = "returning",
 	};
+	if (!member->roll && member->instance && member->instance->unreachable && member->state == MEMBER_RUNNING)
+		return "out of reach";
 	if (!member->roll)
 		return member->pulse.silent_us ? "not answering" : names[member->state];
 	return !member->back && roll_is_baking(member->roll) ? "baking" : "rolling";

@@ -19,6 +19,7 @@ enum member_state {
 	MEMBER_STOPPING,
 	MEMBER_WAITING, /* to be started again after a failure */
 	MEMBER_FAILED,
+	MEMBER_RETURNING, /* a process of it may serve, and has not answered this supervisor yet; somebody else holds it */
 };
 
 struct member {
@@ -58,6 +59,12 @@ bool member_stay_down(struct member *member);
 
 /** member_take_serving() - At the end of @roll: who serves then is this member's process; it may be nobody. */
 void member_take_serving(struct member *member, struct roll *roll);
+
+/** member_come_back() - @instance serves, and did so before this supervisor was started; owned from here on. */
+void member_come_back(struct member *member, struct instance *instance);
+
+/** member_start_again() - As after a failure, which is in @member->failure. */
+void member_start_again(struct member *member);
 
 /** member_check_exit() - Its process may have ended while a roll had it: that is heard now. */
 void member_check_exit(struct member *member);

@@ -91,6 +91,11 @@ int service_roll_back(struct member *member, struct unit *unit, const struct rol
 void service_on_roll_commit(struct roll *roll);
 void service_on_roll_end(struct roll *roll);
 
+/* ---- written.c ---- */
+
+/** service_write_down() - What is wanted, who serves, and what undo goes back to, into the logbook. What cannot be written is told. */
+void service_write_down(const struct service *service);
+
 /* ---- undo.c ---- */
 
 /** service_roll_onward() - Within a bake: return true, and @asker was or will be answered. */

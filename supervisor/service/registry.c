@@ -52,6 +52,15 @@ struct service *registry_find(struct registry *registry, const char *name, struc
 	return add(registry, name, why);
 }
 
+struct service *registry_keep(struct registry *registry, const char *name, struct why *why)
+{
+	struct service *service = registry_known(registry, name);
+
+	if (service || unit_name_check("service", name, why) < 0)
+		return service;
+	return add(registry, name, why);
+}
+
 struct service *registry_next(const struct registry *registry, const struct service *service)
 {
 	return service ? service->next : registry->services;

@@ -20,6 +20,9 @@ struct service *registry_find(struct registry *registry, const char *name, struc
 /** registry_known() - As registry_find(), but only one that is known already. Return: NULL: it is not. */
 struct service *registry_known(const struct registry *registry, const char *name);
 
+/** registry_keep() - As registry_find(), also where there is no file: something of it is left from before. */
+struct service *registry_keep(struct registry *registry, const char *name, struct why *why);
+
 /** registry_next() - The one after @service (NULL: the first), in the order of names. Return: NULL: there is no other. */
 struct service *registry_next(const struct registry *registry, const struct service *service);
 

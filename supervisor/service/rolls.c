@@ -94,6 +94,7 @@ void service_on_roll_end(struct roll *roll)
 	else
 		service_set_version(service, service->last.from, roll_unit_before(roll));
 	note_history(service, roll);
+	service_write_down(service);
 	service_images_settle(service, roll_take_image(roll), service->last.outcome);
 	log_and_free(service, roll);
 	if (service->last.wire.unanswered_us && instance_is_alive(member->instance))

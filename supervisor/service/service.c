@@ -87,6 +87,14 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 	what = doing(service);
 	if (!what)
 		return false;
+	if (service_member(service)->state == MEMBER_RETURNING) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_BUSY,
+						 .cause = service_member(service)->failure.text,
+						 .next = "wait for it, or end that process by hand" },
+			       "%s: its process has not come back yet", service->name);
+		return true;
+	}
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_BUSY,
 					 .next = roll && roll_is_baking(roll) ?
@@ -99,7 +107,18 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 
 bool service_refuse_not_running(struct service *service, struct asker *asker)
 {
-	if (member_in(service, MEMBER_RUNNING))
+	const struct member *member = member_in(service, MEMBER_RUNNING);
+
+	if (member && member->instance && member->instance->unreachable) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+						 .cause = "it was started by an upgraded that has ended, and its channel is lost",
+						 .next = "it serves on; to have it back in hand: upgradectl stop, upgradectl start" },
+			       "%s: version %s (pid %d) is out of reach", service->name, service->version,
+			       (int)member->instance->pid);
+		return true;
+	}
+	if (member)
 		return false;
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_NOT_RUNNING,
@@ -189,6 +208,7 @@ void service_on_ready(struct member *member)
 
 	end_start(service);
 	log_info("%s: version %s serves as pid %d", service->name, service->version, pid);
+	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
 }
@@ -252,6 +272,7 @@ void service_on_stopped(struct member *member)
 	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
 	log_info("%s: stopped", service->name);
+	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
 }

@@ -20,6 +20,7 @@ struct service_host {
 	const char *config_dir;
 	uint64_t generation; /* of the last roll */
 	const struct why *criu_detail; /* what was found out about CRIU here */
+	struct logbook *logbook; /* NULL: nothing is written down */
 };
 
 /** service_new() - Return: NULL if memory is out. @name was checked. */
@@ -64,6 +65,19 @@ bool service_is_idle(const struct service *service);
 
 /** service_end() - The daemon ends: end what runs, rolls first. To be called again and again until service_is_idle(). */
 void service_end(struct service *service);
+
+/* ---- written.c: what was before this supervisor ---- */
+
+/** service_remember() - The versions that undo can go back to, as the logbook has them. */
+void service_remember(struct service *service, const Upgraded__Logbook__Service *what);
+/** service_await_return() - A process may serve: nothing can be asked of the service until it has answered, or ended. */
+void service_await_return(struct service *service, pid_t pid);
+/** service_come_back() - @instance serves; owned from here on. @left: the version that served when the supervisor ended, if that was
+ * another one: a roll had committed. NULL: none. */
+void service_come_back(struct service *service, struct instance *instance, const struct instance *left);
+/** service_end_away() - Nobody serves any more: it is started again, empty, if its file says so and it was not being stopped. @how: what is
+ * known of its end. */
+void service_end_away(struct service *service, const char *version, struct unit *unit, bool wanted, const char *how);
 
 /* ---- images.c; @service may be NULL: one that was removed, and left images ---- */
 

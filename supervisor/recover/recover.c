@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/recover/recover.h"
+
+#include "supervisor/logbook/logbook.h"
+#include "supervisor/process/graveyard.h"
+#include "supervisor/process/regain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATIENCE_US USEC_PER_SEC
+
+/* A process that lived when we looked. */
+struct candidate {
+	struct returning *of;
+	struct candidate *next;
+	struct instance *instance; /* NULL: it has ended since */
+	struct unit *unit;         /* what it was started with; a reference, which outlives it */
+	char version[UNIT_NAME_MAX + 1];
+	bool served;               /* when that was last written down */
+	bool answered, serves;     /* what it says itself */
+	int status;                /* once it has ended */
+};
+
+/* A service with processes that may come back. */
+struct returning {
+	struct returning *next;
+	struct recover *recover;
+	struct service *service;
+	struct candidate *candidates;
+	bool wanted, decided;
+};
+
+/* ---- deciding ---- */
+
+static size_t alive(const struct returning *returning, struct candidate **ret_one)
+{
+	size_t n = 0;
+
+	for (struct candidate *c = returning->candidates; c; c = c->next) {
+		if (!c->instance)
+			continue;
+		*ret_one = c;
+		n++;
+	}
+	return n;
+}
+
+static struct candidate *who_serves(const struct returning *returning)
+{
+	struct candidate *c = returning->candidates;
+
+	while (c && !(c->instance && c->serves))
+		c = c->next;
+	return c;
+}
+
+/* Which one had served last, by the logbook: the latest, as a roll's new version is written down behind its old one. */
+static struct candidate *who_served(const struct returning *returning)
+{
+	struct candidate *found = NULL;
+
+	for (struct candidate *c = returning->candidates; c; c = c->next)
+		if (c->served)
+			found = c;
+	return found;
+}
+
+/* It says so itself, so the commit word does: whoever else lives cannot serve any more. */
+static void take(struct returning *returning, struct candidate *serving)
+{
+	struct candidate *served = who_served(returning);
+	struct instance *instance = serving->instance, left = { .unit = NULL };
+	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
+
+	serving->instance = NULL;
+	for (struct candidate *c = returning->candidates; c; c = c->next)
+		c->instance = graveyard_bury(graveyard, c->instance);
+	if (served && served != serving) {
+		left.unit = served->unit;
+		memcpy(left.version, served->version, sizeof(left.version));
+	}
+	returning->decided = true;
+	service_come_back(returning->service, instance, left.unit ? &left : NULL);
+	if (!returning->wanted && (serving->served || !left.unit))
+		service_stop(returning->service, NULL); /* it was being stopped */
+}
+
+static void lose(struct returning *returning)
+{
+	const struct candidate *last = who_served(returning);
+	char how[128] = ", nobody knows how";
+
+	returning->decided = true;
+	if (!last) /* it never served: its start, or a roll, was under way */
+		last = returning->candidates;
+	if (!last)
+		return;
+	if (last->status != CHILD_STATUS_UNKNOWN) {
+		char text[96];
+
+		snprintf(how, sizeof(how), ": it %s", child_describe_status(last->status, text, sizeof(text)));
+	}
+	service_end_away(returning->service, last->version, last->unit, returning->wanted, how);
+}
+
+static void look_at(struct returning *returning)
+{
+	struct candidate *serves = who_serves(returning), *one = NULL;
+	size_t n = alive(returning, &one);
+
+	if (returning->decided)
+		return;
+	if (serves)
+		take(returning, serves);
+	else if (n == 0)
+		lose(returning);
+	else if (n == 1 && one->instance->unreachable && one->served)
+		take(returning, one); /* nobody else is there who could */
+}
+
+static void tell_done(struct recover *recover)
+{
+	void (*on_done)(struct recover *recover) = recover->on_done;
+
+	recover->on_done = NULL;
+	timer_disarm(&recover->deadline);
+	if (on_done)
+		on_done(recover);
+}
+
+static void look(struct recover *recover)
+{
+	bool decided = true;
+
+	for (struct returning *r = recover->first; r; r = r->next) {
+		look_at(r);
+		decided &= r->decided;
+	}
+	if (decided)
+		tell_done(recover);
+}
+
+static void on_deadline(struct timer *timer)
+{
+	struct recover *recover = container_of(timer, struct recover, deadline);
+
+	for (struct returning *r = recover->first; r; r = r->next) {
+		struct candidate *one;
+
+		if (!r->decided && alive(r, &one))
+			log_warning("%s: version %s (pid %d) runs, and has not answered yet; it is waited for", service_name(r->service),
+				    one->version, (int)one->instance->pid);
+	}
+	tell_done(recover);
+}
+
+/* ---- what the processes say ---- */
+
+static void on_hello(struct instance *instance)
+{
+	struct candidate *candidate = instance->owner;
+
+	candidate->answered = true;
+	candidate->serves = instance->hello->hello->serves;
+	look(candidate->of->recover);
+}
+
+/* Until it is a service's, nothing that it says is about anything. */
+static void on_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	(void)instance;
+	(void)message;
+	(void)fds;
+}
+
+static void on_garbage(struct instance *instance, const char *reason)
+{
+	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, (int)instance->pid, reason);
+}
+
+static void on_exit_of(struct instance *instance)
+{
+	struct candidate *candidate = instance->owner;
+	struct recover *recover = candidate->of->recover;
+
+	candidate->status = instance->status;
+	candidate->instance = instance_free(instance);
+	look(recover);
+}
+
+static const struct instance_events candidate_events = {
+	.on_hello = on_hello, .on_message = on_message, .on_garbage = on_garbage, .on_exit = on_exit_of
+};
+
+/* ---- reading the logbook ---- */
+
+static struct returning *returning_of(struct recover *recover, const char *name, struct why *why)
+{
+	struct service *service = registry_keep(recover->registry, name, why);
+	struct returning *returning = recover->first;
+
+	if (!service)
+		return NULL;
+	while (returning && returning->service != service)
+		returning = returning->next;
+	if (returning)
+		return returning;
+	returning = calloc(1, sizeof(*returning));
+	if (!returning)
+		return NULL;
+	*returning = (struct returning){ .next = recover->first, .recover = recover, .service = service };
+	recover->first = returning;
+	return returning;
+}
+
+/* What was read: copies, as the book cannot be written while it is walked. */
+struct reading {
+	struct recover *recover;
+	Upgraded__Logbook__Entry **entries;
+	size_t n;
+};
+
+static int collect(void *arg, const Upgraded__Logbook__Entry *entry)
+{
+	struct reading *reading = arg;
+	Upgraded__Logbook__Entry **more = reallocarray(reading->entries, reading->n + 1, sizeof(Upgraded__Logbook__Entry *));
+	size_t size = upgraded__logbook__entry__get_packed_size(entry);
+	uint8_t *packed = malloc(size + 1);
+
+	if (more)
+		reading->entries = more;
+	if (!more || !packed) {
+		free(packed);
+		return -ENOMEM;
+	}
+	upgraded__logbook__entry__pack(entry, packed);
+	more[reading->n] = upgraded__logbook__entry__unpack(NULL, size, packed);
+	free(packed);
+	if (!more[reading->n])
+		return -ENOMEM;
+	reading->n++;
+	return 0;
+}
+
+static void release(struct reading *reading)
+{
+	for (size_t i = 0; i < reading->n; i++)
+		upgraded__logbook__entry__free_unpacked(reading->entries[i], NULL);
+	free(reading->entries);
+}
+
+static struct candidate *candidate_new(struct returning *returning, const Upgraded__Logbook__Process *process)
+{
+	struct candidate *candidate = calloc(1, sizeof(*candidate)), **end = &returning->candidates;
+
+	if (!candidate)
+		return NULL;
+	candidate->of = returning;
+	candidate->served = process->serves;
+	candidate->status = CHILD_STATUS_UNKNOWN;
+	snprintf(candidate->version, sizeof(candidate->version), "%s", process->version);
+	while (*end)
+		end = &(*end)->next;
+	*end = candidate;
+	return candidate;
+}
+
+static void read_process(struct recover *recover, const Upgraded__Logbook__Process *process)
+{
+	struct candidate *candidate;
+	struct returning *returning;
+	struct why why = { 0 };
+	int r;
+
+	if (process->serial > recover->spawner->last_serial)
+		recover->spawner->last_serial = process->serial;
+	/* Of another start of the machine: it ended with that. */
+	if (strcmp(process->boot_id, regain_boot()) != 0) {
+		spawner_forget(recover->spawner, process->serial);
+		return;
+	}
+	returning = returning_of(recover, process->service, &why);
+	candidate = returning ? candidate_new(returning, process) : NULL;
+	if (!candidate) {
+		log_error("the logbook's entry of pid %d is passed over: %s", process->pid, *why.text ? why.text : strerror(ENOMEM));
+		return;
+	}
+	r = spawner_unit(process, &candidate->unit, &why);
+	if (r == 0)
+		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &why);
+	if (r == 0)
+		instance_own(candidate->instance, &candidate_events, candidate);
+	else if (r != -ESRCH)
+		log_error("%s: version %s (pid %d) cannot be had back: %s", process->service, process->version, process->pid, why.text);
+}
+
+static void read_service(struct recover *recover, const Upgraded__Logbook__Service *what)
+{
+	struct why why = { 0 };
+	struct service *service = registry_keep(recover->registry, what->name, &why);
+	struct returning *returning = recover->first;
+
+	if (!service)
+		return;
+	service_remember(service, what);
+	while (returning && returning->service != service)
+		returning = returning->next;
+	if (returning)
+		returning->wanted = what->wanted;
+}
+
+static void read_all(struct recover *recover)
+{
+	struct reading reading = { .recover = recover };
+	int r = logbook_each(recover->logbook, collect, &reading);
+
+	if (r < 0)
+		log_error("the logbook could not be read to its end: %s", strerror(-r));
+	for (size_t i = 0; i < reading.n; i++)
+		if (reading.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
+			read_process(recover, reading.entries[i]->process);
+	for (size_t i = 0; i < reading.n; i++)
+		if (reading.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE)
+			read_service(recover, reading.entries[i]->service);
+	release(&reading);
+}
+
+/* ---- life ---- */
+
+static void candidate_free(struct candidate *candidate)
+{
+	instance_free(candidate->instance);
+	unit_free(candidate->unit);
+	free(candidate);
+}
+
+static void returning_free(struct returning *returning)
+{
+	while (returning->candidates) {
+		struct candidate *candidate = returning->candidates;
+
+		returning->candidates = candidate->next;
+		candidate_free(candidate);
+	}
+	free(returning);
+}
+
+/* A process whose file makes no sense any more is nobody's candidate: whoever had no unit is left out. */
+static void drop_empty(struct recover *recover)
+{
+	struct returning **link = &recover->first;
+
+	while (*link) {
+		struct returning *returning = *link;
+		struct candidate **at = &returning->candidates;
+
+		while (*at) {
+			struct candidate *candidate = *at;
+
+			if (candidate->unit) {
+				at = &candidate->next;
+				continue;
+			}
+			*at = candidate->next;
+			candidate_free(candidate);
+		}
+		if (returning->candidates) {
+			link = &returning->next;
+			continue;
+		}
+		*link = returning->next;
+		returning_free(returning);
+	}
+}
+
+void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct logbook *logbook,
+		   void (*on_done)(struct recover *recover), void *owner)
+{
+	*recover = (struct recover){
+		.registry = registry, .spawner = spawner, .logbook = logbook, .on_done = on_done, .owner = owner
+	};
+	if (logbook)
+		read_all(recover);
+	drop_empty(recover);
+	for (struct returning *r = recover->first; r; r = r->next) {
+		struct candidate *one;
+
+		if (alive(r, &one))
+			service_await_return(r->service, one->instance->pid);
+	}
+	timer_arm(registry->host.site.loop, &recover->deadline, clock_now_us() + PATIENCE_US, on_deadline);
+	look(recover);
+}
+
+void recover_give_up(struct recover *recover)
+{
+	for (struct returning *r = recover->first; r; r = r->next) {
+		struct candidate *one;
+
+		if (!r->decided && alive(r, &one))
+			take(r, one);
+	}
+}
+
+void recover_done(struct recover *recover)
+{
+	if (recover->registry)
+		timer_disarm(&recover->deadline);
+	while (recover->first) {
+		struct returning *returning = recover->first;
+
+		recover->first = returning->next;
+		returning_free(returning);
+	}
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* What the logbook has of a service, and a service whose process lived on while no supervisor ran. */
+#include "supervisor/logbook/logbook.h"
+#include "supervisor/process/graveyard.h"
+#include "supervisor/service/private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- written ---- */
+
+static void release_past(Upgraded__Logbook__Past *past, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(past[i].unit_text.data);
+}
+
+/* Return: how many versions are in @past. One whose file nobody knows is left out, as it could not be started. */
+static size_t list_past(const struct history *history, Upgraded__Logbook__Past *past, Upgraded__Logbook__Past **list)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < history->n; i++) {
+		char *text;
+
+		if (!history->units[i] || unit_text(history->units[i], &text) < 0)
+			continue;
+		upgraded__logbook__past__init(&past[n]);
+		past[n].version = (char *)(uintptr_t)history->versions[i];
+		past[n].unit_path = history->units[i]->path;
+		past[n].unit_text = (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
+		list[n] = &past[n];
+		n++;
+	}
+	return n;
+}
+
+void service_write_down(const struct service *service)
+{
+	Upgraded__Logbook__Service what = UPGRADED__LOGBOOK__SERVICE__INIT;
+	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
+	Upgraded__Logbook__Past past[HISTORY_MAX], *list[HISTORY_MAX];
+	const struct member *member = service_member(service);
+	struct why why = { 0 };
+
+	if (!service->host->logbook)
+		return;
+	what.name = (char *)(uintptr_t)service->name;
+	what.wanted = member->state == MEMBER_RUNNING || member->state == MEMBER_WAITING;
+	what.serving = member->instance ? spawner_serial(member->instance) : 0;
+	what.n_history = list_past(&service->history, past, list);
+	what.history = list;
+	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE;
+	entry.service = &what;
+	/* What runs goes on, and is found by its own entry. */
+	if (logbook_write(service->host->logbook, &entry, &why) < 0)
+		log_warning("%s: what is wanted of it could not be written down: %s", service->name, why.text);
+	release_past(past, what.n_history);
+}
+
+/* ---- and read again ---- */
+
+static void remember(struct service *service, const Upgraded__Logbook__Past *past)
+{
+	char *text = strndup((const char *)past->unit_text.data, past->unit_text.len);
+	struct why why = { 0 };
+	struct unit *unit;
+
+	if (text && unit_name_check("version", past->version, &why) == 0 &&
+	    unit_parse(service->name, past->unit_path, text, &unit, &why) == 0) {
+		history_move(&service->history, past->version, unit, "");
+		unit_free(unit);
+	} else {
+		log_warning("%s: undo cannot go back to version %s any more: %s", service->name, past->version, why.text);
+	}
+	free(text);
+}
+
+void service_remember(struct service *service, const Upgraded__Logbook__Service *what)
+{
+	for (size_t i = 0; i < what->n_history; i++)
+		remember(service, what->history[i]);
+}
+
+void service_await_return(struct service *service, pid_t pid)
+{
+	struct member *member = service_member(service);
+
+	member->state = MEMBER_RETURNING;
+	why_set(&member->failure, 0, "pid %d was started before upgraded was, and has not answered yet", (int)pid);
+}
+
+void service_come_back(struct service *service, struct instance *instance, const struct instance *left)
+{
+	struct member *member = service_member(service);
+
+	*member->failure.text = 0;
+	service_set_version(service, instance->version, instance->unit);
+	/* The roll under way had committed. */
+	if (left && strcmp(left->version, instance->version) != 0)
+		history_move(&service->history, left->version, left->unit, instance->version);
+	member_come_back(member, instance);
+	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away", service->name, instance->version,
+		 (int)instance->pid);
+	service_write_down(service);
+	service_stop_if_wanted(service);
+}
+
+void service_end_away(struct service *service, const char *version, struct unit *unit, bool wanted, const char *how)
+{
+	struct member *member = service_member(service);
+
+	service_set_version(service, version, unit);
+	why_set(&member->failure, 0, "version %s ended while upgraded was away%s", version, how);
+	if (!wanted || service->stop_wanted) {
+		member->state = MEMBER_STOPPED;
+		log_info("%s: %s", service->name, member->failure.text);
+	} else if (unit->restart == RESTART_NO) {
+		member->state = MEMBER_FAILED;
+		log_error("%s: %s", service->name, member->failure.text);
+	} else {
+		member_start_again(member);
+	}
+	service_write_down(service);
+	service_stop_if_wanted(service);
+}
