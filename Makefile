@@ -356,6 +356,12 @@ $B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags | $(GEN_H)
 $(foreach room,$(ROOMS),$(call room_rules,$(1),$(room)))
 endef
 
+# The supervisor says of itself, in files that it leaves behind, which version it is.
+SUPERVISOR_DEFINES := -DUPGRADED_VERSION='"$(VERSION)"'
+VERSIONED = $(foreach v,$(VARIANTS),$(call objects,$(v),$(call sources,supervisor/logbook)))
+$(VERSIONED): CPPFLAGS += $(SUPERVISOR_DEFINES)
+$(VERSIONED): Makefile
+
 # list,TARGET,FILES      a file with the names of what TARGET is made of, so that a source that went away is noticed
 define list
 $(1).list: FORCE
@@ -574,7 +580,8 @@ objects: $(call objects,normal,$(filter-out $(EXAMPLE_DIRS:%=%/%),$(OUR_SOURCES)
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -Ishim
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -Ishim \
+	$(SUPERVISOR_DEFINES)
 $B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)
