@@ -85,7 +85,7 @@ link = $(CC_$(1)) $(LDFLAGS_$(1)) $(LINK) $(LDFLAGS) -pthread
 
 ROOMS := base statefmt wire shim supervisor cli
 RPC_PROTO = $(firstword $(wildcard /usr/include/criu/rpc.proto $B/criu/usr/include/criu/rpc.proto) criu/rpc.proto)
-PROTOS := $(wildcard statefmt/*.proto statefmt/gen/*.proto wire/*.proto shim/examples/*/*.proto tests/*/*.proto)
+PROTOS := $(wildcard statefmt/*.proto statefmt/gen/*.proto wire/*.proto supervisor/*/*.proto shim/examples/*/*.proto tests/*/*.proto)
 # protoc's own description of types: a state file carries its schema in these terms.
 DESCRIPTOR_PROTO = $(firstword $(wildcard /usr/include/google/protobuf/descriptor.proto \
 	/usr/local/include/google/protobuf/descriptor.proto) no-descriptor.proto)
@@ -106,7 +106,7 @@ sources = $(wildcard $(1)/*.c)
 # A room's inner folders are part of it, except those that are programs, or an application's.
 INNER := $(filter-out shim/examples shim/ports shim/upgrade statefmt/gen,$(patsubst %/,%,$(wildcard $(ROOMS:%=%/*/))))
 room_sources = $(foreach folder,$(1) $(filter $(1)/%,$(INNER)),$(call sources,$(folder)))
-protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/criu/rpc.pb-c.o) \
+protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto $(patsubst %,%/*.proto,$(filter $(1)/%,$(INNER))))) $(if $(filter supervisor,$(1)),gen/supervisor/criu/rpc.pb-c.o) \
 	$(if $(filter statefmt,$(1)),gen/google/protobuf/descriptor.pb-c.o gen/upgrade/options.pb-c.o)
 main_of = $(if $(1),$(shell grep -lE '^int main\b' $(1) /dev/null))
 mainless = $(filter-out $(call main_of,$(1)),$(1))
@@ -356,6 +356,12 @@ $B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags | $(GEN_H)
 $(foreach room,$(ROOMS),$(call room_rules,$(1),$(room)))
 endef
 
+# The supervisor says of itself, in files that it leaves behind, which version it is.
+SUPERVISOR_DEFINES := -DUPGRADED_VERSION='"$(VERSION)"'
+VERSIONED = $(foreach v,$(VARIANTS),$(call objects,$(v),$(call sources,supervisor/logbook)))
+$(VERSIONED): CPPFLAGS += $(SUPERVISOR_DEFINES)
+$(VERSIONED): Makefile
+
 # list,TARGET,FILES      a file with the names of what TARGET is made of, so that a source that went away is noticed
 define list
 $(1).list: FORCE
@@ -574,7 +580,8 @@ objects: $(call objects,normal,$(filter-out $(EXAMPLE_DIRS:%=%/%),$(OUR_SOURCES)
 # pointer; clang-tidy's analyzer looks for the same three.
 GCC_ANALYZER := -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference -Wno-analyzer-use-of-uninitialized-value
 analysis: $(OUR_SOURCES:%.c=$B/analysis/%.done)
-TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -Ishim
+TIDY_DEFINES := $(call version_defines,cached,v3) $(call version_defines,chatd,v2) $(call version_defines,echo,v2) -Ishim \
+	$(SUPERVISOR_DEFINES)
 $B/analysis/%.done: %.c $(wildcard */*.h */*/*.h shim/examples/*/*.h) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	@mkdir -p $(@D)

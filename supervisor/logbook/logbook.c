@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/fd.h"
+#include "base/text.h"
+#include "base/trust.h"
+#include "base/why.h"
+#include "supervisor/logbook/bytes.h"
+#include "supervisor/logbook/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A file is made anew when it is larger than the first and more than so many times what is in force. */
+#define COMPACT_BYTES ((size_t)64 << 10)
+#define COMPACT_TIMES 4u
+/* Larger it never becomes, whatever fails; more than that is not read. */
+#define FILE_BYTES (LOGBOOK_IN_FORCE_BYTES * 6)
+
+/* What was read, and what became of it. */
+struct reading {
+	uint8_t *data;
+	size_t size_bytes;
+	size_t unreadable; /* bytes that the disk did not give */
+	size_t beyond;     /* bytes that no book can have */
+
+	struct book_header header;
+	bool headless;
+	struct book_scan scan;
+	uint64_t n_whole, n_senseless; /* frames; those that hold no entry */
+	size_t senseless_at;
+};
+
+/* ---- opening ---- */
+
+/* One frame. Return: 0 or -ENOMEM. */
+static int take_frame(struct logbook *book, struct reading *reading, const struct book_frame *frame)
+{
+	Upgraded__Logbook__Entry *entry = upgraded__logbook__entry__unpack(NULL, frame->length, frame->payload);
+	struct entries_change change;
+	int r;
+
+	reading->n_whole++;
+	if (!entry) {
+		if (reading->n_senseless++ == 0)
+			reading->senseless_at = frame->at;
+		return 0;
+	}
+	r = entries_prepare(&book->entries, entry, frame->payload, frame->length, &change);
+	if (r == 0)
+		entries_commit(&book->entries, &change);
+	upgraded__logbook__entry__free_unpacked(entry, NULL);
+	return r;
+}
+
+/* All frames of a file of our format. */
+static int take_all(struct logbook *book, struct reading *reading, struct why *why)
+{
+	struct book_frame frame;
+	int r = 0;
+
+	reading->scan = (struct book_scan){
+		.data = reading->data,
+		.size_bytes = reading->size_bytes,
+		/* One that is shorter than its header has no frames. */
+		.at = reading->size_bytes < BOOK_HEADER_BYTES ? reading->size_bytes : BOOK_HEADER_BYTES,
+		.sequence = 1,
+		.book = reading->header.book,
+		.any_book = reading->headless,
+	};
+	while (r == 0 && book_scan_next(&reading->scan, &frame))
+		r = take_frame(book, reading, &frame);
+	if (r < 0)
+		return book_why(book, r, "it could not be read", why);
+	book->number = reading->scan.book;
+	book->sequence = reading->scan.sequence;
+	book->size_bytes = reading->scan.at;
+	return 0;
+}
+
+static enum logbook_found judge(const struct reading *reading)
+{
+	if (reading->headless || reading->unreadable || reading->beyond || reading->scan.damages || reading->n_senseless)
+		return LOGBOOK_DAMAGED;
+	return reading->scan.at < reading->size_bytes ? LOGBOOK_TORN : LOGBOOK_WHOLE;
+}
+
+/* What is wrong with a damaged file, and what it costs. */
+static void tell_damage(const struct logbook *book, const struct reading *reading, struct why *why)
+{
+	const struct book_scan *scan = &reading->scan;
+	uint64_t lost = scan->lost + reading->n_senseless;
+	size_t at = scan->damages ? scan->damaged_at : scan->at;
+	char much[28], few[28];
+
+	if (reading->n_senseless && reading->senseless_at < at)
+		at = reading->senseless_at;
+	if (reading->headless)
+		at = 0;
+	(void)why_set(why, 0, "%s is damaged at byte %zu%s: %s entries are lost%s, %s whole ones are used", book->path, at,
+		      reading->headless ? ", in its header" : "", text_count(few, sizeof(few), lost),
+		      scan->at < reading->size_bytes || reading->beyond ? ", and perhaps some at its end" : "",
+		      text_count(much, sizeof(much), reading->n_whole - reading->n_senseless));
+	if (reading->unreadable)
+		(void)why_set(why, 0, "%s; %zu bytes could not be read from the disk", why->text, reading->unreadable);
+	if (reading->beyond)
+		(void)why_set(why, 0, "%s; it is larger than a logbook can be", why->text);
+}
+
+static void tell_kept(const struct logbook *book, struct why *why)
+{
+	if (*book->kept)
+		(void)why_set(why, 0, "%s; the file was kept as %s", why->text, book->kept);
+}
+
+/* Cut off what is behind the last whole entry. */
+static int cut(struct logbook *book)
+{
+	if (book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0 || book->disk->fdatasync(book->fd) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The file is made one to which can be appended. What fails here is tried again with the next entry that is written. */
+static void mend(struct logbook *book, const struct reading *reading, enum logbook_found found, struct why *why)
+{
+	struct why failed = { 0 };
+	int r = 0;
+
+	if (found == LOGBOOK_TORN) {
+		(void)why_set(why, 0, "%s: an entry was being written at byte %zu when upgraded or the machine ended; its %zu bytes "
+			      "were cut off", book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
+		book->trusted = cut(book) == 0;
+		if (!book->trusted)
+			r = book_rewrite(book, &failed);
+	} else if (found == LOGBOOK_DAMAGED) {
+		tell_damage(book, reading, why);
+		book->trusted = false;
+		book->aside = "damaged";
+		r = book_rewrite(book, &failed);
+		tell_kept(book, why);
+	}
+	if (r < 0)
+		(void)why_set(why, 0, "%s; nothing can be written yet: %s", why->text, failed.text);
+}
+
+static bool wants_compaction(const struct logbook *book)
+{
+	return book->size_bytes > COMPACT_BYTES && book->size_bytes / COMPACT_TIMES > book_bytes(book) &&
+	       book->size_bytes > book->compact_over;
+}
+
+/* It is no loss if that fails: the file is whole, and grows on. */
+static void compact(struct logbook *book)
+{
+	if (wants_compaction(book) && book_rewrite(book, NULL) < 0)
+		book->compact_over = book->size_bytes + book->size_bytes / 4;
+}
+
+/* A file of another format: nothing in it is ours to read. */
+static int leave_other(struct logbook *book, const struct reading *reading, struct why *why)
+{
+	char writer[sizeof(reading->header.writer)];
+	int r;
+
+	memcpy(writer, reading->header.writer, sizeof(writer));
+	text_tame(writer, strlen(writer));
+	book->aside = "other";
+	r = book_rewrite(book, why);
+	if (r < 0)
+		return why_prefix(why, r, "a logbook of format %u, by upgraded %s", reading->header.format, writer);
+	(void)why_set(why, 0, "%s was written by upgraded %s in format %u; this one reads format %u", book->path, writer,
+		      reading->header.format, BOOK_FORMAT);
+	tell_kept(book, why);
+	return 0;
+}
+
+static int take_file(struct logbook *book, struct reading *reading, enum logbook_found *ret_found, struct why *why)
+{
+	int r;
+
+	reading->headless = !book_header_get(reading->data, reading->size_bytes, &reading->header);
+	if (!reading->headless && reading->header.format != BOOK_FORMAT) {
+		*ret_found = LOGBOOK_OTHER_VERSION;
+		return leave_other(book, reading, why);
+	}
+	r = take_all(book, reading, why);
+	if (r < 0)
+		return r;
+	*ret_found = judge(reading);
+	book->trusted = true;
+	mend(book, reading, *ret_found, why);
+	if (book->trusted)
+		compact(book);
+	return 0;
+}
+
+static int read_file(struct logbook *book, const struct stat *st, enum logbook_found *ret_found, struct why *why)
+{
+	size_t size_bytes = (size_t)st->st_size < FILE_BYTES ? (size_t)st->st_size : FILE_BYTES;
+	struct reading reading = { .data = malloc(size_bytes + 1), .beyond = (size_t)st->st_size - size_bytes };
+	int r = reading.data ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = disk_read(book->disk, book->fd, reading.data, size_bytes, &reading.size_bytes, &reading.unreadable);
+	r = r < 0 ? book_why(book, r, "it could not be read", why) : take_file(book, &reading, ret_found, why);
+	free(reading.data);
+	return r;
+}
+
+/* A device or a pipe in its place must not keep us waiting. */
+static int open_file(struct logbook *book, int folder, struct stat *ret_st, struct why *why)
+{
+	int r;
+
+	book->fd = book->disk->openat(folder, LOGBOOK_NAME, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	if (book->fd < 0)
+		return errno == ENOENT ? 0 : book_why(book, -errno, "it could not be opened", why);
+	r = fstat(book->fd, ret_st) < 0 ? -errno : 0;
+	if (r < 0)
+		return book_why(book, r, "it could not be looked at", why);
+	if (!S_ISREG(ret_st->st_mode))
+		return why_set(why, -EINVAL, "%s is not a regular file; remove it", book->path);
+	return trust_stat(ret_st, book->path, why);
+}
+
+static int open_in(struct logbook *book, enum logbook_found *ret_found, struct why *why)
+{
+	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	int r;
+
+	if (folder < 0 || fstat(folder, &st) < 0)
+		return book_why(book, -errno, "its folder could not be opened", why);
+	r = trust_stat(&st, book->folder, why);
+	if (r == 0)
+		r = open_file(book, folder, &st, why);
+	if (r < 0)
+		return r;
+	if (book->fd >= 0)
+		return read_file(book, &st, ret_found, why);
+	*ret_found = LOGBOOK_NEW;
+	return book_rewrite(book, why);
+}
+
+int logbook_open_on(const struct logbook_disk *disk, const char *folder, struct logbook **ret_book,
+		    enum logbook_found *ret_found, struct why *why)
+{
+	struct logbook *book = calloc(1, sizeof(*book));
+	enum logbook_found found = LOGBOOK_NEW;
+	struct why told = { 0 };
+	int r;
+
+	if (!book || !(book->folder = strdup(folder)) || asprintf(&book->path, "%s/" LOGBOOK_NAME, folder) < 0) {
+		if (book)
+			free(book->folder);
+		free(book);
+		return why_errno(why, -ENOMEM, "%s/" LOGBOOK_NAME, folder);
+	}
+	book->disk = disk;
+	book->fd = -1;
+	r = open_in(book, &found, &told);
+	if (why)
+		*why = told;
+	if (r < 0) {
+		logbook_free(book);
+		return r;
+	}
+	*ret_book = book;
+	*ret_found = found;
+	return 0;
+}
+
+int logbook_open(const char *folder, struct logbook **ret_book, enum logbook_found *ret_found, struct why *why)
+{
+	return logbook_open_on(&logbook_disk_real, folder, ret_book, ret_found, why);
+}
+
+/* ---- open ---- */
+
+int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded__Logbook__Entry *entry), void *arg)
+{
+	int r = 0;
+
+	for (const struct entry *at = book->entries.first; at && r == 0; at = at->next) {
+		Upgraded__Logbook__Entry *entry = upgraded__logbook__entry__unpack(NULL, at->size_bytes, entry_payload(at));
+
+		/* It was understood before: memory is out. */
+		r = entry ? fn(arg, entry) : -ENOMEM;
+		upgraded__logbook__entry__free_unpacked(entry, NULL);
+	}
+	return r;
+}
+
+static int check_entry(const struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why)
+{
+	switch (entry->what_case) {
+	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS:
+		return entry->process->serial ? 0 : why_set(why, -EINVAL, "%s: a process without a serial", book->path);
+	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS_GONE:
+		return entry->process_gone ? 0 : why_set(why, -EINVAL, "%s: process_gone without a serial", book->path);
+	case UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE:
+		return *entry->service->name ? 0 : why_set(why, -EINVAL, "%s: a service without a name", book->path);
+	case UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE_GONE:
+		return *entry->service_gone ? 0 : why_set(why, -EINVAL, "%s: service_gone without a name", book->path);
+	case UPGRADED__LOGBOOK__ENTRY__WHAT__NOT_SET:
+	default:
+		return why_set(why, -EINVAL, "%s: an entry that is neither of a process nor of a service", book->path);
+	}
+}
+
+/* Somebody may have removed the file, or put another one in its place: what is appended to ours would be lost. */
+static bool in_place(const struct logbook *book)
+{
+	struct stat there, ours;
+
+	return stat(book->path, &there) == 0 && fstat(book->fd, &ours) == 0 && there.st_dev == ours.st_dev &&
+	       there.st_ino == ours.st_ino;
+}
+
+/* One write at the end, and on the disk. */
+static int append(struct logbook *book, const uint8_t *frame, size_t size_bytes)
+{
+	bool written;
+	int r = disk_write(book->disk, book->fd, frame, size_bytes, (off_t)book->size_bytes);
+
+	written = r == 0;
+	if (written && book->disk->fdatasync(book->fd) < 0)
+		r = -errno;
+	if (r == 0) {
+		book->size_bytes += size_bytes;
+		book->sequence++;
+		return 0;
+	}
+	/* After a failed fdatasync nothing that is read back proves anything. The entry is cut off all the same: less is left to be
+	 * found if making a new file fails as well. */
+	if (book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0 || written)
+		book->trusted = false;
+	return r;
+}
+
+static int write_frame(struct logbook *book, uint8_t *frame, size_t length, struct why *why)
+{
+	size_t size_bytes = BOOK_HEAD_BYTES + length;
+	struct why failed = { 0 };
+	int r;
+
+	if (!in_place(book))
+		book->trusted = false;
+	if (!book->trusted || size_bytes > FILE_BYTES - book->size_bytes) {
+		r = book_rewrite(book, why);
+		if (r < 0)
+			return why_prefix(why, r, "an entry was not written, as the logbook has to be made anew first");
+	}
+	book_frame_seal(frame, book->number, book->sequence, length);
+	r = append(book, frame, size_bytes);
+	if (r == 0)
+		return 0;
+	(void)book_why(book, r, "an entry could not be written", why);
+	if (!book->trusted && book_rewrite(book, &failed) < 0 && why)
+		(void)why_set(why, r, "%s; a later upgraded may find it nevertheless, and nothing can be written yet: %s", why->text,
+			      failed.text);
+	return r;
+}
+
+static int check_size(const struct logbook *book, const struct entries_change *change, struct why *why)
+{
+	size_t old = change->old ? change->old->size_bytes + BOOK_HEAD_BYTES : 0;
+	size_t fresh = change->fresh ? change->fresh->size_bytes + BOOK_HEAD_BYTES : 0;
+
+	/* What makes it smaller is always fine. */
+	if (fresh <= old || book_bytes(book) - BOOK_HEADER_BYTES - old + fresh <= LOGBOOK_IN_FORCE_BYTES)
+		return 0;
+	return why_set(why, -EMSGSIZE, "%s: with this entry of %zu bytes, what is in force would be more than %zu MiB; stop a service",
+		       book->path, fresh - BOOK_HEAD_BYTES, LOGBOOK_IN_FORCE_BYTES >> 20);
+}
+
+static int write_packed(struct logbook *book, const Upgraded__Logbook__Entry *entry, uint8_t *frame, size_t length, struct why *why)
+{
+	struct entries_change change;
+	int r = entries_prepare(&book->entries, entry, frame + BOOK_HEAD_BYTES, length, &change);
+
+	if (r < 0)
+		return book_why(book, r, "an entry could not be written", why);
+	r = check_size(book, &change, why);
+	if (r == 0)
+		r = write_frame(book, frame, length, why);
+	if (r < 0) {
+		entries_drop(&change);
+		return r;
+	}
+	entries_commit(&book->entries, &change);
+	compact(book);
+	return 0;
+}
+
+int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why)
+{
+	size_t length;
+	uint8_t *frame;
+	int r = check_entry(book, entry, why);
+
+	if (r < 0)
+		return r;
+	length = upgraded__logbook__entry__get_packed_size(entry);
+	if (length > LOGBOOK_ENTRY_BYTES)
+		return why_set(why, -EMSGSIZE, "%s: an entry of %zu bytes; %zu are possible", book->path, length, LOGBOOK_ENTRY_BYTES);
+	frame = malloc(BOOK_HEAD_BYTES + length);
+	if (!frame)
+		return book_why(book, -ENOMEM, "an entry could not be written", why);
+	(void)upgraded__logbook__entry__pack(entry, frame + BOOK_HEAD_BYTES);
+	r = write_packed(book, entry, frame, length, why);
+	free(frame);
+	return r;
+}
+
+struct logbook *logbook_free(struct logbook *book)
+{
+	if (!book)
+		return NULL;
+	fd_close(book->fd);
+	entries_done(&book->entries);
+	free(book->folder);
+	free(book->path);
+	free(book);
+	return NULL;
+}

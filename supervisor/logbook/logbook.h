@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* What must survive the supervisor: a durable map from keys to entries, in one file. What a process is called, which inode its
+ * channel has, what is wanted of a service: a supervisor that was started anew reads it here.
+ *
+ *     header   64 bytes: "UPGLOGBK", u32 format version (1), u32 book, 32 bytes of text: the version of upgraded that made the file,
+ *              12 bytes zero, u32 CRC32C of the 60 bytes before it
+ *     frame*   u32 book, u32 length, u64 sequence number, u32 CRC32C of the 16 bytes before it and the payload, then the payload:
+ *              an Entry of logbook.proto, packed
+ *
+ * All integers little-endian. Sequence numbers begin at 1 and have no gaps. `book` is a random number, the same in header and frames:
+ * where the middle of a file is damaged, the next whole frame is found by it, and bytes inside of an entry are not taken for one.
+ * Every format keeps the header's shape, so that each version can say which one wrote the file.
+ *
+ * The file grows at its end. When it is much larger than what is in force, a new file takes its place (compaction).
+ * Not thread-safe. logbook_write() and logbook_open() wait for the disk.
+ */
+#pragma once
+
+#include "supervisor/logbook/logbook.pb-c.h"
+
+struct logbook;
+struct why;
+
+#define LOGBOOK_NAME "logbook"
+#define LOGBOOK_ENTRY_BYTES ((size_t)1 << 20)     /* an entry, packed */
+#define LOGBOOK_IN_FORCE_BYTES ((size_t)16 << 20) /* all entries in force, with their frames */
+
+enum logbook_found {
+	LOGBOOK_NEW,           /* there was no file */
+	LOGBOOK_WHOLE,
+	LOGBOOK_TORN,          /* the last entry was being written when the supervisor or the machine ended; it was cut off */
+	LOGBOOK_DAMAGED,       /* all whole entries are in force, others are lost; the file was kept beside as logbook.damaged-N */
+	LOGBOOK_OTHER_VERSION, /* nothing of it is in force; the file was kept beside as logbook.other-N */
+};
+
+/**
+ * logbook_open() - Read FOLDER/logbook, or make it.
+ * @folder:    borrowed; it is there. The caller holds a lock in it, so that nobody else opens the book.
+ * @ret_book:  owned by the caller; release with logbook_free().
+ * @ret_found: what was found.
+ * @why:       with TORN, DAMAGED and OTHER_VERSION, too: where, what is lost, and what the old file is called now.
+ *
+ * Where a torn or damaged book could be read but not be mended, for instance as the disk is full, it is open nevertheless: @why says
+ * that, and each logbook_write() tries again and fails until it succeeds.
+ *
+ * Return: 0; -EPERM: somebody else can write to the file or the folder (base/trust.h); -ELOOP or -EINVAL: not a regular file; -errno.
+ */
+int logbook_open(const char *folder, struct logbook **ret_book, enum logbook_found *ret_found, struct why *why);
+
+/**
+ * logbook_each() - Call @fn for each entry in force, in the order of their first writing.
+ * @fn: may not write to the book. An entry of a kind that a later version invented has a what_case of 0. Not 0 ends the walk.
+ *
+ * Return: 0; what @fn returned; -ENOMEM.
+ */
+int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded__Logbook__Entry *entry), void *arg);
+
+/**
+ * logbook_write() - Make @entry be in force. When this returns 0, it is on the disk.
+ *
+ * A process takes the place of the one with its serial, a service of the one with its name; *_gone ends it. Whoever changes an entry
+ * that logbook_each() gave to it, writes back what it does not know of it as well (protobuf-c keeps that in the message).
+ *
+ * Return: 0; -EINVAL: the entry has no kind, or no key; -EMSGSIZE: it is over LOGBOOK_ENTRY_BYTES, or the book would be over
+ * LOGBOOK_IN_FORCE_BYTES; -errno of the disk. When it failed, the entry is not in the book, and what it would have replaced is.
+ * If the disk let the entry be taken back neither by cutting the file nor by making a new one, then @why says so: until a
+ * later write succeeds, a supervisor that starts anew may find the entry.
+ */
+int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why);
+
+/** logbook_free() - Close the book; nothing is left to be written. NULL is allowed. Return: NULL. */
+struct logbook *logbook_free(struct logbook *book);
