@@ -19,7 +19,7 @@ struct candidate {
 	struct instance *instance; /* NULL: it has ended since */
 	struct unit *unit;         /* what it was started with; a reference, which outlives it */
 	char version[UNIT_NAME_MAX + 1];
-	bool served;               /* when that was last written down */
+	enum instance_place place; /* when that was last written down */
 	bool answered, serves;     /* what it says itself */
 	int status;                /* once it has ended */
 };
@@ -30,7 +30,8 @@ struct returning {
 	struct recover *recover;
 	struct service *service;
 	struct candidate *candidates;
-	bool wanted, decided;
+	bool told, wanted; /* by the logbook, it is to run */
+	bool decided;
 };
 
 /* ---- deciding ---- */
@@ -57,40 +58,48 @@ static struct candidate *who_serves(const struct returning *returning)
 	return c;
 }
 
-/* Which one had served last, by the logbook: the latest, as a roll's new version is written down behind its old one. */
-static struct candidate *who_served(const struct returning *returning)
+/* The last one, but for @but, that by the logbook was in @place: new ones stand behind old ones. */
+static struct candidate *last_in(const struct returning *returning, enum instance_place place, const struct candidate *but)
 {
 	struct candidate *found = NULL;
 
 	for (struct candidate *c = returning->candidates; c; c = c->next)
-		if (c->served)
+		if (c->place == place && c != but)
 			found = c;
 	return found;
+}
+
+/* Whom @serving has replaced, if that was not the end of the roll yet. */
+static struct candidate *whom_replaced(const struct returning *returning, const struct candidate *serving)
+{
+	struct candidate *before = last_in(returning, INSTANCE_IS_REPLACED, serving);
+
+	return before ? before : last_in(returning, INSTANCE_SERVES, serving);
 }
 
 /* It says so itself, so the commit word does: whoever else lives cannot serve any more. */
 static void take(struct returning *returning, struct candidate *serving)
 {
-	struct candidate *served = who_served(returning);
+	struct candidate *before = whom_replaced(returning, serving);
 	struct instance *instance = serving->instance, left = { .unit = NULL };
 	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
 
 	serving->instance = NULL;
 	for (struct candidate *c = returning->candidates; c; c = c->next)
 		c->instance = graveyard_bury(graveyard, c->instance);
-	if (served && served != serving) {
-		left.unit = served->unit;
-		memcpy(left.version, served->version, sizeof(left.version));
+	if (before) {
+		left.unit = before->unit;
+		memcpy(left.version, before->version, sizeof(left.version));
 	}
 	returning->decided = true;
-	service_come_back(returning->service, instance, left.unit ? &left : NULL);
-	if (!returning->wanted && (serving->served || !left.unit))
+	service_come_back(returning->service, instance, before ? &left : NULL);
+	if (returning->told && !returning->wanted)
 		service_stop(returning->service, NULL); /* it was being stopped */
 }
 
 static void lose(struct returning *returning)
 {
-	const struct candidate *last = who_served(returning);
+	const struct candidate *last = last_in(returning, INSTANCE_SERVES, NULL);
 	char how[128] = ", nobody knows how";
 
 	returning->decided = true;
@@ -117,7 +126,7 @@ static void look_at(struct returning *returning)
 		take(returning, serves);
 	else if (n == 0)
 		lose(returning);
-	else if (n == 1 && one->instance->unreachable && one->served)
+	else if (n == 1 && one->instance->unreachable && one->place == INSTANCE_SERVES)
 		take(returning, one); /* nobody else is there who could */
 }
 
@@ -259,7 +268,7 @@ static struct candidate *candidate_new(struct returning *returning, const Upgrad
 	if (!candidate)
 		return NULL;
 	candidate->of = returning;
-	candidate->served = process->serves;
+	candidate->place = (enum instance_place)process->place;
 	candidate->status = CHILD_STATUS_UNKNOWN;
 	snprintf(candidate->version, sizeof(candidate->version), "%s", process->version);
 	while (*end)
@@ -308,8 +317,10 @@ static void read_service(struct recover *recover, const Upgraded__Logbook__Servi
 	service_remember(service, what);
 	while (returning && returning->service != service)
 		returning = returning->next;
-	if (returning)
-		returning->wanted = what->wanted;
+	if (!returning)
+		return;
+	returning->told = true;
+	returning->wanted = what->wanted;
 }
 
 static void read_all(struct recover *recover)
