@@ -26,6 +26,18 @@ static void kill_at(void *data, const char *line)
 		kill(pid, SIGKILL);
 }
 
+/* Another supervisor has in hand what serves, and it is rolled to @next. NULL: it cannot be. */
+static void next_daemon_has_it(const char *next)
+{
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
+	cr_assert_gt(stage_pid("serving"), 0);
+	must_say(ctl(1, "start", "cached"), "runs already");
+	stage_wait_processes(3);
+	if (next)
+		ctl(0, "roll", "cached", next);
+}
+
 static void daemon_dies_at(const char *from, const char *moment)
 {
 	struct rig_answer answer = { 0 };
@@ -39,6 +51,7 @@ static void daemon_dies_at(const char *from, const char *moment)
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
 	/* The load, and the one version that serves. */
 	stage_wait_processes(2);
+	next_daemon_has_it(strcmp(from, "v1") == 0 ? "v3" : NULL);
 	stage_load_spotless();
 }
 
@@ -92,27 +105,90 @@ SCENE(crash, of_the_daemon_during_the_bake)
 	daemon_dies_at("v1", "watching");
 }
 
-SCENE(crash, of_the_daemon_leaves_its_successor_a_clean_start)
+SCENE(crash, of_the_daemon_leaves_its_successor_all_but_the_bake)
 {
-	pid_t orphan;
+	pid_t pid;
 
 	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\n" }, NULL);
+	stage_load(100);
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	stage_wait_bake("v2");
-	orphan = stage_pid("serving");
+	pid = stage_pid("serving");
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
-	stage_wait_processes(1);
+	stage_wait_processes(2);
 	cr_assert_eq(mkdir(stage_path("state/images/cached/1.tmp"), 0700), 0);
-	stage.port = rig_port(stage.rig);
-	stage_unit(&(struct rig_cached){ .lines = "Bake=100ms\n" });
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	cr_assert_eq(stage_images(".tmp"), 0);
-	ctl(0, "start", "cached");
+	cr_assert_eq(stage_pid("serving"), pid);
+	/* What it was rolled from is not forgotten. */
+	ctl(0, "undo", "cached", "--bake=100ms");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	stage_load_spotless();
+}
+
+/* Twice, and while nothing is under way: nobody notices. */
+SCENE(crash, of_the_daemon_again_and_again_is_noticed_by_nobody)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=100ms\n" }, NULL);
+	stage_load(300);
+	pid = stage_pid("serving");
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+		cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+		cr_assert_eq(stage_pid("serving"), pid);
+	}
 	ctl(0, "roll", "cached", "v2");
-	/* What the first daemon left serves on, and is nobody's but this test's. */
-	stage_wait_processes(3);
-	cr_assert_eq(kill(orphan, SIGTERM), 0);
-	stage_wait_processes(2);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	ctl(0, "undo", "cached", "--bake=100ms");
+	ctl(0, "roll", "cached", "v3");
+	stage_load_spotless();
+}
+
+SCENE(crash, of_a_service_that_has_no_supervisor_is_made_good_by_the_next)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "RestartDelay=10ms\n" }, NULL);
+	pid = stage_pid("serving");
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	stage_wait_processes(0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	stage_wait_log("ended while upgraded was away");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	cr_assert_neq(stage_pid("serving"), pid);
+}
+
+/* It was a child of the one before: how it ends is known all the same. */
+SCENE(crash, of_a_service_that_came_back_is_told_and_answered)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "RestartDelay=10ms\n" }, NULL);
+	pid = stage_pid("serving");
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(kill(pid, SIGSEGV), 0);
+	rig_reap(stage.rig); /* as PID 1 would */
+	stage_wait_log("starting version v1 again");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	cr_assert_neq(stage_pid("serving"), pid);
+}
+
+/* What is printed is heard by the next supervisor, and a stop is gentle. */
+SCENE(crash, of_the_daemon_does_not_end_what_is_heard_of_a_service)
+{
+	stage_serve(&(struct rig_cached){ .lines = "" }, NULL);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	ctl(0, "stop", "cached");
+	stage_wait_processes(1);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "stopped", NULL, SHOWN_US), 0);
 }
 
 /* ---- old and new ---- */

@@ -107,18 +107,26 @@ SCENE(rollback, a_clean_shutdown_in_the_bake_takes_no_port_from_an_image)
 	shut_down_in_the_bake("image", "rolled-back-image");
 }
 
+/* The bake is short, so the one who stops the new version is the one who hears that it serves. */
+static void stop_when_it_serves(void *data, const char *line)
+{
+	const char *pid = strstr(line, "started as pid ");
+
+	if (pid)
+		*(pid_t *)data = (pid_t)atoi(pid + strlen("started as pid "));
+	if (strstr(line, "v2 serves") && *(pid_t *)data > 0)
+		kill(*(pid_t *)data, SIGSTOP);
+}
+
 SCENE(rollback, a_version_that_is_stopped_in_a_short_bake_is_not_accepted)
 {
 	struct rig_answer answer = { 0 };
-	struct rig_child *roll;
+	pid_t new = 0;
 
 	stage_serve(&(struct rig_cached){ .lines = "Bake=600ms\nRollback=parked\n" WATCHFUL }, NULL);
-	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v2", NULL), 0);
-	cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", "v2", SHOWN_US), 0);
-	cr_assert_eq(kill(stage_pid("serving"), SIGSTOP), 0);
-	cr_assert_eq(rig_run_wait(roll, SHOWN_US, &answer), 0);
-	cr_assert_eq(answer.status, 6, "%s", answer.out);
-	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "rolled-back-parked");
+	cr_assert_eq(rig_ctl_text(stage.rig, &answer, stop_when_it_serves, &new, "roll", "cached", "v2", NULL), 0);
+	cr_assert_eq(answer.status, 6, "%s", answer.err);
+	cr_assert(strstr(answer.err, "rolled-back-parked") || strstr(answer.out, "rolled-back-parked"), "%s%s", answer.out, answer.err);
 	rig_answer_done(&answer);
 }
 

@@ -145,6 +145,7 @@ int rig_daemon_stop(struct rig *rig)
 	if (status)
 		rc = rig_fail(rig, -ECHILD, "upgraded ended on SIGTERM with status %d", status);
 	program_free(rig->daemon);
+	rig_reap(rig); /* what came back to it from a daemon that was killed is nobody's child but ours */
 	left = reap_others(rig);
 	if (left && rc == 0)
 		rc = rig_fail(rig, -EBUSY, "upgraded ended and left %u processes behind", left);
