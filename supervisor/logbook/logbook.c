@@ -116,10 +116,15 @@ static void tell_kept(const struct logbook *book, struct why *why)
 		(void)why_set(why, 0, "%s; the file was kept as %s", why->text, book->kept);
 }
 
-/* Cut off what is behind the last whole entry. */
-static int cut(struct logbook *book)
+/* What the supervisor before us wrote, and the name that it gave to the file, may be in memory only: it was killed before the disk
+ * had them. From here on they count, so they have to stay. */
+static int settle(const struct logbook *book, bool torn)
 {
-	if (book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0 || book->disk->fdatasync(book->fd) < 0)
+	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (torn && book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0)
+		return -errno;
+	if (folder < 0 || book->disk->fdatasync(book->fd) < 0 || book->disk->fsync(folder) < 0)
 		return -errno;
 	return 0;
 }
@@ -130,22 +135,22 @@ static void mend(struct logbook *book, const struct reading *reading, enum logbo
 	struct why failed = { 0 };
 	int r = 0;
 
-	if (found == LOGBOOK_TORN) {
-		(void)why_set(why, 0,
-			      "%s: the entry at byte %zu was being written when upgraded or the machine ended; its %zu bytes were "
-			      "cut off", book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
-		book->trusted = cut(book) == 0;
-		if (!book->trusted)
-			r = book_rewrite(book, &failed);
-	} else if (found == LOGBOOK_DAMAGED) {
+	if (found == LOGBOOK_DAMAGED) {
 		tell_damage(book, reading, why);
-		book->trusted = false;
 		book->aside = "damaged";
-		r = book_rewrite(book, &failed);
-		tell_kept(book, why);
+	} else {
+		if (found == LOGBOOK_TORN)
+			(void)why_set(why, 0,
+				      "%s: the entry at byte %zu was being written when upgraded or the machine ended; its %zu bytes "
+				      "were cut off",
+				      book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
+		book->trusted = settle(book, found == LOGBOOK_TORN) == 0;
 	}
+	if (!book->trusted)
+		r = book_rewrite(book, &failed);
+	tell_kept(book, why);
 	if (r < 0)
-		(void)why_set(why, 0, "%s; nothing can be written yet: %s", why->text, failed.text);
+		(void)why_set(why, 0, "%s%snothing can be written yet: %s", why->text, *why->text ? "; " : "", failed.text);
 }
 
 static bool wants_compaction(const struct logbook *book)
@@ -192,7 +197,6 @@ static int take_file(struct logbook *book, struct reading *reading, enum logbook
 	if (r < 0)
 		return r;
 	*ret_found = judge(reading);
-	book->trusted = true;
 	mend(book, reading, *ret_found, why);
 	if (book->trusted)
 		compact(book);
@@ -298,7 +302,7 @@ int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded
 
 static int check_entry(const struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why)
 {
-	switch (entry->what_case) {
+	switch ((int)entry->what_case) { /* the generated enum has a case that is none */
 	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS:
 		return entry->process->serial ? 0 : why_set(why, -EINVAL, "%s: a process without a serial", book->path);
 	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS_GONE:

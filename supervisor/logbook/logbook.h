@@ -41,8 +41,8 @@ enum logbook_found {
  * @ret_found: what was found.
  * @why:       with TORN, DAMAGED and OTHER_VERSION, too: where, what is lost, and what the old file is called now.
  *
- * Where a torn or damaged book could be read but not be mended, for instance as the disk is full, it is open nevertheless: @why
- * says that, and each logbook_write() tries again and fails until it succeeds.
+ * Where a book could be read, but not be mended or made sure of, for instance as the disk is full, it is open nevertheless: @why
+ * says that, with WHOLE as well, and each logbook_write() tries again and fails until it succeeds.
  *
  * Return: 0; -EPERM: somebody else can write to the file or the folder (base/trust.h); -ELOOP or -EINVAL: not a regular file;
  * -errno.

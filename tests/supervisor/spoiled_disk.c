@@ -286,6 +286,11 @@ void spoiled_disk_mend(void)
 	disk.dead = false;
 }
 
+bool spoiled_disk_is_dead(void)
+{
+	return disk.dead;
+}
+
 unsigned spoiled_disk_calls(void)
 {
 	return disk.calls;

@@ -28,6 +28,9 @@ void spoiled_disk_spoil(unsigned n, enum spoil spoil);
 /** spoiled_disk_mend() - No call fails from now on. */
 void spoiled_disk_mend(void);
 
+/** spoiled_disk_is_dead() - Did SPOIL_DEAD come? */
+bool spoiled_disk_is_dead(void);
+
 /** spoiled_disk_calls() - How many calls that can fail were made since the reset? */
 unsigned spoiled_disk_calls(void);
 
