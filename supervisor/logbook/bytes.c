@@ -48,7 +48,8 @@ static uint64_t get_u64(const uint8_t *at)
 	return le64toh(value);
 }
 
-/* The standard CRC32C of two pieces; the library leaves both inversions to its caller. Its prototype lacks a const; it only reads. */
+/* The standard CRC32C of two pieces. The library leaves both inversions to its caller; its prototype lacks a const, but it only
+ * reads. */
 static uint32_t crc32c(const uint8_t *first, size_t n_first, const uint8_t *second, size_t n_second)
 {
 	uint32_t crc = crc32_iscsi((unsigned char *)(uintptr_t)first, (int)n_first, UINT32_MAX);

@@ -17,7 +17,7 @@ static int real_openat(int folder, const char *name, int flags, mode_t mode)
 	return openat(folder, name, flags, mode);
 }
 
-/* Without the kernel's chance, which comes a moment late after boot, the clock will do: two books must not be alike, that is all. */
+/* Without the kernel's chance, which comes a moment late after boot, the clock will do: it is enough that two books differ. */
 static uint32_t real_chance(void)
 {
 	uint32_t number;

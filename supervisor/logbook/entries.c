@@ -39,7 +39,7 @@ static void key_text(struct key *key, enum key_kind kind, const char *text)
 static void key_of(const Upgraded__Logbook__Entry *entry, uint64_t nameless, struct key *ret_key)
 {
 	ret_key->gone = false;
-	switch (entry->what_case) {
+	switch ((int)entry->what_case) { /* the generated enum has a case that is none */
 	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS:
 		key_number(ret_key, KEY_PROCESS, entry->process->serial);
 		return;

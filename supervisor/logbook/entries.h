@@ -37,7 +37,7 @@ struct entries_change {
 };
 
 /**
- * entries_prepare() - Do all of a change that can fail. To be followed by entries_commit() or entries_drop(), before another change.
+ * entries_prepare() - Do all of a change that can fail. entries_commit() or entries_drop() follows, before another change.
  * @payload: @entry, packed; copied.
  *
  * Return: 0 or -ENOMEM.

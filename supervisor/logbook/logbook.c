@@ -100,8 +100,8 @@ static void tell_damage(const struct logbook *book, const struct reading *readin
 		at = reading->senseless_at;
 	if (reading->headless)
 		at = 0;
-	(void)why_set(why, 0, "%s is damaged at byte %zu%s: %s entries are lost%s, %s whole ones are used", book->path, at,
-		      reading->headless ? ", in its header" : "", text_count(few, sizeof(few), lost),
+	(void)why_set(why, 0, "%s is damaged at byte %zu%s; entries lost: %s%s; whole ones, all of which are used: %s",
+		      book->path, at, reading->headless ? ", in its header" : "", text_count(few, sizeof(few), lost),
 		      scan->at < reading->size_bytes || reading->beyond ? ", and perhaps some at its end" : "",
 		      text_count(much, sizeof(much), reading->n_whole - reading->n_senseless));
 	if (reading->unreadable)
@@ -116,10 +116,15 @@ static void tell_kept(const struct logbook *book, struct why *why)
 		(void)why_set(why, 0, "%s; the file was kept as %s", why->text, book->kept);
 }
 
-/* Cut off what is behind the last whole entry. */
-static int cut(struct logbook *book)
+/* What the supervisor before us wrote, and the name that it gave to the file, may be in memory only: it was killed before the disk
+ * had them. From here on they count, so they have to stay. */
+static int settle(const struct logbook *book, bool torn)
 {
-	if (book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0 || book->disk->fdatasync(book->fd) < 0)
+	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (torn && book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0)
+		return -errno;
+	if (folder < 0 || book->disk->fdatasync(book->fd) < 0 || book->disk->fsync(folder) < 0)
 		return -errno;
 	return 0;
 }
@@ -130,21 +135,22 @@ static void mend(struct logbook *book, const struct reading *reading, enum logbo
 	struct why failed = { 0 };
 	int r = 0;
 
-	if (found == LOGBOOK_TORN) {
-		(void)why_set(why, 0, "%s: an entry was being written at byte %zu when upgraded or the machine ended; its %zu bytes "
-			      "were cut off", book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
-		book->trusted = cut(book) == 0;
-		if (!book->trusted)
-			r = book_rewrite(book, &failed);
-	} else if (found == LOGBOOK_DAMAGED) {
+	if (found == LOGBOOK_DAMAGED) {
 		tell_damage(book, reading, why);
-		book->trusted = false;
 		book->aside = "damaged";
-		r = book_rewrite(book, &failed);
-		tell_kept(book, why);
+	} else {
+		if (found == LOGBOOK_TORN)
+			(void)why_set(why, 0,
+				      "%s: the entry at byte %zu was being written when upgraded or the machine ended; its %zu bytes "
+				      "were cut off",
+				      book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
+		book->trusted = settle(book, found == LOGBOOK_TORN) == 0;
 	}
+	if (!book->trusted)
+		r = book_rewrite(book, &failed);
+	tell_kept(book, why);
 	if (r < 0)
-		(void)why_set(why, 0, "%s; nothing can be written yet: %s", why->text, failed.text);
+		(void)why_set(why, 0, "%s%snothing can be written yet: %s", why->text, *why->text ? "; " : "", failed.text);
 }
 
 static bool wants_compaction(const struct logbook *book)
@@ -191,7 +197,6 @@ static int take_file(struct logbook *book, struct reading *reading, enum logbook
 	if (r < 0)
 		return r;
 	*ret_found = judge(reading);
-	book->trusted = true;
 	mend(book, reading, *ret_found, why);
 	if (book->trusted)
 		compact(book);
@@ -297,7 +302,7 @@ int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded
 
 static int check_entry(const struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why)
 {
-	switch (entry->what_case) {
+	switch ((int)entry->what_case) { /* the generated enum has a case that is none */
 	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS:
 		return entry->process->serial ? 0 : why_set(why, -EINVAL, "%s: a process without a serial", book->path);
 	case UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS_GONE:
@@ -361,8 +366,8 @@ static int write_frame(struct logbook *book, uint8_t *frame, size_t length, stru
 		return 0;
 	(void)book_why(book, r, "an entry could not be written", why);
 	if (!book->trusted && book_rewrite(book, &failed) < 0 && why)
-		(void)why_set(why, r, "%s; a later upgraded may find it nevertheless, and nothing can be written yet: %s", why->text,
-			      failed.text);
+		(void)why_set(why, r, "%s; a later upgraded may find it nevertheless, and nothing can be written yet: %s",
+			      why->text, failed.text);
 	return r;
 }
 
@@ -374,11 +379,13 @@ static int check_size(const struct logbook *book, const struct entries_change *c
 	/* What makes it smaller is always fine. */
 	if (fresh <= old || book_bytes(book) - BOOK_HEADER_BYTES - old + fresh <= LOGBOOK_IN_FORCE_BYTES)
 		return 0;
-	return why_set(why, -EMSGSIZE, "%s: with this entry of %zu bytes, what is in force would be more than %zu MiB; stop a service",
-		       book->path, fresh - BOOK_HEAD_BYTES, LOGBOOK_IN_FORCE_BYTES >> 20);
+	return why_set(why, -EMSGSIZE,
+		       "%s: with this entry of %zu bytes, more than %zu MiB would be in force; stop a service", book->path,
+		       fresh - BOOK_HEAD_BYTES, LOGBOOK_IN_FORCE_BYTES >> 20);
 }
 
-static int write_packed(struct logbook *book, const Upgraded__Logbook__Entry *entry, uint8_t *frame, size_t length, struct why *why)
+static int write_packed(struct logbook *book, const Upgraded__Logbook__Entry *entry, uint8_t *frame, size_t length,
+			struct why *why)
 {
 	struct entries_change change;
 	int r = entries_prepare(&book->entries, entry, frame + BOOK_HEAD_BYTES, length, &change);
@@ -407,7 +414,8 @@ int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, s
 		return r;
 	length = upgraded__logbook__entry__get_packed_size(entry);
 	if (length > LOGBOOK_ENTRY_BYTES)
-		return why_set(why, -EMSGSIZE, "%s: an entry of %zu bytes; %zu are possible", book->path, length, LOGBOOK_ENTRY_BYTES);
+		return why_set(why, -EMSGSIZE, "%s: an entry of %zu bytes; %zu are possible", book->path, length,
+			       LOGBOOK_ENTRY_BYTES);
 	frame = malloc(BOOK_HEAD_BYTES + length);
 	if (!frame)
 		return book_why(book, -ENOMEM, "an entry could not be written", why);

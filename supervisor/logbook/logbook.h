@@ -2,13 +2,14 @@
 /* What must survive the supervisor: a durable map from keys to entries, in one file. What a process is called, which inode its
  * channel has, what is wanted of a service: a supervisor that was started anew reads it here.
  *
- *     header   64 bytes: "UPGLOGBK", u32 format version (1), u32 book, 32 bytes of text: the version of upgraded that made the file,
- *              12 bytes zero, u32 CRC32C of the 60 bytes before it
- *     frame*   u32 book, u32 length, u64 sequence number, u32 CRC32C of the 16 bytes before it and the payload, then the payload:
- *              an Entry of logbook.proto, packed
+ *     header   64 bytes: "UPGLOGBK", u32 format version (1), u32 book, 32 bytes of text (the version of upgraded that made the
+ *              file), 12 bytes zero, u32 CRC32C of the 60 bytes before it
+ *     frame*   u32 book, u32 length, u64 sequence number, u32 CRC32C of the 16 bytes before it and the payload, then the
+ *              payload: an Entry of logbook.proto, packed
  *
- * All integers little-endian. Sequence numbers begin at 1 and have no gaps. `book` is a random number, the same in header and frames:
- * where the middle of a file is damaged, the next whole frame is found by it, and bytes inside of an entry are not taken for one.
+ * All integers little-endian. Sequence numbers begin at 1 and have no gaps. `book` is a random number, the same in header and
+ * frames: where the middle of a file is damaged, the next whole frame is found by it, and bytes inside of an entry are not taken
+ * for one.
  * Every format keeps the header's shape, so that each version can say which one wrote the file.
  *
  * The file grows at its end. When it is much larger than what is in force, a new file takes its place (compaction).
@@ -40,10 +41,11 @@ enum logbook_found {
  * @ret_found: what was found.
  * @why:       with TORN, DAMAGED and OTHER_VERSION, too: where, what is lost, and what the old file is called now.
  *
- * Where a torn or damaged book could be read but not be mended, for instance as the disk is full, it is open nevertheless: @why says
- * that, and each logbook_write() tries again and fails until it succeeds.
+ * Where a book could be read, but not be mended or made sure of, for instance as the disk is full, it is open nevertheless: @why
+ * says that, with WHOLE as well, and each logbook_write() tries again and fails until it succeeds.
  *
- * Return: 0; -EPERM: somebody else can write to the file or the folder (base/trust.h); -ELOOP or -EINVAL: not a regular file; -errno.
+ * Return: 0; -EPERM: somebody else can write to the file or the folder (base/trust.h); -ELOOP or -EINVAL: not a regular file;
+ * -errno.
  */
 int logbook_open(const char *folder, struct logbook **ret_book, enum logbook_found *ret_found, struct why *why);
 
@@ -58,8 +60,8 @@ int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded
 /**
  * logbook_write() - Make @entry be in force. When this returns 0, it is on the disk.
  *
- * A process takes the place of the one with its serial, a service of the one with its name; *_gone ends it. Whoever changes an entry
- * that logbook_each() gave to it, writes back what it does not know of it as well (protobuf-c keeps that in the message).
+ * A process takes the place of the one with its serial, a service of the one with its name; *_gone ends it. Whoever changes an
+ * entry that logbook_each() gave to it, writes back what it does not know of it as well (protobuf-c keeps that in the message).
  *
  * Return: 0; -EINVAL: the entry has no kind, or no key; -EMSGSIZE: it is over LOGBOOK_ENTRY_BYTES, or the book would be over
  * LOGBOOK_IN_FORCE_BYTES; -errno of the disk. When it failed, the entry is not in the book, and what it would have replaced is.

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/* A logbook on a disk that fails, when the supervisor is killed, and when the power is cut: at each call to the disk in turn. What
+ * was acknowledged is in force afterwards, and what was refused is not. */
+#include "base/why.h"
+#include "supervisor/logbook/bytes.h"
+#include "supervisor/machine/folder.h"
+#include "tests/supervisor/book.h"
+#include "tests/supervisor/spoiled_disk.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char root[64];
+static struct why why;
+
+static void set_up(void)
+{
+	strcpy(root, "/tmp/upg-logbook.XXXXXX");
+	cr_assert(mkdtemp(root));
+}
+
+static void tear_down(void)
+{
+	cr_assert_eq(folder_remove(root, &why), 0, "%s", why.text);
+}
+
+TestSuite(logbook_faults, .init = set_up, .fini = tear_down, .timeout = 300);
+
+/* Every kind of change, and two compactions. */
+static const struct change script[] = {
+	{ PROCESS, 1, 1, 30 },	  { SERVICE, 1, 2, 0 },	   { PROCESS, 2, 3, 22000 }, { PROCESS, 2, 4, 22000 },
+	{ PROCESS, 2, 5, 22000 }, { SERVICE, 2, 6, 0 },	   { PROCESS, 2, 7, 200 },   { PROCESS, 2, 8, 300 },
+	{ PROCESS, 3, 9, 35000 }, { PROCESS_GONE, 1, 0, 0 }, { PROCESS, 3, 10, 35000 }, { SERVICE, 1, 11, 0 },
+	{ PROCESS_GONE, 3, 0, 0 }, { SERVICE_GONE, 2, 0, 0 }, { PROCESS, 4, 12, 10 },
+};
+#define N_SCRIPT (sizeof(script) / sizeof(script[0]))
+
+/* What may be in the book: what was acknowledged, and perhaps one entry that was refused since the last acknowledged one. */
+struct truth {
+	struct model model;
+	struct change refused[2 * N_SCRIPT];
+	size_t n_refused;
+};
+
+static void truth_tell(struct truth *truth, const struct change *change, bool acknowledged)
+{
+	if (!acknowledged) {
+		truth->refused[truth->n_refused++] = *change;
+		return;
+	}
+	model_apply(&truth->model, change);
+	truth->n_refused = 0;
+}
+
+static bool truth_allows(const struct truth *truth, const struct logbook *book, bool exactly)
+{
+	bool allowed = book_is(book, &truth->model);
+
+	for (size_t i = 0; i < truth->n_refused && !exactly && !allowed; i++) {
+		struct model with = truth->model;
+
+		model_apply(&with, &truth->refused[i]);
+		allowed = book_is(book, &with);
+	}
+	return allowed;
+}
+
+/* The script, as far as the disk lets it; each entry that is refused is tried once more, as a caller might. Whoever is dead tries
+ * nothing more. */
+static void play(const struct logbook_disk *disk, const char *folder, struct truth *truth, const char *what, unsigned n)
+{
+	enum logbook_found found;
+	struct logbook *book;
+	int r = logbook_open_on(disk, folder, &book, &found, &why);
+
+	if (r < 0 && !spoiled_disk_is_dead()) {
+		cr_assert_str_not_empty(why.text);
+		r = logbook_open_on(disk, folder, &book, &found, &why);
+	}
+	if (r < 0)
+		return;
+	for (size_t i = 0; i < N_SCRIPT && !spoiled_disk_is_dead(); i++) {
+		r = book_put(book, &script[i], &why);
+		truth_tell(truth, &script[i], r == 0);
+		if (r < 0 && !spoiled_disk_is_dead()) {
+			cr_assert(strstr(why.text, "/" LOGBOOK_NAME), "%s", why.text);
+			cr_assert(truth_allows(truth, book, true), "%s at call %u: change %zu was refused, and is in force", what,
+				  n, i);
+			r = book_put(book, &script[i], &why);
+			truth_tell(truth, &script[i], r == 0);
+		}
+		cr_assert(truth_allows(truth, book, true), "%s at call %u: after change %zu", what, n, i);
+	}
+	logbook_free(book);
+}
+
+static void reopen(const char *folder, const struct truth *truth, bool exactly, const char *what, unsigned n)
+{
+	enum logbook_found found;
+	struct logbook *book;
+
+	cr_assert_eq(logbook_open_on(spoiled_disk_reset(folder), folder, &book, &found, &why), 0, "%s", why.text);
+	/* A crash tears, and never damages. */
+	cr_assert(found == LOGBOOK_WHOLE || (!exactly && (found == LOGBOOK_TORN || found == LOGBOOK_NEW)), "%s at call %u: %d: %s",
+		  what, n, found, why.text);
+	cr_assert(truth_allows(truth, book, exactly), "%s at call %u: %s", what, n, book_state(book));
+	/* It goes on from here. */
+	cr_assert_eq(book_put(book, &script[1], &why), 0, "%s", why.text);
+	logbook_free(book);
+	cr_assert_eq(logbook_open_on(spoiled_disk_reset(folder), folder, &book, &found, &why), 0, "%s", why.text);
+	cr_assert_eq(found, LOGBOOK_WHOLE);
+	logbook_free(book);
+}
+
+static unsigned calls_of_script(void)
+{
+	const char *folder = folder_new(root);
+	struct truth truth = { .n_refused = 0 };
+
+	play(spoiled_disk_reset(folder), folder, &truth, "no fault", 0);
+	cr_assert_eq(truth.n_refused, 0);
+	/* Fewer would mean that the script does not reach compaction. */
+	cr_assert_geq(spoiled_disk_calls(), 2 * N_SCRIPT + 3 * 5);
+	return spoiled_disk_calls();
+}
+
+static void fail_each_once(enum spoil spoil, const char *what)
+{
+	unsigned calls = calls_of_script();
+
+	for (unsigned n = 1; n <= calls; n++) {
+		const char *folder = folder_new(root);
+		const struct logbook_disk *disk = spoiled_disk_reset(folder);
+		struct truth truth = { .n_refused = 0 };
+
+		spoiled_disk_spoil(n, spoil);
+		play(disk, folder, &truth, what, n);
+		cr_assert_eq(truth.model.n, 3, "%s at call %u: it did not go on", what, n);
+		reopen(folder, &truth, true, what, n);
+		cr_assert_eq(folder_remove(folder, &why), 0);
+	}
+}
+
+Test(logbook_faults, each_call_fails_once_with_eio)
+{
+	fail_each_once(SPOIL_EIO, "EIO");
+}
+
+Test(logbook_faults, each_call_fails_once_with_enospc)
+{
+	fail_each_once(SPOIL_ENOSPC, "ENOSPC");
+}
+
+Test(logbook_faults, each_write_is_short_once)
+{
+	fail_each_once(SPOIL_SHORT, "a short write");
+}
+
+Test(logbook_faults, any_two_calls_fail)
+{
+	unsigned calls = calls_of_script() + 8;
+
+	for (unsigned n = 1; n <= calls; n++) {
+		/* Close to each other, each pair; further apart, some. */
+		for (unsigned m = n + 1; m <= calls; m += m - n < 10 ? 1 : 7) {
+			const char *folder = folder_new(root);
+			const struct logbook_disk *disk = spoiled_disk_reset(folder);
+			struct truth truth = { .n_refused = 0 };
+
+			spoiled_disk_spoil(n, (n + m) % 2 ? SPOIL_EIO : SPOIL_SHORT);
+			spoiled_disk_spoil(m, m % 3 ? SPOIL_EIO : SPOIL_SHORT);
+			play(disk, folder, &truth, "two faults", n * 1000 + m);
+			reopen(folder, &truth, false, "two faults", n * 1000 + m);
+			cr_assert_eq(folder_remove(folder, &why), 0);
+		}
+	}
+}
+
+/* What is left in the folder after kill -9: all that was done, and half of the write that was under way. */
+Test(logbook_faults, killed_at_each_call)
+{
+	unsigned calls = calls_of_script();
+
+	for (unsigned n = 1; n <= calls; n++) {
+		const char *folder = folder_new(root);
+		const struct logbook_disk *disk = spoiled_disk_reset(folder);
+		struct truth truth = { .n_refused = 0 };
+
+		spoiled_disk_spoil(n, SPOIL_DEAD);
+		play(disk, folder, &truth, "killed", n);
+		reopen(folder, &truth, false, "killed", n);
+		cr_assert_eq(folder_remove(folder, &why), 0);
+	}
+}
+
+static void cut_power(const struct truth *truth, const char *what, unsigned n)
+{
+	const char *folders[CUT_KINDS];
+
+	/* All of them before any is opened, which forgets the disk. */
+	for (unsigned kind = 0; kind < CUT_KINDS; kind++) {
+		folders[kind] = folder_new(root);
+		spoiled_disk_cut(folders[kind], kind);
+	}
+	for (unsigned kind = 0; kind < CUT_KINDS; kind++) {
+		char words[64];
+
+		(void)snprintf(words, sizeof(words), "%s, kind %u", what, kind);
+		reopen(folders[kind], truth, false, words, n);
+	}
+}
+
+/* What is left on the disk: what was synced, and of the rest nothing, all, half, or zeros. */
+Test(logbook_faults, the_power_is_cut_at_each_call)
+{
+	unsigned calls = calls_of_script();
+
+	for (unsigned n = 1; n <= calls + 1; n++) {
+		char inner[64];
+		const char *folder = folder_new(root);
+		const struct logbook_disk *disk = spoiled_disk_reset(folder);
+		struct truth truth = { .n_refused = 0 };
+
+		strcpy(inner, root);
+		spoiled_disk_spoil(n, SPOIL_DEAD);
+		play(disk, folder, &truth, "power cut", n);
+		cut_power(&truth, "power cut", n);
+		cr_assert_eq(folder_remove(root, &why), 0);
+		cr_assert_eq(folder_make(inner, &why), 0);
+	}
+}
+
+/* A sync that failed loses what it was to write, and those after it say that all is well: what was acknowledged after one must not
+ * depend on it. */
+Test(logbook_faults, the_power_is_cut_after_a_call_failed)
+{
+	unsigned calls = calls_of_script();
+
+	for (unsigned n = 1; n <= calls; n++) {
+		for (unsigned later = 1; later <= 8; later++) {
+			const char *folder = folder_new(root);
+			const struct logbook_disk *disk = spoiled_disk_reset(folder);
+			struct truth truth = { .n_refused = 0 };
+
+			spoiled_disk_spoil(n, SPOIL_EIO);
+			spoiled_disk_spoil(n + later, SPOIL_DEAD);
+			play(disk, folder, &truth, "fault and power cut", n * 1000 + later);
+			cut_power(&truth, "fault and power cut", n * 1000 + later);
+			cr_assert_eq(folder_remove(root, &why), 0);
+			cr_assert_eq(folder_make(root, &why), 0);
+		}
+	}
+}
+
+/* ---- a book that is not as it was written, on a disk that fails ---- */
+
+struct sick {
+	struct bytes bytes;
+	struct truth truth;
+	enum logbook_found found;
+	const char *kept;
+};
+
+static void sicken(enum logbook_found found, struct sick *ret_sick)
+{
+	const char *folder = folder_new(root);
+	struct truth truth = { .n_refused = 0 };
+	struct book_header header;
+	struct bytes bytes;
+
+	play(spoiled_disk_reset(folder), folder, &truth, "no fault", 0);
+	bytes = bytes_of(folder, LOGBOOK_NAME);
+	cr_assert(bytes.data && book_header_get(bytes.data, bytes.size, &header));
+	*ret_sick = (struct sick){ .found = found, .truth = truth };
+	if (found == LOGBOOK_TORN) {
+		memset(bytes.data + bytes.size - 3, 0, 3); /* the last entry: process 4 */
+		model_apply(&ret_sick->truth.model, &(struct change){ PROCESS_GONE, 4, 0, 0 });
+	} else if (found == LOGBOOK_DAMAGED) {
+		bytes.data[9] ^= 1; /* the header's; all entries are whole */
+		ret_sick->kept = LOGBOOK_NAME ".damaged-1";
+	} else {
+		header.format = 9;
+		book_header_put(bytes.data, &header);
+		ret_sick->truth.model.n = 0;
+		ret_sick->kept = LOGBOOK_NAME ".other-1";
+	}
+	ret_sick->bytes = bytes;
+}
+
+static bool lies_in(const char *folder, const char *name, const struct bytes *ought)
+{
+	struct bytes bytes = bytes_of(folder, name);
+	bool same = bytes.data && bytes.size == ought->size && memcmp(bytes.data, ought->data, bytes.size) == 0;
+
+	free(bytes.data);
+	return same;
+}
+
+/* Afterwards the disk is well, and it is opened again. */
+static void expect_well(const char *folder, const struct sick *sick, unsigned n)
+{
+	enum logbook_found found;
+	struct logbook *book;
+
+	cr_assert(!sick->kept || lies_in(folder, LOGBOOK_NAME, &sick->bytes) || lies_in(folder, sick->kept, &sick->bytes),
+		  "found %d, call %u: the old file is lost", sick->found, n);
+	cr_assert_eq(logbook_open_on(spoiled_disk_reset(folder), folder, &book, &found, &why), 0, "%s", why.text);
+	cr_assert(found == LOGBOOK_WHOLE || found == sick->found || (found == LOGBOOK_TORN && sick->truth.n_refused),
+		  "call %u: %d, not %d: %s", n, found, sick->found, why.text);
+	cr_assert(truth_allows(&sick->truth, book, false), "found %d, call %u: %s", sick->found, n, book_state(book));
+	cr_assert(!sick->kept || lies_in(folder, sick->kept, &sick->bytes));
+	cr_assert(access(strcat(strcpy((char[128]){ 0 }, folder), "/" LOGBOOK_NAME ".new"), F_OK) < 0);
+	logbook_free(book);
+}
+
+static void mend_on_bad_disk(enum logbook_found ought, enum spoil spoil)
+{
+	struct sick sick;
+	unsigned calls = 1;
+
+	sicken(ought, &sick);
+	for (unsigned n = 0; n <= calls; n++) {
+		const char *folder = folder_new(root);
+		struct truth truth = sick.truth;
+		enum logbook_found found;
+		struct logbook *book;
+		const struct logbook_disk *disk;
+
+		bytes_leave(folder, LOGBOOK_NAME, sick.bytes.data, sick.bytes.size);
+		disk = spoiled_disk_reset(folder);
+		if (n > 0)
+			spoiled_disk_spoil(n, spoil);
+		if (logbook_open_on(disk, folder, &book, &found, &why) == 0) {
+			/* Whoever is dead sees nothing; the end may have come while it read. */
+			if (!spoiled_disk_is_dead()) {
+				cr_assert_eq(found, ought, "call %u: %d: %s", n, found, why.text);
+				cr_assert(truth_allows(&truth, book, true), "call %u: %s", n, why.text);
+			}
+			truth_tell(&truth, &script[0], book_put(book, &script[0], &why) == 0);
+			cr_assert(spoiled_disk_is_dead() || truth_allows(&truth, book, true));
+			logbook_free(book);
+		} else {
+			cr_assert_neq(n, 0, "%s", why.text);
+			cr_assert_str_not_empty(why.text);
+		}
+		if (n == 0)
+			calls = spoiled_disk_calls();
+		expect_well(folder, &(struct sick){ sick.bytes, truth, sick.found, sick.kept }, n);
+		cr_assert_eq(folder_remove(folder, &why), 0);
+	}
+	free(sick.bytes.data);
+}
+
+Test(logbook_faults, nothing_is_lost_when_a_torn_one_cannot_be_mended)
+{
+	mend_on_bad_disk(LOGBOOK_TORN, SPOIL_ENOSPC);
+	mend_on_bad_disk(LOGBOOK_TORN, SPOIL_EIO);
+	mend_on_bad_disk(LOGBOOK_TORN, SPOIL_DEAD);
+}
+
+Test(logbook_faults, nothing_is_lost_when_a_damaged_one_cannot_be_mended)
+{
+	mend_on_bad_disk(LOGBOOK_DAMAGED, SPOIL_ENOSPC);
+	mend_on_bad_disk(LOGBOOK_DAMAGED, SPOIL_EIO);
+	mend_on_bad_disk(LOGBOOK_DAMAGED, SPOIL_DEAD);
+}
+
+Test(logbook_faults, nothing_is_lost_when_another_format_cannot_be_kept)
+{
+	mend_on_bad_disk(LOGBOOK_OTHER_VERSION, SPOIL_ENOSPC);
+	mend_on_bad_disk(LOGBOOK_OTHER_VERSION, SPOIL_EIO);
+	mend_on_bad_disk(LOGBOOK_OTHER_VERSION, SPOIL_DEAD);
+}
+
+/* A damaged one on a full disk: it can be read, nothing can be written, and when there is room again all is well. */
+Test(logbook_faults, a_damaged_one_on_a_full_disk_is_read_and_written_later)
+{
+	struct sick sick;
+	struct logbook *book;
+	enum logbook_found found;
+	const struct logbook_disk *disk;
+
+	sicken(LOGBOOK_DAMAGED, &sick);
+	bytes_leave(root, LOGBOOK_NAME, sick.bytes.data, sick.bytes.size);
+	disk = spoiled_disk_reset(root);
+	/* Opened, read twice to its end, no new one was there, made, and then no room. */
+	for (unsigned n = 5; n <= 9; n++)
+		spoiled_disk_spoil(n, SPOIL_ENOSPC);
+	cr_assert_eq(logbook_open_on(disk, root, &book, &found, &why), 0, "%s", why.text);
+	cr_assert_eq(found, LOGBOOK_DAMAGED);
+	cr_assert(strstr(why.text, "nothing can be written yet"), "%s", why.text);
+	cr_assert(strstr(why.text, "No space left on device; make room"), "%s", why.text);
+	cr_assert(truth_allows(&sick.truth, book, true));
+	cr_assert_eq(book_put(book, &script[0], &why), -ENOSPC);
+	cr_assert(strstr(why.text, "has to be made anew first"), "%s", why.text);
+	spoiled_disk_mend();
+	truth_tell(&sick.truth, &script[0], true);
+	cr_assert_eq(book_put(book, &script[0], &why), 0, "%s", why.text);
+	logbook_free(book);
+	expect_well(root, &sick, 0);
+	free(sick.bytes.data);
+}
