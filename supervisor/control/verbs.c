@@ -74,8 +74,8 @@ static struct errand *run_pack(const struct verb_call *call)
 static const struct verb verbs[] = {
 	VERB(START) = { "start", VERB_SERVICE, VERB_FILE_IF_SAID, "start --from came without a file", .run = run_start },
 	VERB(STOP) = { "stop", VERB_SERVICE, .run = run_stop },
-	VERB(ROLL) = { "roll", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_verify = true, .takes_again = true,
-		       .run = run_roll },
+	VERB(ROLL) = { "roll", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_verify = true,
+		       .takes_again = true, .run = run_roll },
 	VERB(UNDO) = { "undo", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .takes_way = true, .run = run_undo },
 	VERB(STATUS) = { "status", VERB_SERVICE_OR_ALL, .run = statuses_status },
 	VERB(LIST) = { "list", VERB_NO_SERVICE, .run = statuses_list },

@@ -245,8 +245,8 @@ bool service_refuse_same(struct service *service, const struct roll_request *req
 		return false;
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-					 .next = "nothing was touched; versions live at paths of their own, so give the new build a "
-						 "new name, and roll to that" },
+					 .next = "nothing was touched; versions live at paths of their own, so give the new "
+						 "build a new name, and roll to that" },
 		       "%s: the program of version %s (pid %d) was replaced or removed while it ran", service->name,
 		       service->version, serving->pid);
 	return true;
