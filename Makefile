@@ -104,7 +104,7 @@ UPGRADE_H := $(SUCCESSORS:%.proto=$B/gen/%.upgrade.h)
 # objects,VARIANT,FILES
 sources = $(wildcard $(1)/*.c)
 # A room's inner folders are part of it, except those that are programs, or an application's.
-INNER := $(filter-out shim/examples shim/upgrade statefmt/gen,$(patsubst %/,%,$(wildcard $(ROOMS:%=%/*/))))
+INNER := $(filter-out shim/examples shim/ports shim/upgrade statefmt/gen,$(patsubst %/,%,$(wildcard $(ROOMS:%=%/*/))))
 room_sources = $(foreach folder,$(1) $(filter $(1)/%,$(INNER)),$(call sources,$(folder)))
 protos = $(patsubst %.proto,gen/%.pb-c.o,$(wildcard $(1)/*.proto)) $(if $(filter supervisor,$(1)),gen/supervisor/criu/rpc.pb-c.o) \
 	$(if $(filter statefmt,$(1)),gen/google/protobuf/descriptor.pb-c.o gen/upgrade/options.pb-c.o)
@@ -185,6 +185,9 @@ ACTORS := $(patsubst tests/integration/apps/%.c,$B/tests/%,$(wildcard tests/inte
 HOSTILE := $(patsubst tests/hostile/apps/%.c,$B/tests/%,$(wildcard tests/hostile/apps/*.c))
 # Groups of tests with real processes: each its own program, all on one stage.
 TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
+# Programs of others, with our few lines in them: fetched, built and tested only where asked for, by SUITE=ports.
+PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
+TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
 INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
@@ -203,9 +206,11 @@ locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
-test: ## install what is needed, build, run every test under sanitizers; SUITE=name runs one group
-	$(Q)units/setup
+test: ## install what is needed, build, run every test under sanitizers; SUITE=name runs one group, SUITE=ports the ports
+	$(Q)units/setup $(filter ports,$(SUITE))
 	+$(call locked,tests)
+	$(Q)$(if $(filter ports,$(SUITE)),for port in $(PORTS); do for version in v1 v2; do \
+		shim/ports/build $$port $$version || exit; done; done)
 	$(Q)exec $(JAIL) -- tests/run-tests $(SUITE)
 
 demo: ## install what is needed, build, and show rolls and ways back on the example service
@@ -275,7 +280,7 @@ everything: $(EVERYTHING)
 ALL_TESTS := $(RUNNABLE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
 UNIT_SUITE := $(filter $(TEST_ROOMS),$(SUITE))
 SUITE_NEEDS = $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),$(REPLAYS)),$(ALL_TESTS))
-tests: $(JAIL) $(if $(filter lint,$(SUITE)),,$(SUITE_NEEDS))
+tests: $(JAIL) $(if $(filter lint hook,$(SUITE)),,$(SUITE_NEEDS))
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
 fuzzers: $(FUZZED_PARSERS) $(if $(FUZZED_WILD),$(ALL_TESTS)) $(JAIL)
