@@ -18,6 +18,7 @@ enum option_id {
 	OPTION_BAKE,
 	OPTION_VERIFY,
 	OPTION_REQUIRE_IMAGE,
+	OPTION_AGAIN,
 	OPTION_FROM,
 	OPTION_TO,
 	OPTION_WAY,
@@ -76,6 +77,7 @@ static const struct option long_options[] = {
 	{ "bake", required_argument, NULL, OPTION_BAKE },
 	{ "verify", required_argument, NULL, OPTION_VERIFY },
 	{ "require-image", no_argument, NULL, OPTION_REQUIRE_IMAGE },
+	{ "again", no_argument, NULL, OPTION_AGAIN },
 	{ "from", required_argument, NULL, OPTION_FROM },
 	{ "to", required_argument, NULL, OPTION_TO },
 	{ "way", required_argument, NULL, OPTION_WAY },
@@ -90,7 +92,7 @@ static const struct option long_options[] = {
 struct seen {
 	const char *roll_option; /* an option that only rolls take */
 	const char *way_option;  /* one that plans take, too */
-	bool from;
+	bool from, again;
 	const char *undo_option; /* the first one that only undo takes */
 };
 
@@ -115,6 +117,7 @@ void args_usage(FILE *out)
 	      "      --rollback=auto|parked|image|none\n"
 	      "                            roll, undo, plan: the way back to keep (default: as configured)\n"
 	      "      --require-image       roll, undo, plan: refuse what could not go back by an image\n"
+	      "      --again               roll, plan: also to the version that serves, with the service file as it is now\n"
 	      "      --verify=none|roundtrip\n"
 	      "                            roll, undo: prove before the commit that going back would lose nothing\n"
 	      "      --from=FILE           start: with the state that save wrote\n"
@@ -267,6 +270,9 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 		seen->way_option = "--require-image";
 		args->require_image = true;
 		return 0;
+	case OPTION_AGAIN:
+		seen->again = args->again = true;
+		return 0;
 	case OPTION_FROM:
 		seen->from = true;
 		if (!*value)
@@ -345,6 +351,8 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 			       verb->name);
 	if (seen->undo_option && verb->verb != UPGRADED__WIRE__VERB__VERB_UNDO)
 		return why_set(why, -EINVAL, "%s has a meaning for undo only, not for %s", seen->undo_option, verb->name);
+	if (seen->again && verb->verb != UPGRADED__WIRE__VERB__VERB_ROLL && verb->verb != UPGRADED__WIRE__VERB__VERB_PLAN)
+		return why_set(why, -EINVAL, "--again has a meaning for roll and plan only, not for %s", verb->name);
 	if (seen->from && verb->verb != UPGRADED__WIRE__VERB__VERB_START)
 		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);
 	if (n > 1)

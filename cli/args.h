@@ -36,6 +36,7 @@ struct args {
 	const char *way;         /* undo: NULL: the one that loses nothing */
 	const char *verify;      /* NULL: as configured */
 	bool require_image;      /* roll, undo, plan: refuse without one */
+	bool again;              /* roll, plan: also to the version that serves */
 	uint64_t generation;     /* images: which one; 0: the newest, or all */
 	const char *file;        /* save: to write; start --from: to read; NULL: none */
 	bool quiet;

@@ -184,6 +184,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->rollback = wire_text(args->rollback);
 	request->bake_us = args->bake_us;
 	request->require_image = args->require_image;
+	request->again = args->again;
 	request->generation = args->generation;
 	request->verify = wire_text(args->verify);
 	request->way = wire_text(args->way);

@@ -147,7 +147,7 @@ struct upg_migration {
 
 struct upg_config {
 	const char *service;     /* informational; the supervisor's name wins */
-	const char *version;     /* of the application, e.g. "v2" */
+	const char *version;     /* of the application, e.g. "v2": informational, too; rolls go by the name in the path (%v) */
 	const struct upg_type *types;
 	size_t n_types;
 	const struct upg_migration *migrations;

@@ -101,6 +101,7 @@ static int parse_options(const Upgraded__Wire__Request *wire, struct request *re
 		return refuse_usage(refusal, "way is one of live, parked, image");
 	roll->bake_us = wire->bake_us;
 	roll->require_image = wire->require_image;
+	roll->again = verb->takes_again && wire->again;
 	return 0;
 }
 

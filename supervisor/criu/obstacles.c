@@ -129,14 +129,6 @@ ssize_t subject_read(const struct subject *subject, const char *name, char *buf,
 	return procfs_read_at(subject->proc, name, buf, size);
 }
 
-bool path_is_deleted(const char *path)
-{
-	static const char deleted[] = " (deleted)";
-	size_t length = strlen(path);
-
-	return length >= sizeof(deleted) && strcmp(path + length - (sizeof(deleted) - 1), deleted) == 0;
-}
-
 /* ---- descriptors ---- */
 
 /* Return: 1 if there is such a descriptor; 0 if the process closed it meanwhile. */

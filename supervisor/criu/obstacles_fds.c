@@ -3,6 +3,7 @@
 #include "supervisor/criu/obstacles_private.h"
 
 #include "supervisor/criu/criu.h"
+#include "supervisor/machine/procfs.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -109,7 +110,7 @@ static void check_file(struct subject *subject, const struct open_fd *fd)
 {
 	if (text_starts(fd->link, "/memfd:"))
 		return;
-	if (!path_is_deleted(fd->link)) {
+	if (!procfs_is_deleted(fd->link)) {
 		check_size(subject, fd);
 		return;
 	}

@@ -52,8 +52,6 @@ bool subject_has(const struct subject *subject, int fd);
 /** subject_read() - A small file of /proc/PID as text. Return: length, or -errno. */
 ssize_t subject_read(const struct subject *subject, const char *name, char *buf, size_t size);
 
-/** path_is_deleted() - Does what /proc says of a file end with " (deleted)"? */
-bool path_is_deleted(const char *path);
 
 static inline bool text_starts(const char *text, const char *with)
 {

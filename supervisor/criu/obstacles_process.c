@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "supervisor/criu/criu.h"
+#include "supervisor/machine/procfs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,7 +26,7 @@ static void check_exe(struct subject *subject)
 	if (n < 0)
 		return;
 	exe[n] = '\0';
-	if (path_is_deleted(exe)) {
+	if (procfs_is_deleted(exe)) {
 		obstacle_note(subject, OBSTACLE_FATAL, -1, "program",
 			      "its executable %.100s: it was replaced or removed while it ran; give each "
 			      "version a path of its own",
@@ -78,7 +79,9 @@ static void check_children(struct subject *subject)
 		snprintf(name, sizeof(name), "task/%s/children", entry->d_name);
 		if (entry->d_name[0] == '.' || subject_read(subject, name, text, sizeof(text)) <= 0)
 			continue;
-		text[strcspn(text, "\n")] = '\0';
+		/* The kernel ends each number with a blank. */
+		for (size_t end = strlen(text); end && (text[end - 1] == ' ' || text[end - 1] == '\n'); end--)
+			text[end - 1] = '\0';
 		if (subject->spec->children_stay)
 			obstacle_note(subject, OBSTACLE_FATAL, -1, "child processes",
 				      "it has child processes (%.60s), which CRIU would take with it, and they are to go on "

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,27 @@ int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes)
 		return 0;
 	}
 	return -ENODATA;
+}
+
+bool procfs_is_deleted(const char *path)
+{
+	static const char deleted[] = " (deleted)";
+	size_t length = strlen(path);
+
+	return length >= sizeof(deleted) && strcmp(path + length - (sizeof(deleted) - 1), deleted) == 0;
+}
+
+bool procfs_program_is_gone(pid_t pid)
+{
+	char name[64], target[PATH_MAX];
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "/proc/%d/exe", (int)pid);
+	n = readlink(name, target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	return procfs_is_deleted(target);
 }
 
 size_t procfs_open_files(pid_t pid)

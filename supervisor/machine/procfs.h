@@ -16,6 +16,11 @@ ssize_t procfs_read_at(int folder, const char *name, char *buf, size_t size);
 /** procfs_bytes() - Find a line "NAME:   1234 kB" and read its value. Return: 0; -ENODATA: there is no such line. */
 int procfs_bytes(const char *text, const char *name, uint64_t *ret_bytes);
 
+/** procfs_is_deleted() - Does what /proc says of a file end with " (deleted)"? */
+bool procfs_is_deleted(const char *path);
+/** procfs_program_is_gone() - Was the program of @pid replaced or removed while it ran? What cannot be read counts as no. */
+bool procfs_program_is_gone(pid_t pid);
+
 /** procfs_open_files() - How many descriptors a process may have open now. Return: 0 if there is no such process, or no limit. */
 size_t procfs_open_files(pid_t pid);
 

@@ -84,6 +84,7 @@ void instance_set_place(struct instance *instance, enum instance_place place)
 	if (!instance || instance->place == place)
 		return;
 	instance->place = place;
+	instance->place_us = clock_now_us();
 	if (place == INSTANCE_SERVES)
 		in_hand_unmap(&instance->in_hand);
 	if (instance->kind->set_place)
@@ -123,6 +124,7 @@ struct instance *instance_free(struct instance *instance)
 void instance_init(struct instance *instance, const struct instance_kind *kind, const char *service, const char *version)
 {
 	*instance = (struct instance){ .kind = kind, .since_us = clock_now_us() };
+	instance->place_us = instance->since_us;
 	snprintf(instance->service, sizeof(instance->service), "%s", service);
 	snprintf(instance->version, sizeof(instance->version), "%s", version);
 }
@@ -321,7 +323,7 @@ void instance_came_back(struct instance *instance, pid_t pid)
 	instance->pid = pid;
 	instance->life = INSTANCE_RUNS;
 	instance->registered.asked = false;
-	instance->since_us = clock_now_us();
+	instance->since_us = instance->place_us = clock_now_us();
 }
 
 /* ---- what is said in more than one place ---- */

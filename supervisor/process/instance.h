@@ -84,7 +84,8 @@ struct instance {
 	char service[UNIT_NAME_MAX + 1];
 	char version[UNIT_NAME_MAX + 1];
 	pid_t pid;          /* kept after the end, for messages */
-	uint64_t since_us;
+	uint64_t since_us;  /* it was started, or came back from its image */
+	uint64_t place_us;  /* it has been in its @place since then */
 	uint64_t exited_us; /* when its end was heard of */
 	enum instance_life life;
 	int status;         /* as of wait(2), once it has ended; CHILD_STATUS_UNKNOWN: nobody can tell */
@@ -148,7 +149,7 @@ bool instance_is_over(const struct instance *instance);
 /** instance_has_ended() - By the kernel's word: the process may have ended, and its end may not have been heard yet. */
 bool instance_has_ended(struct instance *instance);
 
-/** instance_set_place() - What becomes of its child processes at its end depends on it. NULL is allowed. */
+/** instance_set_place() - What becomes of its child processes at its end depends on it. It is noted since when. NULL is allowed. */
 void instance_set_place(struct instance *instance, enum instance_place place);
 
 /** instance_can() - Has its kind this enum instance_power? */

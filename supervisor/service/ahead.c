@@ -138,7 +138,7 @@ static int start(struct service_plan *job, struct plan_spec *spec, struct why *w
 	spec->running = service_member(service)->instance;
 	spec->version = job->request.version;
 	spec->pauses = &service->pauses;
-	spec->known = history_had(&service->history, job->request.version);
+	spec->known = service_had(service, &job->request);
 	spec->owner = job;
 	spec->on_done = on_done;
 	return plan_start(spec, &job->plan, why);
@@ -189,16 +189,8 @@ void service_plan(struct service *service, const struct roll_request *request, s
 	struct plan_spec spec = { .try_version = true };
 	struct roll_options options;
 
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker))
-		return;
-	if (strcmp(request->version, service->version) == 0) {
-		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = "versions live at paths of their own, so a new build needs a new name" },
-			       "%s runs version %s already", service->name, service->version);
-		return;
-	}
-	if (load_unit(service, &spec.unit_consume, asker) < 0)
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
+	    service_refuse_same(service, request, asker) || load_unit(service, &spec.unit_consume, asker) < 0)
 		return;
 	options = service_roll_options(spec.unit_consume, request);
 	spec.rollback = options.rollback;

@@ -349,6 +349,7 @@ void member_stop(struct member *member)
 {
 	member->state = MEMBER_STOPPING;
 	service_write_down(member->service); /* should we end now, it is not started again */
+	member->stopping_us = clock_now_us();
 	pulse_end(member);
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
@@ -357,6 +358,7 @@ void member_stop(struct member *member)
 void member_end_start(struct member *member)
 {
 	member->state = MEMBER_STOPPING;
+	member->stopping_us = clock_now_us();
 	timer_disarm(&member->deadline);
 	instance_kill(member->instance, SIGKILL); /* it has nothing yet that is not elsewhere */
 }

@@ -31,6 +31,7 @@ struct member {
 	struct roll *back;         /* within @roll's bake: from its new version to a fresh process of its old one */
 	struct timer deadline, restart;
 	struct fd_ref *state_file; /* the start that is under way loads it; NULL: it starts empty */
+	uint64_t stopping_us;      /* when it was told to end, while it is STOPPING */
 	uint64_t told_progress_us; /* when the progress of a start was last passed on; 0: never */
 	unsigned restarts;         /* since it was started by hand */
 	unsigned failures;         /* in a row, for the delay */

@@ -81,8 +81,12 @@ void service_begin_roll(struct service *service, struct unit *unit, const struct
 /** service_roll_now() - With options from @request and @unit, which the new version is started with. @asker: told if it cannot
  * begin; NULL if nobody waits. */
 void service_roll_now(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker);
-/** service_refuse_same() - Answer and return true if that version runs already. */
+/** service_refuse_same() - Answer and return true if that version serves already, and is not wanted anew; or is, and its program is
+ * there no more. */
 bool service_refuse_same(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_had() - What the version that @request asks for handed over when it was left, if going to it is a way back. Return:
+ * borrowed until the history changes; NULL: it is none. */
+const struct fd_names *service_had(const struct service *service, const struct roll_request *request);
 /** service_roll_back() - Within the bake of @member's roll, begin one in the other direction, or onward, with @serving, which that
  * roll lent. Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
 int service_roll_back(struct member *member, struct unit *unit, const struct roll_options *options, struct instance *serving,

@@ -26,9 +26,10 @@ static void add_instance_since(struct status *status, const struct instance *ins
 	message->instances[message->n_instances++] = entry;
 }
 
+/* Since when it is what @state says: its process may be older than that. */
 static void add_instance(struct status *status, const struct instance *instance, const char *state)
 {
-	add_instance_since(status, instance, state, instance->since_us);
+	add_instance_since(status, instance, state, instance->place_us);
 }
 
 static void add_roll_instances(struct status *status, const struct roll *roll, const struct instance *serving)
@@ -38,10 +39,12 @@ static void add_roll_instances(struct status *status, const struct roll *roll, c
 
 	if (new && instance_is_alive(new))
 		add_instance(status, new, new == serving ? "serving" : "standby");
-	if (old && instance_is_alive(old))
-		add_instance(status, old, old == serving ? "serving" : committed ? "parked" : "quiesced");
+	if (old && instance_is_alive(old) && old != serving && !committed)
+		add_instance_since(status, old, "quiesced", roll_record(roll)->stops_us);
+	else if (old && instance_is_alive(old))
+		add_instance(status, old, old == serving ? "serving" : "parked");
 	else if (old && roll_image_generation(roll))
-		add_instance(status, old, "imaged");
+		add_instance_since(status, old, "imaged", old->exited_us);
 }
 
 static void add_member_instances(struct status *status, const struct member *member)
@@ -54,6 +57,8 @@ static void add_member_instances(struct status *status, const struct member *mem
 		add_roll_instances(status, member->roll, serving);
 	else if (member->pulse.silent_us)
 		add_instance_since(status, member->instance, member_state_name(member), member->pulse.silent_us);
+	else if (member->instance && instance_is_alive(member->instance) && member->state == MEMBER_STOPPING)
+		add_instance_since(status, member->instance, member_state_name(member), member->stopping_us);
 	else if (member->instance && instance_is_alive(member->instance))
 		add_instance(status, member->instance,
 			     member->state == MEMBER_RUNNING ? "serving" : member_state_name(member));

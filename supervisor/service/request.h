@@ -24,4 +24,5 @@ struct roll_request {
 	uint64_t bake_us;                /* instead of Bake=; 0: as configured */
 	bool require_image;              /* refuse a roll that could not go back by an image; RequireImage= may say so, too */
 	enum undo_way way;
+	bool again;                      /* also to the version that serves: a fresh process of it takes over */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Rolls of a service: they begin here, and what they say and come to is heard here. */
+#include "supervisor/machine/procfs.h"
 #include "supervisor/service/private.h"
 
 #include <string.h>
@@ -206,7 +207,7 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 	struct roll_options options = service_roll_options(unit, request);
 	struct why why = { 0 };
 
-	options.known = history_had(&service->history, request->version);
+	options.known = service_had(service, request);
 	service_wait(service, asker);
 	if (start(member, unit, &options, member->instance, &why) < 0) {
 		service_answer(service, asker,
@@ -228,14 +229,36 @@ void service_begin_roll(struct service *service, struct unit *unit, const struct
 
 bool service_refuse_same(struct service *service, const struct roll_request *request, struct asker *asker)
 {
+	const struct instance *serving = member_serving(service_member(service));
+
 	if (strcmp(request->version, service->version) != 0)
+		return false;
+	if (!request->again) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+						 .next = "nothing was touched; versions live at paths of their own, so a new build "
+							 "needs a new name; with --again this one takes its service file anew" },
+			       "%s runs version %s already", service->name, service->version);
+		return true;
+	}
+	/* What would be started is another program than the one that serves: nothing could bring that back after the bake. */
+	if (!serving || !procfs_program_is_gone(serving->pid))
 		return false;
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-					 .next = "nothing was touched; versions live at paths of their own, "
-						 "so a new build needs a new name" },
-		       "%s runs version %s already", service->name, service->version);
+					 .next = "nothing was touched; versions live at paths of their own, so give the new "
+						 "build a new name, and roll to that" },
+		       "%s: the program of version %s (pid %d) was replaced or removed while it ran", service->name,
+		       service->version, serving->pid);
 	return true;
+}
+
+const struct fd_names *service_had(const struct service *service, const struct roll_request *request)
+{
+	/* With its service file as it is now, the version that serves is no way back. */
+	if (request->again && strcmp(request->version, service->version) == 0)
+		return NULL;
+	return history_had(&service->history, request->version);
 }
 
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker)

@@ -86,7 +86,7 @@ void service_on_backward(struct roll *roll)
 		unit = service->bake_call.unit;
 		options = service_roll_options(unit, &service->bake_call.request);
 		options.purpose = PURPOSE_ONWARD;
-		options.known = history_had(&service->history, options.version);
+		options.known = service_had(service, &service->bake_call.request);
 		options.kept = roll_custody(roll);
 	} else if (roll_is_sick(roll) && service->bake_call.accepts) {
 		service_answer(service, service->bake_call.asker,

@@ -185,6 +185,16 @@ Test(args, refuses_options_of_an_undo_elsewhere)
 	refused("undo web --way=up", "--way is one of live, parked, image");
 }
 
+Test(args, again_is_for_what_names_a_version_to_go_to)
+{
+	cr_expect(parsed("roll web 2 --again").again);
+	cr_expect(parsed("plan --again web 2").again);
+	cr_expect_not(parsed("roll web 2").again);
+	refused("undo web --again", "--again has a meaning for roll and plan only, not for undo");
+	refused("start web 2 --again", "--again has a meaning for roll and plan only, not for start");
+	refused("roll web 2 --again=yes", "--again=yes");
+}
+
 Test(args, names_cannot_leave_their_folder)
 {
 	refused("undo web --to=../1", "version name \"../1\" starts with a '.'");
@@ -244,7 +254,7 @@ Test(args, usage_names_every_verb_and_option)
 {
 	static const char *const words[] = {
 		"start", "stop", "roll", "undo", "status", "list", "check", "--output", "--socket", "--timeout", "--wait",
-		"--rollback", "--bake", "--quiet", "--color", "--help", "--version", "UPGRADED_SOCKET",
+		"--rollback", "--bake", "--again", "--quiet", "--color", "--help", "--version", "UPGRADED_SOCKET",
 	};
 	char *text = NULL;
 	size_t size;

@@ -198,3 +198,85 @@ SCENE(configuration, of_another_port_is_no_more_when_the_version_that_has_it_cra
 	cr_assert(client_holds(client, "kept", "value"));
 	close(client);
 }
+
+/* ---- the same version again ---- */
+
+SCENE(configuration, that_was_changed_is_taken_by_the_same_version_and_undone)
+{
+	pid_t first;
+	int client;
+
+	stage_serve(&(struct rig_cached){ .lines = NOTE("old", "Bake=100ms\n") }, NULL);
+	stage_load(50);
+	client = client_open();
+	client_store(client, "kept", "value");
+	first = stage_pid("serving");
+	change(NOTE("new", "Bake=100ms\n"));
+	must_say(ctl(5, "roll", "cached", "v1"), "--again");
+	cr_assert_eq(stage_pid("serving"), first);
+	ctl(0, "roll", "cached", "v1", "--again");
+	cr_assert_neq(stage_pid("serving"), first);
+	cr_assert(serves_with("new"));
+	cr_assert(client_holds(client, "kept", "value"));
+	ctl(0, "undo", "cached");
+	cr_assert(serves_with("old"));
+	ctl(0, "undo", "cached");
+	cr_assert(serves_with("new"), "an undo is undone");
+	cr_assert(client_holds(client, "kept", "value"));
+	close(client);
+	stage_load_spotless();
+}
+
+/* Both ways back are to the very process that served before, with its environment. */
+static void comes_back_after_a_crash(const char *rollback, const char *outcome)
+{
+	pid_t first;
+	int client;
+
+	stage_serve(&(struct rig_cached){ .lines = NOTE("old", "Bake=30s\n") }, NULL);
+	client = client_open();
+	client_store(client, "kept", "value");
+	first = stage_pid("serving");
+	change(NOTE("new", "Bake=30s\n"));
+	ctl(0, "roll", "cached", "v1", "--again", "--wait=commit", rollback);
+	stage_wait_bake("v1");
+	cr_assert(serves_with("new"));
+	kill(stage_pid("serving"), SIGKILL);
+	stage_wait_log(outcome);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	cr_assert_eq(stage_pid("serving"), first);
+	cr_assert(serves_with("old"));
+	cr_assert(client_holds(client, "kept", "value"), "it was idle, and goes on");
+	close(client);
+}
+
+SCENE(configuration, of_the_same_version_before_comes_back_from_memory)
+{
+	comes_back_after_a_crash("--rollback=parked", "rolled-back-parked");
+}
+
+SCENE(configuration, of_the_same_version_before_comes_back_from_its_image)
+{
+	comes_back_after_a_crash("--rollback=image", "rolled-back-image");
+}
+
+/* undo could not bring back a program that is there no more. */
+SCENE(configuration, is_not_taken_by_the_same_version_of_another_program)
+{
+	const json_t *answer;
+	char unit[512];
+	pid_t first;
+
+	stage_copy("cached-v1", "examples/cached-v1");
+	snprintf(unit, sizeof(unit), "[Service]\nExec=%s/cached-%%v -p %u -t 2\nVersion=v1\n", rig_folder(stage.rig), stage.port);
+	cr_assert_eq(rig_unit_write(stage.rig, "cached", unit), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, RIG_NO_CRIU), 0);
+	ctl(0, "start", "cached");
+	first = stage_pid("serving");
+	stage_copy("cached-v1", "examples/cached-v2");
+	answer = ctl(5, "roll", "cached", "v1", "--again");
+	must_say(answer, "was replaced or removed while it ran");
+	must_say(answer, "give the new build a new name");
+	must_say(ctl(5, "plan", "cached", "v1", "--again"), "was replaced or removed while it ran");
+	cr_assert_eq(stage_pid("serving"), first);
+}

@@ -104,6 +104,18 @@ Test(ahead, plans_what_was_asked_and_not_what_the_file_says)
 		  ann.asked.cause);
 }
 
+Test(ahead, plans_for_the_version_that_serves_where_it_is_wanted_anew)
+{
+	struct roll_request to = request("v1");
+
+	to.again = true;
+	service_plan(hosted.web, &to, ask(&ann));
+	fake_hello(started(1), 1, true);
+	tell_inventory(serves);
+	assert_answer(&ann, WIRE_EXIT_DONE, "web: the roll from v1 to v1 can be done, and every way back would be there");
+	cr_assert_not(ann.result->plan->goes_back);
+}
+
 Test(ahead, plans_nothing_where_no_roll_could_begin)
 {
 	plan(&ann, "v1");

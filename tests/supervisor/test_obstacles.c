@@ -456,6 +456,7 @@ Test(obstacles, sees_children_of_the_process, .init = set_up, .fini = tear_down)
 	spec.pid = imaged.pid;
 	cr_assert_eq(obstacles_check(&spec, &report, &why), 0, "%s", why.text);
 	cr_assert(report_has(&report, OBSTACLE_FATAL, "they are to go on without it; see Children="));
+	cr_assert_not(report_has(&report, OBSTACLE_FATAL, " )"), "%s", report.obstacle[0].text);
 	kill(-imaged.pid, SIGKILL);
 	UNTIL(loop, imaged.child.exited);
 	imaged_done(&imaged);

@@ -20,7 +20,7 @@ struct given {
 	const char *service; /* NULL: "web" */
 	const char *version, *rollback, *verify, *way;
 	uint64_t generation, bake_us;
-	bool from_file, wait_commit, require_image;
+	bool from_file, wait_commit, require_image, again;
 };
 
 static char *text(const char *given)
@@ -44,6 +44,7 @@ static Upgraded__Wire__Request request_of(int verb, const struct given *given)
 	wire.from_file = given->from_file;
 	wire.wait_commit = given->wait_commit;
 	wire.require_image = given->require_image;
+	wire.again = given->again;
 	return wire;
 }
 
@@ -184,14 +185,15 @@ Test(request, refuses_a_bad_version_whatever_the_verb)
 Test(request, reads_what_a_roll_is_asked_with)
 {
 	struct request request = parsed(WIRE(ROLL, .version = "v2", .rollback = "image", .verify = "roundtrip", .bake_us = 5,
-					     .require_image = true, .wait_commit = true), 0);
+					     .require_image = true, .again = true, .wait_commit = true), 0);
 
 	cr_assert(request.roll.sets_rollback && request.roll.rollback == ROLLBACK_IMAGE);
 	cr_assert(request.roll.sets_verify && request.roll.verify == VERIFY_ROUNDTRIP);
-	cr_assert(request.roll.bake_us == 5 && request.roll.require_image && request.wait_commit);
+	cr_assert(request.roll.bake_us == 5 && request.roll.require_image && request.roll.again && request.wait_commit);
+	cr_assert(parsed(WIRE(PLAN, .version = "v2", .again = true), 0).roll.again);
 	cr_assert_str_eq(request.service, "web");
 	request = parsed(WIRE(ROLL, .version = "v2"), 0);
-	cr_assert(!request.roll.sets_rollback && !request.roll.sets_verify && !request.roll.bake_us);
+	cr_assert(!request.roll.sets_rollback && !request.roll.sets_verify && !request.roll.bake_us && !request.roll.again);
 }
 
 Test(request, refuses_options_of_a_roll_that_there_are_not)
@@ -212,6 +214,7 @@ Test(request, ignores_options_that_its_verb_does_not_take)
 	cr_assert_not(parsed(WIRE(PLAN, .version = "v2", .verify = "nonsense"), 0).roll.sets_verify);
 	cr_assert_not(parsed(WIRE(STOP, .rollback = "nonsense", .way = "nonsense"), 0).roll.sets_rollback);
 	cr_assert_eq(parsed(WIRE(ROLL, .version = "v2", .way = "nonsense"), 0).roll.way, UNDO_AS_IT_GOES);
+	cr_assert_not(parsed(WIRE(UNDO, .again = true), 0).roll.again);
 }
 
 Test(request, reads_the_way_to_undo)

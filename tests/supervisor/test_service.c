@@ -292,6 +292,7 @@ Test(service, is_not_rolled_to_the_version_that_it_runs)
 	roll(&bob, "v1");
 	assert_answer(&bob, WIRE_EXIT_REFUSED, "web runs version v1 already");
 	cr_assert(strstr(bob.asked.next, "a new build needs a new name"), "%s", bob.asked.next);
+	cr_assert(strstr(bob.asked.next, "with --again"), "%s", bob.asked.next);
 	assert_serving(&bob, old);
 }
 

@@ -2,7 +2,9 @@
 /* What status says of a service, in each state that it can be in. */
 #include "tests/supervisor/hosted.h"
 
+#include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 
 static struct status status;
 
@@ -209,4 +211,128 @@ Test(status, lists_what_undo_can_go_back_to)
 	cr_assert_str_eq(look()->history[0], "v1");
 	cr_assert_str_eq(look()->history[1], "v2");
 	cr_assert_str_eq(look()->previous, "v2");
+}
+
+/* ---- since when ---- */
+
+/* A process in the state @what is in it since @us. */
+static void assert_since(const char *what, uint64_t us)
+{
+	const Upgraded__Wire__ServiceStatus *message = look();
+
+	for (size_t i = 0; i < message->n_instances; i++) {
+		if (strcmp(message->instances[i]->state, what) != 0)
+			continue;
+		cr_assert_eq(message->instances[i]->since_us, us, "%s since %" PRIu64 ", not %" PRIu64, what,
+			     message->instances[i]->since_us, us);
+		return;
+	}
+	cr_assert_fail("nobody is %s: %s", what, hosted_processes());
+}
+
+/* Return: now. */
+static uint64_t later(void)
+{
+	hosted_pass(2 * USEC_PER_SEC);
+	return hosted.now_us;
+}
+
+Test(status, says_since_when_a_version_serves_and_lies_parked)
+{
+	uint64_t asked_us, started_us, ready_us, new_us, rests_us, commit_us;
+	struct fake *old, *new;
+
+	started_us = later();
+	service_start(hosted.web, "v1", -1, ask(&ann));
+	old = started(0);
+	later();
+	assert_since("starting", started_us);
+	ready_us = hosted.now_us;
+	hosted_start_up(old);
+	later();
+	assert_since("serving", ready_us);
+	new_us = hosted.now_us;
+	new = hosted_roll("v2");
+	later();
+	assert_since("standby", new_us);
+	assert_since("serving", ready_us);
+	rests_us = hosted.now_us;
+	hosted_lead(old, new, ROLL_QUIESCE);
+	hosted_lead_on(old, new, ROLL_QUIESCE, ROLL_COMMIT);
+	hosted_pass(USEC_PER_SEC / 10);
+	assert_since("quiesced", rests_us);
+	commit_us = hosted.now_us;
+	hosted_lead_on(old, new, ROLL_COMMIT, ROLL_BAKE);
+	later();
+	assert_since("serving", commit_us);
+	assert_since("parked", commit_us);
+	hosted_pass(60 * USEC_PER_SEC);
+	assert_status("running", "v2");
+	assert_since("serving", commit_us);
+	asked_us = hosted.now_us;
+	service_stop(hosted.web, ask(&ann));
+	hosted_pass(USEC_PER_SEC);
+	assert_since("stopping", asked_us);
+}
+
+Test(status, says_since_when_a_version_serves_again_from_memory)
+{
+	struct fake *new = hosted_bake();
+	uint64_t back_us = later();
+
+	fake_exit(new, SIGSEGV);
+	fake_resumed(started(0));
+	later();
+	assert_status("running", "v1");
+	assert_since("serving", back_us);
+}
+
+Test(status, says_since_when_a_version_lies_in_its_image_and_serves_again_from_it)
+{
+	uint64_t imaged_us, back_us;
+
+	hosted_write("Rollback=image\n");
+	hosted_bake();
+	imaged_us = later();
+	fake_exit(started(0), SIGKILL); /* as the dump's last step */
+	back_us = later();
+	assert_since("imaged", imaged_us);
+	fake_exit(started(1), SIGSEGV);
+	fake_imaging_done(0, CRIU_TARGET_RUNNING);
+	assert_since("parked", back_us);
+	fake_resumed(started(0));
+	later();
+	assert_status("running", "v1");
+	assert_since("serving", back_us);
+}
+
+Test(status, says_since_when_a_version_serves_after_an_undo)
+{
+	struct fake *new = hosted_bake();
+	uint64_t commit_us;
+
+	later();
+	undo(&bob);
+	later();
+	commit_us = hosted.now_us;
+	hosted_lead(new, started(2), ROLL_BAKE);
+	later();
+	assert_since("serving", commit_us);
+	assert_since("parked", commit_us);
+}
+
+/* A roll that is called off is no reason to count anew: the version never stopped serving. */
+Test(status, says_since_when_a_version_serves_beyond_a_roll_that_is_called_off)
+{
+	struct fake *old = hosted_serve("v1"), *new;
+	uint64_t ready_us = hosted.now_us;
+
+	later();
+	new = hosted_roll("v2");
+	hosted_lead(old, new, ROLL_TRANSFER);
+	fake_refused(old, "the state does not fit");
+	fake_resumed(old);
+	hosted_reap();
+	assert_status("running", "v1");
+	assert_since("serving", ready_us);
 }

@@ -158,6 +158,66 @@ Test(undo, does_not_go_back_to_a_version_that_was_left_in_its_bake)
 	assert_answer(&bob, WIRE_EXIT_REFUSED, "web: version v2 did not serve before v1");
 }
 
+/* ---- the same version again ---- */
+
+static struct fake *roll_again(struct fake *from, unsigned n)
+{
+	struct roll_request to = request(from->instance.version);
+
+	to.again = true;
+	service_roll(hosted.web, &to, ask(&ann));
+	succeed(from, started(n));
+	assert_answer(&ann, WIRE_EXIT_DONE, "web: version %s serves", to.version);
+	assert_serving(&ann, started(n));
+	return started(n);
+}
+
+Test(undo, of_the_same_version_goes_back_to_it_as_it_was)
+{
+	struct fake *second = roll_again(roll_on(hosted_serve("v1"), "v2"), 2);
+
+	cr_assert_str_eq(history(), "v1 v2");
+	undo(&bob);
+	cr_assert_str_eq(started(3)->instance.version, "v2");
+	succeed(second, started(3));
+	assert_answer(&bob, WIRE_EXIT_DONE, "web: version v2 serves");
+	cr_assert_str_eq(history(), "v1 v2");
+	undo_to(&bob, "v1");
+	succeed(started(3), started(4));
+	cr_assert_str_eq(history(), "v2", "each version once");
+}
+
+Test(undo, of_the_same_version_comes_back_from_memory)
+{
+	struct roll_request to = request("v1");
+	struct fake *first = hosted_serve("v1");
+
+	to.again = true;
+	service_roll(hosted.web, &to, ask(&ann));
+	hosted_lead(first, started(1), ROLL_BAKE);
+	cr_assert_str_eq(hosted_processes(), "serving v1, parked v1");
+	fake_exit(started(1), SIGSEGV);
+	fake_resumed(first);
+	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK,
+		      "web: version v1 failed after it had taken over; the version before came back from memory");
+	assert_serving(&ann, first);
+	cr_assert_str_eq(history(), "");
+}
+
+/* Its bake leads on to it once more. */
+Test(undo, of_the_same_version_within_a_bake)
+{
+	struct fake *second = hosted_bake();
+	struct roll_request to = request("v2");
+
+	to.again = true;
+	service_roll(hosted.web, &to, ask(&bob));
+	succeed(second, started(2));
+	assert_answer(&bob, WIRE_EXIT_DONE, "web: version v2 serves");
+	assert_serving(&bob, started(2));
+	cr_assert_str_eq(history(), "v1 v2");
+}
+
 /* ---- within a bake: by a roll beside the one that bakes ---- */
 
 /* v2 bakes, and bob undoes it. Return: the fresh v1. */
