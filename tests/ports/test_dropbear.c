@@ -46,16 +46,18 @@ static const char *run(const char *const argv[])
 	return answer.out;
 }
 
-/* A key for @path. Return: its public half, as a line of authorized_keys. */
+/* A key for @path. Return: its public half, without a comment, which dbclient would take for a part of it. Lives until the next call. */
 static const char *make_key(const char *path)
 {
+	static char key[256];
 	char tool[PATH_MAX];
-	const char *line;
+	const char *said;
 
 	snprintf(tool, sizeof(tool), "%s/dropbear-v1.tree/dropbearkey", ports);
-	line = strstr(run((const char *const[]){ tool, "-t", "ed25519", "-f", path, NULL }), "ssh-ed25519 ");
-	cr_assert_not_null(line);
-	return line;
+	said = strstr(run((const char *const[]){ tool, "-t", "ed25519", "-f", path, NULL }), "ssh-ed25519 ");
+	cr_assert_not_null(said);
+	snprintf(key, sizeof(key), "%.*s", (int)(strlen("ssh-ed25519 ") + strcspn(said + strlen("ssh-ed25519 "), " \n")), said);
+	return key;
 }
 
 static void write_file(const char *path, const char *fmt, ...)
@@ -93,7 +95,7 @@ static void dropbear_open(void)
 	snprintf(ssh_setup.key, sizeof(ssh_setup.key), "%s", stage_path("home/key"));
 	snprintf(ssh_setup.dbclient, sizeof(ssh_setup.dbclient), "%s/dropbear-v1.tree/dbclient", ports);
 	cr_assert(mkdir(ssh_setup.home, 0700) == 0 && mkdir(stage_path("home/.ssh"), 0700) == 0);
-	write_file(stage_path("home/.ssh/authorized_keys"), "%s", make_key(ssh_setup.key));
+	write_file(stage_path("home/.ssh/authorized_keys"), "%s\n", make_key(ssh_setup.key));
 	snprintf(host_key, sizeof(host_key), "%s", make_key(stage_path("hostkey")));
 	move_home(ssh_setup.home);
 }
@@ -408,7 +410,7 @@ DROPBEAR(the_host_key_is_that_of_the_file)
 	char errors[400];
 
 	serve("Bake=100ms\n");
-	write_file(stage_path("home/.ssh/known_hosts"), "127.0.0.1 %s", host_key);
+	write_file(stage_path("home/.ssh/known_hosts"), "127.0.0.1 %s\n", host_key);
 	cr_assert_eq(log_in(SSH_TRUST_KNOWN, errors, sizeof(errors)), 0, "%s", errors);
 	ctl(0, "roll", "dropbear", "v2");
 	cr_assert_eq(log_in(SSH_TRUST_KNOWN, errors, sizeof(errors)), 0, "%s", errors);
