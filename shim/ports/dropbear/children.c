@@ -37,8 +37,6 @@ void upgrade_children_open(const struct upgrade_table *lent)
 
 void upgrade_remember(size_t place)
 {
-	/* Sessions that begin later are to inherit no end of another's pipe. */
-	fcntl(table.pipes[place], F_SETFD, FD_CLOEXEC);
 	tags[place] = 0;
 	/* Out of memory: it is counted until the next roll, and not after it. */
 	if (upg_fd_register_new(upgrade_handle, table.pipes[place], PIPE, &tags[place]) < 0)
