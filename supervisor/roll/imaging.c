@@ -14,8 +14,8 @@
 
 #define LOOK_AT_MEMORY_US USEC_PER_SEC
 
-/* What is taken care of: old's channel and output, and the pipes in custody, whose ends a restore gets as they are. Return: how many;
- * @ret is released with free(). */
+/* What is taken care of: old's channel and output, and the pipes in custody, whose ends a restore gets as they are. Return: how
+ * many; @ret is released with free(). */
 static size_t list_known(const struct roll *roll, unsigned long long **ret)
 {
 	unsigned long long *known = calloc(roll->custody.n + 2, sizeof(*known));

@@ -364,8 +364,9 @@ int visitor_open(uint16_t port)
 		return -error;
 	}
 	if (!comes(fd, PATIENCE_MS) || recv(fd, word, sizeof(word), MSG_WAITALL) != (ssize_t)sizeof(word)) {
+		error = comes(fd, 0) ? EPIPE : ETIMEDOUT;
 		fd_close(fd);
-		return -EPIPE;
+		return -error;
 	}
 	if (memcmp(word, "SSH-2.0-", sizeof(word)) != 0) {
 		fd_close(fd);

@@ -32,8 +32,8 @@ int ssh_begin(struct ssh *ssh, uint16_t port, enum ssh_trust trust, const char *
 /** ssh_read() - The next line without its end. Return: NULL: there is none (the end, or 20 s); lives until the next call. */
 const char *ssh_read(struct ssh *ssh);
 bool ssh_write(struct ssh *ssh, const char *line);
-/** ssh_end() - Close its input, wait for its end. @ret_errors: NULL, or the end of what it said on stderr. Return: its exit status; -1: it
- * had to be killed. */
+/** ssh_end() - Close its input, wait for its end. @ret_errors: NULL, or what it said on stderr. Return: its exit status; -1: it had
+ * to be killed. */
 int ssh_end(struct ssh *ssh, char *ret_errors, size_t size);
 
 /* A session that counts: each line that is sent is answered by the next number. */

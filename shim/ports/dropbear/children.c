@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of sessions that have not logged in yet: by it the master limits how many there may be at all, and from one address.
  *
- * A session tells its master nothing but the end of a pipe, when it has logged in or is over. So that this reaches the next master, the
- * master's ends of the pipes travel, each with a record that says whose it is. A parked master keeps its ends as well, and sees what
- * has ended meanwhile when it comes back. What a version began that failed is not in the table of the one that comes back: such a session
- * goes on, and is not counted.
+ * A session tells its master nothing but the end of a pipe, when it has logged in or is over. So that this reaches the next
+ * master, the master's ends of the pipes travel, each with a record that says whose it is. A parked master keeps its ends as well,
+ * and sees what has ended meanwhile when it comes back. A session that was begun by a version that failed goes on, but the version
+ * that comes back has never heard of it, and does not count it.
  */
 #include <port.h>
 
@@ -69,8 +69,8 @@ void upgrade_report(const char *address)
 			oldest = table.since[i];
 	}
 	if (n >= MAX_UNAUTH_PER_IP)
-		dropbear_log(LOG_WARNING, "%s has %u sessions that have not logged in, %u of them from before version 2, the oldest "
-			     "of the others for %lld s", address, n, undated, (long long)(now - oldest));
+		dropbear_log(LOG_WARNING, "%s has %u sessions that have not logged in, %u of them from before version 2, "
+			     "the oldest of the others for %lld s", address, n, undated, (long long)(now - oldest));
 }
 #endif
 

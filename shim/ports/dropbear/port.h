@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dropbear's master (main_noinetd() of svr-main.c) made replaceable. The hooks of `adopt` call these; a session, which is a process of
- * its own, calls upgrade_child() alone and has nothing to do with the library afterwards. */
+/* dropbear's master (main_noinetd() of svr-main.c) made replaceable. The hooks of `adopt` call these; a session, which is a process
+ * of its own, calls upgrade_child() alone and has nothing to do with the library afterwards. */
 #pragma once
 
 #include <includes.h>
@@ -28,8 +28,8 @@ int upgrade_listen(const char *address, const char *port, int *socks, unsigned i
 void upgrade_ready(void);
 /** upgrade_watch() - Let select() wait for the supervisor, too. */
 void upgrade_watch(fd_set *fds, int *maxfd);
-/** upgrade_turn() - What select() found, if it is the supervisor: a roll happens in here. @fds is empty after it, as what it says is
- * old then. Ends the process if another one serves. */
+/** upgrade_turn() - What select() found, if it is the supervisor: a roll happens in here. @fds is empty after it, as what it says
+ * is old then. Ends the process if another one serves. */
 void upgrade_turn(int found, fd_set *fds);
 /** upgrade_write_pidfile() - Where the program writes it, without a word if that cannot be, as it does itself. */
 void upgrade_write_pidfile(void);
