@@ -226,7 +226,9 @@ struct upg *upg_free(struct upg *upg)
 	application_done(upg->application);
 	shed_done(upg->shed);
 	fd_table_done(upg->fds);
-	threads_done(upg->threads);
+	/* In a forked child, threads that are not there may wait for its conditions, and would be waited for. */
+	if (channel_is_ours(upg->channel))
+		threads_done(upg->threads);
 	channel_done(upg->channel);
 	config_done(&((struct parts *)upg)->config);
 	free(upg);
@@ -270,6 +272,9 @@ static int dispatch(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
 		return UPG_GO_ON;
+	if (!channel_is_ours(upg->channel))
+		return why_set(&upg->why, -ECHILD, "process %d was forked by the one that called upg_open(): it has to call "
+			       "upg_free(), or to exec", (int)getpid());
 	fd_table_tell(upg->fds);
 	journal_tell(upg->journal);
 	for (;;) {

@@ -209,7 +209,9 @@ static inline int upg_open(const struct upg_config *config, struct upg **ret_upg
 
 /** upg_version() - Of the library: "1.0", which may be newer than UPG_VERSION. Static. */
 UPG_API const char *upg_version(void);
-UPG_API struct upg *upg_free(struct upg *upg); /* returns NULL */
+/** upg_free() - Also what a child process does first that was forked and goes on without exec: the channel is its parent's, and
+ * what is registered travels without it. Its copies of registered descriptors are its own to close. Return: NULL. */
+UPG_API struct upg *upg_free(struct upg *upg);
 
 /** upg_why() - The last failure in words; "" if upg_receive(), upg_ready(), upg_become() or upg_dispatch() went well since. Lives
  * until the next call on @upg. NULL: that of this thread's last upg_open(). */

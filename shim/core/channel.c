@@ -93,7 +93,10 @@ void channel_done(struct channel *channel)
 	if (!channel->buffer)
 		return;
 	channel_end_keep(channel);
-	channel_close(channel);
+	if (channel_is_ours(channel))
+		channel_close(channel);
+	else
+		give_spare(channel);
 	channel->fd = fd_close(channel->fd);
 	free(channel->buffer);
 	channel->buffer = NULL;
@@ -145,6 +148,7 @@ int channel_open(struct channel *channel, int fd, struct why *why)
 		fd_close(fd);
 	else
 		r = put_in_place(channel, fd);
+	channel->process = getpid();
 	if (r == 0)
 		take_spare(channel);
 	channel->limit = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
@@ -237,6 +241,8 @@ int channel_post(struct channel *channel, const Upgraded__Wire__AppMessage *mess
 {
 	int r = WIRE_CLOSED;
 
+	if (!channel_is_ours(channel))
+		return r;
 	pthread_mutex_lock(&channel->lock);
 	if (channel->is_open)
 		r = wire_send(channel->fd, &message->base, fds, n, NULL);

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 struct why;
 
@@ -33,6 +34,7 @@ struct channel {
 	 * The lock of the threads (core/threads.h) is held alone. */
 	pthread_mutex_t lock;
 	int fd; /* -1: there never was a supervisor. When it is gone, a silent descriptor has the number */
+	pid_t process; /* that opened it; a child that it forks is none of the supervisor's. 0: it was never open */
 	bool is_open;
 
 	/* So that the channel outlives a supervisor that is killed: its end of the channel, for the next one to take, and a pidfd that
@@ -77,6 +79,13 @@ void channel_come_anew(struct channel *channel, int supervisor);
 
 /** channel_restored() - After an image the socket is a new one, with flags of its own: set ours. Return: 0 or -errno. */
 int channel_restored(struct channel *channel);
+
+/** channel_is_ours() - false: this is a child that was forked and has not called exec, with a copy of everything. Locks may be held
+ * in it by threads that it does not have. */
+static inline bool channel_is_ours(const struct channel *channel)
+{
+	return channel->process == 0 || channel->process == getpid();
+}
 
 /** channel_is_open() - Is there a supervisor? Context: the owner. */
 static inline bool channel_is_open(const struct channel *channel)

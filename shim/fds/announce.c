@@ -267,6 +267,11 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 	struct fd_entry *entry;
 	bool lost;
 
+	/* The connection and the epoll set are those of the process that forked: this is only one descriptor less. */
+	if (!channel_is_ours(table->channel)) {
+		fd_close(fd);
+		return;
+	}
 	pthread_mutex_lock(&table->lock);
 	entry = fd_table_at(table, fd);
 	lost = entry && entry->lost;

@@ -30,8 +30,9 @@ static int compare_number(const void *a, const void *b)
 	return (one > two) - (one < two);
 }
 
-/* The inodes of the sockets among what the process registered, of its channel and of its output. What the process says is compared
- * with what it has open, so that it is no more work than that, whatever it says. Return: how many, in @inodes, which has room. */
+/* The inodes of the sockets and pipes among what the process registered, of its channel and of its output. What the process says is
+ * compared with what it has open, so that it is no more work than that, whatever it says. Return: how many, in @inodes, which has
+ * room. */
 static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 {
 	char path[64];
@@ -57,7 +58,7 @@ static size_t known_inodes(const struct plan *plan, unsigned long long *inodes)
 			continue;
 		length = readlinkat(dirfd(stream), entry->d_name, link, sizeof(link) - 1);
 		link[length > 0 ? length : 0] = '\0';
-		if (sscanf(link, "socket:[%llu]", &inode) == 1)
+		if (sscanf(link, "socket:[%llu]", &inode) == 1 || sscanf(link, "pipe:[%llu]", &inode) == 1)
 			inodes[n++] = inode;
 	}
 	if (stream)

@@ -10,23 +10,45 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define LOOK_AT_MEMORY_US USEC_PER_SEC
+
+/* What is taken care of: old's channel and output, and the pipes in custody, whose ends a restore gets as they are. Return: how
+ * many; @ret is released with free(). */
+static size_t list_known(const struct roll *roll, unsigned long long **ret)
+{
+	unsigned long long *known = calloc(roll->custody.n + 2, sizeof(*known));
+	struct stat st;
+	size_t n = 0;
+
+	*ret = known;
+	if (!known)
+		return 0;
+	known[n++] = roll->old->channel_inode;
+	known[n++] = roll->old->log_inode;
+	for (size_t i = 0; i < roll->custody.n; i++)
+		if (fstat(roll->custody.entries[i].ref->fd, &st) == 0 && S_ISFIFO(st.st_mode))
+			known[n++] = st.st_ino;
+	return n;
+}
 
 /* Old has shed what it registered, so what stands in the way now would fail the dump: better said in words than by CRIU. Return: 0;
  * -errno with the first such thing in @why. */
 static int may_be_imaged(struct roll *roll, struct why *why)
 {
 	const struct instance *old = roll->old;
-	unsigned long long known[] = { old->channel_inode, old->log_inode };
-	struct obstacles_spec spec = { .pid = old->pid, .known = known, .n_known = 2,
-				       .children_stay = old->children != CHILDREN_END };
+	struct obstacles_spec spec = { .pid = old->pid, .children_stay = old->children != CHILDREN_END };
 	struct obstacles_report report;
+	unsigned long long *known;
 	int r;
 
 	if (!instance_can(old, INSTANCE_CAN_IMAGE))
 		return why_set(why, -ENOTSUP, "a process that is %s cannot be imaged", old->kind->name);
-	r = roll->site->imaging->find_obstacles(&spec, &report, why);
+	spec.n_known = list_known(roll, &known);
+	spec.known = known;
+	r = known ? roll->site->imaging->find_obstacles(&spec, &report, why) : why_errno(why, -ENOMEM, "descriptors");
+	free(known);
 	for (size_t i = 0; r == 0 && i < report.n; i++) {
 		const struct obstacle *obstacle = &report.obstacle[i];
 

@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TestSuite(shim_fds, .timeout = 60);
@@ -265,6 +267,50 @@ Test(shim_fds, in_custody_are_not_shut_down_if_they_listen, .init = setup_custod
 	/* It may be what an earlier version needs again. */
 	cr_assert_eq(getsockopt(roll.held[LISTENER].fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size), 0);
 	cr_assert(listening);
+}
+
+/* A session of its own, such as an ssh server has for each client, which goes on without an exec. */
+static void be_child(const struct app *self)
+{
+	struct pollfd channel = { .fd = upg_fd(self->upg), .events = POLLIN };
+	int own = eventfd(0, EFD_CLOEXEC);
+
+	APP_MUST(upg_fd_register(self->upg, own, "own", 1) == 0);
+	upg_close(self->upg, own, -1);
+	upg_close(self->upg, self->fds[7], -1);
+	APP_MUST(fcntl(self->fds[7], F_GETFD) < 0);
+	/* What is said is said to the process that forked. */
+	APP_MUST(poll(&channel, 1, FAKE_PATIENCE_MS) == 1);
+	APP_MUST(upg_dispatch(self->upg) == UPG_GO_ON && strstr(upg_why(self->upg), "upg_free()"));
+	APP_MUST(poll(&channel, 1, 0) == 1);
+	upg_free(self->upg);
+	APP_MUST(fcntl(channel.fd, F_GETFD) < 0);
+	_exit(0);
+}
+
+static void fork_child(struct app *self)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		be_child(self);
+	APP_MUST(waitpid(pid, &status, 0) == pid && status == 0);
+	self->step = NULL;
+}
+
+Test(shim_fds, of_a_forked_child_are_nobody_elses, .init = setup_custody, .fini = teardown_custody)
+{
+	app->step = fork_child;
+	fake_take_over(&fake, app, &roll);
+	ping(1);
+	ping(2);
+	cr_assert(fake_hears_nothing(&fake), "a child has closed or opened something in the service's name");
+	cr_assert_eq(client_sees(7), -EAGAIN);
+	app->step = close_client_7;
+	ping(3);
+	cr_assert_eq(FAKE_TAKE(&fake, CLOSED)->closed->fds[0]->tag, 7);
+	cr_assert_eq(client_sees(7), 0);
 }
 
 Test(shim_fds, out_of_custody_are_closed_as_any, .init = setup_custody, .fini = teardown_custody)

@@ -163,6 +163,8 @@ struct fake_imaging {
 	bool refuses;           /* nothing can be begun */
 	bool rung_is_bad;       /* check_beside() says no */
 	unsigned taken, restored; /* asked for, so often */
+	unsigned long long asked; /* to be set: is this inode taken care of? */
+	bool known;               /* it was among those that were said to be */
 	unsigned pids_wait;     /* so often a child of old is still dying */
 	void (*on_done)(struct image_job *job, int rc, const struct why *why);
 	struct image *image;    /* to be restored */

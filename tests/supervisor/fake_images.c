@@ -21,8 +21,9 @@ static int no_pins(const struct pins_spec *spec, struct image_pins *ret_pins, st
 
 static int find_obstacles(const struct obstacles_spec *spec, struct obstacles_report *ret_report, struct why *why)
 {
-	(void)spec;
 	(void)why;
+	for (size_t i = 0; i < spec->n_known; i++)
+		fake_imaging.known |= spec->known[i] == fake_imaging.asked;
 	memset(ret_report, 0, sizeof(*ret_report));
 	if (fake_imaging.has_flaw) {
 		ret_report->obstacle[0].level = OBSTACLE_WARNING;

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -279,6 +280,21 @@ Test(roll_custody, gives_other_descriptors_back_in_any_case, .init = setup)
 	cr_assert_eq(roll_report(scene.roll)->wire.kept, 0);
 	cr_assert_eq(roll_report(scene.roll)->wire.reset, 3);
 	scene.site.conntable = table;
+	close(pair[1]);
+	finish();
+}
+
+/* A restore gets the service's end of it from custody. */
+Test(roll_custody, tells_the_look_for_obstacles_of_pipes, .init = setup)
+{
+	int pair[2];
+
+	begin_with("Rollback=image\n", NULL);
+	cr_assert_eq(pipe2(pair, O_CLOEXEC), 0);
+	cr_assert_eq(fd_inode(pair[0], &fake_imaging.asked), 0);
+	fake_hand(scene.old, "pipe", 9, pair[0], true);
+	to_bake();
+	cr_assert(fake_imaging.known);
 	close(pair[1]);
 	finish();
 }
