@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Items, connections, threads, listeners and the start. At the end of memcached.c. ITEM is the version's message. */
+#include <limits.h>
 #include <malloc.h>
 
+#define PAGES (32u << 20) /* that a page for each slab class takes, and half of them are in use */
 #define MARKS (ITEM_FETCHED | ITEM_ACTIVE | ITEM_TOKEN_SENT | ITEM_TOKEN_RESERVED | ITEM_STALE | ITEM_KEY_BINARY)
 
 struct upg *port_upg;
@@ -338,6 +340,23 @@ static void leave(const char *why)
 	exit(*why ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
+/* Clients wait for each page of memory that is touched for the first time while items are loaded, so the heap grows here. */
+static void touch(uint64_t bytes)
+{
+	uint64_t room = (bytes + bytes / 4 + PAGES) & ~UINT64_C(4095), most = INT_MAX & ~UINT64_C(4095);
+	void *volatile block;
+
+	room = room > settings.maxbytes ? settings.maxbytes & ~UINT64_C(4095) : room;
+	room = room > most ? most : room;
+	mallopt(M_MMAP_THRESHOLD, PAGES);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	mallopt(M_TOP_PAD, (int)room);
+	block = malloc((size_t)settings.slab_page_size);
+	free(block);
+	mallopt(M_TOP_PAD, settings.slab_page_size);
+	madvise((char *)sbrk(0) - room, room, MADV_POPULATE_WRITE);
+}
+
 /* What is made ready here costs no client time. */
 void port_open(void)
 {
@@ -347,6 +366,7 @@ void port_open(void)
 		leave(upg_why(NULL));
 	if (upg_expected(port_upg, "mc.Item", &items, &bytes) < 0)
 		return;
+	touch(bytes);
 	if (!settings.hashpower_init)
 		for (settings.hashpower_init = HASHPOWER_DEFAULT; items > (UINT64_C(3) << settings.hashpower_init) / 2;)
 			settings.hashpower_init++;
@@ -361,6 +381,7 @@ void port_receive(void)
 	if (upg_receive(port_upg) == UPG_NOT_RECEIVED)
 		leave(upg_why(port_upg));
 	port_loads = false;
+	mallopt(M_MMAP_THRESHOLD, settings.slab_page_size);
 }
 
 void port_serve(void)
