@@ -433,6 +433,7 @@ static void buffers_again(client *c, const client_record *record)
 int client_load(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata)
 {
 	const client_record *record = (const client_record *)message;
+	const uint64_t next = server.next_client_id;
 	connection *conn;
 	client *c;
 	int fd, rc;
@@ -442,6 +443,7 @@ int client_load(struct upg_loader *loader, const ProtobufCMessage *message, void
 	if (fd < 0)
 		return upg_load_fail(loader, "client %llu came without its connection", (unsigned long long)record->id);
 	c = createClient(NULL);
+	server.next_client_id = next;
 	c->id = record->id;
 	rc = state_again(loader, c, record);
 	if (rc < 0)

@@ -126,10 +126,12 @@ static int save_one(struct upg_saver *saver, redisDb *db, sds name, robj *value,
 	initStaticStringObject(key, name);
 	record.database = (uint32_t)db->id;
 	record.name = bytes_of_sds(name);
-	record.usage = value->lru;
+	if (value->refcount != OBJ_SHARED_REFCOUNT) {
+		record.usage = value->lru;
 #if PORT_VERSION == 2
-	record.made_ms = value->made_ms;
+		record.made_ms = value->made_ms;
 #endif
+	}
 	record.expires_ms = expires ? dictGetSignedIntegerVal(expires) : 0;
 	if (value->type != OBJ_STRING) {
 		rc = dump(value, &key, db->id, buffer);
@@ -168,6 +170,18 @@ int key_save(struct upg_saver *saver, void *userdata)
 	return rc;
 }
 
+/* A number that many keys share has no usage of its own. */
+static robj *number(long long n, int is_shared)
+{
+	robj *value;
+
+	if (is_shared)
+		return createStringObjectFromLongLongForValue(n);
+	value = createObject(OBJ_STRING, (void *)(long)n);
+	value->encoding = OBJ_ENCODING_INT;
+	return value;
+}
+
 static robj *undump(int type, ProtobufCBinaryData value, sds name, int database, int *ret_error)
 {
 	const int sanitize = server.sanitize_dump_payload;
@@ -201,7 +215,7 @@ int key_load(struct upg_loader *loader, const ProtobufCMessage *message, void *u
 	if (record->form == FORM_TEXT)
 		value = object_of(record->value);
 	else if (record->form == FORM_NUMBER)
-		value = createStringObjectFromLongLongForValue(record->number);
+		value = number(record->number, record->usage == 0);
 	else
 		value = undump((int)record->form - FORM_DUMPED, record->value, name, db->id, &error);
 	if (!value) {

@@ -36,6 +36,7 @@ static sds run(int argc, const ProtobufCBinaryData *argv)
 	listEmpty(nobody->reply);
 	nobody->reply_bytes = 0;
 	nobody->bufpos = 0;
+	freeClientOriginalArgv(nobody); /* ACL hides passwords in them */
 	resetClient(nobody);
 	return answer;
 }
