@@ -121,6 +121,15 @@ static struct list_of_bytes arguments_of(robj **argv, int argc)
 	return list;
 }
 
+static int compare_bytes(const void *a, const void *b)
+{
+	const ProtobufCBinaryData *x = a, *y = b;
+	int order = memcmp(x->data, y->data, x->len < y->len ? x->len : y->len);
+
+	return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* In an order that is the same in each process. */
 static struct list_of_bytes names_of(dict *names)
 {
 	struct list_of_bytes list = bytes_new(dictSize(names));
@@ -130,6 +139,8 @@ static struct list_of_bytes names_of(dict *names)
 	while ((entry = dictNext(it)))
 		list.items[list.n++] = bytes_of_sds(((robj *)dictGetKey(entry))->ptr);
 	dictReleaseIterator(it);
+	if (list.n > 1)
+		qsort(list.items, list.n, sizeof(*list.items), compare_bytes);
 	return list;
 }
 
@@ -471,44 +482,51 @@ static int compare_blocked(const void *a, const void *b)
 	return ((*x)->port_blocked > (*y)->port_blocked) - ((*x)->port_blocked < (*y)->port_blocked);
 }
 
+/* Where a client waits in a stream, for each of the keys. */
+static void after_of(const client *c, Redis__V1__Wait *record, Redis__V1__StreamId *ids)
+{
+	for (size_t i = 0; i < record->n_keys; i++) {
+		robj *key = object_of(record->keys[i]);
+		const streamID after = blocked_after(dictFetchValue(c->bpop.keys, key));
+
+		decrRefCount(key);
+		redis__v1__stream_id__init(&ids[i]);
+		ids[i].ms = after.ms;
+		ids[i].sequence = after.seq;
+		record->after[record->n_after++] = &ids[i];
+	}
+}
+
 static int save_wait(struct upg_saver *saver, client *c)
 {
-	const size_t n = dictSize(c->bpop.keys);
-	Redis__V1__StreamId *ids = zcalloc(sizeof(*ids) * (n + 1)), **pointers = zcalloc(sizeof(*pointers) * (n + 1));
 	Redis__V1__Wait record = REDIS__V1__WAIT__INIT;
-	dictIterator *it = dictGetSafeIterator(c->bpop.keys);
-	dictEntry *entry;
+	Redis__V1__StreamId *ids;
 	int rc;
 
 	record.client = c->id;
 	record.kind = (uint32_t)c->btype;
-	record.keys = zmalloc(sizeof(*record.keys) * (n + 1));
-	while ((entry = dictNext(it))) {
-		const streamID after = c->btype == BLOCKED_STREAM ? blocked_after(dictGetVal(entry)) : (streamID){ 0, 0 };
-
-		redis__v1__stream_id__init(&ids[record.n_keys]);
-		ids[record.n_keys].ms = after.ms;
-		ids[record.n_keys].sequence = after.seq;
-		pointers[record.n_keys] = &ids[record.n_keys];
-		record.keys[record.n_keys++] = bytes_of_sds(((robj *)dictGetKey(entry))->ptr);
-	}
-	dictReleaseIterator(it);
-	record.n_after = c->btype == BLOCKED_STREAM ? record.n_keys : 0;
-	record.after = pointers;
+	SET_LIST(record, keys, names_of(c->bpop.keys));
+	ids = zcalloc(sizeof(*ids) * (record.n_keys + 1));
+	record.after = zcalloc(sizeof(*record.after) * (record.n_keys + 1));
 	record.count = c->bpop.count;
 	record.until_ms = c->bpop.timeout;
 	record.has_target = c->bpop.target != NULL;
 	record.target = bytes_of_sds(c->bpop.target ? c->bpop.target->ptr : NULL);
-	record.from_end = c->bpop.blockpos.wherefrom;
-	record.to_end = c->bpop.blockpos.whereto;
-	record.entries = c->bpop.xread_count;
-	record.has_group = c->bpop.xread_group != NULL;
-	record.group = bytes_of_sds(c->bpop.xread_group ? c->bpop.xread_group->ptr : NULL);
-	record.consumer = bytes_of_sds(c->bpop.xread_consumer ? c->bpop.xread_consumer->ptr : NULL);
-	record.no_acknowledgement = c->bpop.xread_group_noack;
+	/* What is of no meaning for this kind was never set. */
+	if (c->btype == BLOCKED_STREAM) {
+		after_of(c, &record, ids);
+		record.entries = c->bpop.xread_count;
+		record.has_group = c->bpop.xread_group != NULL;
+		record.group = bytes_of_sds(c->bpop.xread_group ? c->bpop.xread_group->ptr : NULL);
+		record.consumer = bytes_of_sds(c->bpop.xread_consumer ? c->bpop.xread_consumer->ptr : NULL);
+		record.no_acknowledgement = c->bpop.xread_group_noack;
+	} else {
+		record.from_end = c->bpop.blockpos.wherefrom;
+		record.to_end = c->bpop.blockpos.whereto;
+	}
 	rc = upg_save(saver, &record.base);
 	zfree(record.keys);
-	zfree(pointers);
+	zfree(record.after);
 	zfree(ids);
 	return rc;
 }

@@ -138,7 +138,10 @@ static int save_one(struct upg_saver *saver, redisDb *db, sds name, robj *value,
 		if (rc < 0)
 			return rc;
 		record.form = FORM_DUMPED + (unsigned char)(*buffer)[0];
-		record.value = bytes_of(*buffer + 1, sdslen(*buffer) - 1);
+		if (value->encoding == OBJ_ENCODING_HT)
+			record.unordered = bytes_of(*buffer + 1, sdslen(*buffer) - 1);
+		else
+			record.value = bytes_of(*buffer + 1, sdslen(*buffer) - 1);
 	} else if (value->encoding == OBJ_ENCODING_INT) {
 		record.form = FORM_NUMBER;
 		record.number = (long)value->ptr;
@@ -217,7 +220,8 @@ int key_load(struct upg_loader *loader, const ProtobufCMessage *message, void *u
 	else if (record->form == FORM_NUMBER)
 		value = number(record->number, record->usage == 0);
 	else
-		value = undump((int)record->form - FORM_DUMPED, record->value, name, db->id, &error);
+		value = undump((int)record->form - FORM_DUMPED, record->unordered.len > 0 ? record->unordered : record->value, name,
+			       db->id, &error);
 	if (!value) {
 		upg_load_fail(loader, "key \"%.64s\" of database %d, type %u, cannot be loaded: error %d", name, db->id,
 			      record->form - FORM_DUMPED, error);

@@ -177,8 +177,9 @@ int user_load(struct upg_loader *loader, const ProtobufCMessage *message, void *
 	sds name = sdsnewlen(record->name.data, record->name.len);
 	ProtobufCBinaryData *argv;
 	char what[128];
+	int n, rc, sanitize = 0;
 	sds *rules;
-	int n, rc;
+	user *u;
 
 	(void)userdata;
 	rules = sdssplitlen((const char *)record->rules.data, (ssize_t)record->rules.len, " ", 1, &n);
@@ -187,12 +188,22 @@ int user_load(struct upg_loader *loader, const ProtobufCMessage *message, void *
 	argv[1] = word("setuser");
 	argv[2] = record->name;
 	argv[3] = word("reset");
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		argv[4 + i] = bytes_of_sds(rules[i]);
+		sanitize |= strcmp(rules[i], "sanitize-payload") == 0;
+	}
 	snprintf(what, sizeof(what), "ACL SETUSER %s", name);
 	rc = run_or_fail(loader, what, 4 + n, argv);
 	sdsfreesplitres(rules, n);
 	zfree(argv);
+	/* The command gives that to whom has neither it nor its opposite, as the user whom nobody has touched. */
+	u = ACLGetUserByName(name, sdslen(name));
+	if (u && !sanitize && (u->flags & USER_FLAG_SANITIZE_PAYLOAD)) {
+		u->flags &= ~(uint64_t)USER_FLAG_SANITIZE_PAYLOAD;
+		if (u->acl_string)
+			decrRefCount(u->acl_string);
+		u->acl_string = NULL;
+	}
 	if (!came)
 		came = dictCreate(&setDictType);
 	if (dictAdd(came, name, NULL) != DICT_OK)

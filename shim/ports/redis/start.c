@@ -4,6 +4,8 @@
 #include "bio.h"
 #if PORT_VERSION == 2
 #include "redis_v2.upgrade.h"
+#else
+#include "redis_v1.upgrade.h"
 #endif
 
 #include <errno.h>
@@ -35,6 +37,9 @@ static const struct upg_type types[] = {
 
 #if PORT_VERSION == 2
 static const struct upg_migration migrations[] = { REDIS_V2_MIGRATIONS };
+static const char *const volatile_fields[] = { REDIS_V2_VOLATILE_FIELDS, NULL };
+#else
+static const char *const volatile_fields[] = { REDIS_V1_VOLATILE_FIELDS, NULL };
 #endif
 
 static const char *child_work(void)
@@ -127,6 +132,7 @@ static const struct upg_config config = {
 #endif
 	.on_prepare = on_prepare,
 	.on_go_on = on_go_on,
+	.volatile_fields = volatile_fields,
 };
 
 void port_open(void)
