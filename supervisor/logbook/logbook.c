@@ -110,6 +110,13 @@ static void tell_damage(const struct logbook *book, const struct reading *readin
 		(void)why_set(why, 0, "%s; it is larger than a logbook can be", why->text);
 }
 
+static void tell_torn(const struct logbook *book, const struct reading *reading, struct why *why)
+{
+	(void)why_set(why, 0, "%s: the entry at byte %zu was being written when upgraded or the machine ended; its %zu bytes were "
+		      "cut off",
+		      book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
+}
+
 static void tell_kept(const struct logbook *book, struct why *why)
 {
 	if (*book->kept)
@@ -140,10 +147,7 @@ static void mend(struct logbook *book, const struct reading *reading, enum logbo
 		book->aside = "damaged";
 	} else {
 		if (found == LOGBOOK_TORN)
-			(void)why_set(why, 0,
-				      "%s: the entry at byte %zu was being written when upgraded or the machine ended; its %zu bytes "
-				      "were cut off",
-				      book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
+			tell_torn(book, reading, why);
 		book->trusted = settle(book, found == LOGBOOK_TORN) == 0;
 	}
 	if (!book->trusted)

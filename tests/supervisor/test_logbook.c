@@ -64,14 +64,14 @@ static void expect(const struct logbook *book, const struct model *model)
 	free(ought);
 }
 
-static off_t size_of(const char *folder)
+static size_t size_of(const char *folder)
 {
 	char path[PATH_MAX];
 	struct stat st;
 
 	(void)snprintf(path, sizeof(path), "%s/" LOGBOOK_NAME, folder);
 	cr_assert_eq(stat(path, &st), 0);
-	return st.st_size;
+	return (size_t)st.st_size;
 }
 
 static bool exists(const char *folder, const char *name)
@@ -212,7 +212,7 @@ Test(logbook, refuses_what_has_no_key)
 	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
 	Upgraded__Logbook__Service service = UPGRADED__LOGBOOK__SERVICE__INIT;
 	struct logbook *book = open_book(root, LOGBOOK_NEW);
-	off_t size = size_of(root);
+	size_t size = size_of(root);
 
 	cr_assert_eq(logbook_write(book, &entry, &why), -EINVAL);
 	cr_assert(strstr(why.text, "neither of a process nor of a service"), "%s", why.text);
@@ -258,14 +258,14 @@ Test(logbook, does_not_grow_without_end)
 {
 	struct logbook *book = open_book(root, LOGBOOK_NEW);
 	struct model model = five_without(0);
-	off_t largest = 0, before = 0;
+	size_t largest = 0, before = 0;
 	unsigned shrunk = 0;
 
 	for (size_t i = 0; i < N_FIVE; i++)
 		put(book, &five[i]);
 	for (unsigned i = 0; i < 2000; i++) {
 		struct change change = { PROCESS, 2, i, 300 };
-		off_t size;
+		size_t size;
 
 		put(book, &change);
 		model_apply(&model, &change);
@@ -274,7 +274,7 @@ Test(logbook, does_not_grow_without_end)
 		largest = size > largest ? size : largest;
 		before = size;
 	}
-	cr_assert(largest <= 65536 + 400, "%lld", (long long)largest);
+	cr_assert(largest <= 65536 + 400, "%zu", largest);
 	cr_assert_geq(shrunk, 5);
 	cr_assert(!exists(root, LOGBOOK_NAME ".new"));
 	expect(book, &model);
@@ -288,7 +288,7 @@ Test(logbook, does_not_grow_without_end)
 Test(logbook, is_not_made_anew_for_little)
 {
 	struct logbook *book = open_book(root, LOGBOOK_NEW);
-	off_t before = 0;
+	size_t before = 0;
 	unsigned writes = 0;
 
 	put(book, &(struct change){ PROCESS, 1, 1, 100000 });
@@ -296,7 +296,7 @@ Test(logbook, is_not_made_anew_for_little)
 		before = size_of(root);
 		put(book, &(struct change){ PROCESS, 2, writes, 1000 });
 	}
-	cr_assert(before > 4 * 101000 - 2000, "%lld", (long long)before);
+	cr_assert(before > 4 * 101000 - 2000, "%zu", before);
 	cr_assert(size_of(root) < 103000);
 	logbook_free(book);
 }
@@ -390,7 +390,7 @@ Test(logbook, keeps_what_only_a_later_version_understands)
 	cr_assert_eq(logbook_each(book, count_later, later), 0);
 	cr_assert_str_eq(later, "a=5 ?=2 ?=4 ");
 	/* Until it is made anew. */
-	for (off_t before = 0; size_of(root) > before;) {
+	for (size_t before = 0; size_of(root) > before;) {
 		before = size_of(root);
 		put(book, &five[0]);
 	}
