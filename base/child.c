@@ -104,9 +104,9 @@ static void child_forget_pidfd(struct child *child)
 	child->pidfd = fd_close(child->pidfd);
 }
 
-/* Kill what the child has started, too. The child leads a session, and as long as it is not reaped nobody else has its number. Of one
- * that somebody else reaps this is so for as long as there is anybody in its group: the kernel gives a number out again only when it
- * names no group either. */
+/* Kill what the child has started, too. The child leads a session, and as long as it is not reaped nobody else has its number. Of
+ * one that somebody else reaps this is so for as long as there is anybody in its group: the kernel gives a number out again only
+ * when it names no group either. */
 static void child_end_group(const struct child *child)
 {
 	if (child->pid <= 1 || child->spares_group)
@@ -139,8 +139,8 @@ const char *child_doing(const struct child *child, char *buf, size_t size)
 
 static void child_on_traced(struct timer *timer);
 
-/* What the kernel keeps of a process that was reaped, for those who hold a pidfd. Return: false: it was not reaped yet, or the kernel
- * is older. */
+/* What the kernel keeps of a process that was reaped, for those who hold a pidfd. Return: false: it was not reaped yet, or the
+ * kernel is older. */
 static bool status_of_reaped(int pidfd, int *ret_status)
 {
 	struct pidfd_info_exit info = { .mask = PIDFD_INFO_HAS_EXIT };

@@ -290,8 +290,8 @@ static int dispatch(struct upg *upg)
 			continue;
 		}
 		if (r == CHANNEL_CLOSED) {
-			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. Perhaps another
-			 * one comes. */
+			/* The supervisor is gone: serve on without one, and write nothing down that nobody will read. Perhaps
+			 * another one comes. */
 			if (!channel_is_kept(upg->channel))
 				channel_close(upg->channel);
 			journal_end(upg->journal);

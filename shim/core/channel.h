@@ -37,8 +37,9 @@ struct channel {
 	pid_t process; /* that opened it; a child that it forks is none of the supervisor's. 0: it was never open */
 	bool is_open;
 
-	/* So that the channel outlives a supervisor that is killed: its end of the channel, for the next one to take, and a pidfd that
-	 * tells its end, as the channel does not. -1: the channel ends with the supervisor. The owner's; posts do not look at them. */
+	/* So that the channel outlives a supervisor that is killed: its end of the channel, for the next one to take, and a pidfd
+	 * that tells its end, as the channel does not. -1: the channel ends with the supervisor. The owner's; posts do not look at
+	 * them. */
 	int kept, supervisor;
 	bool anew; /* another supervisor has spoken, and was not answered yet. Until then whatever waits is told CHANNEL_CLOSED */
 

@@ -103,7 +103,8 @@ struct instance {
 	} registered; /* how many descriptors, as it said last: see query.h */
 	struct query *queries;
 	bool stopped;       /* by instance_stop() */
-	/* It was started by a supervisor before this one. @returns: and has not said hello to this one; nothing else that it says is heard.
+	/* It was started by a supervisor before this one. @returns: and has not said hello to this one; nothing else that it says
+	 * is heard.
 	 * @unreachable: and cannot, as its channel is lost: it can be ended, and nothing else. */
 	bool returns, unreachable;
 	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */

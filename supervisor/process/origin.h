@@ -53,8 +53,8 @@ struct spawner {
 };
 
 /**
- * spawner_regain() - A process that a supervisor before this one has started, as the logbook has it. It is told that we are there, and
- * says hello; the instance does not hear of anything else before that. Where its channel is lost, it is unreachable.
+ * spawner_regain() - A process that a supervisor before this one has started, as the logbook has it. It is told that we are there,
+ * and says hello; the instance does not hear of anything else before that. Where its channel is lost, it is unreachable.
  * @ret_instance: owned by the caller, by whose instance_own() events are heard.
  *
  * @unit: what it was started with, see spawner_unit(); a reference is taken.

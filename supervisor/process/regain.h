@@ -7,12 +7,12 @@
 
 struct why;
 
-/** regain_start_ticks() - When the process @pid was started: field 22 of /proc/PID/stat. Pid and start time name a process for as long
- * as the machine runs. Return: 0; -ESRCH: there is no such process. */
+/** regain_start_ticks() - When the process @pid was started: field 22 of /proc/PID/stat. Pid and start time name a process for as
+ * long as the machine runs. Return: 0; -ESRCH: there is no such process. */
 int regain_start_ticks(pid_t pid, uint64_t *ret_ticks);
 
-/** regain_pidfd() - Of the process @pid that was started at @start_ticks. Return: the caller's; -ESRCH: it has ended, or the number is
- * another process's by now; -errno. */
+/** regain_pidfd() - Of the process @pid that was started at @start_ticks. Return: the caller's; -ESRCH: it has ended, or the number
+ * is another process's by now; -errno. */
 int regain_pidfd(pid_t pid, uint64_t start_ticks);
 
 /**
@@ -25,5 +25,6 @@ int regain_pidfd(pid_t pid, uint64_t start_ticks);
  */
 int regain_socket(int pidfd, pid_t pid, unsigned long long inode, struct why *why);
 
-/** regain_boot() - Which start of the machine this is; pids of another one mean nothing. Return: static text, "" if nobody knows. */
+/** regain_boot() - Which start of the machine this is; pids of another one mean nothing. Return: static text, "" if nobody
+ * knows. */
 const char *regain_boot(void);

@@ -616,7 +616,9 @@ static void end_children(struct origin *origin, const char *service)
 
 int spawner_init(struct spawner *spawner, struct loop *loop)
 {
-	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .written = written, .end_children = end_children }, .loop = loop };
+	*spawner = (struct spawner){
+		.origin = { .start = start, .try = try_start, .written = written, .end_children = end_children }, .loop = loop
+	};
 	spawner->leftovers = leftovers_new(loop);
 	spawner->self = pidfd_open(getpid(), 0);
 	return spawner->leftovers ? 0 : -ENOMEM;

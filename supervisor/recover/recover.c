@@ -160,8 +160,8 @@ static void on_deadline(struct timer *timer)
 		struct candidate *one;
 
 		if (!r->decided && alive(r, &one))
-			log_warning("%s: version %s (pid %d) runs, and has not answered yet; it is waited for", service_name(r->service),
-				    one->version, (int)one->instance->pid);
+			log_warning("%s: version %s (pid %d) runs, and has not answered yet; it is waited for",
+				    service_name(r->service), one->version, (int)one->instance->pid);
 	}
 	tell_done(recover);
 }
@@ -294,7 +294,8 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 	returning = returning_of(recover, process->service, &why);
 	candidate = returning ? candidate_new(returning, process) : NULL;
 	if (!candidate) {
-		log_error("the logbook's entry of pid %d is passed over: %s", process->pid, *why.text ? why.text : strerror(ENOMEM));
+		log_error("the logbook's entry of pid %d is passed over: %s", process->pid,
+			  *why.text ? why.text : strerror(ENOMEM));
 		return;
 	}
 	r = spawner_unit(process, &candidate->unit, &why);
@@ -303,7 +304,8 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 	if (r == 0)
 		instance_own(candidate->instance, &candidate_events, candidate);
 	else if (r != -ESRCH)
-		log_error("%s: version %s (pid %d) cannot be had back: %s", process->service, process->version, process->pid, why.text);
+		log_error("%s: version %s (pid %d) cannot be had back: %s", process->service, process->version, process->pid,
+			  why.text);
 }
 
 static void read_service(struct recover *recover, const Upgraded__Logbook__Service *what)

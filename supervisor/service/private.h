@@ -97,7 +97,8 @@ void service_on_roll_end(struct roll *roll);
 
 /* ---- written.c ---- */
 
-/** service_write_down() - What is wanted, who serves, and what undo goes back to, into the logbook. What cannot be written is told. */
+/** service_write_down() - What is wanted, who serves, and what undo goes back to, into the logbook. What cannot be written is
+ * told. */
 void service_write_down(const struct service *service);
 
 /* ---- undo.c ---- */

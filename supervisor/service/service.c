@@ -112,7 +112,8 @@ bool service_refuse_not_running(struct service *service, struct asker *asker)
 	if (member && member->instance && member->instance->unreachable) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .cause = "it was started by an upgraded that has ended, and its channel is lost",
+						 .cause = "it was started by an upgraded that has ended, and its "
+							  "channel is lost",
 						 .next = "it serves on; to have it back in hand: upgradectl stop, upgradectl start" },
 			       "%s: version %s (pid %d) is out of reach", service->name, service->version,
 			       (int)member->instance->pid);

@@ -72,11 +72,11 @@ void service_end(struct service *service);
 void service_remember(struct service *service, const Upgraded__Logbook__Service *what);
 /** service_await_return() - A process may serve: nothing can be asked of the service until it has answered, or ended. */
 void service_await_return(struct service *service, pid_t pid);
-/** service_come_back() - @instance serves; owned from here on. @left: the version that served when the supervisor ended, if that was
- * another one: a roll had committed. NULL: none. */
+/** service_come_back() - @instance serves; owned from here on. @left: the version that served when the supervisor ended, if that
+ * was another one: a roll had committed. NULL: none. */
 void service_come_back(struct service *service, struct instance *instance, const struct instance *left);
-/** service_end_away() - Nobody serves any more: it is started again, empty, if its file says so and it was not being stopped. @how: what is
- * known of its end. */
+/** service_end_away() - Nobody serves any more: it is started again, empty, if its file says so and it was not being stopped. @how:
+ * what is known of its end. */
 void service_end_away(struct service *service, const char *version, struct unit *unit, bool wanted, const char *how);
 
 /* ---- images.c; @service may be NULL: one that was removed, and left images ---- */

@@ -126,7 +126,8 @@ SCENE(rollback, a_version_that_is_stopped_in_a_short_bake_is_not_accepted)
 	stage_serve(&(struct rig_cached){ .lines = "Bake=600ms\nRollback=parked\n" WATCHFUL }, NULL);
 	cr_assert_eq(rig_ctl_text(stage.rig, &answer, stop_when_it_serves, &new, "roll", "cached", "v2", NULL), 0);
 	cr_assert_eq(answer.status, 6, "%s", answer.err);
-	cr_assert(strstr(answer.err, "rolled-back-parked") || strstr(answer.out, "rolled-back-parked"), "%s%s", answer.out, answer.err);
+	cr_assert(strstr(answer.err, "rolled-back-parked") || strstr(answer.out, "rolled-back-parked"), "%s%s", answer.out,
+		  answer.err);
 	rig_answer_done(&answer);
 }
 

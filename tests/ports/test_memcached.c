@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* memcached 1.6.18, whose version 2 has another layout of items: under load, killed in its bake, with connections in every state that its
- * protocols know. */
+/* memcached 1.6.18, whose version 2 has another layout of items: under load, killed in its bake, with connections in every state
+ * that its protocols know. */
 #include "tests/integration/stage.h"
 
 #include "base/clock.h"
@@ -268,8 +268,8 @@ SCENE(memcached, passes_memccapable_after_a_roll_and_after_each_way_back)
 
 /* ---- items ---- */
 
-/* Of each key: when it expires, when it was read last, its CAS, whether it was fetched. From the tail of the LRU to its head. The class
- * and the size, which follow, are of the version. */
+/* Of each key: when it expires, when it was read last, its CAS, whether it was fetched. From the tail of the LRU to its head. The
+ * class and the size, which follow, are of the version. */
 static char *dump(int fd)
 {
 	char *text = ask_all(fd, "lru_crawler metadump all\r\n"), *to = text;
@@ -465,8 +465,8 @@ static void begin_odd(void)
 		say(odd[UNREAD], "get large large\r\n");
 	say(odd[PIPELINED], "get seen\r\nset piped 0 0 4\r\npi");
 	say(odd[SPLIT_END], "set end 0 0 3\r\nend\r");
-	/* Each of them was read as far as it goes when another connection of the same worker, opened later, is answered: memcached has
-	 * four workers, and gives connections to them in turn. */
+	/* Each of them was read as far as it goes when another connection of the same worker, opened later, is answered: memcached
+	 * has four workers, and gives connections to them in turn. */
 	for (unsigned i = 0; i < 8; i++) {
 		int fd = client_open();
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* redis 7.0.15, rolled between two versions whose values and clients differ in layout: nothing of its data, and nothing that a client has
- * said, is lost; what cannot travel is refused in words. */
+/* redis 7.0.15, rolled between two versions whose values and clients differ in layout: nothing of its data, and nothing that a
+ * client has said, is lost; what cannot travel is refused in words. */
 #include "tests/integration/stage.h"
 #include "tests/ports/redis_clients.h"
 

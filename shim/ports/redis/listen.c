@@ -2,8 +2,8 @@
 /* Listeners and the descriptors of clients.
  *
  * redis opens its listeners long before it knows its data. A version that waits to take over can only do so when the one that
- * serves has handed them over, so until then each open gives a socket that is bound to nothing, and listeners_open() has redis close
- * these and open all of them again, as it does when its addresses are changed by CONFIG SET.
+ * serves has handed them over, so until then each open gives a socket that is bound to nothing, and listeners_open() has redis
+ * close these and open all of them again, as it does when its addresses are changed by CONFIG SET.
  */
 #include "private.h"
 
