@@ -198,7 +198,8 @@ struct upg_sizes {
 UPG_API int upg_open_sized(const struct upg_config *config, const struct upg_sizes *bytes, struct upg **ret_upg);
 
 /** upg_open() - Announce this process to its supervisor, if there is one. What @config points to must outlive the handle. With a
- * supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all others can be rolled.
+ * supervisor, four descriptors are kept from here on, closed on exec, so that a process that has used up all others can be rolled,
+ * and two more, so that the next supervisor finds this process should the present one be killed.
  * Return: 0; -E2BIG: this header is newer than the library, and the program uses what is new; -errno. */
 static inline int upg_open(const struct upg_config *config, struct upg **ret_upg)
 {
@@ -268,7 +269,7 @@ UPG_API enum upg_readied upg_become(struct upg *upg, int (*start)(enum upg_recei
 UPG_API void upg_progress(struct upg *upg, const char *text);
 
 /** upg_fd() - Watch this for input and call upg_dispatch(). -1 without a supervisor. The number is the same from upg_open() to
- * upg_free(), so an event loop may keep it: when the supervisor is gone, it is never readable any more. */
+ * upg_free(), so an event loop may keep it: while the supervisor is gone, it is not readable. */
 UPG_API int upg_fd(const struct upg *upg);
 
 /** upg_dispatch() - Handle what the supervisor says. During a roll this call lasts until its outcome is known.

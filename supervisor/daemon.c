@@ -208,10 +208,10 @@ static int open_logbook(struct supervisor *supervisor, const struct daemon_confi
 
 	if (r < 0)
 		return why_prefix(why, r, "the logbook");
-	if (found == LOGBOOK_DAMAGED || found == LOGBOOK_OTHER_VERSION)
-		log_error("the logbook: %s", why->text);
-	else if (found == LOGBOOK_TORN)
+	if (found == LOGBOOK_TORN)
 		log_info("the logbook: %s", why->text);
+	else if (*why->text)
+		log_error("the logbook: %s", why->text);
 	return 0;
 }
 
