@@ -245,8 +245,11 @@ static void since(const struct term *term, uint64_t at_us, struct moment now)
 
 static void status_instance(const struct term *term, const Upgraded__Wire__Instance *instance, struct moment now)
 {
-	field_label(term, instance->pid > 0 ? "process" : "image");
-	if (instance->pid > 0)
+	/* The pid of an image is the one that it would come back under: nothing runs there. */
+	bool runs = instance->pid > 0 && strcmp(instance->state, "imaged") != 0;
+
+	field_label(term, runs ? "process" : "image");
+	if (runs)
 		fprintf(term->out, "%" PRId32 ", ", instance->pid);
 	term_text(term, instance->version, TERM_WHOLE);
 	fputc(' ', term->out);

@@ -275,6 +275,7 @@ Test(render_text, status_is_a_block_per_service)
 	serving.version = TEXT("2.0");
 	serving.state = TEXT("serving");
 	serving.since_us = UINT64_C(1000000000) - UINT64_C(123000000);
+	imaged.pid = 4200; /* it had that, and is no process now */
 	imaged.version = TEXT("1.0");
 	imaged.state = TEXT("imaged");
 	imaged.since_us = UINT64_C(2000000000); /* not this clock: left out */
