@@ -191,6 +191,8 @@ TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
 INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
+# Prints the supervisor's table for the model of a roll.
+MACHINE := $(if $(wildcard tests/model/machine.c),$B/tests/machine)
 
 GENERATOR := $B/protoc-gen-upgrade
 EVERYTHING := $(PROGRAMS_normal) $(GENERATOR) $(LIBRARY) $(EXAMPLES_normal) $B/upgrade.pc
@@ -202,7 +204,7 @@ RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 # anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
 locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
-.PHONY: all test demo asan analyze lint fuzz bench install clean help setup
+.PHONY: all test demo asan analyze lint fuzz verify bench install clean help setup
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
@@ -237,6 +239,11 @@ fuzz: ## libFuzzer on every parser, FUZZ_SECONDS (60) each, and the daemon among
 	$(Q)units/setup dev
 	+$(call locked,fuzzers)
 	$(Q)exec $(JAIL) -- tests/run-fuzz "$(FUZZ_SECONDS)" $(FUZZED)
+
+verify: ## the model of a roll, in full (docs/MODEL.md); `make test` has what takes a minute
+	$(Q)units/setup
+	+$(call locked,$(MACHINE))
+	$(Q)MODEL_FULL=1 tests/model/check
 
 bench: ## the benchmarks, one after the other; ROWS=name runs one group
 	$(Q)units/setup
@@ -277,9 +284,9 @@ help: ## this list
 .PHONY: everything tests demonstration sanitized fuzzers benches objects analysis
 everything: $(EVERYTHING)
 # SUITE=name builds what that group needs and no more.
-ALL_TESTS := $(RUNNABLE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
+ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
 UNIT_SUITE := $(filter $(TEST_ROOMS),$(SUITE))
-SUITE_NEEDS = $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),$(REPLAYS)),$(ALL_TESTS))
+SUITE_NEEDS = $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),$(REPLAYS)),$(if $(filter model,$(SUITE)),$(MACHINE)),$(ALL_TESTS))
 tests: $(JAIL) $(if $(filter lint hook,$(SUITE)),,$(SUITE_NEEDS))
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
@@ -550,6 +557,7 @@ $(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)
+$(call rule,$B/tests/machine,normal,$(call folder_objects,normal,tests/model),$(STACK_supervisor),$$(PACKAGE_LIBS))
 
 # Beside fuzz_x.c and replay.c (what feeds it files), a folder's other sources belong to each of its programs.
 FUZZ_SHARED := $(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(call sources,tests/fuzz))

@@ -293,17 +293,24 @@ void roll_do_park(struct roll *roll)
 	}
 }
 
-/* While new serves, nothing is left to wait for. On the way back the next rung is looked for when old was reaped. */
+/* While new serves, nothing is left to wait for. On the way back the next rung is looked for when old was reaped: until then it may
+ * hold its listeners, and nothing that comes back could open them. So old is not buried here, but stays the roll's. */
 void roll_do_drop_old(struct roll *roll)
 {
+	bool over = instance_is_over(roll->old);
+
 	roll->record.old = OLD_SPENT;
 	roll_rungs_changed(roll);
-	if (roll->record.state == ROLL_RETREAT && !instance_is_over(roll->old)) {
+	if (!over)
 		instance_kill(roll->old, SIGKILL);
-		return;
+	if (roll->record.state == ROLL_RETREAT) {
+		if (!over)
+			return;
+	} else {
+		roll->old_dropped = true;
+		if (over)
+			roll->old = graveyard_bury(roll->site->graveyard, roll->old);
 	}
-	if (roll->record.state != ROLL_RETREAT)
-		roll->old = graveyard_bury(roll->site->graveyard, roll->old);
 	roll_happen(roll, ROLL_EV_NO_WAY_BACK);
 }
 
@@ -359,7 +366,7 @@ void roll_do_prove(struct roll *roll)
 
 void roll_do_bake(struct roll *roll)
 {
-	if (!roll->old) {
+	if (roll->old_dropped) {
 		roll_end_custody(roll);
 		send_baked(roll);
 	}

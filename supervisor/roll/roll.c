@@ -468,7 +468,7 @@ uint64_t roll_image_generation(const struct roll *roll)
 
 const struct instance *roll_old(const struct roll *roll)
 {
-	return roll->old;
+	return roll->old_dropped ? NULL : roll->old;
 }
 
 const struct instance *roll_new(const struct roll *roll)

@@ -246,6 +246,7 @@ Test(roll_deadlines, of_an_empty_start_do_not_count_the_progress_of_the_failed_v
 	fake_hello(scene.new, 2, true);
 	fake_progress(scene.new, "half");
 	scene_to(ROLL_BAKE);
+	scene_reap(); /* old */
 	fake_exit(scene.new, SIGSEGV);
 	assert_state(ROLL_COLD);
 	fake_hello(scene.cold, 1, false);

@@ -273,6 +273,7 @@ Test(roll_retreat, does_not_restore_an_image_twice)
 Test(roll_retreat, starts_the_last_good_version_empty_when_nothing_else_is_left)
 {
 	begin_in(ROLL_BAKE, "Rollback=none\n");
+	scene_reap(); /* old */
 	new_dies();
 	assert_state(ROLL_COLD);
 	cr_assert_str_eq(scene.said, "cold, nobody: no way back is left; version v1 starts empty\n");
@@ -289,10 +290,26 @@ Test(roll_retreat, starts_the_last_good_version_empty_when_nothing_else_is_left)
 	scene_clear();
 }
 
+/* Until then it may hold the listeners, and they could not be opened anew. With a large heap an end takes its time. */
+Test(roll_retreat, starts_nothing_before_the_old_version_that_is_not_kept_has_ended)
+{
+	begin_in(ROLL_BAKE, "Rollback=none\n");
+	cr_assert_eq(scene.old->signal, SIGKILL);
+	cr_assert_null(roll_old(scene.roll), "nobody is told of it any more");
+	new_dies();
+	assert_state(ROLL_RETREAT);
+	cr_assert_null(scene.cold);
+	cr_assert(fake_reap(scene.old));
+	assert_state(ROLL_COLD);
+	cr_assert_not_null(scene.cold);
+	scene_clear();
+}
+
 Test(roll_retreat, reports_the_lines_of_the_failed_version_and_not_of_the_one_that_starts_empty)
 {
 	for (unsigned said_something = 0; said_something < 2; said_something++) {
 		begin_in(ROLL_BAKE, "Rollback=none\n");
+		scene_reap(); /* old */
 		if (said_something)
 			lines_put(&scene.new->instance.lines, "assertion failed", strlen("assertion failed"));
 		new_dies();
@@ -309,6 +326,7 @@ Test(roll_retreat, fails_when_the_last_good_version_cannot_be_started)
 {
 	begin_in(ROLL_BAKE, "Rollback=none\n");
 	scene.cold_refused = true;
+	scene_reap(); /* old */
 	new_dies();
 	assert_outcome(ROLL_IS_FAILED);
 	cr_assert_null(scene.serves);
@@ -372,6 +390,7 @@ Test(roll_retreat, of_a_roll_backward_that_committed_is_like_any_other)
 {
 	begin_as("Rollback=none\n", PURPOSE_UNDO);
 	scene_to(ROLL_BAKE);
+	scene_reap(); /* old */
 	new_dies();
 	assert_state(ROLL_COLD);
 	scene_go_well();

@@ -439,6 +439,7 @@ Test(service, starts_the_version_before_empty_when_no_way_back_is_left)
 
 	hosted_write("Rollback=none\n");
 	new = hosted_bake();
+	hosted_reap(); /* the old version, which is not kept */
 	fake_exit(new, SIGSEGV);
 	assert_waits(&ann);
 	cr_assert_str_eq(started(2)->instance.version, "v1");
@@ -473,6 +474,7 @@ Test(service, that_starts_empty_for_want_of_a_way_back_counts)
 
 	hosted_write("Rollback=none\n");
 	new = hosted_bake();
+	hosted_reap(); /* the old version, which is not kept */
 	fake_exit(new, SIGSEGV);
 	cr_assert_not(started(2)->instance.victim.is_first);
 }
@@ -486,6 +488,7 @@ Test(service, can_be_started_by_hand_after_a_way_back_that_failed)
 	new = hosted_bake();
 	pid = new->instance.pid;
 	hosted.origin.refuses = true;
+	hosted_reap(); /* the old version, which is not kept */
 	fake_exit(new, SIGSEGV);
 	assert_answer(&ann, WIRE_EXIT_WAY_BACK_FAILED,
 		      "web: the roll to v2 failed, no way back was left, and the version before does not start");
