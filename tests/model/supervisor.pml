@@ -768,7 +768,7 @@ dead: /* Nothing is left of what it knew. The kernel closes the channels, and wa
 end_anew:
 	atomic {
 		if
-#ifdef TODAY_STARTS_BESIDE
+#ifdef MISTAKE_STARTS_BESIDE_WHO_SERVES
 		:: SERVED -> serving_beside = true; check_owners() /* upgradectl start */
 #endif
 		:: crash_supervisor > 0 -> crash_supervisor--; goto end_anew
