@@ -229,6 +229,19 @@ DROPBEAR(dropbear, the_pid_file_names_who_serves)
 	cr_assert(access(stage_path("pid"), F_OK) < 0 && errno == ENOENT);
 }
 
+/* What the two programs say of themselves, before anything is rolled. */
+DROPBEAR(dropbear, what_is_lost_on_the_way_back_is_known_beforehand)
+{
+	char tool[PATH_MAX], v1[PATH_MAX], v2[PATH_MAX];
+
+	dropbear_serve("");
+	snprintf(tool, sizeof(tool), "%s", rig_program(stage.rig, "upgradectl"));
+	snprintf(v1, sizeof(v1), "%s/dropbear-v1", dropbear_ports);
+	snprintf(v2, sizeof(v2), "%s/dropbear-v2", dropbear_ports);
+	cr_assert(strstr(dropbear_run((const char *const[]){ tool, "state", "compat", v1, v2, NULL }),
+			 "0 missing, 0 lost on the way down, 1 losses accepted"));
+}
+
 DROPBEAR(dropbear, one_that_would_daemonize_is_told_how_to_stay)
 {
 	dropbear_unit(NULL, "", "");

@@ -18,10 +18,9 @@ DROPBEAR_STAGE(dropbear_sessions, 120);
 
 /* ---- they go on ---- */
 
-DROPBEAR(dropbear_sessions, a_session_counts_on_over_rolls_undos_and_a_crash)
+DROPBEAR(dropbear_sessions, count_on_over_rolls_undos_and_a_crash)
 {
 	struct counter counter;
-	char log[160];
 
 	dropbear_serve("Bake=300ms\n");
 	session_begin(&counter);
@@ -35,9 +34,6 @@ DROPBEAR(dropbear_sessions, a_session_counts_on_over_rolls_undos_and_a_crash)
 	ctl(0, "roll", "dropbear", "v2", "--wait=commit");
 	dropbear_crash("v1");
 	session_counts(&counter);
-	/* It was one process all the time. */
-	snprintf(log, sizeof(log), "[%d]", counter.session);
-	stage_wait_log(log);
 	session_end(&counter);
 	cr_log_info("%llu answers, the slowest in %.1f ms", (unsigned long long)atomic_load(&counter.count),
 		    (double)counter.longest_us / 1000);
@@ -45,7 +41,7 @@ DROPBEAR(dropbear_sessions, a_session_counts_on_over_rolls_undos_and_a_crash)
 }
 
 /* In each of the ways in which a version can go, what it has begun goes on. */
-DROPBEAR(dropbear_sessions, sessions_outlive_the_version_that_began_them)
+DROPBEAR(dropbear_sessions, outlive_the_version_that_began_them)
 {
 	struct counter of[5];
 
@@ -67,10 +63,36 @@ DROPBEAR(dropbear_sessions, sessions_outlive_the_version_that_began_them)
 
 /* ---- Children= ---- */
 
-/* A session has made itself a session in the kernel's sense, too, so that nothing here ends it, whatever the key says. */
-static void goes_on_with(const char *lines)
+static bool has_logged_its_end(pid_t session)
 {
-	struct counter of[2];
+	char *log = rig_daemon_log(stage.rig), *line, *rest = log, who[32];
+	bool has = false;
+
+	snprintf(who, sizeof(who), "[%d]", session);
+	while ((line = strsep(&rest, "\n")) != NULL)
+		has |= strstr(line, who) && strstr(line, "Exit (root)");
+	free(log);
+	return has;
+}
+
+/* What a session says when its client leaves. @logged: it is to be in the log; else it is not, when its process is gone. */
+static void leaves(struct counter *counter, bool logged)
+{
+	uint64_t due_us = clock_now_us() + SHOWN_US;
+
+	session_end(counter);
+	while (logged ? !has_logged_its_end(counter->session) : kill(counter->session, 0) == 0) {
+		cr_assert_lt(clock_now_us(), due_us, "session %d is %s", counter->session, logged ? "silent" : "there");
+		stage_sleep_ms(5);
+	}
+	cr_assert_eq(has_logged_its_end(counter->session), logged);
+}
+
+/* A session has made itself a session in the kernel's sense, too, so that nothing here ends it, whatever the key says. But it
+ * depends on the key whether what it says is logged when its master is gone, and after a stop. */
+static void goes_on_with(const char *lines, bool logged_later, bool logged_after_stop)
+{
+	struct counter of[4];
 	const json_t *plan;
 
 	dropbear_serve(lines);
@@ -78,36 +100,39 @@ static void goes_on_with(const char *lines)
 	plan = ctl(0, "plan", "dropbear", "v2", "--rollback=parked");
 	cr_assert_eq(rig_number(plan, "plan.children.0.pid"), of[0].session, "%s", json_dumps(plan, 0));
 	cr_assert(strstr(rig_text(plan, "plan.children.0.fate"), "group of its own"), "%s", rig_text(plan, "plan.children.0.fate"));
+	session_begin(&of[1]);
 	ctl(0, "roll", "dropbear", "v2");
 	/* The bake is over, and v1 is no more. */
 	session_counts(&of[0]);
+	leaves(&of[1], logged_later);
 	ctl(0, "undo", "dropbear");
 	session_counts(&of[0]);
-	session_begin(&of[1]);
+	session_begin(&of[2]);
+	session_begin(&of[3]);
+	leaves(&of[3], true);
 	ctl(0, "stop", "dropbear");
 	session_counts(&of[0]);
-	session_counts(&of[1]);
+	leaves(&of[2], logged_after_stop);
 	/* The next one knows nothing of them, and serves beside them. */
 	ctl(0, "start", "dropbear");
 	cr_assert_eq(dropbear_log_in(SSH_TRUST_ANY, NULL, 0), 0);
 	session_end(&of[0]);
-	session_end(&of[1]);
 	stage_wait_processes(2);
 }
 
-DROPBEAR(dropbear_sessions, sessions_go_on_after_a_roll_and_a_stop_with_children_handed_over)
+DROPBEAR(dropbear_sessions, go_on_after_a_roll_and_a_stop_with_children_handed_over)
 {
-	goes_on_with("Bake=100ms\n");
+	goes_on_with("Bake=100ms\n", true, false);
 }
 
-DROPBEAR(dropbear_sessions, sessions_go_on_after_a_roll_and_a_stop_with_children_kept)
+DROPBEAR(dropbear_sessions, go_on_after_a_roll_and_a_stop_with_children_kept)
 {
-	goes_on_with("Bake=100ms\nChildren=keep\n");
+	goes_on_with("Bake=100ms\nChildren=keep\n", true, true);
 }
 
-DROPBEAR(dropbear_sessions, sessions_go_on_after_a_roll_and_a_stop_with_children_ended)
+DROPBEAR(dropbear_sessions, go_on_after_a_roll_and_a_stop_with_children_ended)
 {
-	goes_on_with("Bake=100ms\nChildren=end\n");
+	goes_on_with("Bake=100ms\nChildren=end\n", false, false);
 }
 
 /* ---- what a session inherits ---- */
@@ -176,7 +201,7 @@ static void lives_apart(void)
 		fd_close(visitors[i]);
 }
 
-DROPBEAR(dropbear_sessions, a_session_inherits_nothing_of_the_library)
+DROPBEAR(dropbear_sessions, inherit_nothing_of_the_library)
 {
 	dropbear_serve("Bake=1min\n");
 	lives_apart();
@@ -184,7 +209,7 @@ DROPBEAR(dropbear_sessions, a_session_inherits_nothing_of_the_library)
 
 /* Where a master cannot read its own program, a session goes on without executing it anew: it has all memory and all descriptors
  * that the master had. */
-DROPBEAR(dropbear_sessions, nor_does_one_that_only_forks)
+DROPBEAR(dropbear_sessions, inherit_nothing_where_they_are_only_forked)
 {
 	char program[PATH_MAX];
 	struct counter counter;
