@@ -15,32 +15,33 @@ static unsigned n_loaded; /* connections */
 static bool stands;       /* all threads do */
 static void *hash_table;
 
+static int gather(void (*put)(void *of, FILE *to), void *of, ProtobufCBinaryData *ret_bytes)
+{
+	FILE *to = open_memstream((char **)&ret_bytes->data, &ret_bytes->len);
+
+	if (!to)
+		return -ENOMEM;
+	put(of, to);
+	return fclose(to) == 0 ? 0 : -ENOMEM;
+}
+
 /* ---- items ---- */
 
-static void put_value(const item *it, size_t bytes, FILE *to)
+static void put_chunks(void *it, FILE *to)
 {
-	item_chunk *chunk = it->it_flags & ITEM_CHUNKED ? (item_chunk *)ITEM_schunk((item *)it) : NULL;
-
-	if (!chunk)
-		fwrite(ITEM_data(it), 1, bytes, to);
-	for (; chunk; chunk = chunk->next)
+	for (item_chunk *chunk = (item_chunk *)ITEM_schunk((item *)it); chunk; chunk = chunk->next)
 		fwrite(chunk->data, 1, (size_t)chunk->used, to);
 }
 
 static int save_item(struct upg_saver *saver, item *it)
 {
 	ITEM record = ITEM_INIT;
-	char *whole = NULL;
-	size_t bytes = (size_t)it->nbytes;
-	FILE *file = it->it_flags & ITEM_CHUNKED ? open_memstream(&whole, &bytes) : NULL;
-	int r;
+	bool chunked = it->it_flags & ITEM_CHUNKED;
+	int r = chunked ? gather(put_chunks, it, &record.value) : 0;
 
-	if (file) {
-		put_value(it, bytes, file);
-		fclose(file);
-	}
+	if (!chunked)
+		record.value = (ProtobufCBinaryData){ (size_t)it->nbytes, (uint8_t *)ITEM_data(it) };
 	record.key = (ProtobufCBinaryData){ it->nkey, (uint8_t *)ITEM_key(it) };
-	record.value = (ProtobufCBinaryData){ bytes, (uint8_t *)(whole ? whole : ITEM_data(it)) };
 	FLAGS_CONV(it, record.flags);
 	record.expires = it->exptime;
 	record.accessed = it->time;
@@ -50,8 +51,9 @@ static int save_item(struct upg_saver *saver, item *it)
 #if PORT_VERSION > 1
 	record.stored = it->stored;
 #endif
-	r = bytes == (size_t)it->nbytes ? upg_save(saver, &record.base) : -ENOMEM;
-	free(whole);
+	r = r ? r : upg_save(saver, &record.base);
+	if (chunked)
+		free(record.value.data);
 	return r;
 }
 
@@ -128,10 +130,7 @@ static int load_item(struct upg_loader *loader, const ProtobufCMessage *message,
 
 static uint64_t count_items(void *userdata)
 {
-	STATS_LOCK();
-	uint64_t n = stats_state.curr_items;
-	STATS_UNLOCK();
-	return n;
+	return __atomic_load_n(&stats_state.curr_items, __ATOMIC_RELAXED);
 }
 
 /* ---- connections ---- */
@@ -145,18 +144,25 @@ void port_remember(conn *c, const char *request, size_t bytes)
 		c->port_line[bytes - 1] = '\n';
 }
 
-/* What would have to be received for @c to come to where it is. */
-static void put_input(conn *c, FILE *to)
+/* What would have to be received for it to come to where it is. */
+static void put_input(void *of, FILE *to)
 {
+	conn *c = of;
+	item *it = c->item;
+
 	if (c->state == conn_nread) {
 		fwrite(c->port_line, 1, c->port_line_bytes, to);
-		put_value(c->item, (size_t)(c->ritem - ITEM_data((item *)c->item)), to);
+		if (it->it_flags & ITEM_CHUNKED)
+			put_chunks(it, to);
+		else
+			fwrite(ITEM_data(it), 1, (size_t)(c->ritem - ITEM_data(it)), to);
 	}
 	fwrite(c->rcurr, 1, (size_t)c->rbytes, to);
 }
 
-static void put_output(conn *c, FILE *to)
+static void put_output(void *of, FILE *to)
 {
+	conn *c = of;
 	mc_resp *head = c->resp_head;
 	struct iovec iov[IOV_MAX];
 
@@ -168,41 +174,28 @@ static void put_output(conn *c, FILE *to)
 	c->resp_head = head;
 }
 
-static int gather(void (*put)(conn *c, FILE *to), conn *c, ProtobufCBinaryData *ret_bytes)
-{
-	FILE *to = open_memstream((char **)&ret_bytes->data, &ret_bytes->len);
-
-	if (!to)
-		return -ENOMEM;
-	put(c, to);
-	return fclose(to) == 0 ? 0 : -ENOMEM;
-}
-
-static int save_conn(struct upg_saver *saver, conn *c, uint64_t tag)
-{
-	Mc__V1__Connection record = MC__V1__CONNECTION__INIT;
-	int r = gather(put_input, c, &record.input);
-
-	record.tag = tag;
-	record.protocol = c->protocol;
-	record.transport = c->transport;
-	record.swallow = c->state == conn_swallow ? (uint32_t)c->sbytes : 0;
-	record.closes = c->close_after_write;
-	record.authenticated = c->authenticated;
-	r = r ? r : gather(put_output, c, &record.output);
-	r = r ? r : upg_save(saver, &record.base);
-	free(record.input.data);
-	free(record.output.data);
-	return r;
-}
-
 static int save_conns(struct upg_saver *saver, void *userdata)
 {
 	int r = 0;
 
-	for (struct upg_fd_info it = { .fd = -1 }; r == 0 && upg_fd_next(port_upg, &it);)
-		if (strcmp(it.name, "client") == 0)
-			r = save_conn(saver, conns[it.fd], it.tag);
+	for (struct upg_fd_info it = { .fd = -1 }; r == 0 && upg_fd_next(port_upg, &it);) {
+		Mc__V1__Connection record = MC__V1__CONNECTION__INIT;
+		conn *c = conns[it.fd];
+
+		if (strcmp(it.name, "client") != 0)
+			continue;
+		record.tag = it.tag;
+		record.protocol = c->protocol;
+		record.transport = c->transport;
+		record.swallow = c->state == conn_swallow ? (uint32_t)c->sbytes : 0;
+		record.closes = c->close_after_write;
+		record.authenticated = c->authenticated;
+		r = gather(put_input, c, &record.input);
+		r = r ? r : gather(put_output, c, &record.output);
+		r = r ? r : upg_save(saver, &record.base);
+		free(record.input.data);
+		free(record.output.data);
+	}
 	return r;
 }
 
@@ -252,7 +245,7 @@ static int stop_threads_if_possible(uint64_t deadline_us, void *userdata)
 	for (int fd = 0; fd < max_fds && stands; fd++)
 		stands = !conns[fd] || conns[fd]->state != conn_watch;
 	if (!stands)
-		return 0;
+		return 0; /* and on_prepare() says why */
 	hash_table = assoc_get_iterator();
 	slabs_rebalancer_pause();
 	lru_maintainer_pause();
@@ -269,39 +262,33 @@ static void start_threads(void *userdata)
 	assoc_iterate_final(hash_table);
 }
 
-static const char *busy_with(const conn *c, enum upg_level level)
-{
-	if (c->sasl_started)
-		return "is telling its password";
-	if (c->state == conn_nread && !c->port_line_bytes)
-		return "is within a value that more than 512 bytes announced";
-	if (level == UPG_PROTOCOL_FREE && !IS_UDP(c->transport))
-		return "is open";
-	return level == UPG_REQUEST_FREE && (c->state == conn_nread || c->state == conn_swallow || c->rbytes || c->resp_head) ?
-		       "is within a request" : NULL;
-}
-
 static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void *userdata)
 {
-	if (!stands)
-		upg_refuse(port_upg, "a client watches the log or dumps keys, or the hash table grows");
-	for (int fd = 0; fd < max_fds && stands; fd++) {
-		const conn *c = conns[fd];
-		const char *busy = c && c->state != conn_closed && c->state != conn_listening ? busy_with(c, level) : NULL;
+	const char *busy = stands ? NULL : "a client watches the log or dumps keys, or the hash table grows";
 
-		if (!busy)
+	for (int fd = 0; fd < max_fds && !busy; fd++) {
+		const conn *c = conns[fd];
+
+		if (!c || c->state == conn_closed || c->state == conn_listening || IS_UDP(c->transport))
 			continue;
-		upg_refuse(port_upg, "connection %d %s", fd, busy);
-		return UPG_NOT_YET;
+		if (c->sasl_started)
+			busy = "a client is telling its password";
+		else if (c->state == conn_nread && !c->port_line_bytes)
+			busy = "a client is within a value that more than 512 bytes announced";
+		else if (level >= UPG_REQUEST_FREE && (c->state == conn_nread || c->state == conn_swallow || c->rbytes || c->resp_head))
+			busy = "a client is within a request";
+		else if (level == UPG_PROTOCOL_FREE)
+			busy = "a client is connected";
 	}
-	return stands ? UPG_AT_REST : UPG_NOT_YET;
+	if (busy)
+		upg_refuse(port_upg, "%s", busy);
+	return busy ? UPG_NOT_YET : UPG_AT_REST;
 }
 
 static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 {
 	for (size_t i = 0; i < go_on->n_lost; i++)
-		if (conns[go_on->lost[i]] && conns[go_on->lost[i]]->state != conn_closed)
-			conn_close(conns[go_on->lost[i]]);
+		conn_close(conns[go_on->lost[i]]);
 }
 
 /* ---- becoming ---- */

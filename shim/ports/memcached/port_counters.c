@@ -23,7 +23,7 @@ static const struct counter {
 	SLAB_STATS_FIELDS
 #define GLOBAL(field) { #field, &stats.field, 0, 1 },
 #define LRU(field) { "lru " #field, &itemstats[0].field, sizeof(itemstats_t), LARGEST_ID },
-#include "counters.inc"
+#include <counters.inc>
 };
 
 static uint64_t *counter_at(const struct counter *counter, unsigned i)
