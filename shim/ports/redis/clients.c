@@ -4,7 +4,7 @@
  * What a client has said so far is put back by redis' own commands where there is one (SUBSCRIBE, WATCH): they are run before the
  * client has its connection, so that their answers go nowhere.
  */
-#include "private.h"
+#include "shim/ports/redis/private.h"
 
 #include <errno.h>
 

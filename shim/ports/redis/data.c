@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The server as a whole, its databases and keys. */
-#include "private.h"
+#include "shim/ports/redis/private.h"
 
 #include <errno.h>
 

@@ -5,7 +5,7 @@
  * serves has handed them over, so until then each open gives a socket that is bound to nothing, and listeners_open() has redis close
  * these and open all of them again, as it does when its addresses are changed by CONFIG SET.
  */
-#include "private.h"
+#include "shim/ports/redis/private.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -6,20 +6,21 @@
  *   data.c      the server as a whole, databases, keys
  *   settings.c  what commands have changed: CONFIG SET, ACL, scripts, functions
  *   clients.c   connections, and what they wait for
+ *   memory.c    pages that are there before clients wait for them
  *
  * inside_multi.h and inside_blocked.h are compiled with redis' files of these names; inside.h says what is in them.
  */
 #pragma once
 
-#include "server.h"
+#include <server.h>
 
-#include "inside.h"
+#include "shim/ports/redis/inside.h"
+#include "shim/upgrade.h"
 
 #include <sys/stat.h>
-#include <upgrade.h>
 
 #if PORT_VERSION == 2
-#include "redis_v2.pb-c.h"
+#include <redis_v2.pb-c.h>
 #define key_record Redis__V2__Key
 #define KEY_RECORD_INIT REDIS__V2__KEY__INIT
 #define key_descriptor redis__v2__key__descriptor
@@ -27,7 +28,7 @@
 #define CLIENT_RECORD_INIT REDIS__V2__CLIENT__INIT
 #define client_descriptor redis__v2__client__descriptor
 #elif PORT_VERSION == 1
-#include "redis_v1.pb-c.h"
+#include <redis_v1.pb-c.h>
 #define key_record Redis__V1__Key
 #define KEY_RECORD_INIT REDIS__V1__KEY__INIT
 #define key_descriptor redis__v1__key__descriptor
@@ -78,6 +79,13 @@ int database_load(struct upg_loader *loader, const ProtobufCMessage *message, vo
 int key_save(struct upg_saver *saver, void *userdata);
 int key_load(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
 uint64_t key_count(void *userdata);
+
+/* ---- memory.c ---- */
+
+/** memory_touch() - While the other version serves: make the heap as large as its keys will need. */
+void memory_touch(void);
+/** memory_is_taken() - What is free at the heap's end may go back. */
+void memory_is_taken(void);
 
 /* ---- settings.c ---- */
 

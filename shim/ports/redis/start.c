@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* redis becomes what the supervisor says, hands over in a turn of its event loop, and says when it cannot. */
-#include "private.h"
-#include "bio.h"
+#include "shim/ports/redis/private.h"
+#include <bio.h>
 #if PORT_VERSION == 2
-#include "redis_v2.upgrade.h"
+#include <redis_v2.upgrade.h>
 #else
-#include "redis_v1.upgrade.h"
+#include <redis_v1.upgrade.h>
 #endif
 
 #include <errno.h>
@@ -175,12 +175,14 @@ void port_become(void)
 
 	settings_note();
 	from_file = upg_expected(upg, NULL, &(uint64_t){ 0 }, NULL) < 0;
+	memory_touch();
 	if (upg_become(upg, start, &received) != UPG_SERVE) {
 		if (*upg_why(upg))
 			serverLog(LL_WARNING, "%s", upg_why(upg));
 		exit(*upg_why(upg) ? 1 : 0);
 	}
 	serving = 1;
+	memory_is_taken();
 	if (pid_file_wanted)
 		createPidFile();
 	updateCachedTime(1);
