@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* redis 7.0.15, rolled between two versions whose values and clients differ in layout: nothing of its data, and nothing that a client has
- * said, is lost; what cannot travel is refused in words. */
+/* redis 7.0.15, rolled between two versions whose values and clients differ in layout: nothing of its data, and nothing that a
+ * client has said, is lost; what cannot travel is refused in words. */
 #include "tests/integration/stage.h"
 #include "tests/ports/redis_clients.h"
 
@@ -143,7 +143,8 @@ static const char *const every_type[] = {
 	"sadd ints 1 2 3", "sadd words a b c", "eval \"for i=1,2000 do redis.call('sadd','manywords','w'..i) end\" 0",
 	"hset hash a 1 b 2", "eval \"for i=1,2000 do redis.call('hset','bighash','f'..i,i) end\" 0", "zadd zset 1 a 2.5 b -inf c",
 	"eval \"for i=1,2000 do redis.call('zadd','bigzset',i/3,'m'..i) end\" 0", "xadd stream 1-1 a 1 b 2", "xadd stream 2-1 a 1",
-	"xadd stream 3-1 c 3", "xdel stream 2-1", "xgroup create stream group 0", "xreadgroup group group anna count 1 streams stream >",
+	"xadd stream 3-1 c 3", "xdel stream 2-1", "xgroup create stream group 0",
+	"xreadgroup group group anna count 1 streams stream >",
 	"xgroup createconsumer stream group bert", "geoadd places 13.36 38.11 palermo", "set dies x exat 9999999999",
 	"hset hdies a b", "pexpireat hdies 9999999999123", "select 5", "set infive 5", "lpush infive:list 1", "select 0", NULL,
 };
@@ -167,7 +168,7 @@ static void look_at_data(void)
 {
 	take(&digest, "debug digest");
 	take(&stream, "xinfo stream stream full");
-	take(&expiry, "eval \"return {redis.call('pexpiretime','dies'),redis.call('pexpiretime','hdies'),redis.call('ttl','text')}\" 0");
+	take(&expiry, "eval \"local f=redis.call return {f('pexpiretime','dies'),f('pexpiretime','hdies'),f('ttl','text')}\" 0");
 	take(&five, "eval \"redis.call('select',5) return redis.call('dbsize')\" 0");
 }
 
@@ -551,8 +552,8 @@ SCENE(redis, refuses_in_words_what_cannot_travel)
 {
 	char command[64], *info;
 	uint64_t due_us = clock_now_us() + SHOWN_US;
-	const char *argv[] = { NULL, "--port", NULL, "--save", "", "--replicaof", "127.0.0.1", NULL, "--loglevel", "warning", "--dir",
-			       rig_folder(stage.rig), "--dbfilename", "replica.rdb", NULL };
+	const char *argv[] = { NULL, "--port", NULL, "--save", "", "--replicaof", "127.0.0.1", NULL, "--loglevel", "warning",
+			       "--dir", rig_folder(stage.rig), "--dbfilename", "replica.rdb", NULL };
 	char program[PATH_MAX], port[8], master[8];
 	struct rig_child *replica;
 	bool attached;

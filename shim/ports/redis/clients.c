@@ -4,14 +4,14 @@
  * What a client has said so far is put back by redis' own commands where there is one (SUBSCRIBE, WATCH): they are run before the
  * client has its connection, so that their answers go nowhere.
  */
-#include "shim/ports/redis/private.h"
+#include <private.h>
 
 #include <errno.h>
 
 /* Of the flags, those that a client carries along. The others are of the moment, or are made by what is put back. */
 #define FLAGS_SET_BACK \
-	(CLIENT_DIRTY_CAS | CLIENT_DIRTY_EXEC | CLIENT_MULTI | CLIENT_CLOSE_AFTER_REPLY | CLIENT_CLOSE_AFTER_COMMAND | CLIENT_ASKING | \
-	 CLIENT_UNIX_SOCKET | CLIENT_READONLY | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP_NEXT | CLIENT_REPLY_SKIP | \
+	(CLIENT_DIRTY_CAS | CLIENT_DIRTY_EXEC | CLIENT_MULTI | CLIENT_CLOSE_AFTER_REPLY | CLIENT_CLOSE_AFTER_COMMAND | \
+	 CLIENT_ASKING | CLIENT_UNIX_SOCKET | CLIENT_READONLY | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP_NEXT | CLIENT_REPLY_SKIP | \
 	 CLIENT_TRACKING_CACHING | CLIENT_TRACKING_BROKEN_REDIR | CLIENT_PROTOCOL_ERROR | CLIENT_NO_EVICT | CLIENT_PUBSUB)
 #define FLAGS_TRACKING \
 	(CLIENT_TRACKING | CLIENT_TRACKING_BCAST | CLIENT_TRACKING_OPTIN | CLIENT_TRACKING_OPTOUT | CLIENT_TRACKING_NOLOOP)

@@ -14,10 +14,10 @@
 
 #include <server.h>
 
-#include "shim/ports/redis/inside.h"
-#include "shim/upgrade.h"
+#include <inside.h>
 
 #include <sys/stat.h>
+#include <upgrade.h>
 
 #if PORT_VERSION == 2
 #include <redis_v2.pb-c.h>

@@ -2,7 +2,7 @@
 /* What commands have changed of the server itself: CONFIG SET, ACL SETUSER, scripts and functions. It is asked for and put back
  * by the commands that redis has for it, run for a client without a connection.
  */
-#include "shim/ports/redis/private.h"
+#include <private.h>
 #include <functions.h>
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* redis becomes what the supervisor says, hands over in a turn of its event loop, and says when it cannot. */
-#include "shim/ports/redis/private.h"
+#include <private.h>
 #include <bio.h>
 #if PORT_VERSION == 2
 #include <redis_v2.upgrade.h>
@@ -67,8 +67,8 @@ static int refused(void)
 		upg_refuse(upg, "it is a replica of %s port %d: REPLICAOF NO ONE, or roll the master's service", server.masterhost,
 			   server.masterport);
 	else if (listLength(server.slaves) > 0)
-		upg_refuse(upg, "%lu replicas are attached, the first is client %llu: their links cannot travel; detach them by REPLICAOF "
-			   "NO ONE there", listLength(server.slaves),
+		upg_refuse(upg, "%lu replicas are attached, the first is client %llu: their links cannot travel; detach them by "
+			   "REPLICAOF NO ONE there", listLength(server.slaves),
 			   (unsigned long long)((client *)listNodeValue(listFirst(server.slaves)))->id);
 	else
 		return 0;
