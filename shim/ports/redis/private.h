@@ -5,7 +5,8 @@
  *   listen.c    listeners and the descriptors of clients
  *   data.c      the server as a whole, databases, keys
  *   settings.c  what commands have changed: CONFIG SET, ACL, scripts, functions
- *   clients.c   connections, and what they wait for
+ *   clients.c   connections
+ *   waits.c     what those wait for that are blocked
  *   memory.c    pages that are there before clients wait for them
  *
  * inside_multi.h and inside_blocked.h are compiled with redis' files of these names; inside.h says what is in them.
@@ -105,6 +106,21 @@ int functions_load(struct upg_loader *loader, const ProtobufCMessage *message, v
 
 /* ---- clients.c ---- */
 
+struct list_of_bytes {
+	size_t n;
+	ProtobufCBinaryData *items; /* zfree(); what they point to is borrowed */
+};
+
+#define SET_LIST(record, field, list_) \
+	do { \
+		struct list_of_bytes list__ = (list_); \
+		(record).n_##field = list__.n; \
+		(record).field = list__.items; \
+	} while (0)
+
+/** names_of() - The keys of a dict of objects, in an order that is the same in each process. */
+struct list_of_bytes names_of(dict *names);
+
 /** client_restless() - Is there a client that cannot travel as it is, at this level? Return: 1 after upg_refuse(), or 0. */
 int client_restless(enum upg_level level);
 /** clients_lost() - Let go of those whose connections are lost. */
@@ -115,5 +131,8 @@ void clients_serve(void);
 int client_save(struct upg_saver *saver, void *userdata);
 int client_load(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
 uint64_t client_count(void *userdata);
+
+/* ---- waits.c ---- */
+
 int wait_save(struct upg_saver *saver, void *userdata);
 int wait_load(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);

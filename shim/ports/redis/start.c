@@ -87,6 +87,10 @@ static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void
 		upg_refuse(upg, "a background save is about to begin");
 		return UPG_NOT_YET;
 	}
+	if (checkClientPauseTimeoutAndReturnIfPaused()) {
+		upg_refuse(upg, "clients are paused (CLIENT PAUSE)");
+		return UPG_NOT_YET;
+	}
 	if (client_restless(level))
 		return UPG_NOT_YET;
 	if (server.aof_state != AOF_OFF) {
