@@ -582,11 +582,28 @@ SCENE(redis, roll_is_called_off_when_a_background_save_takes_too_long)
 	redis_ask(fd, "dbsize", ":300\r\n");
 }
 
+SCENE(redis, listens_where_a_command_has_told_it_to)
+{
+	char command[64];
+	uint16_t port = rig_port(stage.rig);
+
+	serve("", "Bake=100ms\n");
+	fd = redis_open(stage.port);
+	snprintf(command, sizeof(command), "config set port %u bind 127.0.0.1", port);
+	redis_ask(fd, command, "+OK\r\n");
+	roll("v2");
+	redis_ask(redis_open(port), "ping", "+PONG\r\n");
+	roll("v1");
+	redis_ask(redis_open(port), "ping", "+PONG\r\n");
+	redis_ask(fd, "ping", "+PONG\r\n");
+}
+
 SCENE(redis, with_an_append_only_log_goes_on_in_it)
 {
-	serve(" --appendonly yes --appendfsync always --auto-aof-rewrite-percentage 0", "Bake=100ms\n");
+	serve(" --appendfsync always --auto-aof-rewrite-percentage 0", "Bake=100ms\n");
 	fd = redis_open(stage.port);
 	ask_all(fd, every_type);
+	redis_ask(fd, "config set appendonly yes", "+OK\r\n"); /* a child writes the first of it: the roll waits */
 	redis_ask(fd, "set in v1", "+OK\r\n");
 	roll("v2");
 	redis_ask(fd, "append in v2", ":4\r\n");
