@@ -718,6 +718,8 @@ static void run_suite(void)
 	cr_assert_eq(answer.status, 0, "%s", answer.out + (strlen(answer.out) > 4000 ? strlen(answer.out) - 4000 : 0));
 	cr_assert_not_null(strstr(answer.out, "All tests passed without errors!"));
 	rig_answer_done(&answer);
+	/* Its own processes end a little after it: upgraded and redis are left. */
+	stage_wait_processes(2);
 }
 
 SCENE(redis_suite, passes_in_a_version_that_took_over)
