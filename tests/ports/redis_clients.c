@@ -233,8 +233,7 @@ static void say_big(struct member *m, unsigned chance)
 	if (chance & 1 || !m->big) {
 		m->big = (char)('a' + chance / 2 % 26);
 		memset(text, m->big, BIG_BYTES);
-		SAY(m, "*3\r\n$3\r\nset\r\n$%zu\r\nb:%u\r\n$%u\r\n%s\r\n", strlen("b:") + (size_t)snprintf(NULL, 0, "%u", m->id), m->id,
-		    BIG_BYTES, text);
+		SAY(m, "*3\r\n$3\r\nset\r\n$%d\r\nb:%u\r\n$%u\r\n%s\r\n", snprintf(NULL, 0, "b:%u", m->id), m->id, BIG_BYTES, text);
 		WANT(m, "+OK\r\n");
 	} else {
 		memset(text, m->big, BIG_BYTES);
@@ -348,8 +347,8 @@ static void hear(struct member *m)
 	}
 	m->got_bytes += (size_t)n;
 	if (m->got_bytes > m->want_bytes || memcmp(m->got, m->want, m->got_bytes) != 0) {
-		snprintf(crowd.wrong, sizeof(crowd.wrong), "connection %u said \"%.100s\": wanted \"%.100s\", got \"%.100s\"", m->id, m->say,
-			 m->want, m->got);
+		snprintf(crowd.wrong, sizeof(crowd.wrong), "connection %u said \"%.100s\": wanted \"%.100s\", got \"%.100s\"",
+			 m->id, m->say, m->want, m->got);
 		close(m->fd);
 		m->fd = -1;
 		return;

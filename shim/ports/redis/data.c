@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The server as a whole, its databases and keys. */
-#include "private.h"
+#include <private.h>
 
 #include <errno.h>
 
@@ -83,8 +83,8 @@ int database_load(struct upg_loader *loader, const ProtobufCMessage *message, vo
 
 	(void)userdata;
 	if (record->id >= (uint32_t)server.dbnum)
-		return upg_load_fail(loader, "database %u has keys, and this version has %d databases: raise `databases`", record->id,
-				     server.dbnum);
+		return upg_load_fail(loader, "database %u has keys, and this version has %d databases: raise `databases`",
+				     record->id, server.dbnum);
 	dictExpand(server.db[record->id].dict, record->keys);
 	if (record->expiring > 0)
 		dictExpand(server.db[record->id].expires, record->expiring);
@@ -211,8 +211,8 @@ int key_load(struct upg_loader *loader, const ProtobufCMessage *message, void *u
 
 	(void)userdata;
 	if (record->database >= (uint32_t)server.dbnum)
-		return upg_load_fail(loader, "a key is in database %u, and this version has %d: raise `databases`", record->database,
-				     server.dbnum);
+		return upg_load_fail(loader, "a key is in database %u, and this version has %d: raise `databases`",
+				     record->database, server.dbnum);
 	db = &server.db[record->database];
 	name = sdsnewlen(record->name.data, record->name.len);
 	if (record->form == FORM_TEXT)

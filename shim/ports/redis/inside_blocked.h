@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* At the end of blocked.c, which alone knows what stands with a key that is waited for. */
-#include "inside.h"
+#include <inside.h>
 
 streamID blocked_after(const void *info)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* At the end of multi.c, which alone knows what a watched key is. */
-#include "inside.h"
+#include <inside.h>
 
 void watched_look(const void *watched, struct watched_look *ret_look)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Listeners and the descriptors of clients.
  *
- * redis opens its listeners long before it knows its data. A version that waits to take over can only do so when the one that
- * serves has handed them over, so until then each open gives a socket that is bound to nothing, and listeners_open() has redis
- * close these and open all of them again, as it does when its addresses are changed by CONFIG SET.
+ * redis opens its listeners long before it knows its data. A version that waits to take over can only do so when the one
+ * that serves has handed them over. So until then each open gives a socket that is bound to nothing, and listeners_open() has
+ * redis close these and open all of them again, as it does when its addresses are changed by CONFIG SET.
  */
-#include "private.h"
+#include <private.h>
 
 #include <errno.h>
 #include <netdb.h>
@@ -82,7 +82,8 @@ int __wrap_anetUnixServer(char *err, char *path, mode_t mode, int backlog)
 	if (!for_good)
 		return placeholder(err);
 	if (strlen(path) >= sizeof(address.sun_path)) {
-		snprintf(err, ANET_ERR_LEN, "%s: the path of a unix socket has less than %zu bytes", path, sizeof(address.sun_path));
+		snprintf(err, ANET_ERR_LEN, "%s: the path of a unix socket has less than %zu bytes", path,
+			 sizeof(address.sun_path));
 		return ANET_ERR;
 	}
 	memcpy(address.sun_path, path, strlen(path) + 1);

@@ -17,5 +17,5 @@ int port_close(int fd);
 int port_unlink(const char *path);
 void port_client_linked(struct client *client);
 
-/* clients.c */
+/* waits.c */
 unsigned long long port_next_blocked(void);

@@ -2,8 +2,8 @@
 /* What commands have changed of the server itself: CONFIG SET, ACL SETUSER, scripts and functions. It is asked for and put back
  * by the commands that redis has for it, run for a client without a connection.
  */
-#include "private.h"
-#include "functions.h"
+#include <private.h>
+#include <functions.h>
 
 #include <errno.h>
 
@@ -128,11 +128,13 @@ int setting_load(struct upg_loader *loader, const ProtobufCMessage *message, voi
 {
 	const Redis__V1__Setting *record = (const Redis__V1__Setting *)message;
 	sds name = sdsnewlen(record->name.data, record->name.len);
+	const int protect = server.enable_protected_configs;
 	char what[128];
 	int rc = 0;
 
 	(void)userdata;
 	snprintf(what, sizeof(what), "CONFIG SET %s", name);
+	server.enable_protected_configs = PROTECTED_ACTION_ALLOWED_YES; /* whoever changed it was allowed to */
 	if (strcmp(name, "appendonly") == 0) {
 		/* The command would rewrite the whole log; the version before has seen to that. */
 		server.aof_enabled = same(record->value, word("yes"));
@@ -141,6 +143,7 @@ int setting_load(struct upg_loader *loader, const ProtobufCMessage *message, voi
 		rc = run_or_fail(loader, what, 4,
 				 (ProtobufCBinaryData[]){ word("config"), word("set"), record->name, record->value });
 	}
+	server.enable_protected_configs = protect;
 	if (dictAdd(changed, name, NULL) != DICT_OK)
 		sdsfree(name);
 	return rc;

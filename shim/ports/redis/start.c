@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* redis becomes what the supervisor says, hands over in a turn of its event loop, and says when it cannot. */
-#include "private.h"
-#include "bio.h"
+#include <private.h>
+#include <bio.h>
 #if PORT_VERSION == 2
-#include "redis_v2.upgrade.h"
+#include <redis_v2.upgrade.h>
 #else
-#include "redis_v1.upgrade.h"
+#include <redis_v1.upgrade.h>
 #endif
 
 #include <errno.h>
@@ -67,8 +67,8 @@ static int refused(void)
 		upg_refuse(upg, "it is a replica of %s port %d: REPLICAOF NO ONE, or roll the master's service", server.masterhost,
 			   server.masterport);
 	else if (listLength(server.slaves) > 0)
-		upg_refuse(upg, "%lu replicas are attached, the first is client %llu: their links cannot travel; detach them by REPLICAOF "
-			   "NO ONE there", listLength(server.slaves),
+		upg_refuse(upg, "%lu replicas are attached, the first is client %llu: their links cannot travel; detach them by "
+			   "REPLICAOF NO ONE there", listLength(server.slaves),
 			   (unsigned long long)((client *)listNodeValue(listFirst(server.slaves)))->id);
 	else
 		return 0;
@@ -85,6 +85,10 @@ static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void
 		return upg_await_child(upg, server.child_pid > 0 ? server.child_pid : 0, "%s", child_work());
 	if (server.rdb_bgsave_scheduled || server.aof_rewrite_scheduled) {
 		upg_refuse(upg, "a background save is about to begin");
+		return UPG_NOT_YET;
+	}
+	if (checkClientPauseTimeoutAndReturnIfPaused()) {
+		upg_refuse(upg, "clients are paused (CLIENT PAUSE)");
 		return UPG_NOT_YET;
 	}
 	if (client_restless(level))
@@ -175,12 +179,14 @@ void port_become(void)
 
 	settings_note();
 	from_file = upg_expected(upg, NULL, &(uint64_t){ 0 }, NULL) < 0;
+	memory_touch();
 	if (upg_become(upg, start, &received) != UPG_SERVE) {
 		if (*upg_why(upg))
 			serverLog(LL_WARNING, "%s", upg_why(upg));
 		exit(*upg_why(upg) ? 1 : 0);
 	}
 	serving = 1;
+	memory_is_taken();
 	if (pid_file_wanted)
 		createPidFile();
 	updateCachedTime(1);
