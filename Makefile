@@ -19,6 +19,8 @@ MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 FUZZ_SECONDS ?=
+SECONDS ?= 60
+SEED ?=
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -183,12 +185,14 @@ LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
 ACTORS := $(patsubst tests/integration/apps/%.c,$B/tests/%,$(wildcard tests/integration/apps/*.c))
 # Services that speak the protocol by themselves, without the library.
 HOSTILE := $(patsubst tests/hostile/apps/%.c,$B/tests/%,$(wildcard tests/hostile/apps/*.c))
+# The kill matrix, and what kills upgraded at one of its system calls.
+TORTURE := $(if $(call sources,tests/torture),$B/tests/upg-torture $B/tests/upg-strike)
 # Groups of tests with real processes: each its own program, all on one stage.
 TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
 # Programs of others, with our few lines in them: fetched, built and tested only where asked for, by SUITE=ports.
 PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
 TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE))
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(TORTURE))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 # Prints the supervisor's table for the model of a roll.
@@ -204,7 +208,7 @@ RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 # anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
 locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
-.PHONY: all test demo asan analyze lint fuzz verify bench install clean help setup
+.PHONY: all test demo asan analyze lint fuzz verify bench torture install clean help setup
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
@@ -250,6 +254,11 @@ bench: ## the benchmarks, one after the other; ROWS=name runs one group
 	+$(call locked,benches)
 	$(Q)exec $(JAIL) -- tests/run-benches $(if $(ROWS),$(ROWS:%=$B/tests/bench_%),$(BENCHES))
 
+torture: ## kill everyone in every state of a roll, at random, SECONDS (60) long; SEED=n repeats a run
+	$(Q)units/setup
+	+$(call locked,torturers)
+	$(Q)exec $(JAIL) -- tests/run-torture "$(SECONDS)" "$(SEED)"
+
 install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
@@ -281,7 +290,7 @@ help: ## this list
 
 # ---- targets for the targets above; they expect to be alone ----
 
-.PHONY: everything tests demonstration sanitized fuzzers benches objects analysis
+.PHONY: everything tests demonstration sanitized fuzzers benches torturers objects analysis
 everything: $(EVERYTHING)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
@@ -292,6 +301,7 @@ demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)
 fuzzers: $(FUZZED_PARSERS) $(if $(FUZZED_WILD),$(ALL_TESTS)) $(JAIL)
 benches: $(BENCHES) $(JAIL) $(LOAD) $(EVERYTHING)
+torturers: $(TORTURE) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
 
 # ---- generated code ----
 
@@ -554,6 +564,9 @@ $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/o
 
 $(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 	$(call objects,normal,tests/hostile/apps/$(name).c) $(WILD),base wire,$$(PACKAGE_LIBS)))
+# It knows the states of a roll by the machine's own table.
+$(call rule,$B/tests/upg-torture,normal,$(call folder_objects,normal,tests/torture) $(RIG) $(call objects,normal,tests/wild/dice.c),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
+$(call rule,$B/tests/upg-strike,normal,$(call objects,normal,tests/torture/apps/upg-strike.c),,)
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)

@@ -115,6 +115,31 @@ static void lose(struct returning *returning)
 	service_end_away(returning->service, last->version, last->unit, returning->wanted, how);
 }
 
+/* Who lives was being started, has not served by the logbook, and does not hold our end of its channel: it has not come so far
+ * as to read from it, so it cannot be told anything any more, and nobody was told that it serves. */
+static bool never_served(const struct returning *returning)
+{
+	for (const struct candidate *c = returning->candidates; c; c = c->next)
+		if (c->place != INSTANCE_IS_NEW || (c->instance && !c->instance->unreachable))
+			return false;
+	return true;
+}
+
+static void end_start(struct returning *returning)
+{
+	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
+
+	for (struct candidate *c = returning->candidates; c; c = c->next) {
+		if (c->instance)
+			log_info("%s: version %s (pid %d) was being started, and can be told nothing any more: ending it",
+				 service_name(returning->service), c->version, (int)c->instance->pid);
+		c->instance = graveyard_bury(graveyard, c->instance);
+	}
+	returning->decided = true;
+	service_end_away(returning->service, returning->candidates->version, returning->candidates->unit, returning->wanted,
+			 ": its start had not come to its end");
+}
+
 static void look_at(struct returning *returning)
 {
 	struct candidate *serves = who_serves(returning), *one = NULL;
@@ -128,6 +153,8 @@ static void look_at(struct returning *returning)
 		lose(returning);
 	else if (n == 1 && one->instance->unreachable && one->place == INSTANCE_SERVES)
 		take(returning, one); /* nobody else is there who could */
+	else if (never_served(returning))
+		end_start(returning);
 }
 
 static void tell_done(struct recover *recover)

@@ -57,6 +57,26 @@ static void claim_commit(void)
 	(void)!send(channel, committed, sizeof(committed), MSG_NOSIGNAL);
 }
 
+/* As a library that is older does, which keeps nothing: only a supervisor that is told so can have it back. */
+static void let_go_of_kept(void)
+{
+	for (int fd = STDERR_FILENO + 1; fd < 64; fd++) {
+		int type = 0;
+		socklen_t size = sizeof(type);
+
+		if (fd != channel && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
+			close(fd);
+	}
+}
+
+static void say_something(void)
+{
+	static unsigned n;
+
+	printf("said %u\n", ++n);
+	fflush(stdout);
+}
+
 static void on_noise(int signal)
 {
 	(void)signal;
@@ -305,12 +325,16 @@ static int serve(struct upg *upg)
 
 	for (;;) {
 		poll(&fd, 1, -1);
-		if (noise_wanted)
+		if (noise_wanted && is("talks"))
+			say_something();
+		else if (noise_wanted)
 			make_noise();
 		noise_wanted = 0;
 		if (fd.revents && upg_dispatch(upg) == UPG_LEAVE)
 			return 0;
 		fd.revents = 0;
+		if (is("keeps-nothing"))
+			let_go_of_kept();
 	}
 }
 
@@ -329,6 +353,8 @@ int main(int argc, char **argv)
 	if (is("noise"))
 		make_noise();
 	signal(SIGUSR2, on_noise);
+	if (is("lingers"))
+		signal(SIGTERM, SIG_IGN);
 	if (open_as(&upg) < 0)
 		return 1;
 	if (is("daemonizes") && daemon(0, 1) < 0)
