@@ -114,7 +114,8 @@ bool service_refuse_not_running(struct service *service, struct asker *asker)
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
 						 .cause = "it was started by an upgraded that has ended, and its "
 							  "channel is lost",
-						 .next = "it serves on; to have it back in hand: upgradectl stop, upgradectl start" },
+						 .next = "it serves on; to have it back in hand: upgradectl stop, then "
+							 "upgradectl start" },
 			       "%s: version %s (pid %d) is out of reach", service->name, service->version,
 			       (int)member->instance->pid);
 		return true;

@@ -34,7 +34,8 @@ static void write_unit(const char *options, const char *lines)
 	char *text = NULL, *path = realpath(folder ? folder : "build/ports", NULL);
 
 	cr_assert_not_null(path, "the ports are not built");
-	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s/memcached-%%v -u root -l 127.0.0.1 -c 4000 %s\nVersion=v1\nLimitNOFILE=8192\n%s",
+	cr_assert_gt(asprintf(&text, "[Service]\nExec=%s/memcached-%%v -u root -l 127.0.0.1 -c 4000 %s\nVersion=v1\n"
+			       "LimitNOFILE=8192\n%s",
 			      path, options, lines), 0);
 	cr_assert_eq(rig_unit_write(stage.rig, "cached", text), 0);
 	free(text);
@@ -105,7 +106,8 @@ static void hear_bytes(int fd, const void *bytes, size_t size)
 	while (n < size) {
 		ssize_t r = recv(fd, got + n, size - n, 0);
 
-		cr_assert_gt(r, 0, "the connection gave no answer after %zu of %zu bytes: %s", n, size, r ? strerror(errno) : "closed");
+		cr_assert_gt(r, 0, "the connection gave no answer after %zu of %zu bytes: %s", n, size,
+			     r ? strerror(errno) : "closed");
 		n += (size_t)r;
 	}
 	got[size] = '\0';
@@ -393,7 +395,8 @@ static uint64_t stat_of(const char *stats, const char *name)
 
 SCENE(memcached, goes_on_counting)
 {
-	static const char *const names[] = { "cmd_get", "cmd_set", "get_hits", "get_misses", "cas_badval", "incr_hits", "total_items",
+	static const char *const names[] = { "cmd_get", "cmd_set", "get_hits", "get_misses", "cas_badval", "incr_hits",
+					     "total_items",
 					     "curr_items", "delete_misses", "evictions", "total_connections", "curr_connections" };
 	char *before, *after;
 	int fd;

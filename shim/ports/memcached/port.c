@@ -275,7 +275,8 @@ static enum upg_rest on_prepare(enum upg_level level, uint64_t deadline_us, void
 			busy = "a client is telling its password";
 		else if (c->state == conn_nread && !c->port_line_bytes)
 			busy = "a client is within a value that more than 512 bytes announced";
-		else if (level >= UPG_REQUEST_FREE && (c->state == conn_nread || c->state == conn_swallow || c->rbytes || c->resp_head))
+		else if (level >= UPG_REQUEST_FREE &&
+			 (c->state == conn_nread || c->state == conn_swallow || c->rbytes || c->resp_head))
 			busy = "a client is within a request";
 		else if (level == UPG_PROTOCOL_FREE)
 			busy = "a client is connected";
