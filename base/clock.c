@@ -8,6 +8,14 @@
 
 static _Atomic(const uint64_t *) fake;
 
+uint64_t clock_worked_us(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * USEC_PER_SEC + (uint64_t)used.tv_nsec / 1000;
+}
+
 uint64_t clock_now_us(void)
 {
 	const uint64_t *fake_now_us = atomic_load_explicit(&fake, memory_order_acquire);

@@ -10,6 +10,9 @@
 /** clock_now_us() - CLOCK_MONOTONIC in microseconds: comparable between processes of one boot. Thread-safe. */
 uint64_t clock_now_us(void);
 
+/** clock_worked_us() - Processor time that this thread has used, in microseconds: time in which it does not run is not in it. */
+uint64_t clock_worked_us(void);
+
 /** clock_fake() - Let clock_now_us() return *@now_us from now on; NULL: the real clock again. For tests only. */
 void clock_fake(const uint64_t *now_us);
 

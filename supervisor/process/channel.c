@@ -157,14 +157,16 @@ static bool wastes_too_much(const struct channel *channel)
 
 static void listen_to(struct channel *channel)
 {
-	uint64_t began_us = clock_now_us(), now_us = began_us, pause_us;
+	uint64_t began_us = clock_now_us(), worked_us = clock_worked_us(), now_us = began_us, pause_us;
 
 	for (unsigned i = 0; i < DATAGRAMS_A_TURN && now_us - began_us < TURN_US; i++) {
 		if (wastes_too_much(channel) || !read_one(channel))
 			break;
 		now_us = clock_now_us();
 	}
-	pause_us = share_use(&channel->share, now_us, now_us - began_us);
+	/* What it cost us, not how long it took: that we were stopped meanwhile, or waited for a processor or the disk, is not its
+	 * doing, and whoever is not heard for seconds because of that is taken for one that hangs. */
+	pause_us = share_use(&channel->share, now_us, clock_worked_us() - worked_us);
 	if (wastes_too_much(channel) && pause_us < WASTE_US)
 		pause_us = WASTE_US;
 	if (pause_us && channel->fd >= 0)

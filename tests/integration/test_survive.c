@@ -148,6 +148,47 @@ SCENE(survive, an_undo_after_the_bake_whose_bake_is_on)
 	undo_loses_nothing_at("watching", false);
 }
 
+/* ---- standing still ---- */
+
+/* In the middle of what it does about a message. It must not be held against the process that sent it. */
+static void stand_at(void *data, const char *line)
+{
+	pid_t pid = rig_daemon_pid(stage.rig);
+
+	if (!pid || !strstr(line, data))
+		return;
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	stage_sleep_ms(2000); /* lasts */
+	cr_assert_eq(kill(pid, SIGCONT), 0);
+}
+
+static void roll_stands_at(const char *moment)
+{
+	struct rig_answer answer = { 0 };
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=300ms\nRollback=parked\nQuiesceTimeout=10s\n"
+						   "TransferTimeout=10s\n" }, NULL);
+	stage_load(100);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(rig_ctl_text(stage.rig, &answer, stand_at, (char *)(uintptr_t)moment, "roll", "cached",
+					  i % 2 ? "v3" : "v2", NULL), 0);
+		cr_assert(strstr(answer.err, moment), "%s", answer.err);
+		cr_assert_eq(answer.status, 0, "status %d:\n%s", answer.status, answer.err);
+		rig_answer_done(&answer);
+	}
+	stage_load_spotless();
+}
+
+SCENE(survive, being_stopped_while_the_old_version_comes_to_rest)
+{
+	roll_stands_at("asked to quiesce");
+}
+
+SCENE(survive, being_stopped_when_the_new_version_has_taken_over)
+{
+	roll_stands_at("serves; the pause");
+}
+
 /* ---- a start ---- */
 
 SCENE(survive, a_start_that_was_under_way)

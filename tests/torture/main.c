@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upg-torture [--seconds N] [--sweep-seconds N] [--seed N]: everybody dies in every state of a roll, and then upgraded at each of
- * its system calls.
+/* upg-torture [--seconds N] [--sweep-seconds N] [--seed N] [--state NAME] [--party NAME]: everybody dies in every state of a roll,
+ * and then upgraded at each of its system calls. --state and --party leave the others out.
  *
  * Each state of the roll's machine, each party and each of three signals is a cell. The cells are tried in a random order that
  * follows from the seed, for as long as there is time. A cell whose party is never there in that state is tried once and then
@@ -36,11 +36,18 @@ struct tally {
 	unsigned fates[FATES], bad;
 };
 
+/* NULL: all of them. */
+static const char *only_state, *only_party;
 static struct tally tallies[ROLL_STATES][PARTIES];
 
 static const char *signal_name(int signal)
 {
 	return signal == SIGKILL ? "KILL" : signal == SIGSTOP ? "STOP" : "TERM";
+}
+
+static bool is_wanted(enum party party)
+{
+	return !only_party || strcmp(only_party, party_name(party)) == 0;
 }
 
 /* Return: how many cells are in @cells, which has room for all. A state without a recipe is an error. */
@@ -49,7 +56,8 @@ static size_t cells_make(struct blow *cells)
 	size_t n = 0;
 
 	for (int state = 0; state < ROLL_STATES; state++) {
-		if (roll_is_over((enum roll_state)state))
+		if (roll_is_over((enum roll_state)state) ||
+		    (only_state && strcmp(only_state, roll_state_name((enum roll_state)state)) != 0))
 			continue;
 		if (!recipe_for((enum roll_state)state, 0)) {
 			fprintf(stderr, "upg-torture: no recipe leads into the state %s; add one to tests/torture/recipe.c\n",
@@ -57,7 +65,7 @@ static size_t cells_make(struct blow *cells)
 			return 0;
 		}
 		for (int party = 0; party < PARTIES; party++)
-			for (size_t i = 0; i < SIGNALS; i++)
+			for (size_t i = 0; is_wanted((enum party)party) && i < SIGNALS; i++)
 				cells[n++] = (struct blow){ .state = (enum roll_state)state, .party = (enum party)party,
 							    .signal = signals[i] };
 	}
@@ -100,6 +108,8 @@ static int try(struct torture *torture, const struct blow *blow)
 	       fate < 0 ? "BROKEN" : fate_name((enum fate)fate),
 	       (double)(clock_now_us() - began_us) / (double)USEC_PER_SEC, torture->trouble);
 	fflush(stdout);
+	if (*torture->trouble)
+		rig_fail(torture->rig, 0, "not well: %s", torture->trouble); /* with what was logged */
 	return fate;
 }
 
@@ -169,6 +179,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "seconds", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'r' },
+		{ "state", required_argument, NULL, 't' }, { "party", required_argument, NULL, 'p' },
 		{ "sweep-seconds", required_argument, NULL, 'w' }, { "client", required_argument, NULL, 'c' }, { NULL, 0, NULL, 0 }
 	};
 	struct torture torture = { 0 };
@@ -184,6 +195,10 @@ int main(int argc, char **argv)
 			seconds = number(optarg);
 		else if (option == 'r')
 			seed = number(optarg);
+		else if (option == 't')
+			only_state = optarg;
+		else if (option == 'p')
+			only_party = optarg;
 		else if (option == 'w')
 			sweep_seconds = number(optarg);
 		else if (option == 'c') /* a process that may be struck */

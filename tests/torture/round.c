@@ -361,8 +361,9 @@ static enum fate most_lost(const struct recipe *recipe, const struct blow *blow)
 		return blow->party == PARTY_CLI || blow->party == PARTY_CLIENT || !ends ? FATE_SINCE : FATE_EVERYTHING;
 	if (blow->party == PARTY_OLD && !committed && ends)
 		return FATE_EVERYTHING;
-	if (blow->party == PARTY_NEW && committed)
-		return recipe->has_rung ? FATE_SINCE : FATE_EVERYTHING;
+	/* The blow comes a little later than the state: it may have committed meanwhile. If not, nothing can be taken back. */
+	if (blow->party == PARTY_NEW)
+		return recipe->has_rung ? FATE_SINCE : committed ? FATE_EVERYTHING : FATE_NOTHING;
 	return recipe->fails_late ? FATE_SINCE : FATE_NOTHING;
 }
 
