@@ -83,6 +83,7 @@ struct app {
 	struct upg *upg;
 	struct upg_thread *main_thread;
 	atomic_uint n_prepared, n_aborted, n_resumed;
+	atomic_bool forked; /* a child of its own runs */
 	atomic_uint n_saved;   /* of n_aborted, those after a save to a file */
 	atomic_uint n_started; /* start_threads */
 	bool own_stopped;      /* between stop_threads and start_threads */
