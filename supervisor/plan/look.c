@@ -84,6 +84,13 @@ static void look_obstacles(struct plan *plan)
 	struct obstacles_spec spec = { .pid = plan->running->pid, .known = known,
 				       .children_stay = plan->running->children != CHILDREN_END };
 
+	struct why why = { 0 };
+
+	if (instance_may_have_image(plan->running, &why) < 0) {
+		obstacles_add(&plan->obstacles, OBSTACLE_FATAL, -1, "process", why.text);
+		free(known);
+		return;
+	}
 	if (!known) {
 		why_errno(&plan->obstacles_cause, -ENOMEM, "descriptors");
 		return;

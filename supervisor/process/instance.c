@@ -79,6 +79,13 @@ bool instance_can(const struct instance *instance, enum instance_power power)
 	return instance->kind->powers & power;
 }
 
+int instance_may_have_image(const struct instance *instance, struct why *why)
+{
+	if (instance_can(instance, INSTANCE_CAN_IMAGE))
+		return 0;
+	return why_set(why, -ENOTSUP, "a process that is %s cannot be imaged", instance->kind->name);
+}
+
 void instance_set_place(struct instance *instance, enum instance_place place)
 {
 	if (!instance || instance->place == place)

@@ -156,6 +156,9 @@ void instance_set_place(struct instance *instance, enum instance_place place);
 /** instance_can() - Has its kind this enum instance_power? */
 bool instance_can(const struct instance *instance, enum instance_power power);
 
+/** instance_may_have_image() - Can one be taken of a process of its kind? Return: 0; -ENOTSUP, with words. */
+int instance_may_have_image(const struct instance *instance, struct why *why);
+
 /* Room for what instance_describe_end() may say. */
 #define INSTANCE_END_BYTES sizeof(struct why)
 

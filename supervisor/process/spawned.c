@@ -367,7 +367,7 @@ static const struct instance_kind spawned_kind = {
 
 /* Not our child: PID 1 reaps it, when it likes to, and so its pid cannot be given to a process from an image. */
 static const struct instance_kind regained_kind = {
-	.name = "regained",
+	.name = "no child of this upgraded",
 	.powers = INSTANCE_CAN_SIGNAL,
 	.send = spawned_send,
 	.awaits = spawned_awaits,

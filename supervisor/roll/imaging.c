@@ -43,8 +43,9 @@ static int may_be_imaged(struct roll *roll, struct why *why)
 	unsigned long long *known;
 	int r;
 
-	if (!instance_can(old, INSTANCE_CAN_IMAGE))
-		return why_set(why, -ENOTSUP, "a process that is %s cannot be imaged", old->kind->name);
+	r = instance_may_have_image(old, why);
+	if (r < 0)
+		return r;
 	spec.n_known = list_known(roll, &known);
 	spec.known = known;
 	r = known ? roll->site->imaging->find_obstacles(&spec, &report, why) : why_errno(why, -ENOMEM, "descriptors");

@@ -139,6 +139,8 @@ SCENE(crash, of_the_daemon_again_and_again_is_noticed_by_nobody)
 		cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 		cr_assert_eq(stage_pid("serving"), pid);
 	}
+	/* What a roll will not do is not promised. */
+	must_say(ctl(5, "roll", "cached", "v2", "--require-image"), "no child of this upgraded");
 	ctl(0, "roll", "cached", "v2");
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
