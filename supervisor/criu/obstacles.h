@@ -37,6 +37,8 @@ struct obstacles_spec {
 	size_t n_known;
 	const char *next_exe; /* executable of the version that replaces it; NULL: not known yet */
 	bool children_stay;   /* its child processes are to go on without it: CRIU would take them along */
+	/* One pidfd of this very process is its library's, which lets go of it before an image is taken. Any other one stays. */
+	bool holds_us;
 };
 
 /** obstacles_add() - Add one to a report. When it is full, a fatal one takes the place of a warning. @kind: a literal. */

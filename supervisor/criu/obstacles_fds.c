@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 /* An epoll registration outlives close() while a duplicate of the descriptor is open elsewhere. CRIU cannot find that file. */
 static void check_epoll(struct subject *subject, const struct open_fd *fd)
@@ -43,8 +43,10 @@ static void check_pidfd(struct subject *subject, const struct open_fd *fd)
 	if (subject_read(subject, name, text, sizeof(text)) <= 0 || !(line = strstr(text, "Pid:")))
 		return;
 	pid = strtol(line + 4, NULL, 10);
-	if (pid == getpid())
-		return; /* by which the library notices our end; it lets go of it when it parks */
+	if (pid == getpid() && subject->spec->holds_us && !subject->found_us) {
+		subject->found_us = true;
+		return;
+	}
 	if (pid > 0 && pid != subject->spec->pid)
 		obstacle_note(subject, OBSTACLE_FATAL, fd->fd, "pidfd",
 			      "descriptor %d: a pidfd of process %ld, which is not in the image", fd->fd, pid);

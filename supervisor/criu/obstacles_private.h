@@ -33,6 +33,7 @@ struct subject {
 	unsigned long long *known; /* @spec->known, sorted */
 	struct safe_served served;
 	bool is_of_user;          /* not root's */
+	bool found_us;            /* the pidfd that @spec->holds_us speaks of */
 };
 
 /** obstacle_note() - Add one to the report. When the report is full, a fatal one takes the place of a warning. */

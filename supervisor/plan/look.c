@@ -84,8 +84,10 @@ static void look_obstacles(struct plan *plan)
 	struct obstacles_spec spec = { .pid = plan->running->pid, .known = known,
 				       .children_stay = plan->running->children != CHILDREN_END };
 
+	const Upgraded__Wire__AppMessage *hello = plan->running->hello;
 	struct why why = { 0 };
 
+	spec.holds_us = hello && hello->hello->keeps;
 	if (instance_may_have_image(plan->running, &why) < 0) {
 		obstacles_add(&plan->obstacles, OBSTACLE_FATAL, -1, "process", why.text);
 		free(known);

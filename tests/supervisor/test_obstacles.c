@@ -254,7 +254,7 @@ static int make_renamed_link(void)
 
 static int make_pidfd(void)
 {
-	return pidfd_open(1, 0);
+	return pidfd_open(getpid(), 0);
 }
 
 enum verdict { FINE, WARNED, REFUSED };
@@ -460,6 +460,35 @@ Test(obstacles, sees_children_of_the_process, .init = set_up, .fini = tear_down)
 	kill(-imaged.pid, SIGKILL);
 	UNTIL(loop, imaged.child.exited);
 	imaged_done(&imaged);
+}
+
+static unsigned pidfds_in_the_way(pid_t pid, bool holds_us)
+{
+	struct obstacles_spec spec = { .pid = pid, .holds_us = holds_us };
+	struct obstacles_report report;
+	unsigned n = 0;
+
+	cr_assert(obstacles_check(&spec, &report, NULL) == 0);
+	for (size_t i = 0; i < report.n; i++)
+		n += strcmp(report.obstacle[i].kind, "pidfd") == 0;
+	return n;
+}
+
+/* The library has one, and lets go of it. What the application has besides stays. */
+Test(obstacles, passes_over_one_pidfd_of_ours_where_the_library_holds_it, .init = set_up, .fini = tear_down)
+{
+	int ours[] = { pidfd_open(getpid(), 0), pidfd_open(getpid(), 0) };
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	cr_assert_eq(pidfds_in_the_way(pid, false), 2);
+	cr_assert_eq(pidfds_in_the_way(pid, true), 1);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	fd_close(ours[0]);
+	fd_close(ours[1]);
 }
 
 static bool report_names(const struct obstacles_report *report, int fd)
