@@ -137,7 +137,7 @@ const char *child_doing(const struct child *child, char *buf, size_t size)
 
 /* ---- its end ---- */
 
-static void child_on_traced(struct timer *timer);
+static void child_on_again(struct timer *timer);
 
 /* What the kernel keeps of a process that was reaped, for those who hold a pidfd. Return: false: it was not reaped yet, or the
  * kernel is older. */
@@ -162,6 +162,18 @@ static bool foreign_is_over(struct child *child)
 	return status_of_reaped(child->pidfd, &child->status) || now - child->dead_us >= REAPED_PATIENCE_US;
 }
 
+/* Return: false: a tracer holds it, and until that lets go nobody can reap it. */
+static bool ours_is_over(struct child *child)
+{
+	siginfo_t info;
+	int r = child_wait(child->pidfd, WNOHANG, &info);
+
+	if (r == 0 && info.si_pid == 0)
+		return false;
+	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
+	return true;
+}
+
 static void child_end(struct child *child)
 {
 	child->exited = true;
@@ -173,31 +185,18 @@ static void child_end(struct child *child)
 
 static void child_look_at_end(struct child *child)
 {
-	siginfo_t info;
-	int r;
-
 	child_end_group(child);
-	if (child->is_foreign) {
-		if (foreign_is_over(child)) {
-			child_end(child);
-			return;
-		}
-		source_set(&child->source, 0);
-		timer_arm(child->source.loop, &child->again, clock_now_us() + REAPED_LOOK_US, child_on_traced);
+	if (child->is_foreign ? foreign_is_over(child) : ours_is_over(child)) {
+		child_end(child);
 		return;
 	}
-	r = child_wait(child->pidfd, WNOHANG, &info);
-	if (r == 0 && info.si_pid == 0) {
-		/* A tracer holds it, and until that lets go nobody can reap it: an event that would come in each turn. */
-		source_set(&child->source, 0);
-		timer_arm(child->source.loop, &child->again, clock_now_us() + TRACED_LOOK_US, child_on_traced);
-		return;
-	}
-	child->status = r == 0 ? status_of(&info) : CHILD_STATUS_UNKNOWN;
-	child_end(child);
+	/* Its end is an event that would come in each turn. */
+	source_set(&child->source, 0);
+	timer_arm(child->source.loop, &child->again,
+		  clock_now_us() + (child->is_foreign ? REAPED_LOOK_US : TRACED_LOOK_US), child_on_again);
 }
 
-static void child_on_traced(struct timer *timer)
+static void child_on_again(struct timer *timer)
 {
 	child_look_at_end(container_of(timer, struct child, again));
 }

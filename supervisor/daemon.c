@@ -268,7 +268,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 		registry_set_criu(registry, false, &detail);
 		supervisor->probed = true;
 	}
-	recover_begin(&supervisor->recover, registry, &supervisor->spawner, supervisor->logbook, on_recovered, supervisor);
+	recover_begin(&supervisor->recover, registry, &supervisor->spawner, on_recovered, supervisor);
 	return 0;
 }
 

@@ -129,6 +129,39 @@ pid_t procfs_group(pid_t pid)
 	return state && sscanf(state, "%*c %*d %d", &group) == 1 ? group : 0;
 }
 
+int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks)
+{
+	char text[1024];
+	const char *state = behind_name(pid, text, sizeof(text));
+
+	/* Field 22; the state is the third. */
+	return state && sscanf(state, "%*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %" SCNu64,
+			       ret_ticks) == 1 ? 0 : -ESRCH;
+}
+
+int procfs_find_socket(pid_t pid, unsigned long long inode, int below)
+{
+	char path[64], want[64], link[64];
+	int found = -ENOENT;
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(want, sizeof(want), "socket:[%llu]", inode);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	while (found < 0 && (entry = readdir(dir)) && atoi(entry->d_name) < below) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+
+		link[n > 0 ? n : 0] = 0;
+		if (strcmp(link, want) == 0)
+			found = atoi(entry->d_name);
+	}
+	closedir(dir);
+	return found;
+}
+
 static pid_t parent_in(const char *state)
 {
 	int parent;

@@ -34,6 +34,15 @@ bool procfs_maps(pid_t pid, const char *name);
  * does not tell. */
 size_t procfs_children(pid_t pid, pid_t *ret_pids, size_t max);
 
+/** procfs_start_ticks() - When @pid was started. Pid and start time name a process for as long as the machine runs. Return: 0;
+ * -ESRCH: there is no such process. */
+int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks);
+
+/** procfs_find_socket() - Under which number has @pid the socket @inode? Only numbers @below this one are looked at, in their
+ * order, so that it does not last as long as the process likes. Return: the number; -ENOENT; -errno: its descriptors cannot be
+ * looked at. */
+int procfs_find_socket(pid_t pid, unsigned long long inode, int below);
+
 /** procfs_group() - Return: the process group of @pid; 0 if there is no such process. */
 pid_t procfs_group(pid_t pid);
 

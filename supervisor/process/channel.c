@@ -214,16 +214,14 @@ int channel_open(struct channel *channel, struct loop *loop, int *ret_theirs, un
 	FD_CLEANUP int theirs = -1;
 	int pair[2], r;
 
-	channel_close(channel);
 	/* Both ends: the shim expects it of the one that a restored process gets, too. */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return why_errno(why, -errno, "socketpair");
-	channel->loop = loop;
-	channel->fd = pair[0];
 	theirs = pair[1];
+	r = channel_take(channel, loop, pair[0], why);
+	if (r < 0)
+		return r;
 	r = fd_inode(theirs, ret_inode);
-	if (r == 0)
-		r = source_add(loop, &channel->source, pair[0], EPOLLIN, on_ready);
 	if (r < 0) {
 		channel_close(channel);
 		return why_errno(why, r, "channel");

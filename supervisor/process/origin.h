@@ -14,8 +14,6 @@ struct origin {
 		     struct instance **ret_instance, struct why *why);
 	/* NULL: nothing can be said beforehand. */
 	int (*try)(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
-	/* What was started is put into the logbook, before anything is heard of it. Optional. */
-	int (*written)(struct origin *origin, struct instance *instance, struct why *why);
 	void (*end_children)(struct origin *origin, const char *service); /* optional */
 };
 
@@ -49,7 +47,7 @@ struct spawner {
 	struct leftovers *leftovers;
 	struct logbook *logbook; /* borrowed: each process is in it from its start to its end. NULL: nothing is written down */
 	uint64_t last_serial;    /* of a process there */
-	int self;                /* a pidfd of ours, by which processes notice our end; -1: they do not */
+	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
 };
 
 /**
@@ -57,15 +55,12 @@ struct spawner {
  * and says hello; the instance does not hear of anything else before that. Where its channel is lost, it is unreachable.
  * @ret_instance: owned by the caller, by whose instance_own() events are heard.
  *
- * @unit: what it was started with, see spawner_unit(); a reference is taken.
+ * @unit: what it was started with; a reference is taken.
  *
  * Return: 0; -ESRCH: it has ended, and is crossed out; -errno with words.
  */
 int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
 		   struct instance **ret_instance, struct why *why);
-
-/** spawner_unit() - The service file that @process was started with. @ret_unit: the caller's. Return: 0; -errno. */
-int spawner_unit(const Upgraded__Logbook__Process *process, struct unit **ret_unit, struct why *why);
 
 /** spawner_forget() - The process has ended: it goes out of the logbook. */
 void spawner_forget(struct spawner *spawner, uint64_t serial);

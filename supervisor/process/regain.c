@@ -4,37 +4,12 @@
 #include "base/base.h"
 #include "supervisor/machine/procfs.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#define START_FIELD 22 /* of /proc/PID/stat, counted from 1 */
-
-int regain_start_ticks(pid_t pid, uint64_t *ret_ticks)
-{
-	char path[64], text[1024];
-	char *at, *rest;
-	int field = 2;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (procfs_read(path, text, sizeof(text)) <= 0)
-		return -ESRCH;
-	/* The name may hold blanks and brackets; nothing behind it does. */
-	at = strrchr(text, ')');
-	if (!at)
-		return -ESRCH;
-	for (at = strtok_r(at + 1, " ", &rest); at; at = strtok_r(NULL, " ", &rest))
-		if (++field == START_FIELD)
-			break;
-	if (!at)
-		return -ESRCH;
-	*ret_ticks = strtoull(at, NULL, 10);
-	return 0;
-}
+#define FDS_MAX 65536 /* what was kept for us was kept early, so its number is low */
 
 int regain_pidfd(pid_t pid, uint64_t start_ticks)
 {
@@ -45,40 +20,16 @@ int regain_pidfd(pid_t pid, uint64_t start_ticks)
 	if (pidfd < 0)
 		return errno == ESRCH || errno == EINVAL ? -ESRCH : -errno;
 	/* The number is looked at after the process is held: it may have changed hands before, and cannot any more. */
-	if (regain_start_ticks(pid, &ticks) < 0 || ticks != start_ticks)
+	if (procfs_start_ticks(pid, &ticks) < 0 || ticks != start_ticks)
 		return -ESRCH;
 	found = pidfd;
 	pidfd = -1;
 	return found;
 }
 
-/* Return: the number under which the process has the socket; -ENOENT; -errno. The lowest: what was kept for us was kept early. */
-static int find_socket(pid_t pid, unsigned long long inode)
-{
-	char path[64], want[64], link[64];
-	int found = -ENOENT;
-	struct dirent *entry;
-	DIR *dir;
-
-	snprintf(want, sizeof(want), "socket:[%llu]", inode);
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while (found < 0 && (entry = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-
-		link[n > 0 ? n : 0] = 0;
-		if (strcmp(link, want) == 0)
-			found = atoi(entry->d_name);
-	}
-	closedir(dir);
-	return found;
-}
-
 int regain_socket(int pidfd, pid_t pid, unsigned long long inode, struct why *why)
 {
-	int number = inode ? find_socket(pid, inode) : -ENOENT;
+	int number = inode ? procfs_find_socket(pid, inode, FDS_MAX) : -ENOENT;
 	FD_CLEANUP int fd = -1;
 	unsigned long long got;
 	int found;

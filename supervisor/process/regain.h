@@ -7,10 +7,6 @@
 
 struct why;
 
-/** regain_start_ticks() - When the process @pid was started: field 22 of /proc/PID/stat. Pid and start time name a process for as
- * long as the machine runs. Return: 0; -ESRCH: there is no such process. */
-int regain_start_ticks(pid_t pid, uint64_t *ret_ticks);
-
 /** regain_pidfd() - Of the process @pid that was started at @start_ticks. Return: the caller's; -ESRCH: it has ended, or the number
  * is another process's by now; -errno. */
 int regain_pidfd(pid_t pid, uint64_t start_ticks);

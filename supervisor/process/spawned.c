@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define APP_CHANNEL_FD 3
-#define HOLDER_FDS_MAX 64u /* descriptors 0 to 63 of a process are looked at */
+#define HOLDER_FDS_MAX 64 /* descriptors 0 to 63 of a process are looked at */
 #define HOLDERS_MAX 256u
 
 struct spawned {
@@ -59,23 +59,22 @@ static void name_output(struct spawned *spawned)
 /* ---- in the logbook ---- */
 
 /* From before the process can do anything that would need us: what is not written down when we end notices our end, and ends. */
-static int write_down(struct spawned *spawned, struct why *why)
+static int write_down(struct spawned *spawned, const struct unit *unit, struct why *why)
 {
 	const struct instance *instance = &spawned->instance;
 	const struct spawner *spawner = spawned->spawner;
 	Upgraded__Logbook__Process process = UPGRADED__LOGBOOK__PROCESS__INIT;
 	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
-	const struct unit *unit = instance->unit;
 	char *text = NULL;
 	int r;
 
-	if (!spawner->logbook || !unit)
+	if (!spawner->logbook)
 		return 0;
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS;
 	entry.process = &process;
 	r = unit_text(unit, &text);
 	if (r == 0)
-		r = regain_start_ticks(instance->pid, &process.start_ticks);
+		r = procfs_start_ticks(instance->pid, &process.start_ticks);
 	if (r < 0) {
 		free(text);
 		return why_errno(why, r, "pid %d", (int)instance->pid);
@@ -105,7 +104,7 @@ static void write_down_change(struct spawned *spawned)
 	const struct instance *instance = &spawned->instance;
 	struct why why = { 0 };
 
-	if (spawned->serial && instance_is_alive(instance) && write_down(spawned, &why) < 0)
+	if (spawned->serial && instance_is_alive(instance) && write_down(spawned, instance->unit, &why) < 0)
 		log_warning("%s[%s %d]: what it is now could not be written down: %s; if upgraded ends, it is found by its hello",
 			    instance->service, instance->version, (int)instance->pid, why.text);
 }
@@ -130,19 +129,17 @@ static void spawned_keep(struct instance *instance)
 	Upgraded__Wire__Keep keep = UPGRADED__WIRE__KEEP__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP, .keep = &keep);
 	const struct spawned *spawned = spawned_of(instance);
-	struct fd_ref *fds[2] = { NULL };
+	struct fd_ref *fds[] = { NULL, spawned->spawner->self };
 
-	if (!spawned->serial || spawned->spawner->self < 0 || spawned->channel.fd < 0)
+	if (!spawned->serial || !fds[1] || spawned->channel.fd < 0)
 		return;
 	fds[0] = fd_ref_new(fcntl(spawned->channel.fd, F_DUPFD_CLOEXEC, 0));
-	fds[1] = fd_ref_new(fcntl(spawned->spawner->self, F_DUPFD_CLOEXEC, 0));
-	if (fds[0] && fds[1] && fds[0]->fd >= 0 && fds[1]->fd >= 0)
+	if (fds[0] && fds[0]->fd >= 0)
 		instance_send(instance, &message, fds, 2);
 	else
 		log_warning("%s[%s %d]: no descriptor is left to keep its channel by; it would be lost with upgraded",
 			    instance->service, instance->version, (int)instance->pid);
 	fd_ref_drop(fds[0]);
-	fd_ref_drop(fds[1]);
 }
 
 static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, struct why *why)
@@ -219,23 +216,6 @@ static void spawned_set_place(struct instance *instance)
 
 /* ---- its end ---- */
 
-static bool holds(pid_t pid, unsigned long long inode)
-{
-	char path[64], link[64], want[64];
-
-	snprintf(want, sizeof(want), "socket:[%llu]", inode);
-	for (unsigned fd = 0; fd < HOLDER_FDS_MAX; fd++) {
-		ssize_t n;
-
-		snprintf(path, sizeof(path), "/proc/%d/fd/%u", (int)pid, fd);
-		n = readlink(path, link, sizeof(link) - 1);
-		link[n > 0 ? n : 0] = '\0';
-		if (strcmp(link, want) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Return: whose other end of the channel is open; 0: it was not found. */
 static pid_t find_holder(const struct instance *instance)
 {
@@ -243,7 +223,7 @@ static pid_t find_holder(const struct instance *instance)
 	size_t n = procfs_children(getpid(), pids, HOLDERS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		if (!child_is_watched(pids[i]) && holds(pids[i], instance->channel_inode))
+		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], instance->channel_inode, HOLDER_FDS_MAX) >= 0)
 			return pids[i];
 	return 0;
 }
@@ -294,6 +274,16 @@ static void on_child_exit(struct child *child)
 	instance_ended(instance);
 }
 
+/* As it was made the process's own at its start. */
+static void own_output(const struct spawned *spawned, int log)
+{
+	const struct instance *instance = &spawned->instance;
+
+	if (spawned->uid != geteuid() && fchown(log, spawned->uid, (gid_t)-1) < 0)
+		log_warning("%s[%s %d]: its output could not be made its own: %s", instance->service, instance->version,
+			    (int)instance->pid, strerror(errno));
+}
+
 static int spawned_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
 	struct spawned *spawned = spawned_of(instance);
@@ -303,10 +293,8 @@ static int spawned_reconnect(struct instance *instance, int *ret_channel, int *r
 		name_output(spawned);
 		r = open_ends(spawned, ret_channel, ret_log, why);
 	}
-	/* As it was made the process's own at its start. */
-	if (r == 0 && spawned->uid != geteuid() && fchown(*ret_log, spawned->uid, (gid_t)-1) < 0)
-		log_warning("%s[%s %d]: its output could not be made its own: %s", instance->service, instance->version,
-			    (int)instance->pid, strerror(errno));
+	if (r == 0)
+		own_output(spawned, *ret_log);
 	return r < 0 ? why_errno(why, r, "output") : 0;
 }
 
@@ -496,6 +484,13 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		return why_prefix(why, r, "%s:%u: version %s", unit->path, unit->exec_line, version);
 	}
 	started(spawned);
+	if (spawner->logbook)
+		spawned->serial = ++spawner->last_serial;
+	r = write_down(spawned, unit, why);
+	if (r < 0) {
+		instance_free(&spawned->instance);
+		return why_prefix(why, r, "%s version %s was not started, as it could not be written down", unit->name, version);
+	}
 	*ret_instance = &spawned->instance;
 	return 0;
 }
@@ -515,7 +510,7 @@ static void regain_ends(struct spawned *spawned, const Upgraded__Logbook__Proces
 	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
 	struct instance *instance = &spawned->instance;
-	struct fd_ref *fds[2] = { NULL };
+	struct fd_ref *fds[] = { spawned->spawner->self, NULL };
 	struct why why = { 0 };
 	int log = -1, fd, r;
 
@@ -523,18 +518,17 @@ static void regain_ends(struct spawned *spawned, const Upgraded__Logbook__Proces
 	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, &why);
 	if (r == 0)
 		r = output_open(spawned->output, &log, &instance->log_inode, &why);
-	if (r == 0 && spawned->uid != geteuid() && fchown(log, spawned->uid, (gid_t)-1) < 0)
-		r = why_errno(&why, -errno, "its output");
-	fds[0] = r == 0 ? fd_ref_new(fcntl(spawned->spawner->self, F_DUPFD_CLOEXEC, 0)) : NULL;
-	fds[1] = fd_ref_new(log);
-	instance->unreachable = !fds[0] || fds[0]->fd < 0 || !fds[1];
+	if (r == 0) {
+		own_output(spawned, log);
+		fds[1] = fd_ref_new(log);
+	}
+	instance->unreachable = !fds[0] || !fds[1];
 	anew.output = process->log_inode;
 	if (!instance->unreachable)
 		instance_send(instance, &message, fds, 2);
 	else
 		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
 			    (int)instance->pid, *why.text ? why.text : strerror(ENOMEM));
-	fd_ref_drop(fds[0]);
 	fd_ref_drop(fds[1]);
 }
 
@@ -558,15 +552,6 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 	name_output(spawned);
 	regain_ends(spawned, process);
 	return 0;
-}
-
-int spawner_unit(const Upgraded__Logbook__Process *process, struct unit **ret_unit, struct why *why)
-{
-	char *text = strndup((const char *)process->unit_text.data, process->unit_text.len);
-	int r = text ? unit_parse(process->service, process->unit_path, text, ret_unit, why) : why_errno(why, -ENOMEM, "unit");
-
-	free(text);
-	return r;
 }
 
 void spawner_forget(struct spawner *spawner, uint64_t serial)
@@ -599,16 +584,6 @@ int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *pr
 	return 0;
 }
 
-static int written(struct origin *origin, struct instance *instance, struct why *why)
-{
-	struct spawner *spawner = container_of(origin, struct spawner, origin);
-
-	if (!spawner->logbook)
-		return 0;
-	spawned_of(instance)->serial = ++spawner->last_serial;
-	return write_down(spawned_of(instance), why);
-}
-
 static void end_children(struct origin *origin, const char *service)
 {
 	leftovers_end(container_of(origin, struct spawner, origin)->leftovers, service);
@@ -616,19 +591,18 @@ static void end_children(struct origin *origin, const char *service)
 
 int spawner_init(struct spawner *spawner, struct loop *loop)
 {
-	*spawner = (struct spawner){
-		.origin = { .start = start, .try = try_start, .written = written, .end_children = end_children }, .loop = loop
-	};
+	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .end_children = end_children }, .loop = loop };
 	spawner->leftovers = leftovers_new(loop);
-	spawner->self = pidfd_open(getpid(), 0);
+	spawner->self = fd_ref_new(pidfd_open(getpid(), 0));
+	if (spawner->self && spawner->self->fd < 0)
+		spawner->self = fd_ref_drop(spawner->self);
 	return spawner->leftovers ? 0 : -ENOMEM;
 }
 
 void spawner_done(struct spawner *spawner)
 {
 	spawner->leftovers = leftovers_free(spawner->leftovers);
-	if (spawner->loop)
-		spawner->self = fd_close(spawner->self);
+	spawner->self = fd_ref_drop(spawner->self);
 }
 
 static int start_as(struct origin *origin, struct unit *unit, const char *version, bool aside, const struct instance_events *events,
@@ -639,11 +613,6 @@ static int start_as(struct origin *origin, struct unit *unit, const char *versio
 	if (r < 0)
 		return r;
 	(*ret_instance)->unit = unit_ref(unit);
-	r = origin->written ? origin->written(origin, *ret_instance, why) : 0;
-	if (r < 0) {
-		*ret_instance = instance_free(*ret_instance);
-		return why_prefix(why, r, "%s version %s was not started, as it could not be written down", unit->name, version);
-	}
 	instance_own(*ret_instance, events, owner);
 	return 0;
 }

@@ -20,7 +20,7 @@ struct candidate {
 	struct unit *unit;         /* what it was started with; a reference, which outlives it */
 	char version[UNIT_NAME_MAX + 1];
 	enum instance_place place; /* when that was last written down */
-	bool answered, serves;     /* what it says itself */
+	bool serves;               /* it says so itself */
 	int status;                /* once it has ended */
 };
 
@@ -81,18 +81,14 @@ static struct candidate *whom_replaced(const struct returning *returning, const 
 static void take(struct returning *returning, struct candidate *serving)
 {
 	struct candidate *before = whom_replaced(returning, serving);
-	struct instance *instance = serving->instance, left = { .unit = NULL };
+	struct instance *instance = serving->instance;
 	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
 
 	serving->instance = NULL;
 	for (struct candidate *c = returning->candidates; c; c = c->next)
 		c->instance = graveyard_bury(graveyard, c->instance);
-	if (before) {
-		left.unit = before->unit;
-		memcpy(left.version, before->version, sizeof(left.version));
-	}
 	returning->decided = true;
-	service_come_back(returning->service, instance, before ? &left : NULL);
+	service_come_back(returning->service, instance, before ? before->version : NULL, before ? before->unit : NULL);
 	if (returning->told && !returning->wanted)
 		service_stop(returning->service, NULL); /* it was being stopped */
 }
@@ -199,7 +195,6 @@ static void on_hello(struct instance *instance)
 {
 	struct candidate *candidate = instance->owner;
 
-	candidate->answered = true;
 	candidate->serves = instance->hello->hello->serves;
 	look(candidate->of->recover);
 }
@@ -233,15 +228,23 @@ static const struct instance_events candidate_events = {
 
 /* ---- reading the logbook ---- */
 
+static struct returning *returning_known(const struct recover *recover, const struct service *service)
+{
+	struct returning *returning = recover->first;
+
+	while (returning && returning->service != service)
+		returning = returning->next;
+	return returning;
+}
+
 static struct returning *returning_of(struct recover *recover, const char *name, struct why *why)
 {
 	struct service *service = registry_keep(recover->registry, name, why);
-	struct returning *returning = recover->first;
+	struct returning *returning;
 
 	if (!service)
 		return NULL;
-	while (returning && returning->service != service)
-		returning = returning->next;
+	returning = returning_known(recover, service);
 	if (returning)
 		return returning;
 	returning = calloc(1, sizeof(*returning));
@@ -254,7 +257,6 @@ static struct returning *returning_of(struct recover *recover, const char *name,
 
 /* What was read: copies, as the book cannot be written while it is walked. */
 struct reading {
-	struct recover *recover;
 	Upgraded__Logbook__Entry **entries;
 	size_t n;
 };
@@ -325,7 +327,8 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 			  *why.text ? why.text : strerror(ENOMEM));
 		return;
 	}
-	r = spawner_unit(process, &candidate->unit, &why);
+	r = unit_parse_bytes(process->service, process->unit_path, process->unit_text.data, process->unit_text.len,
+			     &candidate->unit, &why);
 	if (r == 0)
 		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &why);
 	if (r == 0)
@@ -339,13 +342,12 @@ static void read_service(struct recover *recover, const Upgraded__Logbook__Servi
 {
 	struct why why = { 0 };
 	struct service *service = registry_keep(recover->registry, what->name, &why);
-	struct returning *returning = recover->first;
+	struct returning *returning;
 
 	if (!service)
 		return;
 	service_remember(service, what);
-	while (returning && returning->service != service)
-		returning = returning->next;
+	returning = returning_known(recover, service);
 	if (!returning)
 		return;
 	returning->told = true;
@@ -354,8 +356,8 @@ static void read_service(struct recover *recover, const Upgraded__Logbook__Servi
 
 static void read_all(struct recover *recover)
 {
-	struct reading reading = { .recover = recover };
-	int r = logbook_each(recover->logbook, collect, &reading);
+	struct reading reading = { .n = 0 };
+	int r = logbook_each(recover->spawner->logbook, collect, &reading);
 
 	if (r < 0)
 		log_error("the logbook could not be read to its end: %s", strerror(-r));
@@ -416,14 +418,11 @@ static void drop_empty(struct recover *recover)
 	}
 }
 
-void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct logbook *logbook,
+void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner,
 		   void (*on_done)(struct recover *recover), void *owner)
 {
-	*recover = (struct recover){
-		.registry = registry, .spawner = spawner, .logbook = logbook, .on_done = on_done, .owner = owner
-	};
-	if (logbook)
-		read_all(recover);
+	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner };
+	read_all(recover);
 	drop_empty(recover);
 	for (struct returning *r = recover->first; r; r = r->next) {
 		struct candidate *one;

@@ -13,12 +13,9 @@
 #include "base/loop.h"
 #include "supervisor/service/registry.h"
 
-struct logbook;
-
 struct recover {
 	struct registry *registry;
 	struct spawner *spawner;
-	struct logbook *logbook;
 	struct returning *first;
 	struct timer deadline;
 	void (*on_done)(struct recover *recover); /* NULL: it was told */
@@ -26,12 +23,12 @@ struct recover {
 };
 
 /**
- * recover_begin() - Get back what the logbook knows.
+ * recover_begin() - Get back what the logbook of @spawner knows.
  * @registry: its services are known; they are changed by this.
  * @on_done:  called once, perhaps before this returns: each service has been decided on, or a second is over. What is not decided
  *            by then is waited for on the side.
  */
-void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct logbook *logbook,
+void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner,
 		   void (*on_done)(struct recover *recover), void *owner);
 
 /** recover_give_up() - The supervisor ends: what is not decided is given to its service, to be ended like others. */

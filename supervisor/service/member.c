@@ -424,6 +424,11 @@ bool member_is_idle(const struct member *member)
 	return !member->instance && !member->roll;
 }
 
+bool member_is_out_of_reach(const struct member *member)
+{
+	return member->state == MEMBER_RUNNING && member->instance && member->instance->unreachable;
+}
+
 const char *member_doing(const struct member *member)
 {
 	if (member->roll)
@@ -451,11 +456,11 @@ const char *member_state_name(const struct member *member)
 		[MEMBER_STOPPING] = "stopping", [MEMBER_WAITING] = "waiting to restart", [MEMBER_FAILED] = "failed",
 		[MEMBER_RETURNING] = "returning",
 	};
-	if (!member->roll && member->instance && member->instance->unreachable && member->state == MEMBER_RUNNING)
-		return "out of reach";
-	if (!member->roll)
-		return member->pulse.silent_us ? "not answering" : names[member->state];
-	return !member->back && roll_is_baking(member->roll) ? "baking" : "rolling";
+	if (member->roll)
+		return !member->back && roll_is_baking(member->roll) ? "baking" : "rolling";
+	if (member->pulse.silent_us)
+		return "not answering";
+	return member_is_out_of_reach(member) ? "out of reach" : names[member->state];
 }
 
 /* ---- life ---- */

@@ -76,6 +76,9 @@ const struct instance *member_serving(const struct member *member);
 /** member_is_idle() - It has no process. */
 bool member_is_idle(const struct member *member);
 
+/** member_is_out_of_reach() - Its process serves, and can be ended but not asked for anything. */
+bool member_is_out_of_reach(const struct member *member);
+
 /** member_doing() - What is being done to it, so that nothing else may be: the name of a roll's state, "starting", "stopping".
  * Return: NULL: nothing. */
 const char *member_doing(const struct member *member);

@@ -109,7 +109,7 @@ bool service_refuse_not_running(struct service *service, struct asker *asker)
 {
 	const struct member *member = member_in(service, MEMBER_RUNNING);
 
-	if (member && member->instance && member->instance->unreachable) {
+	if (member && member_is_out_of_reach(member)) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
 						 .cause = "it was started by an upgraded that has ended, and its "
@@ -274,7 +274,6 @@ void service_on_stopped(struct member *member)
 	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
 	log_info("%s: stopped", service->name);
-	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
 }

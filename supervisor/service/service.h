@@ -73,8 +73,8 @@ void service_remember(struct service *service, const Upgraded__Logbook__Service 
 /** service_await_return() - A process may serve: nothing can be asked of the service until it has answered, or ended. */
 void service_await_return(struct service *service, pid_t pid);
 /** service_come_back() - @instance serves; owned from here on. @left: the version that served when the supervisor ended, if that
- * was another one: a roll had committed. NULL: none. */
-void service_come_back(struct service *service, struct instance *instance, const struct instance *left);
+ * was another one: a roll had committed. NULL: none. @unit_left: what that was started with; a reference is taken. */
+void service_come_back(struct service *service, struct instance *instance, const char *left, struct unit *unit_left);
 /** service_end_away() - Nobody serves any more: it is started again, empty, if its file says so and it was not being stopped. @how:
  * what is known of its end. */
 void service_end_away(struct service *service, const char *version, struct unit *unit, bool wanted, const char *how);

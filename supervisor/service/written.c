@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the logbook has of a service, and a service whose process lived on while no supervisor ran. */
 #include "supervisor/logbook/logbook.h"
-#include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
 #include <stdlib.h>
@@ -62,18 +61,16 @@ void service_write_down(const struct service *service)
 
 static void remember(struct service *service, const Upgraded__Logbook__Past *past)
 {
-	char *text = strndup((const char *)past->unit_text.data, past->unit_text.len);
 	struct why why = { 0 };
 	struct unit *unit;
 
-	if (text && unit_name_check("version", past->version, &why) == 0 &&
-	    unit_parse(service->name, past->unit_path, text, &unit, &why) == 0) {
+	if (unit_name_check("version", past->version, &why) == 0 &&
+	    unit_parse_bytes(service->name, past->unit_path, past->unit_text.data, past->unit_text.len, &unit, &why) == 0) {
 		history_move(&service->history, past->version, unit, "");
 		unit_free(unit);
 	} else {
 		log_warning("%s: undo cannot go back to version %s any more: %s", service->name, past->version, why.text);
 	}
-	free(text);
 }
 
 void service_remember(struct service *service, const Upgraded__Logbook__Service *what)
@@ -90,15 +87,15 @@ void service_await_return(struct service *service, pid_t pid)
 	why_set(&member->failure, 0, "pid %d was started before upgraded was, and has not answered yet", (int)pid);
 }
 
-void service_come_back(struct service *service, struct instance *instance, const struct instance *left)
+void service_come_back(struct service *service, struct instance *instance, const char *left, struct unit *unit_left)
 {
 	struct member *member = service_member(service);
 
 	*member->failure.text = 0;
 	service_set_version(service, instance->version, instance->unit);
 	/* The roll under way had committed. */
-	if (left && strcmp(left->version, instance->version) != 0)
-		history_move(&service->history, left->version, left->unit, instance->version);
+	if (left && strcmp(left, instance->version) != 0)
+		history_move(&service->history, left, unit_left, instance->version);
 	member_come_back(member, instance);
 	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away", service->name, instance->version,
 		 (int)instance->pid);

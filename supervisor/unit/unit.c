@@ -186,6 +186,15 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 	return 0;
 }
 
+int unit_parse_bytes(const char *name, const char *path, const void *data, size_t size, struct unit **ret_unit, struct why *why)
+{
+	char *text = strndup(size ? data : "", size);
+	int r = text ? unit_parse(name, path, text, ret_unit, why) : why_errno(why, -ENOMEM, "%s", path);
+
+	free(text);
+	return r;
+}
+
 /* Read a whole file as text with a NUL at its end, so at most one byte less than @size. */
 static int read_file(const char *path, char *buffer, size_t size, struct why *why)
 {

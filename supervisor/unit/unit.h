@@ -100,6 +100,9 @@ int unit_load(const char *config_dir, const char *name, struct unit **ret_unit, 
 /** unit_parse() - The same from memory; @path is for messages. */
 int unit_parse(const char *name, const char *path, const char *text, struct unit **ret_unit, struct why *why);
 
+/** unit_parse_bytes() - The same from @size bytes that no NUL ends, as what unit_text() wrote was kept. */
+int unit_parse_bytes(const char *name, const char *path, const void *data, size_t size, struct unit **ret_unit, struct why *why);
+
 /** unit_start_limit() - How long a start may last, however much progress is told. */
 uint64_t unit_start_limit(const struct unit *unit);
 
