@@ -257,7 +257,7 @@ static struct held held_now(void)
 {
 	rig_reap(stage.rig);
 	return (struct held){
-		.descriptors = watch_descriptors(rig_daemon_pid(stage.rig)),
+		.descriptors = rig_descriptors(rig_daemon_pid(stage.rig)),
 		.processes = rig_processes(),
 		.memory_kib = neighbour_memory_kib(),
 	};

@@ -5,7 +5,6 @@
 #include "base/fd.h"
 #include "wire/wire.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -74,24 +73,6 @@ uint64_t watch_answer_us(const char *control, pid_t daemon)
 	took_us = clock_now_us() - began_us;
 	queue_us = queued_us(daemon) - queued_before_us;
 	return took_us > queue_us ? took_us - queue_us : 0;
-}
-
-/* ---- what it holds ---- */
-
-unsigned watch_descriptors(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	const struct dirent *entry;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)))
-		n += entry->d_name[0] != '.';
-	if (dir)
-		closedir(dir);
-	return n;
 }
 
 /* ---- what it says ---- */

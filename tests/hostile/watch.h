@@ -14,9 +14,6 @@
  */
 uint64_t watch_answer_us(const char *control, pid_t daemon);
 
-/** watch_descriptors() - How many are open in @pid. */
-unsigned watch_descriptors(pid_t pid);
-
 /* How rolls ended, as the daemon has logged it. */
 #define WATCH_OUTCOMES 9u
 

@@ -167,9 +167,9 @@ bool stage_said(const json_t *answer, const char *text)
 	return false;
 }
 
-pid_t stage_pid(const char *state)
+pid_t stage_pid_of(const char *service, const char *state)
 {
-	json_t *entry = rig_status(stage.rig, "cached"), *instance;
+	json_t *entry = rig_status(stage.rig, service), *instance;
 	pid_t pid = 0;
 	size_t i;
 
@@ -179,6 +179,11 @@ pid_t stage_pid(const char *state)
 			pid = (pid_t)rig_number(instance, "pid");
 	json_decref(entry);
 	return pid;
+}
+
+pid_t stage_pid(const char *state)
+{
+	return stage_pid_of("cached", state);
 }
 
 /* ---- processes and files ---- */

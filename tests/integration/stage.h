@@ -67,7 +67,9 @@ const json_t *stage_ctl(int status, const char *const words[]);
 bool stage_said(const json_t *answer, const char *text);
 #define must_say(answer, text) cr_assert(stage_said(answer, text), "\"%s\" is not said in %s", text, json_dumps(answer, 0))
 
-/** stage_pid() - The process of the service `cached` in a state such as "serving", "parked"; 0: there is none. */
+/** stage_pid_of() - The process of @service in a state such as "serving", "parked"; 0: there is none. */
+pid_t stage_pid_of(const char *service, const char *state);
+/** stage_pid() - That of the service `cached`. */
 pid_t stage_pid(const char *state);
 
 /** stage_crash() - Under load, roll to a version that fails after it has taken over. The roll must end as @outcome

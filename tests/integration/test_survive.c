@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -32,17 +31,9 @@ static void kill_at(void *data, const char *line)
 
 static unsigned descriptors(pid_t pid)
 {
-	char path[64];
-	struct dirent *entry;
-	unsigned n = 0;
-	DIR *dir;
+	unsigned n = rig_descriptors(pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	cr_assert_not_null(dir, "%s: %s", path, strerror(errno));
-	while ((entry = readdir(dir)))
-		n += entry->d_name[0] != '.';
-	closedir(dir);
+	cr_assert_gt(n, 0, "pid %d is not there", (int)pid);
 	return n;
 }
 

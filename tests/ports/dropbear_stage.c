@@ -115,16 +115,7 @@ void dropbear_serve(const char *lines)
 
 pid_t dropbear_master(const char *state)
 {
-	json_t *entry = rig_status(stage.rig, "dropbear"), *instance;
-	pid_t pid = 0;
-	size_t i;
-
-	cr_assert_not_null(entry);
-	json_array_foreach(json_object_get(entry, "instances"), i, instance)
-		if (strcmp(rig_text(instance, "state"), state) == 0)
-			pid = (pid_t)rig_number(instance, "pid");
-	json_decref(entry);
-	return pid;
+	return stage_pid_of("dropbear", state);
 }
 
 void dropbear_crash(const char *comes_back)

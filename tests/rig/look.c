@@ -42,13 +42,9 @@ const char *rig_text(const json_t *json, const char *path)
 
 /* ---- processes ---- */
 
-struct process {
-	pid_t pid, parent;
-};
-
-static bool process_read(const char *pid, struct process *ret)
+static bool process_read(const char *pid, struct rig_process *ret)
 {
-	char path[64], text[512], *end;
+	char path[64], text[512], *name, *end;
 	FILE *file;
 	size_t n;
 	int parent;
@@ -61,18 +57,21 @@ static bool process_read(const char *pid, struct process *ret)
 	fclose(file);
 	text[n] = '\0';
 	/* The name stands in parentheses and may hold any character, also those. */
+	name = strchr(text, '(');
 	end = strrchr(text, ')');
-	if (!end || sscanf(end, ") %*c %d", &parent) != 1)
+	*ret = (struct rig_process){ .pid = (pid_t)strtol(pid, NULL, 10) };
+	if (!name || !end || sscanf(end, ") %c %d", &ret->state, &parent) != 2)
 		return false;
-	*ret = (struct process){ .pid = (pid_t)strtol(pid, NULL, 10), .parent = parent };
+	ret->parent = parent;
+	*end = '\0';
+	snprintf(ret->name, sizeof(ret->name), "%s", name + 1);
 	return true;
 }
 
-/* Return: all processes there are, @ret_n of them; release with free(). */
-static struct process *processes_read(size_t *ret_n)
+struct rig_process *rig_process_list(size_t *ret_n)
 {
 	DIR *dir = opendir("/proc");
-	struct process *all = NULL, *grown;
+	struct rig_process *all = NULL, *grown;
 	struct dirent *entry;
 	size_t n = 0;
 
@@ -91,7 +90,7 @@ static struct process *processes_read(size_t *ret_n)
 	return all;
 }
 
-static bool descends(const struct process *all, size_t n, pid_t pid, pid_t from)
+bool rig_process_descends(const struct rig_process *all, size_t n, pid_t pid, pid_t from)
 {
 	/* At most as many steps as there are processes: the list is no snapshot, so it might hold a circle. */
 	for (size_t step = 0; step < n && pid > 1; step++) {
@@ -111,13 +110,29 @@ static bool descends(const struct process *all, size_t n, pid_t pid, pid_t from)
 unsigned rig_processes(void)
 {
 	size_t n;
-	struct process *all = processes_read(&n);
+	struct rig_process *all = rig_process_list(&n);
 	unsigned count = 0;
 
 	for (size_t i = 0; i < n; i++)
-		count += descends(all, n, all[i].pid, getpid());
+		count += rig_process_descends(all, n, all[i].pid, getpid());
 	free(all);
 	return count;
+}
+
+unsigned rig_descriptors(pid_t pid)
+{
+	char path[64];
+	struct dirent *entry;
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		n += entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return n;
 }
 
 static bool is_known(const struct rig *rig, pid_t pid)
@@ -135,7 +150,7 @@ unsigned reap_others(struct rig *rig)
 	/* The end of one makes its children ours: until a look finds none. */
 	do {
 		size_t n;
-		struct process *all = processes_read(&n);
+		struct rig_process *all = rig_process_list(&n);
 
 		round = 0;
 		for (size_t i = 0; i < n; i++) {
@@ -155,7 +170,7 @@ unsigned reap_others(struct rig *rig)
 void rig_reap(const struct rig *rig)
 {
 	size_t n;
-	struct process *all = processes_read(&n);
+	struct rig_process *all = rig_process_list(&n);
 
 	for (size_t i = 0; i < n; i++)
 		if (all[i].parent == getpid() && !is_known(rig, all[i].pid))

@@ -170,5 +170,18 @@ const char *rig_text(const json_t *json, const char *path);
 /** rig_processes() - How many processes descend from this one, zombies included. */
 unsigned rig_processes(void);
 
+struct rig_process {
+	pid_t pid, parent;
+	char state, name[64]; /* as of proc(5) */
+};
+
+/** rig_process_list() - All processes there are, *@ret_n of them. It is no snapshot. Release with free(). */
+struct rig_process *rig_process_list(size_t *ret_n);
+/** rig_process_descends() - Is @from an ancestor of @pid, by this list? */
+bool rig_process_descends(const struct rig_process *all, size_t n, pid_t pid, pid_t from);
+
+/** rig_descriptors() - How many are open in @pid; 0: it is not there. */
+unsigned rig_descriptors(pid_t pid);
+
 /** rig_reap() - Reap what has ended and became this process's child because the daemon that started it died. */
 void rig_reap(const struct rig *rig);

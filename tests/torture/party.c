@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/torture/party.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -89,71 +87,8 @@ void watcher_look(struct watcher *watcher)
 
 /* ---- processes ---- */
 
-struct entry {
-	pid_t pid, parent;
-	char state, name[64];
-};
-
-static bool entry_read(const char *pid, struct entry *ret)
-{
-	char path[64], text[512], *open_at, *end;
-	FILE *file;
-	size_t n;
-	int parent;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	n = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[n] = '\0';
-	open_at = strchr(text, '(');
-	end = strrchr(text, ')');
-	if (!open_at || !end || sscanf(end, ") %c %d", &ret->state, &parent) != 2)
-		return false;
-	*end = '\0';
-	ret->pid = (pid_t)strtol(pid, NULL, 10);
-	ret->parent = parent;
-	snprintf(ret->name, sizeof(ret->name), "%s", open_at + 1);
-	return true;
-}
-
-/* Return: the number of all processes, at most @max of them in @all. */
-static size_t entries_read(struct entry *all, size_t max)
-{
-	DIR *dir = opendir("/proc");
-	struct dirent *entry;
-	size_t n = 0;
-
-	while (dir && n < max && (entry = readdir(dir)))
-		n += isdigit((unsigned char)entry->d_name[0]) && entry_read(entry->d_name, &all[n]);
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
-static bool descends(const struct entry *all, size_t n, pid_t pid, pid_t from)
-{
-	for (size_t step = 0; step < n && pid > 1; step++) {
-		size_t i = 0;
-
-		while (i < n && all[i].pid != pid)
-			i++;
-		if (i == n)
-			return false;
-		pid = all[i].parent;
-		if (pid == from)
-			return true;
-	}
-	return false;
-}
-
-#define ENTRIES 4096
-static struct entry all[ENTRIES]; /* one thread */
-
 /* The child that makes checksums is a fork of the daemon, so it has its name. */
-static bool is_it(enum party party, const struct entry *entry, pid_t daemon)
+static bool is_it(enum party party, const struct rig_process *entry, pid_t daemon)
 {
 	if (party == PARTY_CRIU)
 		return strncmp(entry->name, "criu", 4) == 0;
@@ -162,46 +97,38 @@ static bool is_it(enum party party, const struct entry *entry, pid_t daemon)
 
 pid_t party_find_child(enum party party, pid_t daemon)
 {
-	size_t n = entries_read(all, ENTRIES);
+	size_t n;
+	struct rig_process *all = rig_process_list(&n);
+	pid_t found = 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (all[i].state != 'Z' && is_it(party, &all[i], daemon) && descends(all, n, all[i].pid, daemon))
-			return all[i].pid;
-	return 0;
+	for (size_t i = 0; i < n && !found; i++)
+		if (all[i].state != 'Z' && is_it(party, &all[i], daemon) && rig_process_descends(all, n, all[i].pid, daemon))
+			found = all[i].pid;
+	free(all);
+	return found;
 }
 
 pid_t party_tracee(pid_t tracer)
 {
-	size_t n = entries_read(all, ENTRIES);
+	size_t n;
+	struct rig_process *all = rig_process_list(&n);
+	pid_t found = 0;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n && !found; i++)
 		if (all[i].parent == tracer)
-			return all[i].pid;
-	return 0;
+			found = all[i].pid;
+	free(all);
+	return found;
 }
 
 unsigned party_count_stopped(void)
 {
-	size_t n = entries_read(all, ENTRIES);
+	size_t n;
+	struct rig_process *all = rig_process_list(&n);
 	unsigned count = 0;
 
 	for (size_t i = 0; i < n; i++)
-		count += (all[i].state == 'T' || all[i].state == 't') && descends(all, n, all[i].pid, getpid());
+		count += (all[i].state == 'T' || all[i].state == 't') && rig_process_descends(all, n, all[i].pid, getpid());
+	free(all);
 	return count;
-}
-
-unsigned party_descriptors(pid_t pid)
-{
-	char path[64];
-	struct dirent *entry;
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)))
-		n += entry->d_name[0] != '.';
-	if (dir)
-		closedir(dir);
-	return n;
 }

@@ -41,6 +41,3 @@ pid_t party_tracee(pid_t tracer);
 
 /** party_count_stopped() - Processes below this one that stand still by a signal. */
 unsigned party_count_stopped(void);
-
-/** party_descriptors() - How many are open in @pid; 0: it is not there. */
-unsigned party_descriptors(pid_t pid);

@@ -175,7 +175,7 @@ static void look_for_leaks(struct torture *torture)
 	do {
 		rig_reap(torture->rig);
 		processes = rig_processes();
-		fds = party_descriptors(daemon);
+		fds = rig_descriptors(daemon);
 		if (processes == want && fds <= torture->daemon_fds && !party_count_stopped())
 			break;
 		nap_us(20000);
@@ -568,7 +568,7 @@ int torture_open(struct torture *torture)
 	rc = torture_daemon_again(torture, SIGKILL);
 	if (rc == 0)
 		next_roll(torture, &at);
-	torture->daemon_fds = party_descriptors(rig_daemon_pid(torture->rig));
+	torture->daemon_fds = rig_descriptors(rig_daemon_pid(torture->rig));
 	torture->mounts = count_mounts();
 	return rc < 0 ? rc : *torture->trouble ? -EPROTO : 0;
 }
