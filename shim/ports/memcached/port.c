@@ -300,8 +300,11 @@ static int load_counter(struct upg_loader *loader, const ProtobufCMessage *messa
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	port_load_counter(loader, message, userdata);
+	/* It goes on from where it was, and never back: old's seconds began at another moment than those of the day. */
 	current_time = (rel_time_t)(time(NULL) - process_started);
-	monotonic_start = now.tv_sec - current_time; /* the time goes on from where it was */
+	if (current_time < port_clock)
+		current_time = (rel_time_t)port_clock;
+	monotonic_start = now.tv_sec - current_time;
 	return 0;
 }
 

@@ -12,6 +12,7 @@ extern struct upg *port_upg;
 extern struct upg_libevent port_glue;
 extern bool port_loads;   /* no item may make room for another */
 extern int port_standing; /* workers in a pause, or on their way out of it */
+extern uint64_t port_clock; /* of old, in its seconds; 0: there is no old */
 
 /* main(): before tables are made, before there are listeners, and when all is there. */
 void port_open(void);

@@ -4,6 +4,7 @@ item **const port_heads = heads, **const port_tails = tails;
 
 static struct thread_stats sum; /* of all threads */
 static uint64_t flushed;        /* settings.oldest_live, as wide as the others */
+uint64_t port_clock;            /* current_time, likewise */
 
 static const struct counter {
 	const char *name;
@@ -12,6 +13,7 @@ static const struct counter {
 	unsigned n;
 } counters[] = {
 	{ "started", &process_started, 0, 1 }, /* unix time */
+	{ "clock", &port_clock, 0, 1 },
 	{ "flushed", &flushed, 0, 1 },
 	{ "flushed cas", &settings.oldest_cas, 0, 1 },
 	{ "cas", &cas_id, 0, 1 },
@@ -37,6 +39,7 @@ int port_save_counters(struct upg_saver *saver, void *userdata)
 	int r = 0;
 
 	flushed = settings.oldest_live;
+	port_clock = current_time;
 	threadlocal_stats_aggregate(&sum);
 	sum.response_obj_count = sum.response_obj_bytes = 0; /* of this process's memory */
 	for (unsigned id = 0; id < POWER_LARGEST; id++)
