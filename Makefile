@@ -50,6 +50,7 @@ HARDENING := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fst
 HARDENING += $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
+comma := ,
 PACKAGES := libprotobuf-c libnl-3.0 libnl-idiag-3.0 libsystemd inih jansson libisal libxxhash libelf libcurl
 # Recursive on purpose: expanded when a recipe runs, by when units/setup has brought what is asked for. System headers
 # (-isystem) are not ours to warn about.
@@ -185,6 +186,8 @@ LOAD := $(if $(call sources,tests/load),$B/tests/upg-load)
 ACTORS := $(patsubst tests/integration/apps/%.c,$B/tests/%,$(wildcard tests/integration/apps/*.c))
 # Services that speak the protocol by themselves, without the library.
 HOSTILE := $(patsubst tests/hostile/apps/%.c,$B/tests/%,$(wildcard tests/hostile/apps/*.c))
+# Programs that would be upgraded's next version, and fail when they take over.
+SUCCESSORS_BROKEN := $(patsubst tests/integration/successors/%.c,$B/tests/%,$(wildcard tests/integration/successors/*.c))
 # The kill matrix, and what kills upgraded at one of its system calls.
 TORTURE := $(if $(call sources,tests/torture),$B/tests/upg-torture $B/tests/upg-strike)
 # Groups of tests with real processes: each its own program, all on one stage.
@@ -192,7 +195,7 @@ TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tes
 # Programs of others, with our few lines in them: fetched, built and tested only where asked for, by SUITE=ports.
 PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
 TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(TORTURE))
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 # Prints the supervisor's table for the model of a roll.
@@ -564,6 +567,8 @@ $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/o
 
 $(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 	$(call objects,normal,tests/hostile/apps/$(name).c) $(WILD),base wire,$$(PACKAGE_LIBS)))
+$(foreach name,$(SUCCESSORS_BROKEN:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
+	$(call objects,normal,$(SUPERVISOR_MAIN) tests/integration/successors/$(name).c),$(STACK_supervisor),$$(PACKAGE_LIBS) -Wl$$(comma)--wrap=recover_begin))
 # It knows the states of a roll by the machine's own table.
 $(call rule,$B/tests/upg-torture,normal,$(call folder_objects,normal,tests/torture) $(RIG) $(call objects,normal,tests/wild/dice.c),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-strike,normal,$(call objects,normal,tests/torture/apps/upg-strike.c),,)
@@ -589,7 +594,7 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # Those of examples are compiled with a version.
 EXAMPLE_DIRS := $(CACHED) $(CHATD) $(ECHO)
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c tests/*/successors/*.c)
 objects: $(call objects,normal,$(filter-out $(EXAMPLE_DIRS:%=%/%),$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \

@@ -221,3 +221,13 @@ int fd_write_all(int fd, const void *data, size_t size_bytes, unsigned long long
 	}
 	return 0;
 }
+
+void fd_lower_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = (rlim_t)fd_limit_at_start();
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}

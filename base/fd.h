@@ -29,6 +29,9 @@ size_t fd_count(void);
 /** fd_raise_limit() - Raise RLIMIT_NOFILE's soft limit to the hard one. Return: the soft limit now in force. */
 size_t fd_raise_limit(void);
 
+/** fd_lower_limit() - As it was before fd_raise_limit(); what is open stays open. */
+void fd_lower_limit(void);
+
 /** fd_limit_at_start() - The soft limit from before fd_raise_limit(): what a child should start with. */
 size_t fd_limit_at_start(void);
 

@@ -56,6 +56,11 @@ static const struct verb verbs[] = {
 	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
 };
 
+/* The supervisor itself, in the place of a service. */
+#define SELF "upgraded"
+static const struct verb self_verb = { "roll " SELF, UPGRADED__WIRE__VERB__VERB_ROLL_SELF, 0, 1, false, "[PROGRAM]",
+				       "Let PROGRAM, or upgraded's own file as it is now, take over the supervisor" };
+
 /* Verbs of two words. */
 #define IMAGES "images "
 static const struct verb image_verbs[] = {
@@ -105,6 +110,7 @@ void args_usage(FILE *out)
 	      "Verbs:\n", out);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
+	fprintf(out, "  %s %s\n  %-25s %s\n", self_verb.name, self_verb.operands, "", self_verb.does);
 	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
 		fprintf(out, "  %s %s\n  %-25s %s\n", image_verbs[i].name, image_verbs[i].operands, "", image_verbs[i].does);
 	fprintf(out, "  %-6s %-18s %s\n", "state", "VERB FILE...", "Look at saved state: see \"upgradectl state --help\"");
@@ -320,11 +326,29 @@ static int generation_take(const char *text, uint64_t *ret, struct why *why)
 
 #define VERBS "start, stop, roll, undo, abort, accept, pack, plan, save, status, list, images, check or state"
 
+/* Return: the verb that is meant, and in @ret_first where its operands begin; NULL. */
+static const struct verb *find_verb(int n, char *const *operands, int *ret_first)
+{
+	const struct verb *verb = verb_find(operands[0]);
+	bool self = verb && verb->verb == UPGRADED__WIRE__VERB__VERB_ROLL && n > 1 && strcmp(operands[1], SELF) == 0;
+
+	*ret_first = self ? 2 : 1;
+	return self ? &self_verb : verb;
+}
+
+static int take_program(struct args *args, const char *program, struct why *why)
+{
+	if (program && *program != '/')
+		return why_set(why, -EINVAL, "\"%.80s\" is not the absolute path of a program", program);
+	args->program = program;
+	return 0;
+}
+
 static int take_operands(struct args *args, const struct seen *seen, int n, char *const *operands, struct why *why)
 {
 	const struct verb *verb;
 	bool images = n > 0 && is_images(operands[0]);
-	int rc = 0;
+	int rc = 0, first = 1;
 
 	if (images) {
 		n--;
@@ -335,13 +359,13 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 
 	if (n == 0)
 		return why_set(why, -EINVAL, "which verb? " VERBS);
-	verb = images ? image_verb_find(operands[0]) : verb_find(operands[0]);
+	verb = images ? image_verb_find(operands[0]) : find_verb(n, operands, &first);
 	if (!verb)
 		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: " VERBS,
 			       operands[0]);
-	if (n - 1 < verb->min_operands || n - 1 > verb->max_operands)
+	if (n - first < verb->min_operands || n - first > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
-			       n - 1 < verb->min_operands ? "too few arguments" : "too many arguments", verb->name,
+			       n - first < verb->min_operands ? "too few arguments" : "too many arguments", verb->name,
 			       *verb->operands ? " " : "", verb->operands);
 	if (seen->roll_option && !verb->rolls)
 		return why_set(why, -EINVAL, "%s has a meaning for roll and undo only, not for %s", seen->roll_option,
@@ -355,6 +379,11 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 		return why_set(why, -EINVAL, "--again has a meaning for roll and plan only, not for %s", verb->name);
 	if (seen->from && verb->verb != UPGRADED__WIRE__VERB__VERB_START)
 		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);
+	if (verb == &self_verb) {
+		args->verb = verb->verb;
+		args->verb_name = verb->name;
+		return take_program(args, n > first ? operands[first] : NULL, why);
+	}
 	if (n > 1)
 		rc = name_check("service", operands[1], why);
 	if (rc == 0 && n > 2 && images)

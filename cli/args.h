@@ -27,6 +27,7 @@ struct args {
 	const char *verb_name;
 	const char *service;     /* NULL: all of them */
 	const char *version;     /* NULL: as configured */
+	const char *program;     /* roll upgraded: an absolute path; NULL: the file that it was started from */
 	const char *socket_path;
 	uint64_t timeout_us;     /* 0: wait as long as it takes */
 	bool json;

@@ -180,6 +180,7 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->verb = args->verb;
 	request->service = wire_text(args->service);
 	request->version = wire_text(args->version);
+	request->program = wire_text(args->program);
 	request->wait_commit = args->wait_commit;
 	request->rollback = wire_text(args->rollback);
 	request->bake_us = args->bake_us;

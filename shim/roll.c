@@ -150,11 +150,12 @@ static int go_on(struct roll *roll)
 static int look_at_journal(struct roll *roll, const Upgraded__Wire__Resume *resume)
 {
 	struct upg *upg = roll->upg;
-	FD_CLEANUP int journal_fd = -1;
+	FD_CLEANUP int journal_fd = resume->journal ? channel_claim(upg->channel, 0) : -1;
 
+	if (resume->output)
+		channel_print_to(channel_claim(upg->channel, resume->journal ? 1 : 0), resume->output);
 	if (!resume->journal)
 		return 0;
-	journal_fd = channel_claim(upg->channel, 0);
 	return replay_new(upg->journal, upg->shed, journal_fd, &roll->replay, &upg->why);
 }
 

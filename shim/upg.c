@@ -94,27 +94,16 @@ out:
 	return r;
 }
 
-/* What this process prints goes to the new supervisor, unless it goes elsewhere by now. */
-static void print_to(int log, uint64_t before)
-{
-	for (int number = STDOUT_FILENO; number <= STDERR_FILENO; number++) {
-		unsigned long long inode;
-
-		if (log >= 0 && fd_inode(number, &inode) == 0 && inode == before)
-			(void)dup3(log, number, 0);
-	}
-	fd_close(log);
-}
-
 static bool answer_new_supervisor(struct channel *channel, const Upgraded__Wire__AppMessage *message)
 {
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP) {
 		int end = channel_claim(channel, 0);
 
 		channel_keep(channel, end, channel_claim(channel, 1));
+		channel_store(channel, channel_claim(channel, 2));
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW) {
 		channel_come_anew(channel, channel_claim(channel, 0));
-		print_to(channel_claim(channel, 1), message->anew->output);
+		channel_print_to(channel_claim(channel, 1), message->anew->output);
 	} else {
 		return false;
 	}
@@ -259,6 +248,7 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg->journal);
 		fd_table_end_custody(upg->fds);
+		channel_store(upg->channel, -1);
 		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT:
 		/* Crossed with our own message that the roll is off. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/daemon.h"
 
+#include "supervisor/carry/carry.h"
 #include "supervisor/control/images.h"
 #include "supervisor/control/run_folder.h"
 #include "supervisor/criu/probe.h"
@@ -9,7 +10,9 @@
 #include "supervisor/logbook/logbook.h"
 #include "supervisor/machine/folder.h"
 #include "supervisor/process/strays.h"
+#include "supervisor/recover/guard.h"
 #include "supervisor/recover/recover.h"
+#include "supervisor/recover/successor.h"
 #include "supervisor/service/registry.h"
 
 #include <errno.h>
@@ -37,13 +40,14 @@ struct supervisor {
 	struct probe probe;
 	struct logbook *logbook;
 	struct recover recover;
+	struct successor successor;
+	struct carry *carry; /* what the program before has left; NULL: nothing, or all of it was taken */
 	bool probed, recovered; /* before that nothing can be asked */
 	int signals, state_lock;
 	struct source signal_source;
-	char *images_root;
+	char *images_root, *bakes;
 	struct timer look_again; /* at the end: have all services ended? */
 	struct timer images_gc;
-	struct why why;
 	bool ending;
 };
 
@@ -124,6 +128,8 @@ static void ignore_the_rest(void)
 
 		for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 			ignored &= number != ours[i];
+		if (number == SIGALRM && guard_is_on()) /* it is the guard's until we stay */
+			continue;
 		if (ignored)
 			signal(number, SIG_IGN);
 	}
@@ -148,20 +154,34 @@ static int watch_signals(struct supervisor *supervisor, struct why *why)
 
 /* ---- starting ---- */
 
+/* The program before had the lock, and so have we. */
+static bool take_state_lock(struct supervisor *supervisor)
+{
+	const Upgraded__Carry__Item *item = carry_next(supervisor->carry, UPGRADED__CARRY__ITEM__WHAT_FOLDERS, NULL);
+
+	if (item)
+		supervisor->state_lock = carry_take(supervisor->carry, item->folders->state_lock);
+	return supervisor->state_lock >= 0;
+}
+
 static int make_places(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
-	int r = run_folder_new(config->run_dir, &supervisor->run, why);
+	int r = run_folder_new(config->run_dir, supervisor->carry, &supervisor->run, why);
 
 	if (r == 0)
 		r = folder_claim(config->state_dir, 0700, why);
 	/* No two daemons share a folder: the second would take the first one's half images for leftovers, and remove them. The name
 	 * is not that of the lock of the run folder, as both may be one folder. */
-	if (r == 0)
+	if (r == 0 && !take_state_lock(supervisor))
 		r = folder_lock(config->state_dir, "state.lock", &supervisor->state_lock, why);
 	if (r == 0 && asprintf(&supervisor->images_root, "%s/images", config->state_dir) < 0)
 		r = why_errno(why, -ENOMEM, "paths");
 	if (r == 0)
 		r = folder_claim(supervisor->images_root, 0700, why);
+	if (r == 0 && asprintf(&supervisor->bakes, "%s/bakes", config->state_dir) < 0)
+		r = why_errno(why, -ENOMEM, "paths");
+	if (r == 0)
+		r = folder_claim(supervisor->bakes, 0700, why);
 	if (r == 0) {
 		removal_begin(supervisor->registry.host.site.loop, supervisor->images_root);
 		probe_gc(config->state_dir);
@@ -173,15 +193,39 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 	return r;
 }
 
+/* Who waits for us, or for a roll, is told; and all that was left was taken. */
+static void greet(struct supervisor *supervisor)
+{
+	const struct registry *registry = &supervisor->registry;
+	const char *before = carry_header(supervisor->carry)->version, *gave_way = guard_gave_way();
+	char text[256];
+
+	if (gave_way)
+		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) goes on: the program that was to take over gave way", registry->version,
+			 (int)getpid());
+	else
+		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) has taken over from upgraded %.60s", registry->version, (int)getpid(),
+			 before);
+	log_info("%s%s%s", text, gave_way ? ": " : "", gave_way ? gave_way : "");
+	run_folder_take_clients(supervisor->run, supervisor->carry,
+				&(struct answer){ .code = gave_way ? WIRE_EXIT_ROLLED_BACK : WIRE_EXIT_DONE, .text = text,
+						  .cause = gave_way, .next = gave_way ? "the services did not notice" : NULL });
+	carry_done(supervisor->carry);
+	supervisor->carry = carry_free(supervisor->carry);
+}
+
 static void open_for_business(struct supervisor *supervisor)
 {
+	struct why why = { 0 };
+
 	if (supervisor->ending || !supervisor->probed || !supervisor->recovered)
 		return;
-	if (run_folder_open(supervisor->run, &supervisor->registry, &supervisor->why) < 0) {
-		loop_stop(supervisor->registry.host.site.loop, -EIO);
-		return;
-	}
+	/* Services have come back by now: they are not to end because nobody can ask for anything. */
+	if (run_folder_open(supervisor->run, &supervisor->registry, &why) < 0)
+		guard_give_way(why.text);
 	sd_notify(0, "READY=1");
+	if (supervisor->carry)
+		greet(supervisor);
 }
 
 static void on_probed(struct probe *probe, bool ok, const struct why *detail)
@@ -215,6 +259,70 @@ static int open_logbook(struct supervisor *supervisor, const struct daemon_confi
 	return 0;
 }
 
+/* ---- another program in our place ---- */
+
+static bool may_leave(void *daemon, struct why *ret_what)
+{
+	const struct supervisor *supervisor = daemon;
+
+	if (supervisor->ending || supervisor->carry || !supervisor->probed)
+		(void)why_set(ret_what, 0, supervisor->ending ? "the end" : "the start");
+	else if (!run_folder_may_leave(supervisor->run))
+		(void)why_set(ret_what, 0, "a request that is being answered");
+	else if (!removal_is_over())
+		(void)why_set(ret_what, 0, "images are being removed");
+	else
+		return true;
+	return false;
+}
+
+static void put(void *daemon, struct carry *carry)
+{
+	struct supervisor *supervisor = daemon;
+	Upgraded__Carry__Folders folders = UPGRADED__CARRY__FOLDERS__INIT;
+	Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
+
+	run_folder_put(supervisor->run, carry, &folders);
+	folders.state_lock = carry_hold(carry, supervisor->state_lock);
+	folders.criu_works = supervisor->registry.criu_ok;
+	folders.criu_detail = supervisor->registry.criu_detail.text;
+	item.what_case = UPGRADED__CARRY__ITEM__WHAT_FOLDERS;
+	item.folders = &folders;
+	carry_put(carry, &item);
+}
+
+static void roll_self(void *daemon, const char *program, struct asker *asker)
+{
+	struct supervisor *supervisor = daemon;
+
+	successor_begin(&supervisor->successor, program, asker);
+}
+
+static void forget_self(void *daemon, const struct asker *asker)
+{
+	struct supervisor *supervisor = daemon;
+
+	successor_forget(&supervisor->successor, asker);
+}
+
+static void prepare_successor(struct supervisor *supervisor, const struct daemon_config *config)
+{
+	supervisor->successor = (struct successor){
+		.registry = &supervisor->registry,
+		.recover = &supervisor->recover,
+		.spawner = &supervisor->spawner,
+		.state_dir = config->state_dir,
+		.may_leave = may_leave,
+		.put = put,
+		.daemon = supervisor,
+	};
+	successor_init(&supervisor->successor);
+	supervisor->registry.version = config->version;
+	supervisor->registry.roll_self = roll_self;
+	supervisor->registry.forget_self = forget_self;
+	supervisor->registry.daemon = supervisor;
+}
+
 /* Generations are unique over restarts of the daemon, which may be several in a second, and below 2^56: the commit word has no more
  * room. They rise even if the clock was set back, so that the newest image is the one with the highest. */
 static uint64_t generation_after(uint64_t newest)
@@ -227,13 +335,37 @@ static uint64_t generation_after(uint64_t newest)
 	return generation > newest ? generation : newest + 1;
 }
 
+/* Requests wait until it is known whether images work: a roll may need one. The program before has tried. */
+static void begin_probe(struct supervisor *supervisor, const struct daemon_config *config)
+{
+	const Upgraded__Carry__Item *item = carry_next(supervisor->carry, UPGRADED__CARRY__ITEM__WHAT_FOLDERS, NULL);
+	struct registry *registry = &supervisor->registry;
+	struct why detail = { 0 };
+	int r;
+
+	probe_init(&supervisor->probe, supervisor);
+	if (item) {
+		(void)why_set(&detail, 0, "%s", item->folders->criu_detail);
+		registry_set_criu(registry, item->folders->criu_works, &detail);
+	} else {
+		r = probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed, &detail);
+		if (r == 0)
+			return;
+		registry_set_criu(registry, false, &detail);
+	}
+	supervisor->probed = true;
+}
+
 static int begin(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
 	struct registry *registry = &supervisor->registry;
 	struct why detail = { 0 };
 	int r;
 
-	r = loop_new(&registry->host.site.loop, why);
+	r = config->left >= 0 ? carry_open(config->left, &supervisor->carry, why) : 0;
+	if (r == 0)
+		r = loop_new(&registry->host.site.loop, why);
+	prepare_successor(supervisor, config);
 	if (r == 0)
 		r = make_places(supervisor, config, why);
 	if (r == 0)
@@ -246,6 +378,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 		log_warning("no connection table: %s", detail.text);
 	registry->host.config_dir = config->config_dir;
 	registry->host.site.images_root = supervisor->images_root;
+	registry->host.bakes = supervisor->bakes;
 	registry->host.site.graveyard = &supervisor->graveyard;
 	registry->host.site.imaging = &imaging_criu;
 	r = spawner_init(&supervisor->spawner, registry->host.site.loop);
@@ -256,20 +389,15 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 		return r;
 	supervisor->spawner.logbook = registry->host.logbook = supervisor->logbook;
 	registry->host.origin = &supervisor->spawner.origin;
-	registry->host.generation = generation_after(image_store_newest(supervisor->images_root));
+	registry->host.generation = generation_after(supervisor->carry ? carry_header(supervisor->carry)->generation :
+									  image_store_newest(supervisor->images_root));
 	registry->work_dir = config->state_dir;
 	(void)registry_scan(registry, &detail);
 	on_images_gc(&supervisor->images_gc);
 	registry->criu_path = config->criu_path;
-	/* Requests wait until it is known whether images work: a roll may need one. */
-	probe_init(&supervisor->probe, supervisor);
-	if (probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed,
-			&detail) < 0) {
-		registry_set_criu(registry, false, &detail);
-		supervisor->probed = true;
-	}
-	recover_begin(&supervisor->recover, registry, &supervisor->spawner, on_recovered, supervisor);
-	return 0;
+	begin_probe(supervisor, config);
+	strays_look(&supervisor->strays);
+	return recover_begin(&supervisor->recover, registry, &supervisor->spawner, supervisor->carry, on_recovered, supervisor, why);
 }
 
 static void end(struct supervisor *supervisor)
@@ -282,6 +410,7 @@ static void end(struct supervisor *supervisor)
 	timer_disarm(&supervisor->look_again);
 	timer_disarm(&supervisor->images_gc);
 	strays_done(&supervisor->strays);
+	successor_done(&supervisor->successor);
 	recover_done(&supervisor->recover);
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
@@ -295,6 +424,7 @@ static void end(struct supervisor *supervisor)
 	run_folder_free(supervisor->run);
 	fd_close(supervisor->state_lock);
 	free(supervisor->images_root);
+	free(supervisor->bakes);
 	if (registry->host.site.loop)
 		loop_free(registry->host.site.loop);
 	left = closer_stop(clock_now_us() + CLOSE_US);
@@ -312,10 +442,12 @@ int daemon_run(const struct daemon_config *config, struct why *why)
 	fd_raise_limit();
 	probe_init(&supervisor.probe, &supervisor);
 	r = begin(&supervisor, config, why);
+	if (r < 0 && guard_is_on())
+		guard_give_way(why->text);
 	if (r == 0) {
+		guard_done();
+		signal(SIGALRM, SIG_IGN);
 		r = loop_run(supervisor.registry.host.site.loop);
-		if (r < 0 && *supervisor.why.text)
-			*why = supervisor.why;
 	}
 	end(&supervisor);
 	return r;

@@ -9,6 +9,8 @@ struct daemon_config {
 	const char *run_dir;   /* holds the control socket */
 	const char *state_dir; /* holds images */
 	const char *criu_path;
+	const char *version;   /* of this program */
+	int left;              /* of guard_begin() */
 };
 
 /** daemon_run() - Serve until SIGTERM or SIGINT. Return: 0; -errno with the reason in @why. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/base.h"
 #include "supervisor/daemon.h"
+#include "supervisor/recover/guard.h"
+#include "supervisor/recover/successor.h"
 
 #include <getopt.h>
 #include <pwd.h>
@@ -26,6 +28,8 @@ static const char usage[] =
 	"  --criu PROGRAM     the CRIU to use, a path or a name on PATH (default criu)\n"
 	"  --trust-user USER  files and folders of USER are as good as root's\n"
 	"  --debug            log every step of a roll\n"
+	"  --could-take-over FACTS\n"
+	"                     say whether this program could take the place of the upgraded that runs, and end; that one asks so\n"
 	"  --help, --version\n";
 
 static int set_trusted(const char *name)
@@ -44,18 +48,22 @@ static int set_trusted(const char *name)
 
 int main(int argc, char **argv)
 {
-	enum { CONFIG_DIR = 256, RUN_DIR, STATE_DIR, CRIU, TRUST_USER, DEBUG, HELP, VERSION };
+	enum { CONFIG_DIR = 256, RUN_DIR, STATE_DIR, CRIU, TRUST_USER, TAKE_OVER, DEBUG, HELP, VERSION };
 	static const struct option options[] = {
 		{ "config-dir", required_argument, NULL, CONFIG_DIR }, { "run-dir", required_argument, NULL, RUN_DIR },
 		{ "state-dir", required_argument, NULL, STATE_DIR },   { "criu", required_argument, NULL, CRIU },
 		{ "trust-user", required_argument, NULL, TRUST_USER }, { "debug", no_argument, NULL, DEBUG },
+		{ "could-take-over", required_argument, NULL, TAKE_OVER },
 		{ "help", no_argument, NULL, HELP },		       { "version", no_argument, NULL, VERSION },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct daemon_config config = { .config_dir = "/etc/upgraded",
 					.run_dir = "/run/upgraded",
 					.state_dir = "/var/lib/upgraded",
-					.criu_path = "criu" };
+					.criu_path = "criu",
+					.version = UPGRADED_VERSION,
+					.left = guard_begin(argv) };
+	const char *facts = NULL;
 	struct why why = { 0 };
 	int option, r;
 
@@ -78,6 +86,9 @@ int main(int argc, char **argv)
 			if (set_trusted(optarg) < 0)
 				return 2;
 			break;
+		case TAKE_OVER:
+			facts = optarg;
+			break;
 		case DEBUG:
 			log_set_level(LOG_LEVEL_DEBUG);
 			break;
@@ -96,6 +107,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "upgraded: what is '%s'?\n%s", argv[optind], usage);
 		return 2;
 	}
+	if (facts)
+		return successor_check(facts, config.state_dir, config.version);
 	if (log_defer(&why) < 0)
 		log_warning("%s; whoever does not read the log holds up everything", why.text);
 	r = daemon_run(&config, &why);

@@ -81,7 +81,7 @@ int channel_inherited(int *ret_fd, struct why *why)
 int channel_init(struct channel *channel, channel_answer_fn answer, void *arg)
 {
 	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg, .kept = -1, .supervisor = -1,
-				      .spare = { -1, -1, -1, -1 } };
+				      .stored = -1, .spare = { -1, -1, -1, -1 } };
 	_Static_assert(CHANNEL_SPARE == 4, "as many are none");
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->buffer = malloc(WIRE_MESSAGE_MAX);
@@ -184,6 +184,24 @@ void channel_end_keep(struct channel *channel)
 {
 	channel->kept = fd_close(channel->kept);
 	channel->supervisor = fd_close(channel->supervisor);
+	channel_store(channel, -1);
+}
+
+void channel_store(struct channel *channel, int fd_consume)
+{
+	fd_close(channel->stored);
+	channel->stored = fd_consume;
+}
+
+void channel_print_to(int log_consume, uint64_t before)
+{
+	for (int number = STDOUT_FILENO; number <= STDERR_FILENO; number++) {
+		unsigned long long inode;
+
+		if (log_consume >= 0 && fd_inode(number, &inode) == 0 && inode == before)
+			(void)dup3(log_consume, number, 0);
+	}
+	fd_close(log_consume);
 }
 
 void channel_come_anew(struct channel *channel, int supervisor)

@@ -2,6 +2,7 @@
 #include "supervisor/control/client.h"
 
 #include "supervisor/control/verbs.h"
+#include "supervisor/service/carried.h"
 #include "supervisor/service/registry.h"
 #include "wire/parts.h"
 
@@ -112,6 +113,46 @@ static void on_client(struct source *source, uint32_t events)
 	if (!keep || (events & (EPOLLHUP | EPOLLERR) && !(events & EPOLLIN)) ||
 	    (client->closing && outbox_is_empty(&client->outbox)))
 		client->on_gone(client);
+}
+
+/* ---- over an execve ---- */
+
+bool client_may_be_left(const struct client *client)
+{
+	if (client->errand)
+		return errand_is_self(client->errand);
+	return !client->asked || client->closing ||
+	       (client->asker.service && service_waits_for(client->asker.service, &client->asker));
+}
+
+void client_put(const struct client *client, struct carry *carry)
+{
+	Upgraded__Carry__Client left = UPGRADED__CARRY__CLIENT__INIT;
+	Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
+
+	/* Its answer is on its way, or it does not read: its connection ends here, as it would have. */
+	if (client->closing || !outbox_is_empty(&client->outbox))
+		return;
+	left.connection = carry_hold(carry, client->fd);
+	if (client->asker.service)
+		left.service = wire_text(service_name(client->asker.service));
+	left.wait_commit = client->asker.wait_commit;
+	left.asked_for_this = errand_is_self(client->errand);
+	item.what_case = UPGRADED__CARRY__ITEM__WHAT_CLIENT;
+	item.client = &left;
+	carry_put(carry, &item);
+}
+
+void client_take_left(struct client *client, const Upgraded__Carry__Client *left, const struct answer *answer)
+{
+	struct service *service = *left->service ? registry_known(client->registry, left->service) : NULL;
+
+	client->asked = left->asked_for_this || *left->service;
+	client->asker.wait_commit = left->wait_commit;
+	if (left->asked_for_this)
+		asker_answer(&client->asker, answer);
+	else if (service)
+		service_wait_left(service, &client->asker);
 }
 
 /* ---- life ---- */

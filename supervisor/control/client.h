@@ -2,6 +2,7 @@
 /* One connection to the control socket: a request in, progress and one result out. */
 #pragma once
 
+#include "supervisor/carry/carry.h"
 #include "supervisor/process/outbox.h"
 #include "supervisor/service/service.h"
 
@@ -34,3 +35,13 @@ int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct
 
 /** client_free() - What it asked for goes on. NULL is allowed. Return: NULL. */
 struct client *client_free(struct client *client);
+
+/** client_may_be_left() - Does it wait for nothing, for the end of a roll or for another program in our place? What else goes on for
+ * it would be nobody's. */
+bool client_may_be_left(const struct client *client);
+
+/** client_put() - Leave its connection to the next program, which answers it. */
+void client_put(const struct client *client, struct carry *carry);
+
+/** client_take_left() - It waits as it did. @left: what was left of it; what it waited for is there by now. */
+void client_take_left(struct client *client, const Upgraded__Carry__Client *left, const struct answer *answer);

@@ -106,10 +106,24 @@ static void on_gone(struct client *client)
 	drop(client->owner, client);
 }
 
+/* @fd_consume: of somebody who is connected. Return: NULL: it was turned away. */
+static struct client *add(struct control *control, int fd_consume)
+{
+	struct client *client;
+
+	if (client_new(control->registry, fd_consume, on_gone, &client) < 0)
+		return NULL;
+	client->owner = control;
+	client->next = control->clients;
+	control->clients = client;
+	control->n_clients++;
+	accept_again(control);
+	return client;
+}
+
 /* Return: false: there is nobody to be let in now. */
 static bool let_in(struct control *control)
 {
-	struct client *client;
 	int fd;
 
 	if (!make_room(control)) {
@@ -125,15 +139,8 @@ static bool let_in(struct control *control)
 	control->is_short = false;
 	if (!may_ask(fd))
 		fd = fd_close(fd);
-	if (fd < 0 || client_new(control->registry, fd, on_gone, &client) < 0) {
+	if (fd < 0 || !add(control, fd))
 		log_warning("control socket: a connection was turned away");
-		return true;
-	}
-	client->owner = control;
-	client->next = control->clients;
-	control->clients = client;
-	control->n_clients++;
-	accept_again(control);
 	return true;
 }
 
@@ -178,6 +185,49 @@ int control_open(struct registry *registry, const char *path, struct control **r
 	control->fd = r;
 	*ret_control = control;
 	return 0;
+}
+
+int control_open_left(struct registry *registry, int fd, struct control **ret_control, struct why *why)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int r = control ? source_add(registry->host.site.loop, &control->source, fd, EPOLLIN, on_connection) : -ENOMEM;
+
+	if (r < 0) {
+		free(control);
+		return why_errno(why, r, "control socket");
+	}
+	control->registry = registry;
+	control->fd = fd;
+	*ret_control = control;
+	return 0;
+}
+
+bool control_may_leave(const struct control *control)
+{
+	for (const struct client *client = control->clients; client; client = client->next)
+		if (!client_may_be_left(client))
+			return false;
+	return true;
+}
+
+int control_put(const struct control *control, struct carry *carry)
+{
+	for (const struct client *client = control->clients; client; client = client->next)
+		client_put(client, carry);
+	return control->fd;
+}
+
+void control_take_left(struct control *control, struct carry *carry, const struct answer *answer)
+{
+	const Upgraded__Carry__Item *item = NULL;
+
+	while ((item = carry_next(carry, UPGRADED__CARRY__ITEM__WHAT_CLIENT, item))) {
+		int fd = carry_take(carry, item->client->connection);
+		struct client *client = fd < 0 ? NULL : add(control, fd);
+
+		if (client)
+			client_take_left(client, item->client, answer);
+	}
 }
 
 int control_listen_anew(struct control *control, const char *path, struct why *why)

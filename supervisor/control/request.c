@@ -120,6 +120,7 @@ int request_parse(const Upgraded__Wire__Request *wire, size_t n_fds, struct requ
 		.wait_commit = wire->wait_commit,
 		.from_file = wire->from_file,
 		.generation = wire->generation,
+		.program = wire->program,
 	};
 	int r;
 

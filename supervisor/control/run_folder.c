@@ -28,6 +28,7 @@ struct run_folder {
 	struct control *control;
 	dev_t control_dev; /* of the control socket that is ours */
 	ino_t control_ino;
+	int left;          /* a socket that listens there already; -1: none */
 	int inotify, watch; /* -1: nothing tells of changes */
 	struct source changes;
 	struct timer look;
@@ -156,7 +157,19 @@ void run_folder_look(struct run_folder *folder)
 
 /* ---- life ---- */
 
-int run_folder_new(const char *dir, struct run_folder **ret_folder, struct why *why)
+static void take_left(struct run_folder *folder, struct carry *carry)
+{
+	const Upgraded__Carry__Item *item = carry_next(carry, UPGRADED__CARRY__ITEM__WHAT_FOLDERS, NULL);
+
+	if (!item)
+		return;
+	folder->lock = carry_take(carry, item->folders->run_lock);
+	folder->left = carry_take(carry, item->folders->control);
+	folder->control_dev = item->folders->control_device;
+	folder->control_ino = item->folders->control_inode;
+}
+
+int run_folder_new(const char *dir, struct carry *carry, struct run_folder **ret_folder, struct why *why)
 {
 	struct run_folder *folder = calloc(1, sizeof(*folder));
 	int r;
@@ -164,7 +177,8 @@ int run_folder_new(const char *dir, struct run_folder **ret_folder, struct why *
 	if (!folder)
 		return why_errno(why, -ENOMEM, "%s", dir);
 	folder->dir = dir;
-	folder->lock = folder->inotify = folder->watch = -1;
+	folder->lock = folder->inotify = folder->watch = folder->left = -1;
+	take_left(folder, carry);
 	r = asprintf(&folder->control_path, "%s/control", dir) < 0 ? why_errno(why, -ENOMEM, "%s", dir) : 0;
 	if (r == 0)
 		r = folder_claim(dir, 0755, why);
@@ -183,6 +197,8 @@ int run_folder_open(struct run_folder *folder, struct registry *registry, struct
 	int r;
 
 	folder->registry = registry;
+	if (folder->left >= 0 && control_open_left(registry, folder->left, &folder->control, why) == 0)
+		folder->left = -1;
 	folder->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (folder->inotify >= 0 &&
 	    source_add(registry->host.site.loop, &folder->changes, folder->inotify, EPOLLIN, on_changes) < 0)
@@ -193,6 +209,25 @@ int run_folder_open(struct run_folder *folder, struct registry *registry, struct
 	else if (folder->watch < 0)
 		look_in(folder, AGAIN_US);
 	return r;
+}
+
+bool run_folder_may_leave(const struct run_folder *folder)
+{
+	return folder->control && control_may_leave(folder->control);
+}
+
+void run_folder_put(const struct run_folder *folder, struct carry *carry, Upgraded__Carry__Folders *left)
+{
+	left->run_lock = carry_hold(carry, folder->lock);
+	left->control = carry_hold(carry, control_put(folder->control, carry));
+	left->control_device = folder->control_dev;
+	left->control_inode = folder->control_ino;
+}
+
+void run_folder_take_clients(struct run_folder *folder, struct carry *carry, const struct answer *answer)
+{
+	if (folder->control)
+		control_take_left(folder->control, carry, answer);
 }
 
 void run_folder_shut(struct run_folder *folder)
@@ -215,6 +250,7 @@ struct run_folder *run_folder_free(struct run_folder *folder)
 		return NULL;
 	run_folder_shut(folder);
 	fd_close(folder->lock);
+	fd_close(folder->left);
 	free(folder->control_path);
 	free(folder);
 	return NULL;

@@ -8,6 +8,7 @@
 #include "supervisor/service/registry.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- one service ---- */
 
@@ -67,6 +68,41 @@ static struct errand *run_pack(const struct verb_call *call)
 	return NULL;
 }
 
+/* ---- upgraded itself ---- */
+
+struct self_errand {
+	struct errand errand;
+	struct registry *registry;
+	struct asker *asker;
+};
+
+static void forget_self(struct errand *errand)
+{
+	struct self_errand *self = container_of(errand, struct self_errand, errand);
+
+	self->registry->forget_self(self->registry->daemon, self->asker);
+	free(self);
+}
+
+static struct errand *run_roll_self(const struct verb_call *call)
+{
+	struct registry *registry = call->registry;
+	struct self_errand *self = registry->roll_self ? calloc(1, sizeof(*self)) : NULL;
+
+	if (!self) {
+		asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_ERROR, .text = "out of memory" });
+		return NULL;
+	}
+	*self = (struct self_errand){ .errand.free = forget_self, .registry = registry, .asker = call->asker };
+	registry->roll_self(registry->daemon, call->request->program, call->asker);
+	return &self->errand;
+}
+
+bool errand_is_self(const struct errand *errand)
+{
+	return errand && errand->free == forget_self;
+}
+
 /* ---- the table ---- */
 
 #define VERB(name) [UPGRADED__WIRE__VERB__VERB_##name]
@@ -89,6 +125,7 @@ static const struct verb verbs[] = {
 	VERB(PACK) = { "pack", VERB_SERVICE, .run = run_pack },
 	VERB(ABORT) = { "abort", VERB_SERVICE, .run = run_abort },
 	VERB(ACCEPT) = { "accept", VERB_SERVICE, .run = run_accept },
+	VERB(ROLL_SELF) = { "roll upgraded", VERB_NO_SERVICE, .run = run_roll_self },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(*verbs))

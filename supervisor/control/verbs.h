@@ -16,6 +16,9 @@ struct errand {
 	void (*free)(struct errand *errand);
 };
 
+/** errand_is_self() - Does this client wait for another program that takes our place? @errand: NULL is allowed. */
+bool errand_is_self(const struct errand *errand);
+
 /* A request that was found fit, on its way to who does it. Borrowed for the call. */
 struct verb_call {
 	struct registry *registry;

@@ -82,21 +82,22 @@ static void note_door(struct custody_entry *entry)
 		*entry->place = place;
 }
 
-static int take_one(struct custody *custody, const Upgraded__Wire__FdInfo *info, int fd_consume)
+struct custody_entry *custody_add(struct custody *custody, const char *name, uint64_t tag, int fd_consume)
 {
-	struct custody_entry *entry = &custody->entries[custody->n];
+	struct fd_ref *ref = fd_ref_new_foreign(fd_consume);
+	char *copy = strdup(name);
+	struct custody_entry *entry;
 
-	*entry = (struct custody_entry){ .name = strdup(info->name), .tag = info->tag,
-					 .ref = fd_ref_new_foreign(fd_consume) };
-	if (!entry->name || !entry->ref) {
-		free(entry->name);
-		fd_ref_drop(entry->ref);
-		return -ENOMEM;
+	if (!ref || !copy || custody_reserve(custody, 1) < 0) {
+		free(copy);
+		fd_ref_drop(ref);
+		return NULL;
 	}
-	entry->is_tcp = conn_identify(entry->ref->fd, &entry->id) == 0;
+	entry = &custody->entries[custody->n++];
+	*entry = (struct custody_entry){ .name = copy, .tag = tag, .ref = ref };
+	entry->is_tcp = conn_identify(ref->fd, &entry->id) == 0;
 	note_door(entry);
-	custody->n++;
-	return 0;
+	return entry;
 }
 
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
@@ -105,10 +106,8 @@ int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, st
 
 	if (r == 0)
 		r = check_room(custody, fds->n, why);
-	if (r == 0 && custody_reserve(custody, fds->n) < 0)
-		r = why_errno(why, -ENOMEM, "descriptors");
 	for (size_t i = 0; r == 0 && i < fds->n; i++)
-		if (take_one(custody, message->fds[i], wire_fds_claim(fds, i)) < 0)
+		if (!custody_add(custody, message->fds[i]->name, message->fds[i]->tag, wire_fds_claim(fds, i)))
 			r = why_errno(why, -ENOMEM, "descriptors");
 	return r;
 }

@@ -288,6 +288,40 @@ int logbook_open(const char *folder, struct logbook **ret_book, enum logbook_fou
 	return logbook_open_on(&logbook_disk_real, folder, ret_book, ret_found, why);
 }
 
+/* The header is all that has to be understood: of what is behind it, whatever is whole is taken. */
+static int look_at_header(const struct logbook *book, struct why *why)
+{
+	uint8_t data[BOOK_HEADER_BYTES];
+	struct book_header header;
+	size_t n = 0, unreadable = 0;
+	int r = disk_read(book->disk, book->fd, data, sizeof(data), &n, &unreadable);
+
+	if (r < 0)
+		return book_why(book, r, "it could not be read", why);
+	if (book_header_get(data, n, &header) && header.format != BOOK_FORMAT)
+		return why_set(why, -EPROTO, "%s is of format %u; this upgraded reads format %u", book->path, header.format, BOOK_FORMAT);
+	return 0;
+}
+
+int logbook_look(const char *folder, struct why *why)
+{
+	FD_CLEANUP int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct logbook book = { .disk = &logbook_disk_real, .folder = (char *)(uintptr_t)folder, .fd = -1 };
+	struct stat st;
+	int r;
+
+	if (dir < 0)
+		return why_errno(why, -errno, "%s", folder);
+	if (asprintf(&book.path, "%s/" LOGBOOK_NAME, folder) < 0)
+		return why_errno(why, -ENOMEM, "%s", folder);
+	r = open_file(&book, dir, &st, why);
+	if (r == 0 && book.fd >= 0)
+		r = look_at_header(&book, why);
+	fd_close(book.fd);
+	free(book.path);
+	return r;
+}
+
 /* ---- open ---- */
 
 int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded__Logbook__Entry *entry), void *arg)

@@ -81,6 +81,14 @@ void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *mes
 	watch(channel);
 }
 
+int channel_queue(struct channel *channel, const struct outbox_waiting *waiting, struct why *why)
+{
+	int r = channel->fd < 0 ? 0 : outbox_queue(&channel->outbox, waiting, why);
+
+	watch(channel);
+	return r;
+}
+
 /* ---- in ---- */
 
 /* Descriptors that come too late are nobody's fault; in a message of another kind they have nothing to do. */

@@ -43,6 +43,10 @@ int channel_take(struct channel *channel, struct loop *loop, int fd_consume, str
 /** channel_send() - Send or queue; what is queued is one more owner of @fds. A closed channel swallows it. */
 void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds, size_t n);
 
+/** channel_queue() - A message that a program before this one had no room for: it goes out before all others. To be called right
+ * after channel_take(), in their order. Return: 0 or -errno. */
+int channel_queue(struct channel *channel, const struct outbox_waiting *waiting, struct why *why);
+
 /** channel_drain() - The process has ended: hear what it said before, which is bounded. Return: is it open yet, since another
  * process holds the other end? */
 bool channel_drain(struct channel *channel);

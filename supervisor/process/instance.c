@@ -113,6 +113,17 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
 	return instance->kind->adopt(instance, pid, why);
 }
 
+void instance_store(struct instance *instance, struct fd_ref *stored)
+{
+	if (instance->kind->keep && instance->hello && instance->hello->hello->keeps)
+		instance->kind->keep(instance, stored);
+}
+
+int instance_our_end(const struct instance *instance)
+{
+	return instance->kind->our_end ? instance->kind->our_end(instance) : -1;
+}
+
 struct instance *instance_free(struct instance *instance)
 {
 	if (!instance)
@@ -121,6 +132,7 @@ struct instance *instance_free(struct instance *instance)
 		upgraded__wire__app_message__free_unpacked(instance->hello, NULL);
 	query_told(instance);
 	in_hand_unmap(&instance->in_hand);
+	fd_ref_drop(instance->output);
 	unit_free(instance->unit);
 	instance->kind->free(instance);
 	return NULL;
@@ -261,8 +273,7 @@ bool instance_registered(const struct instance *instance, uint64_t *ret_count)
 
 static void keep(struct instance *instance)
 {
-	if (instance->kind->keep && instance->hello && instance->hello->hello->keeps)
-		instance->kind->keep(instance);
+	instance_store(instance, NULL);
 }
 
 /* Of a process that returns, everything before its hello to us. */

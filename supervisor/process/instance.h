@@ -58,8 +58,10 @@ struct instance_kind {
 	/* In words, what keeps it from becoming its program; NULL: it is its program. Optional. */
 	const char *(*doing)(struct instance *instance, char *buf, size_t size);
 	void (*set_place)(struct instance *instance); /* @place has changed. Optional */
-	/* Let the process hold our end of its channel, so that it outlives us. Optional. */
-	void (*keep)(struct instance *instance);
+	/* Let the process hold our end of its channel, so that it outlives us, and @stored (NULL: nothing) for the next supervisor.
+	 * Optional. */
+	void (*keep)(struct instance *instance, struct fd_ref *stored);
+	int (*our_end)(const struct instance *instance); /* of its channel, borrowed; -1: it is closed. Optional */
 	void (*free)(struct instance *instance); /* releases the memory, too */
 };
 
@@ -107,6 +109,9 @@ struct instance {
 	 * is heard.
 	 * @unreachable: and cannot, as its channel is lost: it can be ended, and nothing else. */
 	bool returns, unreachable;
+	/* It was started by a supervisor before this one, lies parked and is to print to this one when it comes back. NULL: it does. */
+	struct fd_ref *output;
+	uint64_t output_before; /* the pipe that it prints to now */
 	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */
 	uint64_t question, inventory_question;
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
@@ -181,6 +186,13 @@ int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log
 
 /** instance_adopt() - The restored process runs as @pid, a child of ours. Return: 0 or -errno. */
 int instance_adopt(struct instance *instance, pid_t pid, struct why *why);
+
+/** instance_store() - Let it hold @stored (borrowed; NULL: nothing) for a supervisor that is started anew. Nothing where its library
+ * cannot. */
+void instance_store(struct instance *instance, struct fd_ref *stored);
+
+/** instance_our_end() - Of its channel. Return: borrowed; -1: there is none. */
+int instance_our_end(const struct instance *instance);
 
 /** instance_free() - A process still alive is killed and reaped, where its kind can. NULL is allowed. Return: NULL. */
 struct instance *instance_free(struct instance *instance);

@@ -5,6 +5,7 @@
 #include "supervisor/process/instance.h"
 #include "supervisor/process/output.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -227,6 +228,56 @@ void leftovers_end(struct leftovers *leftovers, const char *service)
 		free_if_over(leftover); /* or when the last one was reaped */
 	}
 }
+
+/* ---- over an execve ---- */
+
+void leftovers_put(const struct leftovers *leftovers, struct carry *carry)
+{
+	for (const struct leftover *leftover = leftovers->first; leftover; leftover = leftover->next) {
+		Upgraded__Carry__Leftover left = UPGRADED__CARRY__LEFTOVER__INIT;
+		Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
+
+		left.service = (char *)(uintptr_t)leftover->service;
+		left.group = leftover->group;
+		left.ends = leftover->ends;
+		if (leftover->output) {
+			left.output = carry_hold(carry, leftover->output->fd);
+			left.who = (char *)(uintptr_t)leftover->output->who;
+			left.log_rate = leftover->output->line_rate.per_second;
+			left.log_rate_bytes = leftover->output->byte_rate.per_second;
+		}
+		item.what_case = UPGRADED__CARRY__ITEM__WHAT_LEFTOVER;
+		item.leftover = &left;
+		carry_put(carry, &item);
+	}
+}
+
+int leftovers_take(struct leftovers *leftovers, struct carry *carry, const Upgraded__Carry__Leftover *left, struct why *why)
+{
+	struct leftover *leftover = calloc(1, sizeof(*leftover));
+	int fd = carry_take(carry, left->output), r = 0;
+
+	if (!leftover)
+		return why_errno(why, -ENOMEM, "%s", left->service);
+	*leftover = (struct leftover){ .next = leftovers->first, .all = leftovers, .group = left->group, .ends = left->ends };
+	snprintf(leftover->service, sizeof(leftover->service), "%s", left->service);
+	leftovers->first = leftover;
+	if (fd >= 0) {
+		leftover->output = output_new(leftovers->loop, left->log_rate, left->log_rate_bytes, NULL);
+		if (!leftover->output)
+			return why_errno(why, -ENOMEM, "%s", left->service);
+		snprintf(leftover->output->who, sizeof(leftover->output->who), "%s", left->who);
+		leftover->output->owner = leftover;
+		leftover->output->on_end = on_output_end;
+		r = output_take(leftover->output, fd, NULL, 0, why);
+	}
+	adopt_members(leftover);
+	if (r == 0)
+		free_if_over(leftover);
+	return r;
+}
+
+/* ---- life ---- */
 
 struct leftovers *leftovers_new(struct loop *loop)
 {

@@ -9,8 +9,11 @@
 
 struct instance;
 struct leftovers;
+#include "supervisor/carry/carry.h"
+
 struct loop;
 struct output;
+struct why;
 
 /** leftovers_new() - Return: NULL if memory is out. */
 struct leftovers *leftovers_new(struct loop *loop);
@@ -29,3 +32,8 @@ void leftovers_end(struct leftovers *leftovers, const char *service);
 
 /** leftovers_bury() - The process of @instance was reaped, and its process group killed: reap whom that met, and log it. */
 void leftovers_bury(struct leftovers *leftovers, const struct instance *instance);
+
+/** leftovers_put() - Leave all of them to the program that takes our place by execve(2): they stay children of this process. */
+void leftovers_put(const struct leftovers *leftovers, struct carry *carry);
+/** leftovers_take() - Go on with one that the program before has left. Return: 0; -errno. */
+int leftovers_take(struct leftovers *leftovers, struct carry *carry, const Upgraded__Carry__Leftover *left, struct why *why);

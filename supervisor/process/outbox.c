@@ -50,23 +50,22 @@ static int check_room(const struct outbox *outbox, size_t size, size_t n_fds, st
 	return 0;
 }
 
-static struct outbox_entry *entry_new(const struct outbox_message *message, size_t size)
+static struct outbox_entry *entry_new(const struct outbox_waiting *what)
 {
-	struct outbox_entry *entry = calloc(1, sizeof(*entry) + size);
+	struct outbox_entry *entry = calloc(1, sizeof(*entry) + what->size_bytes);
 
 	if (!entry)
 		return NULL;
-	entry->fds = calloc(message->n_fds + 1, sizeof(struct fd_ref *));
+	entry->fds = calloc(what->n_fds + 1, sizeof(struct fd_ref *));
 	if (!entry->fds) {
 		free(entry);
 		return NULL;
 	}
-	for (size_t i = 0; i < message->n_fds; i++)
-		entry->fds[i] = fd_ref_use(message->fds[i]);
-	entry->n_fds = message->n_fds;
-	entry->size_bytes = size;
-	entry->kind = message->kind;
-	protobuf_c_message_pack(message->message, entry->data);
+	for (size_t i = 0; i < what->n_fds; i++)
+		entry->fds[i] = fd_ref_use(what->fds[i]);
+	entry->n_fds = what->n_fds;
+	entry->size_bytes = what->size_bytes;
+	entry->kind = what->kind;
 	return entry;
 }
 
@@ -86,22 +85,45 @@ static void entry_remove(struct outbox *outbox, struct outbox_entry **link)
 	free(entry);
 }
 
-static int enqueue(struct outbox *outbox, const struct outbox_message *message, struct why *why)
+/* Return: 0, and the caller fills in the bytes of @ret; -errno. */
+static int enqueue(struct outbox *outbox, const struct outbox_waiting *what, struct outbox_entry **ret, struct why *why)
 {
-	size_t size = protobuf_c_message_get_packed_size(message->message);
 	struct outbox_entry *entry;
-	int r = check_room(outbox, size, message->n_fds, why);
+	int r = check_room(outbox, what->size_bytes, what->n_fds, why);
 
 	if (r < 0)
 		return r;
-	entry = entry_new(message, size);
+	entry = entry_new(what);
 	if (!entry)
 		return why_errno(why, -ENOMEM, "message");
 	*outbox->end = entry;
 	outbox->end = &entry->next;
-	outbox->bytes += cost_of(size, message->n_fds);
-	outbox->n_fds += message->n_fds;
+	outbox->bytes += cost_of(what->size_bytes, what->n_fds);
+	outbox->n_fds += what->n_fds;
+	*ret = entry;
 	return 0;
+}
+
+static int enqueue_message(struct outbox *outbox, const struct outbox_message *message, struct why *why)
+{
+	const struct outbox_waiting what = { .size_bytes = protobuf_c_message_get_packed_size(message->message),
+					     .fds = message->fds, .n_fds = message->n_fds, .kind = message->kind };
+	struct outbox_entry *entry;
+	int r = enqueue(outbox, &what, &entry, why);
+
+	if (r == 0)
+		protobuf_c_message_pack(message->message, entry->data);
+	return r;
+}
+
+int outbox_queue(struct outbox *outbox, const struct outbox_waiting *waiting, struct why *why)
+{
+	struct outbox_entry *entry;
+	int r = enqueue(outbox, waiting, &entry, why);
+
+	if (r == 0)
+		memcpy(entry->data, waiting->data, waiting->size_bytes);
+	return r;
 }
 
 /* ---- sending ---- */
@@ -132,7 +154,7 @@ int outbox_send(struct outbox *outbox, int fd, const struct outbox_message *mess
 		if (r != WIRE_AGAIN)
 			return r;
 	}
-	return enqueue(outbox, message, why);
+	return enqueue_message(outbox, message, why);
 }
 
 int outbox_flush(struct outbox *outbox, int fd, struct why *why)
@@ -152,6 +174,13 @@ int outbox_flush(struct outbox *outbox, int fd, struct why *why)
 }
 
 /* ---- what waits ---- */
+
+void outbox_each(const struct outbox *outbox, void (*fn)(void *arg, const struct outbox_waiting *waiting), void *arg)
+{
+	for (const struct outbox_entry *entry = outbox->first; entry; entry = entry->next)
+		fn(arg, &(struct outbox_waiting){ .data = entry->data, .size_bytes = entry->size_bytes, .fds = entry->fds,
+						  .n_fds = entry->n_fds, .kind = entry->kind });
+}
 
 bool outbox_holds(const struct outbox *outbox, int kind)
 {

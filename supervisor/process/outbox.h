@@ -7,6 +7,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct why;
 struct outbox_entry;
@@ -43,4 +44,20 @@ bool outbox_is_empty(const struct outbox *outbox);
 bool outbox_holds(const struct outbox *outbox, int kind);
 /** outbox_retract() - Forget those of this kind that wait. Return: how many these were. */
 size_t outbox_retract(struct outbox *outbox, int kind);
+
+/* A message that waits: packed, with its descriptors. Borrowed. */
+struct outbox_waiting {
+	const uint8_t *data;
+	size_t size_bytes;
+	struct fd_ref *const *fds;
+	size_t n_fds;
+	int kind;
+};
+
+/** outbox_each() - Call @fn for each message that waits, in their order. */
+void outbox_each(const struct outbox *outbox, void (*fn)(void *arg, const struct outbox_waiting *waiting), void *arg);
+
+/** outbox_queue() - Let a message wait that was packed before. Return: as outbox_send(). */
+int outbox_queue(struct outbox *outbox, const struct outbox_waiting *waiting, struct why *why);
+
 void outbox_clear(struct outbox *outbox);

@@ -216,6 +216,21 @@ int output_open(struct output *output, int *ret_theirs, unsigned long long *ret_
 	return r < 0 ? why_errno(why, r, "log pipe") : 0;
 }
 
+int output_take(struct output *output, int fd_consume, const void *partial, size_t n_partial, struct why *why)
+{
+	int r;
+
+	output_close(output);
+	output->fd = fd_consume;
+	output->n_partial = n_partial < OUTPUT_LINE_BYTES ? n_partial : OUTPUT_LINE_BYTES;
+	if (output->n_partial)
+		memcpy(output->partial, partial, output->n_partial);
+	r = source_add(output->loop, &output->source, fd_consume, EPOLLIN, on_output);
+	if (r < 0)
+		output_close(output);
+	return r < 0 ? why_errno(why, r, "log pipe") : 0;
+}
+
 /* ---- life ---- */
 
 struct output *output_new(struct loop *loop, uint64_t line_rate, uint64_t byte_rate, struct lines *lines)

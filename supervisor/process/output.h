@@ -52,6 +52,10 @@ void output_name(struct output *output, const char *service, const char *version
  * -errno. */
 int output_open(struct output *output, int *ret_theirs, unsigned long long *ret_inode, struct why *why);
 
+/** output_take() - Go on with an end that a program before this one has read from. @partial: a line that it has read without its
+ * end. Return: 0 or -errno; then it is closed, and @fd_consume with it. */
+int output_take(struct output *output, int fd_consume, const void *partial, size_t n_partial, struct why *why);
+
 /** output_finish() - The process has ended: what it had written is read, and what was dropped is told. The pipe stays open:
  * others may still write to it. Bounded. */
 void output_finish(struct output *output);

@@ -9,8 +9,6 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#define FDS_MAX 65536 /* what was kept for us was kept early, so its number is low */
-
 int regain_pidfd(pid_t pid, uint64_t start_ticks)
 {
 	FD_CLEANUP int pidfd = pidfd_open(pid, 0);
@@ -27,19 +25,12 @@ int regain_pidfd(pid_t pid, uint64_t start_ticks)
 	return found;
 }
 
-int regain_socket(int pidfd, pid_t pid, unsigned long long inode, struct why *why)
+int regain_number(int pidfd, int number, unsigned long long inode, struct why *why)
 {
-	int number = inode ? procfs_find_socket(pid, inode, FDS_MAX) : -ENOENT;
-	FD_CLEANUP int fd = -1;
+	FD_CLEANUP int fd = pidfd_getfd(pidfd, number, 0); /* closed on exec by itself */
 	unsigned long long got;
 	int found;
 
-	if (number == -ENOENT)
-		return why_set(why, -ENOENT, "it does not hold our end of its channel: it has not served yet, is parked, or its "
-			       "libupgrade is older");
-	if (number < 0)
-		return why_errno(why, number, "its descriptors cannot be looked at");
-	fd = pidfd_getfd(pidfd, number, 0); /* closed on exec by itself */
 	if (fd < 0)
 		return why_errno(why, -errno, "its descriptor %d cannot be taken (that needs the right to trace it)", number);
 	/* The process may have closed it in between, and opened something else. */
@@ -48,6 +39,18 @@ int regain_socket(int pidfd, pid_t pid, unsigned long long inode, struct why *wh
 	found = fd;
 	fd = -1;
 	return found;
+}
+
+int regain_socket(int pidfd, pid_t pid, unsigned long long inode, struct why *why)
+{
+	int number = inode ? procfs_find_socket(pid, inode, REGAIN_FDS_MAX) : -ENOENT;
+
+	if (number == -ENOENT)
+		return why_set(why, -ENOENT, "it does not hold our end of its channel: it has not served yet, is parked, or its "
+			       "libupgrade is older");
+	if (number < 0)
+		return why_errno(why, number, "its descriptors cannot be looked at");
+	return regain_number(pidfd, number, inode, why);
 }
 
 const char *regain_boot(void)

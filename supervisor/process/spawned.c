@@ -8,6 +8,7 @@
 #include "supervisor/process/leftovers.h"
 #include "supervisor/process/output.h"
 #include "supervisor/process/regain.h"
+#include "supervisor/process/spawned_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,23 +25,6 @@
 #define HOLDER_FDS_MAX 64 /* descriptors 0 to 63 of a process are looked at */
 #define HOLDERS_MAX 256u
 
-struct spawned {
-	struct instance instance;
-	struct spawner *spawner;
-	struct child child;
-	struct channel channel;
-	struct output *output;             /* NULL: what it left behind uses it */
-	uint64_t log_rate, log_rate_bytes; /* of @output */
-	uid_t uid;                         /* whose its output is */
-	uint64_t serial;                   /* in the logbook; 0: it is not there */
-	unsigned long long our_inode;      /* of our end of its channel */
-};
-
-static struct spawned *spawned_of(struct instance *instance)
-{
-	return container_of(instance, struct spawned, instance);
-}
-
 static int make_output(struct spawned *spawned)
 {
 	if (!spawned->output)
@@ -49,7 +33,7 @@ static int make_output(struct spawned *spawned)
 	return spawned->output ? 0 : -ENOMEM;
 }
 
-static void name_output(struct spawned *spawned)
+void spawned_name_output(struct spawned *spawned)
 {
 	const struct instance *instance = &spawned->instance;
 
@@ -109,7 +93,7 @@ static void write_down_change(struct spawned *spawned)
 			    instance->service, instance->version, (int)instance->pid, why.text);
 }
 
-static void cross_out(struct spawner *spawner, uint64_t serial)
+void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 {
 	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
 	struct why why = { 0 };
@@ -124,22 +108,27 @@ static void cross_out(struct spawner *spawner, uint64_t serial)
 }
 
 /* Our end of the channel, for the process to hold while we live and after that. */
-static void spawned_keep(struct instance *instance)
+static void spawned_keep(struct instance *instance, struct fd_ref *stored)
 {
 	Upgraded__Wire__Keep keep = UPGRADED__WIRE__KEEP__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP, .keep = &keep);
 	const struct spawned *spawned = spawned_of(instance);
-	struct fd_ref *fds[] = { NULL, spawned->spawner->self };
+	struct fd_ref *fds[] = { NULL, spawned->spawner->self, stored };
 
 	if (!spawned->serial || !fds[1] || spawned->channel.fd < 0)
 		return;
 	fds[0] = fd_ref_new(fcntl(spawned->channel.fd, F_DUPFD_CLOEXEC, 0));
 	if (fds[0] && fds[0]->fd >= 0)
-		instance_send(instance, &message, fds, 2);
+		instance_send(instance, &message, fds, stored ? 3 : 2);
 	else
 		log_warning("%s[%s %d]: no descriptor is left to keep its channel by; it would be lost with upgraded",
 			    instance->service, instance->version, (int)instance->pid);
 	fd_ref_drop(fds[0]);
+}
+
+static int spawned_our_end(const struct instance *instance)
+{
+	return spawned_of((struct instance *)(uintptr_t)instance)->channel.fd;
 }
 
 static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, struct why *why)
@@ -202,15 +191,21 @@ static const char *spawned_doing(struct instance *instance, char *buf, size_t si
 	return child_doing(&spawned_of(instance)->child, buf, size);
 }
 
-static void spawned_set_place(struct instance *instance)
+void spawned_set_spares(struct spawned *spawned)
 {
+	const struct instance *instance = &spawned->instance;
 	bool spares = false;
 
 	if (instance->children == CHILDREN_KEEP)
 		spares = instance->place != INSTANCE_IS_NEW;
 	else if (instance->children == CHILDREN_HAND_OVER)
 		spares = instance->place == INSTANCE_IS_REPLACED;
-	spawned_of(instance)->child.spares_group = spares;
+	spawned->child.spares_group = spares;
+}
+
+static void spawned_set_place(struct instance *instance)
+{
+	spawned_set_spares(spawned_of(instance));
 	write_down_change(spawned_of(instance));
 }
 
@@ -245,7 +240,7 @@ static void end_background(struct spawned *spawned)
 		who);
 }
 
-static void on_child_exit(struct child *child)
+void spawned_on_exit(struct child *child)
 {
 	struct spawned *spawned = container_of(child, struct spawned, child);
 	struct instance *instance = &spawned->instance;
@@ -262,7 +257,7 @@ static void on_child_exit(struct child *child)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	channel_close(&spawned->channel);
-	cross_out(spawned->spawner, spawned->serial);
+	spawned_cross_out(spawned->spawner, spawned->serial);
 	spawned->serial = 0;
 	if (child->spares_group) {
 		leftovers_keep(spawned->spawner->leftovers, instance, spawned->output);
@@ -275,7 +270,7 @@ static void on_child_exit(struct child *child)
 }
 
 /* As it was made the process's own at its start. */
-static void own_output(const struct spawned *spawned, int log)
+void spawned_own_output(const struct spawned *spawned, int log)
 {
 	const struct instance *instance = &spawned->instance;
 
@@ -290,11 +285,11 @@ static int spawned_reconnect(struct instance *instance, int *ret_channel, int *r
 	int r = make_output(spawned);
 
 	if (r == 0) {
-		name_output(spawned);
+		spawned_name_output(spawned);
 		r = open_ends(spawned, ret_channel, ret_log, why);
 	}
 	if (r == 0)
-		own_output(spawned, *ret_log);
+		spawned_own_output(spawned, *ret_log);
 	return r < 0 ? why_errno(why, r, "output") : 0;
 }
 
@@ -314,11 +309,11 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 
 	child_done(&spawned->child);
 	child_init(&spawned->child);
-	r = child_adopt(spawned->spawner->loop, &spawned->child, pid, on_child_exit, why);
+	r = child_adopt(spawned->spawner->loop, &spawned->child, pid, spawned_on_exit, why);
 	if (r < 0) /* it stays a process that has ended: nobody may wait for the end of this one */
 		return r;
 	instance_came_back(instance, pid);
-	name_output(spawned);
+	spawned_name_output(spawned);
 	spawned->serial = ++spawned->spawner->last_serial;
 	spawned_set_place(instance);
 	if (victim_restored(&instance->victim, pid, &oom) < 0)
@@ -336,7 +331,7 @@ static void spawned_free(struct instance *instance)
 	free(spawned);
 }
 
-static const struct instance_kind spawned_kind = {
+const struct instance_kind spawned_kind = {
 	.name = "spawned",
 	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
 	.send = spawned_send,
@@ -350,11 +345,12 @@ static const struct instance_kind spawned_kind = {
 	.doing = spawned_doing,
 	.set_place = spawned_set_place,
 	.keep = spawned_keep,
+	.our_end = spawned_our_end,
 	.free = spawned_free,
 };
 
 /* Not our child: PID 1 reaps it, when it likes to, and so its pid cannot be given to a process from an image. */
-static const struct instance_kind regained_kind = {
+const struct instance_kind regained_kind = {
 	.name = "no child of this upgraded",
 	.powers = INSTANCE_CAN_SIGNAL,
 	.send = spawned_send,
@@ -366,6 +362,7 @@ static const struct instance_kind regained_kind = {
 	.doing = spawned_doing,
 	.set_place = spawned_set_place,
 	.keep = spawned_keep,
+	.our_end = spawned_our_end,
 	.free = spawned_free,
 };
 
@@ -397,7 +394,7 @@ static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, 
 	int r = spec_make(unit, argv, &spec, why);
 
 	if (r == 0)
-		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, on_child_exit, why);
+		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, spawned_on_exit, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);
 	return r;
 }
@@ -429,7 +426,7 @@ static void check_victim(const struct spawned *spawned)
 			    "serves first", instance->service, instance->version, spawned->child.pid, value, CHILD_OOM_FIRST);
 }
 
-static struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, const char *version)
+struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, const char *version)
 {
 	struct spawned *spawned = calloc(1, sizeof(*spawned));
 
@@ -455,7 +452,7 @@ static void started(struct spawned *spawned)
 	struct instance *instance = &spawned->instance;
 
 	instance->pid = spawned->child.pid;
-	name_output(spawned);
+	spawned_name_output(spawned);
 	check_victim(spawned);
 }
 
@@ -495,7 +492,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 	return 0;
 }
 
-/* ---- a process of a supervisor before ---- */
+/* ---- the origin ---- */
 
 uint64_t spawner_serial(struct instance *instance)
 {
@@ -504,84 +501,9 @@ uint64_t spawner_serial(struct instance *instance)
 	return ours ? spawned_of(instance)->serial : 0;
 }
 
-/* Its channel, if it kept our end; and a pipe for what it prints, in the place of the one that ended with the supervisor before. */
-static void regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process)
-{
-	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
-	struct instance *instance = &spawned->instance;
-	struct fd_ref *fds[] = { spawned->spawner->self, NULL };
-	struct why why = { 0 };
-	int log = -1, fd, r;
-
-	fd = regain_socket(spawned->child.pidfd, instance->pid, process->our_channel_inode, &why);
-	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, &why);
-	if (r == 0)
-		r = output_open(spawned->output, &log, &instance->log_inode, &why);
-	if (r == 0) {
-		own_output(spawned, log);
-		fds[1] = fd_ref_new(log);
-	}
-	instance->unreachable = !fds[0] || !fds[1];
-	anew.output = process->log_inode;
-	if (!instance->unreachable)
-		instance_send(instance, &message, fds, 2);
-	else
-		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
-			    (int)instance->pid, *why.text ? why.text : strerror(ENOMEM));
-	fd_ref_drop(fds[1]);
-}
-
-static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *process, int pidfd_consume, struct why *why)
-{
-	struct instance *instance = &spawned->instance;
-	int r;
-
-	instance->kind = &regained_kind;
-	instance->pid = process->pid;
-	instance->since_us = process->since_us;
-	instance->channel_inode = process->channel_inode;
-	instance->returns = true;
-	instance->victim.normal = process->oom_normal;
-	spawned->serial = process->serial;
-	spawned->our_inode = process->our_channel_inode;
-	spawned->uid = process->uid;
-	r = child_regain(spawned->spawner->loop, &spawned->child, process->pid, pidfd_consume, on_child_exit, why);
-	if (r < 0)
-		return r;
-	name_output(spawned);
-	regain_ends(spawned, process);
-	return 0;
-}
-
 void spawner_forget(struct spawner *spawner, uint64_t serial)
 {
-	cross_out(spawner, serial);
-}
-
-int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
-		   struct instance **ret_instance, struct why *why)
-{
-	int pidfd = regain_pidfd(process->pid, process->start_ticks), r;
-	struct spawned *spawned;
-
-	if (pidfd == -ESRCH)
-		cross_out(spawner, process->serial);
-	if (pidfd < 0)
-		return why_errno(why, pidfd, "pid %d", process->pid);
-	spawned = spawned_new(spawner, unit, process->version);
-	if (!spawned) {
-		fd_close(pidfd);
-		return why_errno(why, -ENOMEM, "instance");
-	}
-	spawned->instance.unit = unit_ref(unit);
-	r = regain(spawned, process, pidfd, why);
-	if (r < 0) {
-		instance_free(&spawned->instance);
-		return r;
-	}
-	*ret_instance = &spawned->instance;
-	return 0;
+	spawned_cross_out(spawner, serial);
 }
 
 static void end_children(struct origin *origin, const char *service)

@@ -2,8 +2,11 @@
 #include "supervisor/recover/recover.h"
 
 #include "supervisor/logbook/logbook.h"
+#include "supervisor/process/carried.h"
 #include "supervisor/process/graveyard.h"
 #include "supervisor/process/regain.h"
+#include "supervisor/recover/left.h"
+#include "supervisor/service/carried.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,8 +34,102 @@ struct returning {
 	struct service *service;
 	struct candidate *candidates;
 	bool told, wanted; /* by the logbook, it is to run */
+	struct bake *bake; /* that was on, and may go on; NULL: none */
 	bool decided;
 };
+
+/* A bake of which all is there: the version that serves holds the channel to the parked one. */
+struct bake {
+	struct carry *carry;
+	struct carried_finder finder;
+	struct candidate *old, *new;
+};
+
+/* ---- a bake ---- */
+
+static struct bake *bake_free(struct bake *bake)
+{
+	if (!bake)
+		return NULL;
+	carry_free(bake->carry);
+	carried_finder_done(&bake->finder);
+	free(bake);
+	return NULL;
+}
+
+static const Upgraded__Carry__Process *process_of(struct carry *carry, uint64_t id)
+{
+	const Upgraded__Carry__Item *item = NULL;
+
+	while ((item = carry_next(carry, UPGRADED__CARRY__ITEM__WHAT_PROCESS, item)))
+		if (id && item->process->id == id)
+			return item->process;
+	return NULL;
+}
+
+static struct candidate *candidate_of(const struct returning *returning, uint64_t serial)
+{
+	struct candidate *c = returning->candidates;
+
+	while (c && !(c->instance && spawner_serial(c->instance) == serial))
+		c = c->next;
+	return serial ? c : NULL;
+}
+
+/* Return: 0; -errno with words: it is over. */
+static int find_parked(const struct returning *returning, struct bake *bake, struct why *why)
+{
+	const Upgraded__Carry__Roll *roll = carry_next(bake->carry, UPGRADED__CARRY__ITEM__WHAT_ROLL, NULL)->roll;
+	const Upgraded__Carry__Process *old = process_of(bake->carry, roll->old_id), *new = process_of(bake->carry, roll->new_id);
+
+	bake->old = old ? candidate_of(returning, old->serial) : NULL;
+	bake->new = new ? candidate_of(returning, new->serial) : NULL;
+	if (!bake->old || !bake->new)
+		return why_set(why, -ESRCH, "version %s does not run any more", bake->new ? roll->from : roll->to);
+	bake->new->instance->place_us = new->place_us;
+	carried_finder_init(&bake->finder, bake->new->instance);
+	return carried_find(bake->old->instance, bake->new->instance, old, why);
+}
+
+/* Before the version that serves is spoken to: it lets go of what it holds for us when it is told to hold something else. */
+static void find_bake(struct returning *returning)
+{
+	struct bake *bake = calloc(1, sizeof(*bake));
+	struct why why = { 0 };
+	int r = bake ? service_open_bake(returning->service, &bake->finder.finder, &bake->carry, &why) : -ENOMEM;
+
+	if (r == 0)
+		r = find_parked(returning, bake, &why);
+	if (r == 0) {
+		returning->bake = bake;
+		return;
+	}
+	if (r != -ENOENT)
+		log_warning("%s: the bake that was on is over, and there is no way back from it: %s", service_name(returning->service),
+			    *why.text ? why.text : strerror(-r));
+	bake_free(bake);
+	service_forget_bake(returning->service);
+}
+
+/* Return: true: it goes on, and both processes are the service's. */
+static bool bake_on(struct returning *returning, const struct candidate *serving)
+{
+	struct bake *bake = returning->bake;
+	struct why why = { 0 };
+	bool on = bake && bake->new == serving && bake->old->instance && instance_is_alive(bake->old->instance);
+
+	if (on && service_bake_on(returning->service, bake->carry, bake->old->instance, bake->new->instance, &why) < 0) {
+		log_warning("%s: the bake that was on is over, and there is no way back from it: %s", service_name(returning->service),
+			    why.text);
+		on = false;
+	}
+	if (on)
+		bake->old->instance = bake->new->instance = NULL;
+	else
+		service_forget_bake(returning->service);
+	returning->bake = bake_free(bake);
+	return on;
+}
 
 /* ---- deciding ---- */
 
@@ -84,10 +181,14 @@ static void take(struct returning *returning, struct candidate *serving)
 	struct instance *instance = serving->instance;
 	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
 
+	returning->decided = true;
+	if (bake_on(returning, serving))
+		instance = NULL;
 	serving->instance = NULL;
 	for (struct candidate *c = returning->candidates; c; c = c->next)
 		c->instance = graveyard_bury(graveyard, c->instance);
-	returning->decided = true;
+	if (!instance)
+		return;
 	service_come_back(returning->service, instance, before ? before->version : NULL, before ? before->unit : NULL);
 	if (returning->told && !returning->wanted)
 		service_stop(returning->service, NULL); /* it was being stopped */
@@ -315,6 +416,8 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 
 	if (process->serial > recover->spawner->last_serial)
 		recover->spawner->last_serial = process->serial;
+	if (left_has(recover->carry, process->serial))
+		return;
 	/* Of another start of the machine: it ended with that. */
 	if (strcmp(process->boot_id, regain_boot()) != 0) {
 		spawner_forget(recover->spawner, process->serial);
@@ -370,6 +473,16 @@ static void read_all(struct recover *recover)
 	release(&reading);
 }
 
+/* What the logbook has besides was sent SIGKILL, and only its end is to be heard. */
+static void bury_rest(struct recover *recover)
+{
+	for (struct returning *r = recover->first; r; r = r->next) {
+		for (struct candidate *c = r->candidates; c; c = c->next)
+			c->instance = graveyard_bury(recover->registry->host.site.graveyard, c->instance);
+		r->decided = true;
+	}
+}
+
 /* ---- life ---- */
 
 static void candidate_free(struct candidate *candidate)
@@ -387,6 +500,7 @@ static void returning_free(struct returning *returning)
 		returning->candidates = candidate->next;
 		candidate_free(candidate);
 	}
+	bake_free(returning->bake);
 	free(returning);
 }
 
@@ -418,20 +532,43 @@ static void drop_empty(struct recover *recover)
 	}
 }
 
-void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner,
-		   void (*on_done)(struct recover *recover), void *owner)
+int recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct carry *carry,
+		  void (*on_done)(struct recover *recover), void *owner, struct why *why)
 {
-	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner };
+	int r;
+
+	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner, .carry = carry };
 	read_all(recover);
 	drop_empty(recover);
-	for (struct returning *r = recover->first; r; r = r->next) {
+	for (struct returning *each = recover->first; each && !carry; each = each->next)
+		find_bake(each);
+	if (carry) {
+		r = left_read(carry, registry, spawner, why);
+		if (r < 0)
+			return r;
+		bury_rest(recover);
+		recover->carry = NULL;
+	}
+	for (struct returning *each = recover->first; each; each = each->next) {
 		struct candidate *one;
 
-		if (alive(r, &one))
-			service_await_return(r->service, one->instance->pid);
+		if (!each->decided && alive(each, &one))
+			service_await_return(each->service, one->instance->pid);
 	}
 	timer_arm(registry->host.site.loop, &recover->deadline, clock_now_us() + PATIENCE_US, on_deadline);
 	look(recover);
+	return 0;
+}
+
+bool recover_is_over(const struct recover *recover, struct why *ret_what)
+{
+	for (const struct returning *r = recover->first; r; r = r->next) {
+		if (r->decided)
+			continue;
+		(void)why_set(ret_what, 0, "%s: a process of it may serve, and has not answered", service_name(r->service));
+		return false;
+	}
+	return true;
 }
 
 void recover_give_up(struct recover *recover)

@@ -20,16 +20,25 @@ struct recover {
 	struct timer deadline;
 	void (*on_done)(struct recover *recover); /* NULL: it was told */
 	void *owner;
+	struct carry *carry; /* what the program before has left, while it is being read; NULL: nothing */
 };
+
+struct carry;
 
 /**
  * recover_begin() - Get back what the logbook of @spawner knows.
  * @registry: its services are known; they are changed by this.
+ * @carry:    what was left; NULL: nothing, the supervisor before has ended. Borrowed for the call.
  * @on_done:  called once, perhaps before this returns: each service has been decided on, or a second is over. What is not decided
  *            by then is waited for on the side.
+ *
+ * Return: 0; -errno: what was left could not be taken, and nothing was released (carry/carry.h).
  */
-void recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner,
-		   void (*on_done)(struct recover *recover), void *owner);
+int recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct carry *carry,
+		  void (*on_done)(struct recover *recover), void *owner, struct why *why);
+
+/** recover_is_over() - Has each service been decided on? Return: false: with which has not. */
+bool recover_is_over(const struct recover *recover, struct why *ret_what);
 
 /** recover_give_up() - The supervisor ends: what is not decided is given to its service, to be ended like others. */
 void recover_give_up(struct recover *recover);

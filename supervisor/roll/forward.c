@@ -364,6 +364,14 @@ void roll_do_prove(struct roll *roll)
 	health_conclude(&roll->health, true);
 }
 
+void roll_watch_bake(struct roll *roll)
+{
+	timer_arm(roll->site->loop, &roll->bake, roll->record.commit_us + roll->options.bake_us, on_baked);
+	if (!roll->health.loop) /* new came back from another roll, or all of this from another program */
+		roll_watch_health(roll);
+	roll_watch_memory(roll);
+}
+
 void roll_do_bake(struct roll *roll)
 {
 	if (roll->old_dropped) {
@@ -373,10 +381,7 @@ void roll_do_bake(struct roll *roll)
 	roll_say(roll, "bake", roll->new, "watching version %s for %" PRIu64 " ms; way back: %s%s", roll->record.to,
 		 roll->options.bake_us / 1000, rungs_text(roll->report.rungs),
 		 roll_journal_usable(roll) ? ", with a journal" : "");
-	timer_arm(roll->site->loop, &roll->bake, roll->record.commit_us + roll->options.bake_us, on_baked);
-	if (!roll->health.loop) /* new came back from another roll */
-		roll_watch_health(roll);
-	roll_watch_memory(roll);
+	roll_watch_bake(roll);
 	roll_turn_if_due(roll);
 }
 

@@ -71,6 +71,8 @@ struct roll {
 
 /** roll_happen() - An event. The roll may be gone when this returns, unless called from within an action. */
 void roll_happen(struct roll *roll, enum roll_event event);
+/** roll_tell_bake() - The bake has begun or ended: for a supervisor that is started anew, and the owner. */
+void roll_tell_bake(struct roll *roll, bool on);
 /** roll_expect_soon() - Shorten the state's deadline to a second from now: something is known to have happened. */
 void roll_expect_soon(struct roll *roll);
 /** roll_expect_rest() - Old waits for a child: the state's deadline moves with the one that old was told. */
@@ -149,6 +151,8 @@ int roll_compatible(const struct roll *roll, struct why *why);
 /** roll_others_read() - Does old hold what would go on reading when new serves? Return: 0: no, or it is allowed; -EBUSY. */
 int roll_others_read(const struct roll *roll, struct why *why);
 void roll_watch_health(struct roll *roll);
+/** roll_watch_bake() - All that is looked at while the bake is on. */
+void roll_watch_bake(struct roll *roll);
 
 /* imaging.c */
 void roll_watch_memory(struct roll *roll);

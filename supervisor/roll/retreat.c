@@ -83,15 +83,21 @@ void roll_do_resume(struct roll *roll)
 {
 	Upgraded__Wire__Resume resume = UPGRADED__WIRE__RESUME__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RESUME, .resume = &resume);
-	struct fd_ref *journal = roll_journal_resume(roll);
+	struct fd_ref *fds[2] = { roll_journal_resume(roll) };
+	size_t n = fds[0] != NULL;
 
 	instance_go_on(roll->old);
 	instance_set_place(roll->old, INSTANCE_SERVES);
-	resume.journal = journal != NULL;
+	resume.journal = n > 0;
+	if (roll->old->output) {
+		fds[n++] = roll->old->output;
+		resume.output = roll->old->output_before;
+	}
 	instance_set_victim(roll->old, false);
 	if (!resume.journal)
 		resume_without_journal(roll);
-	instance_send(roll->old, &message, &journal, resume.journal ? 1 : 0);
+	instance_send(roll->old, &message, fds, n);
+	roll->old->output = fd_ref_drop(roll->old->output);
 	roll_send_custody(roll);
 }
 

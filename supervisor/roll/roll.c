@@ -5,6 +5,7 @@
 #include "supervisor/machine/procfs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,9 +122,29 @@ static void stop_waiting(struct roll *roll)
 	roll->report.wire.child_since_us = 0;
 }
 
+/* A supervisor that is started anew finds the parked version by the one that serves. */
+static void store_old(const struct roll *roll)
+{
+	int end = roll->old && roll->record.old == OLD_PARKED ? instance_our_end(roll->old) : -1;
+	struct fd_ref *stored = end < 0 ? NULL : fd_ref_new(fcntl(end, F_DUPFD_CLOEXEC, 0));
+
+	if (roll->new && instance_is_alive(roll->new) && stored && stored->fd >= 0)
+		instance_store(roll->new, stored);
+	fd_ref_drop(stored);
+}
+
+void roll_tell_bake(struct roll *roll, bool on)
+{
+	if (on)
+		store_old(roll);
+	if (roll->events->on_bake)
+		roll->events->on_bake(roll, on);
+}
+
 static void enter(struct roll *roll, enum roll_state next)
 {
 	const struct roll_facts *facts = roll_facts(next);
+	bool baked = roll->record.state == ROLL_BAKE, bakes = next == ROLL_BAKE;
 
 	log_debug("%s: roll %s -> %s: %s -> %s", roll->unit->name, roll->record.from, roll->record.to, roll_phase(roll),
 		  facts->name);
@@ -142,6 +163,8 @@ static void enter(struct roll *roll, enum roll_state next)
 		timer_disarm(&roll->bake);
 	if (!(facts->watches & ROLL_WATCH_MEMORY))
 		timer_disarm(&roll->memory);
+	if (baked != bakes)
+		roll_tell_bake(roll, bakes);
 }
 
 /* Staying buys no more time, however much a process talks; only a deadline that has passed is set anew. */

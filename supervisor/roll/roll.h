@@ -79,6 +79,8 @@ struct roll_events {
 	/* What the version that is being left says besides; NULL: nobody wants to know. It serves still, in another roll's bake. */
 	void (*on_aside)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 	void (*on_imaged)(struct roll *roll); /* there is one image more, and it is in use: roll_image_generation() */
+	/* The bake has begun, again perhaps, or has ended: before anything follows from that. Optional. */
+	void (*on_bake)(struct roll *roll, bool on);
 	void (*on_packed)(struct roll *roll, const char *failure); /* roll_pack() has come to its end; NULL: it went well */
 	/* No way back is left: give a fresh process of @version, which is to start empty. Return: 0; -errno: there is none. */
 	int (*start_empty)(struct roll *roll, const char *version, struct instance **ret_instance, struct why *why);

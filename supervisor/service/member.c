@@ -405,6 +405,19 @@ void member_come_back(struct member *member, struct instance *instance)
 		pulse_begin(member);
 }
 
+void member_go_on(struct member *member, enum member_state state, struct instance *instance, uint64_t restart_due_us)
+{
+	member->state = state;
+	member->instance = instance;
+	if (instance) {
+		instance_own(instance, &member_events, member);
+		if (state == MEMBER_RUNNING && !instance->unreachable)
+			pulse_begin(member);
+	}
+	if (state == MEMBER_WAITING)
+		timer_arm(loop_of(member), &member->restart, restart_due_us, on_restart);
+}
+
 void member_start_again(struct member *member)
 {
 	start_again_later(member);

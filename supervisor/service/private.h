@@ -91,6 +91,8 @@ const struct fd_names *service_had(const struct service *service, const struct r
  * roll lent. Return: 0, and @member->back is under way; -errno: @serving is still the caller's. */
 int service_roll_back(struct member *member, struct unit *unit, const struct roll_options *options, struct instance *serving,
 		      struct why *why);
+/** service_roll_events() - What is heard of a roll that was begun for @purpose. */
+const struct roll_events *service_roll_events(enum roll_purpose purpose);
 /** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
 void service_on_roll_commit(struct roll *roll);
 void service_on_roll_end(struct roll *roll);
@@ -100,6 +102,11 @@ void service_on_roll_end(struct roll *roll);
 /** service_write_down() - What is wanted, who serves, and what undo goes back to, into the logbook. What cannot be written is
  * told. */
 void service_write_down(const struct service *service);
+
+/* ---- baking.c ---- */
+
+/** service_on_bake() - A roll's bake has begun or ended: written down, or forgotten. */
+void service_on_bake(struct roll *roll, bool on);
 
 /* ---- undo.c ---- */
 

@@ -12,6 +12,11 @@ struct registry {
 	const char *work_dir;   /* for probes */
 	bool criu_ok;
 	struct why criu_detail; /* version and times, or why not */
+	const char *version;    /* of upgraded */
+	/* Another program is to take our place; @program: "": the file that we were started from. NULL: this cannot be. */
+	void (*roll_self)(void *daemon, const char *program, struct asker *asker);
+	void (*forget_self)(void *daemon, const struct asker *asker);
+	void *daemon;
 };
 
 /** registry_find() - The service of that name; made when there is a file for it. NULL with the reason in @why. */

@@ -144,6 +144,7 @@ static const struct roll_events alone = {
 	.on_commit = service_on_roll_commit,
 	.on_backward = service_on_backward,
 	.on_imaged = on_imaged,
+	.on_bake = service_on_bake,
 	.on_packed = service_on_packed,
 	.start_empty = start_empty,
 	.on_end = service_on_roll_end,
@@ -155,16 +156,22 @@ static const struct roll_events backward = {
 	.on_backward = service_on_backward,
 	.on_aside = service_on_aside,
 	.on_imaged = on_imaged,
+	.on_bake = service_on_bake,
 	.on_packed = service_on_packed,
 	.start_empty = start_empty,
 	.on_end = service_on_back_end,
 };
 
+const struct roll_events *service_roll_events(enum roll_purpose purpose)
+{
+	return purpose == PURPOSE_FORWARD ? &alone : &backward;
+}
+
 /* The two ends of a roll meet here: @serving, and a fresh process of the version. */
 static int begin(struct member *member, struct unit *unit, struct roll_options *options, struct instance *serving,
 		 struct roll **ret_roll, struct why *why)
 {
-	const struct roll_events *events = options->purpose == PURPOSE_FORWARD ? &alone : &backward;
+	const struct roll_events *events = service_roll_events(options->purpose);
 	struct service_host *host = member->service->host;
 	struct instance *new;
 	int r = origin_start_aside(host->origin, unit, options->version, NULL, NULL, &new, why);

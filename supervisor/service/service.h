@@ -20,6 +20,7 @@ struct service_host {
 	const char *config_dir;
 	uint64_t generation; /* of the last roll */
 	const struct why *criu_detail; /* what was found out about CRIU here */
+	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
 };
 

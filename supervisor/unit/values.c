@@ -24,6 +24,9 @@ int unit_name_check(const char *what, const char *name, struct why *why)
 	case WIRE_NAME_FITS:
 		break;
 	}
+	/* `upgradectl roll upgraded` is about the supervisor. */
+	if (strcmp(what, "service") == 0 && strcmp(name, "upgraded") == 0)
+		return why_set(why, -EINVAL, "'upgraded' is the supervisor itself; a service needs another name");
 	return 0;
 }
 

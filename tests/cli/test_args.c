@@ -66,6 +66,8 @@ Test(args, takes_every_verb)
 		{ "pack web", VERB(PACK), "web", NULL },
 		{ "abort web", VERB(ABORT), "web", NULL },
 		{ "accept web", VERB(ACCEPT), "web", NULL },
+		{ "roll upgraded", VERB(ROLL_SELF), NULL, NULL },
+		{ "roll upgraded /usr/sbin/upgraded", VERB(ROLL_SELF), NULL, NULL },
 		{ "status", VERB(STATUS), NULL, NULL },
 		{ "status web", VERB(STATUS), "web", NULL },
 		{ "list", VERB(LIST), NULL, NULL },

@@ -334,3 +334,13 @@ bool client_holds(int fd, const char *key, const char *value)
 	snprintf(want, sizeof(want), "VALUE %s 0 %zu\r\n%s\r\nEND\r\n", key, strlen(value), value);
 	return strcmp(text, want) == 0;
 }
+
+void stage_end_bake(void)
+{
+	json_t *status = rig_status(stage.rig, "cached");
+	bool bakes = strcmp(rig_text(status, "state"), "baking") == 0;
+
+	json_decref(status);
+	if (bakes)
+		ctl(0, "accept", "cached");
+}

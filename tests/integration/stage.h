@@ -99,6 +99,9 @@ void stage_wait_log(const char *text);
 /** stage_wait_bake() - Until @version serves and the way back is made, whichever it is. */
 void stage_wait_bake(const char *version);
 
+/** stage_end_bake() - If one is on, the version that bakes is accepted. */
+void stage_end_bake(void);
+
 /** stage_sleep_ms() - For what must last, never for what is hoped to have happened. */
 void stage_sleep_ms(unsigned ms);
 

@@ -30,6 +30,7 @@ static void kill_at(void *data, const char *line)
 static void next_daemon_has_it(const char *next)
 {
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	stage_end_bake();
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
 	cr_assert_gt(stage_pid("serving"), 0);
 	must_say(ctl(1, "start", "cached"), "runs already");
@@ -38,7 +39,10 @@ static void next_daemon_has_it(const char *next)
 		ctl(0, "roll", "cached", next);
 }
 
-static void daemon_dies_at(const char *from, const char *moment)
+enum parked { NOT_PARKED, IS_PARKED, MAY_BE_PARKED };
+
+/* @parked: does the version before lie parked afterwards? */
+static void daemon_dies_at_with(const char *from, const char *moment, enum parked parked)
 {
 	struct rig_answer answer = { 0 };
 
@@ -50,9 +54,15 @@ static void daemon_dies_at(const char *from, const char *moment)
 	rig_answer_done(&answer);
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
 	/* The load, and the one version that serves. */
-	stage_wait_processes(2);
+	if (parked != MAY_BE_PARKED)
+		stage_wait_processes(parked == IS_PARKED ? 3 : 2);
 	next_daemon_has_it(strcmp(from, "v1") == 0 ? "v3" : NULL);
 	stage_load_spotless();
+}
+
+static void daemon_dies_at(const char *from, const char *moment)
+{
+	daemon_dies_at_with(from, moment, NOT_PARKED);
 }
 
 SCENE(crash, of_the_daemon_when_new_was_started)
@@ -97,33 +107,108 @@ SCENE(crash, of_the_daemon_when_old_is_parked)
 
 SCENE(crash, of_the_daemon_when_the_image_is_taken)
 {
-	daemon_dies_at("v1", "has an image");
+	daemon_dies_at_with("v1", "has an image", MAY_BE_PARKED); /* the bake begins at that moment */
 }
 
 SCENE(crash, of_the_daemon_during_the_bake)
 {
-	daemon_dies_at("v1", "watching");
+	daemon_dies_at_with("v1", "watching", IS_PARKED);
 }
 
-SCENE(crash, of_the_daemon_leaves_its_successor_all_but_the_bake)
+/* Within a bake, and started again. */
+static void die_baking(const char *lines, bool crashes)
 {
-	pid_t pid;
+	pid_t serving, parked;
+	json_t *status;
 
-	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\n" }, NULL);
+	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
 	stage_load(100);
+	if (crashes)
+		cr_assert_eq(rig_load_ask(stage.load, NULL, "crash"), 0);
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	stage_wait_bake("v2");
-	pid = stage_pid("serving");
+	serving = stage_pid("serving");
+	parked = stage_pid("parked");
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
-	stage_wait_processes(2);
+	stage_wait_processes(3);
 	cr_assert_eq(mkdir(stage_path("state/images/cached/1.tmp"), 0700), 0);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	cr_assert_eq(stage_images(".tmp"), 0);
-	cr_assert_eq(stage_pid("serving"), pid);
-	/* What it was rolled from is not forgotten. */
+	cr_assert_eq(stage_pid("serving"), serving);
+	cr_assert_eq(stage_pid("parked"), parked);
+	status = rig_status(stage.rig, "cached");
+	cr_assert_str_eq(rig_text(status, "state"), "baking");
+	/* What has come back is no child of this supervisor, and nobody could give it its pid again. */
+	cr_assert_str_eq(rig_text(json_object_get(status, "last_roll"), "way_back"), "parked");
+	json_decref(status);
+}
+
+SCENE(crash, of_the_daemon_leaves_its_successor_the_bake)
+{
+	die_baking("Bake=1min\n", false);
 	ctl(0, "undo", "cached", "--bake=100ms");
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
 	stage_load_spotless();
+}
+
+SCENE(crash, of_the_daemon_leaves_its_successor_a_bake_that_comes_to_its_end)
+{
+	die_baking("Bake=8s\n", false);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
+	stage_wait_processes(3);
+	/* What it was rolled from is not forgotten. */
+	ctl(0, "undo", "cached", "--bake=100ms");
+	stage_load_spotless();
+}
+
+static void comes_back_from_memory(void)
+{
+	pid_t parked = stage_pid("parked");
+	json_t *status;
+
+	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
+	rig_reap(stage.rig);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	cr_assert_eq(stage_pid("serving"), parked);
+	status = rig_status(stage.rig, "cached");
+	cr_assert_str_eq(rig_text(json_object_get(status, "last_roll"), "outcome"), "rolled-back-parked");
+	stage_settle(json_object_get(status, "last_roll"));
+	json_decref(status);
+	ctl(0, "roll", "cached", "v3", "--bake=100ms");
+	stage_load_spotless();
+}
+
+SCENE(crash, of_the_daemon_leaves_its_successor_the_way_back)
+{
+	die_baking("Bake=1min\n", true);
+	comes_back_from_memory();
+}
+
+/* A supervisor of its own for each of these. */
+SCENE(crash, of_the_daemon_twice_in_one_bake_leaves_the_way_back)
+{
+	die_baking("Bake=1min\n", true);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	ctl(0, "roll", "upgraded");
+	comes_back_from_memory();
+}
+
+/* Then nobody holds what the way back needs: the version before is no way back, and is started again, empty. */
+SCENE(crash, of_the_daemon_and_of_the_new_version_is_made_good_without_a_way_back)
+{
+	pid_t serving;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\nRestartDelay=10ms\n" }, NULL);
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	serving = stage_pid("serving");
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(kill(serving, SIGKILL), 0);
+	stage_wait_processes(0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
+	stage_wait_processes(2);
 }
 
 /* Twice, and while nothing is under way: nobody notices. */

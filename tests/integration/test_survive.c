@@ -50,6 +50,7 @@ static void one_serves(unsigned clients)
 	char version[64];
 	pid_t pid;
 
+	stage_end_bake();
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
 	stage_wait_processes(2 + clients);
 	pid = stage_pid("serving");

@@ -684,7 +684,7 @@ turn_of_loop:
 		if
 		:: have_old && life_old != ENDED && life_new != LAST_WORDS && nempty(from_old) -> hear_old()
 		:: !inner && life_new != ENDED && life_old != LAST_WORDS && nempty(from_new[cur]) -> hear_new()
-		/* on_child_exit() */
+		/* spawned_on_exit() */
 		:: CALM && have_old && life_old == RUNS && !alive_old && !restored -> life_old = LAST_WORDS
 		:: CALM && !inner && life_new == RUNS && !alive_new[cur] -> life_new = LAST_WORDS
 		:: life_old == LAST_WORDS && empty(from_old) -> /* on_old_exit() */

@@ -8,6 +8,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,15 +50,21 @@ static void teardown(void)
 	end_supervisor();
 }
 
-static void say_keep(void)
+/* @stored: -1: nothing. */
+static void say_keep_with(int stored)
 {
 	Upgraded__Wire__Keep keep = UPGRADED__WIRE__KEEP__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP, .keep = &keep);
-	int fds[2] = { fake.fd, pidfd_open(supervisor, 0) };
+	int fds[3] = { fake.fd, pidfd_open(supervisor, 0), stored };
 
 	cr_assert_geq(fds[1], 0);
-	fake_say(&fake, &message, fds, 2);
+	fake_say(&fake, &message, fds, stored < 0 ? 2 : 3);
 	fd_close(fds[1]);
+}
+
+static void say_keep(void)
+{
+	say_keep_with(-1);
 }
 
 /* @log: where it is to print from now on, in the place of the pipe @output. */
@@ -146,6 +153,58 @@ Test(shim_anew, takes_its_end_from_the_application, .init = setup, .fini = teard
 	say_anew(-1, 0);
 	expect_hello(true);
 	expect_can_be_rolled();
+}
+
+/* ---- what it holds for the next supervisor ---- */
+
+static int pipe_ends[2];
+
+/* The process has read what was said before. */
+static bool holds_it(void)
+{
+	static uint64_t nonce = 100;
+	struct pollfd end = { .fd = pipe_ends[0], .events = POLLIN };
+
+	fake_say_ping(&fake, ++nonce);
+	cr_assert_eq(FAKE_TAKE(&fake, PONG)->pong->nonce, nonce);
+	return poll(&end, 1, 0) == 0;
+}
+
+static void serve_and_store(void)
+{
+	fake_start_serving(&fake, app);
+	cr_assert_eq(pipe2(pipe_ends, O_CLOEXEC), 0);
+	say_keep_with(pipe_ends[1]);
+	pipe_ends[1] = fd_close(pipe_ends[1]);
+	cr_assert(holds_it());
+}
+
+Test(shim_anew, holds_what_is_stored_until_the_bake_is_over, .init = setup, .fini = teardown)
+{
+	serve_and_store();
+	fake_say_baked(&fake);
+	cr_assert_not(holds_it());
+	fd_close(pipe_ends[0]);
+}
+
+Test(shim_anew, holds_what_is_stored_until_something_else_is_kept, .init = setup, .fini = teardown)
+{
+	serve_and_store();
+	say_keep();
+	cr_assert_not(holds_it());
+	fd_close(pipe_ends[0]);
+}
+
+Test(shim_anew, lets_go_of_what_is_stored_when_it_is_parked, .init = setup, .fini = teardown)
+{
+	struct pollfd end;
+
+	serve_and_store();
+	fake_park(&fake, &roll);
+	FAKE_TAKE(&fake, PARKED);
+	end = (struct pollfd){ .fd = pipe_ends[0], .events = POLLIN };
+	cr_assert_eq(poll(&end, 1, 5000), 1, "an image could not have it");
+	fd_close(pipe_ends[0]);
 }
 
 /* ---- in a roll ---- */

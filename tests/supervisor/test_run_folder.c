@@ -29,7 +29,7 @@ static void set_up(void)
 	snprintf(dir, sizeof(dir), "%s/run", place.folder);
 	snprintf(control_path, sizeof(control_path), "%s/control", dir);
 	snprintf(lock_path, sizeof(lock_path), "%s/lock", dir);
-	cr_assert_eq(run_folder_new(dir, &folder, &why), 0, "%s", why.text);
+	cr_assert_eq(run_folder_new(dir, NULL, &folder, &why), 0, "%s", why.text);
 	cr_assert_eq(run_folder_open(folder, &place.registry, &why), 0, "%s", why.text);
 }
 
@@ -87,7 +87,7 @@ Test(run_folder, has_a_lock_and_a_socket_for_us_alone)
 
 	cr_assert(answers());
 	cr_assert(stat(control_path, &st) == 0 && (st.st_mode & 0777) == 0600);
-	cr_assert_eq(run_folder_new(dir, &other, &why), -EWOULDBLOCK);
+	cr_assert_eq(run_folder_new(dir, NULL, &other, &why), -EWOULDBLOCK);
 	cr_assert(strstr(why.text, "another upgraded runs in"), "%s", why.text);
 	cr_assert_null(other);
 }

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/* A process that a supervisor before this one has started: as the logbook has it, or as the program before this one has left it. */
+#include "supervisor/machine/procfs.h"
+#include "supervisor/process/carried.h"
+#include "supervisor/process/output.h"
+#include "supervisor/process/regain.h"
+#include "supervisor/process/spawned_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- by the logbook ---- */
+
+/* Its channel, if it kept our end; and a pipe for what it prints, in the place of the one that ended with the supervisor before. */
+static void regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process)
+{
+	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
+	struct instance *instance = &spawned->instance;
+	struct fd_ref *fds[] = { spawned->spawner->self, NULL };
+	struct why why = { 0 };
+	int log = -1, fd, r;
+
+	fd = regain_socket(spawned->child.pidfd, instance->pid, process->our_channel_inode, &why);
+	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, &why);
+	if (r == 0)
+		r = output_open(spawned->output, &log, &instance->log_inode, &why);
+	if (r == 0) {
+		spawned_own_output(spawned, log);
+		fds[1] = fd_ref_new(log);
+	}
+	instance->unreachable = !fds[0] || !fds[1];
+	anew.output = process->log_inode;
+	if (!instance->unreachable)
+		instance_send(instance, &message, fds, 2);
+	else if (process->place != INSTANCE_IS_REPLACED) /* a parked one has no channel but the one that another process may hold */
+		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
+			    (int)instance->pid, *why.text ? why.text : strerror(ENOMEM));
+	fd_ref_drop(fds[1]);
+}
+
+static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *process, int pidfd_consume, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+	int r;
+
+	instance->kind = &regained_kind;
+	instance->pid = process->pid;
+	instance->since_us = process->since_us;
+	instance->channel_inode = process->channel_inode;
+	instance->returns = true;
+	instance->victim.normal = process->oom_normal;
+	spawned->serial = process->serial;
+	spawned->our_inode = process->our_channel_inode;
+	spawned->uid = process->uid;
+	/* Of the program before us it was a child, and so it is of us. */
+	if (child_adopt(spawned->spawner->loop, &spawned->child, process->pid, spawned_on_exit, NULL) == 0) {
+		fd_close(pidfd_consume);
+		instance->kind = &spawned_kind;
+	} else {
+		r = child_regain(spawned->spawner->loop, &spawned->child, process->pid, pidfd_consume, spawned_on_exit, why);
+		if (r < 0)
+			return r;
+	}
+	spawned_name_output(spawned);
+	regain_ends(spawned, process);
+	return 0;
+}
+
+int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
+		   struct instance **ret_instance, struct why *why)
+{
+	int pidfd = regain_pidfd(process->pid, process->start_ticks), r;
+	struct spawned *spawned;
+
+	if (pidfd == -ESRCH)
+		spawned_cross_out(spawner, process->serial);
+	if (pidfd < 0)
+		return why_errno(why, pidfd, "pid %d", process->pid);
+	spawned = spawned_new(spawner, unit, process->version);
+	if (!spawned) {
+		fd_close(pidfd);
+		return why_errno(why, -ENOMEM, "instance");
+	}
+	spawned->instance.unit = unit_ref(unit);
+	r = regain(spawned, process, pidfd, why);
+	if (r < 0) {
+		instance_free(&spawned->instance);
+		return r;
+	}
+	*ret_instance = &spawned->instance;
+	return 0;
+}
+
+
+/* ---- by what the program before has left ---- */
+
+struct queue_writer {
+	struct carry *carry;
+	Upgraded__Carry__Queued **list;
+	size_t n;
+	bool failed;
+};
+
+static void queued_free(Upgraded__Carry__Queued *queued)
+{
+	if (queued)
+		free(queued->descriptors);
+	free(queued);
+}
+
+static void put_queued(void *arg, const struct outbox_waiting *waiting)
+{
+	struct queue_writer *writer = arg;
+	Upgraded__Carry__Queued **more = reallocarray(writer->list, writer->n + 1, sizeof(Upgraded__Carry__Queued *));
+	Upgraded__Carry__Queued *queued = malloc(sizeof(*queued));
+
+	if (more)
+		writer->list = more;
+	if (queued) {
+		upgraded__carry__queued__init(queued);
+		queued->descriptors = calloc(waiting->n_fds + 1, sizeof(uint64_t));
+	}
+	if (!more || !queued || !queued->descriptors) {
+		queued_free(queued);
+		writer->failed = true;
+		return;
+	}
+	queued->message = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)waiting->data, .len = waiting->size_bytes };
+	queued->kind = waiting->kind;
+	queued->n_descriptors = waiting->n_fds;
+	for (size_t i = 0; i < waiting->n_fds; i++)
+		queued->descriptors[i] = carry_hold(writer->carry, waiting->fds[i]->fd);
+	more[writer->n++] = queued;
+}
+
+/* What the instance itself knows. Borrows from it. */
+static void fill_instance(const struct instance *instance, Upgraded__Carry__Process *process)
+{
+	process->service = (char *)(uintptr_t)instance->service;
+	process->version = (char *)(uintptr_t)instance->version;
+	process->pid = instance->pid;
+	process->stood_by = instance->stood_by;
+	process->stopped = instance->stopped;
+	process->unreachable = instance->unreachable;
+	process->ended = instance->life != INSTANCE_RUNS;
+	process->status = instance->status;
+	process->place = instance->place;
+	process->since_us = instance->since_us;
+	process->place_us = instance->place_us;
+	process->question = instance->question;
+	process->inventory_question = instance->inventory_question;
+	process->registered = instance->registered.count;
+	process->registered_asked = instance->registered.asked;
+	process->registered_told = instance->registered.told;
+	process->is_victim = instance->victim.is_first;
+	process->oom_normal = instance->victim.normal;
+	process->channel_inode = instance->channel_inode;
+	process->log_inode = instance->log_inode;
+}
+
+static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded__Carry__Process *process)
+{
+	const struct output *output = spawned->output;
+
+	process->serial = spawned->serial;
+	process->our_channel_inode = spawned->our_inode;
+	process->uid = spawned->uid;
+	process->pidfd = carry_hold(carry, spawned->child.pidfd);
+	process->channel = carry_hold(carry, spawned->channel.fd);
+	if (!output)
+		return;
+	process->output = carry_hold(carry, output->fd);
+	process->partial = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)output->partial, .len = output->n_partial };
+}
+
+/* Return: the bytes of @process->hello, to be freed. */
+static uint8_t *pack_hello(const struct instance *instance, Upgraded__Carry__Process *process)
+{
+	size_t size = instance->hello ? upgraded__wire__app_message__get_packed_size(instance->hello) : 0;
+	uint8_t *packed = size ? malloc(size) : NULL;
+
+	if (packed)
+		process->hello = (ProtobufCBinaryData){ .data = packed,
+							.len = upgraded__wire__app_message__pack(instance->hello, packed) };
+	return packed;
+}
+
+uint64_t carried_put(struct instance *instance, struct carry *carry)
+{
+	Upgraded__Carry__Process process = UPGRADED__CARRY__PROCESS__INIT;
+	Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
+	struct queue_writer writer = { .carry = carry };
+	char *lines[LINES_MAX], *text = NULL;
+	uint8_t *hello;
+
+	if (!instance || (instance->kind != &spawned_kind && instance->kind != &regained_kind))
+		return 0;
+	process.id = carry_id(carry);
+	fill_instance(instance, &process);
+	fill_spawned(spawned_of(instance), carry, &process);
+	hello = pack_hello(instance, &process);
+	process.n_lines = lines_list(&instance->lines, lines);
+	process.lines = lines;
+	outbox_each(&spawned_of(instance)->channel.outbox, put_queued, &writer);
+	process.n_queued = writer.n;
+	process.queued = writer.list;
+	if (writer.failed || (instance->hello && !hello) || unit_text(instance->unit, &text) < 0) {
+		carry_fail(carry, -ENOMEM);
+	} else {
+		process.unit_path = instance->unit->path;
+		process.unit_text = (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
+		item.what_case = UPGRADED__CARRY__ITEM__WHAT_PROCESS;
+		item.process = &process;
+		carry_put(carry, &item);
+	}
+	for (size_t i = 0; i < writer.n; i++)
+		queued_free(writer.list[i]);
+	free(writer.list);
+	free(hello);
+	free(text);
+	return process.id;
+}
+
+static int take_queued(struct spawned *spawned, struct carry *carry, const Upgraded__Carry__Queued *queued, struct why *why)
+{
+	struct fd_ref *fds[WIRE_FDS_MAX] = { NULL };
+	struct outbox_waiting waiting = { .data = queued->message.data, .size_bytes = queued->message.len, .fds = fds,
+					  .n_fds = queued->n_descriptors, .kind = queued->kind };
+	int r = queued->n_descriptors <= WIRE_FDS_MAX ? 0 : why_set(why, -EBADMSG, "a message with too many descriptors");
+
+	for (size_t i = 0; r == 0 && i < queued->n_descriptors; i++) {
+		int fd = carry_take(carry, queued->descriptors[i]);
+
+		fds[i] = fd < 0 ? NULL : fd_ref_new_foreign(fd);
+		if (!fds[i])
+			r = why_set(why, -EBADMSG, "a descriptor of a message that waits for it is gone");
+	}
+	if (r == 0)
+		r = channel_queue(&spawned->channel, &waiting, why);
+	for (size_t i = 0; i < queued->n_descriptors && i < WIRE_FDS_MAX; i++)
+		fd_ref_drop(fds[i]);
+	return r;
+}
+
+static int take_instance(struct instance *instance, const Upgraded__Carry__Process *process)
+{
+	instance->pid = process->pid;
+	instance->stood_by = process->stood_by;
+	instance->stopped = process->stopped;
+	instance->unreachable = process->unreachable;
+	instance->life = process->ended ? INSTANCE_ENDED : INSTANCE_RUNS;
+	instance->status = process->status;
+	instance->place = (enum instance_place)process->place;
+	instance->since_us = process->since_us;
+	instance->place_us = process->place_us;
+	instance->question = process->question;
+	instance->inventory_question = process->inventory_question;
+	instance->registered.count = process->registered;
+	instance->registered.asked = process->registered_asked;
+	instance->registered.told = process->registered_told;
+	instance->victim = (struct victim){ .normal = process->oom_normal, .is_first = process->is_victim };
+	instance->channel_inode = process->channel_inode;
+	instance->log_inode = process->log_inode;
+	for (size_t i = 0; i < process->n_lines; i++)
+		lines_put(&instance->lines, process->lines[i], strlen(process->lines[i]));
+	if (!process->hello.len)
+		return 0;
+	instance->hello = upgraded__wire__app_message__unpack(NULL, process->hello.len, process->hello.data);
+	return instance->hello && instance->hello->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO ? 0 : -EBADMSG;
+}
+
+/* One of a supervisor before the program before is nobody's child that we could wait for. */
+static int take_process(struct spawned *spawned, struct carry *carry, const Upgraded__Carry__Process *process, struct why *why)
+{
+	struct loop *loop = spawned->spawner->loop;
+	int pidfd;
+
+	/* It opens a pidfd of its own. */
+	if (child_adopt(loop, &spawned->child, process->pid, spawned_on_exit, NULL) == 0)
+		return 0;
+	pidfd = carry_take(carry, process->pidfd);
+	if (pidfd < 0)
+		return why_set(why, -EBADMSG, "its pidfd is gone");
+	spawned->instance.kind = &regained_kind;
+	return child_regain(loop, &spawned->child, process->pid, pidfd, spawned_on_exit, why);
+}
+
+static int take_ends(struct spawned *spawned, struct carry *carry, const Upgraded__Carry__Process *process, struct why *why)
+{
+	int fd = carry_take(carry, process->channel), output = carry_take(carry, process->output), r = 0;
+
+	if (output >= 0)
+		r = output_take(spawned->output, output, process->partial.data, process->partial.len, why);
+	if (fd >= 0 && r == 0)
+		r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
+	else
+		fd_close(fd);
+	for (size_t i = 0; r == 0 && i < process->n_queued; i++)
+		r = take_queued(spawned, carry, process->queued[i], why);
+	return r;
+}
+
+int carried_take(struct spawner *spawner, struct carry *carry, const Upgraded__Carry__Process *process,
+		 struct instance **ret_instance, struct why *why)
+{
+	struct unit *unit;
+	struct spawned *spawned;
+	int r = unit_parse_bytes(process->service, process->unit_path, process->unit_text.data, process->unit_text.len, &unit, why);
+
+	if (r < 0)
+		return r;
+	spawned = spawned_new(spawner, unit, process->version);
+	if (!spawned)
+		return why_errno(why, -ENOMEM, "instance");
+	spawned->instance.unit = unit;
+	spawned->serial = process->serial;
+	spawned->our_inode = process->our_channel_inode;
+	spawned->uid = process->uid;
+	r = take_instance(&spawned->instance, process);
+	if (r < 0)
+		why_errno(why, r, "what it said of itself");
+	spawned_name_output(spawned);
+	if (r == 0 && !process->ended)
+		r = take_process(spawned, carry, process, why);
+	if (r == 0)
+		r = take_ends(spawned, carry, process, why);
+	spawned_set_spares(spawned);
+	if (r == 0)
+		*ret_instance = &spawned->instance;
+	return r < 0 ? why_prefix(why, r, "%s version %s (pid %d)", process->service, process->version, process->pid) : 0;
+}
+
+/* ---- by what a supervisor that has ended had of a bake ---- */
+
+/* For when it comes back: the pipe that it prints to has ended with the supervisor before. */
+static int give_output(struct spawned *spawned, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+	uint64_t before = instance->log_inode;
+	int log = -1, r = output_open(spawned->output, &log, &instance->log_inode, why);
+
+	if (r < 0)
+		return r;
+	spawned_own_output(spawned, log);
+	instance->output_before = before;
+	instance->output = fd_ref_new(log);
+	return instance->output ? 0 : why_errno(why, -ENOMEM, "output");
+}
+
+int carried_find(struct instance *instance, struct instance *holder, const Upgraded__Carry__Process *process, struct why *why)
+{
+	struct spawned *spawned = spawned_of(instance);
+	int fd = regain_socket(spawned_of(holder)->child.pidfd, holder->pid, spawned->our_inode, why), r;
+
+	if (fd < 0)
+		return fd;
+	r = take_instance(instance, process);
+	if (r < 0) {
+		fd_close(fd);
+		return why_errno(why, r, "what it said of itself");
+	}
+	r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
+	if (r == 0)
+		r = give_output(spawned, why);
+	/* It says no hello, as it is not to wake up. The end of the supervisor before has let it run, until it came to its wait for us. */
+	instance->returns = instance->stopped = false;
+	instance->unreachable = r < 0;
+	return r;
+}
+
+static int find_socket(struct carry_finder *base, uint64_t device, uint64_t inode)
+{
+	struct carried_finder *finder = container_of(base, struct carried_finder, finder);
+	const struct spawned *spawned = spawned_of(finder->of);
+	int number, fd;
+
+	(void)device; /* all sockets are of one */
+	if (!finder->looked)
+		(void)sockets_of_read(finder->of->pid, REGAIN_FDS_MAX, &finder->sockets);
+	finder->looked = true;
+	number = sockets_of_find(&finder->sockets, inode);
+	fd = number < 0 ? -1 : regain_number(spawned->child.pidfd, number, inode, NULL);
+	return fd < 0 ? -1 : fd;
+}
+
+void carried_finder_init(struct carried_finder *finder, struct instance *of)
+{
+	*finder = (struct carried_finder){ .finder.find = find_socket, .of = of };
+}
+
+void carried_finder_done(struct carried_finder *finder)
+{
+	sockets_of_done(&finder->sockets);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Of spawned.c and regained.c: one process that we, or a supervisor before us, have started. */
+#pragma once
+
+#include "supervisor/process/channel.h"
+#include "supervisor/process/origin.h"
+
+struct spawned {
+	struct instance instance;
+	struct spawner *spawner;
+	struct child child;
+	struct channel channel;
+	struct output *output;             /* NULL: what it left behind uses it */
+	uint64_t log_rate, log_rate_bytes; /* of @output */
+	uid_t uid;                         /* whose its output is */
+	uint64_t serial;                   /* in the logbook; 0: it is not there */
+	unsigned long long our_inode;      /* of our end of its channel */
+};
+
+static inline struct spawned *spawned_of(struct instance *instance)
+{
+	return container_of(instance, struct spawned, instance);
+}
+
+/* Children of ours, and those of a supervisor that has ended. */
+extern const struct instance_kind spawned_kind, regained_kind;
+
+/** spawned_new() - Nothing runs yet. Return: owned by the caller, by instance_free(); NULL if memory is out. */
+struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, const char *version);
+
+/** spawned_name_output() - Once its pid is known. */
+void spawned_name_output(struct spawned *spawned);
+
+/** spawned_own_output() - The pipe that it prints to is its user's, as at its start. @log: the end that is written to. */
+void spawned_own_output(const struct spawned *spawned, int log);
+
+/** spawned_set_spares() - Do its child processes outlive it, in its present place? */
+void spawned_set_spares(struct spawned *spawned);
+
+/** spawned_on_exit() - For whoever lets @child be watched. */
+void spawned_on_exit(struct child *child);
+
+/** spawned_cross_out() - It has ended: out of the logbook. @serial: 0: it was not there. */
+void spawned_cross_out(struct spawner *spawner, uint64_t serial);
