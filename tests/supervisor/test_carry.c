@@ -196,3 +196,30 @@ Test(carry, that_cannot_be_written_leaves_no_file)
 	cr_assert_lt(access("/tmp/upg-carry-never", F_OK), 0);
 	carry_free(carry);
 }
+
+/* ---- as the first version wrote it ---- */
+
+/* It must be read for ever, or refused in words: a newer supervisor takes over from one of this version. */
+Test(carry, of_format_1_is_read)
+{
+	struct carry_finder finder = { .find = find };
+	const Upgraded__Carry__Item *item;
+	struct carry *left;
+
+	cr_assert_eq(carry_open_file("tests/supervisor/golden/bake-1", &finder, &left, &why), 0, "%s", why.text);
+	cr_assert_eq(carry_header(left)->format, 1);
+	item = carry_next(left, UPGRADED__CARRY__ITEM__WHAT_ROLL, NULL);
+	cr_assert_str_eq(item->roll->service, "cached");
+	cr_assert_str_eq(item->roll->from, "v1");
+	cr_assert_str_eq(item->roll->to, "v2");
+	cr_assert_gt(item->roll->commit_us, 0);
+	item = carry_behind(left, item);
+	cr_assert_eq((int)item->what_case, UPGRADED__CARRY__ITEM__WHAT_DESCRIPTOR);
+	cr_assert_str_eq(item->descriptor->name, "listener");
+	cr_assert_eq(carry_take(left, item->descriptor->descriptor), -1);
+	cr_assert_gt(asked_for, 0);
+	item = carry_next(left, UPGRADED__CARRY__ITEM__WHAT_PROCESS, NULL);
+	cr_assert_str_eq(item->process->service, "cached");
+	cr_assert_gt(item->process->hello.len, 0);
+	carry_free(left);
+}
