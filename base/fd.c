@@ -222,12 +222,8 @@ int fd_write_all(int fd, const void *data, size_t size_bytes, unsigned long long
 	return 0;
 }
 
-void fd_lower_limit(void)
+void fd_set_limit_at_start(size_t soft)
 {
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = (rlim_t)fd_limit_at_start();
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	pthread_once(&start_once, start_note);
+	start_soft = soft;
 }

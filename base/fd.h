@@ -29,11 +29,11 @@ size_t fd_count(void);
 /** fd_raise_limit() - Raise RLIMIT_NOFILE's soft limit to the hard one. Return: the soft limit now in force. */
 size_t fd_raise_limit(void);
 
-/** fd_lower_limit() - As it was before fd_raise_limit(); what is open stays open. */
-void fd_lower_limit(void);
-
 /** fd_limit_at_start() - The soft limit from before fd_raise_limit(): what a child should start with. */
 size_t fd_limit_at_start(void);
+
+/** fd_set_limit_at_start() - This process was executed by one that had raised the limit already. Context: before the others. */
+void fd_set_limit_at_start(size_t soft);
 
 /** fd_write_all() - Write all of @data, waiting where needed, until @deadline_us (monotonic; 0: no deadline).
  * Never raises SIGPIPE for sockets. Return: 0, -ETIMEDOUT, or -errno. */

@@ -207,6 +207,7 @@ static void greet(struct supervisor *supervisor)
 		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) has taken over from upgraded %.60s", registry->version, (int)getpid(),
 			 before);
 	log_info("%s%s%s", text, gave_way ? ": " : "", gave_way ? gave_way : "");
+	guard_done(); /* who asked is told that we stay */
 	run_folder_take_clients(supervisor->run, supervisor->carry,
 				&(struct answer){ .code = gave_way ? WIRE_EXIT_ROLLED_BACK : WIRE_EXIT_DONE, .text = text,
 						  .cause = gave_way, .next = gave_way ? "the services did not notice" : NULL });
@@ -393,11 +394,13 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 									  image_store_newest(supervisor->images_root));
 	registry->work_dir = config->state_dir;
 	(void)registry_scan(registry, &detail);
-	on_images_gc(&supervisor->images_gc);
 	registry->criu_path = config->criu_path;
 	begin_probe(supervisor, config);
 	strays_look(&supervisor->strays);
-	return recover_begin(&supervisor->recover, registry, &supervisor->spawner, supervisor->carry, on_recovered, supervisor, why);
+	r = recover_begin(&supervisor->recover, registry, &supervisor->spawner, supervisor->carry, on_recovered, supervisor, why);
+	if (r == 0) /* by now it is known which images are in use */
+		on_images_gc(&supervisor->images_gc);
+	return r;
 }
 
 static void end(struct supervisor *supervisor)

@@ -35,6 +35,8 @@ struct carry {
 	uint8_t *bytes; /* writing */
 	size_t n_bytes, room;
 	uint64_t ids;
+	uint64_t *keys; /* writing: of each descriptor, by its number; 0: none */
+	size_t n_keys;
 	struct carry_finder *finder; /* NULL: descriptors have stayed open */
 };
 
@@ -106,20 +108,48 @@ static struct held *held_add(struct carry *carry)
 	return &more[carry->n_held++];
 }
 
+/* Return: where the key of @fd is noted; NULL if memory is out. */
+static uint64_t *key_of(struct carry *carry, int fd)
+{
+	size_t want = (size_t)fd + 1, n = carry->n_keys ? carry->n_keys : 64;
+	uint64_t *more;
+
+	while (n < want)
+		n *= 2;
+	if (n != carry->n_keys) {
+		more = reallocarray(carry->keys, n, sizeof(*more));
+		if (!more)
+			return NULL;
+		memset(more + carry->n_keys, 0, (n - carry->n_keys) * sizeof(*more));
+		carry->keys = more;
+		carry->n_keys = n;
+	}
+	return &carry->keys[fd];
+}
+
 uint64_t carry_hold(struct carry *carry, int fd)
 {
+	uint64_t *key = fd < 0 ? NULL : key_of(carry, fd);
 	struct held *held;
 	struct stat st;
 
 	if (fd < 0)
 		return 0;
+	/* It may have several owners, as what waits to be sent has: each takes one of its own (carry_take()). */
+	if (key && *key)
+		return *key;
+	if (!key) {
+		carry_fail(carry, -ENOMEM);
+		return 0;
+	}
 	held = held_add(carry);
 	if (!held || fstat(fd, &st) < 0) {
 		carry_fail(carry, held ? -errno : -ENOMEM);
 		return 0;
 	}
 	*held = (struct held){ .fd = fd, .device = st.st_dev, .inode = st.st_ino };
-	return carry->n_held;
+	*key = carry->n_held;
+	return *key;
 }
 
 uint64_t carry_id(struct carry *carry)
@@ -192,6 +222,7 @@ int carry_seal(struct carry *carry, int *ret_fd, struct why *why)
 
 int carry_write(struct carry *carry, const char *path, struct why *why)
 {
+	const char *name = strrchr(path, '/');
 	char fresh[PATH_MAX];
 	FD_CLEANUP int fd = -1;
 	int r;
@@ -199,7 +230,8 @@ int carry_write(struct carry *carry, const char *path, struct why *why)
 	put_held(carry);
 	if (carry->failure)
 		return why_errno(why, carry->failure, "%s", path);
-	if (snprintf(fresh, sizeof(fresh), "%s.tmp", path) >= (int)sizeof(fresh))
+	/* No service has such a name. */
+	if (!name || snprintf(fresh, sizeof(fresh), "%.*s/.%s.tmp", (int)(name - path), path, name + 1) >= (int)sizeof(fresh))
 		return why_errno(why, -ENAMETOOLONG, "%s", path);
 	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = fd < 0 ? -errno : write_all(carry, fd);
@@ -374,8 +406,10 @@ int carry_take(struct carry *carry, uint64_t key)
 {
 	struct held *held = key && key <= carry->n_held ? &carry->held[key - 1] : NULL;
 
-	if (!held || held->taken)
+	if (!held)
 		return -1;
+	if (held->taken && !carry->finder)
+		return held->fd < 0 ? -1 : fcntl(held->fd, F_DUPFD_CLOEXEC, 0);
 	held->taken = true;
 	return carry->finder ? carry->finder->find(carry->finder, held->device, held->inode) : held->fd;
 }
@@ -400,6 +434,7 @@ struct carry *carry_free(struct carry *carry)
 		fd_close(carry->memory);
 	free(carry->items);
 	free(carry->held);
+	free(carry->keys);
 	free(carry->bytes);
 	free(carry);
 	return NULL;

@@ -31,7 +31,8 @@ void carry_put(struct carry *carry, const Upgraded__Carry__Item *item);
 /** carry_fail() - Something could not be added, with -errno. */
 void carry_fail(struct carry *carry, int rc);
 
-/** carry_hold() - Let @fd (borrowed; open until the end of @carry) stay open. Return: its key; 0 where @fd is negative. */
+/** carry_hold() - Let @fd (borrowed; open until the end of @carry) stay open. Return: its key, the same each time; 0 where @fd is
+ * negative. */
 uint64_t carry_hold(struct carry *carry, int fd);
 
 /** carry_id() - A number by which one item may name another; never 0. */
@@ -45,7 +46,7 @@ uint64_t carry_id(struct carry *carry);
  */
 int carry_seal(struct carry *carry, int *ret_fd, struct why *why);
 
-/** carry_write() - Write it into the file @path, whole or not at all, in place of carry_seal(): for a supervisor that is started anew, to
+/** carry_write() - Write it into the file @path, which has a folder in it, whole or not at all, in place of carry_seal(): for a supervisor that is started anew, to
  * which no descriptor stays open. The disk is not waited for: what is told of ends with the machine. Return: 0 or -errno. */
 int carry_write(struct carry *carry, const char *path, struct why *why);
 
@@ -82,7 +83,8 @@ const Upgraded__Carry__Item *carry_behind(struct carry *carry, const Upgraded__C
 /** carry_header() - Return: borrowed. */
 const Upgraded__Carry__Header *carry_header(const struct carry *carry);
 
-/** carry_take() - A descriptor by its key, once. Return: owned by the caller; -1: there is none, or another one is in its place. */
+/** carry_take() - A descriptor by its key. Return: owned by the caller, who gets a duplicate if somebody has taken it before; -1: there is
+ * none, or another one is in its place. */
 int carry_take(struct carry *carry, uint64_t key);
 
 /** carry_done() - The program that came has all of it: what nobody took is closed, and the rest ends with execve(2) again. */

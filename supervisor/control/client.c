@@ -119,9 +119,11 @@ static void on_client(struct source *source, uint32_t events)
 
 bool client_may_be_left(const struct client *client)
 {
+	if (client->closing)
+		return true;
 	if (client->errand)
 		return errand_is_self(client->errand);
-	return !client->asked || client->closing ||
+	return !client->asked ||
 	       (client->asker.service && service_waits_for(client->asker.service, &client->asker));
 }
 

@@ -185,7 +185,8 @@ int run_folder_new(const char *dir, struct carry *carry, struct run_folder **ret
 	if (r == 0)
 		r = take_lock(folder, why);
 	if (r < 0) {
-		run_folder_free(folder);
+		if (!carry) /* the program before needs what it has left */
+			run_folder_free(folder);
 		return r;
 	}
 	*ret_folder = folder;
@@ -204,9 +205,7 @@ int run_folder_open(struct run_folder *folder, struct registry *registry, struct
 	    source_add(registry->host.site.loop, &folder->changes, folder->inotify, EPOLLIN, on_changes) < 0)
 		folder->inotify = fd_close(folder->inotify);
 	r = put_in_place(folder, why);
-	if (r < 0)
-		run_folder_shut(folder);
-	else if (folder->watch < 0)
+	if (r == 0 && folder->watch < 0)
 		look_in(folder, AGAIN_US);
 	return r;
 }

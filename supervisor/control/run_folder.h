@@ -22,7 +22,7 @@ struct why;
 int run_folder_new(const char *dir, struct carry *carry, struct run_folder **ret_folder, struct why *why);
 
 /** run_folder_open() - Listen on the control socket, and watch that it stays. @registry: borrowed until run_folder_shut(). Return:
- * 0; as run_folder_new() and control_open(). */
+ * 0; as run_folder_new() and control_open(): to be shut all the same. */
 int run_folder_open(struct run_folder *folder, struct registry *registry, struct why *why);
 
 /** run_folder_may_leave(), run_folder_put() - Leave lock, socket and clients to the next program: see control.h. */

@@ -363,6 +363,12 @@ void health_start(struct health *health, const struct health_spec *spec)
 	}
 }
 
+void health_go_on(struct health *health, uint64_t nonce, uint64_t answered_nonce)
+{
+	health->nonce = nonce;
+	health->answered_nonce = answered_nonce;
+}
+
 void health_stop(struct health *health)
 {
 	if (!health->loop)

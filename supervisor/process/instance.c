@@ -113,8 +113,17 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why)
 	return instance->kind->adopt(instance, pid, why);
 }
 
+void instance_forget_stored(struct instance *instance)
+{
+	instance->stored = fd_ref_drop(instance->stored);
+}
+
 void instance_store(struct instance *instance, struct fd_ref *stored)
 {
+	if (stored != instance->stored) {
+		instance_forget_stored(instance);
+		instance->stored = stored ? fd_ref_use(stored) : NULL;
+	}
 	if (instance->kind->keep && instance->hello && instance->hello->hello->keeps)
 		instance->kind->keep(instance, stored);
 }
@@ -133,6 +142,7 @@ struct instance *instance_free(struct instance *instance)
 	query_told(instance);
 	in_hand_unmap(&instance->in_hand);
 	fd_ref_drop(instance->output);
+	fd_ref_drop(instance->stored);
 	unit_free(instance->unit);
 	instance->kind->free(instance);
 	return NULL;
@@ -273,7 +283,7 @@ bool instance_registered(const struct instance *instance, uint64_t *ret_count)
 
 static void keep(struct instance *instance)
 {
-	instance_store(instance, NULL);
+	instance_store(instance, instance->stored);
 }
 
 /* Of a process that returns, everything before its hello to us. */

@@ -112,6 +112,7 @@ struct instance {
 	/* It was started by a supervisor before this one, lies parked and is to print to this one when it comes back. NULL: it does. */
 	struct fd_ref *output;
 	uint64_t output_before; /* the pipe that it prints to now */
+	struct fd_ref *stored;  /* what it holds for a supervisor that is started anew; NULL: nothing */
 	/* The numbers of the last Prepare and AskInventory that it was sent. Answers to earlier ones are dropped. */
 	uint64_t question, inventory_question;
 	/* Of the process's own ends of its channel and its output: what CRIU calls them. 0: it has none that we made. */
@@ -187,9 +188,12 @@ int instance_reconnect(struct instance *instance, int *ret_channel, int *ret_log
 /** instance_adopt() - The restored process runs as @pid, a child of ours. Return: 0 or -errno. */
 int instance_adopt(struct instance *instance, pid_t pid, struct why *why);
 
-/** instance_store() - Let it hold @stored (borrowed; NULL: nothing) for a supervisor that is started anew. Nothing where its library
- * cannot. */
+/** instance_store() - Let it hold @stored (one owner more; NULL: nothing) for a supervisor that is started anew. Nothing where its
+ * library cannot. */
 void instance_store(struct instance *instance, struct fd_ref *stored);
+
+/** instance_forget_stored() - It will let go by itself, or need not: it is not told to hold that again. */
+void instance_forget_stored(struct instance *instance);
 
 /** instance_our_end() - Of its channel. Return: borrowed; -1: there is none. */
 int instance_our_end(const struct instance *instance);

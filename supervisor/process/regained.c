@@ -158,6 +158,7 @@ static void fill_instance(const struct instance *instance, Upgraded__Carry__Proc
 	process->oom_normal = instance->victim.normal;
 	process->channel_inode = instance->channel_inode;
 	process->log_inode = instance->log_inode;
+	process->output_before = instance->output_before;
 }
 
 static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded__Carry__Process *process)
@@ -169,6 +170,7 @@ static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded_
 	process->uid = spawned->uid;
 	process->pidfd = carry_hold(carry, spawned->child.pidfd);
 	process->channel = carry_hold(carry, spawned->channel.fd);
+	process->output_theirs = spawned->instance.output ? carry_hold(carry, spawned->instance.output->fd) : 0;
 	if (!output)
 		return;
 	process->output = carry_hold(carry, output->fd);
@@ -239,7 +241,7 @@ static int take_queued(struct spawned *spawned, struct carry *carry, const Upgra
 	}
 	if (r == 0)
 		r = channel_queue(&spawned->channel, &waiting, why);
-	for (size_t i = 0; i < queued->n_descriptors && i < WIRE_FDS_MAX; i++)
+	for (size_t i = 0; r == 0 && i < queued->n_descriptors; i++)
 		fd_ref_drop(fds[i]);
 	return r;
 }
@@ -263,6 +265,7 @@ static int take_instance(struct instance *instance, const Upgraded__Carry__Proce
 	instance->victim = (struct victim){ .normal = process->oom_normal, .is_first = process->is_victim };
 	instance->channel_inode = process->channel_inode;
 	instance->log_inode = process->log_inode;
+	instance->output_before = process->output_before;
 	for (size_t i = 0; i < process->n_lines; i++)
 		lines_put(&instance->lines, process->lines[i], strlen(process->lines[i]));
 	if (!process->hello.len)
@@ -291,12 +294,12 @@ static int take_ends(struct spawned *spawned, struct carry *carry, const Upgrade
 {
 	int fd = carry_take(carry, process->channel), output = carry_take(carry, process->output), r = 0;
 
+	if ((process->channel && fd < 0) || (process->output && output < 0))
+		return why_set(why, -EBADMSG, "its channel or its output is gone");
 	if (output >= 0)
 		r = output_take(spawned->output, output, process->partial.data, process->partial.len, why);
 	if (fd >= 0 && r == 0)
 		r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
-	else
-		fd_close(fd);
 	for (size_t i = 0; r == 0 && i < process->n_queued; i++)
 		r = take_queued(spawned, carry, process->queued[i], why);
 	return r;
@@ -324,6 +327,11 @@ int carried_take(struct spawner *spawner, struct carry *carry, const Upgraded__C
 	spawned_name_output(spawned);
 	if (r == 0 && !process->ended)
 		r = take_process(spawned, carry, process, why);
+	if (r == 0 && process->output_theirs) {
+		int theirs = carry_take(carry, process->output_theirs);
+
+		spawned->instance.output = theirs < 0 ? NULL : fd_ref_new(theirs);
+	}
 	if (r == 0)
 		r = take_ends(spawned, carry, process, why);
 	spawned_set_spares(spawned);
@@ -338,7 +346,8 @@ int carried_take(struct spawner *spawner, struct carry *carry, const Upgraded__C
 static int give_output(struct spawned *spawned, struct why *why)
 {
 	struct instance *instance = &spawned->instance;
-	uint64_t before = instance->log_inode;
+	/* It has not heard of any pipe since then, however many supervisors there were. */
+	uint64_t before = instance->output_before ? instance->output_before : instance->log_inode;
 	int log = -1, r = output_open(spawned->output, &log, &instance->log_inode, why);
 
 	if (r < 0)

@@ -22,7 +22,7 @@ static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, 
 static struct {
 	char **argv, **env;    /* for the program before; the last entry of @env is the reason */
 	size_t reason_at;
-	char left[64], reasons[N_FAULTS][REASON_BYTES], given[REASON_BYTES];
+	char left[96], reasons[N_FAULTS][REASON_BYTES], given[REASON_BYTES];
 	int memory, before;    /* -1: none */
 	bool on;
 	char gave_way[REASON_BYTES]; /* "": nobody did */
@@ -34,6 +34,7 @@ static void execute_before(char *reason)
 {
 	sigset_t none;
 
+	alarm(0); /* the program before has as much time as it needs */
 	if (guard.before >= 0) {
 		guard.env[guard.reason_at] = reason;
 		sigemptyset(&none);
@@ -106,20 +107,23 @@ int guard_begin(char **argv)
 {
 	const char *left = getenv(GUARD_LEFT_ENV), *gave_way = getenv(GUARD_GAVE_WAY_ENV);
 	int memory, before;
-	size_t n;
+	size_t n, soft;
 
 	guard.argv = argv;
 	if (gave_way)
 		snprintf(guard.gave_way, sizeof(guard.gave_way), "%s", gave_way);
 	unsetenv(GUARD_GAVE_WAY_ENV);
-	if (!left || sscanf(left, "%d %d", &memory, &before) != 2 || memory < 0)
+	if (!left || sscanf(left, "%d %d %zu", &memory, &before, &soft) != 3 || memory < 0)
 		return -1;
 	unsetenv(GUARD_LEFT_ENV);
+	fd_set_limit_at_start(soft);
+	if (before >= 0)
+		(void)fcntl(before, F_SETFD, FD_CLOEXEC); /* it can be executed all the same */
 	guard.memory = memory;
 	guard.before = before;
 	guard.on = true;
 	guard.env = environment(&n);
-	snprintf(guard.left, sizeof(guard.left), GUARD_LEFT_ENV "=%d -1", memory);
+	snprintf(guard.left, sizeof(guard.left), GUARD_LEFT_ENV "=%d -1 %zu", memory, soft);
 	if (!guard.env) {
 		guard.before = -1;
 		return memory;
@@ -188,14 +192,14 @@ int guard_execute(const char *program, int left, uint64_t deadline_us)
 						     .tv_usec = (suseconds_t)(deadline_us % USEC_PER_SEC) } };
 	/* Without CLOEXEC: the next program executes it if it has to. A file that was replaced is there by this still. */
 	int before = open("/proc/self/exe", O_PATH), r;
-	char text[64], **argv = arguments(program), **env;
+	char text[96], **argv = arguments(program), **env;
 	size_t n;
 
 	env = environment(&n);
 	if (before < 0 || !argv || !env) {
 		r = before < 0 ? -errno : -ENOMEM;
 	} else {
-		snprintf(text, sizeof(text), GUARD_LEFT_ENV "=%d %d", left, before);
+		snprintf(text, sizeof(text), GUARD_LEFT_ENV "=%d %d %zu", left, before, fd_limit_at_start());
 		env[n] = text;
 		/* It runs on over execve(2). Whoever comes catches it; whoever does not get that far is ended by it. */
 		signal(SIGALRM, SIG_DFL);

@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 /* The environment tells the next program of these. */
-#define GUARD_LEFT_ENV "UPGRADED_LEFT"         /* "MEMORY BEFORE": descriptors of what was left, and of the program before; -1: none */
+#define GUARD_LEFT_ENV "UPGRADED_LEFT"         /* "MEMORY BEFORE SOFT": descriptors of what was left, and of the program before
+					      * (-1: none); how many descriptors a child may have, RLIMIT_NOFILE's soft limit */
 #define GUARD_GAVE_WAY_ENV "UPGRADED_GAVE_WAY" /* why the program that was to come did not */
 
 /** guard_begin() - First of all in main(). @argv: borrowed for good. Return: the descriptor of what was left (supervisor/carry); -1: nothing

@@ -237,6 +237,38 @@ static void end_start(struct returning *returning)
 			 ": its start had not come to its end");
 }
 
+/* Who lives lies parked, and whoever would wake it is gone: its version, and the supervisor before. It could serve only by what that
+ * version had. */
+static bool only_parked(const struct returning *returning)
+{
+	const struct candidate *held = returning->bake ? returning->bake->old : NULL;
+	bool any = false;
+
+	for (const struct candidate *c = returning->candidates; c; c = c->next) {
+		if (!c->instance)
+			continue;
+		if (c->place != INSTANCE_IS_REPLACED || (!c->instance->unreachable && c != held))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+static void end_parked(struct returning *returning)
+{
+	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
+
+	for (struct candidate *c = returning->candidates; c; c = c->next) {
+		if (c->instance)
+			log_warning("%s: version %s (pid %d) lies parked, and the version that served has ended: ending it, as nothing is left "
+				    "that it could serve with", service_name(returning->service), c->version, (int)c->instance->pid);
+		c->instance = graveyard_bury(graveyard, c->instance);
+	}
+	returning->bake = bake_free(returning->bake);
+	service_forget_bake(returning->service);
+	lose(returning);
+}
+
 static void look_at(struct returning *returning)
 {
 	struct candidate *serves = who_serves(returning), *one = NULL;
@@ -252,6 +284,8 @@ static void look_at(struct returning *returning)
 		take(returning, one); /* nobody else is there who could */
 	else if (never_served(returning))
 		end_start(returning);
+	else if (only_parked(returning))
+		end_parked(returning);
 }
 
 static void tell_done(struct recover *recover)

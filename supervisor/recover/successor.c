@@ -107,9 +107,7 @@ static int execute(struct successor *successor, struct why *why)
 	if (r == 0) {
 		log_info("%s takes over", successor->program);
 		log_settle(LOG_SETTLE_US);
-		fd_lower_limit(); /* as we found it: it counts for children of whoever comes, too */
 		r = guard_execute(successor->program, left, TAKE_OVER_US);
-		fd_raise_limit();
 		(void)log_defer(&again);
 		why_errno(why, r, "%s could not be executed", successor->program);
 		carry_unseal(carry);
@@ -136,6 +134,19 @@ static bool at_rest(const struct successor *successor, struct why *ret_what)
 	return false;
 }
 
+/* What was asked is what is executed. */
+static bool is_as_asked(const struct successor *successor, struct why *why)
+{
+	const struct stat *asked = &successor->asked_st;
+	struct stat st;
+
+	if (stat(successor->program, &st) == 0 && st.st_dev == asked->st_dev && st.st_ino == asked->st_ino &&
+	    st.st_mtim.tv_sec == asked->st_mtim.tv_sec && st.st_mtim.tv_nsec == asked->st_mtim.tv_nsec)
+		return true;
+	(void)why_set(why, 0, "%s was replaced after it was asked whether it could take over", successor->program);
+	return false;
+}
+
 static void tell_waiting(struct successor *successor, const struct why *what)
 {
 	if (strcmp(successor->waits_for.text, what->text) == 0)
@@ -151,7 +162,8 @@ static void look(struct timer *timer)
 	struct why why = { 0 }, cause = { 0 };
 
 	if (at_rest(successor, &why)) {
-		execute(successor, &why);
+		if (is_as_asked(successor, &why))
+			execute(successor, &why);
 		refuse(successor, why.text);
 		return;
 	}
@@ -292,6 +304,8 @@ void successor_begin(struct successor *successor, const char *program, struct as
 		snprintf(successor->program, sizeof(successor->program), "%s", program);
 	if (r == 0)
 		r = trust_path(successor->program, &why);
+	if (r == 0 && stat(successor->program, &successor->asked_st) < 0)
+		r = why_errno(&why, -errno, "%s", successor->program);
 	if (r == 0)
 		r = ask_program(successor, &why);
 	if (r < 0) {

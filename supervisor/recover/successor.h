@@ -14,6 +14,7 @@
 #include "supervisor/service/registry.h"
 
 #include <limits.h>
+#include <sys/stat.h>
 
 struct recover;
 
@@ -32,6 +33,7 @@ struct successor {
 	struct asker *asker; /* NULL: it has gone, or nothing is under way */
 	bool busy;
 	char program[PATH_MAX];
+	struct stat asked_st;  /* of it, when it was asked */
 	struct child child;  /* the check */
 	int output;          /* of it; -1 */
 	struct source output_source;

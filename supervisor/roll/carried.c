@@ -115,12 +115,15 @@ bool roll_may_be_left(const struct roll *roll)
 
 void roll_hold_still(struct roll *roll)
 {
+	roll->held_nonce = roll->health.nonce;
+	roll->held_answered = roll->health.answered_nonce;
 	health_stop(&roll->health);
 }
 
 void roll_go_on(struct roll *roll)
 {
-	roll_watch_health(roll);
+	roll_watch_bake(roll); /* where Bake= is over, that is heard again */
+	health_go_on(&roll->health, roll->held_nonce, roll->held_answered);
 	if (roll->record.wish == WISH_ACCEPT)
 		health_conclude(&roll->health, true);
 }
@@ -161,6 +164,9 @@ static void fill_rest(const struct roll *roll, struct carry *carry, Upgraded__Ca
 	left->answered_before = roll->answered_before;
 	left->memory_told = roll->memory_told;
 	left->old_dropped = roll->old_dropped;
+	/* Before roll_hold_still(), or after it. */
+	left->health_nonce = roll->health.loop ? roll->health.nonce : roll->held_nonce;
+	left->health_answered = roll->health.loop ? roll->health.answered_nonce : roll->held_answered;
 	left->unanswered = roll->traffic.unanswered;
 	left->answered = roll->traffic.answered;
 	left->image_generation = roll_image_generation(roll);
@@ -203,11 +209,16 @@ void roll_put(struct roll *roll, struct carry *carry)
 	struct fd_names_packed handed;
 	Upgraded__Carry__Pin *pins;
 	void *numbers;
+	char *text = NULL;
 
 	left.old_id = carried_put(roll->old, carry);
 	left.new_id = carried_put(roll->new, carry);
 	fill_record(&roll->record, &left);
 	fill_rest(roll, carry, &left);
+	if (roll->unit_before && unit_text(roll->unit_before, &text) == 0) {
+		left.unit_before_path = roll->unit_before->path;
+		left.unit_before_text = (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
+	}
 	pins = put_pins(roll, carry, &left);
 	fd_names_put(&roll->handed, &handed);
 	left.handed = &handed.names;
@@ -224,6 +235,7 @@ void roll_put(struct roll *roll, struct carry *carry)
 	fd_names_packed_done(&handed);
 	free(numbers);
 	free(pins);
+	free(text);
 }
 
 /* ---- and taken ---- */
@@ -339,20 +351,33 @@ static int take_parts(struct roll *roll, struct carry *carry, const Upgraded__Ca
 	return r < 0 ? r : custody_take_left(&roll->custody, carry, item, why);
 }
 
+/* What old was started with, if it is not there any more itself. */
+static struct unit *unit_before(const Upgraded__Carry__Roll *left)
+{
+	const ProtobufCBinaryData *text = &left->unit_before_text;
+	struct unit *unit = NULL;
+	struct why why = { 0 };
+
+	if (text->len && unit_parse_bytes(left->service, left->unit_before_path, text->data, text->len, &unit, &why) < 0)
+		log_warning("%s: what version %s was started with: %s", left->service, left->from, why.text);
+	return unit;
+}
+
 int roll_take_left(struct roll_site *site, struct carry *carry, const Upgraded__Carry__Item *item, struct instance *old,
 		   struct instance *new, const struct roll_events *events, void *owner, struct roll **ret_roll, struct why *why)
 {
 	const Upgraded__Carry__Roll *left = item->roll;
-	struct roll *roll = calloc(1, sizeof(*roll));
+	struct roll *roll;
 	int r;
 
-	if (!roll)
-		return why_errno(why, -ENOMEM, "roll");
 	if (!left->report || !left->handed || !left->sample || !new)
 		return why_set(why, -EBADMSG, "%s: of its roll not all is there", left->service);
+	roll = calloc(1, sizeof(*roll));
+	if (!roll)
+		return why_errno(why, -ENOMEM, "roll");
 	roll->site = site;
 	roll->unit = unit_ref(new->unit);
-	roll->unit_before = old ? unit_ref(old->unit) : NULL;
+	roll->unit_before = old ? unit_ref(old->unit) : unit_before(left);
 	roll->events = events;
 	roll->owner = owner;
 	roll->lent_channel = roll->lent_log = -1;
@@ -374,10 +399,10 @@ int roll_take_left(struct roll_site *site, struct carry *carry, const Upgraded__
 	*ret_roll = roll;
 	take_image(roll, carry, left);
 	roll_watch_bake(roll);
+	health_go_on(&roll->health, left->health_nonce, left->health_answered);
 	roll_watch_connections(roll);
 	if (roll->record.wish == WISH_ACCEPT)
 		health_conclude(&roll->health, true);
-	if (carry_is_found(carry))
-		roll_tell_bake(roll, true);
+	roll_tell_bake(roll, true);
 	return 0;
 }

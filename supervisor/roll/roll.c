@@ -137,6 +137,8 @@ void roll_tell_bake(struct roll *roll, bool on)
 {
 	if (on)
 		store_old(roll);
+	else if (roll->new)
+		instance_forget_stored(roll->new);
 	if (roll->events->on_bake)
 		roll->events->on_bake(roll, on);
 }

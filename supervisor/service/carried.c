@@ -95,6 +95,7 @@ static void put_member(struct member *member, struct carry *carry, Upgraded__Car
 	left->failures = member->failures;
 	left->restart_due_us = member->restart.loop ? member->restart.due_us : 0;
 	left->silent_us = member->pulse.silent_us;
+	left->pulse_nonce = member->pulse.nonce;
 }
 
 void service_put(struct service *service, struct carry *carry)
@@ -219,6 +220,7 @@ int service_take_left(struct service *service, struct carry *carry, const Upgrad
 	why_set(&member->failure, 0, "%s", left->failure);
 	member->restarts = left->restarts;
 	member->failures = left->failures;
+	member->pulse.nonce = left->pulse_nonce;
 	member_go_on(member, (enum member_state)left->state, processes->take(processes, left->serving), left->restart_due_us);
 	if (left->silent_us && member->instance)
 		pulse_lose(member, left->silent_us);

@@ -211,6 +211,27 @@ SCENE(crash, of_the_daemon_and_of_the_new_version_is_made_good_without_a_way_bac
 	stage_wait_processes(2);
 }
 
+/* The next supervisor has the channel to the parked version by then, and nobody is left whom it could take the place of. */
+SCENE(crash, of_the_daemon_and_then_of_a_new_version_that_hangs_is_made_good)
+{
+	pid_t serving;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\nRestartDelay=10ms\n" }, NULL);
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	serving = stage_pid("serving");
+	cr_assert_eq(kill(serving, SIGSTOP), 0);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	stage_wait_log("has not answered yet");
+	cr_assert_eq(kill(serving, SIGKILL), 0);
+	rig_reap(stage.rig);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
+	cr_assert_neq(stage_pid("serving"), serving);
+	rig_reap(stage.rig);
+	stage_wait_processes(2);
+}
+
 /* Twice, and while nothing is under way: nobody notices. */
 SCENE(crash, of_the_daemon_again_and_again_is_noticed_by_nobody)
 {
