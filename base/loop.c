@@ -92,14 +92,10 @@ static void events_dispatch(struct loop *loop)
 
 /* The due timers leave the list before the first of them is called. So a timer that arms itself again for "now" waits for the next
  * turn and cannot starve the others. */
-static void timers_dispatch(struct loop *loop)
+static void timers_dispatch(struct loop *loop, uint64_t now_us)
 {
 	struct timer **end = &loop->waiting;
-	uint64_t now_us;
 
-	if (!loop->waiting)
-		return;
-	now_us = clock_now_us();
 	while (*end && (*end)->due_us <= now_us)
 		end = &(*end)->next;
 	if (end == &loop->waiting)
@@ -115,25 +111,56 @@ static void timers_dispatch(struct loop *loop)
 	}
 }
 
-int loop_turn(struct loop *loop, int timeout_ms)
+/* Return: how many sources were ready, at most BATCH, or -errno; their callbacks were called. */
+static int batch_dispatch(struct loop *loop, int timeout_ms)
 {
-	int until_timer_ms = loop->waiting ? clock_timeout_ms(loop->waiting->due_us) : -1;
-	int n;
+	int n = epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
 
-	assert(!loop->turning); /* a callback must not turn the loop that called it */
-	if (until_timer_ms >= 0 && (timeout_ms < 0 || until_timer_ms < timeout_ms))
-		timeout_ms = until_timer_ms;
-	n = epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	loop->turning = true;
 	loop->n_batch = n > 0 ? n : 0;
 	loop->at_batch = 0;
-	/* Events before timers: when the loop comes late, an answer that arrived in time is read before its timeout is due. */
 	events_dispatch(loop);
-	timers_dispatch(loop);
 	loop->turning = false;
-	return 0;
+	return loop->n_batch;
+}
+
+/* What became ready up to the moment at which a timer was found to be due is heard before the timer is called: an answer that came
+ * in time must not be unread when its timeout is told. The kernel reports ready sources in turn, so each was among as many batches
+ * as hold all of them. */
+static int catch_up(struct loop *loop)
+{
+	size_t rounds = loop->n_sources / BATCH + 1;
+	int n;
+
+	do {
+		n = batch_dispatch(loop, 0);
+	} while (n == BATCH && --rounds);
+	return n < 0 ? n : 0;
+}
+
+int loop_turn(struct loop *loop, int timeout_ms)
+{
+	int until_timer_ms = loop->waiting ? clock_timeout_ms(loop->waiting->due_us) : -1;
+	uint64_t now_us;
+	int r;
+
+	assert(!loop->turning); /* a callback must not turn the loop that called it */
+	if (until_timer_ms >= 0 && (timeout_ms < 0 || until_timer_ms < timeout_ms))
+		timeout_ms = until_timer_ms;
+	r = batch_dispatch(loop, timeout_ms);
+	if (r < 0 || !loop->waiting)
+		return r < 0 ? r : 0;
+	/* Taken before what is ready is asked for once more: no timer is called that became due while others were heard. */
+	now_us = clock_now_us();
+	if (loop->waiting->due_us > now_us)
+		return 0;
+	r = catch_up(loop);
+	loop->turning = true;
+	timers_dispatch(loop, now_us);
+	loop->turning = false;
+	return r;
 }
 
 int source_add(struct loop *loop, struct source *source, int fd, uint32_t events,

@@ -43,6 +43,8 @@ struct bell {
 	struct source source;
 	struct bell *victim;
 	bool only_mute;
+	struct bell *wakes; /* it is made ready ... */
+	uint64_t takes_us;  /* ... and so much time passes */
 	int n_rung;
 	uint32_t last_events;
 };
@@ -53,6 +55,9 @@ static void bell_rung(struct source *source, uint32_t events)
 
 	bell->n_rung++;
 	bell->last_events = events;
+	if (bell->wakes && bell->n_rung == 1)
+		cr_assert_eq(eventfd_write(bell->wakes->source.fd, 1), 0);
+	now_us += bell->takes_us;
 	if (bell->victim && bell->only_mute)
 		cr_assert_eq(source_set(&bell->victim->source, 0), 0);
 	else if (bell->victim)
@@ -256,6 +261,57 @@ Test(loop, a_timer_that_rearms_itself_for_the_past_starves_nobody, .init = setup
 	cr_assert_eq(loop_turn(loop, -1), 0);
 	cr_assert_str_eq(rung, "aba");
 	timer_disarm(&a.timer);
+}
+
+/* What was said before the moment at which the timer is found to be due is heard, whoever was heard meanwhile. */
+Test(loop, hears_what_came_in_time_before_it_calls_a_timer, .init = setup_fake, .fini = teardown)
+{
+	struct chime chime = { .name = 'a' };
+	struct bell slow, answer;
+
+	bell_open(&answer, 0);
+	bell_open(&slow, 1);
+	slow.wakes = &answer;
+	slow.takes_us = 5000;
+	timer_arm(loop, &chime.timer, 2000, chime_due);
+	cr_assert_eq(loop_turn(loop, 0), 0);
+	cr_assert_eq(answer.n_rung, 1, "the answer that lay there was not heard before the timer");
+	cr_assert_str_eq(rung, "a");
+	bell_close(&slow);
+	bell_close(&answer);
+}
+
+Test(loop, hears_all_that_are_ready_before_it_calls_a_timer, .init = setup_fake, .fini = teardown)
+{
+	static struct bell bells[200];
+	struct chime chime = { .name = 'a' };
+
+	for (size_t i = 0; i < 200; i++)
+		bell_open(&bells[i], 1);
+	timer_arm(loop, &chime.timer, 1000, chime_due);
+	cr_assert_eq(loop_turn(loop, 0), 0);
+	cr_assert_str_eq(rung, "a");
+	for (size_t i = 0; i < 200; i++) {
+		cr_assert_geq(bells[i].n_rung, 1, "source %zu was ready, and was not heard", i);
+		bell_close(&bells[i]);
+	}
+}
+
+/* A timer that becomes due while others are heard waits until everybody was heard that came before it. */
+Test(loop, calls_no_timer_that_became_due_while_it_caught_up, .init = setup_fake, .fini = teardown)
+{
+	struct chime early = { .name = 'a' }, late = { .name = 'b' };
+	struct bell slow;
+
+	bell_open(&slow, 1);
+	slow.takes_us = 10;
+	timer_arm(loop, &early.timer, 1010, chime_due);
+	timer_arm(loop, &late.timer, 1011, chime_due);
+	cr_assert_eq(loop_turn(loop, 0), 0);
+	cr_assert_str_eq(rung, "a");
+	cr_assert_eq(loop_turn(loop, 0), 0);
+	cr_assert_str_eq(rung, "ab");
+	bell_close(&slow);
 }
 
 Test(loop, wakes_for_a_timer_with_the_real_clock, .init = setup, .fini = teardown)
