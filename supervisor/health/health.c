@@ -99,6 +99,10 @@ static void on_ping(struct timer *timer)
 		health->unanswered_us += now - timer->due_us;
 	if (health->proof_us)
 		health->proof_us += now - timer->due_us;
+	if (is_silent(health, now) && !instance_is_heard_out(health->instance)) {
+		timer_arm(health->loop, timer, now + INSTANCE_HEAR_US, on_ping);
+		return;
+	}
 	if (is_silent(health, now)) {
 		if (!health->unanswered_us)
 			health->unanswered_us = health->proof_us;

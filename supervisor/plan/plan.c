@@ -70,6 +70,10 @@ static void on_inventory_due(struct timer *timer)
 {
 	struct plan *plan = container_of(timer, struct plan, inventory_due);
 
+	if (!instance_is_heard_out(plan->running)) {
+		timer_arm(plan->site->loop, timer, clock_now_us() + INSTANCE_HEAR_US, on_inventory_due);
+		return;
+	}
 	plan->inventory_waits = false;
 	check_complete(plan);
 }
@@ -205,6 +209,10 @@ static void on_trial_due(struct timer *timer)
 {
 	struct plan *plan = container_of(timer, struct plan, trial_due);
 
+	if (!instance_is_heard_out(plan->trial)) {
+		timer_arm(plan->site->loop, timer, clock_now_us() + INSTANCE_HEAR_US, on_trial_due);
+		return;
+	}
 	instance_describe_slow_start(plan->trial, plan->unit, false, &plan->trial_cause);
 	end_trial(plan);
 }

@@ -4,6 +4,7 @@
 #include "supervisor/process/instance.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -189,6 +190,13 @@ static void on_ready(struct source *source, uint32_t events)
 		flush(channel);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		listen_to(channel);
+}
+
+bool channel_has_unread(const struct channel *channel)
+{
+	struct pollfd end = { .fd = channel->fd, .events = POLLIN };
+
+	return poll(&end, 1, 0) > 0 && (end.revents & POLLIN);
 }
 
 bool channel_drain(struct channel *channel)

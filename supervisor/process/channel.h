@@ -47,6 +47,9 @@ void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *mes
  * after channel_take(), in their order. Return: 0 or -errno. */
 int channel_queue(struct channel *channel, const struct outbox_waiting *waiting, struct why *why);
 
+/** channel_has_unread() - Does something lie in there that was not heard yet? */
+bool channel_has_unread(const struct channel *channel);
+
 /** channel_drain() - The process has ended: hear what it said before, which is bounded. Return: is it open yet, since another
  * process holds the other end? */
 bool channel_drain(struct channel *channel);

@@ -11,6 +11,8 @@
 
 #define HELLO_MAX 4096u /* types and migrations */
 #define TEXT_MAX 1000u  /* bytes of what a process says to people */
+/* A channel that is full is heard within so many looks, and one that had used up its share of the loop's time by then has some. */
+#define PUT_OFF_MAX 100u
 
 /* ---- asked of the kind ---- */
 
@@ -31,8 +33,10 @@ bool instance_retract(struct instance *instance, Upgraded__Wire__AppMessage__Bod
 
 void instance_kill(struct instance *instance, int signal)
 {
-	if (instance->life == INSTANCE_RUNS)
-		instance->kind->signal(instance, signal);
+	if (instance->life != INSTANCE_RUNS)
+		return;
+	instance->killed |= signal == SIGKILL;
+	instance->kind->signal(instance, signal);
 }
 
 void instance_stop(struct instance *instance)
@@ -72,6 +76,19 @@ bool instance_is_over(const struct instance *instance)
 bool instance_has_ended(struct instance *instance)
 {
 	return instance->life != INSTANCE_RUNS || instance->kind->has_ended(instance);
+}
+
+bool instance_is_heard_out(struct instance *instance)
+{
+	if (!instance_is_alive(instance) || !instance->kind->has_unread(instance)) {
+		if (instance)
+			instance->put_off = 0;
+		return true;
+	}
+	if (instance->put_off == PUT_OFF_MAX)
+		return true;
+	instance->put_off++;
+	return false;
 }
 
 bool instance_can(const struct instance *instance, enum instance_power power)
@@ -295,6 +312,12 @@ static bool is_meant_for_another(struct instance *instance, const Upgraded__Wire
 	return instance->returns;
 }
 
+/* It said that it serves, and was told to end by somebody who did not know that yet: by now it serves nobody. */
+static bool serves_too_late(const struct instance *instance, const Upgraded__Wire__AppMessage *message)
+{
+	return instance->killed && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_READY;
+}
+
 size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
@@ -304,7 +327,7 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	bound_texts(message);
 	if (is_meant_for_another(instance, message)) {
 		/* what it had begun to say to a supervisor that is gone */
-	} else if (*instance->failure.text || is_late(instance, message)) {
+	} else if (*instance->failure.text || serves_too_late(instance, message) || is_late(instance, message)) {
 		/* of one that is being ended it would hide why; a late answer is waited for by nobody */
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED) {
 		hear_registered(instance, message->registered->count);
@@ -350,6 +373,7 @@ void instance_came_back(struct instance *instance, pid_t pid)
 {
 	instance->pid = pid;
 	instance->life = INSTANCE_RUNS;
+	instance->killed = false;
 	instance->registered.asked = false;
 	instance->since_us = instance->place_us = clock_now_us();
 }

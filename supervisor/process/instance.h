@@ -52,6 +52,7 @@ struct instance_kind {
 	bool (*retract)(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what);
 	void (*signal)(struct instance *instance, int signal);
 	bool (*has_ended)(struct instance *instance);
+	bool (*has_unread)(struct instance *instance); /* does something that it said lie unheard? */
 	int (*reconnect)(struct instance *instance, int *ret_channel, int *ret_log, struct why *why);
 	int (*set_victim)(struct instance *instance, bool is_first, struct why *why); /* NULL: it cannot be chosen */
 	int (*adopt)(struct instance *instance, pid_t pid, struct why *why);
@@ -105,6 +106,8 @@ struct instance {
 	} registered; /* how many descriptors, as it said last: see query.h */
 	struct query *queries;
 	bool stopped;       /* by instance_stop() */
+	bool killed;        /* by us: it will end, whatever it has said before */
+	unsigned put_off;   /* so often a deadline waited for what it had said, since all of it was heard */
 	/* It was started by a supervisor before this one. @returns: and has not said hello to this one; nothing else that it says
 	 * is heard.
 	 * @unreachable: and cannot, as its channel is lost: it can be ended, and nothing else. */
@@ -155,6 +158,13 @@ bool instance_is_over(const struct instance *instance);
 
 /** instance_has_ended() - By the kernel's word: the process may have ended, and its end may not have been heard yet. */
 bool instance_has_ended(struct instance *instance);
+
+#define INSTANCE_HEAR_US (5 * USEC_PER_MSEC)
+
+/** instance_is_heard_out() - A deadline has passed by which it should have said something: was all heard that it has said?
+ * To be asked before the deadline is believed. NULL is allowed. Return: false: not yet; ask again in INSTANCE_HEAR_US. Of one
+ * that talks without end it is true after a while. */
+bool instance_is_heard_out(struct instance *instance);
 
 /** instance_set_place() - What becomes of its child processes at its end depends on it. It is noted since when. NULL is allowed. */
 void instance_set_place(struct instance *instance, enum instance_place place);

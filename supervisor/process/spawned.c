@@ -186,6 +186,11 @@ static bool regained_has_ended(struct instance *instance)
 	return end.fd < 0 || poll(&end, 1, 0) > 0;
 }
 
+static bool spawned_has_unread(struct instance *instance)
+{
+	return channel_has_unread(&spawned_of(instance)->channel);
+}
+
 static const char *spawned_doing(struct instance *instance, char *buf, size_t size)
 {
 	return child_doing(&spawned_of(instance)->child, buf, size);
@@ -339,6 +344,7 @@ const struct instance_kind spawned_kind = {
 	.retract = spawned_retract,
 	.signal = spawned_signal,
 	.has_ended = spawned_has_ended,
+	.has_unread = spawned_has_unread,
 	.set_victim = spawned_set_victim,
 	.reconnect = spawned_reconnect,
 	.adopt = spawned_adopt,
@@ -358,6 +364,7 @@ const struct instance_kind regained_kind = {
 	.retract = spawned_retract,
 	.signal = spawned_signal,
 	.has_ended = regained_has_ended,
+	.has_unread = spawned_has_unread,
 	.set_victim = spawned_set_victim,
 	.doing = spawned_doing,
 	.set_place = spawned_set_place,

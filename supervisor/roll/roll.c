@@ -57,11 +57,24 @@ static uint64_t patience_us(const struct roll *roll, enum roll_patience patience
 	return 0;
 }
 
+static void on_deadline(struct timer *timer);
+
+static void set_deadline(struct roll *roll, uint64_t patience)
+{
+	timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + patience, on_deadline);
+}
+
+/* Whoever said in time what was waited for is heard first. */
 static void on_deadline(struct timer *timer)
 {
 	struct roll *roll = container_of(timer, struct roll, deadline);
+	bool old_is_heard = instance_is_heard_out(roll->old), new_is_heard = instance_is_heard_out(roll->new);
 	enum roll_event overdue = record_overdue(&roll->record);
 
+	if (!old_is_heard || !new_is_heard) {
+		set_deadline(roll, INSTANCE_HEAR_US);
+		return;
+	}
 	if (overdue != ROLL_EV_SERVES_ON)
 		roll_blame_delay(roll);
 	else if (roll->record.old == OLD_ASKED)
@@ -69,11 +82,6 @@ static void on_deadline(struct timer *timer)
 	if (overdue == ROLL_EV_SERVES_ON)
 		roll->record.old = OLD_GOES_ON;
 	roll_happen(roll, overdue);
-}
-
-static void set_deadline(struct roll *roll, uint64_t patience)
-{
-	timer_arm(roll->site->loop, &roll->deadline, clock_now_us() + patience, on_deadline);
 }
 
 void roll_expect_soon(struct roll *roll)

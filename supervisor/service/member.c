@@ -29,10 +29,21 @@ static void set_state_file(struct member *member, struct fd_ref *file_consume)
 
 /* ---- starting ---- */
 
+/* Is this deadline put off, as the process has said something that was not heard yet? */
+static bool put_off(struct member *member, void (*on_due)(struct timer *timer))
+{
+	if (instance_is_heard_out(member->instance))
+		return false;
+	timer_arm(loop_of(member), &member->deadline, clock_now_us() + INSTANCE_HEAR_US, on_due);
+	return true;
+}
+
 static void on_start_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 
+	if (put_off(member, on_start_deadline))
+		return;
 	instance_describe_slow_start(member->instance, member->service->unit, member->told_progress_us, &member->failure);
 	instance_kill(member->instance, SIGKILL);
 }
@@ -44,6 +55,8 @@ static void on_load_deadline(struct timer *timer)
 	const struct instance *instance = member->instance;
 	char record[128];
 
+	if (put_off(member, on_load_deadline))
+		return;
 	instance_in_hand(instance, record, sizeof(record));
 	why_set(&member->failure, 0, "version %s (pid %d) did not load the state file within %" PRIu64 " ms (TransferTimeout=)%s%s",
 		instance->version, instance->pid, member->service->unit->transfer_timeout_us / 1000,

@@ -60,6 +60,10 @@ static void on_tick(struct timer *timer)
 	if (member->service->save || now_us - pulse->due_us > timeout_us)
 		pulse->asked_us = 0;
 	if (pulse->asked_us && !pulse->silent_us && now_us - pulse->asked_us >= timeout_us) {
+		if (!instance_is_heard_out(member->instance)) {
+			timer_arm(member->service->host->site.loop, timer, now_us + INSTANCE_HEAR_US, on_tick);
+			return;
+		}
 		pulse_lose(member, pulse->asked_us);
 		return;
 	}

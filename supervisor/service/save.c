@@ -71,7 +71,9 @@ static void on_deadline(struct timer *timer)
 {
 	struct service_save *save = container_of(timer, struct service_save, deadline);
 
-	if (save->quiesced)
+	if (!instance_is_heard_out(service_member(save->service)->instance))
+		timer_arm(save->service->host->site.loop, timer, clock_now_us() + INSTANCE_HEAR_US, on_deadline);
+	else if (save->quiesced)
 		service_save_fail(save->service, "the state was not written in time (TransferTimeout=)");
 	else
 		fail_late(save, REST_QUIESCE_OVER);

@@ -174,6 +174,11 @@ static bool has_ended(struct instance *instance)
 	return fake_of(instance)->has_ended_unheard;
 }
 
+static bool has_unread(struct instance *instance)
+{
+	return fake_of(instance)->has_unread;
+}
+
 static int reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)
 {
 	cr_assert_eq(instance->life, INSTANCE_ENDED, "what still runs cannot come back");
@@ -219,6 +224,7 @@ static const struct instance_kind fake_kind = {
 	.retract = retract,
 	.signal = note_signal,
 	.has_ended = has_ended,
+	.has_unread = has_unread,
 	.set_victim = set_victim,
 	.reconnect = reconnect,
 	.adopt = adopt,

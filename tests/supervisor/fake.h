@@ -55,6 +55,7 @@ struct fake {
 	bool reads_nothing;      /* a Prepare waits in its queue: it is noted all the same */
 	unsigned prepares_wait;  /* so many do */
 	bool knows_no_journal;   /* says its Hello, if set before */
+	bool has_unread;         /* something that it said lies in its channel */
 	bool has_ended_unheard;  /* the kernel knows of its end, and nobody else yet */
 	bool gets_no_channel, is_not_adopted; /* why it does not come back from an image */
 	void (*on_heard)(struct fake *fake, const char *what); /* the name of a message, or SIGKILL; NULL: nobody wants to know */

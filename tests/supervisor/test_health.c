@@ -71,7 +71,16 @@ static void send_on(struct instance *to, const Upgraded__Wire__AppMessage *messa
 	channel_send(&channel, message, fds, n);
 }
 
-static const struct instance_kind kind = { .name = "a test's", .send = send_on };
+/* Of what it said, something lies in the channel, although the loop has turned: it had used up its share of the loop's time. */
+static bool lies_unread;
+
+static bool has_unread(struct instance *of)
+{
+	(void)of;
+	return lies_unread || channel_has_unread(&channel);
+}
+
+static const struct instance_kind kind = { .name = "a test's", .send = send_on, .has_unread = has_unread };
 
 static void set_up(void)
 {
@@ -187,6 +196,26 @@ Test(health, is_lost_after_its_timeout_of_silence_and_says_for_how_long)
 	pass(INTERVAL_US);
 	cr_assert_eq(verdict, HEALTH_LOST);
 	cr_assert(strstr(reason.text, "version v3 (pid 4711) has not answered for 6000 ms"), "%s", reason.text);
+}
+
+Test(health, is_not_lost_while_its_answer_may_lie_unread)
+{
+	watch("");
+	pass(0);
+	lies_unread = true;
+	for (unsigned i = 0; i < 6; i++)
+		pass(INTERVAL_US);
+	cr_assert_eq(verdict, HEALTH_NONE);
+	lies_unread = false;
+	health_pong(&health, health.nonce);
+	pass(INTERVAL_US);
+	cr_assert_eq(verdict, HEALTH_NONE);
+	/* One that talks without end and answers nothing is lost all the same. */
+	lies_unread = true;
+	for (unsigned i = 0; i < 120 && !verdict; i++)
+		pass(i < 6 ? INTERVAL_US : 10 * USEC_PER_MSEC);
+	cr_assert_eq(verdict, HEALTH_LOST);
+	lies_unread = false;
 }
 
 Test(health, does_not_count_time_in_which_the_supervisor_stood_still)

@@ -169,6 +169,37 @@ Test(member, does_not_wait_forever_for_it_to_be_ready)
 	assert_failed("version v1 (pid %d) did not become ready within 10000 ms (StartTimeout=)", pid);
 }
 
+Test(member, is_ready_if_it_said_so_in_time_and_was_not_heard_yet)
+{
+	struct fake *fake = begin(-1);
+
+	fake_hello(fake, 1, false);
+	fake_standby(fake);
+	fake->has_unread = true;
+	hosted_pass(10 * USEC_PER_SEC);
+	cr_assert_eq(fake->signal, 0);
+	fake->has_unread = false;
+	fake_ready(fake);
+	assert_answer(&ann, WIRE_EXIT_DONE, "web version v1 serves (pid %d)", fake->instance.pid);
+	assert_status("running", "v1");
+}
+
+Test(member, is_not_ready_any_more_once_it_was_killed)
+{
+	struct fake *fake = begin(-1);
+	pid_t pid = fake->instance.pid;
+
+	fake_hello(fake, 1, false);
+	fake_standby(fake);
+	hosted_pass(10 * USEC_PER_SEC);
+	cr_assert_eq(fake->signal, SIGKILL);
+	fake_ready(fake);
+	assert_waits(&ann);
+	assert_status("starting", "v1");
+	hosted_reap();
+	assert_failed("version v1 (pid %d) did not become ready within 10000 ms (StartTimeout=)", pid);
+}
+
 Test(member, has_its_time_anew_with_each_word_of_progress)
 {
 	struct fake *fake = begin(-1);

@@ -107,6 +107,21 @@ Test(pulse, with_a_heartbeat_finds_a_version_that_falls_silent)
 	assert_status("running", "v1");
 }
 
+Test(pulse, does_not_call_a_version_silent_whose_answer_lies_unread)
+{
+	struct fake *serves;
+
+	hosted_write("Heartbeat=10s\n");
+	serves = hosted_serve("v1");
+	hosted.silent = true;
+	serves->has_unread = true;
+	hosted_pass(15 * S + 200 * USEC_PER_MSEC);
+	assert_status("running", "v1");
+	serves->has_unread = false;
+	hosted_pass(1 * S);
+	assert_status("not answering", "v1");
+}
+
 Test(pulse, leaves_a_version_alone_that_a_roll_has)
 {
 	struct fake *old, *new;

@@ -153,6 +153,100 @@ Test(roll_deadlines, can_be_asked_for)
 	scene_clear();
 }
 
+/* ---- what was said in time ---- */
+
+static struct fake *speaker_in(enum roll_state state)
+{
+	bool of_new = state == ROLL_STANDBY || state == ROLL_LOADING || state == ROLL_COMMIT;
+
+	return state == ROLL_COLD ? scene.cold : of_new ? scene.new : scene.old;
+}
+
+static void leave_unread(bool unread)
+{
+	struct fake *all[] = { scene.old, scene.new, scene.cold };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			all[i]->has_unread = unread;
+}
+
+/* Where the process whose word is waited for is the one that would be killed, or called off. */
+static bool waits_for_word(const struct deadline *deadline)
+{
+	return deadline->in != ROLL_BAKE && deadline->in != ROLL_DISMISS && deadline->in != ROLL_RETREAT &&
+	       deadline->in != ROLL_RETREAT_IMAGING;
+}
+
+Test(roll_deadlines, are_not_believed_while_words_are_unread)
+{
+	for EACH_DEADLINE (deadline) {
+		if (!waits_for_word(deadline))
+			continue;
+		begin_in(deadline->in, NULL);
+		scene_pass(deadline->us - 1);
+		cr_assert_not_null(speaker_in(deadline->in));
+		speaker_in(deadline->in)->has_unread = true;
+		scene_pass(100 * USEC_PER_MSEC);
+		assert_state(deadline->in);
+		cr_assert_str_eq(scene.heard, "", "%s: %s", roll_state_name(deadline->in), scene.heard);
+		/* They were about something else. */
+		leave_unread(false);
+		scene_pass(100 * USEC_PER_MSEC);
+		assert_state(deadline->next);
+		cr_assert_str_eq(scene.heard, deadline->hears);
+		scene_clear();
+	}
+}
+
+Test(roll_deadlines, are_believed_of_one_that_talks_without_end)
+{
+	for EACH_DEADLINE (deadline) {
+		if (!waits_for_word(deadline))
+			continue;
+		begin_in(deadline->in, NULL);
+		leave_unread(true);
+		scene_pass(deadline->us + S);
+		cr_assert_str_eq(scene.heard, deadline->hears, "%s: %s", roll_state_name(deadline->in), scene.heard);
+		leave_unread(false);
+		scene_clear();
+	}
+}
+
+Test(roll_deadlines, of_an_empty_start_are_met_by_a_word_that_lay_unread)
+{
+	begin_in(ROLL_COLD, NULL);
+	fake_hello(scene.cold, 1, false);
+	fake_standby(scene.cold);
+	scene.cold->has_unread = true;
+	scene_pass(10 * S);
+	scene.cold->has_unread = false;
+	fake_ready(scene.cold);
+	assert_outcome(ROLL_IS_COLD);
+	scene_clear();
+}
+
+/* It is being killed: that it was ready is no news any more, and nobody may be told that it serves. */
+Test(roll_deadlines, of_an_empty_start_are_not_met_by_a_word_that_came_too_late)
+{
+	for (unsigned dead = 0; dead < 2; dead++) {
+		begin_in(ROLL_COLD, NULL);
+		fake_hello(scene.cold, 1, false);
+		fake_standby(scene.cold);
+		scene_pass(10 * S);
+		cr_assert_eq(scene.cold->signal, SIGKILL);
+		if (dead)
+			fake_begin_exit(scene.cold, SIGKILL);
+		fake_ready(scene.cold);
+		assert_state(ROLL_COLD);
+		if (dead)
+			fake_end_exit(scene.cold);
+		scene_reap();
+		assert_outcome(ROLL_IS_FAILED);
+		scene_clear();
+	}
+}
+
 /* ---- two states, one deadline ---- */
 
 Test(roll_deadlines, are_shared_by_saving_and_loading)
