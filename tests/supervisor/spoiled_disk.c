@@ -17,6 +17,7 @@
 #define FILES_MAX 512u
 #define NAMES_MAX 32u
 #define FAULTS_MAX 8u
+#define BLOCK_BYTES ((size_t)512)
 
 /* A file, by the number that the file system gave to it. */
 struct file {
@@ -44,7 +45,7 @@ static struct {
 	} faults[FAULTS_MAX];
 	size_t n_faults;
 	unsigned calls;
-	bool dead;
+	bool dead, breaks_blocks;
 	uint32_t chance;
 } disk;
 
@@ -92,6 +93,8 @@ static void lose_file(struct file *file)
 	if (file->lost_from == file->lost_to)
 		file->lost_from = file->durable_bytes < (size_t)st.st_size ? file->durable_bytes : (size_t)st.st_size;
 	file->lost_to = (size_t)st.st_size;
+	for (size_t i = file->lost_from / BLOCK_BYTES * BLOCK_BYTES; disk.breaks_blocks && i < file->durable_bytes; i++)
+		file->durable[i] = 0;
 }
 
 static size_t names_of(const char *folder, struct name *names)
@@ -255,7 +258,7 @@ const struct logbook_disk *spoiled_disk_reset(const char *folder)
 	}
 	disk.n_files = disk.n_faults = 0;
 	disk.calls = 0;
-	disk.dead = false;
+	disk.dead = disk.breaks_blocks = false;
 	disk.chance = 1;
 	(void)snprintf(disk.folder, sizeof(disk.folder), "%s", folder);
 	/* What is there was there before. */
@@ -284,6 +287,11 @@ void spoiled_disk_mend(void)
 {
 	disk.n_faults = 0;
 	disk.dead = false;
+}
+
+void spoiled_disk_break_blocks(void)
+{
+	disk.breaks_blocks = true;
 }
 
 bool spoiled_disk_is_dead(void)

@@ -25,8 +25,12 @@ const struct logbook_disk *spoiled_disk_reset(const char *folder);
 /** spoiled_disk_spoil() - The @n-th call from now on fails, counted from 1; may be called several times. */
 void spoiled_disk_spoil(unsigned n, enum spoil spoil);
 
-/** spoiled_disk_mend() - No call fails from now on. */
+/** spoiled_disk_mend() - No call fails from now on, and whoever was dead has come back. What is on the disk stays as it is. */
 void spoiled_disk_mend(void);
+
+/** spoiled_disk_break_blocks() - A sync that fails from now on also destroys what the disk had of the block that it began in: the
+ * drive was writing there. The file in memory does not show it. */
+void spoiled_disk_break_blocks(void);
 
 /** spoiled_disk_is_dead() - Did SPOIL_DEAD come? */
 bool spoiled_disk_is_dead(void);
