@@ -169,14 +169,11 @@ bool stage_said(const json_t *answer, const char *text)
 
 pid_t stage_pid_of(const char *service, const char *state)
 {
-	json_t *entry = rig_status(stage.rig, service), *instance;
-	pid_t pid = 0;
-	size_t i;
+	json_t *entry = rig_status(stage.rig, service);
+	pid_t pid;
 
 	cr_assert_not_null(entry);
-	json_array_foreach(json_object_get(entry, "instances"), i, instance)
-		if (strcmp(rig_text(instance, "state"), state) == 0)
-			pid = (pid_t)rig_number(instance, "pid");
+	pid = rig_pid_in(entry, state);
 	json_decref(entry);
 	return pid;
 }

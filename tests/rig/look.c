@@ -40,6 +40,18 @@ const char *rig_text(const json_t *json, const char *path)
 	return text ? text : "";
 }
 
+pid_t rig_pid_in(const json_t *entry, const char *state)
+{
+	json_t *instance;
+	pid_t pid = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(entry, "instances"), i, instance)
+		if (strcmp(rig_text(instance, "state"), state) == 0)
+			pid = (pid_t)rig_number(instance, "pid");
+	return pid;
+}
+
 /* ---- processes ---- */
 
 static bool process_read(const char *pid, struct rig_process *ret)
@@ -133,6 +145,22 @@ unsigned rig_descriptors(pid_t pid)
 	if (dir)
 		closedir(dir);
 	return n;
+}
+
+uint64_t rig_memory_kib(pid_t pid)
+{
+	char path[64], line[256];
+	unsigned long long kib = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
 }
 
 static bool is_known(const struct rig *rig, pid_t pid)

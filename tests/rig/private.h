@@ -9,6 +9,7 @@
  *   ctl.c      upgradectl
  *   client.c   upg-load
  *   look.c     JSON by path, processes
+ *   traces.c   mounts, locks, rules of the firewall
  */
 #pragma once
 

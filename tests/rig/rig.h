@@ -60,6 +60,7 @@ struct rig_cached {
 	const char *version;   /* Version=; NULL: v1 */
 	const char *options;   /* more of cached's options; NULL: none */
 	const char *lines;     /* more of the service file: whole lines; NULL: none */
+	unsigned files;        /* LimitNOFILE=; 0: 8192 */
 };
 
 /** rig_cached_write() - A service file for the example service, ready to roll among all its versions. */
@@ -182,6 +183,23 @@ bool rig_process_descends(const struct rig_process *all, size_t n, pid_t pid, pi
 
 /** rig_descriptors() - How many are open in @pid; 0: it is not there. */
 unsigned rig_descriptors(pid_t pid);
+
+/** rig_pid_in() - Whose state is @state ("serving", "parked"), by an entry of rig_status(); 0: nobody's. */
+pid_t rig_pid_in(const json_t *entry, const char *state);
+
+/** rig_memory_kib() - Memory of @pid's own, which no file stands behind; 0: it is not there. */
+uint64_t rig_memory_kib(pid_t pid);
+
+/* What is neither a process nor a descriptor, and may be left behind all the same. */
+struct rig_traces {
+	unsigned mounts;
+	unsigned locks; /* on files */
+	unsigned rules; /* of the firewall; 0 where nothing can tell */
+};
+
+/** rig_traces() - As of now, in the namespaces that this process is in. A lock whose taker is dead counts where it lies in the
+ * rig's folder. */
+void rig_traces(struct rig *rig, struct rig_traces *ret_traces);
 
 /** rig_reap() - Reap what has ended and became this process's child because the daemon that started it died. */
 void rig_reap(const struct rig *rig);

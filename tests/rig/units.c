@@ -12,7 +12,7 @@
 /* Below the ports that outgoing connections take, so that none of the load client's is one a service is about to open. */
 #define PORT_MIN 20000u
 #define PORT_COUNT 10000u
-#define FILES_MAX 8192
+#define FILES_MAX 8192u
 
 static bool port_is_free(uint16_t port)
 {
@@ -69,10 +69,11 @@ int rig_cached_write(struct rig *rig, const char *name, const struct rig_cached 
 	char *text = NULL;
 	int rc;
 
-	if (asprintf(&text, "[Service]\nExec=%s-%%v -p %u -t %u%s%s\nVersion=%s\nLimitNOFILE=%d\n%s",
+	if (asprintf(&text, "[Service]\nExec=%s-%%v -p %u -t %u%s%s\nVersion=%s\nLimitNOFILE=%u\n%s",
 		     rig_program(rig, "examples/cached"), cached->port, cached->threads ? cached->threads : 4,
 		     cached->options ? " " : "", cached->options ? cached->options : "",
-		     cached->version ? cached->version : "v1", FILES_MAX, cached->lines ? cached->lines : "") < 0)
+		     cached->version ? cached->version : "v1", cached->files ? cached->files : FILES_MAX,
+		     cached->lines ? cached->lines : "") < 0)
 		return rig_fail(rig, -ENOMEM, "no memory");
 	rc = rig_unit_write(rig, name, text);
 	free(text);

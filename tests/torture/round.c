@@ -145,23 +145,26 @@ static int rest(struct torture *torture, struct look *ret)
 	}
 }
 
-static unsigned count_mounts(void)
+static void compare_traces(struct torture *torture, const char *what, unsigned n, unsigned want)
 {
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL;
-	size_t size = 0;
-	unsigned n = 0;
-
-	while (file && getline(&line, &size, file) > 0)
-		n++;
-	free(line);
-	if (file)
-		fclose(file);
-	return n;
+	if (n == want)
+		return;
+	torture_trouble(torture, "%u %s, not %u", n, what, want);
+	torture->leaks++;
 }
 
-/* Processes, descriptors, mounts, stopped processes: what is there again after each blow. Nobody but the daemon, what serves,
- * the load and the client. */
+static void look_for_traces(struct torture *torture)
+{
+	struct rig_traces now;
+
+	rig_traces(torture->rig, &now);
+	compare_traces(torture, "mounts", now.mounts, torture->traces.mounts);
+	compare_traces(torture, "locks", now.locks, torture->traces.locks);
+	compare_traces(torture, "rules of the firewall", now.rules, torture->traces.rules);
+}
+
+/* Processes, descriptors, stopped processes, mounts, locks, rules of the firewall: what is there again after each blow. Nobody but
+ * the daemon, what serves, the load and the client. */
 static void look_for_leaks(struct torture *torture)
 {
 	uint64_t due_us = clock_now_us() + GONE_US;
@@ -192,10 +195,7 @@ static void look_for_leaks(struct torture *torture)
 		torture_trouble(torture, "%u processes stand still", party_count_stopped());
 		torture->leaks++;
 	}
-	if (count_mounts() != torture->mounts) {
-		torture_trouble(torture, "%u mounts, not %u", count_mounts(), torture->mounts);
-		torture->leaks++;
-	}
+	look_for_traces(torture);
 }
 
 /* ---- what was lost ---- */
@@ -569,7 +569,7 @@ int torture_open(struct torture *torture)
 	if (rc == 0)
 		next_roll(torture, &at);
 	torture->daemon_fds = rig_descriptors(rig_daemon_pid(torture->rig));
-	torture->mounts = count_mounts();
+	rig_traces(torture->rig, &torture->traces);
 	return rc < 0 ? rc : *torture->trouble ? -EPROTO : 0;
 }
 

@@ -32,7 +32,7 @@ struct torture {
 	unsigned connections, loads;
 	unsigned daemon_fds; /* open in a daemon that rests */
 	bool traced;         /* upgraded is the child of what traces it */
-	unsigned mounts;
+	struct rig_traces traces; /* at rest */
 	/* Counted. */
 	unsigned kills, well;
 	uint64_t wrong, lost, leaks, worst_us;
