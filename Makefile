@@ -21,6 +21,8 @@ COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 FUZZ_SECONDS ?=
 SECONDS ?= 60
 SEED ?=
+ROLLS ?= 100
+CONNECTIONS ?= 5000
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -195,7 +197,9 @@ TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tes
 # Programs of others, with our few lines in them: fetched, built and tested only where asked for, by SUITE=ports.
 PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
 TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE))
+# Rolls back to back.
+SOAK := $(if $(call sources,tests/soak),$B/tests/upg-soak $B/tests/upg-heap.so)
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE) $(SOAK))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 # Prints the supervisor's table for the model of a roll.
@@ -211,7 +215,7 @@ RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 # anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
 locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
-.PHONY: all test demo asan analyze lint fuzz verify bench torture install clean help setup
+.PHONY: all test demo asan analyze lint fuzz verify bench torture soak install clean help setup
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
@@ -262,6 +266,11 @@ torture: ## kill everyone in every state of a roll, at random, SECONDS (60) long
 	+$(call locked,torturers)
 	$(Q)exec $(JAIL) -- tests/run-torture "$(SECONDS)" "$(SEED)"
 
+soak: ## rolls back to back, forward and back, ROLLS (100) of them under CONNECTIONS (5000); does anything grow?
+	$(Q)units/setup
+	+$(call locked,soakers)
+	$(Q)exec $(JAIL) -- tests/run-soak "$(ROLLS)" "$(CONNECTIONS)"
+
 install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
@@ -293,7 +302,7 @@ help: ## this list
 
 # ---- targets for the targets above; they expect to be alone ----
 
-.PHONY: everything tests demonstration sanitized fuzzers benches torturers objects analysis
+.PHONY: everything tests demonstration sanitized fuzzers benches torturers soakers objects analysis
 everything: $(EVERYTHING)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
@@ -305,6 +314,7 @@ sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REP
 fuzzers: $(FUZZED_PARSERS) $(if $(FUZZED_WILD),$(ALL_TESTS)) $(JAIL)
 benches: $(BENCHES) $(JAIL) $(LOAD) $(EVERYTHING)
 torturers: $(TORTURE) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
+soakers: $(SOAK) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
 
 # ---- generated code ----
 
@@ -572,6 +582,11 @@ $(foreach name,$(SUCCESSORS_BROKEN:$B/tests/%=%),$(call rule,$B/tests/$(name),no
 # It knows the states of a roll by the machine's own table.
 $(call rule,$B/tests/upg-torture,normal,$(call folder_objects,normal,tests/torture) $(RIG) $(call objects,normal,tests/wild/dice.c),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-strike,normal,$(call objects,normal,tests/torture/apps/upg-strike.c),,)
+$(call rule,$B/tests/upg-soak,normal,$(call folder_objects,normal,tests/soak) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
+$B/tests/upg-heap.so: $B/obj/pic/tests/soak/apps/upg-heap.o
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(call link,pic) -shared -o $@ $<
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$(JAIL),normal,$(call folder_objects,normal,tests/jail),,)
