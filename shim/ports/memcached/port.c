@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #define PAGES (32u << 20) /* that a page for each slab class takes, and half of them are in use */
+#define STEP (64u << 20)  /* after which it says that it gets on */
 #define MARKS (ITEM_FETCHED | ITEM_ACTIVE | ITEM_TOKEN_SENT | ITEM_TOKEN_RESERVED | ITEM_STALE | ITEM_KEY_BINARY)
 
 struct upg *port_upg;
@@ -331,11 +332,14 @@ static void leave(const char *why)
 	exit(*why ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-/* Clients wait for each page of memory that is touched for the first time while items are loaded, so the heap grows here. */
+/* Clients wait for each page of memory that is touched for the first time while items are loaded, so the heap grows here. Each
+ * page is written to, and not only asked for (MADV_POPULATE_WRITE): below a hypervisor that keeps page tables of its own the
+ * first access is what costs, some microseconds for a page, however large it is. */
 static void touch(uint64_t bytes)
 {
 	uint64_t room = (bytes + bytes / 4 + PAGES) & ~UINT64_C(4095), most = INT_MAX & ~UINT64_C(4095);
 	void *volatile block;
+	char *end;
 
 	room = room > settings.maxbytes ? settings.maxbytes & ~UINT64_C(4095) : room;
 	room = room > most ? most : room;
@@ -345,7 +349,13 @@ static void touch(uint64_t bytes)
 	block = malloc((size_t)settings.slab_page_size);
 	free(block);
 	mallopt(M_TOP_PAD, settings.slab_page_size);
-	madvise((char *)sbrk(0) - room, room, MADV_POPULATE_WRITE);
+	end = sbrk(0);
+	madvise(end - room, room, MADV_HUGEPAGE);
+	for (uint64_t at = 0; at < room; at += 4096) {
+		((volatile char *)end - room)[at] = 0; /* new, or let go of */
+		if (at % STEP == 0)
+			upg_progress(port_upg, "touching memory");
+	}
 }
 
 /* What is made ready here costs no client time. */
