@@ -210,7 +210,8 @@ static int sweep(struct torture *torture, uint64_t due_us, struct sweep *s)
 		rc = start_struck(torture, 0, &s->start_calls);
 	if (rc == 0)
 		rc = sound(torture, "start", 0, 0);
-	while (rc == 0 && clock_now_us() < due_us && (s->rolls < s->roll_calls || s->starts < s->start_calls)) {
+	/* One of each at least, however slow the machine is. */
+	while (rc == 0 && (!s->starts || clock_now_us() < due_us) && (s->rolls < s->roll_calls || s->starts < s->start_calls)) {
 		if (s->rolls < s->roll_calls) {
 			unsigned long at = spread(s->rolls++, s->roll_calls);
 			unsigned kills = torture->kills;
@@ -219,7 +220,7 @@ static int sweep(struct torture *torture, uint64_t due_us, struct sweep *s)
 			if (rc == 0)
 				rc = sound(torture, "roll", kills == torture->kills ? 0 : at, s->roll_calls);
 		}
-		if (rc == 0 && s->starts < s->start_calls && clock_now_us() < due_us) {
+		if (rc == 0 && s->starts < s->start_calls && (!s->starts || clock_now_us() < due_us)) {
 			unsigned long at = spread(s->starts++, s->start_calls);
 			unsigned kills = torture->kills;
 
