@@ -287,9 +287,12 @@ int listeners_open(struct listeners *listeners, const struct unit *unit, bool an
 		if (r < 0)
 			*ret_failed = &unit->listens[i];
 	}
-	for (size_t i = 0; i < unit->n_listens && r < 0; i++)
-		if (opened[i])
-			let_go(find(listeners, &unit->listens[i]));
+	for (size_t i = 0; i < unit->n_listens && r < 0; i++) {
+		struct listener *listener = opened[i] ? find(listeners, &unit->listens[i]) : NULL;
+
+		if (listener)
+			let_go(listener);
+	}
 	return r < 0 ? r : 0;
 }
 
