@@ -249,7 +249,7 @@ static int have_one(struct listener *listener, const struct unit *unit, const st
 	if (taken == 0)
 		return 0;
 	r = open_one(listener, unit, why);
-	if (r == -EADDRINUSE && taken != -ENOENT) {
+	if (r == -EADDRINUSE && (taken == -EPERM || taken == -EACCES)) {
 		note_not_held(listener, serving, taken);
 		return 1;
 	}

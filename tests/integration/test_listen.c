@@ -345,9 +345,9 @@ SCENE(listening, a_roll_takes_the_key_up_and_the_listener_from_who_serves)
 	crash_under(callers, "cached");
 }
 
-SCENE(listening, a_roll_that_names_another_address_as_well_opens_it_first)
+SCENE(listening, a_roll_that_names_another_address_opens_it_first)
 {
-	uint16_t other = rig_port(stage.rig);
+	uint16_t first = stage.port, other = rig_port(stage.rig);
 	char text[256];
 
 	stage_serve(&(struct rig_cached){ .lines = listen_line("Bake=100ms\n") }, NULL);
@@ -359,7 +359,49 @@ SCENE(listening, a_roll_that_names_another_address_as_well_opens_it_first)
 	stage.port = other;
 	expect_held("held");
 	cr_assert_eq(try_port(), 0);
+	/* With the file that it had, the version before has its address again, which nobody has had meanwhile. */
 	ctl(0, "undo", "cached", "--bake=100ms");
+	cr_assert_eq(try_port(), -ECONNREFUSED);
+	stage.port = first;
+	expect_held("held");
+	cr_assert_eq(try_port(), 0);
+}
+
+SCENE(listening, an_undo_in_the_bake_has_the_addresses_of_the_version_before)
+{
+	uint16_t first = stage.port, other = rig_port(stage.rig);
+	char text[256];
+
+	stage_serve(&(struct rig_cached){ .lines = listen_line("Bake=100ms\n") }, NULL);
+	snprintf(text, sizeof(text), "Listen=127.0.0.1:%u\nBake=30s\n", other);
+	stage_unit(&(struct rig_cached){ .port = other, .lines = text });
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	ctl(0, "undo", "cached");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	expect_held("held");
+	cr_assert_eq(try_port(), 0);
+	crash("cached");
+	stage.port = other;
+	cr_assert_eq(try_port(), -ECONNREFUSED);
+	stage.port = first;
+}
+
+/* It goes on to name the address, and the version does not listen there any more. */
+SCENE(listening, an_address_that_a_version_rolled_to_does_not_use_is_closed)
+{
+	uint16_t first = stage.port, other = rig_port(stage.rig);
+	char text[256];
+
+	stage_serve(&(struct rig_cached){ .lines = listen_line("") }, NULL);
+	snprintf(text, sizeof(text), "Listen=127.0.0.1:%u\nListen=127.0.0.1:%u\n", first, other);
+	stage_unit(&(struct rig_cached){ .port = other, .lines = text });
+	ctl(0, "roll", "cached", "v2", "--bake=100ms");
+	stage_wait_log("version v2 (pid ");
+	stage_wait_log("does not listen at ");
+	cr_assert_eq(try_port(), -ECONNREFUSED);
+	snprintf(text, sizeof(text), "127.0.0.1:%u unused, 127.0.0.1:%u held", first, other);
+	cr_assert_str_eq(held(), text);
 }
 
 SCENE(listening, of_an_address_that_the_version_does_not_use_nobody_is_left_waiting)
