@@ -321,8 +321,10 @@ UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
 
 /**
  * upg_listen() - Listen at @address, of @address_bytes: with the socket that was handed over, where one is bound there, or that
- * upgraded holds for the service (Listen= of its service file), else with a new one. Call it for each address that is configured, between upg_receive() and upg_ready(), or later for another one.
- * @type:    SOCK_STREAM, SOCK_SEQPACKET, or SOCK_DGRAM, which is bound only; with SOCK_NONBLOCK, if a new one is not to block.
+ * upgraded holds for the service (Listen= of its service file), else with a new one. Call it for each address that
+ * is configured, between upg_receive() and upg_ready(), or later for another one.
+ * @type:    SOCK_STREAM, SOCK_SEQPACKET, or SOCK_DGRAM, which is bound only; with SOCK_NONBLOCK, if one that nobody hands over is
+ *           not to block.
  * @backlog: for a new one, as of listen(2).
  *
  * A new one is registered as "listener", with a tag that the library makes of the address. It is closed on exec, does not keep

@@ -21,8 +21,8 @@ struct fd_given {
 /** fd_given_take() - Take the descriptors of the message in hand. Return: 0; -EPROTO: not as many came as are named. */
 int fd_given_take(struct fd_given *given, struct channel *channel, const Upgraded__Wire__Listeners *message, struct why *why);
 
-/** fd_given_put() - Into the table, under the names that upg_listen() finds; nobody need claim them. @given is empty then. Return: 0
- * or -ENOMEM. Context: the thread that opened the handle, after what a predecessor handed over was put there. */
+/** fd_given_put() - Into the table, under the names that upg_listen() finds; nobody need claim them. @given is empty then. Return:
+ * 0 or -ENOMEM. Context: the thread that opened the handle, after what a predecessor handed over was put there. */
 int fd_given_put(struct fd_given *given, struct fd_table *table, struct why *why);
 
 /** fd_given_done() - Close what was not put anywhere. */

@@ -468,8 +468,8 @@ int instance_knows_listen(const struct instance *instance, struct why *why)
 	if (!instance->unit || !instance->unit->n_listens || (instance->hello && instance->hello->hello->listens))
 		return 0;
 	return why_set(why, -ENOTSUP,
-		       "version %s (pid %d) has a libupgrade that does not know Listen= (%s:%u): it would find its addresses in use; "
-		       "link it with a newer one, or take Listen= out", instance->version, (int)instance->pid,
+		       "version %s (pid %d) has a libupgrade that does not know Listen= (%s:%u): it would find its addresses in "
+		       "use; link it with a newer one, or take Listen= out", instance->version, (int)instance->pid,
 		       instance->unit->path, instance->unit->listens[0].line);
 }
 

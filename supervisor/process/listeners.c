@@ -312,8 +312,8 @@ void listeners_regain(struct listeners *listeners, const struct unit *unit, cons
 
 /* ---- who has them ---- */
 
-/* What cannot be seen counts as yes: it is not ours to close then. One that is about to end has lost all its descriptors at once, its
- * channel among them. */
+/* What cannot be seen counts as yes: it is not ours to close then. One that is about to end has lost all its descriptors at once,
+ * its channel among them. */
 static bool has(const struct instance *instance, const struct listener *listener)
 {
 	return procfs_find_socket(instance->pid, listener->inode, FDS_MAX) != -ENOENT || !instance->channel_inode ||

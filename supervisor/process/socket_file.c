@@ -92,8 +92,8 @@ int socket_file_bind(int fd, const char *path, struct socket_file *file, struct 
 		r = remove_stale(path, &address);
 	if (r < 0)
 		return r;
-	/* The file gets the socket's own mode, less what the umask takes: never more than is wanted, and then all of it. Nobody but us
-	 * can have put another file there meanwhile. */
+	/* The file gets the socket's own mode, less what the umask takes: never more than is wanted, and then all of it. Nobody but
+	 * us can have put another file there meanwhile. */
 	if (fchmod(fd, file->mode) < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	if (chmod(path, file->mode) < 0)

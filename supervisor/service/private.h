@@ -115,7 +115,8 @@ void service_on_bake(struct roll *roll, bool on);
 /** service_listen() - Hold what @unit names, for a process that is about to be started with it. @serving: from which it takes over;
  * NULL: from nobody. Return: 0; -errno with words, and then nothing has changed. */
 int service_listen(struct service *service, const struct unit *unit, const struct instance *serving, struct why *why);
-/** service_listen_early() - Its process has failed, and is started again after a while: what is not held yet is, where it can be. */
+/** service_listen_early() - Its process has failed, and is started again after a while: what is not held yet is, where it can
+ * be. */
 void service_listen_early(struct service *service);
 /** service_listen_give() - After service_listen() with the same: what @to does not get from @serving, it gets from us. */
 void service_listen_give(struct service *service, const struct unit *unit, const struct instance *serving, struct instance *to);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a crash outside of a roll costs a client that comes all the time: how often it is refused, and how long until it is answered,
- * with Listen= and without. The time is RestartDelay= and the start in either case; the difference is who waits for it, the kernel's
- * queue or the client. */
+/* What a crash outside of a roll costs a client that comes all the time: how often it is refused, and how long until it is
+ * answered, with Listen= and without. The time is RestartDelay= and the start in either case; the difference is who waits for it,
+ * the kernel's queue or the client. */
 #include "base/clock.h"
 #include "base/fd.h"
 #include "tests/bench/bench.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Clients that come one after the other, as many at once as there are callers: each connects, asks, and is answered, and then there is
- * the next one. Where Listen= holds the listener, none of them is ever refused. */
+/* Clients that come one after the other, as many at once as there are callers: each connects, asks, and is answered, and then there
+ * is the next one. Where Listen= holds the listener, none of them is ever refused. */
 #pragma once
 
 #include <stdint.h>

@@ -227,7 +227,8 @@ SCENE(listening, a_crash_after_one_of_upgraded_refuses_nobody)
 
 SCENE(listening, a_crash_refuses_nobody_by_ipv6)
 {
-	struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(stage.port), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	const struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(stage.port),
+					      .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	FD_CLEANUP int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char text[128];
 
@@ -236,7 +237,8 @@ SCENE(listening, a_crash_refuses_nobody_by_ipv6)
 	fd = fd_close(fd);
 	snprintf(text, sizeof(text), "Listen=[::1]:%u\nRestartDelay=100ms\n", stage.port);
 	stage_serve(&(struct rig_cached){ .options = "-c 4000 -l ::1", .lines = text }, NULL);
-	crash_under(callers_start(CALLERS, (const struct sockaddr *)&address, sizeof(address), "version\r\n", "VERSION "), "cached");
+	crash_under(callers_start(CALLERS, (const struct sockaddr *)&address, sizeof(address), "version\r\n", "VERSION "),
+		    "cached");
 }
 
 /* ---- by path ---- */
@@ -255,7 +257,8 @@ static void serve_clerk(const char *user)
 	char text[2048];
 
 	stage_link("clerk-v1", "upg-clerk");
-	snprintf(text, sizeof(text), "[Service]\nExec=%s/clerk-%%v %u %s/c.sock\nVersion=v1\nRestartDelay=100ms\nListen=%s/c.sock\n%s",
+	snprintf(text, sizeof(text),
+		 "[Service]\nExec=%s/clerk-%%v %u %s/c.sock\nVersion=v1\nRestartDelay=100ms\nListen=%s/c.sock\n%s",
 		 rig_folder(stage.rig), stage.port, rig_folder(stage.rig), rig_folder(stage.rig), user);
 	cr_assert_eq(rig_unit_write(stage.rig, "clerk", text), 0);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);

@@ -221,8 +221,9 @@ Test(listen, at_an_address_in_use_is_refused_with_the_line_and_who_has_it)
 	write_lines("Listen=127.0.0.1:%u\nListen=127.0.0.1:%u\n", other_port, port);
 	service_start(hosted.web, "v1", -1, ask(&ann));
 	assert_answer(&ann, WIRE_EXIT_ERROR, "web version v1 could not be started");
-	snprintf(expected, sizeof(expected), "web.conf:13: Listen=: cannot listen at 127.0.0.1:%u: Address already in use: pid %d (%s) "
-		 "has it", port, (int)getpid(), name);
+	snprintf(expected, sizeof(expected),
+		 "web.conf:13: Listen=: cannot listen at 127.0.0.1:%u: Address already in use: pid %d (%s) has it",
+		 port, (int)getpid(), name);
 	cr_assert(strstr(ann.asked.cause, expected), "%s\nshould say: %s", ann.asked.cause, expected);
 	cr_assert_eq(hosted.origin.n_started, n, "it was started all the same");
 	cr_assert_eq(come(other_port), -ECONNREFUSED, "the other one was left open");
