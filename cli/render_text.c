@@ -306,6 +306,26 @@ static void status_roll(const struct term *term, const Upgraded__Wire__RollRepor
 	log_lines(term, roll->n_log_lines, roll->log_lines);
 }
 
+/* What is held needs no words: that is what Listen= is for. */
+static void status_listeners(const struct term *term, const Upgraded__Wire__ServiceStatus *service)
+{
+	for (size_t i = 0; i < service->n_listeners; i++) {
+		const Upgraded__Wire__Listener *listener = service->listeners[i];
+
+		field_label(term, "listens");
+		term_text(term, listener->address, TERM_WHOLE);
+		if (strcmp(listener->state, "held") != 0) {
+			fputs(", ", term->out);
+			term_text(term, listener->state, TERM_WHOLE);
+		}
+		if (*listener->detail) {
+			fputs(": ", term->out);
+			term_text(term, listener->detail, TERM_WHOLE);
+		}
+		fputc('\n', term->out);
+	}
+}
+
 static void status_service(const struct term *term, const Upgraded__Wire__ServiceStatus *service, struct moment now)
 {
 	term_style(term, state_style(service->state));
@@ -328,6 +348,7 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 		status_health(term, service->health[i]);
 	if (service->descriptors_told)
 		field_print(term, "descriptors", "%" PRIu32, service->descriptors);
+	status_listeners(term, service);
 	field_print(term, "restarts", "%" PRIu32, service->restarts);
 	if (*service->previous) {
 		field_label(term, "previous");

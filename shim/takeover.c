@@ -24,6 +24,7 @@
 void takeover_done(struct takeover *takeover)
 {
 	commit_unmap(&takeover->word);
+	fd_given_done(&takeover->given);
 }
 
 /* ---- refusing ---- */
@@ -130,6 +131,8 @@ static int receive_state(struct upg *upg, Upgraded__Wire__Receive *receive)
 			upg->fds->last_tag = next_tag - 1;
 	}
 	if (r == 0)
+		r = fd_given_put(&upg->takeover->given, upg->fds, &upg->why);
+	if (r == 0)
 		r = state_load(upg->state, state_fd, receive, on_header, upg->journal, &upg->why);
 	in_hand_unmap(&upg->state->in_hand);
 	return r;
@@ -218,6 +221,24 @@ int upg_expected(struct upg *upg, const char *type, uint64_t *ret_records, uint6
 
 /* ---- standing by ---- */
 
+/* Listeners may come before what is waited for. Return: as channel_receive(). */
+static int receive_word(struct upg *upg, Upgraded__Wire__AppMessage **ret_message)
+{
+	for (;;) {
+		Upgraded__Wire__AppMessage *message;
+		int r = channel_receive(upg->channel, UINT64_MAX, &message, &upg->why);
+
+		if (r != CHANNEL_MESSAGE || message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS) {
+			*ret_message = r == CHANNEL_MESSAGE ? message : NULL;
+			return r;
+		}
+		r = fd_given_take(&upg->takeover->given, upg->channel, message->listeners, &upg->why);
+		channel_free(upg->channel, message);
+		if (r < 0)
+			return r;
+	}
+}
+
 static int receive(struct upg *upg)
 {
 	Upgraded__Wire__Standby standby = UPGRADED__WIRE__STANDBY__INIT;
@@ -234,16 +255,17 @@ static int receive(struct upg *upg)
 	r = channel_say(upg->channel, &announce, &upg->why);
 	if (r < 0)
 		return r;
-	r = channel_receive(upg->channel, UINT64_MAX, &message, &upg->why);
+	r = receive_word(upg, &message);
 	if (r < 0)
 		return r;
-	if (r == CHANNEL_CLOSED)
+	if (r != CHANNEL_MESSAGE)
 		return UPG_LEAVE;
 	/* load() may listen: all of them have come by then. */
 	upg->fds->more_may_come = false;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME:
-		r = UPG_FRESH;
+		r = fd_given_put(&upg->takeover->given, upg->fds, &upg->why);
+		r = r < 0 ? r : UPG_FRESH;
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE:
 		r = be_received(upg, message->receive);
@@ -317,6 +339,8 @@ static int send_ready(struct upg *upg)
 	struct state_skipped skipped;
 	int r;
 
+	/* Who comes to what nobody listens at is to be refused. */
+	fd_table_close_left(upg->fds);
 	state_list_skipped(upg->state, &skipped);
 	ready.skipped = skipped.list;
 	ready.n_skipped = skipped.n;
@@ -395,7 +419,7 @@ int takeover_end(struct upg *upg, int outcome, int failed_means)
 	upg->takeover->serves |= outcome == UPG_SERVE;
 	if (outcome != UPG_LEAVE)
 		return outcome;
-	fd_table_end_custody(upg->fds);
+	fd_table_leave(upg->fds);
 	threads_dismiss(upg->threads);
 	return outcome;
 }

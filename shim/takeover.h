@@ -4,6 +4,7 @@
 
 #include "shim/core/upg.h"
 
+#include "shim/fds/listen.h"
 #include "wire/commit.h"
 
 #include <stdbool.h>
@@ -20,6 +21,7 @@ struct takeover {
 	bool called_off; /* ... and was told meanwhile that the roll is off */
 	bool serves;    /* upg_ready() said so */
 	uint32_t n_fds; /* that came with it */
+	struct fd_given given; /* came, and are not in the table yet */
 };
 
 /** takeover_done() - Release everything. Also fine for one of zeros. */

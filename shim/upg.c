@@ -82,7 +82,7 @@ static int send_hello(struct upg *upg, bool anew)
 	for (size_t i = 0; i < n_types; i++)
 		hello.journals |= config->types[i].change != NULL;
 	hello.no_newcomers = !config->on_conn;
-	hello.keeps = true;
+	hello.keeps = hello.listens = true;
 	hello.anew = anew;
 	hello.serves = anew && upg->takeover->serves;
 	r = channel_say(upg->channel, &message, &upg->why);

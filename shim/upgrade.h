@@ -320,15 +320,18 @@ UPG_API int upg_fd_register_new(struct upg *upg, int fd, const char *name, uint6
 UPG_API int upg_fd_claim(struct upg *upg, const char *name, uint64_t tag);
 
 /**
- * upg_listen() - Listen at @address, of @address_bytes: with the socket that was handed over, where one is bound there, else with a
- * new one. Call it for each address that is configured, between upg_receive() and upg_ready(), or later for another one.
- * @type:    SOCK_STREAM, SOCK_SEQPACKET, or SOCK_DGRAM, which is bound only; with SOCK_NONBLOCK, if a new one is not to block.
+ * upg_listen() - Listen at @address, of @address_bytes: with the socket that was handed over, where one is bound there, or that
+ * upgraded holds for the service (Listen= of its service file), else with a new one. Call it for each address that
+ * is configured, between upg_receive() and upg_ready(), or later for another one.
+ * @type:    SOCK_STREAM, SOCK_SEQPACKET, or SOCK_DGRAM, which is bound only; with SOCK_NONBLOCK, if one that nobody hands over is
+ *           not to block.
  * @backlog: for a new one, as of listen(2).
  *
  * A new one is registered as "listener", with a tag that the library makes of the address. It is closed on exec, does not keep
  * others from its port after a restart (SO_REUSEADDR, but not for datagrams), and with IPv6 it takes no IPv4 (IPV6_V6ONLY), so
  * that all that getaddrinfo() tells of can be listened at. The path of a unix socket at which nobody answers is replaced. What was
- * handed over is as it was, flags and backlog included. Where the kernel chooses the port (0), the next version gets it by asking
+ * handed over is as it was, flags and backlog included; of what upgraded holds, the backlog is as the service file says. What of
+ * that nobody has asked for before upg_ready() is closed. Where the kernel chooses the port (0), the next version gets it by asking
  * for port 0 at the same address; of several, in the order of the calls.
  *
  * Return: the fd, owned by the caller; -EBUSY: with a supervisor, before upg_receive(), as what is handed over has not come yet;

@@ -224,6 +224,14 @@ void fd_table_tell(struct fd_table *table)
 	pthread_mutex_unlock(&table->lock);
 }
 
+void fd_table_leave(struct fd_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	table->leaves = true;
+	pthread_mutex_unlock(&table->lock);
+	fd_table_end_custody(table);
+}
+
 void fd_table_end_custody(struct fd_table *table)
 {
 	pthread_mutex_lock(&table->lock);
@@ -243,6 +251,13 @@ static void shut_down(int fd)
 		shutdown(fd, SHUT_RDWR);
 }
 
+/* The supervisor may hold it for the service (Listen=), and is to close it, too. It looks who has it: so that is told when it is
+ * closed here. */
+static bool is_own_door(const struct fd_table *table, const struct fd_entry *entry)
+{
+	return entry->claimed && !table->leaves && door_kind(entry->fd) != DOOR_NONE;
+}
+
 /* Lock held. The table forgets it; its descriptor is still open, and is about to be closed or is none of ours any more. */
 static void forget(struct fd_table *table, struct fd_entry *entry, bool closes)
 {
@@ -258,6 +273,8 @@ static void forget(struct fd_table *table, struct fd_entry *entry, bool closes)
 			shut_down(entry->fd);
 		queue_closed(table, entry);
 		tell_closed(table);
+	} else if (closes && is_own_door(table, entry)) {
+		queue_closed(table, entry);
 	}
 	fd_entry_free(entry);
 }
@@ -283,6 +300,7 @@ void fd_table_close(struct fd_table *table, int fd, int epoll_fd)
 	/* Under the lock, so that whoever looks at the table finds a number known and open, or unknown and closed. */
 	if (!lost || !fd_table_spend(table, fd))
 		fd_close(fd);
+	tell_closed(table);
 	pthread_mutex_unlock(&table->lock);
 }
 
@@ -326,6 +344,8 @@ size_t fd_table_list_left(struct fd_table *table, struct fd_batch *batch)
 
 	batch->n = 0;
 	for (int fd = find_left(table, 0); fd >= 0; fd = find_left(table, (size_t)fd + 1)) {
+		if (table->by_fd[fd]->given) /* it is nobody's that would miss it */
+			continue;
 		n++;
 		if (batch->n < WIRE_FDS_MAX)
 			fd_batch_add(batch, table->by_fd[fd]);

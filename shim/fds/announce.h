@@ -27,5 +27,8 @@ int fd_table_announce(struct fd_table *table, int fd);
 /** fd_table_tell() - Send what is queued, as far as the channel takes it. */
 void fd_table_tell(struct fd_table *table);
 
+/** fd_table_leave() - This process serves no more: from here on nothing of what it closes is told. */
+void fd_table_leave(struct fd_table *table);
+
 /** fd_table_end_custody() - The supervisor dropped its duplicates: nothing is left to tell. */
 void fd_table_end_custody(struct fd_table *table);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Listeners by address: claimed where one was handed over, else opened.
+#include "shim/fds/listen.h"
+
+/* Listeners by address: claimed where one was handed over, or opened by the supervisor for the service; else opened.
  *
  * The tag of a listener is a hash of the address that the application named, so every version finds it by the same tag, and an
  * application never has to think of one. It also tells apart what the address that the socket has in the end does not: a port that
@@ -7,6 +9,7 @@
  */
 #include "base/door.h"
 #include "base/fd.h"
+#include "shim/core/channel.h"
 #include "shim/core/upg.h"
 #include "shim/fds/table.h"
 
@@ -231,7 +234,99 @@ static int open_at(struct upg *upg, const struct place *place, int backlog)
 	return r;
 }
 
+/* ---- what the supervisor has opened ---- */
+
+int fd_given_take(struct fd_given *given, struct channel *channel, const Upgraded__Wire__Listeners *message, struct why *why)
+{
+	if (message->count != channel->fds.n || message->count > FD_GIVEN_MAX - given->n)
+		return why_set(why, -EPROTO, "%u listeners are named but %zu came", message->count, channel->fds.n);
+	for (size_t i = 0; i < message->count; i++)
+		given->fds[given->n++] = channel_claim(channel, i);
+	return 0;
+}
+
+void fd_given_done(struct fd_given *given)
+{
+	while (given->n)
+		fd_close(given->fds[--given->n]);
+}
+
+/* Its address is its name. Return: 0; -EINVAL: it is nothing that could be listened at; -ENOMEM. */
+static int put_one(struct fd_table *table, int fd)
+{
+	union address at = { .room.ss_family = AF_UNSPEC };
+	socklen_t bytes = sizeof(at), size = sizeof(int);
+	struct place place;
+	int type = 0, r;
+
+	if (door_kind(fd) == DOOR_NONE || getsockname(fd, &at.any, &bytes) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+		return -EINVAL;
+	r = place_init(&place, &at.any, bytes, type);
+	if (r < 0)
+		return r;
+	while (fd_table_find(table, LISTENER, place.tag))
+		place.tag++;
+	r = fd_table_put(table, fd, LISTENER, place.tag, false, false);
+	if (r == 0) {
+		struct fd_entry *entry = fd_table_find(table, LISTENER, place.tag);
+
+		entry->given = entry->optional = true;
+	}
+	return r;
+}
+
+int fd_given_put(struct fd_given *given, struct fd_table *table, struct why *why)
+{
+	int r = 0;
+
+	while (given->n && r == 0) {
+		int fd = given->fds[--given->n];
+
+		r = put_one(table, fd);
+		if (r < 0)
+			fd_close(fd);
+		if (r == -EINVAL)
+			r = 0;
+	}
+	return r < 0 ? why_errno(why, r, "a listener of Listen=") : 0;
+}
+
+static bool has_port_of(int fd, const struct place *place)
+{
+	union address at = { .room.ss_family = AF_UNSPEC };
+	socklen_t bytes = sizeof(at);
+
+	if (getsockname(fd, &at.any, &bytes) < 0 || at.any.sa_family != place->at.any.sa_family)
+		return false;
+	return (at.any.sa_family == AF_INET && at.v4.sin_port == place->at.v4.sin_port) ||
+	       (at.any.sa_family == AF_INET6 && at.v6.sin6_port == place->at.v6.sin6_port);
+}
+
+/* The service file may name another address than the application does, with the same port: one of them keeps the other from being
+ * opened. Return: @buf, "" where that is not so. */
+static const char *given_instead(struct fd_table *table, const struct place *place, char *buf, size_t size)
+{
+	*buf = 0;
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->n_by_fd && !*buf; i++)
+		if (table->by_fd[i] && table->by_fd[i]->given && !table->by_fd[i]->claimed && has_port_of((int)i, place))
+			door_address((int)i, buf, size);
+	pthread_mutex_unlock(&table->lock);
+	return buf;
+}
+
 /* ---- */
+
+static int refuse_open(struct upg *upg, const struct place *place, const char *text, int r)
+{
+	char given[128];
+
+	if (r == -EADDRINUSE && *given_instead(upg->fds, place, given, sizeof(given)))
+		return why_set(&upg->why, r, "listen on %s: Listen= of the service file names %s instead, which has the port", text,
+			       given);
+	return why_errno(&upg->why, r, "listen on %s", *text ? text : "the address");
+}
 
 int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t address_bytes, int type, int backlog)
 {
@@ -248,10 +343,12 @@ int upg_listen(struct upg *upg, const struct sockaddr *address, socklen_t addres
 			       "serves hands over the socket that it has there", *text ? text : "the address");
 	entry = find(upg->fds, &place);
 	/* A path that leads nowhere any more makes a listener that nobody can reach. */
+	if (entry && door_is_reachable(entry->fd) && entry->given)
+		fd_nonblock(entry->fd, place.flags != 0); /* nobody else reads from it, and it may be as who crashed had it */
 	if (entry && door_is_reachable(entry->fd))
 		return fd_table_claim(upg->fds, entry->name, entry->tag);
 	while (fd_table_find(upg->fds, LISTENER, place.tag))
 		place.tag++;
 	r = open_at(upg, &place, backlog);
-	return r < 0 ? why_errno(&upg->why, r, "listen on %s", *text ? text : "the address") : r;
+	return r < 0 ? refuse_open(upg, &place, text, r) : r;
 }

@@ -23,6 +23,7 @@ struct fd_entry {
 	int fd;
 	bool own_make; /* made here, and not handed to us */
 	bool optional; /* nobody here need claim it */
+	bool given;    /* the supervisor has opened it for the service, and did not hand it over from anybody */
 	bool claimed; /* false: handed to us, and nobody asked for it yet */
 	bool custody; /* the supervisor holds a duplicate: a close must be told */
 	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
@@ -48,6 +49,7 @@ struct fd_table {
 	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
 	size_t n_by_fd;
 	bool more_may_come; /* upg_receive() may bring listeners: the owner's */
+	bool leaves;        /* this process does not serve any more: nothing of what it closes is told */
 	uint64_t last_tag; /* that the library made, here or in a version before */
 	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;

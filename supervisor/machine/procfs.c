@@ -162,6 +162,29 @@ int procfs_find_socket(pid_t pid, unsigned long long inode, int below)
 	return found;
 }
 
+ssize_t procfs_sockets(pid_t pid, int below, int *ret_numbers)
+{
+	static const char socket[] = "socket:[";
+	char path[64], link[64];
+	struct dirent *entry;
+	ssize_t found = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir)) && atoi(entry->d_name) < below) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+
+		link[n > 0 ? n : 0] = 0;
+		if (strncmp(link, socket, sizeof(socket) - 1) == 0 && found < below)
+			ret_numbers[found++] = atoi(entry->d_name);
+	}
+	closedir(dir);
+	return found;
+}
+
 static pid_t parent_in(const char *state)
 {
 	int parent;

@@ -43,6 +43,10 @@ int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks);
  * looked at. */
 int procfs_find_socket(pid_t pid, unsigned long long inode, int below);
 
+/** procfs_sockets() - The numbers @below this one under which @pid has sockets, into @ret_numbers, which has room for @below.
+ * Return: how many; -errno: its descriptors cannot be looked at. */
+ssize_t procfs_sockets(pid_t pid, int below, int *ret_numbers);
+
 /** procfs_group() - Return: the process group of @pid; 0 if there is no such process. */
 pid_t procfs_group(pid_t pid);
 

@@ -172,8 +172,10 @@ static void on_trial_hello(struct instance *trial)
 {
 	struct plan *plan = trial->owner;
 
-	plan->hello = trial->hello;
-	trial->hello = NULL;
+	if (instance_knows_listen(trial, &plan->trial_cause) == 0) {
+		plan->hello = trial->hello;
+		trial->hello = NULL;
+	}
 	end_trial(plan);
 }
 

@@ -150,6 +150,12 @@ int instance_our_end(const struct instance *instance)
 	return instance->kind->our_end ? instance->kind->our_end(instance) : -1;
 }
 
+static void drop_listeners(struct instance *instance)
+{
+	while (instance->n_listeners)
+		fd_ref_drop(instance->listeners[--instance->n_listeners]);
+}
+
 struct instance *instance_free(struct instance *instance)
 {
 	if (!instance)
@@ -160,6 +166,7 @@ struct instance *instance_free(struct instance *instance)
 	in_hand_unmap(&instance->in_hand);
 	fd_ref_drop(instance->output);
 	fd_ref_drop(instance->stored);
+	drop_listeners(instance);
 	unit_free(instance->unit);
 	instance->kind->free(instance);
 	return NULL;
@@ -462,11 +469,40 @@ Upgraded__Wire__Limits instance_limits(const struct unit *unit)
 	return limits;
 }
 
+void instance_lend_listener(struct instance *instance, struct fd_ref *ref)
+{
+	if (instance->n_listeners < UNIT_LISTENS_MAX)
+		instance->listeners[instance->n_listeners++] = fd_ref_use(ref);
+}
+
+void instance_hand_listeners(struct instance *instance)
+{
+	Upgraded__Wire__Listeners listeners = UPGRADED__WIRE__LISTENERS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS, .listeners = &listeners);
+
+	if (!instance->n_listeners)
+		return;
+	listeners.count = (uint32_t)instance->n_listeners;
+	instance_send(instance, &message, instance->listeners, instance->n_listeners);
+	drop_listeners(instance);
+}
+
+int instance_knows_listen(const struct instance *instance, struct why *why)
+{
+	if (!instance->unit || !instance->unit->n_listens || (instance->hello && instance->hello->hello->listens))
+		return 0;
+	return why_set(why, -ENOTSUP,
+		       "version %s (pid %d) has a libupgrade that does not know Listen= (%s:%u): it would find its addresses in "
+		       "use; link it with a newer one, or take Listen= out", instance->version, (int)instance->pid,
+		       instance->unit->path, instance->unit->listens[0].line);
+}
+
 void instance_welcome(struct instance *instance)
 {
 	Upgraded__Wire__Welcome welcome = UPGRADED__WIRE__WELCOME__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_WELCOME, .welcome = &welcome);
 
+	instance_hand_listeners(instance);
 	welcome.protocol = WIRE_PROTOCOL;
 	welcome.service = instance->service;
 	welcome.fresh = true;

@@ -100,6 +100,9 @@ struct instance {
 	struct victim victim; /* is it the first to go when memory is short? */
 	bool stood_by;      /* it said that it stands by, and was answered: once is enough */
 	struct lines lines; /* its last */
+	/* What it is given when it stands by: instance_lend_listener(). */
+	struct fd_ref *listeners[UNIT_LISTENS_MAX];
+	size_t n_listeners;
 	struct {
 		bool asked, told;
 		uint64_t count;
@@ -215,6 +218,16 @@ struct instance *instance_free(struct instance *instance);
 
 /** instance_limits() - The caps that @unit sets, for a Prepare or a Receive. */
 Upgraded__Wire__Limits instance_limits(const struct unit *unit);
+
+/** instance_lend_listener() - It gets a duplicate of @ref, a listener that we hold for its service, when it stands by. */
+void instance_lend_listener(struct instance *instance, struct fd_ref *ref);
+
+/** instance_hand_listeners() - It stands by: these come before all else. Once; it is welcomed with them. */
+void instance_hand_listeners(struct instance *instance);
+
+/** instance_knows_listen() - Can its library use the listeners that Listen= of its service file names? Return: 0; -ENOTSUP, with
+ * words: it would find its addresses in use. */
+int instance_knows_listen(const struct instance *instance, struct why *why);
 
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);

@@ -23,6 +23,8 @@ int roll_compatible(const struct roll *roll, struct why *why)
 		return why_set(why, -EPROTO, "version %s (pid %d) never said hello", roll->record.from, roll->old->pid);
 	if (!roll->new->hello)
 		return why_set(why, -EPROTO, "version %s (pid %d) stands by without a hello", roll->record.to, roll->new->pid);
+	if (instance_knows_listen(roll->new, why) < 0)
+		return -ENOTSUP;
 	old.hello = roll->old->hello->hello;
 	new.hello = roll->new->hello->hello;
 	return schema_path_check_all(&old, &new, why);
@@ -78,6 +80,7 @@ static void send_receive(struct roll *roll)
 	struct fd_ref *fds[4] = { roll->word->fd, roll->state_in }, *in_hand = instance_lend_in_hand(roll->new);
 	size_t n = 2;
 
+	instance_hand_listeners(roll->new);
 	receive.limits = &limits;
 	receive.generation = roll->word->word.generation;
 	receive.verify_roundtrip = roll->options.verify == VERIFY_ROUNDTRIP;

@@ -383,13 +383,25 @@ static void blame_new(struct roll *roll, const char *fmt, ...)
 		roll_blame(roll, "%s", why.text);
 }
 
+static void welcome_cold(struct roll *roll)
+{
+	struct why why = { 0 };
+
+	if (instance_knows_listen(roll->new, &why) < 0) {
+		blame_new(roll, "%s", why.text);
+		roll_happen(roll, ROLL_EV_NEW_REFUSED);
+		return;
+	}
+	instance_welcome(roll->new);
+}
+
 static void hear_standby(struct roll *roll)
 {
 	struct why why = { 0 };
 
 	if (roll->record.state == ROLL_COLD) {
 		if (!roll->new->stood_by)
-			instance_welcome(roll->new);
+			welcome_cold(roll);
 		roll->new->stood_by = true;
 		return;
 	}

@@ -67,15 +67,19 @@ static void on_load_deadline(struct timer *timer)
 /* Every process that serves without a roll is started here. */
 static int spawn(struct member *member)
 {
-	const struct service *service = member->service;
+	struct service *service = member->service;
 	struct why why = { 0 };
 	int r;
 
-	r = origin_start(service->host->origin, service->unit, service->version, &member_events, member, &member->instance, &why);
+	r = service_listen(service, service->unit, NULL, &why);
+	if (r == 0)
+		r = origin_start(service->host->origin, service->unit, service->version, &member_events, member,
+				 &member->instance, &why);
 	if (r < 0) {
 		member->failure = why;
 		return r;
 	}
+	service_listen_give(service, service->unit, NULL, member->instance);
 	*member->failure.text = 0;
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
@@ -103,6 +107,7 @@ static void start_again_later(struct member *member)
 	member->failures++;
 	member->restarts++;
 	member->state = MEMBER_WAITING;
+	service_listen_early(member->service);
 	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, empty", member->service->name, member->failure.text,
 		    member->service->version, delay / 1000);
 	timer_arm(loop_of(member), &member->restart, clock_now_us() + delay, on_restart);
@@ -123,6 +128,7 @@ int member_start(struct member *member, int state_file_consume)
 		set_state_file(member, NULL);
 		member->state = MEMBER_FAILED;
 	}
+	service_listen_trim(member->service);
 	return r;
 }
 
@@ -166,6 +172,7 @@ static void hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 	member->state = MEMBER_RUNNING;
 	instance_set_place(member->instance, INSTANCE_SERVES);
 	pulse_begin(member);
+	service_listen_settle(member->service);
 	service_on_ready(member);
 }
 
@@ -195,6 +202,7 @@ static void send_state_file(struct member *member)
 	Upgraded__Wire__Limits limits = instance_limits(unit);
 	struct fd_ref *fds[] = { member->state_file, instance_lend_in_hand(member->instance) };
 
+	instance_hand_listeners(member->instance);
 	receive.from_file = true;
 	receive.in_hand = fds[1] != NULL;
 	receive.limits = &limits;
@@ -209,7 +217,9 @@ static void hear_standby(struct member *member)
 	if (member->state != MEMBER_STARTING || member->instance->stood_by)
 		return;
 	member->instance->stood_by = true;
-	if (member->state_file)
+	if (instance_knows_listen(member->instance, &member->failure) < 0)
+		instance_kill(member->instance, SIGKILL); /* its end tells why */
+	else if (member->state_file)
 		send_state_file(member);
 	else
 		instance_welcome(member->instance);
@@ -253,7 +263,12 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 		if (member->state == MEMBER_RUNNING && message->pong->nonce <= member->pulse.nonce)
 			pulse_hear(member);
 		break;
-	default: /* a close, or news of a roll that is over */
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_CLOSED:
+		/* Nobody is to wait at a door that it has closed. */
+		if (member->state == MEMBER_RUNNING)
+			service_listen_settle(member->service);
+		break;
+	default: /* news of a roll that is over */
 		break;
 	}
 }
@@ -334,6 +349,7 @@ static void on_exit_of(struct instance *instance)
 	}
 	pulse_end(member);
 	member->instance = instance_free(instance);
+	service_listen_trim(member->service);
 	service_write_down(member->service);
 }
 
@@ -364,6 +380,7 @@ void member_stop(struct member *member)
 	service_write_down(member->service); /* should we end now, it is not started again */
 	member->stopping_us = clock_now_us();
 	pulse_end(member);
+	service_listen_trim(member->service); /* as of a process that ends: who comes now is refused */
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
 }
@@ -373,6 +390,7 @@ void member_end_start(struct member *member)
 	member->state = MEMBER_STOPPING;
 	member->stopping_us = clock_now_us();
 	timer_disarm(&member->deadline);
+	service_listen_trim(member->service);
 	instance_kill(member->instance, SIGKILL); /* it has nothing yet that is not elsewhere */
 }
 
@@ -382,6 +400,7 @@ bool member_stay_down(struct member *member)
 
 	timer_disarm(&member->restart);
 	member->state = MEMBER_STOPPED;
+	service_listen_trim(member->service);
 	return waited;
 }
 
@@ -412,6 +431,7 @@ void member_come_back(struct member *member, struct instance *instance)
 	instance_own(instance, &member_events, member);
 	instance_set_place(instance, INSTANCE_SERVES);
 	member->state = MEMBER_RUNNING;
+	service_listen_return(member->service, instance);
 	/* There may have been a bake. What was kept to go back with is gone. */
 	instance_send(instance, &message, NULL, 0);
 	if (!instance->unreachable)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "supervisor/plan/plan.h"
+#include "supervisor/process/listeners.h"
 #include "supervisor/service/history.h"
 #include "supervisor/service/member.h"
 #include "supervisor/service/service.h"
@@ -27,6 +28,7 @@ struct service {
 	struct unit *unit_before;         /* ... and what that was started with; a reference */
 	bool starts_by_hand;
 	struct member *members;           /* as many as processes are wanted to serve: one */
+	struct listeners listeners;       /* of Listen=, while it is wanted */
 	struct history history;           /* what undo goes back to */
 	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
 	struct asker *abort_asker;        /* waits for the end of what is being called off; NULL: nobody */
@@ -107,6 +109,23 @@ void service_write_down(const struct service *service);
 
 /** service_on_bake() - A roll's bake has begun or ended: written down, or forgotten. */
 void service_on_bake(struct roll *roll, bool on);
+
+/* ---- listen.c ---- */
+
+/** service_listen() - Hold what @unit names, for a process that is about to be started with it. @serving: from which it takes over;
+ * NULL: from nobody. Return: 0; -errno with words, and then nothing has changed. */
+int service_listen(struct service *service, const struct unit *unit, const struct instance *serving, struct why *why);
+/** service_listen_early() - Its process has failed, and is started again after a while: what is not held yet is, where it can
+ * be. */
+void service_listen_early(struct service *service);
+/** service_listen_give() - After service_listen() with the same: what @to does not get from @serving, it gets from us. */
+void service_listen_give(struct service *service, const struct unit *unit, const struct instance *serving, struct instance *to);
+/** service_listen_return() - @serving has come back from a supervisor before this one: what that held is held again. */
+void service_listen_return(struct service *service, const struct instance *serving);
+/** service_listen_trim() - Something has come to its end: what nobody needs any more is closed. */
+void service_listen_trim(struct service *service);
+/** service_listen_settle() - The same, and who serves has shown at which addresses it listens. */
+void service_listen_settle(struct service *service);
 
 /* ---- undo.c ---- */
 

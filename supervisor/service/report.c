@@ -103,6 +103,28 @@ static void add_history(struct status *status, const struct history *history)
 	status->message.history = status->history;
 }
 
+static const char *listener_state(const struct listener *listener)
+{
+	return listener->ref ? "held" : listener->unused ? "unused" : "not held";
+}
+
+static void add_listeners(struct status *status, const struct listeners *listeners)
+{
+	Upgraded__Wire__Listener *entries = calloc(listeners->n + 1, sizeof(*entries));
+	Upgraded__Wire__Listener **list = calloc(listeners->n + 1, sizeof(Upgraded__Wire__Listener *));
+
+	for (size_t i = 0; entries && list && i < listeners->n; i++) {
+		upgraded__wire__listener__init(&entries[i]);
+		entries[i].address = wire_text(listeners->list[i].place.text);
+		entries[i].state = wire_text(listener_state(&listeners->list[i]));
+		entries[i].detail = wire_text(listeners->list[i].why.text);
+		list[i] = &entries[i];
+	}
+	status->listeners = entries;
+	status->message.listeners = list;
+	status->message.n_listeners = entries && list ? listeners->n : 0;
+}
+
 static void add_roll(struct status *status, const struct roll *roll)
 {
 	/* Once the new version serves, undo goes back to the one it came from. */
@@ -149,6 +171,7 @@ void service_status(const struct service *service, struct status *ret)
 	message->unit_file = wire_text(service->unit ? service->unit->path : "");
 	message->description = wire_text(member->state == MEMBER_RUNNING && !member->pulse.silent_us ? "" : member->failure.text);
 	add_history(ret, &service->history);
+	add_listeners(ret, &service->listeners);
 	add_registered(ret, service);
 	if (member->roll)
 		add_roll(ret, member->roll);
@@ -184,4 +207,6 @@ void status_done(struct status *status)
 	for (size_t i = 0; i < status->message.n_instances; i++)
 		free(status->message.instances[i]);
 	free(status->message.instances);
+	free(status->message.listeners);
+	free(status->listeners);
 }

@@ -94,6 +94,7 @@ void service_on_roll_end(struct roll *roll)
 		service_set_version(service, member->instance->version, member->instance->unit);
 	else
 		service_set_version(service, service->last.from, roll_unit_before(roll));
+	service_listen_settle(service);
 	note_history(service, roll);
 	service_write_down(service);
 	service_images_settle(service, roll_take_image(roll), service->last.outcome);
@@ -131,12 +132,18 @@ static void on_imaged(struct roll *roll)
 static int start_empty(struct roll *roll, const char *version, struct instance **ret_instance, struct why *why)
 {
 	const struct member *member = roll_owner(roll);
-	const struct service *service = member->service;
-	struct unit *before = roll_unit_before(roll);
+	struct service *service = member->service;
+	struct unit *before = roll_unit_before(roll), *unit = before ? before : service->unit;
+	int r;
 
 	/* It knows nothing of what versions before it have started. */
 	origin_end_children(service->host->origin, service->name);
-	return origin_start(service->host->origin, before ? before : service->unit, version, NULL, NULL, ret_instance, why);
+	r = service_listen(service, unit, NULL, why);
+	if (r == 0)
+		r = origin_start(service->host->origin, unit, version, NULL, NULL, ret_instance, why);
+	if (r == 0)
+		service_listen_give(service, unit, NULL, *ret_instance);
+	return r;
 }
 
 static const struct roll_events alone = {
@@ -174,10 +181,13 @@ static int begin(struct member *member, struct unit *unit, struct roll_options *
 	const struct roll_events *events = service_roll_events(options->purpose);
 	struct service_host *host = member->service->host;
 	struct instance *new;
-	int r = origin_start_aside(host->origin, unit, options->version, NULL, NULL, &new, why);
+	int r = service_listen(member->service, unit, serving, why);
 
+	if (r == 0)
+		r = origin_start_aside(host->origin, unit, options->version, NULL, NULL, &new, why);
 	if (r < 0)
 		return r;
+	service_listen_give(member->service, unit, serving, new);
 	r = roll_start(&host->site, unit, options, serving, new, events, member, ret_roll, why);
 	if (r < 0)
 		graveyard_bury(host->site.graveyard, new);
@@ -199,6 +209,8 @@ static int start(struct member *member, struct unit *unit, const struct roll_opt
 		return r;
 	r = begin(member, unit, &whole, serving, whole.purpose == PURPOSE_FORWARD ? &member->roll : &member->back, why);
 	roll_word_drop(whole.word); /* the roll uses it from here on */
+	if (r < 0)
+		service_listen_trim(service);
 	return r;
 }
 

@@ -320,6 +320,7 @@ struct service *service_free(struct service *service)
 		service->members = member->next;
 		member_free(member);
 	}
+	listeners_clear(&service->listeners);
 	history_clear(&service->history);
 	unit_free(service->bake_call.unit);
 	unit_free(service->unit_before);

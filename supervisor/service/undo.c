@@ -34,6 +34,7 @@ static void end_back(struct member *member, struct roll *back)
 
 	member->back = NULL;
 	roll_free(back);
+	service_listen_trim(service);
 	/* The service is to stop: the first roll is accepted and ends in what follows, and its end is no answer to this. */
 	if (new && service->stop_wanted)
 		service_answer_roll(service, service->bake_call.asker, &result);

@@ -273,6 +273,25 @@ static int set_nofile(struct unit *unit, const struct key *key, const char *valu
 	return number(value, 16, 10000000, field(unit, key));
 }
 
+static int set_backlog(struct unit *unit, const struct key *key, const char *value)
+{
+	return number(value, 1, 1000000, field(unit, key));
+}
+
+static int set_mode(struct unit *unit, const struct key *key, const char *value)
+{
+	char *end;
+	unsigned long mode;
+
+	if (*value < '0' || *value > '7')
+		return -EINVAL;
+	mode = strtoul(value, &end, 8);
+	if (*end || mode > 0777)
+		return -EINVAL;
+	*(unsigned *)field(unit, key) = (unsigned)mode;
+	return 0;
+}
+
 static int set_lines(struct unit *unit, const struct key *key, const char *value)
 {
 	unsigned n;
@@ -356,6 +375,8 @@ static const struct key keys[] = {
 	{ "AmbientCapabilities", "names such as CAP_NET_BIND_SERVICE", set_capabilities, AT(ambient) },
 	{ "WorkingDirectory", "an absolute path", set_directory, AT(working_directory) },
 	{ "Environment", "NAME=value (one for each line)", set_environment, 0 },
+	{ "ListenBacklog", "a number from 1 to 1000000", set_backlog, AT(listen_backlog) },
+	{ "SocketMode", "a mode in octal such as 0660", set_mode, AT(socket_mode) },
 	{ "StartTimeout", DURATION ", not 0", set_positive_duration, AT(start_timeout_us) },
 	{ "StartTimeoutMax", DURATION "; 0: ten times StartTimeout=", set_duration, AT(start_timeout_max_us) },
 	{ "QuiesceTimeout", DURATION ", not 0", set_positive_duration, AT(quiesce_timeout_us) },
@@ -396,9 +417,12 @@ static const struct key keys[] = {
 	{ "OOMScoreAdjust", "a number from -1000 to 1000", set_oom, 0 },
 };
 
-_Static_assert(sizeof(keys) / sizeof(keys[0]) + 3 <= UNIT_KEYS_MAX, "callers give room for UNIT_KEYS_MAX keys");
+_Static_assert(sizeof(keys) / sizeof(keys[0]) + 4 <= UNIT_KEYS_MAX, "callers give room for UNIT_KEYS_MAX keys");
 
-/* HealthCommand=, HealthHTTP= and HealthTCP= say by themselves what is wrong with their values. Return: one of them, or -1. */
+/* This and the checks of health add up, and say by themselves what is wrong with their values. */
+#define LISTEN "Listen"
+
+/* Return: HealthCommand=, HealthHTTP= or HealthTCP=; -1: it is none of them. */
 static int check_kind(const char *name)
 {
 	for (int kind = CHECK_COMMAND; kind <= CHECK_TCP; kind++)
@@ -412,6 +436,8 @@ static int set(struct unit *unit, const struct unit_line *line, struct why *why)
 	int kind = check_kind(line->key);
 	int r;
 
+	if (strcmp(line->key, LISTEN) == 0)
+		return unit_listen_add(unit, line, why);
 	if (kind >= 0)
 		return unit_check_add(unit, (enum unit_check_kind)kind, line, why);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
@@ -480,6 +506,8 @@ size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (strcmp(keys[i].name, "Version") != 0 && !is_alike(a, b, keys[i].name))
 			ret_keys[n++] = keys[i].name;
+	if (!is_alike(a, b, LISTEN))
+		ret_keys[n++] = LISTEN;
 	for (int kind = CHECK_COMMAND; kind <= CHECK_TCP; kind++)
 		if (!is_alike(a, b, unit_check_key((enum unit_check_kind)kind)))
 			ret_keys[n++] = unit_check_key((enum unit_check_kind)kind);

@@ -10,5 +10,8 @@ int unit_set(struct unit *unit, const struct unit_line *line, struct why *why);
 /** unit_check_add() - Take the check of health that @line states. Return: 0; -EINVAL with file and line in @why; -ENOMEM. */
 int unit_check_add(struct unit *unit, enum unit_check_kind kind, const struct unit_line *line, struct why *why);
 
+/** unit_listen_add() - Take the addresses that a Listen= names. Return: 0; -EINVAL with file and line in @why. */
+int unit_listen_add(struct unit *unit, const struct unit_line *line, struct why *why);
+
 /** unit_command_check() - Can Exec= be read, and is each version's program another file? Return: 0 or -EINVAL. */
 int unit_command_check(const struct unit *unit, struct why *why);

@@ -95,6 +95,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.health_failures = 3,
 		.bake_us = 30 * USEC_PER_SEC,
 		.restart_delay_us = USEC_PER_SEC,
+		.listen_backlog = 4096,
+		.socket_mode = 0660,
 		.image_limits = { .keep = UNIT_IMAGES_KEEP, .max_age_us = UNIT_IMAGES_MAX_AGE_US },
 		.journal_bytes = JOURNAL_BYTES_DEFAULT,
 		.level = 1,

@@ -34,6 +34,18 @@ struct unit_check {
 	char *value;            /* with %v, %n, %% unexpanded */
 };
 
+#define UNIT_LISTENS_MAX 32u
+
+/* One address of a Listen=. */
+struct unit_listen {
+	unsigned line;
+	bool is_any;     /* of a bare port, which names two: a machine, or a version, may do without one of them */
+	int type;        /* SOCK_STREAM, SOCK_DGRAM */
+	char text[128];  /* for people: "127.0.0.1:80", "udp:[::]:53", "/run/web.sock", "@web" */
+	_Alignas(8) char at[112]; /* a struct sockaddr */
+	unsigned at_bytes;
+};
+
 /* How much of a service's images stays. */
 struct image_limits {
 	unsigned keep;           /* how many stay, besides one in use */
@@ -71,6 +83,10 @@ struct unit {
 	unsigned health_failures; /* of a check, in a row, before it counts */
 	struct unit_check checks[UNIT_CHECKS_MAX];
 	size_t n_checks;
+	struct unit_listen listens[UNIT_LISTENS_MAX];
+	size_t n_listens;
+	unsigned listen_backlog;  /* how many connections may wait at each; the kernel has a limit of its own */
+	unsigned socket_mode;     /* of the paths among them */
 	struct image_limits image_limits;
 	enum unit_rollback rollback;
 	enum unit_dirty on_dirty;
@@ -165,6 +181,15 @@ int unit_checks_usable(const struct unit *unit, const char *version, struct why 
 int unit_check_command(const struct unit *unit, const struct unit_check *check, const char *version, char ***ret_argv,
 		       struct why *why);
 int unit_check_url(const struct unit *unit, const struct unit_check *check, const char *version, char **ret_url, struct why *why);
+
+/* ---- listen.c ---- */
+
+/** unit_listen_is() - Are these the same address, with sockets of the same type? */
+bool unit_listen_is(const struct unit_listen *one, const struct unit_listen *other);
+/** unit_listen_family() - AF_INET, AF_INET6, AF_UNIX. */
+int unit_listen_family(const struct unit_listen *listen);
+/** unit_listen_path() - Return: of a unix socket that has one; else NULL. */
+const char *unit_listen_path(const struct unit_listen *listen);
 
 /* ---- process.c: as whom and with what a process of the service runs ---- */
 

@@ -315,6 +315,39 @@ Test(render_text, status_is_a_block_per_service)
 			   "    restarts  0\n");
 }
 
+Test(render_text, status_lists_the_addresses_that_are_listened_at)
+{
+	struct term term = page(true);
+	struct moment now = { .monotonic_us = 500000000, .wall = 1763690531 };
+	Upgraded__Wire__Listener held, unused, lost, *listeners[] = { &held, &unused, &lost };
+	Upgraded__Wire__ServiceStatus web, *services[] = { &web };
+	Upgraded__Wire__Result result;
+
+	upgraded__wire__result__init(&result);
+	upgraded__wire__service_status__init(&web);
+	for (size_t i = 0; i < 3; i++)
+		upgraded__wire__listener__init(listeners[i]);
+	web.name = TEXT("web");
+	web.state = TEXT("running");
+	held.address = TEXT("[::]:80");
+	held.state = TEXT("held");
+	unused.address = TEXT("udp:0.0.0.0:53");
+	unused.state = TEXT("unused");
+	lost.address = TEXT("/run/web.sock");
+	lost.state = TEXT("not held");
+	lost.detail = TEXT("it could not be taken");
+	web.listeners = listeners;
+	web.n_listeners = 3;
+	result.services = services;
+	result.n_services = 1;
+	render_status(&term, &result, now);
+	expect_page(&term, "● web - running\n"
+			   "     listens  [::]:80\n"
+			   "     listens  udp:0.0.0.0:53, unused\n"
+			   "     listens  /run/web.sock, not held: it could not be taken\n"
+			   "    restarts  0\n");
+}
+
 Test(render_text, status_says_for_which_child_a_roll_waits)
 {
 	struct term term = page(true);

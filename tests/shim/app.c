@@ -484,6 +484,8 @@ static int live(struct app *app)
 		return left_or_failed(app);
 	if (received == UPG_RECEIVED && app->claim)
 		app->claim(app);
+	if (received == UPG_FRESH && app->fresh)
+		app->fresh(app);
 	if (upg_ready(app->upg) == UPG_NOT_READY)
 		return left_or_failed(app);
 	if (app->registers_main)

@@ -54,7 +54,8 @@ struct app {
 	/* What the test says. */
 	struct upg_config config; /* app_version_1(), app_version_2() */
 	void (*opened)(struct app *app); /* between upg_open() and upg_receive() */
-	void (*claim)(struct app *app); /* between upg_receive() and upg_ready() */
+	void (*claim)(struct app *app); /* between upg_receive() and upg_ready(), where state came */
+	void (*fresh)(struct app *app); /* ... where none came */
 	void (*begin)(struct app *app); /* when it serves */
 	void (*step)(struct app *app);  /* after each upg_dispatch() */
 	void (*leave)(struct app *app); /* when it was told to leave */

@@ -581,3 +581,160 @@ Test(shim_listen, tells_what_is_unregistered_and_does_not_shut_it_down, .init = 
 	cr_assert_eq(errno, EAGAIN);
 	close(pair[1]);
 }
+
+/* ---- what the supervisor has opened ---- */
+
+static int given[3];
+static uint16_t given_port;
+
+/* What a service file names: an address of the loopback, a path, and one that no version asks for. */
+static void open_given(void)
+{
+	struct sockaddr_un local = { .sun_family = AF_UNIX };
+	struct sockaddr_in address = v4(0);
+
+	snprintf(local.sun_path, sizeof(local.sun_path), "%s", path);
+	for (size_t i = 0; i < 3; i++) {
+		given[i] = socket(i == 1 ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		cr_assert_eq(bind(given[i], i == 1 ? (struct sockaddr *)&local : (struct sockaddr *)&address,
+				  i == 1 ? sizeof(local) : sizeof(address)), 0);
+		cr_assert_eq(listen(given[i], 5), 0);
+		cookies[i] = cookie_of(given[i]);
+	}
+	given_port = port_of(given[0]);
+	other_port = port_of(given[2]);
+}
+
+static void give(uint32_t count, size_t n)
+{
+	Upgraded__Wire__Listeners listeners = UPGRADED__WIRE__LISTENERS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS, .listeners = &listeners);
+
+	listeners.count = count;
+	fake_say(&fake, &message, given, n);
+}
+
+static void welcome(void)
+{
+	Upgraded__Wire__Welcome body = UPGRADED__WIRE__WELCOME__INIT;
+
+	body.protocol = WIRE_PROTOCOL;
+	body.fresh = true;
+	FAKE_SAY(&fake, WELCOME, welcome, &body);
+}
+
+static void listen_given(struct app *self)
+{
+	int fd = listen_v4(self->upg, given_port, SOCK_STREAM | SOCK_NONBLOCK), local = listen_path(self->upg, path, SOCK_STREAM);
+
+	APP_MUST(is_held(fd, 0));
+	APP_MUST(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	APP_MUST(is_held(local, 1));
+	APP_MUST(!(fcntl(local, F_GETFL) & O_NONBLOCK));
+}
+
+static void listen_beside(struct app *self)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(given_port) };
+
+	APP_MUST(upg_listen(self->upg, (struct sockaddr *)&any, sizeof(any), SOCK_STREAM, 5) == -EADDRINUSE);
+	snprintf(self->snapshot[0], sizeof(self->snapshot[0]), "%s", upg_why(self->upg));
+}
+
+static void close_given(struct app *self)
+{
+	upg_close(self->upg, listen_v4(self->upg, given_port, SOCK_STREAM), -1);
+}
+
+Test(shim_listen, takes_what_the_supervisor_has_opened_and_closes_the_rest, .init = setup, .fini = teardown)
+{
+	Upgraded__Wire__AskRegistered ask = UPGRADED__WIRE__ASK_REGISTERED__INIT;
+
+	open_given();
+	app->fresh = listen_given;
+	fake_start(&fake, app);
+	cr_assert(FAKE_TAKE(&fake, HELLO)->hello->listens);
+	FAKE_TAKE(&fake, STANDBY);
+	give(3, 3);
+	welcome();
+	FAKE_TAKE(&fake, READY);
+	FAKE_SAY(&fake, ASK_REGISTERED, ask_registered, &ask);
+	cr_assert_eq(FAKE_TAKE(&fake, REGISTERED)->registered->count, 2);
+}
+
+Test(shim_listen, tells_of_a_listener_that_it_closes, .init = setup, .fini = teardown)
+{
+	open_given();
+	app->fresh = close_given;
+	fake_start(&fake, app);
+	FAKE_TAKE(&fake, HELLO);
+	FAKE_TAKE(&fake, STANDBY);
+	give(1, 1);
+	welcome();
+	cr_assert_str_eq(FAKE_TAKE(&fake, CLOSED)->closed->fds[0]->name, "listener");
+	FAKE_TAKE(&fake, READY);
+}
+
+Test(shim_listen, says_that_the_service_file_names_another_address, .init = setup, .fini = teardown)
+{
+	char words[160];
+
+	open_given();
+	app->fresh = listen_beside;
+	fake_start(&fake, app);
+	FAKE_TAKE(&fake, HELLO);
+	FAKE_TAKE(&fake, STANDBY);
+	give(1, 1);
+	welcome();
+	FAKE_TAKE(&fake, READY);
+	snprintf(words, sizeof(words),
+		 "listen on 0.0.0.0:%u: Listen= of the service file names 127.0.0.1:%u instead, which has the port", given_port,
+		 given_port);
+	cr_assert_str_eq(app->snapshot[0], words);
+}
+
+Test(shim_listen, does_not_go_along_with_fewer_listeners_than_are_named, .init = setup, .fini = teardown)
+{
+	open_given();
+	fake_start(&fake, app);
+	FAKE_TAKE(&fake, HELLO);
+	FAKE_TAKE(&fake, STANDBY);
+	give(2, 1);
+	cr_assert_eq(fake_wait(&fake), APP_FAILED);
+	cr_assert(strstr(app->why, "2 listeners are named but 1 came"), "%s", app->why);
+}
+
+Test(shim_listen, passes_over_what_is_no_listener, .init = setup, .fini = teardown)
+{
+	Upgraded__Wire__AskRegistered ask = UPGRADED__WIRE__ASK_REGISTERED__INIT;
+
+	given[0] = eventfd(0, EFD_CLOEXEC);
+	fake_start(&fake, app);
+	FAKE_TAKE(&fake, HELLO);
+	FAKE_TAKE(&fake, STANDBY);
+	give(1, 1);
+	welcome();
+	FAKE_TAKE(&fake, READY);
+	FAKE_SAY(&fake, ASK_REGISTERED, ask_registered, &ask);
+	cr_assert_eq(FAKE_TAKE(&fake, REGISTERED)->registered->count, 0);
+}
+
+/* Of a roll: beside what the version before hands over, under a tag that may be the same. */
+Test(shim_listen, takes_an_address_that_no_version_before_had, .init = setup, .fini = teardown)
+{
+	struct fake_state state = fake_capture(3);
+	const Upgraded__Wire__Loaded *loaded;
+
+	open_given();
+	port = handed("listener", 5, SOCK_STREAM);
+	app->claim = listen_given;
+	fake_start_standby(&fake, app);
+	give(3, 3);
+	fake_feed(&fake, &roll, state.data, state.size);
+	free(state.data);
+	loaded = FAKE_TAKE(&fake, LOADED)->loaded;
+	cr_assert_eq(loaded->left_count, 1, "what the supervisor has opened is nobody's to miss");
+	cr_assert_eq(loaded->left[0]->tag, 5);
+	fake_say_commit(&fake);
+	FAKE_TAKE(&fake, COMMITTED);
+}

@@ -107,6 +107,11 @@ static void hear(struct fake *fake, const Upgraded__Wire__AppMessage *message, c
 		note_given(fake, message->fds);
 		hear_fds(fake, message->fds, fds, n);
 		break;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS:
+		cr_assert_eq(message->listeners->count, n, "%u listeners are named, %zu come", message->listeners->count, n);
+		for (size_t i = 0; i < n; i++)
+			fake->listeners[fake->n_listeners++] = inode_of(fds[i]);
+		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_POSTPONED:
 		fake->receive_deadline_us = message->postponed->deadline_us;
 		break;

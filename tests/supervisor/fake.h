@@ -47,6 +47,8 @@ struct fake {
 	int stream;              /* its end of the pipe that the state goes through; -1: none came yet */
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	char given[256];         /* names of the descriptors that it was sent: "listener 0, extra 0?", "?" where it may be left */
+	unsigned long long listeners[UNIT_LISTENS_MAX]; /* that it was given for Listen= */
+	unsigned n_listeners;
 	bool is_old_library;     /* says hello without what is new; to be set before that */
 	int signal;              /* the strongest it was sent; 0: none */
 	bool stopped;            /* by SIGSTOP, and not by SIGCONT since */

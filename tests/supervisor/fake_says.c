@@ -44,7 +44,7 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 	schema.version = version;
 	schema.fingerprint = version;
 	hello.protocol = WIRE_PROTOCOL;
-	hello.leaves = !fake->is_old_library;
+	hello.leaves = hello.listens = !fake->is_old_library;
 	hello.n_schemas = 1;
 	hello.schemas = schemas;
 	hello.migrations = list;

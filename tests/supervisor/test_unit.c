@@ -888,3 +888,95 @@ Test(unit, refuses_capabilities_that_do_not_exist_or_have_no_use)
 	cr_assert_lt(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\nAmbientCapabilities=CAP_KILL\n", &unit, &why), 0);
 	cr_assert(strstr(why.text, "needs User="), "%s", why.text);
 }
+
+/* ---- Listen= ---- */
+
+static void expect_listens(const char *lines, const char *texts)
+{
+	char said[512] = "";
+
+	expect_good(with(lines));
+	for (size_t i = 0; i < unit->n_listens; i++)
+		snprintf(said + strlen(said), sizeof(said) - strlen(said), "%s%s", i ? " " : "", unit->listens[i].text);
+	cr_assert_str_eq(said, texts);
+}
+
+Test(unit, knows_the_addresses_that_are_listened_at, .fini = teardown)
+{
+	expect_listens("Listen=127.0.0.1:80", "127.0.0.1:80");
+	expect_listens("Listen=[::1]:80", "[::1]:80");
+	expect_listens("Listen=8080", "0.0.0.0:8080 [::]:8080");
+	cr_assert(unit->listens[0].is_any && unit->listens[1].is_any);
+	expect_listens("Listen=tcp:0.0.0.0:80\nListen=udp:53\nListen=/run/web.sock\nListen=unix:/run/b\nListen=unix:@web",
+		       "0.0.0.0:80 udp:0.0.0.0:53 udp:[::]:53 /run/web.sock /run/b @web");
+	cr_assert_eq(unit->listens[0].line, 3);
+	cr_assert_eq(unit->listens[1].line, 4);
+	cr_assert_str_eq(unit_listen_path(&unit->listens[3]), "/run/web.sock");
+	cr_assert_null(unit_listen_path(&unit->listens[5]), "a name is no path");
+	cr_assert_null(unit_listen_path(&unit->listens[0]));
+	/* One port of each protocol and family is another. */
+	expect_listens("Listen=127.0.0.1:53\nListen=udp:127.0.0.1:53\nListen=[::]:53", "127.0.0.1:53 udp:127.0.0.1:53 [::]:53");
+}
+
+Test(unit, refuses_addresses_at_which_nobody_can_listen, .fini = teardown)
+{
+	static const char *const bad[] = { "",	      "0",	      "65536",	    "8x",	   "a:80",	  "localhost:80",
+					   "1.2.3:80", "1.2.3.4:",    "1.2.3.4:0",  "1.2.3.4:x",   "::1:80",	  "[::1]",
+					   "[::1]80",  "[1.2.3.4]:5", "[::1]:99999", "run/web",	   "/",		  "/run/",
+					   "unix:web", "unix:@",      "udp:/run/x", "udp:unix:/x", "tcp:unix:/x", "udp:",
+					   "tcp:udp:5" };
+	char line[256];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		snprintf(line, sizeof(line), "Listen=%s", bad[i]);
+		expect_bad(with(line), 3, "expected a port");
+	}
+	snprintf(line, sizeof(line), "Listen=/%0106d", 1);
+	expect_good(with(line));
+	snprintf(line, sizeof(line), "Listen=/%0107d", 1);
+	expect_bad(with(line), 3, "expected a port");
+}
+
+Test(unit, refuses_addresses_that_are_in_each_other_s_way, .fini = teardown)
+{
+	char many[2048] = "Listen=1";
+
+	expect_bad(with("Listen=127.0.0.1:80\nListen=127.0.0.1:80"), 4, "line 3 has 127.0.0.1:80");
+	expect_bad(with("Listen=80\nListen=127.0.0.1:80"), 4, "line 3 has 0.0.0.0:80");
+	expect_bad(with("Listen=[::1]:80\nListen=80"), 4, "line 3 has [::1]:80");
+	expect_bad(with("Listen=/run/x\nListen=unix:/run/x"), 4, "line 3 has /run/x");
+	for (unsigned port = 2; port <= UNIT_LISTENS_MAX / 2; port++)
+		snprintf(many + strlen(many), sizeof(many) - strlen(many), "\nListen=%u", port);
+	expect_good(with(many));
+	cr_assert_eq(unit->n_listens, UNIT_LISTENS_MAX);
+	strcat(many, "\nListen=99");
+	expect_bad(with(many), 3 + UNIT_LISTENS_MAX / 2, "more than 32 addresses");
+}
+
+Test(unit, knows_how_listeners_are_made, .fini = teardown)
+{
+	expect_good(with("Listen=1"));
+	cr_assert_eq(unit->socket_mode, 0660);
+	cr_assert_eq(unit->listen_backlog, 4096);
+	expect_good(with("SocketMode=0600\nListenBacklog=7"));
+	cr_assert_eq(unit->socket_mode, 0600);
+	cr_assert_eq(unit->listen_backlog, 7);
+	expect_bad(with("SocketMode=0800"), 3, "a mode in octal");
+	expect_bad(with("SocketMode=1777"), 3, "a mode in octal");
+	expect_bad(with("SocketMode="), 3, "a mode in octal");
+	expect_bad(with("ListenBacklog=0"), 3, "a number from 1");
+}
+
+Test(unit, tells_that_an_address_differs)
+{
+	struct unit *a = NULL, *b = NULL;
+	const char *keys[UNIT_KEYS_MAX];
+
+	cr_assert_eq(unit_parse("x", "x.conf", HEAD "Listen=1\nListen=2\n", &a, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_parse("x", "x.conf", HEAD "Listen=1\n", &b, &why), 0, "%s", why.text);
+	cr_assert_eq(unit_differs(a, a, keys), 0);
+	cr_assert_eq(unit_differs(a, b, keys), 1);
+	cr_assert_str_eq(keys[0], "Listen");
+	unit_free(a);
+	unit_free(b);
+}

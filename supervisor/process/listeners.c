@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/process/listeners.h"
+
+#include "base/base.h"
+#include "supervisor/machine/procfs.h"
+#include "supervisor/process/instance.h"
+#include "supervisor/process/regain.h"
+#include "supervisor/process/socket_file.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FDS_MAX 65536   /* of a process that are looked through for a listener of ours */
+#define EARLY_FDS 1024  /* ... for one that may be anywhere: listeners are opened early, so that their numbers are low */
+
+static const struct sockaddr *at(const struct unit_listen *place)
+{
+	return (const struct sockaddr *)(const void *)place->at;
+}
+
+/* ---- the list ---- */
+
+static struct listener *find(struct listeners *listeners, const struct unit_listen *place)
+{
+	for (size_t i = 0; i < listeners->n; i++)
+		if (unit_listen_is(&listeners->list[i].place, place))
+			return &listeners->list[i];
+	return NULL;
+}
+
+static struct listener *find_or_add(struct listeners *listeners, const struct unit_listen *place)
+{
+	struct listener *listener = find(listeners, place);
+
+	if (!listener) {
+		struct listener *grown = reallocarray(listeners->list, listeners->n + 1, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		listeners->list = grown;
+		listener = &grown[listeners->n++];
+		*listener = (struct listener){ .place = *place };
+	}
+	listener->place.line = place->line;
+	return listener;
+}
+
+static bool is_named(const struct unit *unit, const struct unit_listen *place)
+{
+	for (size_t i = 0; unit && i < unit->n_listens; i++)
+		if (unit_listen_is(&unit->listens[i], place))
+			return true;
+	return false;
+}
+
+/* The path goes first: whoever finds it finds somebody who listens. */
+static void let_go(struct listener *listener)
+{
+	if (listener->file.inode)
+		socket_file_remove(unit_listen_path(&listener->place), listener->file.device, listener->file.inode);
+	listener->file.inode = 0;
+	listener->ref = fd_ref_drop(listener->ref);
+}
+
+void listeners_keep(struct listeners *listeners, const struct unit *const *units, size_t n)
+{
+	for (size_t i = listeners->n; i-- > 0;) {
+		bool stays = false;
+
+		for (size_t k = 0; k < n; k++)
+			stays |= is_named(units[k], &listeners->list[i].place);
+		if (stays)
+			continue;
+		let_go(&listeners->list[i]);
+		memmove(&listeners->list[i], &listeners->list[i + 1], (listeners->n - i - 1) * sizeof(listeners->list[0]));
+		listeners->n--;
+	}
+}
+
+void listeners_clear(struct listeners *listeners)
+{
+	listeners_keep(listeners, NULL, 0);
+	free(listeners->list);
+	listeners->list = NULL;
+}
+
+/* ---- opening ---- */
+
+/* As the library opens them, so that both are found by the same address. */
+static int set_options(int fd, const struct unit_listen *place)
+{
+	const int on = 1;
+
+	if (unit_listen_family(place) == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+		return -errno;
+	if (unit_listen_family(place) != AF_UNIX && place->type == SOCK_STREAM &&
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int bind_plain(int fd, const struct unit_listen *place)
+{
+	return bind(fd, at(place), place->at_bytes) < 0 ? -errno : 0;
+}
+
+static int bind_path(int fd, struct listener *listener, unsigned mode, struct why *why)
+{
+	const char *path = unit_listen_path(&listener->place);
+	struct socket_file file = { .mode = mode };
+	int r = socket_file_bind(fd, path, &file, why);
+
+	if (r < 0)
+		return r;
+	listener->file.device = file.device;
+	listener->file.inode = file.inode;
+	listener->file.mode = file.mode;
+	return 0;
+}
+
+static int bind_and_listen(int fd, struct listener *listener, const struct unit *unit, struct why *why)
+{
+	const struct unit_listen *place = &listener->place;
+	int r = set_options(fd, place);
+
+	if (r == 0)
+		r = unit_listen_path(place) ? bind_path(fd, listener, unit->socket_mode, why) : bind_plain(fd, place);
+	if (r == 0 && place->type == SOCK_STREAM && listen(fd, (int)unit->listen_backlog) < 0)
+		r = -errno;
+	return r == 0 ? fd_inode(fd, &listener->inode) : r;
+}
+
+static int hold(struct listener *listener, int fd_consume)
+{
+	listener->ref = fd_ref_new(fd_consume);
+	*listener->why.text = 0;
+	return listener->ref ? 0 : -ENOMEM;
+}
+
+static int open_one(struct listener *listener, const struct unit *unit, struct why *why)
+{
+	int fd = socket(unit_listen_family(&listener->place), listener->place.type | SOCK_CLOEXEC, 0);
+	struct why cause = { 0 };
+	int r = fd < 0 ? -errno : bind_and_listen(fd, listener, unit, &cause);
+
+	listener->shared = false;
+	if (r == 0)
+		return hold(listener, fd);
+	fd_close(fd);
+	let_go(listener);
+	return why_set(why, r, "%s:%u: Listen=: cannot listen at %s: %s", unit->path, listener->place.line, listener->place.text,
+		       *cause.text ? cause.text : strerror(-r));
+}
+
+/* Of the two families of a bare port one is enough, where the machine has no other. */
+static bool may_lack(const struct listener *listener, int r)
+{
+	return listener->place.is_any && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL);
+}
+
+/* ---- taking from the process that serves ---- */
+
+static bool is_at(int fd, const struct unit_listen *place)
+{
+	_Alignas(8) char is[128] = "";
+	socklen_t bytes = sizeof(is), size = sizeof(int);
+	char one[128], other[128];
+	int type = 0;
+
+	if (getsockname(fd, (struct sockaddr *)(void *)is, &bytes) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+		return false;
+	if (type != place->type || door_kind(fd) == DOOR_NONE ||
+	    ((const struct sockaddr *)(const void *)is)->sa_family != unit_listen_family(place))
+		return false;
+	return strcmp(door_text((const struct sockaddr *)(const void *)is, bytes, one, sizeof(one)),
+		      door_text(at(place), place->at_bytes, other, sizeof(other))) == 0;
+}
+
+/* Return: the caller's; -ENOENT: the process does not listen there; -EPERM; another -errno. */
+static int take_from(pid_t pid, const struct unit_listen *place)
+{
+	FD_CLEANUP int pidfd = pidfd_open(pid, 0);
+	int numbers[EARLY_FDS], fd = -1, error = -ENOENT;
+	ssize_t n;
+
+	if (pidfd < 0)
+		return -errno;
+	n = procfs_sockets(pid, EARLY_FDS, numbers);
+	if (n < 0)
+		return (int)n;
+	for (ssize_t i = 0; i < n; i++) {
+		fd = pidfd_getfd(pidfd, numbers[i], 0); /* closed on exec by itself */
+		if (fd < 0 && errno == EPERM)
+			error = -EPERM;
+		if (fd >= 0 && is_at(fd, place))
+			return fd;
+		/* It may be the last one of a connection by now: its close is not waited for. */
+		fd_give_up(fd);
+	}
+	return error;
+}
+
+static int take_one(struct listener *listener, const struct instance *serving)
+{
+	int fd = take_from(serving->pid, &listener->place);
+
+	if (fd < 0)
+		return fd;
+	listener->file.inode = 0;
+	listener->shared = true;
+	if (fd_inode(fd, &listener->inode) < 0) {
+		fd_give_up(fd);
+		return -EBADF;
+	}
+	if (unit_listen_path(&listener->place))
+		(void)socket_file_find(unit_listen_path(&listener->place), &listener->file.device, &listener->file.inode);
+	return hold(listener, fd);
+}
+
+static void note_not_held(struct listener *listener, const struct instance *serving, int r)
+{
+	why_set(&listener->why, 0, "it could not be taken from pid %d: %s", (int)serving->pid,
+		r == -EPERM || r == -EACCES ? "that needs the right to trace it" : strerror(-r));
+	log_warning("%s: %s: %s; after a crash it will refuse clients until the next start", serving->service,
+		    listener->place.text, listener->why.text);
+}
+
+/* ---- all that a service file names ---- */
+
+/* Somebody may have removed its path, or a version that ended have shut it down. */
+static bool is_good(const struct listener *listener)
+{
+	if (!listener->ref)
+		return false;
+	return door_is_open(listener->ref->fd, listener->place.type == SOCK_STREAM ? DOOR_LISTENER : DOOR_DATAGRAMS) &&
+	       door_is_reachable(listener->ref->fd);
+}
+
+/* Return: 0; 1: it is the process's, and not to be had; -errno. */
+static int have_one(struct listener *listener, const struct unit *unit, const struct instance *serving, struct why *why)
+{
+	int taken = serving ? take_one(listener, serving) : -ENOENT, r;
+
+	if (taken == 0)
+		return 0;
+	r = open_one(listener, unit, why);
+	if (r == -EADDRINUSE && (taken == -EPERM || taken == -EACCES)) {
+		note_not_held(listener, serving, taken);
+		return 1;
+	}
+	if (r == 0 || !may_lack(listener, r))
+		return r;
+	listener->unused = true;
+	return 0;
+}
+
+/* Return: as have_one(). */
+static int open_named(struct listeners *listeners, const struct unit *unit, size_t i, bool anew, const struct instance *serving,
+		      struct why *why)
+{
+	struct listener *listener = find_or_add(listeners, &unit->listens[i]);
+
+	if (!listener)
+		return why_errno(why, -ENOMEM, "%s:%u: Listen=", unit->path, unit->listens[i].line);
+	if (is_good(listener) || (listener->unused && !anew))
+		return 1;
+	let_go(listener);
+	listener->unused = false;
+	return have_one(listener, unit, serving, why);
+}
+
+int listeners_open(struct listeners *listeners, const struct unit *unit, bool anew, const struct instance *serving,
+		   const struct unit_listen **ret_failed, struct why *why)
+{
+	bool opened[UNIT_LISTENS_MAX] = { false };
+	int r = 0;
+
+	*ret_failed = NULL;
+	for (size_t i = 0; i < unit->n_listens && r >= 0; i++) {
+		r = open_named(listeners, unit, i, anew, serving, why);
+		opened[i] = r == 0;
+		if (r < 0)
+			*ret_failed = &unit->listens[i];
+	}
+	for (size_t i = 0; i < unit->n_listens && r < 0; i++) {
+		struct listener *listener = opened[i] ? find(listeners, &unit->listens[i]) : NULL;
+
+		if (listener)
+			let_go(listener);
+	}
+	return r < 0 ? r : 0;
+}
+
+void listeners_regain(struct listeners *listeners, const struct unit *unit, const struct instance *serving)
+{
+	for (size_t i = 0; i < unit->n_listens; i++) {
+		struct listener *listener = find_or_add(listeners, &unit->listens[i]);
+		int r = listener ? take_one(listener, serving) : -ENOMEM;
+
+		if (!listener || r == 0)
+			continue;
+		listener->unused = r == -ENOENT;
+		if (r != -ENOENT)
+			note_not_held(listener, serving, r);
+	}
+}
+
+/* ---- who has them ---- */
+
+/* What cannot be seen counts as yes: it is not ours to close then. One that is about to end has lost all its descriptors at once,
+ * its channel among them. */
+static bool has(const struct instance *instance, const struct listener *listener)
+{
+	return procfs_find_socket(instance->pid, listener->inode, FDS_MAX) != -ENOENT || !instance->channel_inode ||
+	       procfs_find_socket(instance->pid, instance->channel_inode, FDS_MAX) < 0;
+}
+
+void listeners_give(struct listeners *listeners, const struct unit *unit, const struct instance *serving, struct instance *to)
+{
+	for (size_t i = 0; i < listeners->n; i++) {
+		struct listener *listener = &listeners->list[i];
+
+		if (!listener->ref || !is_named(unit, &listener->place) ||
+		    (serving && listener->shared && has(serving, listener)))
+			continue;
+		instance_lend_listener(to, listener->ref);
+		listener->shared = true;
+	}
+}
+
+static void leave_unused(struct listener *listener, const struct unit *unit, const struct instance *serving)
+{
+	let_go(listener);
+	listener->unused = true;
+	/* Of the two that a bare port names, most programs listen at one. */
+	if (!listener->place.is_any)
+		log_warning("%s: version %s (pid %d) does not listen at %s (%s:%u: Listen=): closed", serving->service,
+			    serving->version, (int)serving->pid, listener->place.text, unit->path, listener->place.line);
+}
+
+void listeners_settle(struct listeners *listeners, const struct unit *unit, const struct instance *serving)
+{
+	for (size_t i = 0; i < listeners->n; i++) {
+		struct listener *listener = &listeners->list[i];
+		const char *path = unit_listen_path(&listener->place);
+
+		if (!listener->ref || !is_named(unit, &listener->place))
+			continue;
+		if (!has(serving, listener))
+			leave_unused(listener, unit, serving);
+		else if (path && listener->file.inode)
+			socket_file_own(path, listener->file.device, listener->file.inode, serving->pid);
+	}
+}
