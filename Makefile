@@ -190,12 +190,14 @@ HOSTILE := $(patsubst tests/hostile/apps/%.c,$B/tests/%,$(wildcard tests/hostile
 SUCCESSORS_BROKEN := $(patsubst tests/integration/successors/%.c,$B/tests/%,$(wildcard tests/integration/successors/*.c))
 # The kill matrix, and what kills upgraded at one of its system calls.
 TORTURE := $(if $(call sources,tests/torture),$B/tests/upg-torture $B/tests/upg-strike)
+# The n-th call fails, for all n: the program that goes through them, and the library that makes them fail.
+FAULTS := $(if $(call sources,tests/faults/preload),$B/tests/upg-faults $B/tests/upg-faults.so)
 # Groups of tests with real processes: each its own program, all on one stage.
-TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
+TEST_GROUPS := $(foreach group,integration ways-back hostile faults,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
 # Programs of others, with our few lines in them: fetched, built and tested only where asked for, by SUITE=ports.
 PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
 TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE))
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE) $(FAULTS))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 # Prints the supervisor's table for the model of a roll.
@@ -211,7 +213,7 @@ RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 # anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
 locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
-.PHONY: all test demo asan analyze lint fuzz verify bench torture install clean help setup
+.PHONY: all test demo asan analyze lint fuzz verify bench torture faults install clean help setup
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
@@ -262,6 +264,11 @@ torture: ## kill everyone in every state of a roll, at random, SECONDS (60) long
 	+$(call locked,torturers)
 	$(Q)exec $(JAIL) -- tests/run-torture "$(SECONDS)" "$(SEED)"
 
+faults: ## have the n-th call of each process fail, for all n of a roll and its ways back; SECONDS=n for so long only
+	$(Q)units/setup
+	+$(call locked,faulty)
+	$(Q)exec $(JAIL) -- tests/run-faults $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS))
+
 install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
@@ -293,7 +300,7 @@ help: ## this list
 
 # ---- targets for the targets above; they expect to be alone ----
 
-.PHONY: everything tests demonstration sanitized fuzzers benches torturers objects analysis
+.PHONY: everything tests demonstration sanitized fuzzers benches torturers faulty objects analysis
 everything: $(EVERYTHING)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
@@ -305,6 +312,7 @@ sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REP
 fuzzers: $(FUZZED_PARSERS) $(if $(FUZZED_WILD),$(ALL_TESTS)) $(JAIL)
 benches: $(BENCHES) $(JAIL) $(LOAD) $(EVERYTHING)
 torturers: $(TORTURE) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
+faulty: $(FAULTS) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
 
 # ---- generated code ----
 
@@ -571,6 +579,14 @@ $(foreach name,$(SUCCESSORS_BROKEN:$B/tests/%=%),$(call rule,$B/tests/$(name),no
 	$(call objects,normal,$(SUPERVISOR_MAIN) tests/integration/successors/$(name).c),$(STACK_supervisor),$$(PACKAGE_LIBS) -Wl$$(comma)--wrap=recover_begin))
 # It knows the states of a roll by the machine's own table.
 $(call rule,$B/tests/upg-torture,normal,$(call folder_objects,normal,tests/torture) $(RIG) $(call objects,normal,tests/wild/dice.c),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
+# What it judges with is torture's.
+TORTURED := $(call objects,normal,$(filter-out tests/torture/main.c tests/torture/sweep.c,$(call sources,tests/torture)))
+$(call rule,$B/tests/upg-faults,normal,$(call objects,normal,tests/faults/steer.c $(call sources,tests/faults/sweep)) \
+	$(TORTURED) $(RIG),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
+$B/tests/upg-faults.so: $(call objects,pic,$(call sources,tests/faults/preload))
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(call link,pic) -shared -Wl,-z,defs -o $@ $^ -ldl
 $(call rule,$B/tests/upg-strike,normal,$(call objects,normal,tests/torture/apps/upg-strike.c),,)
 $(call rule,$B/tests/demo,normal,$(call folder_objects,normal,tests/demo) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $(call rule,$B/tests/upg-load,normal,$(call folder_objects,normal,tests/load),base statefmt wire,$$(PACKAGE_LIBS) -lm)
@@ -594,7 +610,8 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # Those of examples are compiled with a version.
 EXAMPLE_DIRS := $(CACHED) $(CHATD) $(ECHO)
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c tests/*/successors/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c \
+	tests/*/successors/*.c tests/faults/*/*.c)
 objects: $(call objects,normal,$(filter-out $(EXAMPLE_DIRS:%=%/%),$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \
