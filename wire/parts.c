@@ -69,8 +69,10 @@ int parts_take(struct parts *parts, const Upgraded__Wire__ResultPart *part, Upgr
 	if (!part->last)
 		return PARTS_MORE;
 	r = wire_unpack(&upgraded__wire__result__descriptor, parts->n, parts->data, &result);
+	if (r == -EBADMSG)
+		return why_set(why, r, "an answer that came in parts cannot be read");
 	if (r < 0)
-		return why_errno(why, r, "an answer that came in parts cannot be read");
+		return why_errno(why, r, "an answer that came in parts");
 	*ret_result = (Upgraded__Wire__Result *)result;
 	return PARTS_WHOLE;
 }
