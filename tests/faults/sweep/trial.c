@@ -199,6 +199,22 @@ static int roll(struct play *play, const char *lines)
 	return rc < 0 ? rc : act(play, child);
 }
 
+/* Until it is watched: the way back is made by then. */
+static int await_bake(const struct play *play)
+{
+	uint64_t due_us = clock_now_us() + BAKE_US;
+	bool baking = false;
+
+	while (!baking && clock_now_us() < due_us) {
+		char *log = rig_daemon_log(play->torture->rig);
+
+		baking = log && strstr(log, "bake: watching version ");
+		free(log);
+		nap_us(2000);
+	}
+	return baking ? 0 : rig_fail(play->torture->rig, -ETIMEDOUT, "the bake does not begin");
+}
+
 static int bake(struct play *play, const char *lines)
 {
 	struct rig *rig = play->torture->rig;
@@ -212,7 +228,7 @@ static int bake(struct play *play, const char *lines)
 	if (rc == 0 && answer.status != 0)
 		rc = rig_fail(rig, -EPROTO, "a roll without a fault fails: %s", answer.out);
 	rig_answer_done(&answer);
-	return rc < 0 ? rc : rig_wait_status(rig, "cached", "baking", NULL, BAKE_US);
+	return rc < 0 ? rc : await_bake(play);
 }
 
 static int undo(struct play *play, const char *lines, const char *way)
@@ -291,12 +307,15 @@ static int play_scene(struct play *play)
 /* As docs/WAYS-BACK.md says of whatever fails then. */
 static enum fate most_lost(const struct play *play)
 {
+	/* The image is the only rung, and what breaks it leads to the next, which starts empty. */
+	if (play->scene == SCENE_IMAGE && play->role != FAULT_ROLE_CTL)
+		return FATE_EVERYTHING;
 	/* On the way back one process has the state. If it lacks what it needs for as long as anybody asks, that rung is lost. */
-	if (play->from_then && (play->scene == SCENE_RESUME || play->scene == SCENE_IMAGE) && play->role != FAULT_ROLE_CTL)
+	if (play->from_then && play->scene == SCENE_RESUME && play->role != FAULT_ROLE_CTL)
 		return FATE_EVERYTHING;
 	if (play->scene == SCENE_START || play->role == FAULT_ROLE_CTL)
 		return play->scene == SCENE_RESUME || play->scene == SCENE_IMAGE ? FATE_SINCE : FATE_NOTHING;
-	if (play->scene == SCENE_RESUME || play->scene == SCENE_IMAGE)
+	if (play->scene == SCENE_RESUME)
 		return FATE_SINCE;
 	return play->role == FAULT_ROLE_OLD && play->scene == SCENE_ROLL ? FATE_NOTHING : FATE_SINCE;
 }
@@ -339,6 +358,8 @@ int trial_count(struct torture *torture, struct faults *faults, enum scene scene
 		for (int role = 1; role < FAULT_ROLES; role++)
 			add_rule(faults, (enum fault_role)role, &fault_kinds[kind], FAULT_ALWAYS, 1);
 	rc = play_whole(&play, &verdict);
+	if (rc == 0 && verdict.status != 0)
+		torture_trouble(torture, "upgradectl ended with status %d", verdict.status);
 	for (unsigned kind = 0; rc == 0 && kind < fault_kinds_n; kind++)
 		for (int role = 1; role < FAULT_ROLES; role++)
 			ret[kind][role] = atomic_load(&faults->rules[rule++].seen);
