@@ -192,14 +192,16 @@ HOSTILE := $(patsubst tests/hostile/apps/%.c,$B/tests/%,$(wildcard tests/hostile
 SUCCESSORS_BROKEN := $(patsubst tests/integration/successors/%.c,$B/tests/%,$(wildcard tests/integration/successors/*.c))
 # The kill matrix, and what kills upgraded at one of its system calls.
 TORTURE := $(if $(call sources,tests/torture),$B/tests/upg-torture $B/tests/upg-strike)
+# The n-th call fails, for all n: the program that goes through them, and the library that makes them fail.
+FAULTS := $(if $(call sources,tests/faults/preload),$B/tests/upg-faults $B/tests/upg-faults.so)
 # Groups of tests with real processes: each its own program, all on one stage.
-TEST_GROUPS := $(foreach group,integration ways-back hostile,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
+TEST_GROUPS := $(foreach group,integration ways-back hostile faults,$(if $(wildcard tests/$(group)/test_*.c),$(group)))
 # Programs of others, with our few lines in them: fetched, built and tested only where asked for, by SUITE=ports.
 PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
 TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
 # Rolls back to back.
 SOAK := $(if $(call sources,tests/soak),$B/tests/upg-soak $B/tests/upg-heap.so)
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE) $(SOAK))
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE) $(FAULTS) $(SOAK))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 # Prints the supervisor's table for the model of a roll.
@@ -215,7 +217,7 @@ RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 # anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
 locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
-.PHONY: all test demo asan analyze lint fuzz verify bench torture soak install clean help setup
+.PHONY: all test demo asan analyze lint fuzz verify bench torture faults soak install clean help setup
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
@@ -271,6 +273,11 @@ soak: ## rolls back to back, forward and back, ROLLS (100) of them under CONNECT
 	+$(call locked,soakers)
 	$(Q)exec $(JAIL) -- tests/run-soak "$(ROLLS)" "$(CONNECTIONS)"
 
+faults: ## have the n-th call of each process fail, for all n of a roll and its ways back; SECONDS=n for so long only
+	$(Q)units/setup
+	+$(call locked,faulty)
+	$(Q)exec $(JAIL) -- tests/run-faults $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS))
+
 install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
@@ -302,7 +309,7 @@ help: ## this list
 
 # ---- targets for the targets above; they expect to be alone ----
 
-.PHONY: everything tests demonstration sanitized fuzzers benches torturers soakers objects analysis
+.PHONY: everything tests demonstration sanitized fuzzers benches torturers faulty soakers objects analysis
 everything: $(EVERYTHING)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
@@ -315,6 +322,7 @@ fuzzers: $(FUZZED_PARSERS) $(if $(FUZZED_WILD),$(ALL_TESTS)) $(JAIL)
 benches: $(BENCHES) $(JAIL) $(LOAD) $(EVERYTHING)
 torturers: $(TORTURE) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
 soakers: $(SOAK) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
+faulty: $(FAULTS) $(JAIL) $(LOAD) $(PROGRAMS_normal) $(EXAMPLES_normal)
 
 # ---- generated code ----
 
@@ -581,6 +589,14 @@ $(foreach name,$(SUCCESSORS_BROKEN:$B/tests/%=%),$(call rule,$B/tests/$(name),no
 	$(call objects,normal,$(SUPERVISOR_MAIN) tests/integration/successors/$(name).c),$(STACK_supervisor),$$(PACKAGE_LIBS) -Wl$$(comma)--wrap=recover_begin))
 # It knows the states of a roll by the machine's own table.
 $(call rule,$B/tests/upg-torture,normal,$(call folder_objects,normal,tests/torture) $(RIG) $(call objects,normal,tests/wild/dice.c),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
+# What it judges with is torture's.
+TORTURED := $(call objects,normal,$(filter-out tests/torture/main.c tests/torture/sweep.c,$(call sources,tests/torture)))
+$(call rule,$B/tests/upg-faults,normal,$(call objects,normal,tests/faults/steer.c $(call sources,tests/faults/sweep)) \
+	$(TORTURED) $(RIG),$(STACK_supervisor),$$(PACKAGE_LIBS) -lm)
+$B/tests/upg-faults.so: $(call objects,pic,$(call sources,tests/faults/preload))
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(call link,pic) -shared -Wl,-z,defs -o $@ $^ -ldl
 $(call rule,$B/tests/upg-strike,normal,$(call objects,normal,tests/torture/apps/upg-strike.c),,)
 $(call rule,$B/tests/upg-soak,normal,$(call folder_objects,normal,tests/soak) $(RIG),base statefmt wire,$$(PACKAGE_LIBS) -lm)
 $B/tests/upg-heap.so: $B/obj/pic/tests/soak/apps/upg-heap.o
@@ -609,7 +625,8 @@ $(foreach name,$(BENCHES:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 
 # Those of examples are compiled with a version.
 EXAMPLE_DIRS := $(CACHED) $(CHATD) $(ECHO)
-OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c tests/*/successors/*.c)
+OUR_SOURCES := $(wildcard $(ROOMS:%=%/*.c) $(INNER:%=%/*.c) statefmt/gen/*.c $(EXAMPLE_DIRS:%=%/*.c) tests/*.c tests/*/*.c tests/*/apps/*.c \
+	tests/*/successors/*.c tests/faults/*/*.c)
 objects: $(call objects,normal,$(filter-out $(EXAMPLE_DIRS:%=%/%),$(OUR_SOURCES))) \
 	$(foreach name,$(if $(HAVE_CACHED),$(CACHED_SOUND) $(CACHED_BROKEN)),$(call example_objects,normal,cached,$(name))) \
 	$(foreach name,$(if $(HAVE_CHATD),$(CHATD_SOUND) $(CHATD_BROKEN)),$(call example_objects,normal,chatd,$(name))) \

@@ -162,14 +162,21 @@ static int show(const struct args *args, const Upgraded__Wire__Result *result, c
 {
 	bool known = protobuf_c_enum_descriptor_get_value(&upgraded__wire__exit_code__descriptor, (int)result->code);
 	int code = known ? (int)result->code : ERROR;
+	bool shown = true;
 
 	if (!args->json)
 		show_text(args, result, out, err);
-	else if (!writes_to_output(args) && show_json(args, result, out) < 0 && code == DONE)
-		code = ERROR;
-	/* An answer that could not be written is no success: the disk is full, or the reader is gone. */
-	if (ferror(out->out) && code == DONE)
-		code = ERROR;
+	else if (!writes_to_output(args))
+		shown = show_json(args, result, out) == 0;
+	/* An answer that could not be written is no success: the disk is full, or the reader is gone; or there was no memory for
+	 * it. What it says is told all the same. */
+	if (ferror(out->out) || !shown) {
+		fprintf(err->out, "upgradectl: the answer could not be written%s; it is: ",
+			ferror(out->out) ? "" : " (out of memory?)");
+		term_text(err, result->text, TERM_WHOLE);
+		fputc('\n', err->out);
+		code = code == DONE ? ERROR : code;
+	}
 	return code;
 }
 

@@ -27,6 +27,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 struct roll {
 	struct upg *upg;
@@ -166,6 +167,29 @@ static int take_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct
 	return roll->replay ? replay_take_fd(roll->replay, info, fd, why) : shed_restore(roll->upg->shed, info, fd, why);
 }
 
+/* Each socket comes under a number of its own before it gets its old one, at which something else stands still. A process that may
+ * have no more open than it has would be of no use any more. */
+static void numbers_take(struct rlimit *ret_before)
+{
+	struct rlimit more;
+
+	if (getrlimit(RLIMIT_NOFILE, ret_before) < 0)
+		*ret_before = (struct rlimit){ 0 };
+	more = *ret_before;
+	if (more.rlim_max - more.rlim_cur > WIRE_FDS_MAX)
+		more.rlim_cur += WIRE_FDS_MAX;
+	else
+		more.rlim_cur = more.rlim_max;
+	if (more.rlim_cur != ret_before->rlim_cur)
+		(void)setrlimit(RLIMIT_NOFILE, &more);
+}
+
+static void numbers_give(const struct rlimit *before)
+{
+	if (before->rlim_max)
+		(void)setrlimit(RLIMIT_NOFILE, before);
+}
+
 /* Descriptors back at their numbers, and what the successor left. @ret_lost, @ret_n_lost: as shed_undo().
  * Return: 0; -errno: this process is of no use any more. */
 static int take_back(struct roll *roll, int **ret_lost, size_t *ret_n_lost)
@@ -173,9 +197,12 @@ static int take_back(struct roll *roll, int **ret_lost, size_t *ret_n_lost)
 	uint64_t deadline_us = UINT64_MAX;
 	struct upg *upg = roll->upg;
 	int r = channel_restored(upg->channel);
+	struct rlimit before;
 
+	numbers_take(&before);
 	if (r == 0)
 		r = fds_receive(upg->channel, &deadline_us, take_fd, roll, NULL, &upg->why);
+	numbers_give(&before);
 	if (r == 0 && roll->replay)
 		r = replay_apply(roll->replay, &upg->why);
 	return r < 0 ? r : shed_undo(upg->shed, ret_lost, ret_n_lost, &upg->why);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of an application under its supervisor: the handle put together from its modules, open, dispatch, free. */
 #include "base/fd.h"
+#include "base/lack.h"
 #include "shim/core/channel.h"
 #include "shim/core/config.h"
 #include "shim/core/progress.h"
@@ -258,6 +259,20 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 	}
 }
 
+/* It is waited for: without a hello nothing can be asked of this process any more. Return: 0; -errno: it is still to be said. */
+static int greet_anew(struct upg *upg)
+{
+	unsigned tries = 0;
+	int r;
+
+	upg->channel->anew = false;
+	do
+		r = send_hello(upg, true);
+	while (r < 0 && lack_again(-r, &tries));
+	upg->channel->anew = r == -ENOMEM;
+	return r == -ENOMEM ? r : 0;
+}
+
 static int dispatch(struct upg *upg)
 {
 	if (!channel_is_open(upg->channel))
@@ -275,8 +290,8 @@ static int dispatch(struct upg *upg)
 			return UPG_GO_ON;
 		if (r == CHANNEL_CLOSED && upg->channel->anew) {
 			/* What the one before had begun has come to its end. */
-			upg->channel->anew = false;
-			send_hello(upg, true);
+			if (greet_anew(upg) < 0)
+				return UPG_GO_ON; /* at the next event, then */
 			continue;
 		}
 		if (r == CHANNEL_CLOSED) {

@@ -48,6 +48,7 @@ struct supervisor {
 	char *images_root, *bakes;
 	struct timer look_again; /* at the end: have all services ended? */
 	struct timer images_gc;
+	struct timer ready; /* until whoever started us was told */
 	bool ending;
 };
 
@@ -215,6 +216,15 @@ static void greet(struct supervisor *supervisor)
 	supervisor->carry = carry_free(supervisor->carry);
 }
 
+/* Who started us gives us up if this is lost. */
+static void tell_ready(struct timer *timer)
+{
+	struct supervisor *supervisor = container_of(timer, struct supervisor, ready);
+
+	if (sd_notify(0, "READY=1") < 0 && !supervisor->ending)
+		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, tell_ready);
+}
+
 static void open_for_business(struct supervisor *supervisor)
 {
 	struct why why = { 0 };
@@ -224,7 +234,7 @@ static void open_for_business(struct supervisor *supervisor)
 	/* Services have come back by now: they are not to end because nobody can ask for anything. */
 	if (run_folder_open(supervisor->run, &supervisor->registry, &why) < 0)
 		guard_give_way(why.text);
-	sd_notify(0, "READY=1");
+	tell_ready(&supervisor->ready);
 	if (supervisor->carry)
 		greet(supervisor);
 }
@@ -412,6 +422,7 @@ static void end(struct supervisor *supervisor)
 	probe_done(&supervisor->probe);
 	timer_disarm(&supervisor->look_again);
 	timer_disarm(&supervisor->images_gc);
+	timer_disarm(&supervisor->ready);
 	strays_done(&supervisor->strays);
 	successor_done(&supervisor->successor);
 	recover_done(&supervisor->recover);
@@ -452,6 +463,8 @@ int daemon_run(const struct daemon_config *config, struct why *why)
 		signal(SIGALRM, SIG_IGN);
 		r = loop_run(supervisor.registry.host.site.loop);
 	}
+	/* Nobody told us to end them. They go on as after a SIGKILL, and the next supervisor has them back. */
+	supervisor.spawner.lets_go = supervisor.graveyard.lets_go = r < 0;
 	end(&supervisor);
 	return r;
 }

@@ -34,11 +34,13 @@ static const char usage[] =
 
 static int set_trusted(const char *name)
 {
-	const struct passwd *user = getpwnam(name);
 	char *end;
 	unsigned long uid = strtoul(name, &end, 10);
+	bool is_number = !*end && end != name;
+	/* glibc's look-up ends the process where it finds no memory: a number needs none. */
+	const struct passwd *user = is_number ? NULL : getpwnam(name);
 
-	if (!user && (*end || end == name || uid >= UINT32_MAX)) {
+	if (!user && (!is_number || uid >= UINT32_MAX)) {
 		fprintf(stderr, "upgraded: there is no user '%s'\n", name);
 		return -1;
 	}

@@ -2,6 +2,7 @@
 #include "wire/parts.h"
 
 #include "base/why.h"
+#include "wire/wire.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -52,7 +53,9 @@ int parts_send(const Upgraded__Wire__Result *result,
 
 int parts_take(struct parts *parts, const Upgraded__Wire__ResultPart *part, Upgraded__Wire__Result **ret_result, struct why *why)
 {
+	ProtobufCMessage *result;
 	uint8_t *grown;
+	int r;
 
 	if (part->data.len > PARTS_BYTES_MAX - parts->n)
 		return why_set(why, -EMSGSIZE, "an answer of more than %u bytes", PARTS_BYTES_MAX);
@@ -65,8 +68,13 @@ int parts_take(struct parts *parts, const Upgraded__Wire__ResultPart *part, Upgr
 	parts->n += part->data.len;
 	if (!part->last)
 		return PARTS_MORE;
-	*ret_result = upgraded__wire__result__unpack(NULL, parts->n, parts->data);
-	return *ret_result ? PARTS_WHOLE : why_set(why, -EBADMSG, "an answer that came in parts cannot be read");
+	r = wire_unpack(&upgraded__wire__result__descriptor, parts->n, parts->data, &result);
+	if (r == -EBADMSG)
+		return why_set(why, r, "an answer that came in parts cannot be read");
+	if (r < 0)
+		return why_errno(why, r, "an answer that came in parts");
+	*ret_result = (Upgraded__Wire__Result *)result;
+	return PARTS_WHOLE;
 }
 
 void parts_done(struct parts *parts)

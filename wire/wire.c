@@ -3,11 +3,13 @@
 
 #include "base/closer.h"
 #include "base/fd.h"
+#include "base/lack.h"
 #include "base/why.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -114,6 +116,41 @@ static void collect_fds(struct msghdr *header, struct wire_fds *fds)
 	}
 }
 
+static void *note_lack(void *lacks, size_t size_bytes)
+{
+	void *at = malloc(size_bytes);
+
+	if (!at)
+		*(bool *)lacks = true;
+	return at;
+}
+
+static void give_back(void *lacks, void *at)
+{
+	(void)lacks;
+	free(at);
+}
+
+/* protobuf-c takes a lack of memory for a damaged message. */
+int wire_unpack(const ProtobufCMessageDescriptor *descriptor, size_t size_bytes, const uint8_t *data,
+		ProtobufCMessage **ret_message)
+{
+	ProtobufCMessage *message;
+	unsigned tries = 0;
+	bool lacks;
+
+	do {
+		ProtobufCAllocator allocator = { .alloc = note_lack, .free = give_back, .allocator_data = &lacks };
+
+		lacks = false;
+		message = protobuf_c_message_unpack(descriptor, &allocator, size_bytes, data);
+	} while (lacks && lack_again(ENOMEM, &tries));
+	if (!message)
+		return lacks ? -ENOMEM : -EBADMSG;
+	*ret_message = message;
+	return 0;
+}
+
 int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buffer, struct wire_fds *ret_fds,
 		 ProtobufCMessage **ret_message, struct why *why)
 {
@@ -125,14 +162,15 @@ int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buf
 	struct msghdr header = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
 	};
-	ProtobufCMessage *message;
+	unsigned tries = 0;
 	ssize_t got;
+	int r;
 
 	ret_fds->n = 0;
 	ret_fds->cut = false;
 	do
 		got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-	while (got < 0 && errno == EINTR);
+	while (got < 0 && (errno == EINTR || lack_again(errno, &tries)));
 	if (got < 0 && errno == EAGAIN)
 		return WIRE_AGAIN;
 	if (got < 0 && errno != ECONNRESET)
@@ -152,12 +190,13 @@ int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buf
 			       header.msg_flags & MSG_CTRUNC ? "descriptors" : "bytes of a message",
 			       header.msg_flags & MSG_CTRUNC ? " (out of file descriptors? raise LimitNOFILE=)" : "");
 	}
-	message = protobuf_c_message_unpack(descriptor, NULL, (size_t)got, buffer);
-	if (!message) {
+	r = wire_unpack(descriptor, (size_t)got, buffer, ret_message);
+	if (r < 0) {
 		wire_fds_close(ret_fds);
+		if (r == -ENOMEM)
+			return why_set(why, -EBADMSG, "a datagram of %zd bytes, for which there was no memory", got);
 		return why_set(why, -EBADMSG, "a datagram of %zd bytes that is no %s", got, descriptor->short_name);
 	}
-	*ret_message = message;
 	return WIRE_OK;
 }
 

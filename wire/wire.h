@@ -70,11 +70,20 @@ int wire_send_packed(int fd, void *data, size_t size_bytes, const int *fds, size
  * @ret_fds:    always initialised; owns what came.
  * @ret_message: owned by the caller; release with protobuf_c_message_free_unpacked().
  *
- * Return: WIRE_OK, WIRE_AGAIN, WIRE_CLOSED; -EBADMSG: truncated data or descriptors, or not such a message (the
- * descriptors were closed); -errno. Thread-safe for distinct buffers.
+ * Return: WIRE_OK, WIRE_AGAIN, WIRE_CLOSED; -EBADMSG: truncated data or descriptors, not such a message, or no memory for
+ * it (the descriptors were closed); -errno. Thread-safe for distinct buffers.
  */
 int wire_receive(int fd, const ProtobufCMessageDescriptor *descriptor, void *buffer, struct wire_fds *ret_fds,
 		 ProtobufCMessage **ret_message, struct why *why);
+
+/**
+ * wire_unpack() - A message out of its bytes, which may be the only copy: a lack of memory that is over in a moment is waited for.
+ * @ret_message: owned by the caller, as that of wire_receive(). Written only on success.
+ *
+ * Return: 0; -EBADMSG: no such message; -ENOMEM. Thread-safe.
+ */
+int wire_unpack(const ProtobufCMessageDescriptor *descriptor, size_t size_bytes, const uint8_t *data,
+		ProtobufCMessage **ret_message);
 
 /** wire_app_name() - Name a message for logs: "Hello", "Prepare". */
 const char *wire_app_name(const Upgraded__Wire__AppMessage *message);

@@ -11,6 +11,7 @@
 #include "shim/core/threads.h"
 
 #include "base/clock.h"
+#include "base/lack.h"
 #include "base/why.h"
 #include "shim/core/channel.h"
 #include "shim/core/still.h"
@@ -117,12 +118,15 @@ static void threads_unlock(struct threads *threads, bool stood, const sigset_t *
 struct upg_thread *upg_thread_enter(struct upg *upg, const char *name, void *data)
 {
 	struct threads *threads = upg->threads;
-	struct upg_thread *thread = calloc(1, sizeof(*thread));
+	struct upg_thread *thread;
+	unsigned tries = 0;
 	sigset_t before;
 	bool stood;
 
-	if (!thread)
-		return NULL;
+	/* A thread that cannot be made known must not run, and its process is of little use without it. */
+	while (!(thread = calloc(1, sizeof(*thread))))
+		if (!lack_again(ENOMEM, &tries))
+			return NULL;
 	thread->threads = threads;
 	thread->id = pthread_self();
 	thread->tid = gettid();

@@ -9,6 +9,7 @@
 #include "shim/fds/shed.h"
 
 #include "base/fd.h"
+#include "base/lack.h"
 #include "base/why.h"
 #include "shim/fds/handover.h"
 
@@ -163,14 +164,18 @@ int shed_restore(struct shed *shed, const Upgraded__Wire__FdInfo *info, int fd, 
 /* Every socket is back at its number: put its registrations back. */
 static int restore_epolls(struct shed *shed, struct why *why)
 {
+	unsigned tries = 0;
+
 	for (size_t i = 0; i < shed->n; i++) {
 		struct epoll_entry *entry = &shed->entries[i];
 		struct fd_entry *socket = fd_table_at(shed->fds, entry->fd);
 
 		if (!socket || socket->shed)
 			continue;
-		if (epoll_ctl(entry->epoll_fd, EPOLL_CTL_ADD, entry->fd, &entry->event) < 0 && errno != EEXIST)
-			return why_errno(why, -errno, "descriptor %d back into epoll set %d", entry->fd, entry->epoll_fd);
+		/* Nobody else has the state of this process: a lack that is over in a moment must not cost it. */
+		while (epoll_ctl(entry->epoll_fd, EPOLL_CTL_ADD, entry->fd, &entry->event) < 0 && errno != EEXIST)
+			if (!lack_again(errno, &tries))
+				return why_errno(why, -errno, "descriptor %d back into epoll set %d", entry->fd, entry->epoll_fd);
 	}
 	shed->n = 0;
 	return 0;
@@ -222,17 +227,17 @@ void shed_missed_done(struct shed_missed *missed)
 int shed_undo(struct shed *shed, int **ret_lost, size_t *ret_n_lost, struct why *why)
 {
 	struct fd_table *table = shed->fds;
-	size_t n = 0;
 	int *lost = NULL, r = restore_epolls(shed, why);
+	unsigned tries = 0;
+	size_t n = 0;
 
 	timers_restore(&shed->timers);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < table->n_by_fd; i++)
 		n += table->by_fd[i] && table->by_fd[i]->shed;
-	if (n) {
-		lost = malloc(n * sizeof(*lost));
-		if (!lost || fd_table_keep_spent(table, n) < 0) {
+	while (n && ((!lost && !(lost = malloc(n * sizeof(*lost)))) || fd_table_keep_spent(table, n) < 0)) {
+		if (!lack_again(ENOMEM, &tries)) {
 			free(lost);
 			return why_errno(why, -ENOMEM, "resume");
 		}

@@ -15,6 +15,7 @@
 #include "supervisor/image/manifest.h"
 
 #include "base/fd.h"
+#include "base/text_out.h"
 #include "base/why.h"
 #include "supervisor/image/image.h"
 
@@ -33,60 +34,55 @@
 
 /* ---- writing ---- */
 
-static void escaped(FILE *out, const char *text)
+static void escaped(struct text_out *out, const char *text)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
 
 		if (c < 0x20 || c == 0x7f || c == '\\')
-			fprintf(out, "\\%03o", c);
+			text_out_print(out, "\\%03o", c);
 		else
-			fputc(c, out);
+			text_out_char(out, (char)c);
 	}
 }
 
-static void file_print(FILE *out, const struct image_file *file)
+static void file_print(struct text_out *out, const struct image_file *file)
 {
 	char sum[CHECKSUM_TEXT];
 
-	fprintf(out, "file=%s %" PRIu64 " ", file->is_summed ? checksum_text(&file->sum, sum) : "-", file->size_bytes);
+	text_out_print(out, "file=%s %" PRIu64 " ", file->is_summed ? checksum_text(&file->sum, sum) : "-", file->size_bytes);
 	escaped(out, file->name);
-	fputc('\n', out);
+	text_out_char(out, '\n');
 }
 
-static void pin_print(FILE *out, const struct image_pin *pin)
+static void pin_print(struct text_out *out, const struct image_pin *pin)
 {
 	bool any = pin->size_matters || pin->time_matters || pin->same_file || pin->is_held;
 
-	fprintf(out, "pin=%s %s%s%s%s%s %" PRIu64 " %" PRId64 " %o %" PRIu64 " %" PRIu64 " %u %u ", pin_kind_name(pin->kind),
-		pin->size_matters ? "s" : "", pin->time_matters ? "t" : "", pin->same_file ? "i" : "", pin->is_held ? "h" : "",
-		any ? "" : "-", pin->size_bytes, pin->mtime_ns, pin->mode, pin->device, pin->inode, pin->uid, pin->gid);
+	text_out_print(out, "pin=%s %s%s%s%s%s %" PRIu64 " %" PRId64 " %o %" PRIu64 " %" PRIu64 " %u %u ",
+		       pin_kind_name(pin->kind), pin->size_matters ? "s" : "", pin->time_matters ? "t" : "",
+		       pin->same_file ? "i" : "", pin->is_held ? "h" : "", any ? "" : "-", pin->size_bytes, pin->mtime_ns,
+		       pin->mode, pin->device, pin->inode, pin->uid, pin->gid);
 	escaped(out, pin->path);
-	fputc('\n', out);
+	text_out_char(out, '\n');
 }
 
 char *image_manifest_text(const struct image *image, size_t *ret_length)
 {
-	char *text = NULL;
-	FILE *out = open_memstream(&text, ret_length);
-	bool failed;
+	struct text_out out = { 0 };
+	char *text;
 
-	if (!out)
-		return NULL;
-	fprintf(out, "format=%d\nservice=%s\ngeneration=%" PRIu64 "\npid=%d\nversion=%s\ncontrol_inode=%llu\nstdout_inode=%llu\n"
-		"stderr_inode=%llu\ntaken_at=%" PRId64 "\ntaken_in_us=%" PRIu64 "\nbytes=%" PRIu64 "\n", MANIFEST_FORMAT,
-		image->service, image->generation, (int)image->pid, image->version, image->control_inode, image->stdout_inode,
-		image->stderr_inode, image->taken_at_s, image->taken_in_us, image->size_bytes);
+	text_out_print(&out, "format=%d\nservice=%s\ngeneration=%" PRIu64 "\npid=%d\nversion=%s\n", MANIFEST_FORMAT, image->service,
+		       image->generation, (int)image->pid, image->version);
+	text_out_print(&out, "control_inode=%llu\nstdout_inode=%llu\nstderr_inode=%llu\n", image->control_inode,
+		       image->stdout_inode, image->stderr_inode);
+	text_out_print(&out, "taken_at=%" PRId64 "\ntaken_in_us=%" PRIu64 "\nbytes=%" PRIu64 "\n", image->taken_at_s,
+		       image->taken_in_us, image->size_bytes);
 	for (size_t i = 0; i < image->n_files; i++)
-		file_print(out, &image->files[i]);
+		file_print(&out, &image->files[i]);
 	for (size_t i = 0; i < image->pins.n; i++)
-		pin_print(out, &image->pins.pins[i]);
-	failed = ferror(out);
-	if (fclose(out) != 0 || failed) {
-		free(text);
-		return NULL;
-	}
-	return text;
+		pin_print(&out, &image->pins.pins[i]);
+	return text_out_take(&out, &text, ret_length) < 0 ? NULL : text;
 }
 
 int image_manifest_write(const char *dir, const struct image *image, struct why *why)

@@ -5,6 +5,7 @@
 #include "base/why.h"
 #include "supervisor/logbook/bytes.h"
 #include "supervisor/logbook/private.h"
+#include "wire/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,16 +40,21 @@ struct reading {
 /* One frame. Return: 0 or -ENOMEM. */
 static int take_frame(struct logbook *book, struct reading *reading, const struct book_frame *frame)
 {
-	Upgraded__Logbook__Entry *entry = upgraded__logbook__entry__unpack(NULL, frame->length, frame->payload);
 	struct entries_change change;
-	int r;
+	Upgraded__Logbook__Entry *entry;
+	ProtobufCMessage *message;
+	int r = wire_unpack(&upgraded__logbook__entry__descriptor, frame->length, frame->payload, &message);
 
 	reading->n_whole++;
-	if (!entry) {
+	/* Memory that is out makes no damage of what is whole: the entry would be forgotten. */
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
 		if (reading->n_senseless++ == 0)
 			reading->senseless_at = frame->at;
 		return 0;
 	}
+	entry = (Upgraded__Logbook__Entry *)message;
 	r = entries_prepare(&book->entries, entry, frame->payload, frame->length, &change);
 	if (r == 0)
 		entries_commit(&book->entries, &change);
@@ -329,11 +335,12 @@ int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded
 	int r = 0;
 
 	for (const struct entry *at = book->entries.first; at && r == 0; at = at->next) {
-		Upgraded__Logbook__Entry *entry = upgraded__logbook__entry__unpack(NULL, at->size_bytes, entry_payload(at));
+		ProtobufCMessage *entry = NULL;
 
-		/* It was understood before: memory is out. */
-		r = entry ? fn(arg, entry) : -ENOMEM;
-		upgraded__logbook__entry__free_unpacked(entry, NULL);
+		r = wire_unpack(&upgraded__logbook__entry__descriptor, at->size_bytes, entry_payload(at), &entry);
+		if (r == 0)
+			r = fn(arg, (Upgraded__Logbook__Entry *)entry);
+		protobuf_c_message_free_unpacked(entry, NULL);
 	}
 	return r;
 }

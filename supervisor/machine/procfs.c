@@ -92,16 +92,18 @@ size_t procfs_open_files(pid_t pid)
 	return line && sscanf(line + sizeof(name) - 1, "%zu", &soft) == 1 ? soft : 0;
 }
 
-/* What stands behind the name in a process's stat, the file @path in @dir: the state, the parent, the group, ... Return: NULL:
- * there is no such process. */
+/* What stands behind the name in the text of a process's stat: the state, the parent, the group, ... NULL: there is no name. */
+static const char *behind_name_in(const char *text)
+{
+	const char *end = strrchr(text, ')'); /* the last one: the process's name before it may hold others */
+
+	return end && end[1] == ' ' ? end + 2 : NULL;
+}
+
+/* That of the file @path in @dir. Return: NULL: there is no such process. */
 static const char *behind_name_at(int dir, const char *path, char *text, size_t size)
 {
-	const char *end;
-
-	if (procfs_read_at(dir, path, text, size) <= 0)
-		return NULL;
-	end = strrchr(text, ')'); /* the last one: the process's name before it may hold others */
-	return end && end[1] == ' ' ? end + 2 : NULL;
+	return procfs_read_at(dir, path, text, size) > 0 ? behind_name_in(text) : NULL;
 }
 
 static const char *behind_name(pid_t pid, char *text, size_t size)
@@ -131,9 +133,15 @@ pid_t procfs_group(pid_t pid)
 
 int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks)
 {
-	char text[1024];
-	const char *state = behind_name(pid, text, sizeof(text));
+	char path[64], text[1024];
+	const char *state;
+	ssize_t n;
 
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	n = procfs_read(path, text, sizeof(text));
+	if (n < 0 && n != -ENOENT)
+		return (int)n; /* that it cannot be read now does not say that it has ended */
+	state = behind_name_in(text);
 	/* Field 22; the state is the third. */
 	return state && sscanf(state, "%*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %" SCNu64,
 			       ret_ticks) == 1 ? 0 : -ESRCH;
@@ -151,9 +159,11 @@ int procfs_find_socket(pid_t pid, unsigned long long inode, int below)
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
-	while (found < 0 && (entry = readdir(dir)) && atoi(entry->d_name) < below) {
+	while (found == -ENOENT && (entry = readdir(dir)) && atoi(entry->d_name) < below) {
 		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
 
+		if (n < 0 && errno != ENOENT && errno != EINVAL) /* closed meanwhile; "." and ".." */
+			found = -errno;
 		link[n > 0 ? n : 0] = 0;
 		if (strcmp(link, want) == 0)
 			found = atoi(entry->d_name);

@@ -147,7 +147,12 @@ static void on_heard_again(struct timer *timer)
 {
 	struct channel *channel = container_of(timer, struct channel, deaf);
 
-	if (source_add(channel->loop, &channel->source, channel->fd, EPOLLIN, on_ready) < 0)
+	int r = source_add(channel->loop, &channel->source, channel->fd, EPOLLIN, on_ready);
+
+	/* Its process would be out of reach for good, for want of memory in this moment. */
+	if (r == -ENOMEM)
+		timer_arm(channel->loop, timer, clock_now_us() + CONGESTED_US, on_heard_again);
+	else if (r < 0)
 		channel_close(channel);
 	watch(channel);
 }

@@ -47,7 +47,7 @@ struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *in
 {
 	struct buried *buried;
 
-	if (!instance || instance->life == INSTANCE_ENDED)
+	if (!instance || instance->life == INSTANCE_ENDED || graveyard->lets_go)
 		return instance_free(instance);
 	buried = calloc(1, sizeof(*buried));
 	if (!buried) /* then we do wait */

@@ -2,6 +2,8 @@
 /* Processes nobody wants any more. The loop must not wait for the end of a process with a large heap: it is reaped in passing. */
 #pragma once
 
+#include <stdbool.h>
+
 struct child;
 struct instance;
 
@@ -9,6 +11,7 @@ struct instance;
 struct graveyard {
 	struct buried *first;
 	struct buried_child *first_child;
+	bool lets_go; /* who is buried from now on goes on without us, as after a SIGKILL; see struct spawner */
 };
 
 /** graveyard_bury() - Kill @instance and forget it; it is freed once it was reaped. NULL is allowed. Return: NULL. */

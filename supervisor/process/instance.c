@@ -325,6 +325,13 @@ static bool serves_too_late(const struct instance *instance, const Upgraded__Wir
 	return instance->killed && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_READY;
 }
 
+/* It was asked several times. */
+static bool is_hello_again(const struct instance *instance, const Upgraded__Wire__AppMessage *message)
+{
+	return message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO && message->hello->anew && instance->hello &&
+	       instance->hello->hello->anew;
+}
+
 size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *message_consume, struct wire_fds *fds)
 {
 	Upgraded__Wire__AppMessage *message = message_consume;
@@ -334,8 +341,9 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	bound_texts(message);
 	if (is_meant_for_another(instance, message)) {
 		/* what it had begun to say to a supervisor that is gone */
-	} else if (*instance->failure.text || serves_too_late(instance, message) || is_late(instance, message)) {
-		/* of one that is being ended it would hide why; a late answer is waited for by nobody */
+	} else if (*instance->failure.text || serves_too_late(instance, message) || is_late(instance, message) ||
+		   is_hello_again(instance, message)) {
+		/* of one that is being ended it would hide why; a late answer, and one that was heard, are waited for by nobody */
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED) {
 		hear_registered(instance, message->registered->count);
 	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {

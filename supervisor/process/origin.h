@@ -48,7 +48,12 @@ struct spawner {
 	struct logbook *logbook; /* borrowed: each process is in it from its start to its end. NULL: nothing is written down */
 	uint64_t last_serial;    /* of a process there */
 	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
+	bool lets_go;            /* an instance that is freed goes on without us, as after a SIGKILL */
 };
+
+/** spawner_greet() - Tell a process that was regained once more that we are there, if it has not said hello: it may have had no
+ * memory for that when it was told first. */
+void spawner_greet(struct instance *instance);
 
 /**
  * spawner_regain() - A process that a supervisor before this one has started, as the logbook has it. It is told that we are there,

@@ -13,12 +13,15 @@ int regain_pidfd(pid_t pid, uint64_t start_ticks)
 {
 	FD_CLEANUP int pidfd = pidfd_open(pid, 0);
 	uint64_t ticks;
-	int found;
+	int found, r;
 
 	if (pidfd < 0)
 		return errno == ESRCH || errno == EINVAL ? -ESRCH : -errno;
 	/* The number is looked at after the process is held: it may have changed hands before, and cannot any more. */
-	if (procfs_start_ticks(pid, &ticks) < 0 || ticks != start_ticks)
+	r = procfs_start_ticks(pid, &ticks);
+	if (r < 0)
+		return r;
+	if (ticks != start_ticks)
 		return -ESRCH;
 	found = pidfd;
 	pidfd = -1;
@@ -34,7 +37,10 @@ int regain_number(int pidfd, int number, unsigned long long inode, struct why *w
 	if (fd < 0)
 		return why_errno(why, -errno, "its descriptor %d cannot be taken (that needs the right to trace it)", number);
 	/* The process may have closed it in between, and opened something else. */
-	if (fd_inode(fd, &got) < 0 || got != inode)
+	found = fd_inode(fd, &got);
+	if (found < 0)
+		return why_errno(why, found, "its descriptor %d cannot be looked at", number);
+	if (got != inode)
 		return why_set(why, -ENOENT, "its descriptor %d is another one by now", number);
 	found = fd;
 	fd = -1;

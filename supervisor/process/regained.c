@@ -12,32 +12,52 @@
 
 /* ---- by the logbook ---- */
 
+/* What may well be there for the next supervisor. */
+static bool is_short(int r)
+{
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -EIO || r == -ENOSPC;
+}
+
 /* Its channel, if it kept our end; and a pipe for what it prints, in the place of the one that ended with the supervisor before. */
-static void regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process)
+static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process, struct why *why)
 {
 	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
 	struct instance *instance = &spawned->instance;
 	struct fd_ref *fds[] = { spawned->spawner->self, NULL };
-	struct why why = { 0 };
 	int log = -1, fd, r;
 
-	fd = regain_socket(spawned->child.pidfd, instance->pid, process->our_channel_inode, &why);
-	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, &why);
+	fd = regain_socket(spawned->child.pidfd, instance->pid, process->our_channel_inode, why);
+	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
 	if (r == 0)
-		r = output_open(spawned->output, &log, &instance->log_inode, &why);
+		r = output_open(spawned->output, &log, &instance->log_inode, why);
 	if (r == 0) {
 		spawned_own_output(spawned, log);
 		fds[1] = fd_ref_new(log);
+		r = fds[1] ? 0 : why_errno(why, -ENOMEM, "its output");
 	}
-	instance->unreachable = !fds[0] || !fds[1];
+	if (is_short(r))
+		return r;
+	instance->unreachable = r < 0;
 	anew.output = process->log_inode;
 	if (!instance->unreachable)
 		instance_send(instance, &message, fds, 2);
 	else if (process->place != INSTANCE_IS_REPLACED) /* a parked one has no channel but the one that another process may hold */
 		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
-			    (int)instance->pid, *why.text ? why.text : strerror(ENOMEM));
+			    (int)instance->pid, why->text);
 	fd_ref_drop(fds[1]);
+	return 0;
+}
+
+void spawner_greet(struct instance *instance)
+{
+	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
+	const struct spawned *spawned = spawned_of(instance);
+	struct fd_ref *fds[] = { spawned->spawner->self };
+
+	if (!instance->unreachable && !instance->hello)
+		instance_send(instance, &message, fds, 1);
 }
 
 static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *process, int pidfd_consume, struct why *why)
@@ -64,8 +84,7 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 			return r;
 	}
 	spawned_name_output(spawned);
-	regain_ends(spawned, process);
-	return 0;
+	return regain_ends(spawned, process, why);
 }
 
 int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
@@ -86,6 +105,7 @@ int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *pr
 	spawned->instance.unit = unit_ref(unit);
 	r = regain(spawned, process, pidfd, why);
 	if (r < 0) {
+		child_let_go(&spawned->child); /* it serves, with us or without */
 		instance_free(&spawned->instance);
 		return r;
 	}

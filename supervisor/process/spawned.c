@@ -330,7 +330,10 @@ static void spawned_free(struct instance *instance)
 {
 	struct spawned *spawned = spawned_of(instance);
 
-	child_done(&spawned->child);
+	if (spawned->spawner->lets_go)
+		child_let_go(&spawned->child);
+	else
+		child_done(&spawned->child);
 	channel_close(&spawned->channel);
 	output_free(spawned->output);
 	free(spawned);
@@ -520,11 +523,17 @@ static void end_children(struct origin *origin, const char *service)
 
 int spawner_init(struct spawner *spawner, struct loop *loop)
 {
+	int self;
+
 	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .end_children = end_children }, .loop = loop };
+	self = pidfd_open(getpid(), 0);
+	if (self < 0)
+		return -errno;
+	/* Who is given it notices our end, and lives on: without it services would end with us. */
+	spawner->self = fd_ref_new(self);
+	if (!spawner->self)
+		return -ENOMEM;
 	spawner->leftovers = leftovers_new(loop);
-	spawner->self = fd_ref_new(pidfd_open(getpid(), 0));
-	if (spawner->self && spawner->self->fd < 0)
-		spawner->self = fd_ref_drop(spawner->self);
 	return spawner->leftovers ? 0 : -ENOMEM;
 }
 

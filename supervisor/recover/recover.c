@@ -306,8 +306,22 @@ static void look(struct recover *recover)
 		look_at(r);
 		decided &= r->decided;
 	}
-	if (decided)
+	if (decided) {
+		timer_disarm(&recover->again);
 		tell_done(recover);
+	}
+}
+
+/* Who had no memory for a hello may have some by now. */
+static void on_again(struct timer *timer)
+{
+	struct recover *recover = container_of(timer, struct recover, again);
+
+	for (struct returning *r = recover->first; r; r = r->next)
+		for (struct candidate *c = r->decided ? NULL : r->candidates; c; c = c->next)
+			if (c->instance)
+				spawner_greet(c->instance);
+	timer_arm(recover->registry->host.site.loop, timer, clock_now_us() + PATIENCE_US, on_again);
 }
 
 static void on_deadline(struct timer *timer)
@@ -441,6 +455,14 @@ static struct candidate *candidate_new(struct returning *returning, const Upgrad
 	return candidate;
 }
 
+/* A process that lives and is left out would be taken for one that has ended. */
+static void fail(struct recover *recover, const char *of, int r, const struct why *why)
+{
+	if (recover->failed == 0)
+		recover->failed = why_set(recover->why, r, "%s cannot be had back now: %s; it serves on without upgraded", of,
+					  *why->text ? why->text : strerror(-r));
+}
+
 static void read_process(struct recover *recover, const Upgraded__Logbook__Process *process)
 {
 	struct candidate *candidate;
@@ -457,33 +479,48 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 		spawner_forget(recover->spawner, process->serial);
 		return;
 	}
+	if (unit_name_check("service", process->service, &why) < 0) {
+		log_error("the logbook's entry of pid %d is passed over: %s", process->pid, why.text);
+		return;
+	}
 	returning = returning_of(recover, process->service, &why);
 	candidate = returning ? candidate_new(returning, process) : NULL;
 	if (!candidate) {
-		log_error("the logbook's entry of pid %d is passed over: %s", process->pid,
-			  *why.text ? why.text : strerror(ENOMEM));
+		fail(recover, process->service, -ENOMEM, &why);
 		return;
 	}
 	r = unit_parse_bytes(process->service, process->unit_path, process->unit_text.data, process->unit_text.len,
 			     &candidate->unit, &why);
+	if (r < 0 && r != -ENOMEM) {
+		log_error("%s: version %s (pid %d) cannot be had back: %s", process->service, process->version, process->pid,
+			  why.text);
+		return;
+	}
 	if (r == 0)
 		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &why);
 	if (r == 0)
 		instance_own(candidate->instance, &candidate_events, candidate);
 	else if (r != -ESRCH)
-		log_error("%s: version %s (pid %d) cannot be had back: %s", process->service, process->version, process->pid,
-			  why.text);
+		fail(recover, process->service, r, &why);
 }
 
 static void read_service(struct recover *recover, const Upgraded__Logbook__Service *what)
 {
-	struct why why = { 0 };
-	struct service *service = registry_keep(recover->registry, what->name, &why);
 	struct returning *returning;
+	struct service *service;
+	struct why why = { 0 };
+	int r;
 
-	if (!service)
+	if (unit_name_check("service", what->name, &why) < 0) {
+		log_error("the logbook's entry of a service is passed over: %s", why.text);
 		return;
-	service_remember(service, what);
+	}
+	service = registry_keep(recover->registry, what->name, &why);
+	r = service ? service_remember(service, what, &why) : -ENOMEM;
+	if (r < 0) {
+		fail(recover, what->name, r, &why);
+		return;
+	}
 	returning = returning_known(recover, service);
 	if (!returning)
 		return;
@@ -497,11 +534,11 @@ static void read_all(struct recover *recover)
 	int r = logbook_each(recover->spawner->logbook, collect, &reading);
 
 	if (r < 0)
-		log_error("the logbook could not be read to its end: %s", strerror(-r));
-	for (size_t i = 0; i < reading.n; i++)
+		recover->failed = why_errno(recover->why, r, "the logbook could not be read to its end");
+	for (size_t i = 0; recover->failed == 0 && i < reading.n; i++)
 		if (reading.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
 			read_process(recover, reading.entries[i]->process);
-	for (size_t i = 0; i < reading.n; i++)
+	for (size_t i = 0; recover->failed == 0 && i < reading.n; i++)
 		if (reading.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE)
 			read_service(recover, reading.entries[i]->service);
 	release(&reading);
@@ -571,8 +608,11 @@ int recover_begin(struct recover *recover, struct registry *registry, struct spa
 {
 	int r;
 
-	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner, .carry = carry };
+	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner, .carry = carry,
+				     .why = why };
 	read_all(recover);
+	if (recover->failed < 0)
+		return recover->failed;
 	drop_empty(recover);
 	for (struct returning *each = recover->first; each && !carry; each = each->next)
 		find_bake(each);
@@ -590,6 +630,7 @@ int recover_begin(struct recover *recover, struct registry *registry, struct spa
 			service_await_return(each->service, one->instance->pid);
 	}
 	timer_arm(registry->host.site.loop, &recover->deadline, clock_now_us() + PATIENCE_US, on_deadline);
+	timer_arm(registry->host.site.loop, &recover->again, clock_now_us() + PATIENCE_US, on_again);
 	look(recover);
 	return 0;
 }
@@ -617,8 +658,10 @@ void recover_give_up(struct recover *recover)
 
 void recover_done(struct recover *recover)
 {
-	if (recover->registry)
+	if (recover->registry) {
 		timer_disarm(&recover->deadline);
+		timer_disarm(&recover->again);
+	}
 	while (recover->first) {
 		struct returning *returning = recover->first;
 

@@ -17,7 +17,9 @@ struct recover {
 	struct registry *registry;
 	struct spawner *spawner;
 	struct returning *first;
-	struct timer deadline;
+	struct timer deadline, again;
+	struct why *why;
+	int failed; /* while the logbook is read: -errno */
 	void (*on_done)(struct recover *recover); /* NULL: it was told */
 	void *owner;
 	struct carry *carry; /* what the program before has left, while it is being read; NULL: nothing */
@@ -32,7 +34,9 @@ struct carry;
  * @on_done:  called once, perhaps before this returns: each service has been decided on, or a second is over. What is not decided
  *            by then is waited for on the side.
  *
- * Return: 0; -errno: what was left could not be taken, and nothing was released (carry/carry.h).
+ * Return: 0; -errno: what lives could not be had back for want of memory, descriptors or the like, or what was left could
+ * not be taken; nothing was released then (carry/carry.h), and @on_done is never called. Nothing must be started either, as
+ * it could be a second one of its service: the next supervisor may be luckier. recover_done() is wanted all the same.
  */
 int recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct carry *carry,
 		  void (*on_done)(struct recover *recover), void *owner, struct why *why);

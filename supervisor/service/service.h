@@ -69,8 +69,9 @@ void service_end(struct service *service);
 
 /* ---- written.c: what was before this supervisor ---- */
 
-/** service_remember() - The versions that undo can go back to, as the logbook has them. */
-void service_remember(struct service *service, const Upgraded__Logbook__Service *what);
+/** service_remember() - The versions that undo can go back to, as the logbook has them. Those that make no sense any more are left
+ * out, with a warning. Return: 0; -ENOMEM: it is not all of them. */
+int service_remember(struct service *service, const Upgraded__Logbook__Service *what, struct why *why);
 /** service_await_return() - A process may serve: nothing can be asked of the service until it has answered, or ended. */
 void service_await_return(struct service *service, pid_t pid);
 /** service_come_back() - @instance serves; owned from here on. @left: the version that served when the supervisor ended, if that

@@ -3,6 +3,7 @@
 #include "supervisor/logbook/logbook.h"
 #include "supervisor/service/private.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,24 +15,27 @@ static void release_past(Upgraded__Logbook__Past *past, size_t n)
 		free(past[i].unit_text.data);
 }
 
-/* Return: how many versions are in @past. One whose file nobody knows is left out, as it could not be started. */
-static size_t list_past(const struct history *history, Upgraded__Logbook__Past *past, Upgraded__Logbook__Past **list)
+/* *@ret_n: how many versions are in @past, also on failure. One whose file nobody knows is left out, as it could not be started.
+ * Return: 0 or -ENOMEM: then it is not all of them. */
+static int list_past(const struct history *history, Upgraded__Logbook__Past *past, Upgraded__Logbook__Past **list, size_t *ret_n)
 {
-	size_t n = 0;
+	size_t n = *ret_n = 0;
 
 	for (size_t i = 0; i < history->n; i++) {
 		char *text;
 
-		if (!history->units[i] || unit_text(history->units[i], &text) < 0)
+		if (!history->units[i])
 			continue;
+		if (unit_text(history->units[i], &text) < 0)
+			return -ENOMEM;
 		upgraded__logbook__past__init(&past[n]);
 		past[n].version = (char *)(uintptr_t)history->versions[i];
 		past[n].unit_path = history->units[i]->path;
 		past[n].unit_text = (ProtobufCBinaryData){ .data = (uint8_t *)text, .len = strlen(text) };
 		list[n] = &past[n];
-		n++;
+		*ret_n = ++n;
 	}
-	return n;
+	return 0;
 }
 
 void service_write_down(const struct service *service)
@@ -41,42 +45,51 @@ void service_write_down(const struct service *service)
 	Upgraded__Logbook__Past past[HISTORY_MAX], *list[HISTORY_MAX];
 	const struct member *member = service_member(service);
 	struct why why = { 0 };
+	int r;
 
 	if (!service->host->logbook)
 		return;
 	what.name = (char *)(uintptr_t)service->name;
 	what.wanted = member->state == MEMBER_RUNNING || member->state == MEMBER_WAITING;
 	what.serving = member->instance ? spawner_serial(member->instance) : 0;
-	what.n_history = list_past(&service->history, past, list);
+	r = list_past(&service->history, past, list, &what.n_history);
 	what.history = list;
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE;
 	entry.service = &what;
 	/* What runs goes on, and is found by its own entry. */
-	if (logbook_write(service->host->logbook, &entry, &why) < 0)
+	r = r < 0 ? why_errno(&why, r, "the versions before") : logbook_write(service->host->logbook, &entry, &why);
+	if (r < 0)
 		log_warning("%s: what is wanted of it could not be written down: %s", service->name, why.text);
 	release_past(past, what.n_history);
 }
 
 /* ---- and read again ---- */
 
-static void remember(struct service *service, const Upgraded__Logbook__Past *past)
+static int remember(struct service *service, const Upgraded__Logbook__Past *past, struct why *why)
 {
-	struct why why = { 0 };
+	int r = unit_name_check("version", past->version, why);
 	struct unit *unit;
 
-	if (unit_name_check("version", past->version, &why) == 0 &&
-	    unit_parse_bytes(service->name, past->unit_path, past->unit_text.data, past->unit_text.len, &unit, &why) == 0) {
+	if (r == 0)
+		r = unit_parse_bytes(service->name, past->unit_path, past->unit_text.data, past->unit_text.len, &unit, why);
+	if (r == -ENOMEM)
+		return r;
+	if (r == 0) {
 		history_move(&service->history, past->version, unit, "");
 		unit_free(unit);
 	} else {
-		log_warning("%s: undo cannot go back to version %s any more: %s", service->name, past->version, why.text);
+		log_warning("%s: undo cannot go back to version %s any more: %s", service->name, past->version, why->text);
 	}
+	return 0;
 }
 
-void service_remember(struct service *service, const Upgraded__Logbook__Service *what)
+int service_remember(struct service *service, const Upgraded__Logbook__Service *what, struct why *why)
 {
-	for (size_t i = 0; i < what->n_history; i++)
-		remember(service, what->history[i]);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < what->n_history; i++)
+		r = remember(service, what->history[i], why);
+	return r;
 }
 
 void service_await_return(struct service *service, pid_t pid)

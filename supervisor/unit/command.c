@@ -3,6 +3,7 @@
  * split into words, with quotes as in a shell, but without a shell's expansions. */
 #include "supervisor/unit/private.h"
 
+#include "base/text_out.h"
 #include "base/why.h"
 
 #include <ctype.h>
@@ -32,21 +33,21 @@ static const char *expand(const struct unit *unit, const char *version, char c)
 }
 
 /* Write what the percent sign at @*at and the character behind it stand for. */
-static int put_expanded(const struct unit *unit, const struct unit_line *line, const char *version, const char **at, FILE *out,
-			struct why *why)
+static int put_expanded(const struct unit *unit, const struct unit_line *line, const char *version, const char **at,
+			struct text_out *out, struct why *why)
 {
 	const char *value = expand(unit, version, *++*at);
 
 	if (!value)
 		return why_set(why, -EINVAL, "%s:%u: %s=: %%v, %%n and %%%% are known, not %%%.1s", unit->path, line->number,
 			       line->key, *at);
-	fputs(value, out);
+	text_out_put(out, value);
 	return 0;
 }
 
 /* Write the word at @*at, unquoted and expanded, and move @*at behind it. */
-static int next_word(const struct unit *unit, const struct unit_line *line, const char *version, const char **at, FILE *out,
-		     struct why *why)
+static int next_word(const struct unit *unit, const struct unit_line *line, const char *version, const char **at,
+		     struct text_out *out, struct why *why)
 {
 	char quote = 0;
 
@@ -58,9 +59,9 @@ static int next_word(const struct unit *unit, const struct unit_line *line, cons
 		} else if (!quote && (c == '"' || c == '\'')) {
 			quote = c;
 		} else if (c == '\\' && quote != '\'' && (*at)[1]) {
-			fputc(*++*at, out);
+			text_out_char(out, *++*at);
 		} else if (c != '%') {
-			fputc(c, out);
+			text_out_char(out, c);
 		} else {
 			int r = put_expanded(unit, line, version, at, out, why);
 
@@ -77,19 +78,16 @@ static int split_words(const struct unit *unit, const struct unit_line *line, co
 	int r = 0;
 
 	for (size_t n = 0; r == 0; n++) {
-		size_t size;
-		FILE *out;
+		struct text_out out = { 0 };
 
 		while (is_blank(*at))
 			at++;
 		if (!*at)
 			break;
-		out = open_memstream(&argv[n], &size);
-		if (!out)
-			return why_errno(why, -ENOMEM, "%s=", line->key);
-		r = next_word(unit, line, version, &at, out, why);
-		if (fclose(out) != 0 && r == 0)
+		r = next_word(unit, line, version, &at, &out, why);
+		if (r == 0 && text_out_take(&out, &argv[n], NULL) < 0)
 			r = why_errno(why, -ENOMEM, "%s=", line->key);
+		text_out_drop(&out);
 	}
 	return r;
 }
@@ -113,27 +111,19 @@ int unit_words(const struct unit *unit, const struct unit_line *line, const char
 
 int unit_expand(const struct unit *unit, const struct unit_line *line, const char *version, char **ret_text, struct why *why)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	struct text_out out = { 0 };
 	int r = 0;
 
-	if (!out)
-		return why_errno(why, -ENOMEM, "%s=", line->key);
 	for (const char *at = line->value; *at && r == 0; at++) {
 		if (*at == '%')
-			r = put_expanded(unit, line, version, &at, out, why);
+			r = put_expanded(unit, line, version, &at, &out, why);
 		else
-			fputc(*at, out);
+			text_out_char(&out, *at);
 	}
-	if (fclose(out) != 0 && r == 0)
+	if (r == 0 && text_out_take(&out, ret_text, NULL) < 0)
 		r = why_errno(why, -ENOMEM, "%s=", line->key);
-	if (r < 0) {
-		free(text);
-		return r;
-	}
-	*ret_text = text;
-	return 0;
+	text_out_drop(&out);
+	return r;
 }
 
 static struct unit_line exec_line(const struct unit *unit)

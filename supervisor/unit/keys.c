@@ -4,6 +4,7 @@
 
 #include "base/child.h"
 #include "base/privileges.h"
+#include "base/text_out.h"
 #include "base/why.h"
 #include "wire/journal.h"
 
@@ -446,6 +447,8 @@ static int set(struct unit *unit, const struct unit_line *line, struct why *why)
 		if (strcmp(line->key, "Exec") == 0)
 			unit->exec_line = line->number;
 		r = keys[i].set(unit, &keys[i], line->value);
+		if (r == -ENOMEM)
+			return why_errno(why, r, "%s:%u: %s=", unit->path, line->number, line->key);
 		return r == 0 ? 0 : why_set(why, r, "%s:%u: %s=%s: expected %s", unit->path, line->number, line->key, line->value,
 					    keys[i].expects);
 	}
@@ -516,19 +519,10 @@ size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_
 
 int unit_text(const struct unit *unit, char **ret_text)
 {
-	size_t size;
-	char *text = NULL;
-	FILE *out = open_memstream(&text, &size);
+	struct text_out out = { 0 };
 
-	if (!out)
-		return -ENOMEM;
-	fputs("[Service]\n", out);
+	text_out_put(&out, "[Service]\n");
 	for (size_t i = 0; i < unit->n_settings; i++)
-		fprintf(out, "%s=%s\n", unit->settings[i].key, unit->settings[i].value);
-	if (fclose(out) != 0) {
-		free(text);
-		return -ENOMEM;
-	}
-	*ret_text = text;
-	return 0;
+		text_out_print(&out, "%s=%s\n", unit->settings[i].key, unit->settings[i].value);
+	return text_out_take(&out, ret_text, NULL);
 }

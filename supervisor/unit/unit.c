@@ -49,6 +49,8 @@ static char *next_line(char *buffer, int size, void *user)
 	return buffer;
 }
 
+#define INI_LACKS_MEMORY (-2)
+
 /* libinih's handler: it wants 1 to go on. */
 static int on_value(void *user, const char *section, const char *name, const char *value)
 {
@@ -172,6 +174,8 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 	ini_allow_inline_comments = false;
 	ini_stop_on_first_error = true;
 	bad = ini_parse_stream(next_line, &parse, on_value, &parse);
+	if (parse.rc == 0 && bad == INI_LACKS_MEMORY)
+		parse.rc = why_errno(why, -ENOMEM, "%s", path);
 	if (parse.rc == 0 && bad != 0)
 		parse.rc = why_set(why, -EINVAL, "%s:%d: neither [Section] nor Key=value", path, bad);
 	if (parse.rc == 0 && !*unit->exec)
@@ -218,6 +222,8 @@ static int read_file(const char *path, char *buffer, size_t size, struct why *wh
 	for (;;) {
 		ssize_t n = read(fd, buffer + used, size - used);
 
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n < 0)
 			return why_errno(why, -errno, "%s", path);
 		if (n == 0)

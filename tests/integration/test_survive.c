@@ -181,6 +181,28 @@ SCENE(survive, being_stopped_when_the_new_version_has_taken_over)
 	roll_stands_at("serves; the pause");
 }
 
+/* It is asked again each second, and answers each time, which must not be held against it. */
+SCENE(survive, a_process_that_stands_still_meanwhile_and_answers_late)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=50ms\nRollback=parked\n" }, RIG_NO_CRIU);
+	stage_load(50);
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, RIG_NO_CRIU), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "returning", NULL, SHOWN_US), 0);
+	stage_sleep_ms(2500); /* lasts: it is asked several times */
+	cr_assert_eq(kill(pid, SIGCONT), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+	cr_assert_eq(stage_pid("serving"), pid);
+	ctl(0, "roll", "cached", "v2");
+	ctl(0, "undo", "cached", "--bake=50ms");
+	stage_wait_processes(3);
+	stage_load_spotless();
+}
+
 /* ---- a start ---- */
 
 SCENE(survive, a_start_that_was_under_way)

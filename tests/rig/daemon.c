@@ -173,6 +173,12 @@ pid_t rig_daemon_pid(const struct rig *rig)
 	return rig->daemon && !rig->daemon->child.exited ? rig->daemon->child.pid : 0;
 }
 
+int rig_daemon_status(struct rig *rig)
+{
+	loop_turn(rig->loop, 0);
+	return rig->daemon && rig->daemon->child.exited ? program_status(rig->daemon) : -1;
+}
+
 const char *rig_control_path(const struct rig *rig)
 {
 	return rig->control;

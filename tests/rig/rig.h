@@ -78,6 +78,8 @@ int rig_daemon_stop(struct rig *rig);
 /** rig_daemon_kill() - Send a signal; with SIGKILL, wait for its end. Services are not touched. */
 int rig_daemon_kill(struct rig *rig, int signal);
 pid_t rig_daemon_pid(const struct rig *rig); /* 0: none runs */
+/** rig_daemon_status() - How one ended that nobody ended: as in a struct rig_answer; -1: it runs, or there was none. */
+int rig_daemon_status(struct rig *rig);
 
 /** rig_daemon_log() - All it has logged so far; release with free(). */
 char *rig_daemon_log(const struct rig *rig);

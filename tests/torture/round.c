@@ -165,11 +165,12 @@ static void look_for_traces(struct torture *torture)
 
 /* Processes, descriptors, stopped processes, mounts, locks, rules of the firewall: what is there again after each blow. Nobody but
  * the daemon, what serves, the load and the client. */
-static void look_for_leaks(struct torture *torture)
+static void look_for_leaks(struct torture *torture, pid_t serving)
 {
 	uint64_t due_us = clock_now_us() + GONE_US;
 	pid_t daemon = rig_daemon_pid(torture->rig);
 	unsigned want = torture->client && !rig_run_ended(torture->client) ? 4 : 3, fds = 0, processes = 0;
+	unsigned serving_fds = 0;
 
 	if (torture->traced) {
 		daemon = party_tracee(daemon);
@@ -179,7 +180,9 @@ static void look_for_leaks(struct torture *torture)
 		rig_reap(torture->rig);
 		processes = rig_processes();
 		fds = rig_descriptors(daemon);
-		if (processes == want && fds <= torture->daemon_fds && !party_count_stopped())
+		serving_fds = torture->serving_fds ? rig_descriptors(serving) : 0;
+		if (processes == want && fds <= torture->daemon_fds && serving_fds <= torture->serving_fds &&
+		    !party_count_stopped())
 			break;
 		nap_us(20000);
 	} while (clock_now_us() < due_us);
@@ -189,6 +192,10 @@ static void look_for_leaks(struct torture *torture)
 	}
 	if (fds > torture->daemon_fds) {
 		torture_trouble(torture, "%u descriptors in upgraded, not %u", fds, torture->daemon_fds);
+		torture->leaks++;
+	}
+	if (serving_fds > torture->serving_fds) {
+		torture_trouble(torture, "%u descriptors in what serves, not %u", serving_fds, torture->serving_fds);
 		torture->leaks++;
 	}
 	if (party_count_stopped()) {
@@ -258,13 +265,21 @@ static int count(struct torture *torture, bool excused)
 	return rig_load_ask(torture->load, NULL, "mark");
 }
 
+int torture_unit(struct torture *torture, const char *lines)
+{
+	char all[4 * PATH_MAX];
+
+	snprintf(all, sizeof(all), "%s%s", lines, torture->more ? torture->more : "");
+	return rig_cached_write(torture->rig, "cached",
+				&(struct rig_cached){ .port = torture->port, .lines = all, .threads = 2 });
+}
+
 static int serve_again(struct torture *torture, struct look *at)
 {
 	struct rig_answer answer = { 0 };
 	int rc;
 
-	rc = rig_cached_write(torture->rig, "cached",
-			      &(struct rig_cached){ .port = torture->port, .lines = AT_REST, .threads = 2 });
+	rc = torture_unit(torture, AT_REST);
 	if (rc == 0)
 		rc = rig_ctl(torture->rig, &answer, "start", "cached", "v1", NULL);
 	if (rc == 0 && answer.status != 0)
@@ -276,8 +291,7 @@ static int serve_again(struct torture *torture, struct look *at)
 int torture_roll_begin(struct torture *torture, const char *lines, pid_t arm, struct rig_child **ret_child)
 {
 	struct look at;
-	int rc = rig_cached_write(torture->rig, "cached",
-				  &(struct rig_cached){ .port = torture->port, .lines = lines, .threads = 2 });
+	int rc = torture_unit(torture, lines);
 
 	if (rc == 0)
 		rc = look(torture, &at);
@@ -292,8 +306,7 @@ static void next_roll(struct torture *torture, const struct look *at)
 {
 	const char *to = strcmp(at->version, "v2") == 0 ? "v3" : "v2";
 	struct rig_answer answer = { 0 };
-	int rc = rig_cached_write(torture->rig, "cached",
-				  &(struct rig_cached){ .port = torture->port, .lines = AT_REST, .threads = 2 });
+	int rc = torture_unit(torture, AT_REST);
 
 	if (rc == 0)
 		rc = rig_ctl(torture->rig, &answer, "roll", "cached", to, NULL);
@@ -335,7 +348,7 @@ int torture_sound(struct torture *torture, enum fate most)
 		rc = client_begin(torture);
 	if (rc < 0)
 		return rc;
-	look_for_leaks(torture);
+	look_for_leaks(torture, at.serving);
 	next_roll(torture, &at);
 	rc = count(torture, false);
 	return rc < 0 ? rc : fate;
@@ -404,8 +417,7 @@ static int lead(struct scene *scene)
 	const struct recipe *recipe = scene->recipe;
 	struct look at;
 	const char *to;
-	int rc = rig_cached_write(torture->rig, "cached",
-				  &(struct rig_cached){ .port = torture->port, .lines = recipe->lines, .threads = 2 });
+	int rc = torture_unit(torture, recipe->lines);
 
 	if (rc < 0 || (rc = look(torture, &at)) < 0)
 		return rc;
@@ -547,13 +559,12 @@ int torture_blow(struct torture *torture, const struct blow *blow)
 int torture_open(struct torture *torture)
 {
 	struct look at;
-	int rc = rig_new("torture", &torture->rig);
+	int rc = torture->rig ? 0 : rig_new("torture", &torture->rig);
 
 	if (rc < 0)
 		return rc;
 	torture->port = rig_port(torture->rig);
-	rc = rig_cached_write(torture->rig, "cached",
-			      &(struct rig_cached){ .port = torture->port, .lines = AT_REST, .threads = 2 });
+	rc = torture_unit(torture, AT_REST);
 	if (rc == 0)
 		rc = rig_daemon_start(torture->rig, NULL);
 	if (rc == 0)

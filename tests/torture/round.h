@@ -31,6 +31,8 @@ struct torture {
 	uint16_t port;
 	unsigned connections, loads;
 	unsigned daemon_fds; /* open in a daemon that rests */
+	unsigned serving_fds; /* open in a process that serves and rests, at most; 0: not looked at */
+	const char *more;    /* lines for every service file; NULL: none */
 	bool traced;         /* upgraded is the child of what traces it */
 	struct rig_traces traces; /* at rest */
 	/* Counted. */
@@ -39,7 +41,7 @@ struct torture {
 	char trouble[512]; /* what was not well in the last round */
 };
 
-/** torture_open() - A daemon, the example service and its clients. Return: 0 or -errno. */
+/** torture_open() - A daemon, the example service and its clients, on @torture->rig if there is one. Return: 0 or -errno. */
 int torture_open(struct torture *torture);
 /** torture_close() - End it all; what is left then is a leak. */
 void torture_close(struct torture *torture);
@@ -53,6 +55,9 @@ int torture_daemon_again(struct torture *torture, int signal);
 /** torture_roll_begin() - Begin a roll to the version that does not serve. @arm: sent a SIGUSR1 just before; 0: nobody. Return:
  * 0 or -errno. */
 int torture_roll_begin(struct torture *torture, const char *lines, pid_t arm, struct rig_child **ret_child);
+
+/** torture_unit() - Write the service file with these lines, and with @torture->more. Return: 0 or -errno. */
+int torture_unit(struct torture *torture, const char *lines);
 
 /** torture_sound() - After something happened outside of a blow: does one version serve, was nothing lost? Return: 0 or -errno. */
 int torture_sound(struct torture *torture, enum fate most);
