@@ -2,6 +2,7 @@
 #include "supervisor/process/listeners.h"
 
 #include "base/base.h"
+#include "supervisor/carry/carry.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/process/regain.h"
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -300,8 +302,12 @@ void listeners_regain(struct listeners *listeners, const struct unit *unit, cons
 {
 	for (size_t i = 0; i < unit->n_listens; i++) {
 		struct listener *listener = find_or_add(listeners, &unit->listens[i]);
-		int r = listener ? take_one(listener, serving) : -ENOMEM;
+		int r = -ENOMEM;
 
+		if (listener && listener->ref)
+			continue;
+		if (listener)
+			r = take_one(listener, serving);
 		if (!listener || r == 0)
 			continue;
 		listener->unused = r == -ENOENT;
@@ -355,5 +361,80 @@ void listeners_settle(struct listeners *listeners, const struct unit *unit, cons
 			leave_unused(listener, unit, serving);
 		else if (path && listener->file.inode)
 			socket_file_own(path, listener->file.device, listener->file.inode, serving->pid);
+	}
+}
+
+/* ---- from one program to the next ---- */
+
+void listeners_put(const struct listeners *listeners, struct carry *carry, Upgraded__Carry__Service *left)
+{
+	Upgraded__Carry__Listener *entries = calloc(listeners->n + 1, sizeof(*entries));
+	size_t n = 0;
+
+	left->listeners = calloc(listeners->n + 1, sizeof(Upgraded__Carry__Listener *));
+	if (!entries || !left->listeners) {
+		free(entries);
+		carry_fail(carry, -ENOMEM);
+		return;
+	}
+	left->listeners[0] = entries; /* so that it is released where none is held, too */
+	for (size_t i = 0; i < listeners->n; i++) {
+		const struct listener *listener = &listeners->list[i];
+		Upgraded__Carry__Listener *entry = &entries[n];
+
+		if (!listener->ref)
+			continue;
+		upgraded__carry__listener__init(entry);
+		entry->descriptor = carry_hold(carry, listener->ref->fd);
+		entry->text = (char *)(uintptr_t)listener->place.text;
+		entry->line = listener->place.line;
+		entry->any = listener->place.is_any;
+		entry->file_device = listener->file.inode ? listener->file.device : 0;
+		entry->file_inode = listener->file.inode;
+		left->listeners[n++] = entry;
+	}
+	left->n_listeners = n;
+}
+
+void listeners_packed_done(Upgraded__Carry__Service *left)
+{
+	if (left->listeners)
+		free(left->listeners[0]);
+	free(left->listeners);
+	left->listeners = NULL;
+	left->n_listeners = 0;
+}
+
+/* What the file of its service says of it is known by its address. */
+static int place_of(int fd, const Upgraded__Carry__Listener *entry, struct unit_listen *ret)
+{
+	socklen_t bytes = sizeof(ret->at), size = sizeof(ret->type);
+
+	*ret = (struct unit_listen){ .line = entry->line, .is_any = entry->any };
+	snprintf(ret->text, sizeof(ret->text), "%s", entry->text);
+	if (getsockname(fd, (struct sockaddr *)(void *)ret->at, &bytes) < 0 || bytes > sizeof(ret->at) ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &ret->type, &size) < 0)
+		return -errno;
+	ret->at_bytes = bytes;
+	return 0;
+}
+
+void listeners_take_left(struct listeners *listeners, struct carry *carry, const Upgraded__Carry__Service *left)
+{
+	for (size_t i = 0; i < left->n_listeners; i++) {
+		const Upgraded__Carry__Listener *entry = left->listeners[i];
+		int fd = carry_take(carry, entry->descriptor);
+		struct listener *listener;
+		struct unit_listen place;
+
+		if (fd < 0 || place_of(fd, entry, &place) < 0 || !(listener = find_or_add(listeners, &place)) ||
+		    fd_inode(fd, &listener->inode) < 0) {
+			fd_close(fd);
+			continue;
+		}
+		listener->shared = true;
+		listener->file.device = (dev_t)entry->file_device;
+		listener->file.inode = (ino_t)entry->file_inode;
+		(void)hold(listener, fd);
 	}
 }

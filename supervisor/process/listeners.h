@@ -9,12 +9,14 @@
 
 #include "base/fd_ref.h"
 #include "base/why.h"
+#include "supervisor/carry/carry.pb-c.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
+struct carry;
 struct instance;
 
 struct listener {
@@ -63,6 +65,16 @@ void listeners_give(struct listeners *listeners, const struct unit *unit, const 
 /** listeners_settle() - @serving serves: close what @unit names and it does not have, as clients would wait for ever there. Paths
  * are made its user's own. */
 void listeners_settle(struct listeners *listeners, const struct unit *unit, const struct instance *serving);
+
+/**
+ * listeners_put() - Leave those that are held to the program that takes our place, so that nobody who waits there is lost.
+ * @left: gets the list, borrowing from @listeners; release it with listeners_packed_done().
+ */
+void listeners_put(const struct listeners *listeners, struct carry *carry, Upgraded__Carry__Service *left);
+void listeners_packed_done(Upgraded__Carry__Service *left);
+
+/** listeners_take_left() - Hold those that the program before has left. One that cannot be had is left out. */
+void listeners_take_left(struct listeners *listeners, struct carry *carry, const Upgraded__Carry__Service *left);
 
 /** listeners_clear() - Close all, and release the list. */
 void listeners_clear(struct listeners *listeners);

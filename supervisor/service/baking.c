@@ -92,6 +92,7 @@ int service_bake_on(struct service *service, struct carry *carry, struct instanc
 	if (r < 0)
 		return r;
 	member_go_on(member, MEMBER_RUNNING, NULL, 0);
+	service_listen_go_on(service);
 	*member->failure.text = 0;
 	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away; its bake goes on, and version %s (pid %d) lies parked",
 		 service->name, new->version, (int)new->pid, old->version, (int)old->pid);

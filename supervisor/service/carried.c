@@ -123,9 +123,11 @@ void service_put(struct service *service, struct carry *carry)
 	if (service->has_last && roll_report_put(&service->last, &packed->last) < 0)
 		carry_fail(carry, -ENOMEM);
 	left.last = service->has_last ? &packed->last.report : NULL;
+	listeners_put(&service->listeners, carry, &left);
 	item.what_case = UPGRADED__CARRY__ITEM__WHAT_SERVICE;
 	item.service = &left;
 	carry_put(carry, &item);
+	listeners_packed_done(&left);
 	if (member->roll)
 		roll_put(member->roll, carry);
 	for (size_t i = 0; i < service->history.n; i++)
@@ -224,7 +226,13 @@ int service_take_left(struct service *service, struct carry *carry, const Upgrad
 	member_go_on(member, (enum member_state)left->state, processes->take(processes, left->serving), left->restart_due_us);
 	if (left->silent_us && member->instance)
 		pulse_lose(member, left->silent_us);
-	return roll ? take_roll(member, carry, roll, processes, why) : 0;
+	if (roll)
+		r = take_roll(member, carry, roll, processes, why);
+	if (r < 0)
+		return r;
+	listeners_take_left(&service->listeners, carry, left);
+	service_listen_go_on(service);
+	return 0;
 }
 
 /* ---- who waits ---- */

@@ -52,6 +52,16 @@ void service_listen_return(struct service *service, const struct instance *servi
 	listeners_regain(&service->listeners, serving->unit, serving);
 }
 
+void service_listen_go_on(struct service *service)
+{
+	const struct instance *serving = member_serving(service_member(service));
+
+	if (serving && serving->unit)
+		service_listen_return(service, serving);
+	else if (service_member(service)->state == MEMBER_WAITING && service->unit)
+		service_listen_early(service);
+}
+
 /* Nobody serves, and nobody is about to. */
 static bool is_down(const struct service *service)
 {

@@ -122,6 +122,9 @@ void service_listen_early(struct service *service);
 void service_listen_give(struct service *service, const struct unit *unit, const struct instance *serving, struct instance *to);
 /** service_listen_return() - @serving has come back from a supervisor before this one: what that held is held again. */
 void service_listen_return(struct service *service, const struct instance *serving);
+/** service_listen_go_on() - The program before, or a supervisor before, has left the service as it is now: what is not held yet is
+ * held again. */
+void service_listen_go_on(struct service *service);
 /** service_listen_trim() - Something has come to its end: what nobody needs any more is closed. */
 void service_listen_trim(struct service *service);
 /** service_listen_settle() - The same, and who serves has shown at which addresses it listens. */

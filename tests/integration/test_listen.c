@@ -225,6 +225,29 @@ SCENE(listening, a_crash_after_one_of_upgraded_refuses_nobody)
 	crash_under(callers, "cached");
 }
 
+/* Also of a service that has no process at the moment: who waits at its listener waits on. */
+SCENE(listening, an_upgrade_of_upgraded_loses_nobody_who_waits)
+{
+	struct callers_report report;
+	struct callers *callers;
+
+	stage_serve(&(struct rig_cached){ .lines = listen_line("RestartDelay=3s\n") }, NULL);
+	callers = come();
+	await_answers(callers, CALLERS);
+	ctl(0, "roll", "upgraded");
+	expect_held("held");
+	await_answers(callers, CALLERS);
+	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
+	stage_wait_log("starting version v1 again in 3000 ms");
+	ctl(0, "roll", "upgraded");
+	expect_held("held");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
+	await_answers(callers, CALLERS);
+	report = callers_stop(callers);
+	cr_assert_eq(report.refused, 0);
+	cr_assert_leq(report.cut, CALLERS, "%u connections were cut", report.cut);
+}
+
 SCENE(listening, a_crash_refuses_nobody_by_ipv6)
 {
 	const struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(stage.port),
