@@ -90,7 +90,7 @@ Test(request, knows_every_verb_of_the_protocol)
 
 Test(request, refuses_a_verb_that_there_is_not)
 {
-	static const int numbers[] = { 0, -1, (int)VERB(ACCEPT) + 1, 1000, INT32_MAX, INT32_MIN };
+	static const int numbers[] = { 0, -1, (int)VERB(ROLL_SELF) + 1, 1000, INT32_MAX, INT32_MIN };
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
 		Upgraded__Wire__Request wire = WIRE(ROLL, .version = "v2");
