@@ -202,11 +202,11 @@ static void greet(struct supervisor *supervisor)
 	char text[256];
 
 	if (gave_way)
-		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) goes on: the program that was to take over gave way", registry->version,
-			 (int)getpid());
+		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) goes on: the program that was to take over gave way",
+			 registry->version, (int)getpid());
 	else
-		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) has taken over from upgraded %.60s", registry->version, (int)getpid(),
-			 before);
+		snprintf(text, sizeof(text), "upgraded %.60s (pid %d) has taken over from upgraded %.60s", registry->version,
+			 (int)getpid(), before);
 	log_info("%s%s%s", text, gave_way ? ": " : "", gave_way ? gave_way : "");
 	guard_done(); /* who asked is told that we stay */
 	run_folder_take_clients(supervisor->run, supervisor->carry,
@@ -359,7 +359,8 @@ static void begin_probe(struct supervisor *supervisor, const struct daemon_confi
 		(void)why_set(&detail, 0, "%s", item->folders->criu_detail);
 		registry_set_criu(registry, item->folders->criu_works, &detail);
 	} else {
-		r = probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed, &detail);
+		r = probe_start(registry->host.site.loop, &supervisor->probe, config->criu_path, config->state_dir, on_probed,
+				&detail);
 		if (r == 0)
 			return;
 		registry_set_criu(registry, false, &detail);

@@ -71,8 +71,8 @@ void channel_close(struct channel *channel);
 /** channel_keep() - Hold the supervisor's own end of this channel, and know by @supervisor whether it lives; owns both. What was
  * held before is closed. */
 void channel_keep(struct channel *channel, int end, int supervisor);
-/** channel_store() - Hold @fd_consume (-1: nothing) for the next supervisor, in place of what was stored before. It ends with what is
- * kept, too. */
+/** channel_store() - Hold @fd_consume (-1: nothing) for the next supervisor, in place of what was stored before. It ends with what
+ * is kept, too. */
 void channel_store(struct channel *channel, int fd_consume);
 /** channel_end_keep() - From here on the channel ends with the supervisor again. Also fine where nothing is kept. */
 void channel_end_keep(struct channel *channel);
@@ -80,8 +80,8 @@ static inline bool channel_is_kept(const struct channel *channel)
 {
 	return channel->kept >= 0;
 }
-/** channel_print_to() - What this process prints goes to another supervisor by @log_consume, unless it goes elsewhere by now than into
- * the pipe @before, which is an inode. */
+/** channel_print_to() - What this process prints goes to another supervisor by @log_consume, unless it goes elsewhere by now than
+ * into the pipe @before, which is an inode. */
 void channel_print_to(int log_consume, uint64_t before);
 /** channel_come_anew() - Another supervisor speaks by this channel; owns @supervisor. */
 void channel_come_anew(struct channel *channel, int supervisor);

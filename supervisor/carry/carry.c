@@ -416,7 +416,7 @@ int carry_take(struct carry *carry, uint64_t key)
 
 void carry_done(struct carry *carry)
 {
-	/* What one of them stood for may have been closed since, and its number be another's: that ends with execve(2) in any case. */
+	/* What one of them stood for may have been closed since, and its number be another's: that ends with execve(2), too. */
 	(void)set_cloexec(carry, FD_CLOEXEC);
 	for (size_t i = 0; i < carry->n_held; i++)
 		if (!carry->held[i].taken)

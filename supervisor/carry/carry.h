@@ -2,8 +2,8 @@
 /* What a supervisor leaves to the program that takes its place by execve(2): items of carry.proto in memory that outlives the
  * program, and descriptors that stay open.
  *
- * The program that comes reads all of it before it touches anything. Until carry_done() the descriptors stay as they are, so that the
- * program before can be executed again, and finds everything once more.
+ * The program that comes reads all of it before it touches anything. Until carry_done() the descriptors stay as they are, so that
+ * the program before can be executed again, and finds everything once more.
  *
  * Not thread-safe.
  */
@@ -46,8 +46,9 @@ uint64_t carry_id(struct carry *carry);
  */
 int carry_seal(struct carry *carry, int *ret_fd, struct why *why);
 
-/** carry_write() - Write it into the file @path, which has a folder in it, whole or not at all, in place of carry_seal(): for a supervisor that is started anew, to
- * which no descriptor stays open. The disk is not waited for: what is told of ends with the machine. Return: 0 or -errno. */
+/** carry_write() - Write it into the file @path, which has a folder in it, whole or not at all, in place of carry_seal(): for a
+ * supervisor that is started anew, to which no descriptor stays open. The disk is not waited for: what is told of ends with the
+ * machine. Return: 0 or -errno. */
 int carry_write(struct carry *carry, const char *path, struct why *why);
 
 /** carry_unseal() - Nothing came of it: what is held ends with execve(2) again. */
@@ -63,8 +64,8 @@ struct carry_finder {
 	int (*find)(struct carry_finder *finder, uint64_t device, uint64_t inode);
 };
 
-/** carry_open_file() - Read what carry_write() has written. @finder: asked by carry_take(); borrowed until the end of @carry. Return: as
- * carry_open(); -ENOENT. */
+/** carry_open_file() - Read what carry_write() has written. @finder: asked by carry_take(); borrowed until the end of @carry.
+ * Return: as carry_open(); -ENOENT. */
 int carry_open_file(const char *path, struct carry_finder *finder, struct carry **ret_carry, struct why *why);
 
 /** carry_open_at() - The same of a file that is open as @fd (borrowed for the call). @finder: NULL: as carry_open(). */
@@ -83,8 +84,8 @@ const Upgraded__Carry__Item *carry_behind(struct carry *carry, const Upgraded__C
 /** carry_header() - Return: borrowed. */
 const Upgraded__Carry__Header *carry_header(const struct carry *carry);
 
-/** carry_take() - A descriptor by its key. Return: owned by the caller, who gets a duplicate if somebody has taken it before; -1: there is
- * none, or another one is in its place. */
+/** carry_take() - A descriptor by its key. Return: owned by the caller, who gets a duplicate if somebody has taken it before; -1:
+ * there is none, or another one is in its place. */
 int carry_take(struct carry *carry, uint64_t key);
 
 /** carry_done() - The program that came has all of it: what nobody took is closed, and the rest ends with execve(2) again. */

@@ -36,8 +36,8 @@ int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct
 /** client_free() - What it asked for goes on. NULL is allowed. Return: NULL. */
 struct client *client_free(struct client *client);
 
-/** client_may_be_left() - Does it wait for nothing, for the end of a roll or for another program in our place? What else goes on for
- * it would be nobody's. */
+/** client_may_be_left() - Does it wait for nothing, for the end of a roll or for another program in our place? What else goes on
+ * for it would be nobody's. */
 bool client_may_be_left(const struct client *client);
 
 /** client_put() - Leave its connection to the next program, which answers it. */

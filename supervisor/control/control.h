@@ -15,8 +15,8 @@ struct why;
  * answers there; -errno. */
 int control_open(struct registry *registry, const char *path, struct control **ret_control, struct why *why);
 
-/** control_open_left() - The same with a socket that the program before has left, which listens already. Return: 0; -errno: @fd is the
- * caller's still. */
+/** control_open_left() - The same with a socket that the program before has left, which listens already. Return: 0; -errno: @fd is
+ * the caller's still. */
 int control_open_left(struct registry *registry, int fd, struct control **ret_control, struct why *why);
 
 /** control_may_leave() - Does no client wait for something that the next program could not tell it? */

@@ -15,7 +15,8 @@ struct why;
 /**
  * run_folder_new() - Make the folder if it is missing, and take its lock.
  * @dir: borrowed until run_folder_free(). Only those who are trusted (base/trust.h) may be able to write to it.
- * @carry: what the program before has left, borrowed for the call; the lock is in there, and the socket that listens. NULL: nothing was.
+ * @carry: what the program before has left, borrowed for the call; the lock is in there, and the socket that listens. NULL: nothing
+ * was.
  *
  * Return: 0; -EPERM; -EWOULDBLOCK: another upgraded runs in it; -errno.
  */

@@ -46,8 +46,8 @@ struct custody {
  * was taken stays taken. */
 int custody_take(struct custody *custody, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
 
-/** custody_add() - One descriptor, whatever there is room for. @name: copied. Return: borrowed until custody changes; NULL: memory is
- * out, and @fd_consume is closed. */
+/** custody_add() - One descriptor, whatever there is room for. @name: copied. Return: borrowed until custody changes; NULL: memory
+ * is out, and @fd_consume is closed. */
 struct custody_entry *custody_add(struct custody *custody, const char *name, uint64_t tag, int fd_consume);
 
 /** custody_closed() - The application closed its own descriptors of these names and tags: close the duplicates. But a door

@@ -107,8 +107,8 @@ void health_pong(struct health *health, uint64_t nonce);
 /** health_progress() - Note that the version gets on. @text: with what; tamed. */
 void health_progress(struct health *health, const char *text);
 
-/** health_go_on() - Of a watch that was just started: pings of one before it may be under way. @nonce, @answered_nonce: of its last ping,
- * and of the last answer to one. */
+/** health_go_on() - Of a watch that was just started: pings of one before it may be under way. @nonce, @answered_nonce: of its last
+ * ping, and of the last answer to one. */
 void health_go_on(struct health *health, uint64_t nonce, uint64_t answered_nonce);
 
 /** health_conclude() - Note that Bake= is over, so that no progress excuses a failure any more. A verdict follows: HEALTH_SETTLED

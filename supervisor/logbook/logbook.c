@@ -305,7 +305,8 @@ static int look_at_header(const struct logbook *book, struct why *why)
 	if (r < 0)
 		return book_why(book, r, "it could not be read", why);
 	if (book_header_get(data, n, &header) && header.format != BOOK_FORMAT)
-		return why_set(why, -EPROTO, "%s is of format %u; this upgraded reads format %u", book->path, header.format, BOOK_FORMAT);
+		return why_set(why, -EPROTO, "%s is of format %u; this upgraded reads format %u", book->path, header.format,
+			       BOOK_FORMAT);
 	return 0;
 }
 

@@ -49,8 +49,8 @@ enum logbook_found {
  */
 int logbook_open(const char *folder, struct logbook **ret_book, enum logbook_found *ret_found, struct why *why);
 
-/** logbook_look() - Could logbook_open() read FOLDER/logbook? Nothing is changed, and no lock is needed. Return: 0, also where there is
- * none, or one that is damaged: that would be mended; -EPROTO: it is of another format; -errno as of logbook_open(). */
+/** logbook_look() - Could logbook_open() read FOLDER/logbook? Nothing is changed, and no lock is needed. Return: 0, also where
+ * there is none, or one that is damaged: that would be mended; -EPROTO: it is of another format; -errno as of logbook_open(). */
 int logbook_look(const char *folder, struct why *why);
 
 /**

@@ -13,8 +13,8 @@ struct sockets_of {
 	size_t n;
 };
 
-/** sockets_of_read() - Those of @pid with a number @below this one. Return: 0; -errno. @ret: released with sockets_of_done(), also after a
- * failure. */
+/** sockets_of_read() - Those of @pid with a number @below this one. Return: 0; -errno. @ret: released with sockets_of_done(), also
+ * after a failure. */
 int sockets_of_read(pid_t pid, int below, struct sockets_of *ret);
 
 /** sockets_of_find() - Return: its number in the process, as it was when it was read; -1: it has none. */

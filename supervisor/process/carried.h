@@ -7,16 +7,16 @@
 #include "supervisor/machine/sockets_of.h"
 #include "supervisor/process/origin.h"
 
-/** carried_put() - Leave @instance to the next program, whether it runs or has ended. Return: its id; 0: there is none (NULL), or it
- * is of a kind that has nothing to leave. */
+/** carried_put() - Leave @instance to the next program, whether it runs or has ended. Return: its id; 0: there is none (NULL), or
+ * it is of a kind that has nothing to leave. */
 uint64_t carried_put(struct instance *instance, struct carry *carry);
 
 /**
  * carried_take() - Go on with a process that the program before has left.
  * @ret_instance: owned by the caller, by whose instance_own() events are heard.
  *
- * Return: 0; -errno with words: it cannot be had. Then nothing was released, as the program before needs all of it when it is executed
- * again: the caller's process ends, one way or the other.
+ * Return: 0; -errno with words: it cannot be had. Then nothing was released, as the program before needs all of it when it is
+ * executed again: the caller's process ends, one way or the other.
  */
 int carried_take(struct spawner *spawner, struct carry *carry, const Upgraded__Carry__Process *process,
 		 struct instance **ret_instance, struct why *why);

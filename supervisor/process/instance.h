@@ -115,7 +115,8 @@ struct instance {
 	 * is heard.
 	 * @unreachable: and cannot, as its channel is lost: it can be ended, and nothing else. */
 	bool returns, unreachable;
-	/* It was started by a supervisor before this one, lies parked and is to print to this one when it comes back. NULL: it does. */
+	/* It was started by a supervisor before this one, lies parked and is to print to this one when it comes back. NULL: it
+	 * does. */
 	struct fd_ref *output;
 	uint64_t output_before; /* the pipe that it prints to now */
 	struct fd_ref *stored;  /* what it holds for a supervisor that is started anew; NULL: nothing */

@@ -393,7 +393,8 @@ int carried_find(struct instance *instance, struct instance *holder, const Upgra
 	r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
 	if (r == 0)
 		r = give_output(spawned, why);
-	/* It says no hello, as it is not to wake up. The end of the supervisor before has let it run, until it came to its wait for us. */
+	/* It says no hello, as it is not to wake up. The end of the supervisor before has let it run, until it came to its wait for
+	 * us. */
 	instance->returns = instance->stopped = false;
 	instance->unreachable = r < 0;
 	return r;

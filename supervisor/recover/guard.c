@@ -142,8 +142,9 @@ const char *guard_gave_way(void)
 
 void guard_give_way(const char *why)
 {
-	log_error("%s; %s", why, guard.before >= 0 ? "the upgraded before goes on" : "ending; the services go on, and a supervisor that is "
-											 "started anew finds them");
+	log_error("%s; %s", why,
+		  guard.before >= 0 ? "the upgraded before goes on" :
+				      "ending; the services go on, and a supervisor that is started anew finds them");
 	log_settle(USEC_PER_SEC);
 	snprintf(guard.given, sizeof(guard.given), GUARD_GAVE_WAY_ENV "=%s", why);
 	execute_before(guard.given);

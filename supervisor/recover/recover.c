@@ -105,8 +105,8 @@ static void find_bake(struct returning *returning)
 		return;
 	}
 	if (r != -ENOENT)
-		log_warning("%s: the bake that was on is over, and there is no way back from it: %s", service_name(returning->service),
-			    *why.text ? why.text : strerror(-r));
+		log_warning("%s: the bake that was on is over, and there is no way back from it: %s",
+			    service_name(returning->service), *why.text ? why.text : strerror(-r));
 	bake_free(bake);
 	service_forget_bake(returning->service);
 }
@@ -119,8 +119,8 @@ static bool bake_on(struct returning *returning, const struct candidate *serving
 	bool on = bake && bake->new == serving && bake->old->instance && instance_is_alive(bake->old->instance);
 
 	if (on && service_bake_on(returning->service, bake->carry, bake->old->instance, bake->new->instance, &why) < 0) {
-		log_warning("%s: the bake that was on is over, and there is no way back from it: %s", service_name(returning->service),
-			    why.text);
+		log_warning("%s: the bake that was on is over, and there is no way back from it: %s",
+			    service_name(returning->service), why.text);
 		on = false;
 	}
 	if (on)
@@ -237,8 +237,8 @@ static void end_start(struct returning *returning)
 			 ": its start had not come to its end");
 }
 
-/* Who lives lies parked, and whoever would wake it is gone: its version, and the supervisor before. It could serve only by what that
- * version had. */
+/* Who lives lies parked, and whoever would wake it is gone: its version, and the supervisor before. It could serve only by what
+ * that version had. */
 static bool only_parked(const struct returning *returning)
 {
 	const struct candidate *held = returning->bake ? returning->bake->old : NULL;
@@ -260,8 +260,9 @@ static void end_parked(struct returning *returning)
 
 	for (struct candidate *c = returning->candidates; c; c = c->next) {
 		if (c->instance)
-			log_warning("%s: version %s (pid %d) lies parked, and the version that served has ended: ending it, as nothing is left "
-				    "that it could serve with", service_name(returning->service), c->version, (int)c->instance->pid);
+			log_warning("%s: version %s (pid %d) lies parked, and the version that served has ended: ending it, as "
+				    "nothing is left that it could serve with",
+				    service_name(returning->service), c->version, (int)c->instance->pid);
 		c->instance = graveyard_bury(graveyard, c->instance);
 	}
 	returning->bake = bake_free(returning->bake);

@@ -289,8 +289,10 @@ void successor_begin(struct successor *successor, const char *program, struct as
 	int r = 0;
 
 	if (successor->busy) {
-		asker_answer(asker, &(struct answer){ .code = WIRE_EXIT_BUSY, .text = "another program is about to take over already",
-						      .cause = successor->program, .next = "wait for it" });
+		asker_answer(asker, &(struct answer){ .code = WIRE_EXIT_BUSY,
+						      .text = "another program is about to take over already",
+						      .cause = successor->program,
+						      .next = "wait for it" });
 		return;
 	}
 	successor->busy = true;
@@ -347,13 +349,14 @@ int successor_check(const char *facts, const char *state_dir, const char *versio
 	int r = 0;
 
 	if (sscanf(facts, "carry=%u,protocol=%u", &carry, &protocol) != 2)
-		r = why_set(&why, -EPROTO, "the upgraded that runs tells of itself what upgraded %s does not understand: %.60s", version,
-			    facts);
+		r = why_set(&why, -EPROTO, "the upgraded that runs tells of itself what upgraded %s does not understand: %.60s",
+			    version, facts);
 	else if (carry < CARRY_FORMAT_OLDEST || carry > CARRY_FORMAT)
-		r = why_set(&why, -EPROTO, "the upgraded that runs leaves its state in format %u; upgraded %s reads %u to %u", carry, version,
-			    CARRY_FORMAT_OLDEST, CARRY_FORMAT);
+		r = why_set(&why, -EPROTO, "the upgraded that runs leaves its state in format %u; upgraded %s reads %u to %u", carry,
+			    version, CARRY_FORMAT_OLDEST, CARRY_FORMAT);
 	else if (protocol != WIRE_PROTOCOL)
-		r = why_set(&why, -EPROTO, "services here speak protocol %u; upgraded %s speaks %u", protocol, version, WIRE_PROTOCOL);
+		r = why_set(&why, -EPROTO, "services here speak protocol %u; upgraded %s speaks %u", protocol, version,
+			    WIRE_PROTOCOL);
 	if (r == 0)
 		r = logbook_look(state_dir, &why);
 	if (r == 0)

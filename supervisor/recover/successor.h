@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upgraded upgrades itself: another program takes its place by execve(2), with its children, descriptors, parked processes and bakes.
+/* upgraded upgrades itself: another program takes its place by execve(2), with its children, descriptors, parked processes and
+ * bakes.
  *
  *   1. The program is run and asked whether it could: does it read this logbook and what is left, does it speak to these libraries?
  *   2. What is under way comes to its end, or to its bake: all of that is bounded.
@@ -46,8 +47,8 @@ struct successor {
 /** successor_init() - @successor: all borrowed fields are set; they outlive it. */
 void successor_init(struct successor *successor);
 
-/** successor_begin() - Let @program (NULL or "": the file that we were started from, as it is now) take our place. @asker is answered if
- * that does not come to be; else by the program that comes. */
+/** successor_begin() - Let @program (NULL or "": the file that we were started from, as it is now) take our place. @asker is
+ * answered if that does not come to be; else by the program that comes. */
 void successor_begin(struct successor *successor, const char *program, struct asker *asker);
 
 /** successor_forget() - @asker has gone. What it asked for goes on. */

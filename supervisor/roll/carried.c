@@ -292,8 +292,8 @@ static int take_journal(struct roll *roll, struct carry *carry, const Upgraded__
 	if (carry_is_found(carry)) {
 		roll->record.journal = JOURNAL_LOST;
 		roll->report.wire.journal = false;
-		(void)why_set(&roll->report.journal_note, 0, "upgraded was ended during the bake: what version %s opened since is not known",
-			      roll->record.to);
+		(void)why_set(&roll->report.journal_note, 0,
+			      "upgraded was ended during the bake: what version %s opened since is not known", roll->record.to);
 		return 0;
 	}
 	fd = carry_take(carry, left->journal_memory);

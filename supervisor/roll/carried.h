@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A roll on its way from the program that a supervisor is to the one that takes its place by execve(2). One that bakes goes along as it
- * is; any other comes to its bake or to its end first, which is bounded. */
+/* A roll on its way from the program that a supervisor is to the one that takes its place by execve(2). One that bakes goes along
+ * as it is; any other comes to its bake or to its end first, which is bounded. */
 #pragma once
 
 #include "supervisor/carry/carry.h"
@@ -27,8 +27,8 @@ void roll_go_on(struct roll *roll);
  * @item:     of the roll.
  * @old, @new: its processes, owned by the roll from here on; @old NULL: it was gone.
  *
- * Where it comes from a supervisor that has ended (carry_is_found()), the parked version is the only way back that is left: no process of
- * it is a child of ours, and the journal has gaps.
+ * Where it comes from a supervisor that has ended (carry_is_found()), the parked version is the only way back that is left: no
+ * process of it is a child of ours, and the journal has gaps.
  *
  * Return: 0; -errno with words. Nothing is released then, but what was found.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A bake outlives a supervisor that is killed: while it is on, a file says all that is in memory alone. Descriptors are found in the
- * version that serves, which has them as well, and which holds the channel to the parked one for us. */
+/* A bake outlives a supervisor that is killed: while it is on, a file says all that is in memory alone. Descriptors are found in
+ * the version that serves, which has them as well, and which holds the channel to the parked one for us. */
 #include "supervisor/process/carried.h"
 #include "supervisor/process/regain.h"
 #include "supervisor/roll/carried.h"
@@ -46,7 +46,8 @@ void service_forget_bake(const struct service *service)
 	char path[PATH_MAX];
 
 	if (service->host->bakes && unlink(path_of(service, path)) < 0 && errno != ENOENT)
-		log_warning("%s: %s; a supervisor that is started anew might take a bake for one that is on", path, strerror(errno));
+		log_warning("%s: %s; a supervisor that is started anew might take a bake for one that is on", path,
+			    strerror(errno));
 }
 
 void service_on_bake(struct roll *roll, bool on)
@@ -94,7 +95,8 @@ int service_bake_on(struct service *service, struct carry *carry, struct instanc
 	member_go_on(member, MEMBER_RUNNING, NULL, 0);
 	service_listen_go_on(service);
 	*member->failure.text = 0;
-	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away; its bake goes on, and version %s (pid %d) lies parked",
+	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away; its bake goes on, and version %s (pid %d) "
+		 "lies parked",
 		 service->name, new->version, (int)new->pid, old->version, (int)old->pid);
 	service_write_down(service);
 	service_stop_if_wanted(service);

@@ -211,8 +211,13 @@ int service_take_left(struct service *service, struct carry *carry, const Upgrad
 	struct member *member = service_member(service);
 	int r = take_unit(service, left, why);
 
-	if (r == 0 && ((r = take_history(service, left)) < 0 || (left->last && (r = roll_report_take(left->last, &service->last)) < 0)))
-		why_errno(why, r, "%s: what it was", service->name);
+	if (r == 0) {
+		r = take_history(service, left);
+		if (r == 0 && left->last)
+			r = roll_report_take(left->last, &service->last);
+		if (r < 0)
+			why_errno(why, r, "%s: what it was", service->name);
+	}
 	if (r < 0)
 		return r;
 	service->has_last = left->last;

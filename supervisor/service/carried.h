@@ -11,7 +11,8 @@ bool service_may_be_left(struct service *service, struct why *ret_what);
 /** service_put() - Leave it, its processes and its bake to the next program. */
 void service_put(struct service *service, struct carry *carry);
 
-/** service_hold_still(), service_go_on() - Before the next program is executed, and after it could not be: see roll_hold_still(). */
+/** service_hold_still(), service_go_on() - Before the next program is executed, and after it could not be: see roll_hold_still().
+ * */
 void service_hold_still(struct service *service);
 void service_go_on(struct service *service);
 
@@ -45,8 +46,8 @@ bool service_waits_for(const struct service *service, const struct asker *asker)
  */
 int service_open_bake(const struct service *service, struct carry_finder *finder, struct carry **ret_carry, struct why *why);
 
-/** service_bake_on() - Go on with it. @old, @new: owned by the service from here on. Return: 0; -errno with words: both are the caller's
- * still, and the bake is over. */
+/** service_bake_on() - Go on with it. @old, @new: owned by the service from here on. Return: 0; -errno with words: both are the
+ * caller's still, and the bake is over. */
 int service_bake_on(struct service *service, struct carry *carry, struct instance *old, struct instance *new, struct why *why);
 
 /** service_forget_bake() - None is on. */

@@ -64,8 +64,8 @@ void member_take_serving(struct member *member, struct roll *roll);
 /** member_come_back() - @instance serves, and did so before this supervisor was started; owned from here on. */
 void member_come_back(struct member *member, struct instance *instance);
 
-/** member_go_on() - As the program before has left it: in @state, with @instance (owned from here on; NULL: none, or a roll has it), or
- * to be started again at @restart_due_us. */
+/** member_go_on() - As the program before has left it: in @state, with @instance (owned from here on; NULL: none, or a roll has
+ * it), or to be started again at @restart_due_us. */
 void member_go_on(struct member *member, enum member_state state, struct instance *instance, uint64_t restart_due_us);
 
 /** member_start_again() - As after a failure, which is in @member->failure. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* upgraded upgrades itself: `upgradectl roll upgraded`. Its services, what is parked, images and bakes go on, and nobody notices. */
+/* upgraded upgrades itself: `upgradectl roll upgraded`. Its services, what is parked, images and bakes go on, and nobody notices.
+ * */
 #include "tests/integration/stage.h"
 
 #include "base/clock.h"
@@ -52,7 +53,7 @@ static void baking_with(const char *way_back)
 SCENE(self, is_replaced_and_nobody_notices)
 {
 	pid_t pid;
-	unsigned fds;
+	unsigned fds, now;
 
 	stage_serve(&(struct rig_cached){ .lines = "Bake=100ms\n" }, NULL);
 	stage_load(300);
@@ -63,8 +64,8 @@ SCENE(self, is_replaced_and_nobody_notices)
 		roll_upgraded();
 		cr_assert_eq(stage_pid("serving"), pid);
 	}
-	cr_assert_eq(rig_descriptors(rig_daemon_pid(stage.rig)), fds, "%u, and %u before", rig_descriptors(rig_daemon_pid(stage.rig)),
-		     fds);
+	now = rig_descriptors(rig_daemon_pid(stage.rig));
+	cr_assert_eq(now, fds, "%u, and %u before", now, fds);
 	/* It is a child still: all that a child can be asked for. */
 	ctl(0, "roll", "cached", "v2", "--require-image");
 	ctl(0, "undo", "cached");
