@@ -352,8 +352,8 @@ int successor_check(const char *facts, const char *state_dir, const char *versio
 		r = why_set(&why, -EPROTO, "the upgraded that runs tells of itself what upgraded %s does not understand: %.60s",
 			    version, facts);
 	else if (carry < CARRY_FORMAT_OLDEST || carry > CARRY_FORMAT)
-		r = why_set(&why, -EPROTO, "the upgraded that runs leaves its state in format %u; upgraded %s reads %u to %u", carry,
-			    version, CARRY_FORMAT_OLDEST, CARRY_FORMAT);
+		r = why_set(&why, -EPROTO, "the upgraded that runs leaves its state in format %u; upgraded %s reads %u to %u",
+			    carry, version, CARRY_FORMAT_OLDEST, CARRY_FORMAT);
 	else if (protocol != WIRE_PROTOCOL)
 		r = why_set(&why, -EPROTO, "services here speak protocol %u; upgraded %s speaks %u", protocol, version,
 			    WIRE_PROTOCOL);
