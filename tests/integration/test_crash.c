@@ -134,6 +134,8 @@ static void die_baking(const char *lines, bool crashes)
 	cr_assert_eq(mkdir(stage_path("state/images/cached/1.tmp"), 0700), 0);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	cr_assert_eq(stage_images(".tmp"), 0);
+	/* It listens before the version that serves has answered, if that takes long. */
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", NULL, SHOWN_US), 0);
 	cr_assert_eq(stage_pid("serving"), serving);
 	cr_assert_eq(stage_pid("parked"), parked);
 	status = rig_status(stage.rig, "cached");
@@ -153,8 +155,8 @@ SCENE(crash, of_the_daemon_leaves_its_successor_the_bake)
 
 SCENE(crash, of_the_daemon_leaves_its_successor_a_bake_that_comes_to_its_end)
 {
-	die_baking("Bake=8s\n", false);
-	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", SHOWN_US), 0);
+	die_baking("Bake=12s\n", false);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v2", 2 * SHOWN_US), 0);
 	stage_wait_processes(3);
 	/* What it was rolled from is not forgotten. */
 	ctl(0, "undo", "cached", "--bake=100ms");
