@@ -41,16 +41,13 @@ int commit_create(struct commit_word *word, uint64_t generation, int *ret_fd, st
 {
 	FD_CLEANUP int fd = memfd_create("upgraded-commit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	uint64_t first = encode(generation, COMMIT_OLD);
-	ssize_t n;
 	int r;
 
 	if (fd < 0)
 		return why_errno(why, -errno, "commit word: memfd_create");
-	do
-		n = write(fd, &first, WORD_BYTES);
-	while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)WORD_BYTES)
-		return why_errno(why, -errno, "commit word: write");
+	r = fd_write_all(fd, &first, WORD_BYTES, 0);
+	if (r < 0)
+		return why_errno(why, r, "commit word: write");
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return why_errno(why, -errno, "commit word: seal");
 	r = commit_map(word, fd, generation, why);
