@@ -20,7 +20,6 @@
 
 #define LISTENS (1u << 10) /* the kernel's state of a listener */
 #define UNCONNECTED (1u << 7) /* ... and of a socket of datagrams */
-#define FDS_MAX 65536
 
 /* What is looked for, and the inode of what was found. */
 struct wanted {
@@ -118,7 +117,7 @@ static pid_t find_holder(unsigned long long inode)
 	while (dir && !found && (entry = readdir(dir))) {
 		pid_t pid = isdigit((unsigned char)*entry->d_name) ? atoi(entry->d_name) : 0;
 
-		if (pid > 0 && procfs_find_socket(pid, inode, FDS_MAX) >= 0)
+		if (pid > 0 && procfs_find_socket(pid, inode, PROCFS_FDS_MAX) >= 0)
 			found = pid;
 	}
 	if (dir)

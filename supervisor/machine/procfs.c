@@ -147,52 +147,54 @@ int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks)
 			       ret_ticks) == 1 ? 0 : -ESRCH;
 }
 
-int procfs_find_socket(pid_t pid, unsigned long long inode, int below)
+int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, unsigned long long inode), void *arg)
 {
-	char path[64], want[64], link[64];
-	int found = -ENOENT;
+	unsigned long long inode;
+	char path[64], link[64];
 	struct dirent *entry;
 	DIR *dir;
+	int r = 0;
 
-	snprintf(want, sizeof(want), "socket:[%llu]", inode);
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
-	while (found == -ENOENT && (entry = readdir(dir)) && atoi(entry->d_name) < below) {
+	while (r == 0 && (entry = readdir(dir)) && atoi(entry->d_name) < below) {
 		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
 
 		if (n < 0 && errno != ENOENT && errno != EINVAL) /* closed meanwhile; "." and ".." */
-			found = -errno;
+			r = -errno;
 		link[n > 0 ? n : 0] = 0;
-		if (strcmp(link, want) == 0)
-			found = atoi(entry->d_name);
+		if (sscanf(link, "socket:[%llu]", &inode) == 1)
+			r = fn(arg, atoi(entry->d_name), inode);
 	}
 	closedir(dir);
-	return found;
+	return r;
 }
 
-ssize_t procfs_sockets(pid_t pid, int below, int *ret_numbers)
+struct wanted_socket {
+	unsigned long long inode;
+	int number;
+};
+
+static int is_wanted(void *arg, int number, unsigned long long inode)
 {
-	static const char socket[] = "socket:[";
-	char path[64], link[64];
-	struct dirent *entry;
-	ssize_t found = 0;
-	DIR *dir;
+	struct wanted_socket *wanted = arg;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while ((entry = readdir(dir)) && atoi(entry->d_name) < below) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+	if (inode != wanted->inode)
+		return 0;
+	wanted->number = number;
+	return 1;
+}
 
-		link[n > 0 ? n : 0] = 0;
-		if (strncmp(link, socket, sizeof(socket) - 1) == 0 && found < below)
-			ret_numbers[found++] = atoi(entry->d_name);
-	}
-	closedir(dir);
-	return found;
+int procfs_find_socket(pid_t pid, unsigned long long inode, int below)
+{
+	struct wanted_socket wanted = { .inode = inode };
+	int r = procfs_each_socket(pid, below, is_wanted, &wanted);
+
+	if (r == 0)
+		return -ENOENT;
+	return r < 0 ? r : wanted.number;
 }
 
 static pid_t parent_in(const char *state)

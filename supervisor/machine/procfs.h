@@ -38,14 +38,15 @@ size_t procfs_children(pid_t pid, pid_t *ret_pids, size_t max);
  * -ESRCH: there is no such process. */
 int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks);
 
-/** procfs_find_socket() - Under which number has @pid the socket @inode? Only numbers @below this one are looked at, in their
- * order, so that it does not last as long as the process likes. Return: the number; -ENOENT; -errno: its descriptors cannot be
- * looked at. */
-int procfs_find_socket(pid_t pid, unsigned long long inode, int below);
+#define PROCFS_FDS_MAX 65536 /* descriptors of a process above this number are not looked at */
 
-/** procfs_sockets() - The numbers @below this one under which @pid has sockets, into @ret_numbers, which has room for @below.
- * Return: how many; -errno: its descriptors cannot be looked at. */
-ssize_t procfs_sockets(pid_t pid, int below, int *ret_numbers);
+/** procfs_each_socket() - Call @fn for each socket of @pid with a number @below this one, in their order, so that it does not last
+ * as long as the process likes. Not 0 ends the walk. Return: 0; what @fn returned; -errno: its descriptors cannot be looked at. */
+int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, unsigned long long inode), void *arg);
+
+/** procfs_find_socket() - Under which number has @pid the socket @inode? @below: as above. Return: the number; -ENOENT; another
+ * -errno. */
+int procfs_find_socket(pid_t pid, unsigned long long inode, int below);
 
 /** procfs_group() - Return: the process group of @pid; 0 if there is no such process. */
 pid_t procfs_group(pid_t pid);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/machine/sockets_of.h"
 
-#include <dirent.h>
+#include "supervisor/machine/procfs.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static int compare(const void *a, const void *b)
 {
@@ -14,16 +13,18 @@ static int compare(const void *a, const void *b)
 	return one->inode < two->inode ? -1 : one->inode > two->inode;
 }
 
-static int add(struct sockets_of *sockets, size_t *room, unsigned long long inode, int number)
+static int add(void *arg, int number, unsigned long long inode)
 {
-	if (sockets->n == *room) {
-		size_t more = *room ? 2 * *room : 256;
+	struct sockets_of *sockets = arg;
+
+	if (sockets->n == sockets->room) {
+		size_t more = sockets->room ? 2 * sockets->room : 256;
 		struct socket_of *larger = reallocarray(sockets->sockets, more, sizeof(*larger));
 
 		if (!larger)
 			return -ENOMEM;
 		sockets->sockets = larger;
-		*room = more;
+		sockets->room = more;
 	}
 	sockets->sockets[sockets->n++] = (struct socket_of){ .inode = inode, .number = number };
 	return 0;
@@ -31,26 +32,10 @@ static int add(struct sockets_of *sockets, size_t *room, unsigned long long inod
 
 int sockets_of_read(pid_t pid, int below, struct sockets_of *ret)
 {
-	char path[64], link[64];
-	struct dirent *entry;
-	size_t room = 0;
-	DIR *dir;
-	int r = 0;
+	int r;
 
 	*ret = (struct sockets_of){ .sockets = NULL };
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while (r == 0 && (entry = readdir(dir)) && atoi(entry->d_name) < below) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-		unsigned long long inode;
-
-		link[n > 0 ? n : 0] = 0;
-		if (sscanf(link, "socket:[%llu]", &inode) == 1)
-			r = add(ret, &room, inode, atoi(entry->d_name));
-	}
-	closedir(dir);
+	r = procfs_each_socket(pid, below, add, ret);
 	if (ret->n)
 		qsort(ret->sockets, ret->n, sizeof(*ret->sockets), compare);
 	return r;

@@ -10,7 +10,7 @@ struct sockets_of {
 		unsigned long long inode;
 		int number;
 	} *sockets; /* by ascending inode */
-	size_t n;
+	size_t n, room;
 };
 
 /** sockets_of_read() - Those of @pid with a number @below this one. Return: 0; -errno. @ret: released with sockets_of_done(), also

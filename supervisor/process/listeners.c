@@ -6,7 +6,6 @@
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/process/regain.h"
-#include "supervisor/process/socket_file.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -17,8 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FDS_MAX 65536   /* of a process that are looked through for a listener of ours */
-#define EARLY_FDS 1024  /* ... for one that may be anywhere: listeners are opened early, so that their numbers are low */
+/* Of a process, for a listener that may be anywhere: these are opened early, so that their numbers are low. */
+#define EARLY_FDS 1024
 
 static const struct sockaddr *at(const struct unit_listen *place)
 {
@@ -64,7 +63,7 @@ static bool is_named(const struct unit *unit, const struct unit_listen *place)
 static void let_go(struct listener *listener)
 {
 	if (listener->file.inode)
-		socket_file_remove(unit_listen_path(&listener->place), listener->file.device, listener->file.inode);
+		socket_file_remove(unit_listen_path(&listener->place), &listener->file);
 	listener->file.inode = 0;
 	listener->ref = fd_ref_drop(listener->ref);
 }
@@ -113,16 +112,7 @@ static int bind_plain(int fd, const struct unit_listen *place)
 
 static int bind_path(int fd, struct listener *listener, unsigned mode, struct why *why)
 {
-	const char *path = unit_listen_path(&listener->place);
-	struct socket_file file = { .mode = mode };
-	int r = socket_file_bind(fd, path, &file, why);
-
-	if (r < 0)
-		return r;
-	listener->file.device = file.device;
-	listener->file.inode = file.inode;
-	listener->file.mode = file.mode;
-	return 0;
+	return socket_file_bind(fd, unit_listen_path(&listener->place), mode, &listener->file, why);
 }
 
 static int bind_and_listen(int fd, struct listener *listener, const struct unit *unit, struct why *why)
@@ -183,28 +173,44 @@ static bool is_at(int fd, const struct unit_listen *place)
 		      door_text(at(place), place->at_bytes, other, sizeof(other))) == 0;
 }
 
+/* A look through the sockets of a process. */
+struct taking {
+	const struct unit_listen *place;
+	int pidfd;
+	int fd;    /* that was taken; -1: none yet */
+	int error; /* if none is */
+};
+
+static int take_if_there(void *arg, int number, unsigned long long inode)
+{
+	struct taking *taking = arg;
+	int fd = pidfd_getfd(taking->pidfd, number, 0); /* closed on exec by itself */
+
+	(void)inode;
+	if (fd < 0 && errno == EPERM)
+		taking->error = -EPERM;
+	if (fd >= 0 && is_at(fd, taking->place)) {
+		taking->fd = fd;
+		return 1;
+	}
+	/* It may be the last one of a connection by now: its close is not waited for. */
+	fd_give_up(fd);
+	return 0;
+}
+
 /* Return: the caller's; -ENOENT: the process does not listen there; -EPERM; another -errno. */
 static int take_from(pid_t pid, const struct unit_listen *place)
 {
 	FD_CLEANUP int pidfd = pidfd_open(pid, 0);
-	int numbers[EARLY_FDS], fd = -1, error = -ENOENT;
-	ssize_t n;
+	struct taking taking = { .place = place, .pidfd = pidfd, .fd = -1, .error = -ENOENT };
+	int r;
 
 	if (pidfd < 0)
 		return -errno;
-	n = procfs_sockets(pid, EARLY_FDS, numbers);
-	if (n < 0)
-		return (int)n;
-	for (ssize_t i = 0; i < n; i++) {
-		fd = pidfd_getfd(pidfd, numbers[i], 0); /* closed on exec by itself */
-		if (fd < 0 && errno == EPERM)
-			error = -EPERM;
-		if (fd >= 0 && is_at(fd, place))
-			return fd;
-		/* It may be the last one of a connection by now: its close is not waited for. */
-		fd_give_up(fd);
-	}
-	return error;
+	r = procfs_each_socket(pid, EARLY_FDS, take_if_there, &taking);
+	if (r < 0)
+		return r;
+	return taking.fd >= 0 ? taking.fd : taking.error;
 }
 
 static int take_one(struct listener *listener, const struct instance *serving)
@@ -220,7 +226,7 @@ static int take_one(struct listener *listener, const struct instance *serving)
 		return -EBADF;
 	}
 	if (unit_listen_path(&listener->place))
-		(void)socket_file_find(unit_listen_path(&listener->place), &listener->file.device, &listener->file.inode);
+		(void)socket_file_find(unit_listen_path(&listener->place), &listener->file);
 	return hold(listener, fd);
 }
 
@@ -322,8 +328,8 @@ void listeners_regain(struct listeners *listeners, const struct unit *unit, cons
  * its channel among them. */
 static bool has(const struct instance *instance, const struct listener *listener)
 {
-	return procfs_find_socket(instance->pid, listener->inode, FDS_MAX) != -ENOENT || !instance->channel_inode ||
-	       procfs_find_socket(instance->pid, instance->channel_inode, FDS_MAX) < 0;
+	return procfs_find_socket(instance->pid, listener->inode, PROCFS_FDS_MAX) != -ENOENT || !instance->channel_inode ||
+	       procfs_find_socket(instance->pid, instance->channel_inode, PROCFS_FDS_MAX) < 0;
 }
 
 void listeners_give(struct listeners *listeners, const struct unit *unit, const struct instance *serving, struct instance *to)
@@ -360,7 +366,7 @@ void listeners_settle(struct listeners *listeners, const struct unit *unit, cons
 		if (!has(serving, listener))
 			leave_unused(listener, unit, serving);
 		else if (path && listener->file.inode)
-			socket_file_own(path, listener->file.device, listener->file.inode, serving->pid);
+			socket_file_own(path, &listener->file, serving->pid);
 	}
 }
 

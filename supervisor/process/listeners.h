@@ -10,6 +10,7 @@
 #include "base/fd_ref.h"
 #include "base/why.h"
 #include "supervisor/carry/carry.pb-c.h"
+#include "supervisor/process/socket_file.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
@@ -24,12 +25,7 @@ struct listener {
 	struct fd_ref *ref;       /* NULL: it is not held, as @why says */
 	unsigned long long inode;
 	struct why why;
-	/* Of a path that we made: which file it is. @inode 0: we did not make it. */
-	struct {
-		dev_t device;
-		ino_t inode;
-		mode_t mode;
-	} file;
+	struct socket_file file;  /* of a path: which one it is. @inode 0: we did not make it */
 	bool shared; /* a process may have it: it was given to one, or comes from there */
 	bool unused; /* who serves has not taken it */
 };

@@ -49,7 +49,7 @@ int regain_number(int pidfd, int number, unsigned long long inode, struct why *w
 
 int regain_socket(int pidfd, pid_t pid, unsigned long long inode, struct why *why)
 {
-	int number = inode ? procfs_find_socket(pid, inode, REGAIN_FDS_MAX) : -ENOENT;
+	int number = inode ? procfs_find_socket(pid, inode, PROCFS_FDS_MAX) : -ENOENT;
 
 	if (number == -ENOENT)
 		return why_set(why, -ENOENT, "it does not hold our end of its channel: it has not served yet, is parked, or its "

@@ -11,8 +11,6 @@ struct why;
  * is another process's by now; -errno. */
 int regain_pidfd(pid_t pid, uint64_t start_ticks);
 
-#define REGAIN_FDS_MAX 65536 /* descriptors of a process above this number are not looked at */
-
 /** regain_number() - The descriptor @number of the process, if it is the socket @inode still. Return: as regain_socket(). */
 int regain_number(int pidfd, int number, unsigned long long inode, struct why *why);
 

@@ -408,7 +408,7 @@ static int find_socket(struct carry_finder *base, uint64_t device, uint64_t inod
 
 	(void)device; /* all sockets are of one */
 	if (!finder->looked)
-		(void)sockets_of_read(finder->of->pid, REGAIN_FDS_MAX, &finder->sockets);
+		(void)sockets_of_read(finder->of->pid, PROCFS_FDS_MAX, &finder->sockets);
 	finder->looked = true;
 	number = sockets_of_find(&finder->sockets, inode);
 	fd = number < 0 ? -1 : regain_number(spawned->child.pidfd, number, inode, NULL);

@@ -63,7 +63,7 @@ static int remove_stale(const char *path, const struct sockaddr_un *address)
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int look(const char *path, dev_t *ret_device, ino_t *ret_inode)
+static int look(const char *path, struct socket_file *ret_file)
 {
 	struct stat st;
 
@@ -71,19 +71,18 @@ static int look(const char *path, dev_t *ret_device, ino_t *ret_inode)
 		return -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -ENOTSOCK;
-	*ret_device = st.st_dev;
-	*ret_inode = st.st_ino;
+	*ret_file = (struct socket_file){ .device = st.st_dev, .inode = st.st_ino };
 	return 0;
 }
 
-int socket_file_find(const char *path, dev_t *ret_device, ino_t *ret_inode)
+int socket_file_find(const char *path, struct socket_file *ret_file)
 {
 	int r = trust_folder(path, NULL);
 
-	return r < 0 ? r : look(path, ret_device, ret_inode);
+	return r < 0 ? r : look(path, ret_file);
 }
 
-int socket_file_bind(int fd, const char *path, struct socket_file *file, struct why *why)
+int socket_file_bind(int fd, const char *path, mode_t mode, struct socket_file *ret_file, struct why *why)
 {
 	const struct sockaddr_un address = address_of(path);
 	int r = trust_folder(path, why);
@@ -94,22 +93,22 @@ int socket_file_bind(int fd, const char *path, struct socket_file *file, struct 
 		return r;
 	/* The file gets the socket's own mode, less what the umask takes: never more than is wanted, and then all of it. Nobody but
 	 * us can have put another file there meanwhile. */
-	if (fchmod(fd, file->mode) < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+	if (fchmod(fd, mode) < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
-	if (chmod(path, file->mode) < 0)
+	if (chmod(path, mode) < 0)
 		return -errno;
-	return look(path, &file->device, &file->inode);
+	return look(path, ret_file);
 }
 
 /* ---- afterwards ---- */
 
 /* By a descriptor, as somebody may put another file there while we look. */
-static int open_same(const char *path, dev_t device, ino_t inode)
+static int open_same(const char *path, const struct socket_file *file)
 {
 	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0 || (fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode))
+	if (fd < 0 || (fstat(fd, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode))
 		return fd;
 	return fd_close(fd);
 }
@@ -134,9 +133,9 @@ static int owner_of(pid_t pid, uid_t *ret_uid, gid_t *ret_gid)
 	return 0;
 }
 
-void socket_file_own(const char *path, dev_t device, ino_t inode, pid_t pid)
+void socket_file_own(const char *path, const struct socket_file *file, pid_t pid)
 {
-	FD_CLEANUP int fd = open_same(path, device, inode);
+	FD_CLEANUP int fd = open_same(path, file);
 	struct stat st;
 	uid_t uid;
 	gid_t gid;
@@ -148,9 +147,9 @@ void socket_file_own(const char *path, dev_t device, ino_t inode, pid_t pid)
 			    strerror(errno));
 }
 
-void socket_file_remove(const char *path, dev_t device, ino_t inode)
+void socket_file_remove(const char *path, const struct socket_file *file)
 {
-	FD_CLEANUP int fd = open_same(path, device, inode);
+	FD_CLEANUP int fd = open_same(path, file);
 
 	if (fd >= 0)
 		(void)unlink(path);

@@ -6,28 +6,28 @@
 
 struct why;
 
+/* Which file it is: another one may be at its path by now. */
 struct socket_file {
-	mode_t mode;
-	dev_t device; /* written by socket_file_bind() */
+	dev_t device;
 	ino_t inode;
 };
 
 /**
- * socket_file_bind() - Bind @fd at @path, with @file->mode from the first moment on. A socket there at which nobody answers is
+ * socket_file_bind() - Bind @fd at @path, with @mode from the first moment on. A socket there at which nobody answers is
  * removed.
  *
  * The folder must be one in which nobody else can change what lies there, as we do this with our rights and not with the service's;
  * a folder as /tmp is fine.
  *
- * Return: 0, and @file says which one it is; -EADDRINUSE: somebody answers there, or it is no socket; -EPERM: the folder; -errno.
+ * Return: 0; -EADDRINUSE: somebody answers there, or it is no socket; -EPERM: the folder; -errno.
  */
-int socket_file_bind(int fd, const char *path, struct socket_file *file, struct why *why);
+int socket_file_bind(int fd, const char *path, mode_t mode, struct socket_file *ret_file, struct why *why);
 
 /** socket_file_find() - Which socket is at @path now? Return: 0; -EPERM: the folder, as above; -errno. */
-int socket_file_find(const char *path, dev_t *ret_device, ino_t *ret_inode);
+int socket_file_find(const char *path, struct socket_file *ret_file);
 
 /** socket_file_own() - It becomes the user's and the group's that process @pid runs as. Nothing where it is another file by now. */
-void socket_file_own(const char *path, dev_t device, ino_t inode, pid_t pid);
+void socket_file_own(const char *path, const struct socket_file *file, pid_t pid);
 
 /** socket_file_remove() - Nothing where it is another file by now. */
-void socket_file_remove(const char *path, dev_t device, ino_t inode);
+void socket_file_remove(const char *path, const struct socket_file *file);
