@@ -374,7 +374,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	struct why detail = { 0 };
 	int r;
 
-	r = config->left >= 0 ? carry_open(config->left, &supervisor->carry, why) : 0;
+	r = config->left >= 0 ? carry_open(config->left, NULL, &supervisor->carry, why) : 0;
 	if (r == 0)
 		r = loop_new(&registry->host.site.loop, why);
 	prepare_successor(supervisor, config);

@@ -91,6 +91,17 @@ void carry_put(struct carry *carry, const Upgraded__Carry__Item *item)
 	carry->n_bytes += sizeof(length) + size;
 }
 
+void carry_put_header(struct carry *carry, Upgraded__Carry__Header *header)
+{
+	Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
+
+	header->format = CARRY_FORMAT;
+	header->pid = getpid();
+	item.what_case = UPGRADED__CARRY__ITEM__WHAT_HEADER;
+	item.header = header;
+	carry_put(carry, &item);
+}
+
 void carry_fail(struct carry *carry, int rc)
 {
 	if (!carry->failure)
@@ -313,7 +324,7 @@ static int check_header(const struct carry *carry, bool alone, struct why *why)
 	return 0;
 }
 
-int carry_open_at(int fd, struct carry_finder *finder, struct carry **ret_carry, struct why *why)
+int carry_open(int fd, struct carry_finder *finder, struct carry **ret_carry, struct why *why)
 {
 	struct carry *carry = calloc(1, sizeof(*carry));
 	struct stat st;
@@ -345,18 +356,13 @@ int carry_open_at(int fd, struct carry_finder *finder, struct carry **ret_carry,
 	return 0;
 }
 
-int carry_open(int fd, struct carry **ret_carry, struct why *why)
-{
-	return carry_open_at(fd, NULL, ret_carry, why);
-}
-
 int carry_open_file(const char *path, struct carry_finder *finder, struct carry **ret_carry, struct why *why)
 {
 	FD_CLEANUP int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
 	if (fd < 0)
 		return why_errno(why, -errno, "%s", path);
-	return carry_open_at(fd, finder, ret_carry, why);
+	return carry_open(fd, finder, ret_carry, why);
 }
 
 bool carry_is_found(const struct carry *carry)

@@ -25,6 +25,9 @@ struct why;
 /** carry_new() - Empty. Return: 0 or -errno. */
 int carry_new(struct carry **ret_carry, struct why *why);
 
+/** carry_put_header() - Before all others: @header, of which the format and our pid are filled in here. */
+void carry_put_header(struct carry *carry, Upgraded__Carry__Header *header);
+
 /** carry_put() - Add @item, which is copied. What fails is told by carry_seal(). */
 void carry_put(struct carry *carry, const Upgraded__Carry__Item *item);
 
@@ -54,24 +57,25 @@ int carry_write(struct carry *carry, const char *path, struct why *why);
 /** carry_unseal() - Nothing came of it: what is held ends with execve(2) again. */
 void carry_unseal(struct carry *carry);
 
-/** carry_open() - Read what the program before has left. @fd: stays open until carry_done(). Return: 0; -EBADMSG: it is not whole,
- * or another process's; -EPROTO: its format is not one that is read here; -errno. */
-int carry_open(int fd, struct carry **ret_carry, struct why *why);
-
 /* Where descriptors are found that a supervisor had which has ended. */
 struct carry_finder {
 	/* Return: a duplicate of the open file, owned by the caller; -1: nobody has it. */
 	int (*find)(struct carry_finder *finder, uint64_t device, uint64_t inode);
 };
 
-/** carry_open_file() - Read what carry_write() has written. @finder: asked by carry_take(); borrowed until the end of @carry.
- * Return: as carry_open(); -ENOENT. */
+/**
+ * carry_open() - Read what the program before has left, or what a supervisor that has ended has written.
+ * @fd:     of the former: stays open until carry_done(). Of the latter: borrowed for the call.
+ * @finder: NULL: of the former, whose descriptors have stayed open. Else asked by carry_take(); borrowed until the end of @carry.
+ *
+ * Return: 0; -EBADMSG: it is not whole, or another process's; -EPROTO: its format is not one that is read here; -errno.
+ */
+int carry_open(int fd, struct carry_finder *finder, struct carry **ret_carry, struct why *why);
+
+/** carry_open_file() - The same of the file that carry_write() has written at @path. Return: as carry_open(); -ENOENT. */
 int carry_open_file(const char *path, struct carry_finder *finder, struct carry **ret_carry, struct why *why);
 
-/** carry_open_at() - The same of a file that is open as @fd (borrowed for the call). @finder: NULL: as carry_open(). */
-int carry_open_at(int fd, struct carry_finder *finder, struct carry **ret_carry, struct why *why);
-
-/** carry_is_found() - Is it from carry_open_file()? Then a descriptor may be gone for good reasons. */
+/** carry_is_found() - Was it opened with a finder? Then a descriptor may be gone for good reasons. */
 bool carry_is_found(const struct carry *carry);
 
 /** carry_next() - The next item of this kind behind @after (NULL: the first). Return: borrowed; NULL: there is no other. */

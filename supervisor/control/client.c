@@ -154,7 +154,7 @@ void client_take_left(struct client *client, const Upgraded__Carry__Client *left
 	if (left->asked_for_this)
 		asker_answer(&client->asker, answer);
 	else if (service)
-		service_wait_left(service, &client->asker);
+		service_wait(service, &client->asker);
 }
 
 /* ---- life ---- */

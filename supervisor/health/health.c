@@ -300,7 +300,7 @@ static void on_timeout(struct timer *timer)
 
 	cancel(check);
 	/* Prefer the last complete line to a partial one. */
-	line = *check->line.text ? check->line.text : last_line_get(&check->line);
+	line = *check->output.line.text ? check->output.line.text : last_line_get(&check->output.line);
 	health_check_done(check, false, "no result within %" PRIu64 " ms (HealthCheckTimeout=)%s%s",
 			  check->health->unit->health_check_timeout_us / 1000, *line ? "; it said: " : "", line);
 }
@@ -313,7 +313,7 @@ static void on_due(struct timer *timer)
 	int r;
 
 	check->begun_us = clock_now_us();
-	memset(&check->line, 0, sizeof(check->line));
+	memset(&check->output.line, 0, sizeof(check->output.line));
 	r = check->unit->kind == CHECK_COMMAND ? health_command_start(check, &why) : health_net_start(check, &why);
 	if (r < 0) {
 		health_check_done(check, false, "%s", why.text);
@@ -332,7 +332,7 @@ static int prepare_check(struct health_check *check, struct health *health, cons
 
 	check->health = health;
 	check->unit = unit;
-	check->output = -1;
+	check->output.fd = -1;
 	child_init(&check->child);
 	r = unit_expand(health->unit, &line, health->instance->version, &check->value, why);
 	if (r == 0 && unit->kind != CHECK_COMMAND)
@@ -347,7 +347,8 @@ void health_start(struct health *health, const struct health_spec *spec)
 
 	health_stop(health);
 	*health = (struct health){ .loop = spec->loop, .graveyard = spec->graveyard, .unit = unit, .instance = spec->instance,
-				   .on_verdict = spec->on_verdict, .on_note = spec->on_note };
+				   .on_verdict = spec->on_verdict, .on_note = spec->on_note,
+				   .nonce = health->nonce, .answered_nonce = health->answered_nonce };
 	timer_arm(health->loop, &health->ping, clock_now_us(), on_ping);
 	health->checks = unit->n_checks ? calloc(unit->n_checks, sizeof(*health->checks)) : NULL;
 	for (size_t i = 0; health->checks && i < unit->n_checks; i++) {
@@ -367,12 +368,6 @@ void health_start(struct health *health, const struct health_spec *spec)
 	}
 }
 
-void health_go_on(struct health *health, uint64_t nonce, uint64_t answered_nonce)
-{
-	health->nonce = nonce;
-	health->answered_nonce = answered_nonce;
-}
-
 void health_stop(struct health *health)
 {
 	if (!health->loop)
@@ -389,7 +384,7 @@ void health_stop(struct health *health)
 	}
 	health_net_done(health);
 	free(health->checks);
-	*health = (struct health){ 0 };
+	*health = (struct health){ .nonce = health->nonce, .answered_nonce = health->answered_nonce };
 }
 
 void health_conclude(struct health *health, bool lenient)

@@ -43,15 +43,13 @@ struct health_check {
 
 	/* command.c */
 	struct child child;
-	int output; /* -1 */
-	struct source output_source;
 
 	/* net.c */
 	void *easy; /* CURL; NULL while nothing is asked */
 	char *error; /* of CURL_ERROR_SIZE bytes, while @easy is there */
 	size_t body_bytes;
 
-	struct last_line line; /* the last of a command's output; the first of an HTTP body */
+	struct last_line_pipe output; /* of a command; of an HTTP answer @line alone, the first of its body */
 };
 
 struct health {
@@ -63,7 +61,8 @@ struct health {
 	void (*on_note)(struct health *health, const char *text);
 
 	struct timer ping, tell;
-	uint64_t nonce, answered_nonce; /* of the last ping, and of the last answer */
+	/* Of the last ping, and of the last answer, also of watches before this one: an answer to theirs may be under way. */
+	uint64_t nonce, answered_nonce;
 	uint64_t unanswered_us; /* when the oldest ping without an answer was sent; 0: none */
 	uint64_t answered_us;   /* the last answer; 0: none yet */
 	uint64_t progress_us;   /* when progress was heard last; 0: never */
@@ -106,10 +105,6 @@ void health_pong(struct health *health, uint64_t nonce);
 
 /** health_progress() - Note that the version gets on. @text: with what; tamed. */
 void health_progress(struct health *health, const char *text);
-
-/** health_go_on() - Of a watch that was just started: pings of one before it may be under way. @nonce, @answered_nonce: of its last
- * ping, and of the last answer to one. */
-void health_go_on(struct health *health, uint64_t nonce, uint64_t answered_nonce);
 
 /** health_conclude() - Note that Bake= is over, so that no progress excuses a failure any more. A verdict follows: HEALTH_SETTLED
  * when every check has succeeded at least once and every thread has given a sign of life that was asked for after that; HEALTH_LOST

@@ -129,7 +129,7 @@ static size_t take_body(char *data, size_t size, size_t n, void *user)
 	size *= n;
 	end = memchr(data, '\n', size);
 	if (!check->body_bytes)
-		last_line_put(&check->line, data, end ? (size_t)(end - data) : size);
+		last_line_put(&check->output.line, data, end ? (size_t)(end - data) : size);
 	check->body_bytes += size;
 	/* Beyond the cap the rest is not read: only the status counts, and it came before the body. */
 	return check->body_bytes > BODY_MAX_BYTES ? CURL_WRITEFUNC_ERROR : size;
@@ -172,7 +172,7 @@ static void finish(struct health_check *check, CURLcode code)
 		health_check_done(check, true, "connected");
 		return;
 	}
-	line = last_line_get(&check->line);
+	line = last_line_get(&check->output.line);
 	if (status >= 200 && status < 400)
 		health_check_done(check, true, "HTTP status %ld", status);
 	else

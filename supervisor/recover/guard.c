@@ -23,10 +23,10 @@ static struct {
 	char **argv, **env;    /* for the program before; the last entry of @env is the reason */
 	size_t reason_at;
 	char left[96], reasons[N_FAULTS][REASON_BYTES], given[REASON_BYTES];
-	int memory, before;    /* -1: none */
+	int before;            /* -1: none */
 	bool on;
 	char gave_way[REASON_BYTES]; /* "": nobody did */
-} guard = { .memory = -1, .before = -1 };
+} guard = { .before = -1 };
 
 /* Async-signal-safe: nothing but system calls. */
 static void execute_before(char *reason) __attribute__((noreturn));
@@ -119,7 +119,6 @@ int guard_begin(char **argv)
 	fd_set_limit_at_start(soft);
 	if (before >= 0)
 		(void)fcntl(before, F_SETFD, FD_CLOEXEC); /* it can be executed all the same */
-	guard.memory = memory;
 	guard.before = before;
 	guard.on = true;
 	guard.env = environment(&n);

@@ -8,12 +8,10 @@
 #include "supervisor/service/carried.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +20,6 @@
 #define LOOK_AGAIN_US (20 * USEC_PER_MSEC)
 #define TAKE_OVER_US (10 * USEC_PER_SEC)
 #define LOG_SETTLE_US USEC_PER_SEC
-#define READS_MAX 32u
 
 extern char **environ;
 
@@ -38,12 +35,6 @@ static void answer(struct successor *successor, enum wire_exit code, const char 
 		asker_answer(asker, &(struct answer){ .code = code, .text = text, .cause = cause, .next = next });
 }
 
-static void close_output(struct successor *successor)
-{
-	source_del(&successor->output_source);
-	successor->output = fd_close(successor->output);
-}
-
 static void refuse(struct successor *successor, const char *cause)
 {
 	successor->busy = false;
@@ -57,16 +48,11 @@ static void refuse(struct successor *successor, const char *cause)
 static void put_header(const struct successor *successor, struct carry *carry)
 {
 	Upgraded__Carry__Header header = UPGRADED__CARRY__HEADER__INIT;
-	Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
 
-	header.format = CARRY_FORMAT;
 	header.version = wire_text(successor->registry->version);
-	header.pid = getpid();
 	header.generation = successor->registry->host.generation;
 	header.last_serial = successor->spawner->last_serial;
-	item.what_case = UPGRADED__CARRY__ITEM__WHAT_HEADER;
-	item.header = &header;
-	carry_put(carry, &item);
+	carry_put_header(carry, &header);
 }
 
 static void hold_still(struct registry *registry)
@@ -178,26 +164,6 @@ static void look(struct timer *timer)
 
 /* ---- 1: could it? ---- */
 
-static bool read_output(struct successor *successor)
-{
-	char data[512];
-	ssize_t n = read(successor->output, data, sizeof(data));
-
-	if (n > 0) {
-		last_line_put(&successor->line, data, (size_t)n);
-		return true;
-	}
-	return n < 0 && errno == EINTR;
-}
-
-static void on_output(struct source *source, uint32_t events)
-{
-	struct successor *successor = container_of(source, struct successor, output_source);
-
-	if (!read_output(successor) && (events & (EPOLLHUP | EPOLLERR)))
-		close_output(successor);
-}
-
 static void on_checked(struct child *child)
 {
 	struct successor *successor = container_of(child, struct successor, child);
@@ -206,11 +172,9 @@ static void on_checked(struct child *child)
 	struct why cause = { 0 };
 	const char *line;
 
-	for (unsigned i = 0; i < READS_MAX && successor->output >= 0 && read_output(successor); i++)
-		;
-	close_output(successor);
+	last_line_finish(&successor->output);
 	child_describe(child, how, sizeof(how));
-	line = last_line_get(&successor->line);
+	line = last_line_get(&successor->output.line);
 	child_done(child);
 	timer_disarm(&successor->timer);
 	/* A program that knows nothing of this may well end with status 0. */
@@ -234,20 +198,6 @@ static void on_check_deadline(struct timer *timer)
 	child_kill_group(&successor->child);
 }
 
-static int open_output(struct successor *successor, int *ret_theirs, struct why *why)
-{
-	int pair[2], r;
-
-	if (pipe2(pair, O_CLOEXEC) < 0)
-		return why_errno(why, -errno, "pipe");
-	successor->output = pair[0];
-	*ret_theirs = pair[1];
-	r = fd_nonblock(pair[0], 1);
-	if (r == 0)
-		r = source_add(successor->registry->host.site.loop, &successor->output_source, pair[0], EPOLLIN, on_output);
-	return r < 0 ? why_errno(why, r, "pipe") : 0;
-}
-
 static int ask_program(struct successor *successor, struct why *why)
 {
 	char facts[64], *argv[] = { successor->program, (char *)(uintptr_t)"--could-take-over", facts,
@@ -259,13 +209,12 @@ static int ask_program(struct successor *successor, struct why *why)
 	int r;
 
 	snprintf(facts, sizeof(facts), "carry=%u,protocol=%u", CARRY_FORMAT, WIRE_PROTOCOL);
-	successor->line = (struct last_line){ 0 };
-	r = open_output(successor, &theirs, why);
+	r = last_line_open(&successor->output, successor->registry->host.site.loop, &theirs, why);
 	fds[0].from = fds[1].from = theirs;
 	if (r == 0)
 		r = child_spawn(successor->registry->host.site.loop, &successor->child, &spec, on_checked, why);
 	if (r < 0)
-		close_output(successor);
+		last_line_finish(&successor->output);
 	return r;
 }
 
@@ -326,7 +275,7 @@ void successor_forget(struct successor *successor, const struct asker *asker)
 void successor_init(struct successor *successor)
 {
 	child_init(&successor->child);
-	successor->output = -1;
+	successor->output.fd = -1;
 }
 
 void successor_done(struct successor *successor)
@@ -335,7 +284,7 @@ void successor_done(struct successor *successor)
 		return;
 	timer_disarm(&successor->timer);
 	child_done(&successor->child);
-	close_output(successor);
+	last_line_finish(&successor->output);
 	if (successor->busy)
 		refuse(successor, "upgraded is ending");
 }

@@ -36,9 +36,7 @@ struct successor {
 	char program[PATH_MAX];
 	struct stat asked_st;  /* of it, when it was asked */
 	struct child child;  /* the check */
-	int output;          /* of it; -1 */
-	struct source output_source;
-	struct last_line line;
+	struct last_line_pipe output;
 	struct timer timer;  /* the check's deadline; then the next look whether all is at rest */
 	uint64_t due_us;     /* until then it is waited for */
 	struct why waits_for;

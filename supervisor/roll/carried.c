@@ -115,15 +115,12 @@ bool roll_may_be_left(const struct roll *roll)
 
 void roll_hold_still(struct roll *roll)
 {
-	roll->held_nonce = roll->health.nonce;
-	roll->held_answered = roll->health.answered_nonce;
 	health_stop(&roll->health);
 }
 
 void roll_go_on(struct roll *roll)
 {
 	roll_watch_bake(roll); /* where Bake= is over, that is heard again */
-	health_go_on(&roll->health, roll->held_nonce, roll->held_answered);
 	if (roll->record.wish == WISH_ACCEPT)
 		health_conclude(&roll->health, true);
 }
@@ -164,9 +161,8 @@ static void fill_rest(const struct roll *roll, struct carry *carry, Upgraded__Ca
 	left->answered_before = roll->answered_before;
 	left->memory_told = roll->memory_told;
 	left->old_dropped = roll->old_dropped;
-	/* Before roll_hold_still(), or after it. */
-	left->health_nonce = roll->health.loop ? roll->health.nonce : roll->held_nonce;
-	left->health_answered = roll->health.loop ? roll->health.answered_nonce : roll->held_answered;
+	left->health_nonce = roll->health.nonce;
+	left->health_answered = roll->health.answered_nonce;
 	left->unanswered = roll->traffic.unanswered;
 	left->answered = roll->traffic.answered;
 	left->image_generation = roll_image_generation(roll);
@@ -278,6 +274,8 @@ static void take_rest(struct roll *roll, const Upgraded__Carry__Roll *left)
 	roll->answered_before = left->answered_before;
 	roll->memory_told = left->memory_told;
 	roll->old_dropped = left->old_dropped;
+	roll->health.nonce = left->health_nonce;
+	roll->health.answered_nonce = left->health_answered;
 	roll->traffic.unanswered = left->unanswered;
 	roll->traffic.answered = left->answered;
 	roll->custody.most = left->most_descriptors;
@@ -399,7 +397,6 @@ int roll_take_left(struct roll_site *site, struct carry *carry, const Upgraded__
 	*ret_roll = roll;
 	take_image(roll, carry, left);
 	roll_watch_bake(roll);
-	health_go_on(&roll->health, left->health_nonce, left->health_answered);
 	roll_watch_connections(roll);
 	if (roll->record.wish == WISH_ACCEPT)
 		health_conclude(&roll->health, true);

@@ -30,7 +30,6 @@ struct roll {
 	struct timer ask, look;     /* old again; the pids of a restore; connections while new serves */
 	struct rest rest;           /* of old, while it is asked to come to rest */
 	struct health health;       /* of new, from the commit to the end of the bake */
-	uint64_t held_nonce, held_answered; /* of @health, while roll_hold_still() */
 	uint64_t told_progress_us;  /* when new's progress was last passed on; 0: never */
 	uint64_t told_wait_us;      /* ... and why old is not ready yet */
 	uint64_t begun_us;

@@ -22,19 +22,14 @@ static const char *path_of(const struct service *service, char path[static PATH_
 static int write_bake(struct service *service, struct why *why)
 {
 	Upgraded__Carry__Header header = UPGRADED__CARRY__HEADER__INIT;
-	Upgraded__Carry__Item item = UPGRADED__CARRY__ITEM__INIT;
 	char path[PATH_MAX];
 	struct carry *carry;
 	int r = carry_new(&carry, why);
 
 	if (r < 0)
 		return r;
-	header.format = CARRY_FORMAT;
 	header.boot_id = wire_text(regain_boot());
-	header.pid = getpid();
-	item.what_case = UPGRADED__CARRY__ITEM__WHAT_HEADER;
-	item.header = &header;
-	carry_put(carry, &item);
+	carry_put_header(carry, &header);
 	service_put(service, carry);
 	r = carry_write(carry, path_of(service, path), why);
 	carry_free(carry);

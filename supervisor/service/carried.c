@@ -246,8 +246,3 @@ bool service_waits_for(const struct service *service, const struct asker *asker)
 {
 	return service->asker == asker && service_member(service)->roll;
 }
-
-void service_wait_left(struct service *service, struct asker *asker)
-{
-	service_wait(service, asker);
-}

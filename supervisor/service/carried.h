@@ -30,9 +30,6 @@ struct left_processes {
 int service_take_left(struct service *service, struct carry *carry, const Upgraded__Carry__Item *item,
 		      struct left_processes *processes, struct why *why);
 
-/** service_wait_left() - @asker waits for the end of what is under way, or its commit: as it did before. */
-void service_wait_left(struct service *service, struct asker *asker);
-
 /** service_waits_for() - Does @asker wait for the end of a roll of @service, or its commit, and for nothing else? */
 bool service_waits_for(const struct service *service, const struct asker *asker);
 

@@ -49,8 +49,6 @@ struct service {
 struct member *service_member(const struct service *service);
 /** service_set_version() - From here on @version is wanted, which is started with @unit (NULL: as the one before). */
 void service_set_version(struct service *service, const char *version, struct unit *unit);
-/** service_wait() - @asker (NULL: nobody) gets the answer to what is under way from here on. */
-void service_wait(struct service *service, struct asker *asker);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
 void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -58,6 +58,9 @@ void service_plan(struct service *service, const struct roll_request *request, s
 /** service_roll_options() - What @request asks for, and @unit where it says nothing. Borrows @request->version. */
 struct roll_options service_roll_options(const struct unit *unit, const struct roll_request *request);
 
+/** service_wait() - @asker (NULL: nobody) gets the answer to what is under way from here on. */
+void service_wait(struct service *service, struct asker *asker);
+
 /** service_forget() - @asker went away; what it asked for goes on. */
 void service_forget(struct asker *asker);
 

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
 		abort();
-	if (carry_open_at(fd, &finder, &carry, &why) == 0) {
+	if (carry_open(fd, &finder, &carry, &why) == 0) {
 		while ((item = carry_next(carry, UPGRADED__CARRY__ITEM__WHAT_ROLL, item)))
 			read_roll(carry, item);
 		carry_free(carry);

@@ -75,7 +75,7 @@ Test(carry, is_read_as_it_was_left)
 	cr_assert_eq(carry_seal(carry, &memory, &why), 0, "%s", why.text);
 	cr_assert_not(ends_with_exec(pair[0]) || ends_with_exec(pair[1]) || ends_with_exec(memory));
 
-	cr_assert_eq(carry_open(memory, &left, &why), 0, "%s", why.text);
+	cr_assert_eq(carry_open(memory, NULL, &left, &why), 0, "%s", why.text);
 	cr_assert_str_eq(carry_header(left)->version, "9.9");
 	item = carry_next(left, UPGRADED__CARRY__ITEM__WHAT_DESCRIPTOR, NULL);
 	cr_assert_str_eq(item->descriptor->name, "one");
@@ -117,7 +117,7 @@ Test(carry, does_not_take_another_descriptor_for_one_that_is_gone)
 	put_descriptor(carry, "one", fd);
 	cr_assert_eq(carry_seal(carry, &memory, &why), 0);
 	cr_assert_eq(dup3(other, fd, O_CLOEXEC), fd);
-	cr_assert_eq(carry_open(memory, &left, &why), 0, "%s", why.text);
+	cr_assert_eq(carry_open(memory, NULL, &left, &why), 0, "%s", why.text);
 	cr_assert_eq(carry_take(left, carry_next(left, UPGRADED__CARRY__ITEM__WHAT_DESCRIPTOR, NULL)->descriptor->descriptor), -1);
 	carry_free(left);
 	carry_free(carry);
@@ -131,7 +131,7 @@ static void refused(uint32_t format, pid_t pid, int rc, const char *text)
 	cr_assert_eq(carry_new(&carry, &why), 0);
 	put_header(carry, format, pid);
 	cr_assert_eq(carry_seal(carry, &memory, &why), 0);
-	cr_assert_eq(carry_open(memory, &left, &why), rc);
+	cr_assert_eq(carry_open(memory, NULL, &left, &why), rc);
 	cr_assert(strstr(why.text, text), "%s", why.text);
 	carry_free(carry);
 }
@@ -147,11 +147,11 @@ Test(carry, that_is_not_whole_is_refused)
 	struct carry *left;
 	int fd = memfd_create("torn", MFD_CLOEXEC);
 
-	cr_assert_lt(carry_open(fd, &left, &why), 0, "empty");
+	cr_assert_lt(carry_open(fd, NULL, &left, &why), 0, "empty");
 	cr_assert_eq(write(fd, "\x10\0\0\0abc", 7), 7);
-	cr_assert_eq(carry_open(fd, &left, &why), -EBADMSG);
+	cr_assert_eq(carry_open(fd, NULL, &left, &why), -EBADMSG);
 	cr_assert(strstr(why.text, "at byte"), "%s", why.text);
-	cr_assert_lt(carry_open(-1, &left, &why), 0);
+	cr_assert_lt(carry_open(-1, NULL, &left, &why), 0);
 }
 
 /* ---- as a file, for a supervisor that is started anew ---- */

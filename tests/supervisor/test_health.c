@@ -603,7 +603,7 @@ Test(health, a_command_that_hangs_is_killed_with_what_it_started)
 	TURN_UNTIL((rewind(file), fscanf(file, "%d", &pid)) == 1);
 	end.fd = pidfd_open(pid, 0);
 	cr_assert_geq(end.fd, 0);
-	TURN_UNTIL(health.checks[0].line.text[0]);
+	TURN_UNTIL(health.checks[0].output.line.text[0]);
 	pass(CHECK_TIMEOUT_US);
 	cr_assert_eq(health.checks[0].failures, 1);
 	cr_assert_str_eq(health.checks[0].detail, "no result within 2000 ms (HealthCheckTimeout=); it said: waiting");
@@ -616,7 +616,7 @@ Test(health, a_command_that_hangs_is_killed_with_what_it_started)
 Test(health, a_command_that_prints_without_end_does_not_hold_the_loop)
 {
 	watch("HealthCommand=/usr/bin/yes still here\n");
-	TURN_UNTIL(health.checks[0].line.text[0]);
+	TURN_UNTIL(health.checks[0].output.line.text[0]);
 	pass(CHECK_TIMEOUT_US);
 	cr_assert_eq(health.checks[0].failures, 1);
 	cr_assert(strstr(health.checks[0].detail, "still here"), "%s", health.checks[0].detail);
