@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "supervisor/carry/carry.h"
 #include "supervisor/machine/procfs.h"
+#include "supervisor/machine/sockets_of.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/process/regain.h"
 
@@ -324,25 +325,48 @@ void listeners_regain(struct listeners *listeners, const struct unit *unit, cons
 
 /* ---- who has them ---- */
 
+/* All sockets that a process has, as of now. */
+struct held {
+	const struct instance *by;
+	struct sockets_of sockets;
+	bool unseen;
+};
+
 /* What cannot be seen counts as yes: it is not ours to close then. One that is about to end has lost all its descriptors at once,
  * its channel among them. */
-static bool has(const struct instance *instance, const struct listener *listener)
+static bool has(const struct held *held, const struct listener *listener)
 {
-	return procfs_find_socket(instance->pid, listener->inode, PROCFS_FDS_MAX) != -ENOENT || !instance->channel_inode ||
-	       procfs_find_socket(instance->pid, instance->channel_inode, PROCFS_FDS_MAX) < 0;
+	const struct instance *instance = held->by;
+
+	return held->unseen || sockets_of_find(&held->sockets, listener->inode) >= 0 || !instance->channel_inode ||
+	       sockets_of_find(&held->sockets, instance->channel_inode) < 0;
+}
+
+/* Once for all listeners: a process may have as many descriptors as it likes. @by: NULL: nobody. */
+static void look_at(const struct instance *by, struct held *ret)
+{
+	*ret = (struct held){ .by = by };
+	if (by)
+		ret->unseen = sockets_of_read(by->pid, PROCFS_FDS_MAX, &ret->sockets) < 0;
 }
 
 void listeners_give(struct listeners *listeners, const struct unit *unit, const struct instance *serving, struct instance *to)
 {
+	struct held held;
+
+	if (!listeners->n)
+		return;
+	look_at(serving, &held);
 	for (size_t i = 0; i < listeners->n; i++) {
 		struct listener *listener = &listeners->list[i];
 
 		if (!listener->ref || !is_named(unit, &listener->place) ||
-		    (serving && listener->shared && has(serving, listener)))
+		    (serving && listener->shared && has(&held, listener)))
 			continue;
 		instance_lend_listener(to, listener->ref);
 		listener->shared = true;
 	}
+	sockets_of_done(&held.sockets);
 }
 
 static void leave_unused(struct listener *listener, const struct unit *unit, const struct instance *serving)
@@ -357,17 +381,23 @@ static void leave_unused(struct listener *listener, const struct unit *unit, con
 
 void listeners_settle(struct listeners *listeners, const struct unit *unit, const struct instance *serving)
 {
+	struct held held;
+
+	if (!listeners->n)
+		return;
+	look_at(serving, &held);
 	for (size_t i = 0; i < listeners->n; i++) {
 		struct listener *listener = &listeners->list[i];
 		const char *path = unit_listen_path(&listener->place);
 
 		if (!listener->ref || !is_named(unit, &listener->place))
 			continue;
-		if (!has(serving, listener))
+		if (!has(&held, listener))
 			leave_unused(listener, unit, serving);
 		else if (path && listener->file.inode)
 			socket_file_own(path, &listener->file, serving->pid);
 	}
+	sockets_of_done(&held.sockets);
 }
 
 /* ---- from one program to the next ---- */
