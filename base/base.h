@@ -13,3 +13,4 @@
 #include "base/text.h"
 #include "base/trust.h"
 #include "base/why.h"
+#include "base/work.h"

@@ -29,6 +29,7 @@
 
 #define IMAGES_GC_US (3600 * USEC_PER_SEC)
 #define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
+#define FLUSH_AGAIN_S 10u
 #define CLOSE_US USEC_PER_SEC /* what services left to be closed, at the end */
 
 struct supervisor {
@@ -39,6 +40,8 @@ struct supervisor {
 	struct run_folder *run;
 	struct probe probe;
 	struct logbook *logbook;
+	struct worker *disk;     /* waits for it, in the place of the loop */
+	struct timer flush_again;
 	struct recover recover;
 	struct successor successor;
 	struct carry *carry; /* what the program before has left; NULL: nothing, or all of it was taken */
@@ -256,6 +259,29 @@ static void on_recovered(struct recover *recover)
 	open_for_business(supervisor);
 }
 
+static void on_flush_again(struct timer *timer)
+{
+	logbook_flush(container_of(timer, struct supervisor, flush_again)->logbook);
+}
+
+static void on_logbook_trouble(void *daemon, const struct why *why, bool again)
+{
+	struct supervisor *supervisor = daemon;
+
+	if (!again)
+		log_error("the logbook: %s. What has changed since is lost if the machine ends; the disk is tried again every %u s",
+			  why->text, FLUSH_AGAIN_S);
+	timer_arm(supervisor->registry.host.site.loop, &supervisor->flush_again, clock_now_us() + FLUSH_AGAIN_S * USEC_PER_SEC, on_flush_again);
+}
+
+static void on_logbook_well(void *daemon)
+{
+	(void)daemon;
+	log_info("the logbook: all of it is on the disk again");
+}
+
+static const struct logbook_events logbook_events = { .on_trouble = on_logbook_trouble, .on_well = on_logbook_well };
+
 static int open_logbook(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
 	enum logbook_found found;
@@ -267,7 +293,10 @@ static int open_logbook(struct supervisor *supervisor, const struct daemon_confi
 		log_info("the logbook: %s", why->text);
 	else if (*why->text)
 		log_error("the logbook: %s", why->text);
-	return 0;
+	r = worker_new(supervisor->registry.host.site.loop, &supervisor->disk, why);
+	if (r == 0)
+		logbook_flush_by(supervisor->logbook, supervisor->disk, &logbook_events, supervisor);
+	return r;
 }
 
 /* ---- another program in our place ---- */
@@ -282,6 +311,8 @@ static bool may_leave(void *daemon, struct why *ret_what)
 		(void)why_set(ret_what, 0, "a request that is being answered");
 	else if (!removal_is_over())
 		(void)why_set(ret_what, 0, "images are being removed");
+	else if (logbook_is_busy(supervisor->logbook))
+		(void)why_set(ret_what, 0, "the disk, which has the logbook still to write");
 	else
 		return true;
 	return false;
@@ -430,7 +461,9 @@ static void end(struct supervisor *supervisor)
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
 	spawner_done(&supervisor->spawner);
+	timer_disarm(&supervisor->flush_again);
 	logbook_free(supervisor->logbook);
+	worker_free(supervisor->disk);
 	removal_end();
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);

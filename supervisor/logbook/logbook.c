@@ -15,9 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A file is made anew when it is larger than the first and more than so many times what is in force. */
-#define COMPACT_BYTES ((size_t)64 << 10)
-#define COMPACT_TIMES 4u
 /* Larger it never becomes, whatever fails; more than that is not read. */
 #define FILE_BYTES (LOGBOOK_IN_FORCE_BYTES * 6)
 
@@ -129,51 +126,28 @@ static void tell_kept(const struct logbook *book, struct why *why)
 		(void)why_set(why, 0, "%s; the file was kept as %s", why->text, book->kept);
 }
 
-/* What the supervisor before us wrote, and the name that it gave to the file, may be in memory only: it was killed before the disk
- * had them. From here on they count, so they have to stay. */
-static int settle(const struct logbook *book, bool torn)
-{
-	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (torn && book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0)
-		return -errno;
-	if (folder < 0 || book->disk->fdatasync(book->fd) < 0 || book->disk->fsync(folder) < 0)
-		return -errno;
-	return 0;
-}
-
-/* The file is made one to which can be appended. What fails here is tried again with the next entry that is written. */
-static void mend(struct logbook *book, const struct reading *reading, enum logbook_found found, struct why *why)
+/* The file is made one to which can be appended. What the supervisor before us wrote, and the name that it gave to the file, may be
+ * in memory only: it was killed before the disk had them. From here on they count, so they have to be on the disk. What fails here
+ * is tried again with the next entry that is written. */
+static void mend(struct logbook *book, enum logbook_found found, const struct reading *reading, struct why *why)
 {
 	struct why failed = { 0 };
-	int r = 0;
+	int r;
 
 	if (found == LOGBOOK_DAMAGED) {
 		tell_damage(book, reading, why);
 		book->aside = "damaged";
-	} else {
-		if (found == LOGBOOK_TORN)
-			tell_torn(book, reading, why);
-		book->trusted = settle(book, found == LOGBOOK_TORN) == 0;
+	} else if (found == LOGBOOK_TORN) {
+		tell_torn(book, reading, why);
 	}
-	if (!book->trusted)
-		r = book_rewrite(book, &failed);
+	book->writable = found == LOGBOOK_WHOLE ||
+			 (found == LOGBOOK_TORN && book->disk->ftruncate(book->fd, (off_t)book->size_bytes) == 0);
+	book->trusted = true;
+	r = book_flush_wait(book, &failed);
 	tell_kept(book, why);
 	if (r < 0)
-		(void)why_set(why, 0, "%s%snothing can be written yet: %s", why->text, *why->text ? "; " : "", failed.text);
-}
-
-static bool wants_compaction(const struct logbook *book)
-{
-	return book->size_bytes > COMPACT_BYTES && book->size_bytes / COMPACT_TIMES > book_bytes(book) &&
-	       book->size_bytes > book->compact_over;
-}
-
-/* It is no loss if that fails: the file is whole, and grows on. */
-static void compact(struct logbook *book)
-{
-	if (wants_compaction(book) && book_rewrite(book, NULL) < 0)
-		book->compact_over = book->size_bytes + book->size_bytes / 4;
+		(void)why_set(why, 0, "%s%s%s: %s", why->text, *why->text ? "; " : "",
+			      book->writable ? "it may be lost if the machine ends" : "nothing can be written yet", failed.text);
 }
 
 /* A file of another format: nothing in it is ours to read. */
@@ -185,7 +159,7 @@ static int leave_other(struct logbook *book, const struct reading *reading, stru
 	memcpy(writer, reading->header.writer, sizeof(writer));
 	text_tame(writer, strlen(writer));
 	book->aside = "other";
-	r = book_rewrite(book, why);
+	r = book_flush_wait(book, why);
 	if (r < 0)
 		return why_prefix(why, r, "a logbook of format %u, by upgraded %s", reading->header.format, writer);
 	(void)why_set(why, 0, "%s was written by upgraded %s in format %u; this one reads format %u", book->path, writer,
@@ -207,9 +181,7 @@ static int take_file(struct logbook *book, struct reading *reading, enum logbook
 	if (r < 0)
 		return r;
 	*ret_found = judge(reading);
-	mend(book, reading, *ret_found, why);
-	if (book->trusted)
-		compact(book);
+	mend(book, *ret_found, reading, why);
 	return 0;
 }
 
@@ -258,7 +230,17 @@ static int open_in(struct logbook *book, enum logbook_found *ret_found, struct w
 	if (book->fd >= 0)
 		return read_file(book, &st, ret_found, why);
 	*ret_found = LOGBOOK_NEW;
-	return book_rewrite(book, why);
+	return book_flush_wait(book, why);
+}
+
+static void release(struct logbook *book)
+{
+	book_new_drop(book);
+	fd_close(book->fd);
+	entries_done(&book->entries);
+	free(book->folder);
+	free(book->path);
+	free(book);
 }
 
 int logbook_open_on(const struct logbook_disk *disk, const char *folder, struct logbook **ret_book,
@@ -276,12 +258,13 @@ int logbook_open_on(const struct logbook_disk *disk, const char *folder, struct 
 		return why_errno(why, -ENOMEM, "%s/" LOGBOOK_NAME, folder);
 	}
 	book->disk = disk;
-	book->fd = -1;
+	book->fd = book->fresh.fd = book->folder_fd = -1;
+	book->made = 1; /* what is found */
 	r = open_in(book, &found, &told);
 	if (why)
 		*why = told;
-	if (r < 0) {
-		logbook_free(book);
+	if (r < 0) { /* what lies there is not touched */
+		release(book);
 		return r;
 	}
 	*ret_book = book;
@@ -372,49 +355,53 @@ static bool in_place(const struct logbook *book)
 	       there.st_ino == ours.st_ino;
 }
 
-/* One write at the end, and on the disk. */
+/* One write at the end. What fails half-way is no entry, cut off or not: the next one is written over it. */
 static int append(struct logbook *book, const uint8_t *frame, size_t size_bytes)
 {
-	bool written;
 	int r = disk_write(book->disk, book->fd, frame, size_bytes, (off_t)book->size_bytes);
 
-	written = r == 0;
-	if (written && book->disk->fdatasync(book->fd) < 0)
-		r = -errno;
-	if (r == 0) {
-		book->size_bytes += size_bytes;
-		book->sequence++;
-		return 0;
+	if (r < 0) {
+		(void)book->disk->ftruncate(book->fd, (off_t)book->size_bytes);
+		return r;
 	}
-	/* After a failed fdatasync nothing that is read back proves anything. The entry is cut off all the same: less is left to be
-	 * found if making a new file fails as well. */
-	if (book->disk->ftruncate(book->fd, (off_t)book->size_bytes) < 0 || written)
-		book->trusted = false;
-	return r;
+	book->size_bytes += size_bytes;
+	book->sequence++;
+	return 0;
+}
+
+/* What is made anew meanwhile gets the entry, too. */
+static void append_to_new(struct logbook *book, uint8_t *frame, size_t length)
+{
+	struct book_new *fresh = &book->fresh;
+
+	if (fresh->fd < 0 || fresh->failed)
+		return;
+	book_frame_seal(frame, fresh->number, fresh->sequence, length);
+	fresh->failed = disk_write(book->disk, fresh->fd, frame, BOOK_HEAD_BYTES + length, (off_t)fresh->size_bytes);
+	fresh->size_bytes += BOOK_HEAD_BYTES + length;
+	fresh->sequence++;
 }
 
 static int write_frame(struct logbook *book, uint8_t *frame, size_t length, struct why *why)
 {
 	size_t size_bytes = BOOK_HEAD_BYTES + length;
-	struct why failed = { 0 };
 	int r;
 
-	if (!in_place(book))
-		book->trusted = false;
-	if (!book->trusted || size_bytes > FILE_BYTES - book->size_bytes) {
-		r = book_rewrite(book, why);
-		if (r < 0)
+	book->is_new = false;
+	book->stuck = 0;
+	if (!in_place(book) || size_bytes > FILE_BYTES - book->size_bytes)
+		book->writable = false;
+	if (!book->writable) {
+		r = book_flush_wait(book, why);
+		if (!book->writable)
 			return why_prefix(why, r, "an entry was not written, as the logbook has to be made anew first");
 	}
 	book_frame_seal(frame, book->number, book->sequence, length);
 	r = append(book, frame, size_bytes);
-	if (r == 0)
-		return 0;
-	(void)book_why(book, r, "an entry could not be written", why);
-	if (!book->trusted && book_rewrite(book, &failed) < 0 && why)
-		(void)why_set(why, r, "%s; a later upgraded may find it nevertheless, and nothing can be written yet: %s",
-			      why->text, failed.text);
-	return r;
+	if (r < 0)
+		return book_why(book, r, "an entry could not be written", why);
+	append_to_new(book, frame, length);
+	return 0;
 }
 
 static int check_size(const struct logbook *book, const struct entries_change *change, struct why *why)
@@ -446,7 +433,8 @@ static int write_packed(struct logbook *book, const Upgraded__Logbook__Entry *en
 		return r;
 	}
 	entries_commit(&book->entries, &change);
-	compact(book);
+	book->made++;
+	book_flush(book);
 	return 0;
 }
 
@@ -471,14 +459,37 @@ int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, s
 	return r;
 }
 
+/* ---- flushed ---- */
+
+void logbook_flush_by(struct logbook *book, struct worker *worker, const struct logbook_events *events, void *owner)
+{
+	book->worker = worker;
+	book->events = events;
+	book->owner = owner;
+}
+
+void logbook_flush(struct logbook *book)
+{
+	book->stuck = 0;
+	book_flush(book);
+}
+
+bool logbook_is_safe(const struct logbook *book)
+{
+	return book->safe == book->made;
+}
+
+bool logbook_is_busy(const struct logbook *book)
+{
+	return book->busy;
+}
+
 struct logbook *logbook_free(struct logbook *book)
 {
 	if (!book)
 		return NULL;
-	fd_close(book->fd);
-	entries_done(&book->entries);
-	free(book->folder);
-	free(book->path);
-	free(book);
+	book->events = NULL;
+	(void)book_flush_wait(book, NULL);
+	release(book);
 	return NULL;
 }

@@ -13,13 +13,18 @@
  * Every format keeps the header's shape, so that each version can say which one wrote the file.
  *
  * The file grows at its end. When it is much larger than what is in force, a new file takes its place (compaction).
- * Not thread-safe. logbook_write() and logbook_open() wait for the disk.
+ * What is written is in the file when logbook_write() returns: a supervisor that is killed leaves it to the next one. It comes to
+ * the disk, where it outlives the machine, a little later: a thread waits for that, as a disk that is busy may take seconds.
+ * Not thread-safe. logbook_open() and logbook_free() wait for the disk.
  */
 #pragma once
 
 #include "supervisor/logbook/logbook.pb-c.h"
 
+#include <stdbool.h>
+
 struct logbook;
+struct worker;
 struct why;
 
 #define LOGBOOK_NAME "logbook"
@@ -41,8 +46,8 @@ enum logbook_found {
  * @ret_found: what was found.
  * @why:       with TORN, DAMAGED and OTHER_VERSION, too: where, what is lost, and what the old file is called now.
  *
- * Where a book could be read, but not be mended or made sure of, for instance as the disk is full, it is open nevertheless: @why
- * says that, with WHOLE as well, and each logbook_write() tries again and fails until it succeeds.
+ * Where a book could be read, but not be mended or flushed, for instance as the disk is full, it is open nevertheless: @why says
+ * that, with WHOLE as well, and each logbook_write() tries again. It fails as long as the book could not be mended.
  *
  * Return: 0; -EPERM: somebody else can write to the file or the folder (base/trust.h); -ELOOP or -EINVAL: not a regular file;
  * -errno.
@@ -62,17 +67,37 @@ int logbook_look(const char *folder, struct why *why);
 int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded__Logbook__Entry *entry), void *arg);
 
 /**
- * logbook_write() - Make @entry be in force. When this returns 0, it is on the disk.
+ * logbook_write() - Make @entry be in force. When this returns 0, the file has it, and it is on its way to the disk.
  *
  * A process takes the place of the one with its serial, a service of the one with its name; *_gone ends it. Whoever changes an
  * entry that logbook_each() gave to it, writes back what it does not know of it as well (protobuf-c keeps that in the message).
+ * It waits for the disk only where the file is damaged or was removed: then a new one is made first.
  *
  * Return: 0; -EINVAL: the entry has no kind, or no key; -EMSGSIZE: it is over LOGBOOK_ENTRY_BYTES, or the book would be over
  * LOGBOOK_IN_FORCE_BYTES; -errno of the disk. When it failed, the entry is not in the book, and what it would have replaced is.
- * If the disk let the entry be taken back neither by cutting the file nor by making a new one, then @why says so: until a
- * later write succeeds, a supervisor that starts anew may find the entry.
  */
 int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why);
 
-/** logbook_free() - Close the book; nothing is left to be written. NULL is allowed. Return: NULL. */
+/* They may write to the book. */
+struct logbook_events {
+	/* The disk does not take what was written, and no new file either. @again: as the last time. */
+	void (*on_trouble)(void *owner, const struct why *why, bool again);
+	/* After trouble: all that was written is on the disk. */
+	void (*on_well)(void *owner);
+};
+
+/** logbook_flush_by() - Let @worker wait for the disk from now on; before, and with NULL, the caller of each function waits.
+ * @worker, @events, @owner: borrowed until logbook_free(); @events may be NULL. */
+void logbook_flush_by(struct logbook *book, struct worker *worker, const struct logbook_events *events, void *owner);
+
+/** logbook_flush() - Try again what the disk did not take. logbook_write() does that as well. */
+void logbook_flush(struct logbook *book);
+
+/** logbook_is_safe() - Is all that was written on the disk? */
+bool logbook_is_safe(const struct logbook *book);
+
+/** logbook_is_busy() - Is the disk being waited for? */
+bool logbook_is_busy(const struct logbook *book);
+
+/** logbook_free() - Flush and close the book. NULL is allowed. Return: NULL. */
 struct logbook *logbook_free(struct logbook *book);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A new file in the place of the old one: for the first one, for compaction, and where the old one is damaged or not to be
- * trusted. The new file is on the disk before it gets its name, and the name before anything is appended. */
+ * trusted. The new file is on the disk before it gets its name. Until the name is on the disk as well, a crash of the machine may
+ * bring the old file back: what is in the new one alone is not safe before that. */
 #include "base/fd.h"
 #include "base/why.h"
 #include "supervisor/logbook/bytes.h"
@@ -107,8 +108,8 @@ static int make_way(struct logbook *book, int folder, struct why *why)
 	return kind ? keep_aside(book, folder, kind, &there, why) : 0;
 }
 
-/* A whole new file, on the disk, without its name. */
-static int make_new(const struct logbook *book, int folder, const uint8_t *bytes, size_t size_bytes, int *ret_fd, struct why *why)
+/* Return: the new file, or -errno. */
+static int make_new(const struct logbook *book, int folder, const uint8_t *bytes, size_t size_bytes, struct why *why)
 {
 	const struct logbook_disk *disk = book->disk;
 	int r, fd;
@@ -120,62 +121,64 @@ static int make_new(const struct logbook *book, int folder, const uint8_t *bytes
 	if (fd < 0)
 		return book_why(book, -errno, "a new one could not be made", why);
 	r = disk_write(disk, fd, bytes, size_bytes, 0);
-	if (r == 0 && disk->fsync(fd) < 0)
-		r = -errno;
-	if (r < 0) {
-		(void)disk->unlinkat(folder, NEW_NAME, 0);
-		fd_close(fd);
-		return book_why(book, r, "a new one could not be written", why);
-	}
-	*ret_fd = fd;
-	return 0;
+	if (r == 0)
+		return fd;
+	(void)disk->unlinkat(folder, NEW_NAME, 0);
+	fd_close(fd);
+	return book_why(book, r, "a new one could not be written", why);
 }
 
-static void take_place(struct logbook *book, int fd, size_t size_bytes, uint32_t number)
-{
-	fd_close(book->fd);
-	book->fd = fd;
-	book->size_bytes = size_bytes;
-	book->number = number;
-	book->sequence = book->entries.n + 1;
-	book->aside = NULL;
-	book->compact_over = 0;
-}
-
-static int rewrite_in(struct logbook *book, int folder, const uint8_t *bytes, uint32_t number, struct why *why)
-{
-	size_t size_bytes = book_bytes(book);
-	int fd = -1, r = make_new(book, folder, bytes, size_bytes, &fd, why);
-
-	if (r < 0)
-		return r;
-	r = make_way(book, folder, why);
-	if (r == 0 && book->disk->renameat(folder, NEW_NAME, folder, LOGBOOK_NAME) < 0)
-		r = book_why(book, -errno, "a new one could not take its place", why);
-	if (r < 0) {
-		(void)book->disk->unlinkat(folder, NEW_NAME, 0);
-		fd_close(fd);
-		return r;
-	}
-	take_place(book, fd, size_bytes, number);
-	/* Until the name is on the disk, a crash may bring the old file back, without what is appended to the new one. */
-	book->trusted = book->disk->fsync(folder) == 0;
-	return book->trusted ? 0 : book_why(book, -errno, "a new one has its name, but perhaps not on the disk", why);
-}
-
-int book_rewrite(struct logbook *book, struct why *why)
+int book_new_begin(struct logbook *book, struct why *why)
 {
 	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t size_bytes = book_bytes(book);
 	uint32_t number = book->disk->chance();
 	uint8_t *bytes;
-	int r;
+	int fd;
 
 	if (folder < 0)
 		return book_why(book, -errno, "its folder could not be opened", why);
 	bytes = compose(book, number);
 	if (!bytes)
 		return book_why(book, -ENOMEM, "a new one could not be composed", why);
-	r = rewrite_in(book, folder, bytes, number, why);
+	fd = make_new(book, folder, bytes, size_bytes, why);
 	free(bytes);
-	return r;
+	if (fd < 0)
+		return fd;
+	book->fresh = (struct book_new){ .fd = fd, .size_bytes = size_bytes, .number = number, .sequence = book->entries.n + 1 };
+	return 0;
+}
+
+void book_new_drop(struct logbook *book)
+{
+	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (folder >= 0 && book->fresh.fd >= 0)
+		(void)book->disk->unlinkat(folder, NEW_NAME, 0);
+	fd_close(book->fresh.fd);
+	book->fresh.fd = -1;
+}
+
+int book_new_name(struct logbook *book, struct why *why)
+{
+	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = folder < 0 ? book_why(book, -errno, "its folder could not be opened", why) : make_way(book, folder, why);
+
+	if (r == 0 && book->disk->renameat(folder, NEW_NAME, folder, LOGBOOK_NAME) < 0)
+		r = book_why(book, -errno, "a new one could not take its place", why);
+	if (r < 0) {
+		book_new_drop(book);
+		return r;
+	}
+	fd_close(book->fd);
+	book->fd = book->fresh.fd;
+	book->size_bytes = book->fresh.size_bytes;
+	book->number = book->fresh.number;
+	book->sequence = book->fresh.sequence;
+	book->fresh.fd = -1;
+	book->aside = NULL;
+	book->compact_over = 0;
+	book->writable = book->trusted = book->is_new = true;
+	book->named = false;
+	return 0;
 }

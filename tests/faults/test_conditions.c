@@ -214,7 +214,48 @@ SCENE(conditions, in_which_every_pipe_and_socket_is_full_at_every_second_try_cos
 	stage_load_spotless();
 }
 
+/* Whatever else writes to the same disk: a sync may take seconds, and nobody waits for it. */
+SCENE(conditions, of_a_disk_that_takes_seconds_to_sync_hold_up_neither_rolls_nor_answers)
+{
+	uint64_t begun_us;
+
+	serve("Bake=200ms\n", RIG_NO_CRIU);
+	stage_load(50);
+	faults_add(faults, &(struct fault_rule){ .role = FAULT_ROLE_UPGRADED, .classes = ONE(SYNC), .action = FAULT_DELAY,
+						 .amount = 20 * 1000000, .at = 1, .times = FAULT_ALWAYS });
+	arm();
+	begun_us = clock_now_us();
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	ctl(0, "list");
+	stage_wait_bake(NULL);
+	ctl(0, "undo", "cached", "--bake=50ms");
+	cr_assert_leq(clock_now_us() - begun_us, 10 * USEC_PER_SEC);
+	was_struck();
+	/* Whoever is killed now has written down all the same what is so. */
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	faults_clear(faults);
+	cr_assert_eq(rig_daemon_start(stage.rig, RIG_NO_CRIU), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", 10 * USEC_PER_SEC), 0);
+	rolls_as_ever();
+	stage_load_spotless();
+}
+
 /* ---- a disk that is broken ---- */
+
+SCENE(conditions, of_a_disk_that_never_syncs_are_told_and_go_on)
+{
+	serve("Bake=50ms\n", RIG_NO_CRIU);
+	stage_load(50);
+	faults_add(faults, &(struct fault_rule){ .role = FAULT_ROLE_UPGRADED, .classes = ONE(SYNC), .path = "/state/",
+						 .action = FAULT_FAIL, .error = EIO, .at = 1, .times = FAULT_ALWAYS });
+	arm();
+	ctl(0, "roll", "cached", "v2");
+	stage_wait_log("the disk is tried again");
+	was_struck();
+	rolls_as_ever();
+	stage_wait_log("all of it is on the disk again");
+	stage_load_spotless();
+}
 
 SCENE(conditions, of_a_logbook_that_cannot_be_written_refuse_rolls_and_touch_nothing)
 {
