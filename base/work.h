@@ -28,7 +28,7 @@ int worker_new(struct loop *loop, struct worker **ret_worker, struct why *why);
 /** worker_give() - Have @work done, after what was given before. Does not fail. Context: the loop's thread. */
 void worker_give(struct worker *worker, struct work *work, void (*run)(struct work *work), void (*on_done)(struct work *work));
 
-/** worker_wait() - Wait until @work, which is under way, is done, and call the on_done() of it and of all that was done before it. */
+/** worker_wait() - Wait until @work, which is under way, is done, and call on_done() of it and of what was done before it. */
 void worker_wait(struct work *work);
 
 /** worker_free() - Wait until everything that was given is done, call each on_done(), and end the thread. NULL is allowed.

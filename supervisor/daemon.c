@@ -177,7 +177,7 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 	/* No two daemons share a folder: the second would take the first one's half images for leftovers, and remove them. The name
 	 * is not that of the lock of the run folder, as both may be one folder. */
 	if (r == 0 && !take_state_lock(supervisor))
-		r = folder_lock(config->state_dir, "state.lock", &supervisor->state_lock, why);
+		r = folder_lock(config->state_dir, "state.lock", LOCK_PATIENCE_MS, &supervisor->state_lock, why);
 	if (r == 0 && asprintf(&supervisor->images_root, "%s/images", config->state_dir) < 0)
 		r = why_errno(why, -ENOMEM, "paths");
 	if (r == 0)
@@ -271,7 +271,8 @@ static void on_logbook_trouble(void *daemon, const struct why *why, bool again)
 	if (!again)
 		log_error("the logbook: %s. What has changed since is lost if the machine ends; the disk is tried again every %u s",
 			  why->text, FLUSH_AGAIN_S);
-	timer_arm(supervisor->registry.host.site.loop, &supervisor->flush_again, clock_now_us() + FLUSH_AGAIN_S * USEC_PER_SEC, on_flush_again);
+	timer_arm(supervisor->registry.host.site.loop, &supervisor->flush_again, clock_now_us() + FLUSH_AGAIN_S * USEC_PER_SEC,
+		  on_flush_again);
 }
 
 static void on_logbook_well(void *daemon)

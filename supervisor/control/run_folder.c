@@ -58,13 +58,13 @@ static bool has_control(const struct run_folder *folder)
 
 /* ---- made anew ---- */
 
-static int take_lock(struct run_folder *folder, struct why *why)
+static int take_lock(struct run_folder *folder, unsigned patience_ms, struct why *why)
 {
 	int lock, r;
 
 	if (has_lock(folder))
 		return 0;
-	r = folder_lock(folder->dir, LOCK_NAME, &lock, why);
+	r = folder_lock(folder->dir, LOCK_NAME, patience_ms, &lock, why);
 	if (r < 0)
 		return r;
 	fd_close(folder->lock);
@@ -109,7 +109,7 @@ static int put_in_place(struct run_folder *folder, struct why *why)
 	if (r < 0)
 		return r;
 	watch_folder(folder);
-	r = take_lock(folder, why);
+	r = take_lock(folder, 0, why);
 	return r == 0 && !has_control(folder) ? listen_here(folder, why) : r;
 }
 
@@ -183,7 +183,7 @@ int run_folder_new(const char *dir, struct carry *carry, struct run_folder **ret
 	if (r == 0)
 		r = folder_claim(dir, 0755, why);
 	if (r == 0)
-		r = take_lock(folder, why);
+		r = take_lock(folder, LOCK_PATIENCE_MS, why);
 	if (r < 0) {
 		if (!carry) /* the program before needs what it has left */
 			run_folder_free(folder);

@@ -106,8 +106,6 @@ int image_manifest_write(const char *dir, const struct image *image, struct why 
 	snprintf(line, sizeof(line), "sum=%s\n", checksum_text(&sum, digits));
 	if (r == 0)
 		r = fd_write_all(fd, line, SUM_LINE, 0);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
 	free(text);
 	return r < 0 ? why_errno(why, r, "cannot write %s", path) : 0;
 }

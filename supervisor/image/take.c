@@ -4,10 +4,9 @@
  * that another user could lead astray; a child process sums all files up;
  * the manifest and a rename make an image of them.
  *
- * The manifest and the rename are flushed to the disk, so that a name without .tmp always stands for a whole image. The pages of
- * the process are not flushed: that would hold up the loop for seconds for each gigabyte. They are needed after a crash of the
- * *supervisor*, which the page cache survives. After a crash of the machine there is no connection left to go back to; the
- * checksums show which pages it lost.
+ * Nothing is flushed to the disk: that would hold up the loop for seconds. An image is needed after a crash of the *supervisor*,
+ * which the page cache survives. After a crash of the machine there is no connection left to go back to; the checksums show what
+ * the crash took of the manifest and of the pages.
  */
 #include "supervisor/image/private.h"
 
@@ -29,15 +28,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-/* The rename decides whether there is an image. A flush that fails is no reason to lose the image. */
-static void sync_dir(const char *path)
-{
-	FD_CLEANUP int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd >= 0)
-		(void)fsync(fd);
-}
 
 /* CRIU notes the clocks in timens-0.img, and would bring the process back in a time namespace in which they go on from there. But a
  * service and its supervisor tell each other times by the monotonic clock: when the process comes back after a minute of the bake,
@@ -66,8 +56,6 @@ static int image_publish(struct image *image, struct why *why)
 	r = image_manifest_write(tmp, image, why);
 	if (r == 0 && rename(tmp, image->path) < 0)
 		r = why_errno(why, -errno, "cannot rename %s", tmp);
-	if (r == 0)
-		sync_dir(image->service_dir);
 	return r;
 }
 

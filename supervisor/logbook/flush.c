@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is in the file comes to the disk: a thread waits for it, as a disk that is busy may take seconds. One flush is under way at a
- * time; what is written meanwhile is flushed by the next one. */
+/* What is in the file comes to the disk: a thread waits for it, as a disk that is busy may take seconds. One flush is under way
+ * at a time; what is written meanwhile is flushed by the next one. */
 #include "supervisor/logbook/private.h"
 
 #include "base/fd.h"

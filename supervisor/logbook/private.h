@@ -37,8 +37,9 @@ struct logbook {
 
 	/* May entries be appended to it? Not to a damaged one, nor to one that lies somewhere else by now. */
 	bool writable;
-	/* Is what was flushed on the disk? Not after the disk failed in a way that leaves open what the file holds: pages that could
-	 * not be written count as written afterwards, and what is read back is not what is on the disk. Memory has the truth. */
+	/* Is what was flushed on the disk? Not after the disk failed in a way that leaves open what the file holds: pages that
+	 * could not be written count as written afterwards, and what is read back is not what is on the disk. Memory has the
+	 * truth. */
 	bool trusted;
 	bool named;          /* is its name on the disk? */
 	bool is_new;         /* was it made since the last change? */

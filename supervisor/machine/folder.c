@@ -14,8 +14,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#define LOCK_AGAIN_MS 10u
 #define DEPTH_MAX 8u /* what we make is flat; this bounds what somebody else may have put there */
 
 int folder_make(const char *path, struct why *why)
@@ -43,10 +45,25 @@ int folder_claim(const char *path, mode_t mode, struct why *why)
 	return trust_path(path, why);
 }
 
-int folder_lock(const char *dir, const char *name, int *ret_lock, struct why *why)
+/* Return: 0 or -errno. */
+static int lock_within(int fd, unsigned patience_ms)
+{
+	const struct timespec moment = { .tv_nsec = LOCK_AGAIN_MS * 1000000 };
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || patience_ms < LOCK_AGAIN_MS)
+			return -errno;
+		patience_ms -= LOCK_AGAIN_MS;
+		nanosleep(&moment, NULL);
+	}
+	return 0;
+}
+
+int folder_lock(const char *dir, const char *name, unsigned patience_ms, int *ret_lock, struct why *why)
 {
 	char path[PATH_MAX];
 	FD_CLEANUP int fd = -1;
+	int r;
 
 	*ret_lock = -1;
 	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
@@ -54,8 +71,9 @@ int folder_lock(const char *dir, const char *name, int *ret_lock, struct why *wh
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return why_errno(why, -errno, "%s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return why_errno(why, -errno, "%s: another upgraded runs in %s", path, dir);
+	r = lock_within(fd, patience_ms);
+	if (r < 0)
+		return why_errno(why, r, "%s: another upgraded runs in %s", path, dir);
 	*ret_lock = fd;
 	fd = -1;
 	return 0;

@@ -15,11 +15,16 @@ int folder_make(const char *path, struct why *why);
  * (base/trust.h) may be able to write to it. Return: 0; -EPERM with the command that mends it; -errno. */
 int folder_claim(const char *path, mode_t mode, struct why *why);
 
+/* One that was killed holds its locks a moment longer: until its last thread has ended, and a child that it was forking is its own
+ * program. So whoever starts waits so long. */
+#define LOCK_PATIENCE_MS 2000u
+
 /** folder_lock() - Hold the file @name in @dir, which no two daemons can; the file is made if it is missing.
+ * @patience_ms: how long to wait for one who may be ending; 0: not at all.
  * @ret_lock: owned by the caller; held until it is closed. -1 on failure.
  *
  * Return: 0; -EWOULDBLOCK: another one holds it; -errno. */
-int folder_lock(const char *dir, const char *name, int *ret_lock, struct why *why);
+int folder_lock(const char *dir, const char *name, unsigned patience_ms, int *ret_lock, struct why *why);
 
 /** folder_remove() - Remove @path and all that is in it (rm -r). Removes a symbolic link and not what it points to. A missing @path
  * is fine.

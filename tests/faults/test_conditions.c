@@ -227,7 +227,7 @@ SCENE(conditions, of_a_disk_that_takes_seconds_to_sync_hold_up_neither_rolls_nor
 	begun_us = clock_now_us();
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	ctl(0, "list");
-	stage_wait_bake(NULL);
+	stage_wait_log("version v2 is accepted");
 	ctl(0, "undo", "cached", "--bake=50ms");
 	cr_assert_leq(clock_now_us() - begun_us, 10 * USEC_PER_SEC);
 	was_struck();

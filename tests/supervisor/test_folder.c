@@ -8,9 +8,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char root[64];
@@ -113,11 +116,38 @@ Test(folder, is_locked_by_one_at_a_time)
 {
 	int first, second;
 
-	cr_assert_eq(folder_lock(root, "lock", &first, &why), 0, "%s", why.text);
-	cr_assert_eq(folder_lock(root, "lock", &second, &why), -EWOULDBLOCK);
+	cr_assert_eq(folder_lock(root, "lock", 0, &first, &why), 0, "%s", why.text);
+	cr_assert_eq(folder_lock(root, "lock", 0, &second, &why), -EWOULDBLOCK);
 	cr_assert_eq(second, -1);
 	cr_assert(strstr(why.text, "another upgraded runs in"), "%s", why.text);
 	fd_close(first);
-	cr_assert_eq(folder_lock(root, "lock", &second, &why), 0, "%s", why.text);
+	cr_assert_eq(folder_lock(root, "lock", 0, &second, &why), 0, "%s", why.text);
 	fd_close(second);
+}
+
+/* As a child that a daemon was forking when it was killed. */
+Test(folder, lock_of_one_who_is_ending_is_waited_for)
+{
+	int first, second, gone[2];
+	pid_t child;
+	char end;
+
+	cr_assert_eq(folder_lock(root, "lock", 0, &first, &why), 0, "%s", why.text);
+	cr_assert_eq(pipe(gone), 0);
+	child = fork();
+	cr_assert_geq(child, 0);
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(gone[1]);
+		(void)!read(gone[0], &end, 1);
+		usleep(100000); /* so that the lock is tried in vain first */
+		_exit(0);
+	}
+	fd_close(first);
+	cr_assert_eq(folder_lock(root, "lock", 50, &second, &why), -EWOULDBLOCK);
+	close(gone[1]);
+	cr_assert_eq(folder_lock(root, "lock", 10000, &second, &why), 0, "%s", why.text);
+	fd_close(second);
+	close(gone[0]);
+	cr_assert_eq(waitpid(child, NULL, 0), child);
 }

@@ -145,7 +145,8 @@ static void reopen(const char *folder, const struct truth *truth, enum after aft
 	struct logbook *book;
 
 	cr_assert_eq(logbook_open_on(spoiled_disk_reset(folder), folder, &book, &found, &why), 0, "%s", why.text);
-	/* A crash tears, and never damages. But what was written after a sync that failed may be there without what that one lost. */
+	/* A crash tears, and never damages. But what was written after a sync that failed may be there without what that one
+	 * lost. */
 	cr_assert(found == LOGBOOK_WHOLE || (after != AFTER_ALL && (found == LOGBOOK_TORN || found == LOGBOOK_NEW)) ||
 		  (after == AFTER_CUT_AND_FAULT && found == LOGBOOK_DAMAGED),
 		  "%s at call %u: %d: %s", what, n, found, why.text);

@@ -61,7 +61,7 @@ static bool answers(void)
 static bool is_locked(void)
 {
 	struct why why = { 0 };
-	int fd, r = folder_lock(dir, "lock", &fd, &why);
+	int fd, r = folder_lock(dir, "lock", 0, &fd, &why);
 
 	fd_close(fd);
 	return r == -EWOULDBLOCK;
@@ -192,7 +192,7 @@ Test(run_folder, leaves_the_place_to_another_daemon_that_has_it)
 	int lock;
 
 	shell("rm -rf %s && mkdir %s", dir, dir);
-	cr_assert_eq(folder_lock(dir, "lock", &lock, NULL), 0);
+	cr_assert_eq(folder_lock(dir, "lock", 0, &lock, NULL), 0);
 	pass(SETTLED_US);
 	cr_assert_not(answers());
 	cr_assert(strstr(log_caught(), "another upgraded runs in"), "%s", log_caught());
