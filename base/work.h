@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What waits for a disk is done by a thread, so that the loop waits for none. */
+/* What may wait long for a disk, as fsync(2) does, is done by a thread, so that the loop does not. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,6 +31,6 @@ void worker_give(struct worker *worker, struct work *work, void (*run)(struct wo
 /** worker_wait() - Wait until @work, which is under way, is done, and call on_done() of it and of what was done before it. */
 void worker_wait(struct work *work);
 
-/** worker_free() - Wait until everything that was given is done, call each on_done(), and end the thread. NULL is allowed.
- * Return: NULL. */
+/** worker_free() - Wait until everything that was given is done, call each on_done(), which must not give anything any more, and
+ * end the thread. NULL is allowed. Return: NULL. */
 struct worker *worker_free(struct worker *worker);

@@ -269,8 +269,8 @@ static void on_logbook_trouble(void *daemon, const struct why *why, bool again)
 	struct supervisor *supervisor = daemon;
 
 	if (!again)
-		log_error("the logbook: %s. What has changed since is lost if the machine ends; the disk is tried again every %u s",
-			  why->text, FLUSH_AGAIN_S);
+		log_error("the logbook: %s. What has changed since would be lost with the machine, and may be lost with upgraded; "
+			  "the disk is tried again every %u s", why->text, FLUSH_AGAIN_S);
 	timer_arm(supervisor->registry.host.site.loop, &supervisor->flush_again, clock_now_us() + FLUSH_AGAIN_S * USEC_PER_SEC,
 		  on_flush_again);
 }
@@ -312,8 +312,8 @@ static bool may_leave(void *daemon, struct why *ret_what)
 		(void)why_set(ret_what, 0, "a request that is being answered");
 	else if (!removal_is_over())
 		(void)why_set(ret_what, 0, "images are being removed");
-	else if (logbook_is_busy(supervisor->logbook))
-		(void)why_set(ret_what, 0, "the disk, which has the logbook still to write");
+	else if (!logbook_is_safe(supervisor->logbook)) /* what the disk has refused is known to us alone */
+		(void)why_set(ret_what, 0, "the disk, which has not taken the logbook yet");
 	else
 		return true;
 	return false;
@@ -446,6 +446,15 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	return r;
 }
 
+/* Who has services go on is waited for by the next one, which flushes what there is. */
+static void leave_logbook(struct supervisor *supervisor)
+{
+	struct why why = { 0 };
+
+	if (supervisor->logbook && !supervisor->spawner.lets_go && logbook_flush_wait(supervisor->logbook, &why) < 0)
+		log_warning("the logbook: %s; after the machine's next start, services that were stopped may be started", why.text);
+}
+
 static void end(struct supervisor *supervisor)
 {
 	struct registry *registry = &supervisor->registry;
@@ -463,6 +472,7 @@ static void end(struct supervisor *supervisor)
 	graveyard_done(&supervisor->graveyard);
 	spawner_done(&supervisor->spawner);
 	timer_disarm(&supervisor->flush_again);
+	leave_logbook(supervisor);
 	logbook_free(supervisor->logbook);
 	worker_free(supervisor->disk);
 	removal_end();

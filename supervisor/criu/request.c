@@ -55,6 +55,10 @@ static void opts_common(CriuOpts *opts, const struct criu_dirs *dirs, char *log_
 	opts->file_locks = true;
 }
 
+/* How long CRIU itself waits for the process to stand still, which takes milliseconds. But a thread of a process that is stopped
+ * may miss that it is to stop for CRIU, and then it would wait for ever. Our own timer bounds the whole run. */
+#define STAND_STILL_S UINT64_C(10)
+
 int criu_send_dump(int socket, const struct criu_dirs *dirs, const struct criu_dump_spec *spec, struct why *why)
 {
 	char names[CRIU_EXTERNALS_MAX][32];
@@ -64,6 +68,7 @@ int criu_send_dump(int socket, const struct criu_dirs *dirs, const struct criu_d
 	CriuOpts opts = CRIU_OPTS__INIT;
 	uint64_t seconds = (spec->timeout_us + USEC_PER_SEC - 1) / USEC_PER_SEC;
 
+	seconds = seconds < STAND_STILL_S ? seconds : STAND_STILL_S;
 	if (spec->n_external_sockets > CRIU_EXTERNALS_MAX)
 		return why_set(why, -E2BIG, "process %d: %zu external sockets are more than %u", (int)spec->pid,
 			       spec->n_external_sockets, CRIU_EXTERNALS_MAX);
@@ -80,9 +85,8 @@ int criu_send_dump(int socket, const struct criu_dirs *dirs, const struct criu_d
 	opts.external = externals;
 	opts.has_ghost_limit = true;
 	opts.ghost_limit = CRIU_GHOST_LIMIT_BYTES;
-	/* How long CRIU itself waits for the process to stand still. Our own timer bounds the whole run. */
 	opts.has_timeout = true;
-	opts.timeout = seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
+	opts.timeout = (uint32_t)seconds;
 	/* Not link_remap: it puts files of its own beside the application's, and a failed run leaves them there. Not shell_job: a
 	 * process that needs a terminal cannot be brought back unattended. */
 	request.type = CRIU_REQ_TYPE__DUMP;

@@ -2,7 +2,8 @@
 /* Images of parked processes on disk: IMAGES_ROOT/SERVICE/GENERATION, mode 0700, whole or not there at all.
  *
  * An image is built under the name GENERATION.tmp and renamed when everything is in it. So one without .tmp in its name can be
- * restored. CRIU's logs lie beside the images, in IMAGES_ROOT/SERVICE: the reason for a failure must outlive the image that failed.
+ * restored, unless the machine ended meanwhile: nothing is flushed, and what that took shows by the manifest's checksum. CRIU's
+ * logs lie beside the images, in IMAGES_ROOT/SERVICE: the reason for a failure must outlive the image that failed.
  */
 #pragma once
 

@@ -6,7 +6,7 @@
  *
  * Nothing is flushed to the disk: that would hold up the loop for seconds. An image is needed after a crash of the *supervisor*,
  * which the page cache survives. After a crash of the machine there is no connection left to go back to; the checksums show what
- * the crash took of the manifest and of the pages.
+ * the crash took of the manifest and, where they were summed, of the pages.
  */
 #include "supervisor/image/private.h"
 

@@ -157,10 +157,10 @@ static void tell(struct logbook *book)
 
 	if (!book->events)
 		return;
-	book->in_trouble = book->stuck || (again && book->safe < book->made);
+	book->in_trouble = book->stuck;
 	if (book->stuck)
 		book->events->on_trouble(book->owner, &book->trouble, again);
-	else if (again && !book->in_trouble)
+	else if (again)
 		book->events->on_well(book->owner);
 }
 

@@ -103,7 +103,8 @@ static void tell_damage(const struct logbook *book, const struct reading *readin
 		at = reading->senseless_at;
 	if (reading->headless)
 		at = 0;
-	(void)why_set(why, 0, "%s is damaged at byte %zu%s; entries lost: %s%s; whole ones, all of which are used: %s",
+	(void)why_set(why, 0, "%s is damaged at byte %zu%s, or the machine ended before the disk had what was written last; "
+		      "entries lost: %s%s; whole ones, all of which are used: %s",
 		      book->path, at, reading->headless ? ", in its header" : "", text_count(few, sizeof(few), lost),
 		      scan->at < reading->size_bytes || reading->beyond ? ", and perhaps some at its end" : "",
 		      text_count(much, sizeof(much), reading->n_whole - reading->n_senseless));
@@ -115,8 +116,8 @@ static void tell_damage(const struct logbook *book, const struct reading *readin
 
 static void tell_torn(const struct logbook *book, const struct reading *reading, struct why *why)
 {
-	(void)why_set(why, 0, "%s: the entry at byte %zu was being written when upgraded or the machine ended; its %zu bytes were "
-		      "cut off",
+	(void)why_set(why, 0, "%s: what comes at byte %zu was being written when upgraded or the machine ended; these %zu bytes "
+		      "were cut off",
 		      book->path, book->size_bytes, reading->size_bytes - book->size_bytes);
 }
 
@@ -127,8 +128,8 @@ static void tell_kept(const struct logbook *book, struct why *why)
 }
 
 /* The file is made one to which can be appended. What the supervisor before us wrote, and the name that it gave to the file, may be
- * in memory only: it was killed before the disk had them. From here on they count, so they have to be on the disk. What fails here
- * is tried again with the next entry that is written. */
+ * in memory only: it was killed before the disk had them. From here on they count, so they have to come to the disk; but nobody
+ * waits for that, as services are without a supervisor until we are there. */
 static void mend(struct logbook *book, enum logbook_found found, const struct reading *reading, struct why *why)
 {
 	struct why failed = { 0 };
@@ -143,11 +144,10 @@ static void mend(struct logbook *book, enum logbook_found found, const struct re
 	book->writable = found == LOGBOOK_WHOLE ||
 			 (found == LOGBOOK_TORN && book->disk->ftruncate(book->fd, (off_t)book->size_bytes) == 0);
 	book->trusted = true;
-	r = book_flush_wait(book, &failed);
+	r = book->writable ? 0 : book_flush_wait(book, &failed);
 	tell_kept(book, why);
-	if (r < 0)
-		(void)why_set(why, 0, "%s%s%s: %s", why->text, *why->text ? "; " : "",
-			      book->writable ? "it may be lost if the machine ends" : "nothing can be written yet", failed.text);
+	if (r < 0 && !book->writable)
+		(void)why_set(why, 0, "%s%snothing can be written yet: %s", why->text, *why->text ? "; " : "", failed.text);
 }
 
 /* A file of another format: nothing in it is ours to read. */
@@ -466,6 +466,8 @@ void logbook_flush_by(struct logbook *book, struct worker *worker, const struct 
 	book->worker = worker;
 	book->events = events;
 	book->owner = owner;
+	book->trusted = false;
+	logbook_flush(book);
 }
 
 void logbook_flush(struct logbook *book)
@@ -476,7 +478,7 @@ void logbook_flush(struct logbook *book)
 
 bool logbook_is_safe(const struct logbook *book)
 {
-	return book->safe == book->made;
+	return book->writable && book->trusted && book->named && book->safe == book->made;
 }
 
 bool logbook_is_busy(const struct logbook *book)
@@ -484,12 +486,18 @@ bool logbook_is_busy(const struct logbook *book)
 	return book->busy;
 }
 
+int logbook_flush_wait(struct logbook *book, struct why *why)
+{
+	return book_flush_wait(book, why);
+}
+
 struct logbook *logbook_free(struct logbook *book)
 {
 	if (!book)
 		return NULL;
 	book->events = NULL;
-	(void)book_flush_wait(book, NULL);
+	if (book->busy)
+		worker_wait(&book->work);
 	release(book);
 	return NULL;
 }

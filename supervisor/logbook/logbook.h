@@ -15,7 +15,7 @@
  * The file grows at its end. When it is much larger than what is in force, a new file takes its place (compaction).
  * What is written is in the file when logbook_write() returns: a supervisor that is killed leaves it to the next one. It comes to
  * the disk, where it outlives the machine, a little later: a thread waits for that, as a disk that is busy may take seconds.
- * Not thread-safe. logbook_open() and logbook_free() wait for the disk.
+ * Not thread-safe.
  */
 #pragma once
 
@@ -34,8 +34,10 @@ struct why;
 enum logbook_found {
 	LOGBOOK_NEW,           /* there was no file */
 	LOGBOOK_WHOLE,
-	LOGBOOK_TORN,          /* the last entry was being written when the supervisor or the machine ended; it was cut off */
-	LOGBOOK_DAMAGED,       /* all whole entries are in force, others are lost; the file was kept beside as logbook.damaged-N */
+	LOGBOOK_TORN,          /* what was being written when the supervisor or the machine ended was cut off */
+	/* All whole entries are in force, others are lost; the file was kept beside as logbook.damaged-N. Where the machine ended
+	 * before the disk had several entries, it may have the later ones only: that looks the same. */
+	LOGBOOK_DAMAGED,
 	LOGBOOK_OTHER_VERSION, /* nothing of it is in force; the file was kept beside as logbook.other-N */
 };
 
@@ -46,8 +48,9 @@ enum logbook_found {
  * @ret_found: what was found.
  * @why:       with TORN, DAMAGED and OTHER_VERSION, too: where, what is lost, and what the old file is called now.
  *
- * Where a book could be read, but not be mended or flushed, for instance as the disk is full, it is open nevertheless: @why says
- * that, with WHOLE as well, and each logbook_write() tries again. It fails as long as the book could not be mended.
+ * Where a book could be read, but not be mended, for instance as the disk is full, it is open nevertheless: @why says that, and
+ * each logbook_write() tries again and fails until it succeeds. It waits for the disk where a new file is made: for NEW, DAMAGED
+ * and OTHER_VERSION.
  *
  * Return: 0; -EPERM: somebody else can write to the file or the folder (base/trust.h); -ELOOP or -EINVAL: not a regular file;
  * -errno.
@@ -71,27 +74,32 @@ int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded
  *
  * A process takes the place of the one with its serial, a service of the one with its name; *_gone ends it. Whoever changes an
  * entry that logbook_each() gave to it, writes back what it does not know of it as well (protobuf-c keeps that in the message).
- * It waits for the disk only where the file is damaged or was removed: then a new one is made first.
+ * It waits for the disk only where the file is damaged, was removed, or is as large as it may become: then a new one is made first.
  *
  * Return: 0; -EINVAL: the entry has no kind, or no key; -EMSGSIZE: it is over LOGBOOK_ENTRY_BYTES, or the book would be over
  * LOGBOOK_IN_FORCE_BYTES; -errno of the disk. When it failed, the entry is not in the book, and what it would have replaced is.
  */
 int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why);
 
-/* They may write to the book. */
+/* They may not write to the book. */
 struct logbook_events {
-	/* The disk does not take what was written, and no new file either. @again: as the last time. */
+	/* The disk does not take what was written, and no new file either: it would be lost if the machine ends, and, as the kernel
+	 * need not keep what it could not write, it may be if the supervisor does. @again: as the last time. */
 	void (*on_trouble)(void *owner, const struct why *why, bool again);
 	/* After trouble: all that was written is on the disk. */
 	void (*on_well)(void *owner);
 };
 
-/** logbook_flush_by() - Let @worker wait for the disk from now on; before, and with NULL, the caller of each function waits.
+/** logbook_flush_by() - Let @worker wait for the disk from now on; before, the caller of each function waits. What is there is
+ * flushed, into a new file: nobody knows what the disk refused to a supervisor that was there before.
  * @worker, @events, @owner: borrowed until logbook_free(); @events may be NULL. */
 void logbook_flush_by(struct logbook *book, struct worker *worker, const struct logbook_events *events, void *owner);
 
 /** logbook_flush() - Try again what the disk did not take. logbook_write() does that as well. */
 void logbook_flush(struct logbook *book);
+
+/** logbook_flush_wait() - Bring all to the disk, and wait for it. Return: 0; -errno: it would be lost if the machine ends. */
+int logbook_flush_wait(struct logbook *book, struct why *why);
 
 /** logbook_is_safe() - Is all that was written on the disk? */
 bool logbook_is_safe(const struct logbook *book);
@@ -99,5 +107,5 @@ bool logbook_is_safe(const struct logbook *book);
 /** logbook_is_busy() - Is the disk being waited for? */
 bool logbook_is_busy(const struct logbook *book);
 
-/** logbook_free() - Flush and close the book. NULL is allowed. Return: NULL. */
+/** logbook_free() - Close the book, after a flush that is under way. NULL is allowed. Return: NULL. */
 struct logbook *logbook_free(struct logbook *book);

@@ -132,12 +132,13 @@ int book_new_begin(struct logbook *book, struct why *why)
 {
 	FD_CLEANUP int folder = open(book->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t size_bytes = book_bytes(book);
-	uint32_t number = book->disk->chance();
+	uint32_t number;
 	uint8_t *bytes;
 	int fd;
 
 	if (folder < 0)
 		return book_why(book, -errno, "its folder could not be opened", why);
+	number = book->disk->chance();
 	bytes = compose(book, number);
 	if (!bytes)
 		return book_why(book, -ENOMEM, "a new one could not be composed", why);

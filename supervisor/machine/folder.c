@@ -73,7 +73,7 @@ int folder_lock(const char *dir, const char *name, unsigned patience_ms, int *re
 		return why_errno(why, -errno, "%s", path);
 	r = lock_within(fd, patience_ms);
 	if (r < 0)
-		return why_errno(why, r, "%s: another upgraded runs in %s", path, dir);
+		return why_errno(why, r, "%s: another upgraded runs in %s, or has not ended yet", path, dir);
 	*ret_lock = fd;
 	fd = -1;
 	return 0;

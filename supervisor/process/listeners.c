@@ -327,27 +327,24 @@ void listeners_regain(struct listeners *listeners, const struct unit *unit, cons
 
 /* All sockets that a process has, as of now. */
 struct held {
-	const struct instance *by;
 	struct sockets_of sockets;
 	bool unseen;
 };
 
-/* What cannot be seen counts as yes: it is not ours to close then. One that is about to end has lost all its descriptors at once,
- * its channel among them. */
+/* What cannot be seen counts as yes: it is not ours to close then. */
 static bool has(const struct held *held, const struct listener *listener)
 {
-	const struct instance *instance = held->by;
-
-	return held->unseen || sockets_of_find(&held->sockets, listener->inode) >= 0 || !instance->channel_inode ||
-	       sockets_of_find(&held->sockets, instance->channel_inode) < 0;
+	return held->unseen || sockets_of_find(&held->sockets, listener->inode) >= 0;
 }
 
-/* Once for all listeners: a process may have as many descriptors as it likes. @by: NULL: nobody. */
+/* Once for all listeners: a process may have as many descriptors as it likes. @by: NULL: nobody. One that ends meanwhile loses
+ * all its descriptors, its channel among them: if that is there afterwards, what was seen is all there was. */
 static void look_at(const struct instance *by, struct held *ret)
 {
-	*ret = (struct held){ .by = by };
+	*ret = (struct held){ .unseen = false };
 	if (by)
-		ret->unseen = sockets_of_read(by->pid, PROCFS_FDS_MAX, &ret->sockets) < 0;
+		ret->unseen = sockets_of_read(by->pid, PROCFS_FDS_MAX, &ret->sockets) < 0 || !by->channel_inode ||
+			      procfs_find_socket(by->pid, by->channel_inode, PROCFS_FDS_MAX) < 0;
 }
 
 void listeners_give(struct listeners *listeners, const struct unit *unit, const struct instance *serving, struct instance *to)

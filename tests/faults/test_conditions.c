@@ -231,11 +231,28 @@ SCENE(conditions, of_a_disk_that_takes_seconds_to_sync_hold_up_neither_rolls_nor
 	ctl(0, "undo", "cached", "--bake=50ms");
 	cr_assert_leq(clock_now_us() - begun_us, 10 * USEC_PER_SEC);
 	was_struck();
-	/* Whoever is killed now has written down all the same what is so. */
+	/* Whoever is killed now has written down all the same what is so, and who comes after waits no more than he did. */
+	faults_arm(faults, 0);
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
-	faults_clear(faults);
+	begun_us = clock_now_us();
 	cr_assert_eq(rig_daemon_start(stage.rig, RIG_NO_CRIU), 0);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", 10 * USEC_PER_SEC), 0);
+	cr_assert_leq(clock_now_us() - begun_us, 10 * USEC_PER_SEC);
+	rolls_as_ever();
+	stage_load_spotless();
+}
+
+/* The program that comes waits for no sync before it has its services: it has ten seconds for that. */
+SCENE(conditions, of_a_disk_that_takes_seconds_to_sync_let_upgraded_be_replaced)
+{
+	serve("Bake=50ms\n", RIG_NO_CRIU);
+	stage_load(50);
+	ctl(0, "roll", "cached", "v2");
+	faults_add(faults, &(struct fault_rule){ .role = FAULT_ROLE_UPGRADED, .classes = ONE(SYNC), .action = FAULT_DELAY,
+						 .amount = 12 * 1000000, .at = 1, .times = FAULT_ALWAYS });
+	arm();
+	ctl(0, "roll", "upgraded");
+	ctl(0, "list");
 	rolls_as_ever();
 	stage_load_spotless();
 }

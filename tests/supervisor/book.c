@@ -169,9 +169,9 @@ void bytes_leave(const char *folder, const char *name, const void *data, size_t 
 
 const char *folder_new(const char *root)
 {
-	static char paths[8][128];
+	static char paths[16][128];
 	static unsigned n;
-	char *path = paths[n++ % 8];
+	char *path = paths[n++ % 16];
 
 	(void)snprintf(path, sizeof(paths[0]), "%s/%u", root, n);
 	cr_assert_eq(mkdir(path, 0700), 0, "%s: %s", path, strerror(errno));

@@ -51,5 +51,5 @@ struct bytes bytes_of(const char *folder, const char *name);
 /** bytes_leave() - Write FOLDER/NAME anew. */
 void bytes_leave(const char *folder, const char *name, const void *data, size_t size);
 
-/** folder_new() - Make an empty folder below @root. Return: its path, until the next call but seven. */
+/** folder_new() - Make an empty folder below @root. Return: its path, until the next call but fifteen. */
 const char *folder_new(const char *root);

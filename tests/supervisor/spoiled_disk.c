@@ -319,14 +319,16 @@ static uint8_t *left_of(const struct file *file, unsigned kind, size_t *ret_size
 
 	while (same < now_bytes && same < file->durable_bytes && now[same] == file->durable[same])
 		same++;
-	if ((kind & CUT_ZEROS) == 0 || now_bytes < file->durable_bytes) {
-		size = kind & CUT_ZEROS ? now_bytes : file->durable_bytes;
-		left = kind & CUT_ZEROS ? now : file->durable;
+	if ((kind & ~(unsigned)CUT_NAMES) == 0 || now_bytes < file->durable_bytes) {
+		size = kind & ~(unsigned)CUT_NAMES ? now_bytes : file->durable_bytes;
+		left = kind & ~(unsigned)CUT_NAMES ? now : file->durable;
 	} else {
 		size = (kind & CUT_ZEROS) == CUT_HALF ? same + (now_bytes - same) / 2 : now_bytes;
 		left = now;
 		if ((kind & CUT_ZEROS) == CUT_ZEROS)
 			memset(now + same, 0, now_bytes - same);
+		if (kind & CUT_HOLE)
+			memset(now + same, 0, (now_bytes - same) / 2);
 	}
 	for (size_t i = file->lost_from; left == now && i < file->lost_to && i < size; i++)
 		now[i] = 0;

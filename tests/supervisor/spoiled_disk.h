@@ -45,8 +45,9 @@ enum {
 	CUT_NAMES = 1,  /* names that were not synced are there nevertheless */
 	CUT_ALL = 2,    /* so is what was written: all of it, */
 	CUT_HALF = 4,   /* half of it, */
-	CUT_ZEROS = 6,  /* or zeros in its place */
-	CUT_KINDS = 8,
+	CUT_ZEROS = 6,  /* or zeros in its place, */
+	CUT_HOLE = 8,   /* or zeros in the place of its first half: the disk takes pages in any order */
+	CUT_KINDS = 10,
 };
 
 /** spoiled_disk_cut() - Fill the empty folder @to with what is left after the power was cut. @kind: 0 to CUT_KINDS - 1. */

@@ -313,7 +313,7 @@ static void add_frame(struct bytes *bytes, uint32_t number, uint64_t sequence, c
 	bytes->size += BOOK_HEAD_BYTES + length;
 }
 
-Test(logbook, is_made_anew_when_it_is_opened)
+Test(logbook, is_made_anew_when_it_is_flushed_first)
 {
 	size_t at[N_FIVE + 1];
 	struct bytes bytes = book_of_five(at);
@@ -330,6 +330,7 @@ Test(logbook, is_made_anew_when_it_is_opened)
 	bytes_leave(root, LOGBOOK_NAME, bytes.data, bytes.size);
 	free(bytes.data);
 	book = open_book(root, LOGBOOK_WHOLE);
+	logbook_flush(book);
 	cr_assert_eq(size_of(root), at[5]);
 	expect(book, &model);
 	logbook_free(book);
@@ -507,7 +508,7 @@ Test(logbook, every_truncation_costs_the_entries_behind_it_only)
 
 			(void)snprintf(words, sizeof(words), "byte %zu ", at[whole]);
 			cr_assert(strstr(why.text, words), "%s", why.text);
-			(void)snprintf(words, sizeof(words), "its %zu bytes", size - at[whole]);
+			(void)snprintf(words, sizeof(words), "these %zu bytes", size - at[whole]);
 			cr_assert(strstr(why.text, words), "%s", why.text);
 			cr_assert_eq(size_of(folder), at[whole]);
 			cr_assert(!exists(folder, LOGBOOK_NAME ".damaged-1"));
