@@ -9,7 +9,7 @@
 
 struct upg *port_upg;
 struct upg_libevent port_glue;
-bool port_loads;
+bool port_loads, port_serves;
 int port_standing;
 extern item **const port_heads, **const port_tails;
 static unsigned n_loaded; /* connections */
@@ -392,6 +392,7 @@ void port_serve(void)
 	stats_state.curr_conns += n_loaded;
 	if (upg_ready(port_upg) != UPG_SERVE || upg_libevent_watch(&port_glue, port_upg, main_base) < 0)
 		leave(upg_why(port_upg));
+	port_serves = true;
 	start_threads(NULL);
 }
 

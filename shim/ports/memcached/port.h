@@ -10,7 +10,8 @@ struct conn;
 
 extern struct upg *port_upg;
 extern struct upg_libevent port_glue;
-extern bool port_loads;   /* no item may make room for another, and no time passes */
+extern bool port_loads;   /* no item may make room for another */
+extern bool port_serves;
 extern int port_standing; /* workers in a pause, or on their way out of it */
 extern uint64_t port_clock; /* of old, in its seconds; 0: there is no old */
 

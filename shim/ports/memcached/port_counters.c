@@ -39,7 +39,7 @@ int port_save_counters(struct upg_saver *saver, void *userdata)
 	int r = 0;
 
 	flushed = settings.oldest_live;
-	if (!port_loads) /* the round trip saves what was loaded */
+	if (port_serves) /* the round trip saves what was loaded */
 		port_clock = current_time;
 	threadlocal_stats_aggregate(&sum);
 	sum.response_obj_count = sum.response_obj_bytes = 0; /* of this process's memory */
