@@ -3,6 +3,7 @@
 #include "supervisor/process/origin.h"
 
 #include "supervisor/logbook/logbook.h"
+#include "supervisor/logbook/note.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
 #include "supervisor/process/leftovers.h"
@@ -107,22 +108,49 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 		log_warning("%s", why.text);
 }
 
+/* What the logbook has of its service. NULL: none could be made; the logbook is what counts. */
+static struct fd_ref *make_note(const struct instance *instance, const struct spawner *spawner)
+{
+	Upgraded__Logbook__Note head = UPGRADED__LOGBOOK__NOTE__INIT;
+	struct why why = { 0 };
+	int fd, r;
+
+	head.boot_id = (char *)(uintptr_t)regain_boot();
+	head.pid = getpid();
+	head.written_us = clock_now_us();
+	r = procfs_start_ticks(head.pid, &head.start_ticks);
+	fd = r < 0 ? why_errno(&why, r, "when upgraded was started") :
+		     note_make(spawner->logbook, instance->service, &head, &why);
+	if (fd >= 0)
+		return fd_ref_new(fd);
+	log_warning("%s[%s %d]: %s; should the logbook be lost as well, it is not known", instance->service, instance->version,
+		    (int)instance->pid, why.text);
+	return NULL;
+}
+
 /* Our end of the channel, for the process to hold while we live and after that. */
 static void spawned_keep(struct instance *instance, struct fd_ref *stored)
 {
 	Upgraded__Wire__Keep keep = UPGRADED__WIRE__KEEP__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP, .keep = &keep);
 	const struct spawned *spawned = spawned_of(instance);
-	struct fd_ref *fds[] = { NULL, spawned->spawner->self, stored };
+	struct fd_ref *fds[] = { NULL, spawned->spawner->self, stored, NULL }, *note;
+	uint32_t n = stored ? 3 : 2;
 
 	if (!spawned->serial || !fds[1] || spawned->channel.fd < 0)
 		return;
 	fds[0] = fd_ref_new(fcntl(spawned->channel.fd, F_DUPFD_CLOEXEC, 0));
+	note = make_note(instance, spawned->spawner);
+	if (note) {
+		keep.note = n;
+		fds[n++] = note;
+	}
 	if (fds[0] && fds[0]->fd >= 0)
-		instance_send(instance, &message, fds, stored ? 3 : 2);
+		instance_send(instance, &message, fds, n);
 	else
 		log_warning("%s[%s %d]: no descriptor is left to keep its channel by; it would be lost with upgraded",
 			    instance->service, instance->version, (int)instance->pid);
+	fd_ref_drop(note);
 	fd_ref_drop(fds[0]);
 }
 
