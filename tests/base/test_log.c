@@ -240,7 +240,8 @@ Test(log, of_a_reader_who_stands_still_holds_nobody_up_and_tells_what_was_droppe
 		log_info("line %d", i);
 	log_error("this one matters"); /* there is room left for it */
 	text = read_until(reader, "matters");
-	/* Where lines are missing, there it is told how many: at the end, or as well where the thread came late to its first ones. */
+	/* Where lines are missing, there it is told how many: at the end, or as well where the thread came late to its first
+	 * ones. */
 	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		const char *words = strstr(line, ": ");
 		unsigned long n;
