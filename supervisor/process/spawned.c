@@ -25,6 +25,7 @@
 #define APP_CHANNEL_FD 3
 #define HOLDER_FDS_MAX 64 /* descriptors 0 to 63 of a process are looked at */
 #define HOLDERS_MAX 256u
+#define STORED_PIPE_BYTES (1 << 20)
 
 static int make_output(struct spawned *spawned)
 {
@@ -99,6 +100,7 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
 	struct why why = { 0 };
 
+	store_remove(spawner->store, serial);
 	if (!spawner->logbook || !serial)
 		return;
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS_GONE;
@@ -106,6 +108,30 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 	/* A process that has ended is known to have ended, with or without it. */
 	if (logbook_write(spawner->logbook, &entry, &why) < 0)
 		log_warning("%s", why.text);
+}
+
+/* The channel only of who can live on without us: another one has to notice our end by it. */
+static bool may_store_channel(const struct instance *instance)
+{
+	return instance->place != INSTANCE_IS_NEW && !instance->unreachable && instance->hello && instance->hello->hello->keeps;
+}
+
+void spawned_store(struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+	struct store *store = spawned->spawner->store;
+
+	if (!store || !spawned->serial || !instance_is_alive(instance))
+		return;
+	if (!store_holds(store, spawned->serial, STORE_PIDFD))
+		store_put(store, spawned->serial, STORE_PIDFD, spawned->child.pidfd);
+	if (!store_holds(store, spawned->serial, STORE_OUTPUT) && spawned->output && spawned->output->fd >= 0) {
+		/* Nobody reads it while no supervisor runs. */
+		(void)fcntl(spawned->output->fd, F_SETPIPE_SZ, STORED_PIPE_BYTES);
+		store_put(store, spawned->serial, STORE_OUTPUT, spawned->output->fd);
+	}
+	if (!store_holds(store, spawned->serial, STORE_CHANNEL) && may_store_channel(instance))
+		store_put(store, spawned->serial, STORE_CHANNEL, spawned->channel.fd);
 }
 
 /* What the logbook has of its service. NULL: none could be made; the logbook is what counts. */
@@ -240,6 +266,7 @@ static void spawned_set_place(struct instance *instance)
 {
 	spawned_set_spares(spawned_of(instance));
 	write_down_change(spawned_of(instance));
+	spawned_store(spawned_of(instance));
 }
 
 /* ---- its end ---- */
@@ -526,6 +553,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		instance_free(&spawned->instance);
 		return why_prefix(why, r, "%s version %s was not started, as it could not be written down", unit->name, version);
 	}
+	spawned_store(spawned);
 	*ret_instance = &spawned->instance;
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "supervisor/recover/notes.h"
 #include "supervisor/recover/suspects.h"
 #include "supervisor/service/carried.h"
+#include "supervisor/systemd/store.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -320,6 +321,7 @@ static void look(struct recover *recover)
 		decided &= r->decided;
 	}
 	if (decided) {
+		store_settle(recover->spawner->store);
 		timer_disarm(&recover->again);
 		tell_done(recover);
 	}
@@ -510,7 +512,7 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 		return;
 	}
 	if (r == 0)
-		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &why);
+		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &candidate->status, &why);
 	if (r == 0)
 		instance_own(candidate->instance, &candidate_events, candidate);
 	else if (r != -ESRCH)
@@ -674,6 +676,8 @@ void recover_give_up(struct recover *recover)
 		if (!r->decided && alive(r, &one))
 			take(r, one);
 	}
+	if (recover->spawner)
+		store_settle(recover->spawner->store);
 }
 
 void recover_done(struct recover *recover)
