@@ -577,7 +577,8 @@ RIG := $(call folder_objects,normal,tests/rig)
 WILD := $(call objects,normal,$(filter-out tests/wild/test_%.c,$(call sources,tests/wild)))
 STAGE := $(call objects,normal,$(filter-out tests/integration/test_%.c,$(call sources,tests/integration)))
 $(foreach group,$(TEST_GROUPS),$(call rule,$B/tests/$(group),normal,\
-	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG) $(if $(filter hostile,$(group)),$(WILD)),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
+	$(sort $(call folder_objects,normal,tests/$(group)) $(STAGE)) $(RIG) $(if $(filter hostile,$(group)),$(WILD)) \
+	$(if $(filter integration,$(group)),$(addprefix $B/obj/normal/,$(call protos,supervisor/logbook))),base statefmt wire,$(CRITERION) $$(PACKAGE_LIBS) -lm))
 $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/obj/normal/,$(call protos,$(CACHED))) $B/libupgrade.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)

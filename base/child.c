@@ -139,9 +139,7 @@ const char *child_doing(const struct child *child, char *buf, size_t size)
 
 static void child_on_again(struct timer *timer);
 
-/* What the kernel keeps of a process that was reaped, for those who hold a pidfd. Return: false: it was not reaped yet, or the
- * kernel is older. */
-static bool status_of_reaped(int pidfd, int *ret_status)
+bool child_status_of(int pidfd, int *ret_status)
 {
 	struct pidfd_info_exit info = { .mask = PIDFD_INFO_HAS_EXIT };
 
@@ -159,7 +157,7 @@ static bool foreign_is_over(struct child *child)
 	if (!child->dead_us)
 		child->dead_us = now;
 	child->status = CHILD_STATUS_UNKNOWN;
-	return status_of_reaped(child->pidfd, &child->status) || now - child->dead_us >= REAPED_PATIENCE_US;
+	return child_status_of(child->pidfd, &child->status) || now - child->dead_us >= REAPED_PATIENCE_US;
 }
 
 /* Return: false: a tracer holds it, and until that lets go nobody can reap it. */

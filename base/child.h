@@ -114,6 +114,10 @@ int child_adopt(struct loop *loop, struct child *child, pid_t pid, void (*on_exi
 int child_regain(struct loop *loop, struct child *child, pid_t pid, int pidfd_consume, void (*on_exit)(struct child *child),
 		 struct why *why);
 
+/** child_status_of() - How the process of @pidfd has ended, if it was reaped and the kernel tells (Linux 6.15). Return: false:
+ * nobody knows. */
+bool child_status_of(int pidfd, int *ret_status);
+
 /** child_is_watched() - Does some struct child watch the process @pid? Then its end is not for anybody else to wait for. */
 bool child_is_watched(pid_t pid);
 

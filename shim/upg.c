@@ -98,10 +98,11 @@ out:
 static bool answer_new_supervisor(struct channel *channel, const Upgraded__Wire__AppMessage *message)
 {
 	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP) {
-		int end = channel_claim(channel, 0);
+		int end = channel_claim(channel, 0), note = message->keep->note ? channel_claim(channel, message->keep->note) : -1;
 
 		channel_keep(channel, end, channel_claim(channel, 1));
 		channel_store(channel, channel_claim(channel, 2));
+		channel_note(channel, note);
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW) {
 		channel_come_anew(channel, channel_claim(channel, 0));
 		channel_print_to(channel_claim(channel, 1), message->anew->output);

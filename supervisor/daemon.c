@@ -14,6 +14,8 @@
 #include "supervisor/recover/recover.h"
 #include "supervisor/recover/successor.h"
 #include "supervisor/service/registry.h"
+#include "supervisor/systemd/notify.h"
+#include "supervisor/systemd/store.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -23,7 +25,6 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +40,7 @@ struct supervisor {
 	struct strays strays;
 	struct run_folder *run;
 	struct probe probe;
+	struct store *store; /* what systemd holds of each process */
 	struct logbook *logbook;
 	struct worker *disk;     /* waits for it, in the place of the loop */
 	struct timer flush_again;
@@ -113,7 +115,7 @@ static void on_signal(struct source *source, uint32_t events)
 		return;
 	}
 	log_info("%s: stopping the services", sigabbrev_np((int)info.ssi_signo));
-	sd_notify(0, "STOPPING=1");
+	(void)notify_send("STOPPING=1", NULL, 0);
 	supervisor->ending = true;
 	recover_give_up(&supervisor->recover);
 	run_folder_shut(supervisor->run);
@@ -224,7 +226,7 @@ static void tell_ready(struct timer *timer)
 {
 	struct supervisor *supervisor = container_of(timer, struct supervisor, ready);
 
-	if (sd_notify(0, "READY=1") < 0 && !supervisor->ending)
+	if (notify_send("READY=1", NULL, 0) < 0 && !supervisor->ending)
 		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, tell_ready);
 }
 
@@ -409,6 +411,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	r = config->left >= 0 ? carry_open(config->left, NULL, &supervisor->carry, why) : 0;
 	if (r == 0)
 		r = loop_new(&registry->host.site.loop, why);
+	if (r == 0)
+		r = store_open(registry->host.site.loop, &supervisor->store, why);
 	prepare_successor(supervisor, config);
 	if (r == 0)
 		r = make_places(supervisor, config, why);
@@ -431,6 +435,7 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	r = open_logbook(supervisor, config, why);
 	if (r < 0)
 		return r;
+	supervisor->spawner.store = supervisor->store;
 	supervisor->spawner.logbook = registry->host.logbook = supervisor->logbook;
 	registry->host.origin = &supervisor->spawner.origin;
 	registry->host.generation = generation_after(supervisor->carry ? carry_header(supervisor->carry)->generation :
@@ -471,6 +476,7 @@ static void end(struct supervisor *supervisor)
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
 	spawner_done(&supervisor->spawner);
+	store_free(supervisor->store);
 	timer_disarm(&supervisor->flush_again);
 	leave_logbook(supervisor);
 	logbook_free(supervisor->logbook);

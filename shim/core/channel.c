@@ -81,7 +81,7 @@ int channel_inherited(int *ret_fd, struct why *why)
 int channel_init(struct channel *channel, channel_answer_fn answer, void *arg)
 {
 	*channel = (struct channel){ .fd = -1, .answer = answer, .arg = arg, .kept = -1, .supervisor = -1,
-				      .stored = -1, .spare = { -1, -1, -1, -1 } };
+				      .stored = -1, .note = -1, .spare = { -1, -1, -1, -1 } };
 	_Static_assert(CHANNEL_SPARE == 4, "as many are none");
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->buffer = malloc(WIRE_MESSAGE_MAX);
@@ -185,12 +185,19 @@ void channel_end_keep(struct channel *channel)
 	channel->kept = fd_close(channel->kept);
 	channel->supervisor = fd_close(channel->supervisor);
 	channel_store(channel, -1);
+	channel_note(channel, -1);
 }
 
 void channel_store(struct channel *channel, int fd_consume)
 {
 	fd_close(channel->stored);
 	channel->stored = fd_consume;
+}
+
+void channel_note(struct channel *channel, int fd_consume)
+{
+	fd_close(channel->note);
+	channel->note = fd_consume;
 }
 
 void channel_print_to(int log_consume, uint64_t before)

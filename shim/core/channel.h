@@ -42,6 +42,7 @@ struct channel {
 	 * them. */
 	int kept, supervisor;
 	int stored; /* what else the next supervisor is to find here, for its own use; -1: nothing */
+	int note;   /* of the supervisor to one whose logbook is gone; -1: none */
 	bool anew; /* another supervisor has spoken, and was not answered yet. Until then whatever waits is told CHANNEL_CLOSED */
 
 	/* The owner's. */
@@ -74,6 +75,8 @@ void channel_keep(struct channel *channel, int end, int supervisor);
 /** channel_store() - Hold @fd_consume (-1: nothing) for the next supervisor, in place of what was stored before. It ends with what
  * is kept, too. */
 void channel_store(struct channel *channel, int fd_consume);
+/** channel_note() - The same of what the supervisor has noted for the next one. */
+void channel_note(struct channel *channel, int fd_consume);
 /** channel_end_keep() - From here on the channel ends with the supervisor again. Also fine where nothing is kept. */
 void channel_end_keep(struct channel *channel);
 static inline bool channel_is_kept(const struct channel *channel)

@@ -239,6 +239,7 @@ static void release(struct logbook *book)
 	fd_close(book->fd);
 	entries_done(&book->entries);
 	free(book->folder);
+	free(book->place);
 	free(book->path);
 	free(book);
 }
@@ -263,10 +264,13 @@ int logbook_open_on(const struct logbook_disk *disk, const char *folder, struct 
 	r = open_in(book, &found, &told);
 	if (why)
 		*why = told;
+	if (r == 0 && !(book->place = realpath(folder, NULL)))
+		r = book_why(book, -errno, "its folder could not be found", why);
 	if (r < 0) { /* what lies there is not touched */
 		release(book);
 		return r;
 	}
+	book->complete = found == LOGBOOK_WHOLE || found == LOGBOOK_TORN;
 	*ret_book = book;
 	*ret_found = found;
 	return 0;
@@ -313,6 +317,16 @@ int logbook_look(const char *folder, struct why *why)
 }
 
 /* ---- open ---- */
+
+bool logbook_is_complete(const struct logbook *book)
+{
+	return book->complete;
+}
+
+const char *logbook_place(const struct logbook *book)
+{
+	return book->place;
+}
 
 int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded__Logbook__Entry *entry), void *arg)
 {

@@ -90,6 +90,12 @@ struct logbook_events {
 	void (*on_well)(void *owner);
 };
 
+/** logbook_is_complete() - Had the file all that was ever written, when it was opened? Not where there was none. */
+bool logbook_is_complete(const struct logbook *book);
+
+/** logbook_place() - Return: the real path of its folder; borrowed. */
+const char *logbook_place(const struct logbook *book);
+
 /** logbook_flush_by() - Let @worker wait for the disk from now on; before, the caller of each function waits. What is there is
  * flushed, into a new file: nobody knows what the disk refused to a supervisor that was there before.
  * @worker, @events, @owner: borrowed until logbook_free(); @events may be NULL. */

@@ -28,6 +28,8 @@ enum book_flush {
 struct logbook {
 	const struct logbook_disk *disk;
 	char *folder, *path;
+	char *place; /* where the folder is, without links */
+	bool complete; /* all entries were found */
 	struct entries entries;
 
 	int fd;              /* the file at @path; -1: none yet */

@@ -147,9 +147,34 @@ int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks)
 			       ret_ticks) == 1 ? 0 : -ESRCH;
 }
 
-int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, unsigned long long inode), void *arg)
+int procfs_each(int (*fn)(void *arg, pid_t pid), void *arg)
 {
-	unsigned long long inode;
+	const struct dirent *entry;
+	DIR *proc = opendir("/proc");
+	int r = 0;
+
+	if (!proc)
+		return -errno;
+	while (r == 0 && (entry = readdir(proc)))
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+			r = fn(arg, (pid_t)strtol(entry->d_name, NULL, 10));
+	closedir(proc);
+	return r;
+}
+
+int procfs_user(pid_t pid, uid_t *ret_uid)
+{
+	static const char name[] = "\nUid:";
+	char path[64], text[2048];
+	const char *line;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	line = procfs_read(path, text, sizeof(text)) > 0 ? strstr(text, name) : NULL;
+	return line && sscanf(line + sizeof(name) - 1, "%u", ret_uid) == 1 ? 0 : -ESRCH;
+}
+
+int procfs_each_fd(pid_t pid, int below, int (*fn)(void *arg, int number, const char *link), void *arg)
+{
 	char path[64], link[64];
 	struct dirent *entry;
 	DIR *dir;
@@ -165,11 +190,31 @@ int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, un
 		if (n < 0 && errno != ENOENT && errno != EINVAL) /* closed meanwhile; "." and ".." */
 			r = -errno;
 		link[n > 0 ? n : 0] = 0;
-		if (sscanf(link, "socket:[%llu]", &inode) == 1)
-			r = fn(arg, atoi(entry->d_name), inode);
+		if (n > 0)
+			r = fn(arg, atoi(entry->d_name), link);
 	}
 	closedir(dir);
 	return r;
+}
+
+struct socket_walk {
+	int (*fn)(void *arg, int number, unsigned long long inode);
+	void *arg;
+};
+
+static int on_fd(void *arg, int number, const char *link)
+{
+	const struct socket_walk *walk = arg;
+	unsigned long long inode;
+
+	return sscanf(link, "socket:[%llu]", &inode) == 1 ? walk->fn(walk->arg, number, inode) : 0;
+}
+
+int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, unsigned long long inode), void *arg)
+{
+	struct socket_walk walk = { fn, arg };
+
+	return procfs_each_fd(pid, below, on_fd, &walk);
 }
 
 struct wanted_socket {

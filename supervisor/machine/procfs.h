@@ -40,6 +40,17 @@ int procfs_start_ticks(pid_t pid, uint64_t *ret_ticks);
 
 #define PROCFS_FDS_MAX 65536 /* descriptors of a process above this number are not looked at */
 
+/** procfs_each() - Call @fn for each process there is. Not 0 ends the walk. Return: 0; what @fn returned; -errno. */
+int procfs_each(int (*fn)(void *arg, pid_t pid), void *arg);
+
+/** procfs_user() - As whom does @pid run? Return: 0; -ESRCH. */
+int procfs_user(pid_t pid, uid_t *ret_uid);
+
+/** procfs_each_fd() - Call @fn for each descriptor of @pid with a number @below this one, in their order, with what the kernel says
+ * of it ("/dev/null", "socket:[1234]"; cut at 63 bytes). Not 0 ends the walk. Return: 0; what @fn returned; -errno: they cannot be
+ * looked at. */
+int procfs_each_fd(pid_t pid, int below, int (*fn)(void *arg, int number, const char *link), void *arg);
+
 /** procfs_each_socket() - Call @fn for each socket of @pid with a number @below this one, in their order, so that it does not last
  * as long as the process likes. Not 0 ends the walk. Return: 0; what @fn returned; -errno: its descriptors cannot be looked at. */
 int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, unsigned long long inode), void *arg);

@@ -145,6 +145,12 @@ void instance_store(struct instance *instance, struct fd_ref *stored)
 		instance->kind->keep(instance, stored);
 }
 
+void instance_tell_note(struct instance *instance)
+{
+	if (instance_is_alive(instance) && !instance->killed)
+		instance_store(instance, instance->stored);
+}
+
 int instance_our_end(const struct instance *instance)
 {
 	return instance->kind->our_end ? instance->kind->our_end(instance) : -1;

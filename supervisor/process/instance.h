@@ -206,6 +206,10 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why);
  * library cannot. */
 void instance_store(struct instance *instance, struct fd_ref *stored);
 
+/** instance_tell_note() - What the logbook has of its service has changed: a process that serves holds that for a supervisor whose
+ * logbook is gone. Nothing where it has ended, or its library cannot. */
+void instance_tell_note(struct instance *instance);
+
 /** instance_forget_stored() - It will let go by itself, or need not: it is not told to hold that again. */
 void instance_forget_stored(struct instance *instance);
 

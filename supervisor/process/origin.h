@@ -7,6 +7,7 @@
 #include "supervisor/process/instance.h"
 
 struct loop;
+struct store;
 
 struct origin {
 	/* @aside: it is the first to go when memory is short. */
@@ -47,6 +48,7 @@ struct spawner {
 	struct leftovers *leftovers;
 	struct logbook *logbook; /* borrowed: each process is in it from its start to its end. NULL: nothing is written down */
 	uint64_t last_serial;    /* of a process there */
+	struct store *store;     /* borrowed: what outlives us of each process; NULL: nothing does */
 	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
 	bool lets_go;            /* an instance that is freed goes on without us, as after a SIGKILL */
 };
@@ -61,11 +63,12 @@ void spawner_greet(struct instance *instance);
  * @ret_instance: owned by the caller, by whose instance_own() events are heard.
  *
  * @unit: what it was started with; a reference is taken.
+ * @ret_status: with -ESRCH, how it ended, where that is known.
  *
- * Return: 0; -ESRCH: it has ended, and is crossed out; -errno with words.
+ * Return: 0; -ESRCH: it has ended, and is crossed out; what it had printed last is in the log; -errno with words.
  */
 int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
-		   struct instance **ret_instance, struct why *why);
+		   struct instance **ret_instance, int *ret_status, struct why *why);
 
 /** spawner_forget() - The process has ended: it goes out of the logbook. */
 void spawner_forget(struct spawner *spawner, uint64_t serial);

@@ -18,30 +18,61 @@ static bool is_short(int r)
 	return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -ENOBUFS || r == -EIO || r == -ENOSPC;
 }
 
-/* Its channel, if it kept our end; and a pipe for what it prints, in the place of the one that ended with the supervisor before. */
+/* The pipe that it prints to, if systemd has held its other end: all is there that was printed since. */
+static bool regain_output(struct spawned *spawned, const Upgraded__Logbook__Process *process)
+{
+	int fd = store_take(spawned->spawner->store, process->serial, STORE_OUTPUT, process->log_inode);
+
+	if (fd < 0 || output_take(spawned->output, fd, NULL, 0, NULL) < 0)
+		return false;
+	spawned->instance.log_inode = process->log_inode;
+	return true;
+}
+
+/* In the place of the one that ended with the supervisor before. @ret_theirs: the end to print to. */
+static int replace_output(struct spawned *spawned, struct fd_ref **ret_theirs, struct why *why)
+{
+	int log = -1, r = output_open(spawned->output, &log, &spawned->instance.log_inode, why);
+
+	if (r < 0)
+		return r;
+	spawned_own_output(spawned, log);
+	*ret_theirs = fd_ref_new(log);
+	return *ret_theirs ? 0 : why_errno(why, -ENOMEM, "its output");
+}
+
+/* Our end of its channel: systemd has held it, or the process itself. One that lies parked is not to be spoken to, see
+ * carried_find(). */
+static int regain_channel(struct spawned *spawned, const Upgraded__Logbook__Process *process, struct why *why)
+{
+	int fd = -1;
+
+	if (process->place != INSTANCE_IS_REPLACED)
+		fd = store_take(spawned->spawner->store, process->serial, STORE_CHANNEL, process->our_channel_inode);
+	if (fd < 0)
+		fd = regain_socket(spawned->child.pidfd, spawned->instance.pid, process->our_channel_inode, why);
+	return fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
+}
+
 static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process, struct why *why)
 {
 	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ANEW, .anew = &anew);
 	struct instance *instance = &spawned->instance;
 	struct fd_ref *fds[] = { spawned->spawner->self, NULL };
-	int log = -1, fd, r;
+	bool prints = process->place != INSTANCE_IS_REPLACED && regain_output(spawned, process);
+	int r = regain_channel(spawned, process, why);
 
-	fd = regain_socket(spawned->child.pidfd, instance->pid, process->our_channel_inode, why);
-	r = fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
-	if (r == 0)
-		r = output_open(spawned->output, &log, &instance->log_inode, why);
-	if (r == 0) {
-		spawned_own_output(spawned, log);
-		fds[1] = fd_ref_new(log);
-		r = fds[1] ? 0 : why_errno(why, -ENOMEM, "its output");
-	}
-	if (is_short(r))
+	if (r == 0 && !prints)
+		r = replace_output(spawned, &fds[1], why);
+	if (is_short(r)) {
+		fd_ref_drop(fds[1]);
 		return r;
+	}
 	instance->unreachable = r < 0;
-	anew.output = process->log_inode;
+	anew.output = fds[1] ? process->log_inode : 0;
 	if (!instance->unreachable)
-		instance_send(instance, &message, fds, 2);
+		instance_send(instance, &message, fds, fds[1] ? 2 : 1);
 	else if (process->place != INSTANCE_IS_REPLACED) /* a parked one has no channel but the one that another process may hold */
 		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
 			    (int)instance->pid, why->text);
@@ -84,17 +115,42 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 			return r;
 	}
 	spawned_name_output(spawned);
-	return regain_ends(spawned, process, why);
+	r = regain_ends(spawned, process, why);
+	if (r == 0)
+		spawned_store(spawned);
+	return r;
+}
+
+/* What systemd has held of a process that is gone: what it printed last, and how it ended. */
+static void hear_last(struct spawner *spawner, const Upgraded__Logbook__Process *process, const struct unit *unit, int *ret_status)
+{
+	int fd = store_take(spawner->store, process->serial, STORE_OUTPUT, process->log_inode);
+	int pidfd = store_take(spawner->store, process->serial, STORE_PIDFD, 0);
+	struct output *output = fd < 0 ? NULL : output_new(spawner->loop, unit->log_rate, unit->log_rate_bytes, NULL);
+
+	if (output) {
+		output_name(output, process->service, process->version, process->pid);
+		if (output_take(output, fd, NULL, 0, NULL) == 0)
+			output_finish(output);
+		output_free(output);
+	} else {
+		fd_close(fd);
+	}
+	if (pidfd >= 0)
+		(void)child_status_of(pidfd, ret_status);
+	fd_close(pidfd);
 }
 
 int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
-		   struct instance **ret_instance, struct why *why)
+		   struct instance **ret_instance, int *ret_status, struct why *why)
 {
 	int pidfd = regain_pidfd(process->pid, process->start_ticks), r;
 	struct spawned *spawned;
 
-	if (pidfd == -ESRCH)
+	if (pidfd == -ESRCH) {
+		hear_last(spawner, process, unit, ret_status);
 		spawned_cross_out(spawner, process->serial);
+	}
 	if (pidfd < 0)
 		return why_errno(why, pidfd, "pid %d", process->pid);
 	spawned = spawned_new(spawner, unit, process->version);
@@ -355,8 +411,10 @@ int carried_take(struct spawner *spawner, struct carry *carry, const Upgraded__C
 	if (r == 0)
 		r = take_ends(spawned, carry, process, why);
 	spawned_set_spares(spawned);
-	if (r == 0)
+	if (r == 0) {
+		spawned_store(spawned);
 		*ret_instance = &spawned->instance;
+	}
 	return r < 0 ? why_prefix(why, r, "%s version %s (pid %d)", process->service, process->version, process->pid) : 0;
 }
 
@@ -378,11 +436,23 @@ static int give_output(struct spawned *spawned, struct why *why)
 	return instance->output ? 0 : why_errno(why, -ENOMEM, "output");
 }
 
+/* It prints to a pipe that systemd has held for us. */
+static bool keep_output(struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+	int fd = instance->output_before ? -1 :
+					   store_take(spawned->spawner->store, spawned->serial, STORE_OUTPUT, instance->log_inode);
+
+	return fd >= 0 && output_take(spawned->output, fd, NULL, 0, NULL) == 0;
+}
+
 int carried_find(struct instance *instance, struct instance *holder, const Upgraded__Carry__Process *process, struct why *why)
 {
 	struct spawned *spawned = spawned_of(instance);
-	int fd = regain_socket(spawned_of(holder)->child.pidfd, holder->pid, spawned->our_inode, why), r;
+	int fd = store_take(spawned->spawner->store, spawned->serial, STORE_CHANNEL, spawned->our_inode), r;
 
+	if (fd < 0)
+		fd = regain_socket(spawned_of(holder)->child.pidfd, holder->pid, spawned->our_inode, why);
 	if (fd < 0)
 		return fd;
 	r = take_instance(instance, process);
@@ -391,12 +461,14 @@ int carried_find(struct instance *instance, struct instance *holder, const Upgra
 		return why_errno(why, r, "what it said of itself");
 	}
 	r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
-	if (r == 0)
+	if (r == 0 && !keep_output(spawned))
 		r = give_output(spawned, why);
 	/* It says no hello, as it is not to wake up. The end of the supervisor before has let it run, until it came to its wait for
 	 * us. */
 	instance->returns = instance->stopped = false;
 	instance->unreachable = r < 0;
+	if (r == 0)
+		spawned_store(spawned);
 	return r;
 }
 

@@ -3,6 +3,7 @@
 #include "supervisor/process/origin.h"
 
 #include "supervisor/logbook/logbook.h"
+#include "supervisor/logbook/note.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
 #include "supervisor/process/leftovers.h"
@@ -24,6 +25,7 @@
 #define APP_CHANNEL_FD 3
 #define HOLDER_FDS_MAX 64 /* descriptors 0 to 63 of a process are looked at */
 #define HOLDERS_MAX 256u
+#define STORED_PIPE_BYTES (1 << 20)
 
 static int make_output(struct spawned *spawned)
 {
@@ -98,6 +100,7 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
 	struct why why = { 0 };
 
+	store_remove(spawner->store, serial);
 	if (!spawner->logbook || !serial)
 		return;
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS_GONE;
@@ -107,22 +110,73 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 		log_warning("%s", why.text);
 }
 
+/* The channel only of who can live on without us: another one has to notice our end by it. */
+static bool may_store_channel(const struct instance *instance)
+{
+	return instance->place != INSTANCE_IS_NEW && !instance->unreachable && instance->hello && instance->hello->hello->keeps;
+}
+
+void spawned_store(struct spawned *spawned)
+{
+	const struct instance *instance = &spawned->instance;
+	struct store *store = spawned->spawner->store;
+
+	if (!store || !spawned->serial || !instance_is_alive(instance))
+		return;
+	if (!store_holds(store, spawned->serial, STORE_PIDFD))
+		store_put(store, spawned->serial, STORE_PIDFD, spawned->child.pidfd);
+	if (!store_holds(store, spawned->serial, STORE_OUTPUT) && spawned->output && spawned->output->fd >= 0) {
+		/* Nobody reads it while no supervisor runs. */
+		(void)fcntl(spawned->output->fd, F_SETPIPE_SZ, STORED_PIPE_BYTES);
+		store_put(store, spawned->serial, STORE_OUTPUT, spawned->output->fd);
+	}
+	if (!store_holds(store, spawned->serial, STORE_CHANNEL) && may_store_channel(instance))
+		store_put(store, spawned->serial, STORE_CHANNEL, spawned->channel.fd);
+}
+
+/* What the logbook has of its service. NULL: none could be made; the logbook is what counts. */
+static struct fd_ref *make_note(const struct instance *instance, const struct spawner *spawner)
+{
+	Upgraded__Logbook__Note head = UPGRADED__LOGBOOK__NOTE__INIT;
+	struct why why = { 0 };
+	int fd, r;
+
+	head.boot_id = (char *)(uintptr_t)regain_boot();
+	head.pid = getpid();
+	head.written_us = clock_now_us();
+	r = procfs_start_ticks(head.pid, &head.start_ticks);
+	fd = r < 0 ? why_errno(&why, r, "when upgraded was started") :
+		     note_make(spawner->logbook, instance->service, &head, &why);
+	if (fd >= 0)
+		return fd_ref_new(fd);
+	log_warning("%s[%s %d]: %s; should the logbook be lost as well, it is not known", instance->service, instance->version,
+		    (int)instance->pid, why.text);
+	return NULL;
+}
+
 /* Our end of the channel, for the process to hold while we live and after that. */
 static void spawned_keep(struct instance *instance, struct fd_ref *stored)
 {
 	Upgraded__Wire__Keep keep = UPGRADED__WIRE__KEEP__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_KEEP, .keep = &keep);
 	const struct spawned *spawned = spawned_of(instance);
-	struct fd_ref *fds[] = { NULL, spawned->spawner->self, stored };
+	struct fd_ref *fds[] = { NULL, spawned->spawner->self, stored, NULL }, *note;
+	uint32_t n = stored ? 3 : 2;
 
 	if (!spawned->serial || !fds[1] || spawned->channel.fd < 0)
 		return;
 	fds[0] = fd_ref_new(fcntl(spawned->channel.fd, F_DUPFD_CLOEXEC, 0));
+	note = make_note(instance, spawned->spawner);
+	if (note) {
+		keep.note = n;
+		fds[n++] = note;
+	}
 	if (fds[0] && fds[0]->fd >= 0)
-		instance_send(instance, &message, fds, stored ? 3 : 2);
+		instance_send(instance, &message, fds, n);
 	else
 		log_warning("%s[%s %d]: no descriptor is left to keep its channel by; it would be lost with upgraded",
 			    instance->service, instance->version, (int)instance->pid);
+	fd_ref_drop(note);
 	fd_ref_drop(fds[0]);
 }
 
@@ -212,6 +266,7 @@ static void spawned_set_place(struct instance *instance)
 {
 	spawned_set_spares(spawned_of(instance));
 	write_down_change(spawned_of(instance));
+	spawned_store(spawned_of(instance));
 }
 
 /* ---- its end ---- */
@@ -498,6 +553,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		instance_free(&spawned->instance);
 		return why_prefix(why, r, "%s version %s was not started, as it could not be written down", unit->name, version);
 	}
+	spawned_store(spawned);
 	*ret_instance = &spawned->instance;
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "supervisor/process/channel.h"
 #include "supervisor/process/origin.h"
+#include "supervisor/systemd/store.h"
 
 struct spawned {
 	struct instance instance;
@@ -33,6 +34,9 @@ void spawned_name_output(struct spawned *spawned);
 
 /** spawned_own_output() - The pipe that it prints to is its user's, as at its start. @log: the end that is written to. */
 void spawned_own_output(const struct spawned *spawned, int log);
+
+/** spawned_store() - What would be lost with us is held by systemd, too, as far as it is not yet. */
+void spawned_store(struct spawned *spawned);
 
 /** spawned_set_spares() - Do its child processes outlive it, in its present place? */
 void spawned_set_spares(struct spawned *spawned);

@@ -6,7 +6,10 @@
 #include "supervisor/process/graveyard.h"
 #include "supervisor/process/regain.h"
 #include "supervisor/recover/left.h"
+#include "supervisor/recover/notes.h"
+#include "supervisor/recover/suspects.h"
 #include "supervisor/service/carried.h"
+#include "supervisor/systemd/store.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -212,10 +215,18 @@ static void lose(struct returning *returning)
 	service_end_away(returning->service, last->version, last->unit, returning->wanted, how);
 }
 
+/* What a logbook says that has lost entries may have been overtaken by one of those. */
+static bool is_certain(const struct returning *returning)
+{
+	return logbook_is_complete(returning->recover->spawner->logbook);
+}
+
 /* Who lives was being started, has not served by the logbook, and does not hold our end of its channel: it has not come so far
  * as to read from it, so it cannot be told anything any more, and nobody was told that it serves. */
 static bool never_served(const struct returning *returning)
 {
+	if (!is_certain(returning))
+		return false;
 	for (const struct candidate *c = returning->candidates; c; c = c->next)
 		if (c->place != INSTANCE_IS_NEW || (c->instance && !c->instance->unreachable))
 			return false;
@@ -244,6 +255,8 @@ static bool only_parked(const struct returning *returning)
 	const struct candidate *held = returning->bake ? returning->bake->old : NULL;
 	bool any = false;
 
+	if (!is_certain(returning))
+		return false;
 	for (const struct candidate *c = returning->candidates; c; c = c->next) {
 		if (!c->instance)
 			continue;
@@ -281,7 +294,7 @@ static void look_at(struct returning *returning)
 		take(returning, serves);
 	else if (n == 0)
 		lose(returning);
-	else if (n == 1 && one->instance->unreachable && one->place == INSTANCE_SERVES)
+	else if (n == 1 && one->instance->unreachable && (one->place == INSTANCE_SERVES || !is_certain(returning)))
 		take(returning, one); /* nobody else is there who could */
 	else if (never_served(returning))
 		end_start(returning);
@@ -308,6 +321,7 @@ static void look(struct recover *recover)
 		decided &= r->decided;
 	}
 	if (decided) {
+		store_settle(recover->spawner->store);
 		timer_disarm(&recover->again);
 		tell_done(recover);
 	}
@@ -498,7 +512,7 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 		return;
 	}
 	if (r == 0)
-		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &why);
+		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &candidate->status, &why);
 	if (r == 0)
 		instance_own(candidate->instance, &candidate_events, candidate);
 	else if (r != -ESRCH)
@@ -611,6 +625,13 @@ int recover_begin(struct recover *recover, struct registry *registry, struct spa
 
 	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner, .carry = carry,
 				     .why = why };
+	if (!carry && !logbook_is_complete(spawner->logbook)) {
+		r = notes_gather(spawner->logbook, why);
+		if (r == 0)
+			r = suspects_gather(registry, spawner, why);
+		if (r < 0)
+			return r;
+	}
 	read_all(recover);
 	if (recover->failed < 0)
 		return recover->failed;
@@ -655,6 +676,8 @@ void recover_give_up(struct recover *recover)
 		if (!r->decided && alive(r, &one))
 			take(r, one);
 	}
+	if (recover->spawner)
+		store_settle(recover->spawner->store);
 }
 
 void recover_done(struct recover *recover)

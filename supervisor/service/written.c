@@ -60,6 +60,8 @@ void service_write_down(const struct service *service)
 	r = r < 0 ? why_errno(&why, r, "the versions before") : logbook_write(service->host->logbook, &entry, &why);
 	if (r < 0)
 		log_warning("%s: what is wanted of it could not be written down: %s", service->name, why.text);
+	else if (member->instance)
+		instance_tell_note(member->instance);
 	release_past(past, what.n_history);
 }
 

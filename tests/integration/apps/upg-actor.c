@@ -66,6 +66,8 @@ static void let_go_of_kept(void)
 
 		if (fd != channel && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
 			close(fd);
+		if (is("notes-nothing") && fcntl(fd, F_GET_SEALS) >= 0)
+			close(fd);
 	}
 }
 
@@ -333,7 +335,7 @@ static int serve(struct upg *upg)
 		if (fd.revents && upg_dispatch(upg) == UPG_LEAVE)
 			return 0;
 		fd.revents = 0;
-		if (is("keeps-nothing"))
+		if (is("keeps-nothing") || is("notes-nothing"))
 			let_go_of_kept();
 	}
 }

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/recover/notes.h"
+
+#include "base/base.h"
+#include "supervisor/logbook/note.h"
+#include "supervisor/machine/procfs.h"
+#include "supervisor/process/regain.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#define DOUBTS_TOLD 16u /* in the log; there may be as many as somebody likes */
+#define USERS 64u
+#define USER_SHARE_US USEC_PER_SEC
+
+/* How long the processes of a user have been looked at. */
+struct share {
+	uid_t uid;
+	uint64_t spent_us;
+};
+
+struct gathering {
+	Upgraded__Logbook__Note **notes;
+	size_t n;
+	unsigned doubts;
+	struct share shares[USERS];
+	size_t n_shares;
+	struct why *why;
+
+	/* The process that is being looked at. */
+	pid_t pid;
+	uid_t uid;
+	int pidfd;
+	bool told;
+	uint64_t due_us; /* 0: there is no limit */
+};
+
+/* ---- who is looked at, and for how long ---- */
+
+/* Return: NULL: as long as it takes. */
+static struct share *share_of(struct gathering *g, uid_t uid)
+{
+	size_t i = 0;
+
+	if (uid == geteuid())
+		return NULL;
+	while (i < g->n_shares && g->shares[i].uid != uid)
+		i++;
+	if (i == USERS)
+		i--; /* many users share the last one */
+	else if (i == g->n_shares)
+		g->shares[g->n_shares++] = (struct share){ .uid = uid };
+	return &g->shares[i];
+}
+
+/* ---- a note ---- */
+
+static void doubt(struct gathering *g, const char *reason)
+{
+	char name[64];
+
+	if (g->told || g->doubts++ >= DOUBTS_TOLD)
+		return;
+	g->told = true;
+	log_warning("pid %d (%s, of user %u) holds what looks as if upgraded had noted that it serves, and upgraded has not: %s; "
+		    "it is not believed, and left alone",
+		    (int)g->pid, procfs_name(g->pid, name, sizeof(name)), (unsigned)g->uid, reason);
+}
+
+static bool lives(const Upgraded__Logbook__Process *process)
+{
+	uint64_t ticks;
+
+	return strcmp(process->boot_id, regain_boot()) == 0 && procfs_start_ticks(process->pid, &ticks) == 0 &&
+	       ticks == process->start_ticks;
+}
+
+/* A child of a process holds its notes as well, and says nothing with them. */
+static bool tells_of(const Upgraded__Logbook__Note *note, pid_t pid)
+{
+	for (size_t i = 0; i < note->n_entries; i++) {
+		const Upgraded__Logbook__Entry *entry = note->entries[i];
+
+		if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS && entry->process->pid == pid &&
+		    lives(entry->process))
+			return true;
+	}
+	return false;
+}
+
+/* Its processes are in the hands of another supervisor. */
+static bool writer_lives(const Upgraded__Logbook__Note *note)
+{
+	uint64_t ticks;
+
+	return note->pid != getpid() && procfs_start_ticks(note->pid, &ticks) == 0 && ticks == note->start_ticks;
+}
+
+static bool is_for_us(const struct gathering *g, const Upgraded__Logbook__Note *note, const struct logbook *book)
+{
+	if (strcmp(note->boot_id, regain_boot()) != 0 || strcmp(note->place, logbook_place(book)) != 0 || !tells_of(note, g->pid))
+		return false;
+	if (!writer_lives(note))
+		return true;
+	log_warning("pid %d is in the hands of the upgraded that is pid %d; it is left to that", (int)g->pid, note->pid);
+	return false;
+}
+
+struct looking {
+	struct gathering *g;
+	const struct logbook *book;
+};
+
+static int take(const struct looking *looking, int fd_consume)
+{
+	struct gathering *g = looking->g;
+	Upgraded__Logbook__Note *note, **more;
+	struct why why = { 0 };
+	int r = note_read(fd_consume, &note, &why);
+
+	fd_give_up(fd_consume);
+	if (r == -EPERM) {
+		doubt(g, why.text);
+		return 0;
+	}
+	if (r < 0)
+		return why_set(g->why, r, "pid %d: %s", (int)g->pid, why.text);
+	if (!is_for_us(g, note, looking->book)) {
+		upgraded__logbook__note__free_unpacked(note, NULL);
+		return 0;
+	}
+	more = reallocarray(g->notes, g->n + 1, sizeof(*more));
+	if (!more) {
+		upgraded__logbook__note__free_unpacked(note, NULL);
+		return why_errno(g->why, -ENOMEM, "pid %d: its note", (int)g->pid);
+	}
+	g->notes = more;
+	more[g->n++] = note;
+	return 0;
+}
+
+static int on_link(void *arg, int number, const char *link)
+{
+	const struct looking *looking = arg;
+	struct gathering *g = looking->g;
+	int fd;
+
+	if (g->due_us && clock_now_us() > g->due_us) {
+		log_warning("the processes of user %u have more descriptors than can be looked at; what is behind pid %d is passed "
+			    "over",
+			    (unsigned)g->uid, (int)g->pid);
+		return 1;
+	}
+	if (strcmp(link, NOTE_LINK) != 0)
+		return 0;
+	fd = pidfd_getfd(g->pidfd, number, 0);
+	if (fd >= 0)
+		return take(looking, fd);
+	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+		return why_errno(g->why, -errno, "pid %d: its note", (int)g->pid);
+	return 0; /* closed meanwhile, or it has ended; or we may not trace it, and then nothing could be had back of it */
+}
+
+static int on_process(void *arg, pid_t pid)
+{
+	const struct looking *looking = arg;
+	struct gathering *g = looking->g;
+	uint64_t began_us = clock_now_us();
+	FD_CLEANUP int pidfd = -1;
+	struct share *share;
+	int r;
+
+	if (pid == getpid() || procfs_user(pid, &g->uid) < 0)
+		return 0;
+	share = share_of(g, g->uid);
+	if (share && share->spent_us >= USER_SHARE_US)
+		return 0;
+	g->due_us = share ? began_us + USER_SHARE_US - share->spent_us : 0;
+	g->pid = pid;
+	g->pidfd = pidfd = pidfd_open(pid, 0);
+	g->told = false;
+	if (pidfd < 0)
+		return errno == ESRCH || errno == EINVAL ? 0 : why_errno(g->why, -errno, "pid %d", (int)pid);
+	r = procfs_each_fd(pid, PROCFS_FDS_MAX, on_link, arg);
+	if (share)
+		share->spent_us += clock_now_us() - began_us;
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return *g->why->text ? r : why_errno(g->why, r, "the descriptors of pid %d", (int)pid);
+	return *g->why->text ? r : 0; /* it has ended, or is not ours to look at */
+}
+
+/* ---- into the book ---- */
+
+static int older_first(const void *a, const void *b)
+{
+	const Upgraded__Logbook__Note *const *one = a, *const *other = b;
+
+	return ((*one)->written_us > (*other)->written_us) - ((*one)->written_us < (*other)->written_us);
+}
+
+static int write_note(struct logbook *book, const Upgraded__Logbook__Note *note, struct why *why)
+{
+	for (size_t i = 0; i < note->n_entries; i++) {
+		const Upgraded__Logbook__Entry *entry = note->entries[i];
+		int r;
+
+		if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS && !lives(entry->process))
+			continue;
+		r = logbook_write(book, entry, why);
+		if (r < 0)
+			return r;
+		if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
+			log_info("the logbook: pid %d is version %s of %s, by the note that upgraded pid %d has left",
+				 entry->process->pid, entry->process->version, entry->process->service, note->pid);
+	}
+	return 0;
+}
+
+int notes_gather(struct logbook *book, struct why *why)
+{
+	struct gathering g = { .why = why };
+	struct looking looking = { &g, book };
+	int r;
+
+	*why->text = 0;
+	r = procfs_each(on_process, &looking);
+	if (r < 0 && !*why->text)
+		why_errno(why, r, "/proc");
+	if (g.n)
+		qsort(g.notes, g.n, sizeof(*g.notes), older_first);
+	for (size_t i = 0; r == 0 && i < g.n; i++)
+		r = write_note(book, g.notes[i], why);
+	for (size_t i = 0; i < g.n; i++)
+		upgraded__logbook__note__free_unpacked(g.notes[i], NULL);
+	free(g.notes);
+	return r < 0 ? why_prefix(why, r, "what serves could not be found without the logbook") : 0;
+}

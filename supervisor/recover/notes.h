@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* A logbook that is gone or damaged is written again by what the living processes of services hold of it (logbook/note.h). */
+#pragma once
+
+struct logbook;
+struct why;
+
+/**
+ * notes_gather() - Look at every process of this machine, and write into @book what notes of ours say of those that live, over
+ * what it has of them.
+ *
+ * A note counts in a process of which it tells, if we have written it for this very logbook, and whoever wrote it has ended. What
+ * calls itself one and is none is told in the log with its process, and has no other effect.
+ *
+ * Return: 0; -errno with words: not all of it could be read or written. Then nothing may be started, as it might run already.
+ * Context: waits for no process; a user's processes are looked at for a second at most.
+ */
+int notes_gather(struct logbook *book, struct why *why);

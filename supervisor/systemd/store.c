@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+#include "supervisor/systemd/store.h"
+
+#include "base/base.h"
+#include "supervisor/systemd/notify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LISTEN_FDS_START 3
+#define FD_HIGHEST 0xffffful
+#define NAME_BYTES 40u
+#define LETTERS "cop" /* of enum store_what */
+#define AGAIN_US (10 * USEC_PER_MSEC)
+
+/* One that came from systemd. */
+struct came {
+	char name[NAME_BYTES];
+	uint64_t serial;
+	enum store_what what;
+	int fd; /* -1: it was taken */
+};
+
+/* What systemd was too busy for. */
+struct waiting {
+	struct waiting *next;
+	int fd; /* -1: none goes with it */
+	char text[128];
+};
+
+/* What systemd holds, as far as we know. */
+struct held {
+	uint64_t serial;
+	unsigned is; /* bits of enum store_what */
+};
+
+struct store {
+	struct loop *loop;
+	uint64_t most, n; /* descriptors */
+	bool told_full;
+	bool blind; /* nothing came, and something may be held all the same: the program before us has executed us */
+	struct came *came;
+	size_t n_came;
+	struct held *held;
+	size_t n_held;
+	struct waiting *first, **end;
+	struct timer again;
+};
+
+static void name_of(uint64_t serial, enum store_what what, char name[static NAME_BYTES])
+{
+	snprintf(name, NAME_BYTES, "upg-%" PRIu64 "-%c", serial, LETTERS[what]);
+}
+
+/* ---- what goes out ---- */
+
+static void send_waiting(struct store *store);
+
+static void on_again(struct timer *timer)
+{
+	send_waiting(container_of(timer, struct store, again));
+}
+
+static void forget(struct store *store)
+{
+	struct waiting *waiting = store->first;
+
+	store->first = waiting->next;
+	if (!store->first)
+		store->end = &store->first;
+	fd_close(waiting->fd);
+	free(waiting);
+}
+
+static void send_waiting(struct store *store)
+{
+	while (store->first) {
+		int r = notify_send(store->first->text, &store->first->fd, store->first->fd >= 0);
+
+		if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS || r == -ETOOMANYREFS) {
+			timer_arm(store->loop, &store->again, clock_now_us() + AGAIN_US, on_again);
+			return;
+		}
+		if (r < 0)
+			log_warning("systemd cannot be told %.40s: %s", store->first->text, strerror(-r));
+		forget(store);
+	}
+}
+
+/* In the order in which they are given: a name is given up before it is used anew. */
+static void tell(struct store *store, const char *text, int fd)
+{
+	struct waiting *waiting = malloc(sizeof(*waiting));
+
+	if (!waiting) {
+		log_warning("systemd is not told %.40s: no memory", text);
+		return;
+	}
+	*waiting = (struct waiting){ .fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0) };
+	snprintf(waiting->text, sizeof(waiting->text), "%s", text);
+	if (fd >= 0 && waiting->fd < 0) {
+		log_warning("systemd is not given a descriptor to hold: %s", strerror(errno));
+		free(waiting);
+		return;
+	}
+	*store->end = waiting;
+	store->end = &waiting->next;
+	if (store->first == waiting)
+		send_waiting(store);
+}
+
+static void tell_removed(struct store *store, const char *name)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	tell(store, text, -1);
+}
+
+static struct held *held_of(const struct store *store, uint64_t serial)
+{
+	for (size_t i = 0; i < store->n_held; i++)
+		if (store->held[i].serial == serial)
+			return &store->held[i];
+	return NULL;
+}
+
+static struct held *held_add(struct store *store, uint64_t serial)
+{
+	struct held *held = held_of(store, serial), *more;
+
+	if (held)
+		return held;
+	more = reallocarray(store->held, store->n_held + 1, sizeof(*more));
+	if (!more)
+		return NULL;
+	store->held = more;
+	more[store->n_held] = (struct held){ .serial = serial };
+	return &more[store->n_held++];
+}
+
+static void let_go(struct store *store, struct held *held, enum store_what what)
+{
+	char name[NAME_BYTES];
+
+	if (!(held->is & 1u << what))
+		return;
+	name_of(held->serial, what, name);
+	tell_removed(store, name);
+	held->is &= ~(1u << what);
+	store->n--;
+}
+
+bool store_holds(const struct store *store, uint64_t serial, enum store_what what)
+{
+	const struct held *held = store ? held_of(store, serial) : NULL;
+
+	return held && held->is & 1u << what;
+}
+
+/* What systemd holds under a name, and we have not taken: it would hold both. */
+static void give_up_name(struct store *store, uint64_t serial, enum store_what what)
+{
+	char name[NAME_BYTES];
+	bool is = store->blind;
+
+	for (size_t i = 0; i < store->n_came; i++) {
+		struct came *came = &store->came[i];
+
+		if (came->fd < 0 || came->serial != serial || came->what != what)
+			continue;
+		came->fd = fd_give_up(came->fd);
+		is = true;
+	}
+	name_of(serial, what, name);
+	if (is)
+		tell_removed(store, name);
+}
+
+void store_put(struct store *store, uint64_t serial, enum store_what what, int fd)
+{
+	struct held *held = store && serial && fd >= 0 ? held_add(store, serial) : NULL;
+	char name[NAME_BYTES], text[128];
+
+	if (!held)
+		return;
+	if (held->is & 1u << what)
+		let_go(store, held, what);
+	else
+		give_up_name(store, serial, what);
+	if (store->n >= store->most) {
+		if (!store->told_full)
+			log_warning("systemd holds %" PRIu64 " descriptors for upgraded, which is all that FileDescriptorStoreMax= "
+				    "lets it; what a service prints is lost while no upgraded runs", store->n);
+		store->told_full = true;
+		return;
+	}
+	name_of(serial, what, name);
+	/* Not looked at by systemd: it would drop a pidfd at the end of its process, and a channel at the end of its peer. */
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+	tell(store, text, fd);
+	held->is |= 1u << what;
+	store->n++;
+}
+
+void store_remove(struct store *store, uint64_t serial)
+{
+	struct held *held = store && serial ? held_of(store, serial) : NULL;
+
+	if (!held)
+		return;
+	for (enum store_what what = 0; what < STORE_WHATS; what++)
+		let_go(store, held, what);
+	*held = store->held[--store->n_held];
+}
+
+/* ---- what came ---- */
+
+int store_take(struct store *store, uint64_t serial, enum store_what what, unsigned long long inode)
+{
+	for (size_t i = 0; store && i < store->n_came; i++) {
+		struct came *came = &store->came[i];
+		unsigned long long is;
+		struct held *held;
+		int fd = came->fd;
+
+		if (fd < 0 || came->serial != serial || came->what != what)
+			continue;
+		if (inode && (fd_inode(fd, &is) < 0 || is != inode))
+			continue;
+		held = held_add(store, serial);
+		if (!held)
+			return -1;
+		if (!(held->is & 1u << what))
+			store->n++;
+		held->is |= 1u << what;
+		came->fd = -1;
+		return fd;
+	}
+	return -1;
+}
+
+void store_settle(struct store *store)
+{
+	for (size_t i = 0; store && i < store->n_came; i++) {
+		struct came *came = &store->came[i];
+		struct held *held = came->what < STORE_WHATS ? held_of(store, came->serial) : NULL;
+
+		if (came->fd < 0)
+			continue;
+		came->fd = fd_give_up(came->fd);
+		/* Another one may have that name by now. */
+		if (came->what < STORE_WHATS && !(held && held->is & 1u << came->what))
+			tell_removed(store, came->name);
+	}
+	if (store) {
+		free(store->came);
+		store->came = NULL;
+		store->n_came = 0;
+	}
+}
+
+/* A name that is not one of ours: STORE_WHATS. */
+static void read_name(const char *name, size_t length, struct came *ret)
+{
+	char letter, rest;
+	const char *at;
+
+	ret->what = STORE_WHATS;
+	if (length >= sizeof(ret->name))
+		return;
+	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)length, name);
+	if (sscanf(ret->name, "upg-%" SCNu64 "-%c%c", &ret->serial, &letter, &rest) == 2 && (at = strchr(LETTERS, letter)) && *at)
+		ret->what = (enum store_what)(at - LETTERS);
+}
+
+static int take_all(struct store *store, unsigned long n, const char *names)
+{
+	store->came = calloc(n + 1, sizeof(*store->came));
+	if (!store->came)
+		return -ENOMEM;
+	for (unsigned long i = 0; i < n; i++) {
+		struct came *came = &store->came[store->n_came];
+		size_t length = strcspn(names, ":");
+
+		came->fd = LISTEN_FDS_START + (int)i;
+		read_name(names, length, came);
+		names += length + (names[length] == ':');
+		if (fcntl(came->fd, F_SETFD, FD_CLOEXEC) == 0)
+			store->n_came++;
+	}
+	return 0;
+}
+
+static unsigned long number(const char *name)
+{
+	const char *text = getenv(name);
+	char *end;
+	unsigned long value = text ? strtoul(text, &end, 10) : 0;
+
+	return text && *text && !*end ? value : 0;
+}
+
+int store_open(struct loop *loop, struct store **ret_store, struct why *why)
+{
+	unsigned long most = number("FDSTORE"), n = number("LISTEN_PID") == (unsigned long)getpid() ? number("LISTEN_FDS") : 0;
+	const char *names = getenv("LISTEN_FDNAMES");
+	struct store *store;
+	int r;
+
+	*ret_store = NULL;
+	if (!most || !notify_is_wanted())
+		return 0;
+	store = calloc(1, sizeof(*store));
+	if (!store)
+		return why_errno(why, -ENOMEM, "what systemd holds");
+	store->loop = loop;
+	store->most = most;
+	store->blind = n == 0;
+	store->end = &store->first;
+	r = take_all(store, n < FD_HIGHEST ? n : FD_HIGHEST, names ? names : "");
+	if (r < 0) {
+		free(store);
+		return why_errno(why, r, "what systemd holds");
+	}
+	/* They are ours alone, and once. */
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	*ret_store = store;
+	return 0;
+}
+
+struct store *store_free(struct store *store)
+{
+	if (!store)
+		return NULL;
+	send_waiting(store);
+	timer_disarm(&store->again);
+	while (store->first)
+		forget(store);
+	for (size_t i = 0; i < store->n_came; i++)
+		fd_close(store->came[i].fd);
+	free(store->came);
+	free(store->held);
+	free(store);
+	return NULL;
+}
