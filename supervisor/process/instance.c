@@ -347,8 +347,8 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 	bound_texts(message);
 	if (is_meant_for_another(instance, message) || *instance->failure.text || serves_too_late(instance, message) ||
 	    is_late(instance, message) || is_hello_again(instance, message)) {
-		/* What it had begun to say to a supervisor that is gone; what would hide why it is being ended; a late answer, and one
-		 * that was heard: nobody waits for these. */
+		/* What it had begun to say to a supervisor that is gone; what would hide why it is being ended; a late answer, and
+		 * one that was heard: nobody waits for these. */
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED) {
 		hear_registered(instance, message->registered->count);
 	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {
