@@ -64,11 +64,11 @@ static void lose_book(void)
 #define FRAME_HEAD 20u
 #define TAG_PROCESS 0x0a /* the entry's field 1 */
 
-/* Each entry of a process loses some bits in its middle. */
-static void damage_processes(void)
+/* Entries of processes lose some bits in their middle: all, or the last one. */
+static void damage(bool all)
 {
 	struct file file = read_book();
-	unsigned damaged = 0;
+	size_t last = 0;
 	uint32_t length;
 
 	for (size_t at = 64; at + FRAME_HEAD < file.size; at += FRAME_HEAD + length) {
@@ -76,11 +76,24 @@ static void damage_processes(void)
 		length = le32toh(length);
 		if (file.data[at + FRAME_HEAD] != TAG_PROCESS)
 			continue;
-		file.data[at + FRAME_HEAD + length / 2] ^= 0x55;
-		damaged++;
+		last = at + FRAME_HEAD + length / 2;
+		if (all)
+			file.data[last] ^= 0x55;
 	}
-	cr_assert_gt(damaged, 0);
+	cr_assert_gt(last, 0);
+	if (!all)
+		file.data[last] ^= 0x55;
 	write_book(file);
+}
+
+static void damage_processes(void)
+{
+	damage(true);
+}
+
+static void damage_last_process(void)
+{
+	damage(false);
 }
 
 static uint32_t crc32c(const uint8_t *data, size_t size)
@@ -426,34 +439,87 @@ SCENE(rebuilt, by_no_stranger_who_holds_the_note_of_another_process)
 	refuses(pretend_with_the_note_of_another, NULL);
 }
 
-static char program[PATH_MAX];
-
-/* The program of the service, with a channel, by a user who is not the service's. */
-static void run_the_program(int note)
+/* What is left of the logbook says that it was being started: it serves since long. */
+SCENE(rebuilt, but_for_a_process_whose_last_entry_is_lost)
 {
-	int pair[2];
+	pid_t pid;
 
-	close(note);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0 || dup2(pair[0], 60) < 0 || dup2(pair[1], 61) < 0)
-		_exit(3);
-	if (fork() == 0) {
+	serve_actor("notes-nothing");
+	pid = stage_pid("serving");
+	die(damage_last_process);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	cr_assert_eq(stage_pid("serving"), pid);
+	cr_assert_eq(kill(pid, 0), 0);
+	ctl(0, "stop", "cached");
+	rig_reap(stage.rig);
+}
+
+/* The program of the service, by a user and with a channel that @maker has made. */
+static pid_t run_the_program(uid_t user, uid_t maker)
+{
+	char path[PATH_MAX], link[64], is[PATH_MAX], ought[PATH_MAX];
+	uint64_t due_us = clock_now_us() + SHOWN_US;
+	ssize_t n;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/cached-notes-nothing", rig_folder(stage.rig));
+	cr_assert(realpath(path, ought));
+	pid = fork();
+	if (pid == 0) {
+		int pair[2];
+
+		if (setresuid(maker, maker, 0) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0 || dup2(pair[0], 60) < 0 ||
+		    dup2(pair[1], 61) < 0 || setresuid(0, 0, 0) < 0 || setresuid(user, user, user) < 0)
+			_exit(3);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl(program, program, (char *)NULL);
+		setenv("UPGRADED_FD", "60", 1);
+		execl(path, path, (char *)NULL);
 		_exit(4);
 	}
+	snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
+	do {
+		cr_assert_lt(clock_now_us(), due_us, "the stranger did not become the program");
+		n = readlink(link, is, sizeof(is) - 1);
+		is[n > 0 ? n : 0] = 0;
+	} while (strcmp(is, ought) != 0);
+	return pid;
+}
+
+static void refuses_one_that_runs_it(uid_t user, uid_t maker)
+{
+	pid_t stranger;
+
+	serve_actor("notes-nothing");
+	ctl(0, "stop", "cached");
+	stranger = run_the_program(user, maker);
+	die(lose_book);
+	ctl(0, "start", "cached");
+	cr_assert_neq(stage_pid("serving"), stranger);
+	ctl(0, "stop", "cached");
+	end_stranger(stranger);
 }
 
 SCENE(rebuilt, by_no_stranger_who_runs_its_program)
 {
-	pid_t stranger;
+	refuses_one_that_runs_it(NOBODY, 0);
+}
 
-	serve_actor("keeps-nothing");
-	snprintf(program, sizeof(program), "%s/cached-keeps-nothing", rig_folder(stage.rig));
-	stranger = begin_stranger(run_the_program, open("/dev/null", O_RDONLY));
+SCENE(rebuilt, by_no_process_whose_channel_is_of_a_stranger)
+{
+	refuses_one_that_runs_it(0, NOBODY);
+}
+
+/* By whom nobody can tell it apart: what keeps the two above from it is what they say. */
+SCENE(rebuilt, but_for_one_that_runs_its_program_as_its_user)
+{
+	char number[32];
+	pid_t pid;
+
+	serve_actor("notes-nothing");
 	ctl(0, "stop", "cached");
+	pid = run_the_program(0, 0);
+	snprintf(number, sizeof(number), "(pid %d)", (int)pid);
 	die(lose_book);
-	ctl(0, "start", "cached");
-	ctl(0, "stop", "cached");
-	end_stranger(stranger);
-	rig_reap(stage.rig);
+	must_say(ctl(1, "start", "cached"), number);
+	end_stranger(pid);
 }
