@@ -201,7 +201,8 @@ PORTS := $(patsubst shim/ports/%/adopt,%,$(wildcard shim/ports/*/adopt))
 TEST_GROUPS += $(if $(filter ports,$(SUITE)),ports)
 # Rolls back to back.
 SOAK := $(if $(call sources,tests/soak),$B/tests/upg-soak $B/tests/upg-heap.so)
-INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE) $(FAULTS) $(SOAK))
+OLDER := $B/tests/upg-older
+INTEGRATION := $(if $(TEST_GROUPS),$(TEST_GROUPS:%=$B/tests/%) $(ACTORS) $(OLDER) $(HOSTILE) $(SUCCESSORS_BROKEN) $(TORTURE) $(FAULTS) $(SOAK))
 DEMO := $(if $(call sources,tests/demo),$B/tests/demo)
 JAIL := $B/tests/jail
 # Prints the supervisor's table for the model of a roll.
@@ -583,6 +584,10 @@ $(ACTORS): $B/tests/%: $B/obj/normal/tests/integration/apps/%.o $(addprefix $B/o
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(call link,normal) -o $@ $^ $(SHIM_LIBS)
+
+# An actor whose library is of another time.
+$(call rule,$(OLDER),normal,$B/obj/normal/tests/integration/apps/upg-actor.o $(call objects,normal,tests/systemd/older.c) \
+	$(addprefix $B/obj/normal/,$(call protos,$(CACHED))),base statefmt wire shim,$$(PACKAGE_LIBS) -Wl$$(comma)--wrap=wire_send)
 
 $(foreach name,$(HOSTILE:$B/tests/%=%),$(call rule,$B/tests/$(name),normal,\
 	$(call objects,normal,tests/hostile/apps/$(name).c) $(WILD),base wire,$$(PACKAGE_LIBS)))

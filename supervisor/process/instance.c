@@ -147,8 +147,12 @@ void instance_store(struct instance *instance, struct fd_ref *stored)
 
 void instance_tell_note(struct instance *instance)
 {
-	if (instance_is_alive(instance) && !instance->killed)
+	if (!instance_is_alive(instance) || instance->killed || !instance->hello)
+		return;
+	if (instance->hello->hello->keeps)
 		instance_store(instance, instance->stored);
+	else if (instance->kind->keep)
+		instance->kind->keep(instance, NULL);
 }
 
 int instance_our_end(const struct instance *instance)

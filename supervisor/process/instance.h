@@ -60,7 +60,7 @@ struct instance_kind {
 	const char *(*doing)(struct instance *instance, char *buf, size_t size);
 	void (*set_place)(struct instance *instance); /* @place has changed. Optional */
 	/* Let the process hold our end of its channel, so that it outlives us, and @stored (NULL: nothing) for the next supervisor.
-	 * Optional. */
+	 * Of one whose library cannot: it rests. Optional. */
 	void (*keep)(struct instance *instance, struct fd_ref *stored);
 	int (*our_end)(const struct instance *instance); /* of its channel, borrowed; -1: it is closed. Optional */
 	void (*free)(struct instance *instance); /* releases the memory, too */
@@ -207,7 +207,7 @@ int instance_adopt(struct instance *instance, pid_t pid, struct why *why);
 void instance_store(struct instance *instance, struct fd_ref *stored);
 
 /** instance_tell_note() - What the logbook has of its service has changed: a process that serves holds that for a supervisor whose
- * logbook is gone. Nothing where it has ended, or its library cannot. */
+ * logbook is gone. For one that rests. Nothing where it has ended. */
 void instance_tell_note(struct instance *instance);
 
 /** instance_forget_stored() - It will let go by itself, or need not: it is not told to hold that again. */

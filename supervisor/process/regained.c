@@ -54,6 +54,23 @@ static int regain_channel(struct spawned *spawned, const Upgraded__Logbook__Proc
 	return fd < 0 ? fd : channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
 }
 
+/* One that cannot be asked again who it is, and rested: it notices nothing. What it does not know of is lost with us: a pipe in the
+ * place of one that has ended. */
+static int go_on_with_older(struct spawned *spawned, const Upgraded__Logbook__Process *process, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+	int fd = store_take(spawned->spawner->store, process->serial, STORE_CHANNEL, process->our_channel_inode), r;
+
+	if (fd < 0)
+		return why_set(why, -ENOENT, "its libupgrade is older, and nobody has held its channel");
+	r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
+	if (r == 0 && (r = spawned_unpack_hello(instance, &process->hello)) < 0)
+		why_errno(why, r, "what it said of itself");
+	if (r == 0)
+		instance->returns = false;
+	return r;
+}
+
 static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process *process, struct why *why)
 {
 	Upgraded__Wire__Anew anew = UPGRADED__WIRE__ANEW__INIT;
@@ -61,9 +78,10 @@ static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process
 	struct instance *instance = &spawned->instance;
 	struct fd_ref *fds[] = { spawned->spawner->self, NULL };
 	bool prints = process->place != INSTANCE_IS_REPLACED && regain_output(spawned, process);
-	int r = regain_channel(spawned, process, why);
+	bool older = process->hello.len > 0;
+	int r = older ? go_on_with_older(spawned, process, why) : regain_channel(spawned, process, why);
 
-	if (r == 0 && !prints)
+	if (r == 0 && !prints && !older)
 		r = replace_output(spawned, &fds[1], why);
 	if (is_short(r)) {
 		fd_ref_drop(fds[1]);
@@ -71,8 +89,11 @@ static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process
 	}
 	instance->unreachable = r < 0;
 	anew.output = fds[1] ? process->log_inode : 0;
-	if (!instance->unreachable)
+	if (!instance->unreachable && !older)
 		instance_send(instance, &message, fds, fds[1] ? 2 : 1);
+	else if (!instance->unreachable)
+		log_info("%s: version %s (pid %d) has an older libupgrade; systemd has held its channel", instance->service,
+			 instance->version, (int)instance->pid);
 	else if (process->place != INSTANCE_IS_REPLACED) /* a parked one has no channel but the one that another process may hold */
 		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
 			    (int)instance->pid, why->text);
@@ -253,18 +274,6 @@ static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded_
 	process->partial = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)output->partial, .len = output->n_partial };
 }
 
-/* Return: the bytes of @process->hello, to be freed. */
-static uint8_t *pack_hello(const struct instance *instance, Upgraded__Carry__Process *process)
-{
-	size_t size = instance->hello ? upgraded__wire__app_message__get_packed_size(instance->hello) : 0;
-	uint8_t *packed = size ? malloc(size) : NULL;
-
-	if (packed)
-		process->hello = (ProtobufCBinaryData){ .data = packed,
-							.len = upgraded__wire__app_message__pack(instance->hello, packed) };
-	return packed;
-}
-
 uint64_t carried_put(struct instance *instance, struct carry *carry)
 {
 	Upgraded__Carry__Process process = UPGRADED__CARRY__PROCESS__INIT;
@@ -278,7 +287,7 @@ uint64_t carried_put(struct instance *instance, struct carry *carry)
 	process.id = carry_id(carry);
 	fill_instance(instance, &process);
 	fill_spawned(spawned_of(instance), carry, &process);
-	hello = pack_hello(instance, &process);
+	hello = spawned_pack_hello(instance, &process.hello);
 	process.n_lines = lines_list(&instance->lines, lines);
 	process.lines = lines;
 	outbox_each(&spawned_of(instance)->channel.outbox, put_queued, &writer);
@@ -346,8 +355,7 @@ static int take_instance(struct instance *instance, const Upgraded__Carry__Proce
 		lines_put(&instance->lines, process->lines[i], strlen(process->lines[i]));
 	if (!process->hello.len)
 		return 0;
-	instance->hello = upgraded__wire__app_message__unpack(NULL, process->hello.len, process->hello.data);
-	return instance->hello && instance->hello->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO ? 0 : -EBADMSG;
+	return spawned_unpack_hello(instance, &process->hello);
 }
 
 /* One of a supervisor before the program before is nobody's child that we could wait for. */

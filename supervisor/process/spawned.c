@@ -42,6 +42,35 @@ void spawned_name_output(struct spawned *spawned)
 	output_name(spawned->output, instance->service, instance->version, instance->pid);
 }
 
+/* ---- what it says of itself ---- */
+
+bool spawned_is_older(const struct instance *instance)
+{
+	return instance->hello && !instance->hello->hello->keeps;
+}
+
+uint8_t *spawned_pack_hello(const struct instance *instance, ProtobufCBinaryData *ret)
+{
+	size_t size = instance->hello ? upgraded__wire__app_message__get_packed_size(instance->hello) : 0;
+	uint8_t *packed = size ? malloc(size) : NULL;
+
+	if (packed)
+		*ret = (ProtobufCBinaryData){ .data = packed,
+					      .len = upgraded__wire__app_message__pack(instance->hello, packed) };
+	return packed;
+}
+
+int spawned_unpack_hello(struct instance *instance, const ProtobufCBinaryData *packed)
+{
+	ProtobufCMessage *message;
+	int r = wire_unpack(&upgraded__wire__app_message__descriptor, packed->len, packed->data, &message);
+
+	if (r < 0)
+		return r;
+	instance->hello = (Upgraded__Wire__AppMessage *)message;
+	return instance->hello->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO ? 0 : -EBADMSG;
+}
+
 /* ---- in the logbook ---- */
 
 /* From before the process can do anything that would need us: what is not written down when we end notices our end, and ends. */
@@ -51,6 +80,7 @@ static int write_down(struct spawned *spawned, const struct unit *unit, struct w
 	const struct spawner *spawner = spawned->spawner;
 	Upgraded__Logbook__Process process = UPGRADED__LOGBOOK__PROCESS__INIT;
 	Upgraded__Logbook__Entry entry = UPGRADED__LOGBOOK__ENTRY__INIT;
+	uint8_t *hello = NULL;
 	char *text = NULL;
 	int r;
 
@@ -80,7 +110,10 @@ static int write_down(struct spawned *spawned, const struct unit *unit, struct w
 	process.uid = spawned->uid;
 	process.serves = instance->place == INSTANCE_SERVES;
 	process.boot_id = (char *)(uintptr_t)regain_boot();
+	if (spawner->store && spawned_is_older(instance))
+		hello = spawned_pack_hello(instance, &process.hello);
 	r = logbook_write(spawner->logbook, &entry, why);
+	free(hello);
 	free(text);
 	return r;
 }
@@ -111,9 +144,13 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 }
 
 /* The channel only of who can live on without us: another one has to notice our end by it. */
-static bool may_store_channel(const struct instance *instance)
+static bool may_store_channel(const struct spawned *spawned)
 {
-	return instance->place != INSTANCE_IS_NEW && !instance->unreachable && instance->hello && instance->hello->hello->keeps;
+	const struct instance *instance = &spawned->instance;
+
+	if (spawned_is_older(instance))
+		return instance->place == INSTANCE_SERVES && !spawned->asked;
+	return instance->place != INSTANCE_IS_NEW && !instance->unreachable && instance->hello;
 }
 
 void spawned_store(struct spawned *spawned)
@@ -130,7 +167,7 @@ void spawned_store(struct spawned *spawned)
 		(void)fcntl(spawned->output->fd, F_SETPIPE_SZ, STORED_PIPE_BYTES);
 		store_put(store, spawned->serial, STORE_OUTPUT, spawned->output->fd);
 	}
-	if (!store_holds(store, spawned->serial, STORE_CHANNEL) && may_store_channel(instance))
+	if (!store_holds(store, spawned->serial, STORE_CHANNEL) && may_store_channel(spawned))
 		store_put(store, spawned->serial, STORE_CHANNEL, spawned->channel.fd);
 }
 
@@ -163,6 +200,11 @@ static void spawned_keep(struct instance *instance, struct fd_ref *stored)
 	struct fd_ref *fds[] = { NULL, spawned->spawner->self, stored, NULL }, *note;
 	uint32_t n = stored ? 3 : 2;
 
+	if (spawned_is_older(instance)) {
+		spawned_of(instance)->asked = false; /* it rests, and serves */
+		spawned_store(spawned_of(instance));
+		return;
+	}
 	if (!spawned->serial || !fds[1] || spawned->channel.fd < 0)
 		return;
 	fds[0] = fd_ref_new(fcntl(spawned->channel.fd, F_DUPFD_CLOEXEC, 0));
@@ -206,7 +248,13 @@ static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, st
 static void spawned_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
 			 size_t n)
 {
-	channel_send(&spawned_of(instance)->channel, message, fds, n);
+	struct spawned *spawned = spawned_of(instance);
+
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE && spawned_is_older(instance)) {
+		spawned->asked = true;
+		store_forget(spawned->spawner->store, spawned->serial, STORE_CHANNEL);
+	}
+	channel_send(&spawned->channel, message, fds, n);
 }
 
 static bool spawned_awaits(struct instance *instance, Upgraded__Wire__AppMessage__BodyCase what)

@@ -16,6 +16,7 @@ struct spawned {
 	uid_t uid;                         /* whose its output is */
 	uint64_t serial;                   /* in the logbook; 0: it is not there */
 	unsigned long long our_inode;      /* of our end of its channel */
+	bool asked;                        /* to come to rest: from then on an older library has to notice our end */
 };
 
 static inline struct spawned *spawned_of(struct instance *instance)
@@ -37,6 +38,15 @@ void spawned_own_output(const struct spawned *spawned, int log);
 
 /** spawned_store() - What would be lost with us is held by systemd, too, as far as it is not yet. */
 void spawned_store(struct spawned *spawned);
+
+/** spawned_is_older() - Has it a library that keeps nothing for another supervisor, and cannot be asked who it is again? */
+bool spawned_is_older(const struct instance *instance);
+
+/** spawned_pack_hello() - What it said of itself. Return: to be freed; NULL: it has said nothing, or memory is out. */
+uint8_t *spawned_pack_hello(const struct instance *instance, ProtobufCBinaryData *ret);
+
+/** spawned_unpack_hello() - Return: 0; -EBADMSG; -ENOMEM. */
+int spawned_unpack_hello(struct instance *instance, const ProtobufCBinaryData *packed);
 
 /** spawned_set_spares() - Do its child processes outlive it, in its present place? */
 void spawned_set_spares(struct spawned *spawned);

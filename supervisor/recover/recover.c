@@ -513,10 +513,13 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 	}
 	if (r == 0)
 		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &candidate->status, &why);
-	if (r == 0)
+	if (r == 0) {
 		instance_own(candidate->instance, &candidate_events, candidate);
-	else if (r != -ESRCH)
+		/* Its library is older: it has said who it is to the supervisor before, and rested. */
+		candidate->serves = candidate->instance->hello && candidate->place == INSTANCE_SERVES;
+	} else if (r != -ESRCH) {
 		fail(recover, process->service, r, &why);
+	}
 }
 
 static void read_service(struct recover *recover, const Upgraded__Logbook__Service *what)

@@ -209,6 +209,14 @@ void store_put(struct store *store, uint64_t serial, enum store_what what, int f
 	store->n++;
 }
 
+void store_forget(struct store *store, uint64_t serial, enum store_what what)
+{
+	struct held *held = store && serial ? held_of(store, serial) : NULL;
+
+	if (held)
+		let_go(store, held, what);
+}
+
 void store_remove(struct store *store, uint64_t serial)
 {
 	struct held *held = store && serial ? held_of(store, serial) : NULL;

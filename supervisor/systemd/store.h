@@ -40,6 +40,9 @@ void store_put(struct store *store, uint64_t serial, enum store_what what, int f
 /** store_holds() - Does systemd hold that, as far as we know? */
 bool store_holds(const struct store *store, uint64_t serial, enum store_what what);
 
+/** store_forget() - That of a process which must not outlive us any more. */
+void store_forget(struct store *store, uint64_t serial, enum store_what what);
+
 /** store_remove() - All of a process, which has ended. */
 void store_remove(struct store *store, uint64_t serial);
 
