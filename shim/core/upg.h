@@ -18,6 +18,7 @@ struct upg {
 	const struct upg_config *config;
 	struct why why; /* the last failure: upg_why() */
 	struct upg_rest_said *rest; /* while on_prepare() runs: where upg_refuse() says why it is not at rest; else NULL */
+	pid_t checkpoint_child; /* writes a checkpoint, and is to be reaped; 0: there is none */
 	/* From the bottom up. */
 	struct channel *channel;
 	struct threads *threads;

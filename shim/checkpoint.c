@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* What a checkpoint costs the service is the fork: the kernel copies the page tables, and each page that is written while the child
+ * lives is copied, too. The child has this thread only. All others stood at their update points, so that they hold no lock of
+ * the application's, and libc sees to its own.
+ *
+ * The child lets go of every descriptor first: while it held a socket, the peer would not see that the parent closes it.
+ */
+#include "shim/checkpoint.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/why.h"
+#include "shim/state/save.h"
+#include "wire/wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STATE_FD 3
+#define REPORT_FD 4
+
+/* Not every libc has it, and not every kernel: 5.9. */
+static int close_from(unsigned first)
+{
+#ifdef SYS_close_range
+	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
+		return 0;
+#endif
+	for (int fd = (int)first; fd < (int)sysconf(_SC_OPEN_MAX); fd++)
+		close(fd);
+	return 0;
+}
+
+static void keep_descriptors(int state_fd, int report_fd)
+{
+	/* One of them may be where the other is to go. */
+	int report = dup(report_fd), state = dup(state_fd);
+
+	if (report < 0 || state < 0 || dup2(state, STATE_FD) < 0)
+		_exit(1);
+	if (report == STATE_FD || dup2(report, REPORT_FD) < 0)
+		_exit(1);
+	close_from(REPORT_FD + 1);
+}
+
+/* Whatever the application does to signals; and nobody but us waits for it. */
+static void end_in_time(uint64_t deadline_us)
+{
+	uint64_t now = clock_now_us(), left = deadline_us > now ? deadline_us - now : 0;
+	sigset_t alarms;
+
+	signal(SIGALRM, SIG_DFL);
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
+	alarm((unsigned)(left / USEC_PER_SEC) + 1);
+}
+
+/* Where memory is short, this is what can be done without. */
+static void be_the_victim(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "1000", 4) < 0)
+		(void)0; /* then it counts as its parent does */
+	fd_close(fd);
+}
+
+static int report(const Upgraded__Wire__AppMessage *message)
+{
+	size_t size = protobuf_c_message_get_packed_size(&message->base);
+	uint8_t *bytes = malloc(size);
+
+	if (!bytes || protobuf_c_message_pack(&message->base, bytes) != size)
+		return 1;
+	return write(REPORT_FD, bytes, size) == (ssize_t)size ? 0 : 1;
+}
+
+static int report_saved(Upgraded__Wire__Totals *totals, uint64_t question)
+{
+	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+
+	saved.totals = totals;
+	saved.question = question;
+	return report(&message);
+}
+
+static int report_refused(struct why *why, uint64_t question)
+{
+	Upgraded__Wire__Refused refused = UPGRADED__WIRE__REFUSED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED, .refused = &refused);
+
+	refused.reason = why->text;
+	refused.question = question;
+	return report(&message);
+}
+
+static void be_the_child(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int state_fd, int report_fd)
+{
+	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	struct why why = { 0 };
+
+	end_in_time(prepare->commit_deadline_us);
+	be_the_victim();
+	keep_descriptors(state_fd, report_fd);
+	if (state_save(upg->state, STATE_FD, prepare, &totals, &why) < 0)
+		_exit(report_refused(&why, prepare->question));
+	_exit(report_saved(&totals, prepare->question));
+}
+
+int checkpoint_fork(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int state_fd, int report_fd)
+{
+	pid_t child;
+
+	checkpoint_reap(upg);
+	if (upg->checkpoint_child)
+		return why_set(&upg->why, -EBUSY, "the child that writes the last checkpoint (pid %d) has not ended",
+			       (int)upg->checkpoint_child);
+	child = fork();
+	if (child < 0)
+		return why_errno(&upg->why, -errno, "fork");
+	if (child == 0)
+		be_the_child(upg, prepare, state_fd, report_fd);
+	upg->checkpoint_child = child;
+	return 0;
+}
+
+void checkpoint_reap(struct upg *upg)
+{
+	pid_t ended;
+
+	if (!upg->checkpoint_child)
+		return;
+	do
+		ended = waitpid(upg->checkpoint_child, NULL, WNOHANG);
+	while (ended < 0 && errno == EINTR);
+	/* -1: the application has reaped it, or ignores SIGCHLD. */
+	if (ended != 0)
+		upg->checkpoint_child = 0;
+}
