@@ -542,6 +542,8 @@ void instance_prepare(struct instance *instance, const struct instance_prepare *
 	body.quiesce_deadline_us = prepare->rest_us;
 	body.commit_deadline_us = prepare->settles_us;
 	body.save_only = !prepare->reader;
+	body.checkpoint = prepare->checkpoint;
+	body.announce = prepare->announce;
 	if (prepare->reader) {
 		body.n_targets = prepare->reader->n_schemas;
 		body.targets = prepare->reader->schemas;

@@ -251,10 +251,13 @@ struct instance_prepare {
 	uint64_t settles_us; /* past this the process goes on by itself */
 	bool other_readers; /* do not look for threads that take from descriptors that move */
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
+	bool checkpoint; /* @generation is its number; it goes on while a child writes */
+	bool announce;   /* ... and tells of all its descriptors first */
 };
 
 /** instance_prepare() - Ask a process that serves to come to rest and to save. @fds: as many as @n: the commit word and where to
- * write; for a file only the latter. */
+ * write; for a file only the latter; for a checkpoint where to
+ * write, where the child reports, and the journal. */
 void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds, size_t n);
 
 /* ---- for a kind ---- */

@@ -228,10 +228,13 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 
 	options.known = service_had(service, request);
 	service_wait(service, asker);
+	/* What was kept is of the time before. */
+	keeper_end(member, true);
 	if (start(member, unit, &options, member->instance, &why) < 0) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },
 			       "%s: the roll to %s was refused", service->name, request->version);
+		keeper_begin(member);
 		return;
 	}
 	pulse_end(member); /* the roll watches it */
