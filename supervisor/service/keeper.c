@@ -27,25 +27,22 @@
 #include <unistd.h>
 
 #define AGAIN_US USEC_PER_SEC         /* to the next one after a failure; doubled with each */
-#define AGAIN_DOUBLINGS 6u
-#define TRIES_MAX 2u                  /* starts from it that may fail before the service is started empty */
-#define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after a start from it may come of what was taken over */
-#define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
-#define FDS_AT_ONCE 64u
+#define AGAIN_DOUBLINGS 10u
+/* Nobody asked for it: the service is not to stand for longer if one of its threads does not come. */
+#define REST_US (500 * USEC_PER_MSEC)
 
 static struct loop *loop_of(const struct member *member)
 {
 	return member->service->host->site.loop;
 }
 
-static const struct unit *unit_of(const struct member *member)
+const struct unit *keeper_unit(const struct member *member)
 {
 	const struct instance *instance = member->instance;
 
 	return instance && instance->unit ? instance->unit : member->service->unit;
 }
 
-static void begin(struct member *member);
 static void on_next(struct timer *timer);
 
 static void plan_next(struct member *member, uint64_t us)
@@ -123,6 +120,8 @@ static void succeed(struct member *member, const Upgraded__Wire__Totals *totals)
 	keeper->took_us = clock_now_us() - keeper->stands_us;
 	drop_attempt(keeper);
 	tell_over(member);
+	log_debug("%s: checkpoint %" PRIu64 " is whole: %" PRIu64 " bytes, pause %" PRIu64 " us, written in %" PRIu64 " ms",
+		  member->service->name, keeper->n_begun, hold->bytes, keeper->pause_us, keeper->took_us / 1000);
 	if (first)
 		log_info("%s: the first checkpoint is whole: %" PRIu64 " records, %" PRIu64 " bytes; a crash would lose nothing now",
 			 member->service->name, hold->records, hold->bytes);
@@ -195,15 +194,17 @@ static void ask(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
 	struct fd_ref *fds[] = { keeper->state, keeper->report, keeper->journal };
-	uint64_t transfer_us = unit_of(member)->transfer_timeout_us;
+	uint64_t transfer_us = keeper_unit(member)->transfer_timeout_us, rest_us = clock_now_us() + REST_US;
 	struct instance_prepare prepare;
 
 	rest_ask(&keeper->rest);
+	if (rest_us > keeper->rest.due_us)
+		rest_us = keeper->rest.due_us;
 	prepare = (struct instance_prepare){
-		.unit = unit_of(member), .generation = keeper->last_number, .rest_us = keeper->rest.due_us,
-		.settles_us = keeper->rest.due_us + transfer_us, .checkpoint = true, .announce = !keeper->announced,
+		.unit = keeper_unit(member), .generation = keeper->last_number, .rest_us = rest_us,
+		.settles_us = rest_us + transfer_us, .checkpoint = true, .announce = !keeper->announced,
 	};
-	timer_arm(loop_of(member), &keeper->deadline, keeper->rest.due_us + transfer_us + USEC_PER_SEC, on_deadline);
+	timer_arm(loop_of(member), &keeper->deadline, rest_us + transfer_us + USEC_PER_SEC, on_deadline);
 	keeper->stands_us = clock_now_us();
 	keeper->step = KEEPER_ASKED;
 	instance_prepare(member->instance, &prepare, fds, 3);
@@ -238,7 +239,7 @@ static int make_room(struct member *member, struct why *why)
 
 	if (state < 0 || !(keeper->state = fd_ref_new(state)))
 		return why_errno(why, state < 0 ? -errno : -ENOMEM, "checkpoint");
-	r = journal_memory_create(unit_of(member)->journal_bytes, &journal, why);
+	r = journal_memory_create(keeper_unit(member)->journal_bytes, &journal, why);
 	if (r < 0)
 		return r;
 	if (!(keeper->journal = fd_ref_new(journal)))
@@ -275,10 +276,12 @@ static void begin(struct member *member)
 		start_over(&keeper->hold);
 		hold_add_journal(&keeper->hold, keeper->journal);
 	}
-	keeper->last_number++;
+	/* It grows over restarts of the process, and of ours: what a process has opened since a checkpoint is known by its number. */
+	keeper->last_number = clock_now_us() > keeper->last_number ? clock_now_us() : keeper->last_number + 1;
+	keeper->n_begun++;
 	keeper->asked_us = clock_now_us();
 	keeper->turned = false;
-	rest_begin(&keeper->rest, loop_of(member), unit_of(member), on_child_gone);
+	rest_begin(&keeper->rest, loop_of(member), keeper_unit(member), on_child_gone);
 	ask(member);
 }
 
@@ -307,7 +310,7 @@ static void on_next(struct timer *timer)
 static int take_fds(struct member *member, struct hold *hold, const Upgraded__Wire__Fds *message, struct wire_fds *fds,
 		    struct why *why)
 {
-	const struct unit *unit = unit_of(member);
+	const struct unit *unit = keeper_unit(member);
 
 	if (!hold->custody.most || hold->custody.n + fds->n > hold->custody.most) {
 		hold->custody.most = procfs_open_files(member->instance->pid);
@@ -378,7 +381,7 @@ static void hear_resumed(struct member *member, uint64_t at_us)
 		return;
 	keeper->step = KEEPER_WRITES;
 	keeper->pause_us = at_us > keeper->stands_us ? at_us - keeper->stands_us : 0;
-	timer_arm(loop_of(member), &keeper->deadline, clock_now_us() + unit_of(member)->transfer_timeout_us, on_deadline);
+	timer_arm(loop_of(member), &keeper->deadline, clock_now_us() + keeper_unit(member)->transfer_timeout_us, on_deadline);
 	if (!keeper->source.loop) /* the child has ended before this was heard */
 		hear_report(member);
 }
@@ -414,6 +417,21 @@ static void hear_full(struct member *member, const Upgraded__Wire__JournalFull *
 	else
 		why_set(&why, 0, "the journal was full after %" PRIu64 " bytes (JournalSize=)", full->bytes);
 	lose(member, why.text);
+}
+
+/* A line for the first, and each time that there are twice as many as the last line said; status always has the number. */
+static void hear_gaps(struct member *member, const Upgraded__Wire__JournalGaps *gaps)
+{
+	struct keeper *keeper = &member->keeper;
+	uint32_t n = gaps->no_room + gaps->others;
+
+	keeper->uncovered = n;
+	if (!n || n < 2 * (uint64_t)keeper->gaps_told)
+		return;
+	keeper->gaps_told = n;
+	log_warning("%s: the journal does not cover %" PRIu32 " connections, which a crash would cost: %" PRIu32 " found no room "
+		    "(JournalSize=), %" PRIu32 " others%s%.200s", member->service->name, n, gaps->no_room, gaps->others,
+		    *gaps->reason ? ": " : "", gaps->reason);
 }
 
 /* Answers of a Prepare. */
@@ -464,7 +482,7 @@ bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *messag
 			keeper->wanted = true;
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_GAPS:
-		keeper->uncovered = message->journal_gaps->no_room + message->journal_gaps->others;
+		hear_gaps(member, message->journal_gaps);
 		return true;
 	default:
 		return hear_answer(member, message);
@@ -473,12 +491,12 @@ bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *messag
 
 /* ---- on and off ---- */
 
-static void be_off(struct keeper *keeper)
+void keeper_be_off(struct keeper *keeper)
 {
 	drop_attempt(keeper);
 	timer_disarm(&keeper->next);
 	keeper->on = keeper->announced = keeper->wanted = false;
-	keeper->uncovered = 0;
+	keeper->uncovered = keeper->gaps_told = 0;
 }
 
 /* Return: false, with words in its note, if the version cannot. */
@@ -505,7 +523,7 @@ void keeper_begin(struct member *member)
 
 	if (!keeper->took_place)
 		keeper_end(member, false);
-	if (unit_of(member)->journal != UNIT_JOURNAL_ALWAYS)
+	if (keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
 		return;
 	if (!is_able(member)) {
 		log_warning("%s: no checkpoints (Journal=always): %s", member->service->name, keeper->note.text);
@@ -526,7 +544,7 @@ void keeper_end(struct member *member, bool tell)
 		(void)instance_retract(member->instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE);
 		instance_send(member->instance, &message, NULL, 0);
 	}
-	be_off(keeper);
+	keeper_be_off(keeper);
 	hold_clear(&keeper->hold);
 	keeper->starts = keeper->awaits_child = keeper->took_place = false;
 	keeper->tries = keeper->quick = keeper->failures = 0;
@@ -555,198 +573,6 @@ void keeper_init(struct keeper *keeper)
 
 void keeper_done(struct keeper *keeper)
 {
-	be_off(keeper);
+	keeper_be_off(keeper);
 	hold_clear(&keeper->hold);
-}
-
-/* ---- going on from it ---- */
-
-bool keeper_needs_child(const struct member *member)
-{
-	const struct keeper *keeper = &member->keeper;
-
-	return keeper->on && keeper->step == KEEPER_WRITES && !keeper->hold.state;
-}
-
-/* A process that was sent SIGKILL did not end of what it does. */
-static bool ended_soon(const struct member *member)
-{
-	const struct instance *instance = member->instance;
-	bool killed = WIFSIGNALED(instance->status) && WTERMSIG(instance->status) == SIGKILL;
-
-	return !killed && clock_now_us() - instance->since_us < QUICK_US;
-}
-
-enum keeper_goes_on keeper_on_exit(struct member *member)
-{
-	struct keeper *keeper = &member->keeper;
-
-	if (!keeper->on)
-		return KEEPER_EMPTY;
-	keeper->quick = keeper->took_place && ended_soon(member) ? keeper->quick + 1 : 0;
-	keeper->took_place = false;
-	keeper->tries = 0;
-	if (keeper_needs_child(member)) {
-		keeper->on = false;
-		timer_disarm(&keeper->next);
-		keeper->awaits_child = true;
-		return KEEPER_AWAITS;
-	}
-	be_off(keeper);
-	if (!keeper->hold.state) {
-		hold_clear(&keeper->hold);
-		return KEEPER_EMPTY;
-	}
-	keeper->starts = true;
-	return keeper->quick >= QUICK_MAX ? KEEPER_LATER : KEEPER_AT_ONCE;
-}
-
-enum keeper_goes_on keeper_on_start_failed(struct member *member)
-{
-	struct keeper *keeper = &member->keeper;
-
-	if (!keeper->starts)
-		return KEEPER_EMPTY;
-	if (++keeper->tries < TRIES_MAX)
-		return KEEPER_AT_ONCE;
-	log_error("%s: what was kept could not be gone on from, %u times: it is lost", member->service->name, keeper->tries);
-	keeper_end(member, false);
-	return KEEPER_EMPTY;
-}
-
-/* Clients of one that fails again and again are let go: perhaps one of them asks for what it fails of. */
-static void let_connections_go(struct hold *hold)
-{
-	for (size_t i = hold->custody.n; i > 0; i--)
-		if (hold->custody.entries[i - 1].is_tcp)
-			custody_drop_at(&hold->custody, i - 1, true);
-}
-
-static void send_fds(struct instance *instance, const struct hold *hold)
-{
-	Upgraded__Wire__FdInfo infos[FDS_AT_ONCE], *pointers[FDS_AT_ONCE];
-	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	struct fd_ref *refs[FDS_AT_ONCE];
-	size_t at = 0;
-
-	fds.fds = pointers;
-	do {
-		for (fds.n_fds = 0; at < hold->custody.n && fds.n_fds < FDS_AT_ONCE; at++) {
-			const struct custody_entry *entry = &hold->custody.entries[at];
-			Upgraded__Wire__FdInfo *info = &infos[fds.n_fds];
-
-			(void)custody_reopen(entry);
-			upgraded__wire__fd_info__init(info);
-			info->name = entry->name;
-			info->tag = entry->tag;
-			info->since = entry->since >= hold->number ? entry->since : 0;
-			pointers[fds.n_fds] = info;
-			refs[fds.n_fds++] = entry->ref;
-		}
-		fds.last = at == hold->custody.n;
-		fds.next_tag = fds.last ? hold->next_tag : 0;
-		instance_send(instance, &message, refs, fds.n_fds);
-	} while (!fds.last);
-}
-
-/* The journal of the process that takes the place. Return: NULL: there is none, and the next checkpoint makes up for it. */
-static struct fd_ref *own_journal(struct member *member)
-{
-	struct hold *hold = &member->keeper.hold;
-	struct fd_ref *ref = NULL;
-	struct why why = { 0 };
-	int fd;
-
-	if (journal_memory_create(unit_of(member)->journal_bytes, &fd, &why) == 0)
-		ref = fd_ref_new(fd);
-	if (ref && hold_add_journal(hold, ref) == 0)
-		return ref;
-	log_warning("%s: no journal until the first checkpoint%s%s", member->service->name, *why.text ? ": " : "", why.text);
-	return fd_ref_drop(ref);
-}
-
-void keeper_send(struct member *member, uint64_t due_us)
-{
-	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
-	Upgraded__Wire__Limits limits = instance_limits(unit_of(member));
-	struct hold *hold = &member->keeper.hold;
-	struct fd_ref *fds[JOURNALS_MAX + 2], *journal, *in_hand = instance_lend_in_hand(member->instance);
-	size_t n = 0;
-
-	if (member->keeper.quick >= QUICK_MAX)
-		let_connections_go(hold);
-	fds[n++] = hold->state;
-	/* Without all of them the checkpoint alone counts, and the library sees none. */
-	for (size_t i = 0; i < hold->n_journals && !*hold->broken.text; i++)
-		fds[n++] = hold->journals[i];
-	receive.journals = (uint32_t)(n - 1);
-	journal = own_journal(member);
-	if (journal)
-		fds[n++] = journal;
-	if (in_hand)
-		fds[n++] = in_hand;
-	receive.from_file = receive.held = true;
-	receive.journal = journal != NULL;
-	receive.in_hand = in_hand != NULL;
-	receive.generation = hold->number;
-	receive.limits = &limits;
-	receive.deadline_us = due_us;
-	/* Its child left it at the end. */
-	(void)lseek(hold->state->fd, 0, SEEK_SET);
-	instance_send(member->instance, &message, fds, n);
-	send_fds(member->instance, hold);
-	fd_ref_drop(journal);
-	fd_ref_drop(in_hand);
-}
-
-void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready)
-{
-	struct keeper *keeper = &member->keeper;
-	const Upgraded__Wire__Replayed *replayed = ready->replayed;
-	bool unused = replayed && *replayed->unused;
-
-	if (!keeper->starts)
-		return;
-	keeper->starts = false;
-	keeper->took_place = true;
-	keeper->tries = 0;
-	if (replayed)
-		log_info("%s: version %s (pid %d) goes on from the checkpoint: %" PRIu64 " changes, %" PRIu64 " connections and %" PRIu64
-			 " younger ones kept, %" PRIu64 " reset%s%s", member->service->name, member->instance->version,
-			 member->instance->pid, replayed->changes, replayed->kept, replayed->adopted, replayed->reset,
-			 unused ? "; what was written since is lost: " : "", unused ? replayed->unused : "");
-	/* It has what it has: from here on its own journal counts, and the others are of no use to anybody after it. */
-	if (unused)
-		hold_break(&keeper->hold, replayed->unused);
-}
-
-/* ---- how it is ---- */
-
-const char *keeper_tell(const struct member *member, char *buf, size_t size)
-{
-	const struct keeper *keeper = &member->keeper;
-	const struct hold *hold = &keeper->hold;
-	int n;
-
-	*buf = 0;
-	if (!unit_of(member) || unit_of(member)->journal != UNIT_JOURNAL_ALWAYS || member->state != MEMBER_RUNNING || member->roll)
-		return buf;
-	if (!hold->state)
-		n = snprintf(buf, size, "everything: there is no checkpoint yet");
-	else if (*hold->broken.text)
-		n = snprintf(buf, size, "what was written in the last %" PRIu64 " s: %s",
-			     (clock_now_us() - hold->made_us) / USEC_PER_SEC, hold->broken.text);
-	else if (keeper->uncovered)
-		n = snprintf(buf, size, "nothing but %" PRIu32 " connections, which the journal does not cover", keeper->uncovered);
-	else
-		n = snprintf(buf, size, "nothing");
-	if (hold->state && n > 0 && (size_t)n < size)
-		n += snprintf(buf + n, size - (size_t)n, " (checkpoint of %" PRIu64 " s ago, pause %" PRIu64 " us, written in %"
-			      PRIu64 " ms)", (clock_now_us() - hold->made_us) / USEC_PER_SEC, keeper->pause_us,
-			      keeper->took_us / 1000);
-	if (*keeper->note.text && n > 0 && (size_t)n < size)
-		snprintf(buf + n, size - (size_t)n, "; %s", keeper->note.text);
-	return buf;
 }

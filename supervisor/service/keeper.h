@@ -28,6 +28,7 @@ struct keeper {
 	bool turned;    /* the journal of the checkpoint under way is written, and nothing is missing in it */
 	enum keeper_step step;
 	uint64_t last_number;
+	uint64_t n_begun; /* checkpoints, for the log */
 	/* The checkpoint under way. */
 	struct fd_ref *state, *journal, *report; /* @report: our copy of where the child reports, until the process has it */
 	struct hold coming;                      /* descriptors, until all have come */
@@ -42,6 +43,7 @@ struct keeper {
 	struct why note;      /* why there is no checkpoint, or no newer one; "": there is */
 	uint64_t pause_us, took_us; /* of the last one that was made */
 	uint32_t uncovered;   /* connections */
+	uint32_t gaps_told;   /* how many these were when a line last said so */
 	/* Going on from it. */
 	bool starts;          /* the start that is under way takes it */
 	bool awaits_child;    /* ... as soon as the first checkpoint is whole: its process has ended, and its child writes yet */
@@ -65,6 +67,8 @@ void keeper_give_way(struct member *member);
 
 /** keeper_hear() - Return: true if @message was about a checkpoint. */
 bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+
+/* ---- heir.c ---- */
 
 /* What becomes of a process that failed. */
 enum keeper_goes_on {
@@ -93,3 +97,10 @@ void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 
 /** keeper_tell() - What a crash would cost now, in words. Return: @buf; "": the service file does not ask for checkpoints. */
 const char *keeper_tell(const struct member *member, char *buf, size_t size);
+
+/* ---- between the two files ---- */
+
+/** keeper_unit() - What the member's process was started with, or is to be. */
+const struct unit *keeper_unit(const struct member *member);
+/** keeper_be_off() - No checkpoints are asked for any more. What is kept stays. */
+void keeper_be_off(struct keeper *keeper);

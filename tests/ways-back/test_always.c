@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 STAGE(always, 240);
 
@@ -45,10 +47,10 @@ static void is_safe(void)
 	}
 }
 
-static void serve_with(const char *lines, unsigned reopen)
+static void serve_with_values(const char *lines, unsigned reopen, const char *values)
 {
 	const char *text = getenv("UPG_SEED");
-	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = 3000, .values = "16-600",
+	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = 3000, .values = values,
 					    .reopen = reopen };
 
 	rng = text ? (unsigned)strtoul(text, NULL, 0) : (unsigned)clock_now_us();
@@ -58,6 +60,11 @@ static void serve_with(const char *lines, unsigned reopen)
 	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
 	cr_assert_eq(rig_load_start(stage.rig, stage.port, &options, &stage.load), 0);
 	is_safe();
+}
+
+static void serve_with(const char *lines, unsigned reopen)
+{
+	serve_with_values(lines, reopen, "16-600");
 }
 
 static void nothing_was_missed(void)
@@ -71,6 +78,26 @@ static void nothing_was_missed(void)
 	cr_assert_eq(rig_number(report, "failed"), 0);
 	cr_assert_eq(rig_number(report, "lost_connections"), 0);
 	json_decref(report);
+}
+
+/* What the processes that took a place said they had taken. Return: how many these were. */
+static unsigned taken(void)
+{
+	char *log = rig_daemon_log(stage.rig);
+	unsigned n = 0;
+
+	for (char *at = log; (at = strstr(at, " goes on from the checkpoint: ")); n++) {
+		char *line_end = strchr(at, '\n');
+
+		cr_assert_not_null(line_end);
+		*line_end = 0;
+		fprintf(stderr, "always:%s\n", at);
+		cr_assert_not_null(strstr(at, ", 0 reset"), "%s", at);
+		cr_assert_null(strstr(at, "is lost"), "%s", at);
+		at = line_end + 1;
+	}
+	free(log);
+	return n;
 }
 
 /* Another process serves than @before. */
@@ -107,15 +134,17 @@ SCENE(always, a_process_may_be_killed_at_any_moment)
 	for (unsigned i = 0; i < 12; i++)
 		is_killed(WITHIN_MS);
 	is_safe();
+	cr_assert_eq(taken(), 12);
 	stage_load_spotless();
 }
 
 /* Half of a journal is used up again and again, so that most crashes come while a checkpoint is under way. */
 SCENE(always, a_process_may_be_killed_while_a_checkpoint_is_written)
 {
-	serve_with(LINES "JournalSize=4M\n", REOPENED);
+	serve_with_values(LINES "JournalSize=48M\n", REOPENED, "2000-8000");
 	for (unsigned i = 0; i < 12; i++)
-		is_killed(300);
+		is_killed(60);
+	cr_assert_eq(taken(), 12);
 	stage_load_spotless();
 }
 
@@ -130,4 +159,83 @@ SCENE(always, rolls_go_on_as_they_did)
 	is_safe();
 	is_killed(WITHIN_MS);
 	stage_load_spotless();
+}
+
+/* Its process writes on for nobody while upgraded is another program, and then for that. */
+SCENE(always, begins_anew_with_the_next_upgraded)
+{
+	serve_with(LINES, REOPENED);
+	must_say(ctl(0, "roll", "upgraded"), "has taken over");
+	is_safe();
+	is_killed(WITHIN_MS);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	is_safe();
+	is_killed(WITHIN_MS);
+	stage_load_spotless();
+}
+
+SCENE(always, a_save_comes_first)
+{
+	serve_with(LINES "JournalSize=48M\n", 0);
+	for (unsigned i = 0; i < 10; i++)
+		ctl(0, "save", "cached", stage_path("state-%u", i));
+	is_killed(WITHIN_MS);
+	stage_load_spotless();
+}
+
+/* ---- where it ends ---- */
+
+static void store(unsigned n, const char *value)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char line[800], answer[16] = "";
+		int fd = client_open();
+		int size = snprintf(line, sizeof(line), "set k%u 0 0 %zu\r\n%s\r\n", i, strlen(value), value);
+
+		cr_assert_eq(send(fd, line, (size_t)size, MSG_NOSIGNAL), size);
+		cr_assert_eq(recv(fd, answer, 8, MSG_WAITALL), 8);
+		cr_assert_str_eq(answer, "STORED\r\n");
+		close(fd);
+	}
+}
+
+/* What cannot be gone on from once cannot be gone on from a second time. Then it is started empty, as without all that, and that is
+ * told. */
+SCENE(always, what_cannot_be_gone_on_from_is_given_up)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = LINES, .version = "v3-crash-loading" }, NULL);
+	store(300, "x");
+	/* This one has none of them yet; the next one has, and a load of them crashes. */
+	stage_wait_log("checkpoint 1 is whole");
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	another_serves(pid);
+	stage_wait_log("checkpoint 2 is whole");
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	another_serves(pid);
+	stage_wait_log("could not be gone on from, 2 times: it is lost");
+	stage_wait_log("in 100 ms, empty");
+}
+
+/* Nor does it stand still for long each time that it is tried. */
+SCENE(always, one_that_does_not_come_to_rest_is_told_and_serves_on)
+{
+	char value[600];
+	pid_t pid;
+
+	memset(value, 'v', sizeof(value) - 1);
+	value[sizeof(value) - 1] = 0;
+	stage_serve(&(struct rig_cached){ .lines = LINES "JournalSize=256K\n", .version = "v1-stuck" }, NULL);
+	stage_wait_log("broken on purpose: a thread never comes to its update point");
+	/* The first may have been faster than that thread. By now the second is due. */
+	store(1000, value);
+	stage_wait_log("no checkpoint: did not reach an update point in time: stuck");
+	store(1000, value);
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	another_serves(pid);
 }
