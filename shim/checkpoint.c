@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a checkpoint costs the service is the fork: the kernel copies the page tables, and each page that is written while the child
- * lives is copied, too. The child has this thread only. All others stood at their update points, so that they hold no lock of
- * the application's, and libc sees to its own.
+/* What a checkpoint costs the service is the fork: the kernel copies the page tables, and each page that is written while
+ * the child lives is copied, too. The child has this thread only. All others stood at their update points, so that they
+ * hold no lock of the application's, and libc sees to its own.
  *
  * The child lets go of every descriptor first: while it held a socket, the peer would not see that the parent closes it.
  */
@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -115,33 +116,62 @@ static void be_the_child(struct upg *upg, const Upgraded__Wire__Prepare *prepare
 	_exit(report_saved(&totals, prepare->question));
 }
 
+/* Return: where there is room for one more; NULL: the children do not end. */
+static struct checkpoint_child *find_room(struct upg *upg)
+{
+	checkpoint_end(upg);
+	for (unsigned i = 0; i < UPG_CHECKPOINT_CHILDREN; i++)
+		if (!upg->checkpoint_children[i].pid)
+			return &upg->checkpoint_children[i];
+	return NULL;
+}
+
 int checkpoint_fork(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int state_fd, int report_fd)
 {
-	pid_t child;
+	struct checkpoint_child *child = find_room(upg);
+	pid_t pid;
 
-	checkpoint_reap(upg);
-	if (upg->checkpoint_child)
-		return why_set(&upg->why, -EBUSY, "the child that writes the last checkpoint (pid %d) has not ended",
-			       (int)upg->checkpoint_child);
-	child = fork();
-	if (child < 0)
+	if (!child)
+		return why_set(&upg->why, -EBUSY, "%u children that wrote checkpoints have not ended", UPG_CHECKPOINT_CHILDREN);
+	pid = fork();
+	if (pid < 0)
 		return why_errno(&upg->why, -errno, "fork");
-	if (child == 0)
+	if (pid == 0)
 		be_the_child(upg, prepare, state_fd, report_fd);
-	upg->checkpoint_child = child;
+	*child = (struct checkpoint_child){ pid, (int)syscall(SYS_pidfd_open, pid, 0) };
 	return 0;
+}
+
+void checkpoint_end(struct upg *upg)
+{
+	checkpoint_reap(upg);
+	/* One may be at its last act, which is the same. */
+	for (unsigned i = 0; i < UPG_CHECKPOINT_CHILDREN; i++)
+		if (upg->checkpoint_children[i].pid && upg->checkpoint_children[i].pidfd >= 0)
+			syscall(SYS_pidfd_send_signal, upg->checkpoint_children[i].pidfd, SIGKILL, NULL, 0);
+}
+
+/* The application may have reaped it, or ignores SIGCHLD: that is its end, too. */
+static bool has_ended(const struct checkpoint_child *child)
+{
+	siginfo_t info = { .si_pid = 0 };
+	int r;
+
+	do
+		r = child->pidfd >= 0 ? waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) :
+					waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG);
+	while (r < 0 && errno == EINTR);
+	return r < 0 || info.si_pid;
 }
 
 void checkpoint_reap(struct upg *upg)
 {
-	pid_t ended;
+	for (unsigned i = 0; i < UPG_CHECKPOINT_CHILDREN; i++) {
+		struct checkpoint_child *child = &upg->checkpoint_children[i];
 
-	if (!upg->checkpoint_child)
-		return;
-	do
-		ended = waitpid(upg->checkpoint_child, NULL, WNOHANG);
-	while (ended < 0 && errno == EINTR);
-	/* -1: the application has reaped it, or ignores SIGCHLD. */
-	if (ended != 0)
-		upg->checkpoint_child = 0;
+		if (!child->pid || !has_ended(child))
+			continue;
+		fd_close(child->pidfd);
+		*child = (struct checkpoint_child){ .pid = 0 };
+	}
 }

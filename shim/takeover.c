@@ -90,8 +90,8 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 	return 0;
 }
 
-/* Of a process that takes the place of one that ended nothing counts until the journals of that are applied: should it end before, they
- * are all there is. */
+/* Of a process that takes the place of one that ended nothing counts until the journals of that are applied: should it end
+ * before, they are all there is. */
 static void on_header(void *arg, const struct sf_header *header)
 {
 	struct upg *upg = arg;

@@ -247,7 +247,8 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 		fd_traffic_tell(upg->fds);
 		threads_beat(upg->threads, message->ping->nonce);
 		return UPG_GO_ON;
-	case UPGRADED__WIRE__APP_MESSAGE__BODY_CHECKPOINTED: /* dispatch() reaps */
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_CHECKPOINTED:
+		checkpoint_end(upg);
 		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg->journal);

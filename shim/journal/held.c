@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking the place of a process that ended.
  *
- * The checkpoint is loaded as any state is. What was closed since is not there to be claimed: the table lets sockets stand in that are
- * at their end. Then come the changes of all journals, in their order, and what the last journal that was begun says of connections:
- * when a journal takes the place of another, all that is open goes along. Connections that are younger than the checkpoint are
- * handed over last, as they may rely on the changes.
+ * The checkpoint is loaded as any state is. What was closed since is not there to be claimed: the table lets sockets stand
+ * in that are at their end. Then come the changes of all journals, in their order, and what the last journal that was begun
+ * says of connections: when a journal takes the place of another, all that is open goes along. Connections that are younger
+ * than the checkpoint are handed over last, as they may rely on the changes.
  */
 #include "shim/journal/held.h"
 

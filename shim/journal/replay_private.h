@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the two who read journals share: replay.c goes back to a version that lies parked, held.c starts one that has no process. */
+/* What the two who read journals share: replay.c goes back to a version that lies parked, held.c starts one that has no
+ * process. */
 #pragma once
 
 #include "shim/journal/replay.h"

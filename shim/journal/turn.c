@@ -20,7 +20,8 @@
 
 /* ---- connections ---- */
 
-/* Where the kernel's counting and ours begin. @before: its record in the journal before; NULL: none. Return: flags of the record. */
+/* Where the kernel's counting and ours begin. @before: its record in the journal before; NULL: none. Return: flags of the
+ * record. */
 static uint32_t set_bases(struct upg_conn *conn, struct journal_record *record, const struct journal_record *before)
 {
 	struct counters counters;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A service's state and sockets without any process: its last checkpoint, what its process wrote in journals since, and duplicates
- * of what that had open. */
+/* A service's state and sockets without any process: its last checkpoint, what its process wrote in journals since, and
+ * duplicates of what that had open. */
 #pragma once
 
 #include "base/fd_ref.h"

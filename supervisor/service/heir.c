@@ -168,9 +168,10 @@ void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 	keeper->took_place = true;
 	keeper->tries = 0;
 	if (replayed)
-		log_info("%s: version %s (pid %d) goes on from the checkpoint: %" PRIu64 " changes, %" PRIu64 " connections and %" PRIu64
-			 " younger ones kept, %" PRIu64 " reset%s%s", member->service->name, member->instance->version,
-			 member->instance->pid, replayed->changes, replayed->kept, replayed->adopted, replayed->reset,
+		log_info("%s: version %s (pid %d) goes on from the checkpoint: %" PRIu64 " changes, %" PRIu64 " connections and %"
+			 PRIu64 " younger ones kept, %" PRIu64 " reset%s%s", member->service->name,
+			 member->instance->version, member->instance->pid, replayed->changes, replayed->kept,
+			 replayed->adopted, replayed->reset,
 			 unused ? "; what was written since is lost: " : "", unused ? replayed->unused : "");
 	/* It has what it has: from here on its own journal counts, and the others are of no use to anybody after it. */
 	if (unused)
@@ -186,7 +187,9 @@ const char *keeper_tell(const struct member *member, char *buf, size_t size)
 	int n;
 
 	*buf = 0;
-	if (!keeper_unit(member) || keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS || member->state != MEMBER_RUNNING || member->roll)
+	if (!keeper_unit(member) || keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
+		return buf;
+	if (member->state != MEMBER_RUNNING || member->roll)
 		return buf;
 	if (!hold->state)
 		n = snprintf(buf, size, "everything: there is no checkpoint yet");

@@ -56,11 +56,11 @@ void keeper_init(struct keeper *keeper);
 /** keeper_done() - Let go of everything. */
 void keeper_done(struct keeper *keeper);
 
-/** keeper_begin() - The member's process serves, and no roll has it: the first checkpoint is asked for, where its service file wants
- * them. What a process before left is kept until then if this one has taken its place. */
+/** keeper_begin() - The member's process serves, and no roll has it: the first checkpoint is asked for, where its service
+ * file wants them. What a process before left is kept until then if this one has taken its place. */
 void keeper_begin(struct member *member);
-/** keeper_end() - A roll begins, or the process ends by order: nothing is kept any more. @tell: the process serves yet, and is to write
- * nothing down. */
+/** keeper_end() - A roll begins, or the process ends by order: nothing is kept any more. @tell: the process serves yet, and
+ * is to write nothing down. */
 void keeper_end(struct member *member, bool tell);
 /** keeper_give_way() - Something else is asked of the process now: the next checkpoint comes later. */
 void keeper_give_way(struct member *member);
@@ -98,9 +98,25 @@ void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 /** keeper_tell() - What a crash would cost now, in words. Return: @buf; "": the service file does not ask for checkpoints. */
 const char *keeper_tell(const struct member *member, char *buf, size_t size);
 
-/* ---- between the two files ---- */
+/* ---- between the three files ---- */
 
 /** keeper_unit() - What the member's process was started with, or is to be. */
 const struct unit *keeper_unit(const struct member *member);
 /** keeper_be_off() - No checkpoints are asked for any more. What is kept stays. */
 void keeper_be_off(struct keeper *keeper);
+
+/* checkpoint.c */
+/** keeper_plan_next() - The next checkpoint is due in @us, unless something else is asked of the process then. */
+void keeper_plan_next(struct member *member, uint64_t us);
+/** keeper_drop_attempt() - What was made for the checkpoint under way is let go. Its journal stays in the hold: perhaps the
+ * process writes there. */
+void keeper_drop_attempt(struct keeper *keeper);
+/** keeper_fail() - The checkpoint under way is not made: told, and tried again after a while. */
+void keeper_fail(struct member *member, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** keeper_tell_over() - The child that writes is over, or is to be. */
+void keeper_tell_over(struct member *member);
+/** keeper_hear_report() - All that the child reports has come. */
+void keeper_hear_report(struct member *member);
+/* For timers: the process, or its child, is late; it is to be asked again. */
+void keeper_on_deadline(struct timer *timer);
+void keeper_on_again(struct timer *timer);

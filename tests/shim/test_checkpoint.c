@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Outside of any roll: a checkpoint is written beside the service, a journal goes on from it, and another process of the same version
- * takes the place of one that was killed as if it had done all of it itself. */
+/* Outside of any roll: a checkpoint is written beside the service, a journal goes on from it, and another process of the
+ * same version takes the place of one that was killed as if it had done all of it itself. */
 #include "shim/journal/layout.h"
 #include "tests/shim/bake.h"
 #include "tests/shim/teller.h"
@@ -30,10 +30,10 @@ static struct {
 	enum buffers_kind buffers;
 	uint32_t room_bytes;
 	struct fake_roll held; /* its descriptors */
-	int state, report; /* of the checkpoint that is whole, or under way */
+	int state, coming, report; /* of the checkpoint that is whole, and of the one under way */
 	int journals[JOURNALS_MAX];
 	unsigned n_journals;
-	uint64_t question, number;
+	uint64_t question, number, whole;
 	unsigned fills;
 	char refused[200];
 	uint64_t records;
@@ -163,10 +163,7 @@ static void begin_checkpoint(bool announce, size_t journal_bytes)
 	/* Until it is whole, the one before counts. */
 	cr_assert_lt(site.n_journals, JOURNALS_MAX);
 	site.journals[site.n_journals++] = fds[2];
-	fds[1] = site.state;
-	site.state = fds[0];
-	/* What the caller makes of the one before. */
-	fd_close(fds[1]);
+	site.coming = fds[0];
 }
 
 static void end_checkpoint(void)
@@ -180,6 +177,10 @@ static void end_checkpoint(void)
 		size += (size_t)n;
 	cr_assert_eq(n, 0);
 	site.report = fd_close(site.report);
+	fd_close(site.state);
+	site.state = site.coming;
+	site.coming = -1;
+	site.whole = site.number;
 	message = upgraded__wire__app_message__unpack(NULL, size, bytes);
 	cr_assert_not_null(message);
 	cr_assert_eq(message->body_case, UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED);
@@ -203,7 +204,7 @@ static void site_start(enum buffers_kind buffers, uint32_t room_bytes)
 {
 	site.buffers = buffers;
 	site.room_bytes = room_bytes;
-	site.state = site.report = -1;
+	site.state = site.coming = site.report = -1;
 	start();
 	fake_start_serving(&site.app, &site.ledger->app);
 	fake_await_set(&site.ledger->ready);
@@ -215,6 +216,8 @@ static void site_finish(void)
 	fake_done(&site.app);
 	drop_all_fds();
 	fd_close(site.state);
+	fd_close(site.coming);
+	fd_close(site.report);
 	for (unsigned i = 0; i < site.n_journals; i++)
 		fd_close(site.journals[i]);
 }
@@ -243,7 +246,7 @@ static void give_fds(void)
 			fds.n_fds = 1;
 			info.name = site.held.held[i].name;
 			info.tag = site.held.held[i].tag;
-			info.since = site.held.held[i].since >= site.number ? site.held.held[i].since : 0;
+			info.since = site.held.held[i].since >= site.whole ? site.held.held[i].since : 0;
 		}
 		while (wire_send(site.app.fd, &message.base, fds.last ? NULL : &site.held.held[i].fd, fds.n_fds, NULL) != WIRE_OK)
 			poll(&(struct pollfd){ .fd = site.app.fd, .events = POLLOUT }, 1, 1000);
@@ -262,7 +265,7 @@ static const Upgraded__Wire__Replayed *take_place(size_t journal_bytes)
 	fake_start_standby(&site.app, &site.ledger->app);
 	receive.from_file = receive.held = receive.journal = true;
 	receive.journals = site.n_journals;
-	receive.generation = site.number;
+	receive.generation = site.whole;
 	receive.deadline_us = clock_now_us() + 20 * USEC_PER_SEC;
 	memcpy(fds + 1, site.journals, site.n_journals * sizeof(*fds));
 	cr_assert_lt(site.n_journals, JOURNALS_MAX);
@@ -388,6 +391,49 @@ Test(shim_checkpoint, tells_when_half_of_its_journal_is_used_up)
 	site_finish();
 }
 
+/* It was begun, and nobody knows what its child came to: the one before counts, with both journals, and what was opened and closed
+ * around the second one is told apart by its number. */
+Test(shim_checkpoint, that_is_not_whole_leaves_the_one_before)
+{
+	const Upgraded__Wire__Replayed *replayed;
+	int early, between, late, closed;
+
+	site_start(BUFFERS_LIBRARY, 0);
+	early = bake_call();
+	closed = bake_call();
+	bake_ask(early, LEDGER_ADD, 1, 5, 0);
+	bake_answered(early, 1, 1);
+	bake_ask(closed, LEDGER_ADD, 1, 6, 0);
+	bake_answered(closed, 1, 1);
+	begin_checkpoint(true, JOURNAL_BYTES);
+	end_checkpoint();
+	between = bake_call();
+	bake_ask(between, LEDGER_ADD, 1, 5, 0);
+	bake_answered(between, 1, 2);
+	bake_ask(closed, LEDGER_QUIT, 2, 6, 0);
+	bake_answered(closed, 2, 1);
+	bake_ends(closed);
+	begin_checkpoint(true, JOURNAL_BYTES);
+	late = bake_call();
+	bake_ask(late, LEDGER_ADD, 1, 5, 0);
+	bake_answered(late, 1, 3);
+	bake_ask(between, LEDGER_ADD, 2, 6, 0);
+	bake_answered(between, 2, 2);
+	kill_it();
+	cr_assert_eq(site.n_journals, 2);
+	replayed = take_place(JOURNAL_BYTES);
+	cr_assert_str_eq(replayed->unused, "", "%s", replayed->unused);
+	cr_assert_eq(replayed->adopted, 2);
+	cr_assert_eq(replayed->reset, 0);
+	bake_ask(early, LEDGER_GET, 2, 5, 0);
+	bake_answered(early, 2, 3);
+	bake_ask(between, LEDGER_ADD, 3, 6, 0);
+	bake_answered(between, 3, 3);
+	bake_ask(late, LEDGER_GET, 2, 6, 0);
+	bake_answered(late, 2, 3);
+	site_finish();
+}
+
 /* ---- any moment ---- */
 
 static void crash_again_and_again(enum buffers_kind buffers, unsigned crashes, unsigned connections, uint32_t room_bytes,
@@ -400,13 +446,17 @@ static void crash_again_and_again(enum buffers_kind buffers, unsigned crashes, u
 	for (unsigned i = 0; i < crashes; i++) {
 		const Upgraded__Wire__Replayed *replayed;
 		unsigned long before = atomic_load(&teller.shared->n_answers) + (unsigned long)rand_r(&seed) % 300;
-		bool whole = rand_r(&seed) % 3 != 0 || site.n_journals > 3;
+		bool whole = rand_r(&seed) % 3 != 0 || site.n_journals > 3, half;
 		uint16_t port = site.ledger->port;
 
 		if (whole || i == 0) {
 			begin_checkpoint(true, JOURNAL_BYTES);
 			end_checkpoint();
 		}
+		/* Another one is under way when the crash comes. */
+		half = rand_r(&seed) % 2;
+		if (half)
+			begin_checkpoint(rand_r(&seed) % 2, JOURNAL_BYTES);
 		while (atomic_load(&teller.shared->n_answers) < before) {
 			poll(&(struct pollfd){ .fd = site.app.fd, .events = POLLIN }, 1, 1);
 			while (hear())
@@ -414,6 +464,8 @@ static void crash_again_and_again(enum buffers_kind buffers, unsigned crashes, u
 			cr_assert_eq(waitpid(teller.pid, NULL, WNOHANG), 0, "the client is not content");
 		}
 		kill_it();
+		site.coming = fd_close(site.coming);
+		site.report = fd_close(site.report);
 		replayed = take_place(JOURNAL_BYTES);
 		site.ledger->port = port;
 		cr_assert_str_eq(replayed->unused, "", "%s", replayed->unused);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* With Journal=always a process may be killed at any moment, outside of any roll: another one takes its place, no acknowledged write
- * is lost, no connection is reset, and no request is left without an answer or gets two. */
+/* With Journal=always a process may be killed at any moment, outside of any roll: another one takes its place, no
+ * acknowledged write is lost, no connection is reset, and no request is left without an answer or gets two. */
 #include "tests/integration/stage.h"
 
 #include "base/clock.h"
@@ -112,8 +112,8 @@ static void another_serves(pid_t before)
 	}
 }
 
-/* At any moment: in the middle of a checkpoint, too. What is being accepted is known to nobody but the process, and ends with it; see
- * the suite journal. */
+/* At any moment: in the middle of a checkpoint, too. What is being accepted is known to nobody but the process, and ends
+ * with it; see the suite journal. */
 static void is_killed(unsigned within_ms)
 {
 	pid_t pid = stage_pid("serving");
@@ -200,8 +200,8 @@ static void store(unsigned n, const char *value)
 	}
 }
 
-/* What cannot be gone on from once cannot be gone on from a second time. Then it is started empty, as without all that, and that is
- * told. */
+/* What cannot be gone on from once cannot be gone on from a second time. Then it is started empty, as without all that, and
+ * that is told. */
 SCENE(always, what_cannot_be_gone_on_from_is_given_up)
 {
 	pid_t pid;
