@@ -6,6 +6,7 @@
 #include "supervisor/service/private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +14,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define AGAIN_US USEC_PER_SEC /* to the next one after a failure; doubled with each */
 #define AGAIN_DOUBLINGS 10u
 /* Nobody asked for it: the service is not to stand for longer if one of its threads does not come. */
 #define REST_US (500 * USEC_PER_MSEC)
@@ -77,7 +77,7 @@ void keeper_fail(struct member *member, const char *fmt, ...)
 		hold_clear(&keeper->hold);
 		timer_arm(loop_of(member), &member->restart, clock_now_us(), member->restart.on_due);
 	} else if (keeper->on) {
-		keeper_plan_next(member, AGAIN_US << doublings);
+		keeper_plan_next(member, KEEPER_AGAIN_US << doublings);
 	}
 }
 
@@ -280,7 +280,7 @@ static void on_next(struct timer *timer)
 	if (!keeper->on || keeper->step != KEEPER_IDLE)
 		keeper->wanted = true;
 	else if (is_busy(member))
-		keeper_plan_next(member, AGAIN_US);
+		keeper_plan_next(member, KEEPER_AGAIN_US);
 	else
 		begin(member);
 }

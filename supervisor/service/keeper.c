@@ -288,7 +288,7 @@ void keeper_give_way(struct member *member)
 	keeper_drop_attempt(keeper);
 	keeper_tell_over(member);
 	keeper->announced = false; /* some of them may be on their way */
-	keeper_plan_next(member, AGAIN_US);
+	keeper_plan_next(member, KEEPER_AGAIN_US);
 }
 
 void keeper_init(struct keeper *keeper)

@@ -12,6 +12,7 @@
 struct member;
 
 #define KEEPER_SAID_BYTES 4096u
+#define KEEPER_AGAIN_US USEC_PER_SEC /* to the next checkpoint after a failure; doubled with each */
 
 enum keeper_step {
 	KEEPER_IDLE,
