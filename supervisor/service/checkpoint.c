@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define APART_US (100 * USEC_PER_MSEC) /* whatever a process says of its journal */
 #define AGAIN_DOUBLINGS 10u
 /* Nobody asked for it: the service is not to stand for longer if one of its threads does not come. */
 #define REST_US (500 * USEC_PER_MSEC)
@@ -27,7 +28,9 @@ static void on_next(struct timer *timer);
 
 void keeper_plan_next(struct member *member, uint64_t us)
 {
-	timer_arm(loop_of(member), &member->keeper.next, clock_now_us() + us, on_next);
+	uint64_t due_us = clock_now_us() + us, apart_us = member->keeper.asked_us + APART_US;
+
+	timer_arm(loop_of(member), &member->keeper.next, due_us < apart_us ? apart_us : due_us, on_next);
 }
 
 /* ---- the end of one ---- */

@@ -248,7 +248,7 @@ void keeper_begin(struct member *member)
 
 	if (!keeper->took_place)
 		keeper_end(member, false);
-	if (keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
+	if (!keeper_unit(member) || keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
 		return;
 	if (!is_able(member)) {
 		log_warning("%s: no checkpoints (Journal=always): %s", member->service->name, keeper->note.text);

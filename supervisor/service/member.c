@@ -453,6 +453,8 @@ bool member_stay_down(struct member *member)
 	bool waited = member->state == MEMBER_WAITING;
 
 	timer_disarm(&member->restart);
+	if (member->keeper.awaits_child)
+		origin_end_children(member->service->host->origin, member->service->name);
 	keeper_end(member, false);
 	member->state = MEMBER_STOPPED;
 	service_listen_trim(member->service);

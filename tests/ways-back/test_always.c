@@ -138,10 +138,10 @@ SCENE(always, a_process_may_be_killed_at_any_moment)
 	stage_load_spotless();
 }
 
-/* Half of a journal is used up again and again, so that most crashes come while a checkpoint is under way. */
+/* Each process is asked for a checkpoint as soon as it serves: most crashes come while one is under way. */
 SCENE(always, a_process_may_be_killed_while_a_checkpoint_is_written)
 {
-	serve_with_values(LINES "JournalSize=48M\n", REOPENED, "2000-8000");
+	serve_with_values(LINES, REOPENED, "2000-8000");
 	for (unsigned i = 0; i < 12; i++)
 		is_killed(60);
 	cr_assert_eq(taken(), 12);
@@ -156,6 +156,22 @@ SCENE(always, rolls_go_on_as_they_did)
 	is_killed(WITHIN_MS);
 	is_safe();
 	ctl(0, "roll", "cached", "v3");
+	is_safe();
+	is_killed(WITHIN_MS);
+	stage_load_spotless();
+}
+
+/* What upgraded holds (Listen=) and what the process had comes to the next one as one socket. */
+SCENE(always, listeners_are_there_all_the_time)
+{
+	char lines[160];
+
+	stage.port = rig_port(stage.rig);
+	snprintf(lines, sizeof(lines), LINES "Listen=127.0.0.1:%u\n", stage.port);
+	serve_with(lines, REOPENED);
+	for (unsigned i = 0; i < 4; i++)
+		is_killed(WITHIN_MS);
+	ctl(0, "roll", "cached", "v2");
 	is_safe();
 	is_killed(WITHIN_MS);
 	stage_load_spotless();
@@ -177,7 +193,7 @@ SCENE(always, begins_anew_with_the_next_upgraded)
 
 SCENE(always, a_save_comes_first)
 {
-	serve_with(LINES "JournalSize=48M\n", 0);
+	serve_with(LINES "JournalSize=64M\n", 0);
 	for (unsigned i = 0; i < 10; i++)
 		ctl(0, "save", "cached", stage_path("state-%u", i));
 	is_killed(WITHIN_MS);
