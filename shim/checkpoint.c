@@ -152,26 +152,37 @@ void checkpoint_end(struct upg *upg)
 }
 
 /* The application may have reaped it, or ignores SIGCHLD: that is its end, too. */
-static bool has_ended(const struct checkpoint_child *child)
+static bool has_ended(const struct checkpoint_child *child, int options)
 {
 	siginfo_t info = { .si_pid = 0 };
 	int r;
 
 	do
-		r = child->pidfd >= 0 ? waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) :
-					waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG);
+		r = child->pidfd >= 0 ? waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | options) :
+					waitid(P_PID, (id_t)child->pid, &info, WEXITED | options);
 	while (r < 0 && errno == EINTR);
 	return r < 0 || info.si_pid;
 }
 
-void checkpoint_reap(struct upg *upg)
+static void reap(struct upg *upg, int options)
 {
 	for (unsigned i = 0; i < UPG_CHECKPOINT_CHILDREN; i++) {
 		struct checkpoint_child *child = &upg->checkpoint_children[i];
 
-		if (!child->pid || !has_ended(child))
+		if (!child->pid || !has_ended(child, options))
 			continue;
 		fd_close(child->pidfd);
 		*child = (struct checkpoint_child){ .pid = 0 };
 	}
+}
+
+void checkpoint_reap(struct upg *upg)
+{
+	reap(upg, WNOHANG);
+}
+
+void checkpoint_finish(struct upg *upg)
+{
+	checkpoint_end(upg);
+	reap(upg, 0);
 }

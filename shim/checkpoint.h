@@ -20,5 +20,8 @@ int checkpoint_fork(struct upg *upg, const Upgraded__Wire__Prepare *prepare, int
 /** checkpoint_end() - The supervisor waits for the child no longer. */
 void checkpoint_end(struct upg *upg);
 
+/** checkpoint_finish() - The same, and wait for its end: this process is about to lie parked, perhaps in an image. */
+void checkpoint_finish(struct upg *upg);
+
 /** checkpoint_reap() - Children that have ended are. Costs nothing if there is none. */
 void checkpoint_reap(struct upg *upg);

@@ -284,6 +284,7 @@ static int park(struct roll *roll)
 	/* A shared mapping would come back from an image as a private copy. */
 	commit_unmap(&roll->word);
 	conn_leave_all(upg->journal);
+	checkpoint_finish(upg);
 	/* Nor would the image come back with them. Whoever would wake this process ends with the supervisor. */
 	channel_end_keep(upg->channel);
 	r = shed_sockets(upg->shed, &parked.fds, &upg->why);

@@ -527,6 +527,15 @@ void instance_ask_inventory(struct instance *instance)
 	instance_send(instance, &message, NULL, 0);
 }
 
+int hello_may_checkpoint(const Upgraded__Wire__Hello *hello, const char *version, struct why *why)
+{
+	if (!hello->checkpoints)
+		return why_set(why, -ENOTSUP, "the library of version %s knows no checkpoints", version);
+	if (!hello->journals)
+		return why_set(why, -ENOTSUP, "version %s writes no changes down", version);
+	return 0;
+}
+
 void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds,
 		      size_t n)
 {

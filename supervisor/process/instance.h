@@ -230,6 +230,10 @@ void instance_hand_listeners(struct instance *instance);
  * words: it would find its addresses in use. */
 int instance_knows_listen(const struct instance *instance, struct why *why);
 
+/** hello_may_checkpoint() - Can a program that said this be asked for checkpoints (Journal=always)? Return: 0; -ENOTSUP, with
+ * words. */
+int hello_may_checkpoint(const Upgraded__Wire__Hello *hello, const char *version, struct why *why);
+
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);
 

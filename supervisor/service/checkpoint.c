@@ -237,11 +237,10 @@ static int make_room(struct member *member, struct why *why)
 	return r < 0 ? why_errno(why, r, "checkpoint") : 0;
 }
 
-/* Too many failed one after the other. What is left is the checkpoint itself. */
-static void start_over(struct hold *hold)
+/* Where something is missing in them, they are of no use to anybody. */
+static void drop_broken(struct hold *hold)
 {
-	hold_break(hold, "too many checkpoints in a row were not made");
-	while (hold->n_journals)
+	while (*hold->broken.text && hold->n_journals)
 		hold_drop_journal(hold, hold->journals[0]);
 }
 
@@ -255,9 +254,10 @@ static void begin(struct member *member)
 		keeper_fail(member, "%s", why.text);
 		return;
 	}
+	drop_broken(&keeper->hold);
 	if (hold_add_journal(&keeper->hold, keeper->journal) < 0) {
-		start_over(&keeper->hold);
-		hold_add_journal(&keeper->hold, keeper->journal);
+		keeper_fail(member, "%zu journals wait already for one that is made", keeper->hold.n_journals);
+		return;
 	}
 	/* It grows over restarts of the process, and of ours: what a process has opened since a checkpoint is known by its
 	 * number. */

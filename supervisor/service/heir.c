@@ -14,6 +14,8 @@
 #define TRIES_MAX 2u                  /* starts from it that may fail before the service is started empty */
 #define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after a start from it may come of what was taken over */
 #define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
+#define HASTY_US USEC_PER_SEC
+#define HASTY_MAX 16u                 /* ends so soon, by whatever cause, in a row; then the next one waits for RestartDelay= */
 #define FDS_AT_ONCE 64u
 
 bool keeper_needs_child(const struct member *member)
@@ -39,6 +41,7 @@ enum keeper_goes_on keeper_on_exit(struct member *member)
 	if (!keeper->on)
 		return KEEPER_EMPTY;
 	keeper->quick = keeper->took_place && ended_soon(member) ? keeper->quick + 1 : 0;
+	keeper->hasty = clock_now_us() - member->instance->since_us < HASTY_US ? keeper->hasty + 1 : 0;
 	keeper->took_place = false;
 	keeper->tries = 0;
 	if (keeper_needs_child(member)) {
@@ -53,7 +56,7 @@ enum keeper_goes_on keeper_on_exit(struct member *member)
 		return KEEPER_EMPTY;
 	}
 	keeper->starts = true;
-	return keeper->quick >= QUICK_MAX ? KEEPER_LATER : KEEPER_AT_ONCE;
+	return keeper->quick >= QUICK_MAX || keeper->hasty >= HASTY_MAX ? KEEPER_LATER : KEEPER_AT_ONCE;
 }
 
 enum keeper_goes_on keeper_on_start_failed(struct member *member)
@@ -65,7 +68,7 @@ enum keeper_goes_on keeper_on_start_failed(struct member *member)
 	if (++keeper->tries < TRIES_MAX)
 		return KEEPER_AT_ONCE;
 	log_error("%s: what was kept could not be gone on from, %u times: it is lost", member->service->name, keeper->tries);
-	keeper_end(member, false);
+	keeper_end(member);
 	return KEEPER_EMPTY;
 }
 
@@ -118,6 +121,8 @@ static struct fd_ref *own_journal(struct member *member)
 	if (ref && hold_add_journal(hold, ref) == 0)
 		return ref;
 	log_warning("%s: no journal until the first checkpoint%s%s", member->service->name, *why.text ? ": " : "", why.text);
+	/* For whoever comes after it. */
+	hold_break(hold, "the process that took the place of another has no journal");
 	return fd_ref_drop(ref);
 }
 

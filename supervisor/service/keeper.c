@@ -37,7 +37,7 @@ static int take_fds(struct member *member, struct hold *hold, const Upgraded__Wi
 	const struct unit *unit = keeper_unit(member);
 
 	if (!hold->custody.most || hold->custody.n + fds->n > hold->custody.most) {
-		hold->custody.most = procfs_open_files(member->instance->pid);
+		hold->custody.most = procfs_open_files(member->keeper.pid);
 		if (!hold->custody.most)
 			hold->custody.most = unit->limit_nofile ? unit->limit_nofile : fd_limit_at_start();
 	}
@@ -229,16 +229,10 @@ static bool is_able(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
 	const struct instance *instance = member->instance;
-	const Upgraded__Wire__Hello *hello = instance->hello ? instance->hello->hello : NULL;
 
-	if (!hello || instance->unreachable)
-		why_set(&keeper->note, 0, "it is out of reach");
-	else if (!hello->checkpoints)
-		why_set(&keeper->note, 0, "the library of version %s knows no checkpoints", instance->version);
-	else if (!hello->journals)
-		why_set(&keeper->note, 0, "version %s writes no changes down", instance->version);
-	else
-		return true;
+	if (instance->hello && !instance->unreachable)
+		return hello_may_checkpoint(instance->hello->hello, instance->version, &keeper->note) == 0;
+	why_set(&keeper->note, 0, "it is out of reach");
 	return false;
 }
 
@@ -246,8 +240,10 @@ void keeper_begin(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
 
+	if (keeper->on)
+		return; /* a roll was called off */
 	if (!keeper->took_place)
-		keeper_end(member, false);
+		keeper_end(member);
 	if (!keeper_unit(member) || keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
 		return;
 	if (!is_able(member)) {
@@ -256,23 +252,18 @@ void keeper_begin(struct member *member)
 	}
 	*keeper->note.text = 0;
 	keeper->on = true;
+	keeper->pid = member->instance->pid;
 	keeper_plan_next(member, 0);
 }
 
-void keeper_end(struct member *member, bool tell)
+void keeper_end(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
-	Upgraded__Wire__Baked baked = UPGRADED__WIRE__BAKED__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED, .baked = &baked);
 
-	if (tell && keeper->on && instance_is_alive(member->instance)) {
-		(void)instance_retract(member->instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE);
-		instance_send(member->instance, &message, NULL, 0);
-	}
 	keeper_be_off(keeper);
 	hold_clear(&keeper->hold);
 	keeper->starts = keeper->awaits_child = keeper->took_place = false;
-	keeper->tries = keeper->quick = keeper->failures = 0;
+	keeper->tries = keeper->quick = keeper->hasty = keeper->failures = 0;
 	*keeper->note.text = 0;
 }
 
@@ -287,7 +278,6 @@ void keeper_give_way(struct member *member)
 		hold_drop_journal(&keeper->hold, keeper->journal);
 	keeper_drop_attempt(keeper);
 	keeper_tell_over(member);
-	keeper->announced = false; /* some of them may be on their way */
 	keeper_plan_next(member, KEEPER_AGAIN_US);
 }
 

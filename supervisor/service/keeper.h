@@ -28,6 +28,7 @@ struct keeper {
 	bool wanted;    /* the next checkpoint is due as soon as this one is over */
 	bool turned;    /* the journal of the checkpoint under way is written, and nothing is missing in it */
 	enum keeper_step step;
+	pid_t pid; /* of that process, also while a roll has it */
 	uint64_t last_number;
 	uint64_t n_begun; /* checkpoints, for the log */
 	/* The checkpoint under way. */
@@ -48,7 +49,7 @@ struct keeper {
 	/* Going on from it. */
 	bool starts;          /* the start that is under way takes it */
 	bool awaits_child;    /* ... as soon as the first checkpoint is whole: its process has ended, and its child writes yet */
-	unsigned tries, quick; /* starts that failed; ends soon after such a start */
+	unsigned tries, quick, hasty; /* starts that failed; ends soon after such a start, and at once */
 	bool took_place;      /* the process that serves came from it */
 };
 
@@ -60,9 +61,8 @@ void keeper_done(struct keeper *keeper);
 /** keeper_begin() - The member's process serves, and no roll has it: the first checkpoint is asked for, where its service
  * file wants them. What a process before left is kept until then if this one has taken its place. */
 void keeper_begin(struct member *member);
-/** keeper_end() - A roll begins, or the process ends by order: nothing is kept any more. @tell: the process serves yet, and
- * is to write nothing down. */
-void keeper_end(struct member *member, bool tell);
+/** keeper_end() - A roll has committed, or the process ends by order: nothing is kept any more. */
+void keeper_end(struct member *member);
 /** keeper_give_way() - Something else is asked of the process now: the next checkpoint comes later. */
 void keeper_give_way(struct member *member);
 

@@ -135,7 +135,7 @@ int member_start(struct member *member, int state_file_consume)
 	if (state_file_consume >= 0 && !(file = fd_ref_new_foreign(state_file_consume)))
 		return why_errno(&member->failure, -ENOMEM, "state file");
 	set_state_file(member, file);
-	keeper_end(member, false);
+	keeper_end(member);
 	timer_disarm(&member->restart);
 	member->restarts = member->failures = 0;
 	r = spawn(member);
@@ -361,7 +361,7 @@ static void on_running_exit(struct member *member)
 		why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,
 			instance_describe_end(instance, how, sizeof(how)));
 	if (clean || service->unit->restart == RESTART_NO)
-		keeper_end(member, false);
+		keeper_end(member);
 	if (clean) {
 		log_info("%s: %s", service->name, member->failure.text);
 		member->state = MEMBER_STOPPED;
@@ -433,7 +433,7 @@ void member_stop(struct member *member)
 	service_write_down(member->service); /* should we end now, it is not started again */
 	member->stopping_us = clock_now_us();
 	pulse_end(member);
-	keeper_end(member, false);
+	keeper_end(member);
 	service_listen_trim(member->service); /* as of a process that ends: who comes now is refused */
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
@@ -455,7 +455,7 @@ bool member_stay_down(struct member *member)
 	timer_disarm(&member->restart);
 	if (member->keeper.awaits_child)
 		origin_end_children(member->service->host->origin, member->service->name);
-	keeper_end(member, false);
+	keeper_end(member);
 	member->state = MEMBER_STOPPED;
 	service_listen_trim(member->service);
 	return waited;
@@ -467,6 +467,7 @@ void member_take_serving(struct member *member, struct roll *roll)
 {
 	member->instance = roll_take_serving(roll);
 	if (!member->instance) {
+		keeper_end(member);
 		member->failure = roll_report(roll)->cause;
 		member->state = MEMBER_FAILED;
 		return;

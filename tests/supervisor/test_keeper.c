@@ -157,15 +157,15 @@ Test(keeper, gives_way_to_a_save)
 	cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), 3);
 }
 
-Test(keeper, ends_where_a_roll_begins_and_begins_anew_after_it)
+Test(keeper, ends_where_a_roll_commits_and_begins_anew_after_it)
 {
 	struct fake *new;
 
 	start();
 	is_made(serves);
 	new = hosted_roll("v2");
-	cr_assert_eq(fake_heard_last(serves), HEARD(BAKED), "nothing is written down any more");
 	hosted_lead(serves, new, ROLL_BAKE);
+	/* What the one that lies parked had said of its journal is of no interest to anybody. */
 	hosted_pass(61 * USEC_PER_SEC);
 	hosted_reap();
 	hosted_turn();
@@ -174,6 +174,47 @@ Test(keeper, ends_where_a_roll_begins_and_begins_anew_after_it)
 	cr_assert(new->announces);
 	is_made(new);
 	assert_costs("nothing");
+}
+
+/* Until the commit all is as it was, but for new checkpoints. */
+Test(keeper, goes_on_where_a_roll_is_called_off)
+{
+	struct fake *new, *heir;
+
+	start();
+	is_made(serves);
+	new = hosted_roll("v2");
+	fake_hand_over(serves, 1, true);
+	fills(serves);
+	hosted_pass(3 * USEC_PER_SEC);
+	cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), 1);
+	fake_exit(new, SIGSEGV);
+	hosted_turn();
+	assert_status("running", "v1");
+	hosted_pass(2 * USEC_PER_SEC);
+	cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), 2);
+	heir = next_of(serves);
+	takes_place(heir);
+	assert_text(heir->given, "socket 1, socket 2, socket 3");
+}
+
+Test(keeper, makes_a_crash_good_while_a_roll_waits_for_the_new_version)
+{
+	struct fake *new, *heir;
+
+	start();
+	is_made(serves);
+	new = hosted_roll("v2");
+	fake_exit(serves, SIGKILL);
+	hosted_turn();
+	hosted_reap();
+	hosted_turn();
+	cr_assert_neq(ann.asked.code, WIRE_EXIT_DONE);
+	(void)new;
+	heir = started(hosted.origin.n_started - 1);
+	takes_place(heir);
+	cr_assert_str_eq(heir->instance.version, "v1");
+	assert_status("running", "v1");
 }
 
 /* ---- what does not come to an end ---- */

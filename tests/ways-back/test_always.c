@@ -151,6 +151,8 @@ SCENE(always, a_process_may_be_killed_while_a_checkpoint_is_written)
 SCENE(always, rolls_go_on_as_they_did)
 {
 	serve_with(LINES, REOPENED);
+	cr_assert_str_eq(rig_text(ctl(0, "plan", "cached", "v2"), "plan.crash"),
+			 "nothing, once the first checkpoint after the bake is there");
 	ctl(0, "roll", "cached", "v2");
 	is_safe();
 	is_killed(WITHIN_MS);
@@ -158,6 +160,23 @@ SCENE(always, rolls_go_on_as_they_did)
 	ctl(0, "roll", "cached", "v3");
 	is_safe();
 	is_killed(WITHIN_MS);
+	stage_load_spotless();
+}
+
+/* A new version starts, and may take its time: until it is asked to take over, a crash costs what it costs without a roll. */
+SCENE(always, a_crash_is_made_good_while_a_roll_waits_for_the_new_version)
+{
+	struct rig_answer answer = { 0 };
+	struct rig_child *roll;
+
+	serve_with(LINES, REOPENED);
+	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v3-never-ready", NULL), 0);
+	stage_wait_log("standby: version v3-never-ready started as pid");
+	is_killed(WITHIN_MS);
+	cr_assert_eq(rig_run_wait(roll, BACK_US, &answer), 0);
+	cr_assert_neq(answer.status, 0);
+	rig_answer_done(&answer);
+	is_safe();
 	stage_load_spotless();
 }
 
