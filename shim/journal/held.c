@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "shim/core/upg.h"
+#include "shim/fds/handover.h"
 #include "shim/fds/table.h"
 #include "shim/journal/memory.h"
 #include "shim/journal/replay_private.h"
@@ -114,6 +115,8 @@ int held_take_fd(struct held *held, const Upgraded__Wire__FdInfo *info, int fd, 
 	if (info->since && is_socket(fd) && door_kind(fd) == DOOR_NONE)
 		return replay_take_newcomer(last(held), info, fd, why);
 	r = fd_table_put(held->own->fds, fd, info->name, info->tag, false, true);
+	if (r == -EEXIST)
+		return FDS_NOT_KEPT; /* a duplicate of what came already */
 	if (r < 0)
 		return why_errno(why, r, "descriptor %s %llu", info->name, (unsigned long long)info->tag);
 	/* Its process may have been about to close it, or have opened it since. */

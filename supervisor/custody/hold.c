@@ -14,10 +14,25 @@ void hold_clear(struct hold *hold)
 	*hold = (struct hold){ .number = hold->number };
 }
 
-int hold_take(struct hold *hold, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why)
+static void drop_named(struct hold *hold, const Upgraded__Wire__FdInfo *info)
 {
-	size_t first = hold->custody.n;
-	int r = custody_take(&hold->custody, message, fds, why);
+	for (size_t i = hold->custody.n; i > 0; i--) {
+		const struct custody_entry *entry = &hold->custody.entries[i - 1];
+
+		if (entry->tag == info->tag && strcmp(entry->name, info->name) == 0)
+			custody_drop_at(&hold->custody, i - 1, false);
+	}
+}
+
+int hold_take(struct hold *hold, const Upgraded__Wire__Fds *message, struct wire_fds *fds, bool again, struct why *why)
+{
+	size_t first;
+	int r;
+
+	for (size_t i = 0; again && i < message->n_fds; i++)
+		drop_named(hold, message->fds[i]);
+	first = hold->custody.n;
+	r = custody_take(&hold->custody, message, fds, why);
 
 	if (message->next_tag > hold->next_tag)
 		hold->next_tag = message->next_tag;

@@ -27,8 +27,9 @@ struct hold {
 /** hold_clear() - Keep nothing any more. */
 void hold_clear(struct hold *hold);
 
-/** hold_take() - Descriptors that the process tells of. Return: as custody_take(). */
-int hold_take(struct hold *hold, const Upgraded__Wire__Fds *message, struct wire_fds *fds, struct why *why);
+/** hold_take() - Descriptors that the process tells of. @again: some of them may have been told before. Return: as
+ * custody_take(). */
+int hold_take(struct hold *hold, const Upgraded__Wire__Fds *message, struct wire_fds *fds, bool again, struct why *why);
 
 /** hold_add_journal() - The process may write there from here on; one owner more. Return: 0; -ENOSPC: there are too many. */
 int hold_add_journal(struct hold *hold, struct fd_ref *journal);

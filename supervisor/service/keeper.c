@@ -41,7 +41,7 @@ static int take_fds(struct member *member, struct hold *hold, const Upgraded__Wi
 		if (!hold->custody.most)
 			hold->custody.most = unit->limit_nofile ? unit->limit_nofile : fd_limit_at_start();
 	}
-	return hold_take(hold, message, fds, why);
+	return hold_take(hold, message, fds, hold == &member->keeper.hold && !member->keeper.announced, why);
 }
 
 /* From here on something is missing; the next checkpoint makes it good. */

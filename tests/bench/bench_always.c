@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What Journal=always costs: requests a second with it against without, in turns, of clients that ask as fast as they are
- * answered; how long a checkpoint stops the service; how long a crash does; and the fork that a checkpoint stands for, by a process of
+ * answered; how long a checkpoint stops the service; how long a crash does; and the fork that a checkpoint is, by a process of
  * 1 GiB. */
 #include "base/clock.h"
 #include "tests/bench/bench.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* With Journal=always a process may be killed at any moment, outside of any roll: another one takes its place, no
  * acknowledged write is lost, no connection is reset, and no request is left without an answer or gets two. */
+#include "tests/integration/customers.h"
 #include "tests/integration/stage.h"
 
 #include "base/clock.h"
@@ -217,6 +218,42 @@ SCENE(always, a_save_comes_first)
 		ctl(0, "save", "cached", stage_path("state-%u", i));
 	is_killed(WITHIN_MS);
 	stage_load_spotless();
+}
+
+/* ---- a server with buffers of its own: tests/integration/apps/upg-clerk.c ---- */
+
+SCENE(always, a_server_with_buffers_of_its_own_may_be_killed_at_any_moment)
+{
+	struct customers *customers;
+	char *file = NULL;
+
+	rng = (unsigned)clock_now_us();
+	stage_copy("clerk-v1", "upg-clerk");
+	stage.port = rig_port(stage.rig);
+	cr_assert_gt(asprintf(&file, "[Service]\nExec=%s/clerk-%%v %u %s\nVersion=v1\n%s", rig_folder(stage.rig), stage.port,
+			      stage_path("clerk.sock"), LINES), 0);
+	cr_assert_eq(rig_unit_write(stage.rig, "cached", file), 0);
+	free(file);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	ctl(0, "start", "cached");
+	customers = customers_start(stage.port, stage_path("clerk.sock"), 80, 20, rng);
+	is_safe();
+	for (unsigned i = 0; i < 6; i++) {
+		pid_t pid = stage_pid("serving");
+
+		customers_reopen(customers, true);
+		customers_wait(customers, 100 + below(2000));
+		customers_reopen(customers, false);
+		/* The kernel does not count what is read and written by unix sockets. */
+		customers_rest_unix(customers);
+		stage_sleep_ms(below(300));
+		cr_assert_eq(kill(pid, SIGKILL), 0);
+		customers_go_on_unix(customers);
+		another_serves(pid);
+		customers_wait(customers, 200);
+	}
+	cr_assert_eq(taken(), 6);
+	customers_stop(customers);
 }
 
 /* ---- where it ends ---- */
