@@ -252,4 +252,5 @@ void render_plan(const struct term *term, const Upgraded__Wire__Plan *plan, cons
 	}
 	pause_expected(term, plan);
 	ways(term, plan);
+	field_text(term, "a crash costs", plan->crash);
 }

@@ -349,6 +349,7 @@ static void status_service(const struct term *term, const Upgraded__Wire__Servic
 	if (service->descriptors_told)
 		field_print(term, "descriptors", "%" PRIu32, service->descriptors);
 	status_listeners(term, service);
+	field_text(term, "a crash costs", service->crash);
 	field_print(term, "restarts", "%" PRIu32, service->restarts);
 	if (*service->previous) {
 		field_label(term, "previous");

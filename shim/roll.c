@@ -13,14 +13,17 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "shim/checkpoint.h"
 #include "shim/core/channel.h"
 #include "shim/core/still.h"
 #include "shim/core/threads.h"
+#include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
 #include "shim/fds/readers.h"
 #include "shim/fds/shed.h"
 #include "shim/fds/traffic.h"
 #include "shim/journal/conn.h"
+#include "shim/journal/memory.h"
 #include "shim/journal/replay.h"
 #include "shim/state/save.h"
 #include "wire/commit.h"
@@ -281,6 +284,7 @@ static int park(struct roll *roll)
 	/* A shared mapping would come back from an image as a private copy. */
 	commit_unmap(&roll->word);
 	conn_leave_all(upg->journal);
+	checkpoint_finish(upg);
 	/* Nor would the image come back with them. Whoever would wake this process ends with the supervisor. */
 	channel_end_keep(upg->channel);
 	r = shed_sockets(upg->shed, &parked.fds, &upg->why);
@@ -429,6 +433,39 @@ static int save_and_go_on(struct roll *roll, int state_fd)
 	return UPG_GO_ON;
 }
 
+/* All that is registered, for whoever takes this process's place. */
+static int announce_all(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
+{
+	uint32_t n;
+	int r = fds_send(upg->fds, prepare->commit_deadline_us, &n, &upg->why);
+
+	if (r == 0)
+		fd_table_begin_custody(upg->fds);
+	return r;
+}
+
+/* A child writes the state as of now, and what comes after it goes into another journal. */
+static int checkpoint_and_go_on(struct roll *roll, int state_fd)
+{
+	struct upg *upg = roll->upg;
+	FD_CLEANUP int report_fd = channel_claim(upg->channel, 1), journal_fd = channel_claim(upg->channel, 2);
+	int r = roll->prepare->announce ? announce_all(upg, roll->prepare) : 0;
+	uint64_t at_us;
+
+	if (r == 0)
+		r = checkpoint_fork(upg, roll->prepare, state_fd, report_fd);
+	if (r == 0) {
+		upg->fds->checkpoint = roll->prepare->generation;
+		journal_turn(upg->journal, journal_fd);
+	}
+	at_us = release(upg, UPG_SAVED);
+	if (r < 0)
+		send_refused(roll);
+	else
+		send_resumed_at(roll, at_us);
+	return UPG_GO_ON;
+}
+
 /* The descriptors a Prepare comes with: the commit word, unless it is for a file, then where the state goes. */
 static int take_descriptors(struct roll *roll, int *ret_state_fd)
 {
@@ -472,6 +509,8 @@ int roll_leave(struct upg *upg, const Upgraded__Wire__Prepare *prepare)
 		return UPG_GO_ON;
 	}
 	r = send_quiesced(&roll, since_us);
+	if (prepare->save_only && prepare->checkpoint)
+		return checkpoint_and_go_on(&roll, state_fd);
 	if (prepare->save_only)
 		return save_and_go_on(&roll, state_fd);
 	if (r == 0)

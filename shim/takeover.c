@@ -7,9 +7,11 @@
 #include "shim/core/threads.h"
 #include "shim/fds/announce.h"
 #include "shim/fds/handover.h"
+#include "shim/journal/held.h"
 #include "shim/journal/memory.h"
 #include "shim/state/load.h"
 #include "shim/state/roundtrip.h"
+#include "wire/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +27,7 @@ void takeover_done(struct takeover *takeover)
 {
 	commit_unmap(&takeover->word);
 	fd_given_done(&takeover->given);
+	held_free(takeover->held);
 }
 
 /* ---- refusing ---- */
@@ -87,9 +90,16 @@ static int take_handed_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd,
 	return 0;
 }
 
-static void on_header(void *journal, const struct sf_header *header)
+/* Of a process that takes the place of one that ended nothing counts until the journals of that are applied: should it end
+ * before, they are all there is. */
+static void on_header(void *arg, const struct sf_header *header)
 {
-	journal_bind(journal, header);
+	struct upg *upg = arg;
+
+	if (upg->takeover->held)
+		journal_lay_out(upg->journal, header);
+	else
+		journal_bind(upg->journal, header);
 }
 
 /* It comes behind all others. */
@@ -97,11 +107,48 @@ static int map_in_hand(struct upg *upg, const Upgraded__Wire__Receive *receive)
 {
 	FD_CLEANUP int fd = -1;
 
-	if (receive->from_file)
+	if (receive->held)
+		fd = channel_claim(upg->channel, 1 + (size_t)receive->journals + (receive->journal ? 1 : 0));
+	else if (receive->from_file)
 		fd = channel_claim(upg->channel, 1);
 	else
 		fd = channel_claim(upg->channel, receive->journal ? 3 : 2);
 	return in_hand_map(&upg->state->in_hand, fd, &upg->why);
+}
+
+static int take_held_fd(void *arg, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
+{
+	struct upg *upg = arg;
+
+	return held_take_fd(upg->takeover->held, info, fd, why);
+}
+
+/* A process has ended: its journals, and what it had open. The deadline may move. */
+static int receive_held(struct upg *upg, Upgraded__Wire__Receive *receive)
+{
+	int fds[JOURNALS_MAX], r;
+	uint64_t next_tag = 0;
+	size_t n = receive->journals;
+
+	if (n > JOURNALS_MAX)
+		return why_set(&upg->why, -E2BIG, "%zu journals", n);
+	for (size_t i = 0; i < n; i++)
+		fds[i] = channel_claim(upg->channel, 1 + i);
+	r = held_new(upg->journal, fds, n, &upg->takeover->held, &upg->why);
+	for (size_t i = 0; i < n; i++)
+		fd_close(fds[i]);
+	if (receive->journal) {
+		FD_CLEANUP int journal_fd = channel_claim(upg->channel, 1 + n);
+
+		journal_attach_own(upg->journal, journal_fd);
+	}
+	upg->fds->stands_in = true;
+	upg->fds->checkpoint = receive->generation;
+	if (r == 0)
+		r = fds_receive(upg->channel, &receive->deadline_us, take_held_fd, upg, &next_tag, &upg->why);
+	if (r == 0 && next_tag > upg->fds->last_tag)
+		upg->fds->last_tag = next_tag - 1;
+	return r;
 }
 
 static int receive_state(struct upg *upg, Upgraded__Wire__Receive *receive)
@@ -123,6 +170,8 @@ static int receive_state(struct upg *upg, Upgraded__Wire__Receive *receive)
 	}
 	if (receive->in_hand)
 		r = map_in_hand(upg, receive);
+	if (r == 0 && receive->held)
+		r = receive_held(upg, receive);
 	if (r == 0 && !receive->from_file) {
 		r = commit_map(&upg->takeover->word, word_fd, receive->generation, &upg->why);
 		if (r == 0)
@@ -133,7 +182,7 @@ static int receive_state(struct upg *upg, Upgraded__Wire__Receive *receive)
 	if (r == 0)
 		r = fd_given_put(&upg->takeover->given, upg->fds, &upg->why);
 	if (r == 0)
-		r = state_load(upg->state, state_fd, receive, on_header, upg->journal, &upg->why);
+		r = state_load(upg->state, state_fd, receive, on_header, upg, &upg->why);
 	in_hand_unmap(&upg->state->in_hand);
 	return r;
 }
@@ -336,6 +385,7 @@ static int send_ready(struct upg *upg)
 {
 	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
+	Upgraded__Wire__Replayed replayed = UPGRADED__WIRE__REPLAYED__INIT;
 	struct state_skipped skipped;
 	int r;
 
@@ -346,8 +396,31 @@ static int send_ready(struct upg *upg)
 	ready.n_skipped = skipped.n;
 	if (upg->takeover->from_file)
 		ready.totals = &upg->state->totals;
+	if (upg->takeover->held) {
+		held_tell(upg->takeover->held, &replayed);
+		ready.replayed = &replayed;
+	}
 	r = channel_say(upg->channel, &message, &upg->why);
 	return r < 0 ? r : UPG_SERVE;
+}
+
+/* The checkpoint is loaded. What is done from the moment in which this serves is written down again. */
+static int ready_held(struct upg *upg)
+{
+	struct takeover *takeover = upg->takeover;
+	int r = held_apply(takeover->held, &upg->why);
+
+	if (r < 0)
+		return takeover_refuse(upg, r);
+	upg->fds->stands_in = false;
+	journal_say_bound(upg->journal);
+	journal_begin(upg->journal);
+	/* Now: an application may serve from within this. */
+	if (upg->config->on_go_on)
+		upg->config->on_go_on(&(struct upg_go_on){ .reason = UPG_CAME_BACK }, upg->config->userdata);
+	r = send_ready(upg);
+	takeover->held = held_free(takeover->held);
+	return r;
 }
 
 static int ready_received(struct upg *upg)
@@ -361,6 +434,8 @@ static int ready_received(struct upg *upg)
 	if (r < 0)
 		return takeover_refuse(upg, r);
 	upg->state->roundtrip = roundtrip_free(upg->state->roundtrip);
+	if (upg->takeover->held)
+		return ready_held(upg);
 	if (upg->takeover->from_file)
 		return send_ready(upg);
 	loaded.totals = &upg->state->totals;

@@ -21,6 +21,7 @@ struct takeover {
 	bool called_off; /* ... and was told meanwhile that the roll is off */
 	bool serves;    /* upg_ready() said so */
 	uint32_t n_fds; /* that came with it */
+	struct held *held; /* a process that ended is replaced; NULL: that is not so */
 	struct fd_given given; /* came, and are not in the table yet */
 };
 

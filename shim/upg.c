@@ -2,6 +2,7 @@
 /* The life of an application under its supervisor: the handle put together from its modules, open, dispatch, free. */
 #include "base/fd.h"
 #include "base/lack.h"
+#include "shim/checkpoint.h"
 #include "shim/core/channel.h"
 #include "shim/core/config.h"
 #include "shim/core/progress.h"
@@ -83,7 +84,7 @@ static int send_hello(struct upg *upg, bool anew)
 	for (size_t i = 0; i < n_types; i++)
 		hello.journals |= config->types[i].change != NULL;
 	hello.no_newcomers = !config->on_conn;
-	hello.keeps = hello.listens = true;
+	hello.keeps = hello.listens = hello.checkpoints = true;
 	hello.anew = anew;
 	hello.serves = anew && upg->takeover->serves;
 	r = channel_say(upg->channel, &message, &upg->why);
@@ -247,6 +248,9 @@ static int handle(struct upg *upg, const Upgraded__Wire__AppMessage *message)
 		fd_traffic_tell(upg->fds);
 		threads_beat(upg->threads, message->ping->nonce);
 		return UPG_GO_ON;
+	case UPGRADED__WIRE__APP_MESSAGE__BODY_CHECKPOINTED:
+		checkpoint_end(upg);
+		return UPG_GO_ON;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_BAKED:
 		journal_end(upg->journal);
 		fd_table_end_custody(upg->fds);
@@ -283,6 +287,7 @@ static int dispatch(struct upg *upg)
 			       "upg_free(), or to exec", (int)getpid());
 	fd_table_tell(upg->fds);
 	journal_tell(upg->journal);
+	checkpoint_reap(upg);
 	for (;;) {
 		Upgraded__Wire__AppMessage *message;
 		int r = channel_receive(upg->channel, 0, &message, &upg->why);

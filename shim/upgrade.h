@@ -90,7 +90,7 @@ enum upg_level {
 enum upg_go_on_reason {
 	UPG_CALLED_OFF = 1, /* the roll, before it committed: nothing has happened */
 	UPG_SAVED = 2,      /* the state was written to a file, or could not be */
-	UPG_CAME_BACK = 3,  /* a newer version had served, and failed */
+	UPG_CAME_BACK = 3,  /* a newer version had served, and failed; or this process takes the place of one that ended */
 };
 
 struct upg_go_on {
@@ -112,7 +112,9 @@ struct upg_type {
 	const char *name;    /* stable over all versions, e.g. "cached.Item" */
 	uint32_t version;    /* the schema version this program holds, 1..65535 */
 	const ProtobufCMessageDescriptor *descriptor;
-	/* Call upg_save() for each object. All registered threads stand still. Return 0 or -errno. */
+	/* Call upg_save() for each object. All registered threads stand still. Return 0 or -errno.
+	 * With Journal=always also called in a forked child: there is no other thread and no descriptor but 0 to 2 then, and to
+	 * read memory and call upg_save() is all that is to be done. */
 	int (*save)(struct upg_saver *saver, void *userdata);
 	/* Take one object; @message is borrowed for the call. Return 0 or -errno after upg_load_fail(). */
 	int (*load)(struct upg_loader *loader, const ProtobufCMessage *message, void *userdata);
@@ -176,10 +178,12 @@ struct upg_config {
 	/* Optional: this process was at rest, and goes on. The threads still stand. After UPG_CAME_BACK registered descriptors have
 	 * their old numbers and epoll registrations back, but for those that are lost. After a journal was applied, every
 	 * upg_conn may hold input that its descriptor says nothing of any more, and output: handle and send what there is, after
-	 * taking it over where upg_conn_own() was in use. */
+	 * taking it over where upg_conn_own() was in use. With Journal=always it is also called within upg_ready(), with nothing
+	 * lost, in a process that takes the place of one that ended: what load() has made of connections may be older. */
 	void (*on_go_on)(const struct upg_go_on *go_on, void *userdata);
 	void *userdata;
-	/* Optional: a connection that a newer version had accepted before it failed. It is registered, and its input and output are
+	/* Optional: a connection that a newer version had accepted before it failed, or that the process had accepted whose place
+	 * this one takes; that is within upg_ready(). It is registered, and its input and output are
 	 * where that version had come to. Called after all changes and before on_go_on(). Owned by the application from here on.
 	 * Return 0, or -errno for what this version cannot serve: it is reset then, and @conn is gone. */
 	int (*on_conn)(struct upg_conn *conn, const char *name, uint64_t tag, void *userdata);

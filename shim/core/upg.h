@@ -8,6 +8,8 @@
 
 #include "base/why.h"
 
+#define UPG_CHECKPOINT_CHILDREN 4u
+
 /* What on_prepare() says besides what it returns. */
 struct upg_rest_said {
 	struct why why;
@@ -18,6 +20,11 @@ struct upg {
 	const struct upg_config *config;
 	struct why why; /* the last failure: upg_why() */
 	struct upg_rest_said *rest; /* while on_prepare() runs: where upg_refuse() says why it is not at rest; else NULL */
+	/* They write checkpoints, and are to be reaped; all but the last one that was made are at their end. */
+	struct checkpoint_child {
+		pid_t pid; /* 0: none */
+		int pidfd; /* owned; the application may have reaped it, and the number be another's. -1: there is none */
+	} checkpoint_children[UPG_CHECKPOINT_CHILDREN];
 	/* From the bottom up. */
 	struct channel *channel;
 	struct threads *threads;

@@ -136,6 +136,7 @@ static int post_batch(struct fd_table *table, struct fd_batch *batch)
 	fds.n_fds = batch->n;
 	fds.fds = batch->pointers;
 	fds.last = true;
+	fds.next_tag = table->last_tag + 1;
 	return channel_post(table->channel, &message, batch->numbers, batch->n);
 }
 
@@ -230,6 +231,17 @@ void fd_table_leave(struct fd_table *table)
 	table->leaves = true;
 	pthread_mutex_unlock(&table->lock);
 	fd_table_end_custody(table);
+}
+
+void fd_table_begin_custody(struct fd_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->n_by_fd; i++)
+		if (table->by_fd[i])
+			table->by_fd[i]->custody = true;
+	drop_fresh(table, 0);
+	forget_closed(table, 0);
+	pthread_mutex_unlock(&table->lock);
 }
 
 void fd_table_end_custody(struct fd_table *table)

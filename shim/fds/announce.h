@@ -30,5 +30,9 @@ void fd_table_tell(struct fd_table *table);
 /** fd_table_leave() - This process serves no more: from here on nothing of what it closes is told. */
 void fd_table_leave(struct fd_table *table);
 
+/** fd_table_begin_custody() - The supervisor has been sent duplicates of all that is registered: nothing that was closed before is
+ * left to tell. */
+void fd_table_begin_custody(struct fd_table *table);
+
 /** fd_table_end_custody() - The supervisor dropped its duplicates: nothing is left to tell. */
 void fd_table_end_custody(struct fd_table *table);

@@ -106,6 +106,7 @@ void fd_batch_add(struct fd_batch *batch, const struct fd_entry *entry)
 	upgraded__wire__fd_info__init(info);
 	info->name = entry->name;
 	info->tag = entry->tag;
+	info->since = entry->since;
 	batch->pointers[batch->n] = info;
 	batch->numbers[batch->n++] = entry->fd;
 }

@@ -148,6 +148,7 @@ static int put_locked(struct fd_table *table, int fd, const char *name, uint64_t
 	entry->claimed = claimed;
 	entry->custody = custody;
 	entry->own_make = claimed;
+	entry->since = claimed ? table->checkpoint : 0;
 	link = find_link(table, name, tag);
 	entry->next = *link;
 	*link = entry;
@@ -219,6 +220,23 @@ int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t
 	return r;
 }
 
+/* Return: as fd_table_claim(). */
+static int stand_in(struct fd_table *table, const char *name, uint64_t tag)
+{
+	int fds[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return -ENOENT;
+	fd_close(fds[1]);
+	r = fd_table_put(table, fds[0], name, tag, true, false);
+	if (r < 0) {
+		fd_close(fds[0]);
+		return r;
+	}
+	table->by_fd[fds[0]]->stand_in = true;
+	return fds[0];
+}
+
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag)
 {
 	struct fd_entry *entry;
@@ -232,7 +250,7 @@ int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag)
 		fd = entry->fd;
 	}
 	pthread_mutex_unlock(&table->lock);
-	return fd;
+	return !entry && table->stands_in ? stand_in(table, name, tag) : fd;
 }
 
 int fd_table_drop(struct fd_table *table, const char *name, uint64_t tag)
@@ -262,7 +280,7 @@ void fd_table_take_out(struct fd_table *table, struct fd_entry *entry)
 /* ---- what no journal covers ---- */
 
 /* Of other sockets the supervisor does not see that they have moved: they come back as they are. */
-static bool is_connection(int fd)
+bool fd_is_connection(int fd)
 {
 	struct sockaddr_storage peer;
 	int protocol = 0, listening = 0;
@@ -278,7 +296,7 @@ static bool is_connection(int fd)
 /* Lock held. */
 static void find_gap(struct fd_table *table, struct fd_entry *entry)
 {
-	if (entry->conn || entry->gap || !is_connection(entry->fd))
+	if (entry->conn || entry->gap || !fd_is_connection(entry->fd))
 		return;
 	entry->gap = true;
 	gaps_add(&table->gaps, GAP_UNBUFFERED, 0);

@@ -20,6 +20,7 @@ struct upg_conn;
 struct fd_entry {
 	char *name;
 	uint64_t tag;
+	uint64_t since; /* the last checkpoint before it was opened here; 0: none */
 	int fd;
 	bool own_make; /* made here, and not handed to us */
 	bool optional; /* nobody here need claim it */
@@ -29,6 +30,7 @@ struct fd_entry {
 	bool fresh;   /* opened since the commit, and the supervisor has no duplicate yet */
 	bool shed;    /* parked: /dev/null stands at its number */
 	bool gap;     /* counted as one that the journal does not cover, for it is not buffered */
+	bool stand_in; /* nothing was handed over: it was closed since the checkpoint */
 	bool lost;    /* /dev/null still stands there after a resume: it is in no epoll set */
 	enum door door; /* of what was shed */
 	int cloexec;  /* of what was shed: O_CLOEXEC or 0 */
@@ -49,7 +51,9 @@ struct fd_table {
 	struct fd_entry **by_fd; /* n_by_fd of them, indexed by number */
 	size_t n_by_fd;
 	bool more_may_come; /* upg_receive() may bring listeners: the owner's */
+	bool stands_in;     /* what is claimed and did not come is at its end: fd_table_claim(). The owner's */
 	bool leaves;        /* this process does not serve any more: nothing of what it closes is told */
+	uint64_t checkpoint; /* the number of the last one; 0: there was none. Changes while all threads stand */
 	uint64_t last_tag; /* that the library made, here or in a version before */
 	/* announce.c: closed, and the supervisor has not been told yet because its channel was full. */
 	Upgraded__Wire__FdInfo *closed;
@@ -86,12 +90,15 @@ void fd_table_note_tag(struct fd_table *table, uint64_t tag);
  * @ret_claimed: whether the supervisor holds a duplicate, as it was handed to us. Return: as fd_table_put(); -EEXIST also if
  * another connection buffers it. */
 int fd_table_put_conn(struct fd_table *table, int fd, const char *name, uint64_t tag, struct upg_conn *conn, bool *ret_claimed);
-/** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. */
+/** fd_table_claim() - Take over what a predecessor handed to us. Return: the fd, owned by the caller; -ENOENT. But while the table
+ * stands in, a socket at which there is nothing to come any more takes the place of what is not there. */
 int fd_table_claim(struct fd_table *table, const char *name, uint64_t tag);
 struct fd_entry *fd_table_find(struct fd_table *table, const char *name, uint64_t tag);
 /** fd_table_drop() - What was handed to us under this name and not claimed need not be. Return: 0; -ENOENT. */
 int fd_table_drop(struct fd_table *table, const char *name, uint64_t tag);
 
+/** fd_is_connection() - Is it a TCP connection? */
+bool fd_is_connection(int fd);
 /** fd_table_find_gaps() - Count the connections that nobody buffers: the journal does not cover them. */
 void fd_table_find_gaps(struct fd_table *table);
 

@@ -48,6 +48,10 @@ int conn_open(struct journal *journal, int fd, const char *name, uint64_t tag, s
 /** conn_leave_all() - End the journal, move the buffers of all connections to ordinary memory, and unmap it. All threads stand. */
 void conn_leave_all(struct journal *journal);
 
+/** conn_turn_all() - Another journal is attached, and nothing counts in it yet: all connections go into it. What they have lies
+ * where it lay before, which may be the memory of the journal before. All threads stand. */
+void conn_turn_all(struct journal *journal);
+
 /* ---- between the files of this folder ---- */
 
 /** conn_before_input() - Tell what waits to be told, and leave a journal that is over. */

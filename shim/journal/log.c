@@ -30,7 +30,7 @@ static void seal(struct changes *changes, uint32_t record, uint64_t serial, stru
 	transaction->check = journal_check(transaction, changes->used);
 }
 
-/* Lock held. Return: whether this was too much. */
+/* Lock held. Return: whether there is something to tell: this was too much, or half of all. */
 static bool append(struct journal *journal, const struct changes *changes)
 {
 	struct journal_header *header = journal->header;
@@ -42,15 +42,19 @@ static bool append(struct journal *journal, const struct changes *changes)
 	memcpy(journal->map + header->log_at + journal->log_head, changes->data, changes->used);
 	journal->log_head += changes->used;
 	atomic_store_explicit(&header->log_head, journal->log_head, memory_order_release);
-	return false;
+	if (!journal->log_half || journal->log_head < journal->log_half)
+		return false;
+	journal->log_half = 0;
+	atomic_store(&journal->half_untold, true);
+	return true;
 }
 
 /* After append(), without the lock. */
-static void follow_up(struct journal *journal, uint8_t *near, bool full)
+static void follow_up(struct journal *journal, uint8_t *near, bool tells)
 {
 	if (near)
 		journal_log_touch(near);
-	if (full)
+	if (tells)
 		journal_tell(journal);
 }
 
@@ -58,17 +62,17 @@ void journal_publish(struct journal *journal, struct changes *changes, const str
 		     struct journal_cursor cursor)
 {
 	uint8_t *near = NULL;
-	bool full = false;
+	bool tells = false;
 
 	seal(changes, record ? (uint32_t)(record - journal->records) + 1 : 0,
 	     record ? atomic_load_explicit(&record->serial, memory_order_relaxed) : 0, cursor);
 	pthread_mutex_lock(&journal->lock);
 	if (atomic_load(&journal->on)) {
-		full = append(journal, changes);
-		near = full ? NULL : journal_log_near(journal);
+		tells = append(journal, changes);
+		near = tells ? NULL : journal_log_near(journal);
 	}
 	pthread_mutex_unlock(&journal->lock);
-	follow_up(journal, near, full);
+	follow_up(journal, near, tells);
 	changes_clear(changes);
 }
 
@@ -77,7 +81,7 @@ int journal_add_loose(struct journal *journal, size_t type, enum upg_change chan
 {
 	struct changes *loose = &journal->loose;
 	uint8_t *near = NULL;
-	bool full = false;
+	bool tells = false;
 	int r = 0;
 
 	pthread_mutex_lock(&journal->lock);
@@ -85,12 +89,12 @@ int journal_add_loose(struct journal *journal, size_t type, enum upg_change chan
 		r = changes_add(loose, &journal->ways, type, change, message, why);
 		if (r == 0) {
 			seal(loose, 0, 0, (struct journal_cursor){ 0 });
-			full = append(journal, loose);
-			near = full ? NULL : journal_log_near(journal);
+			tells = append(journal, loose);
+			near = tells ? NULL : journal_log_near(journal);
 		}
 		changes_clear(loose);
 	}
 	pthread_mutex_unlock(&journal->lock);
-	follow_up(journal, near, full);
+	follow_up(journal, near, tells);
 	return r;
 }

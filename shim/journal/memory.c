@@ -33,8 +33,9 @@ void journal_init(struct journal *journal, const struct application *application
 
 static void unmap(struct journal *journal)
 {
-	if (journal->map)
-		munmap(journal->map, journal->size_bytes);
+	struct journal_former former = { journal->map, journal->size_bytes };
+
+	journal_former_done(&former);
 	journal->map = NULL;
 	journal->header = NULL;
 	journal->records = NULL;
@@ -45,6 +46,35 @@ static void unmap(struct journal *journal)
 	free(journal->free_records);
 	journal->free_records = NULL;
 	journal->n_free_records = 0;
+}
+
+void journal_former_done(struct journal_former *former)
+{
+	if (former->map)
+		munmap(former->map, former->size_bytes);
+	former->map = NULL;
+}
+
+struct journal_former journal_take_off(struct journal *journal)
+{
+	struct journal_former former = { journal->map, journal->size_bytes };
+
+	pthread_mutex_lock(&journal->lock);
+	atomic_store(&journal->on, false);
+	journal->usable = journal->is_over = journal->is_own_way = false;
+	gaps_end(&journal->fds->gaps);
+	*journal->reason = 0;
+	atomic_store(&journal->full_untold, false);
+	atomic_store(&journal->half_untold, false);
+	journal->map = NULL;
+	unmap(journal);
+	journal->n_attached = 0;
+	journal->log_head = journal->log_touched = journal->log_half = journal->missed_bytes = 0;
+	free(journal->unapplied);
+	journal->unapplied = NULL;
+	change_ways_done(&journal->ways);
+	pthread_mutex_unlock(&journal->lock);
+	return former;
 }
 
 void journal_done(struct journal *journal)
@@ -201,7 +231,7 @@ static int bind_types(struct journal *journal, const struct sf_header *header, s
 	return r < 0 ? r : change_ways_init(&journal->ways, journal->application, header, why);
 }
 
-void journal_bind(struct journal *journal, const struct sf_header *header)
+void journal_lay_out(struct journal *journal, const struct sf_header *header)
 {
 	struct why why = { 0 };
 
@@ -215,7 +245,19 @@ void journal_bind(struct journal *journal, const struct sf_header *header)
 	journal_touch(journal, journal->header->log_at, LOG_AHEAD_BYTES);
 	journal->log_touched = LOG_AHEAD_BYTES;
 	journal->usable = true;
-	atomic_store_explicit(&journal->header->magic, JOURNAL_MAGIC, memory_order_release);
+}
+
+void journal_say_bound(struct journal *journal)
+{
+	if (journal->header)
+		atomic_store_explicit(&journal->header->magic, JOURNAL_MAGIC, memory_order_release);
+}
+
+void journal_bind(struct journal *journal, const struct sf_header *header)
+{
+	journal_lay_out(journal, header);
+	if (journal->usable)
+		journal_say_bound(journal);
 }
 
 /* ---- when it counts ---- */
@@ -232,6 +274,8 @@ void journal_begin(struct journal *journal)
 {
 	bool usable = journal->usable;
 
+	if (usable && journal->is_own_way)
+		journal->log_half = journal->header->log_bytes / 2;
 	switch_on(journal, usable);
 	if (!usable)
 		return;
@@ -258,12 +302,28 @@ void journal_end(struct journal *journal)
 	pthread_mutex_unlock(&journal->lock);
 }
 
+static void tell_half(struct journal *journal)
+{
+	Upgraded__Wire__JournalFills fills = UPGRADED__WIRE__JOURNAL_FILLS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FILLS, .journal_fills = &fills);
+
+	pthread_mutex_lock(&journal->lock);
+	if (atomic_load(&journal->half_untold)) {
+		fills.bytes = journal->log_head;
+		if (channel_post(journal->channel, &message, NULL, 0) != WIRE_AGAIN)
+			atomic_store(&journal->half_untold, false);
+	}
+	pthread_mutex_unlock(&journal->lock);
+}
+
 void journal_tell(struct journal *journal)
 {
 	Upgraded__Wire__JournalFull full = UPGRADED__WIRE__JOURNAL_FULL__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FULL, .journal_full = &full);
 
 	gaps_tell(&journal->fds->gaps);
+	if (atomic_load_explicit(&journal->half_untold, memory_order_relaxed))
+		tell_half(journal);
 	if (!atomic_load_explicit(&journal->full_untold, memory_order_relaxed))
 		return;
 	pthread_mutex_lock(&journal->lock);

@@ -6,7 +6,7 @@
  * connections that have moved are reset. Then come the descriptors, then the changes, in the order of their effects, and last the
  * connections that the successor had accepted, as these may rely on the changes.
  */
-#include "shim/journal/replay.h"
+#include "shim/journal/replay_private.h"
 
 #include "base/fd.h"
 #include "base/why.h"
@@ -28,26 +28,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* A connection that the successor had accepted. */
-struct newcomer {
-	const struct journal_view_record *record;
-	int fd;
-};
-
-struct replay {
-	struct journal *own;
-	struct shed *shed;
-	const struct application *application;
-	void *map; /* NULL: none */
-	size_t size_bytes;
-	struct journal_view view;
-	struct sf_plan *plan;
-	struct why unused;
-	struct newcomer *newcomers;
-	size_t n_newcomers, cap_newcomers;
-	uint64_t n_applied, n_adopted, n_reset;
-};
 
 /* ---- looking ---- */
 
@@ -160,8 +140,7 @@ void replay_counts(const struct replay *replay, uint64_t *ret_changes, uint64_t 
 
 /* ---- descriptors ---- */
 
-/* Reset a connection, so that its peer learns of it at once although others hold duplicates. Owns @fd. */
-static void reset(struct replay *replay, int fd)
+void replay_reset(struct replay *replay, int fd)
 {
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
 	struct linger linger = { .l_onoff = 1 };
@@ -177,15 +156,13 @@ static void reset(struct replay *replay, int fd)
 	replay->n_reset++;
 }
 
-/* End a connection that the successor was about to close. Owns @fd. */
-static void end(int fd)
+void replay_end(int fd)
 {
 	shutdown(fd, SHUT_RDWR);
 	fd_close(fd);
 }
 
-/* Find the bytes of a connection that nobody has dealt with. Return: 0; -EBADMSG: the journal does not have them. */
-static int recover(const struct replay *replay, const struct journal_view_record *record, int fd, const uint8_t **ret_input,
+int replay_recover(const struct replay *replay, const struct journal_view_record *record, int fd, const uint8_t **ret_input,
 		   size_t *ret_input_bytes, const uint8_t **ret_output, size_t *ret_output_bytes)
 {
 	uint64_t received = record->received, sent = record->sent;
@@ -208,11 +185,16 @@ static int recover(const struct replay *replay, const struct journal_view_record
 				   ret_output_bytes);
 }
 
-static int fill(struct upg_conn *conn, const uint8_t *input, size_t input_bytes, const uint8_t *output, size_t output_bytes)
+int replay_fill(struct upg_conn *conn, const uint8_t *input, size_t input_bytes, const uint8_t *output, size_t output_bytes)
 {
 	/* Forget what the connection held, also the output of a request in hand. A program that holds the bytes itself finds by
 	 * upg_conn_is_own() that there are others. */
 	conn->is_own = false;
+	if (conn->record) { /* in the journal of this process, as if all of it had been sent */
+		conn->record->written_base -= conn->out_end - conn->out_sent;
+		atomic_store(&conn->record->sent, conn->out_end);
+		atomic_fetch_and(&conn->record->flags, ~(uint32_t)JOURNAL_NOTED);
+	}
 	conn->in_done = conn->in_end;
 	conn->out_sent = conn->out_done = conn->out_end;
 	return upg_conn_restore(conn, input, input_bytes, output, output_bytes);
@@ -232,14 +214,14 @@ static bool is_at_rest(const struct upg_conn *conn)
 
 /* Give up a connection that the journal does not know. Perhaps the successor has closed it: then its last bytes are still to
  * arrive, which a reset would throw away. */
-static void lose(struct replay *replay, int fd)
+void replay_lose(struct replay *replay, int fd)
 {
 	struct counters counters = { 0 };
 
 	if (counters_read(fd, &counters) == 0 && (counters.is_shut || counters.is_over))
-		end(fd);
+		replay_end(fd);
 	else
-		reset(replay, fd);
+		replay_reset(replay, fd);
 }
 
 /* Take back a buffered connection that this version had. */
@@ -250,48 +232,48 @@ static int take_conn(struct replay *replay, struct fd_entry *entry, const Upgrad
 	size_t input_bytes, output_bytes;
 
 	if (record && (record->flags & JOURNAL_CLOSED)) {
-		end(fd);
+		replay_end(fd);
 		return 0;
 	}
 	/* The successor reused the tag for a new connection: it is not the one that this version had. */
 	if (record && (record->flags & JOURNAL_FRESH)) {
-		reset(replay, fd);
+		replay_reset(replay, fd);
 		return 0;
 	}
 	if (!record) {
 		if (!info->moved && is_at_rest(entry->conn))
 			return shed_restore(replay->shed, info, fd, why);
-		lose(replay, fd);
+		replay_lose(replay, fd);
 		return 0;
 	}
-	if (recover(replay, record, fd, &input, &input_bytes, &output, &output_bytes) < 0) {
+	if (replay_recover(replay, record, fd, &input, &input_bytes, &output, &output_bytes) < 0) {
 		if (info->moved || was_handled(record)) {
-			reset(replay, fd);
+			replay_reset(replay, fd);
 			return 0;
 		}
 		return shed_restore(replay->shed, info, fd, why);
 	}
-	if (fill(entry->conn, input, input_bytes, output, output_bytes) < 0)
+	if (replay_fill(entry->conn, input, input_bytes, output, output_bytes) < 0)
 		return why_errno(why, -ENOMEM, "resume");
 	return shed_restore(replay->shed, info, fd, why);
 }
 
-static int take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
+int replay_take_newcomer(struct replay *replay, const Upgraded__Wire__FdInfo *info, int fd, struct why *why)
 {
 	const struct journal_view_record *record = NULL;
 
 	if (!*replay_unused(replay))
 		record = journal_view_find(&replay->view, info->name, info->tag);
 	if (record && (record->flags & JOURNAL_CLOSED)) {
-		end(fd);
+		replay_end(fd);
 		return 0;
 	}
 	if (!record) {
-		lose(replay, fd);
+		replay_lose(replay, fd);
 		return 0;
 	}
 	if (!replay->application->config->on_conn) {
-		reset(replay, fd);
+		replay_reset(replay, fd);
 		return 0;
 	}
 	if (replay->n_newcomers == replay->cap_newcomers) {
@@ -312,11 +294,11 @@ int replay_take_fd(struct replay *replay, const Upgraded__Wire__FdInfo *info, in
 	struct fd_entry *entry = fd_table_find(replay->own->fds, info->name, info->tag);
 
 	if (!entry)
-		return take_newcomer(replay, info, fd, why);
+		return replay_take_newcomer(replay, info, fd, why);
 	if (entry->shed && entry->conn && !*replay_unused(replay))
 		return take_conn(replay, entry, info, fd, why);
 	if (entry->shed && info->moved) {
-		reset(replay, fd);
+		replay_reset(replay, fd);
 		return 0;
 	}
 	return shed_restore(replay->shed, info, fd, why);
@@ -343,7 +325,7 @@ static int apply_change(struct replay *replay, struct upg_loader *loader, const 
 	return r < 0 ? why_prefix(why, r, "change %" PRIu64 " of a %s", replay->n_applied + 1, type->name) : 0;
 }
 
-static int apply_changes(struct replay *replay, struct why *why)
+int replay_changes(struct replay *replay, struct why *why)
 {
 	struct refs refs = { 0 };
 	struct upg_loader loader = { .application = replay->application, .fds = replay->own->fds, .refs = &refs, .why = why };
@@ -372,29 +354,29 @@ static int adopt(struct replay *replay, const struct newcomer *newcomer)
 	struct upg_conn *conn;
 	int r;
 
-	if (recover(replay, record, newcomer->fd, &input, &input_bytes, &output, &output_bytes) < 0) {
-		reset(replay, newcomer->fd);
+	if (replay_recover(replay, record, newcomer->fd, &input, &input_bytes, &output, &output_bytes) < 0) {
+		replay_reset(replay, newcomer->fd);
 		return 0;
 	}
 	r = conn_open(replay->own, newcomer->fd, record->name, record->tag, &conn);
 	if (r < 0) {
-		reset(replay, newcomer->fd);
+		replay_reset(replay, newcomer->fd);
 		return r == -ENOMEM ? r : 0;
 	}
 	/* A version to come would make the same tag again, and this connection and that one would be taken for one. */
 	fd_table_note_tag(replay->own->fds, record->tag);
-	r = fill(conn, input, input_bytes, output, output_bytes);
+	r = replay_fill(conn, input, input_bytes, output, output_bytes);
 	if (r == 0 && config->on_conn(conn, record->name, record->tag, config->userdata) == 0) {
 		replay->n_adopted++;
 		return 0;
 	}
 	/* A duplicate for the reset, as closing the connection takes its descriptor along. */
-	reset(replay, fcntl(newcomer->fd, F_DUPFD_CLOEXEC, 0));
+	replay_reset(replay, fcntl(newcomer->fd, F_DUPFD_CLOEXEC, 0));
 	upg_conn_close(conn, -1);
 	return r;
 }
 
-static int adopt_all(struct replay *replay, struct why *why)
+int replay_adopt_all(struct replay *replay, struct why *why)
 {
 	while (replay->n_newcomers) {
 		int r = adopt(replay, &replay->newcomers[--replay->n_newcomers]);
@@ -411,6 +393,6 @@ int replay_apply(struct replay *replay, struct why *why)
 
 	if (*replay_unused(replay))
 		return 0;
-	r = apply_changes(replay, why);
-	return r < 0 ? r : adopt_all(replay, why);
+	r = replay_changes(replay, why);
+	return r < 0 ? r : replay_adopt_all(replay, why);
 }

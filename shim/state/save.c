@@ -144,11 +144,13 @@ static int save_types(struct stream *stream, const Upgraded__Wire__Prepare *prep
 		uint64_t records = sofar->records, bytes = sofar->payload_bytes;
 
 		stream->saver.type = stream->saver.stream_type = i;
-		if (type->save && !(prepare->save_only && type->process_only))
+		bool leaves_out = prepare->save_only && !prepare->checkpoint && type->process_only;
+
+		if (type->save && !leaves_out)
 			r = type->save(&stream->saver, config->userdata);
 		if (r < 0)
 			why_prefix(stream->saver.why, r, "saving %s", type->name);
-		else if (!(prepare->save_only && type->process_only))
+		else if (!leaves_out)
 			sizes_note(&stream->state->sizes, i, sofar->records - records, sofar->payload_bytes - bytes);
 	}
 	return r;

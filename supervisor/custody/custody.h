@@ -18,6 +18,7 @@ struct custody_entry {
 	uint64_t tag;
 	struct fd_ref *ref; /* custody is one owner; a message that waits to be sent may be another */
 	struct conn_id id;
+	uint64_t since; /* the last checkpoint before the process opened it; 0: there was none */
 	bool is_tcp; /* a TCP connection, whose progress can be told from the kernel's counters */
 	enum door door;    /* what it was when it came; an old version that goes on needs all of its own */
 	struct door_place *place; /* of a door */

@@ -305,6 +305,20 @@ static void tell_closed(const struct plan *plan, Upgraded__Wire__Plan *answer)
 		answer->closed[answer->n_closed++] = copy(plan->closed[i], NAME_BYTES);
 }
 
+static void tell_crash(const struct plan *plan, Upgraded__Wire__Plan *answer)
+{
+	char text[CAUSE_BYTES];
+	struct why why = { 0 };
+
+	if (plan->unit->journal != UNIT_JOURNAL_ALWAYS || !plan->hello)
+		return;
+	if (hello_may_checkpoint(plan->hello->hello, plan->version, &why) == 0)
+		snprintf(text, sizeof(text), "nothing, once the first checkpoint after the bake is there");
+	else
+		snprintf(text, sizeof(text), "everything: %.200s", why.text);
+	set_text(&answer->crash, text);
+}
+
 static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 {
 	set_text(&answer->from, plan->running->version);
@@ -325,6 +339,7 @@ static void tell_facts(const struct plan *plan, Upgraded__Wire__Plan *answer)
 	set_text(&answer->rollback, unit_rollback_name(plan->rollback));
 	answer->bake_us = plan->unit->bake_us;
 	tell_closed(plan, answer);
+	tell_crash(plan, answer);
 	tell_obstacles(plan, answer);
 	tell_children(plan, answer);
 	tell_pauses(&plan->pauses, answer);

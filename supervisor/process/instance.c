@@ -536,6 +536,15 @@ void instance_ask_inventory(struct instance *instance)
 	instance_send(instance, &message, NULL, 0);
 }
 
+int hello_may_checkpoint(const Upgraded__Wire__Hello *hello, const char *version, struct why *why)
+{
+	if (!hello->checkpoints)
+		return why_set(why, -ENOTSUP, "the library of version %s knows no checkpoints", version);
+	if (!hello->journals)
+		return why_set(why, -ENOTSUP, "version %s writes no changes down", version);
+	return 0;
+}
+
 void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds,
 		      size_t n)
 {
@@ -551,6 +560,8 @@ void instance_prepare(struct instance *instance, const struct instance_prepare *
 	body.quiesce_deadline_us = prepare->rest_us;
 	body.commit_deadline_us = prepare->settles_us;
 	body.save_only = !prepare->reader;
+	body.checkpoint = prepare->checkpoint;
+	body.announce = prepare->announce;
 	if (prepare->reader) {
 		body.n_targets = prepare->reader->n_schemas;
 		body.targets = prepare->reader->schemas;

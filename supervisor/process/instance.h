@@ -234,6 +234,10 @@ void instance_hand_listeners(struct instance *instance);
  * words: it would find its addresses in use. */
 int instance_knows_listen(const struct instance *instance, struct why *why);
 
+/** hello_may_checkpoint() - Can a program that said this be asked for checkpoints (Journal=always)? Return: 0; -ENOTSUP, with
+ * words. */
+int hello_may_checkpoint(const Upgraded__Wire__Hello *hello, const char *version, struct why *why);
+
 /** instance_welcome() - Tell a process that stands by to start empty. */
 void instance_welcome(struct instance *instance);
 
@@ -255,10 +259,13 @@ struct instance_prepare {
 	uint64_t settles_us; /* past this the process goes on by itself */
 	bool other_readers; /* do not look for threads that take from descriptors that move */
 	const Upgraded__Wire__Hello *reader; /* what reads the state; NULL: a file */
+	bool checkpoint; /* @generation is its number; it goes on while a child writes */
+	bool announce;   /* ... and tells of all its descriptors first */
 };
 
 /** instance_prepare() - Ask a process that serves to come to rest and to save. @fds: as many as @n: the commit word and where to
- * write; for a file only the latter. */
+ * write; for a file only the latter; for a checkpoint where to
+ * write, where the child reports, and the journal. */
 void instance_prepare(struct instance *instance, const struct instance_prepare *prepare, struct fd_ref *const *fds, size_t n);
 
 /* ---- for a kind ---- */

@@ -299,6 +299,8 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 		hear_resumed(roll, message->resumed);
 		return;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_FDS:
+		if (!old_stands(roll) && roll->events->on_early)
+			break;
 		/* The hand-over follows Quiesced. What came before is of another roll's bake, in which old serves still. */
 		if (old_stands(roll) || !roll->events->on_aside) {
 			hear_fds(roll, message, fds);
@@ -314,6 +316,8 @@ static void on_old_message(struct instance *old, const Upgraded__Wire__AppMessag
 	default: /* a pong or a close from before the roll: old news, unless another roll's bake is on */
 		break;
 	}
+	if (roll->events->on_early && !old_stands(roll))
+		roll->events->on_early(roll, message, fds);
 	if (roll->events->on_aside)
 		roll->events->on_aside(roll, message, fds);
 }

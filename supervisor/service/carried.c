@@ -28,6 +28,8 @@ static const char *under_way(struct service *service)
 		return roll_phase(member->roll);
 	if (!member->roll && member_doing(member))
 		return member_doing(member);
+	if (keeper_starts(&member->keeper) || member->keeper.awaits_child)
+		return "starting"; /* what was kept would not be there any more */
 	if (service->stop_wanted || service->abort_asker || service->stop_asker || service->bake_call.asker)
 		return "calling off";
 	if (service->save)

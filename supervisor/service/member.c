@@ -94,9 +94,23 @@ static void on_restart(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, restart);
 
+	/* A child that wrote a checkpoint was let live until now. */
+	if (keeper_starts(&member->keeper))
+		origin_end_children(member->service->host->origin, member->service->name);
 	/* What keeps it from being started may pass: a binary being replaced, a machine without memory. */
 	if (spawn(member) < 0)
 		start_again_later(member);
+}
+
+/* Another process takes the place of the one that ended, with all that is kept of it. */
+static void go_on_at(struct member *member, uint64_t due_us, const char *when)
+{
+	member->restarts++;
+	member->state = MEMBER_WAITING;
+	service_listen_early(member->service);
+	log_warning("%s: %s; version %s goes on from its checkpoint%s", member->service->name, member->failure.text,
+		    member->service->version, when);
+	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
 }
 
 static void start_again_later(struct member *member)
@@ -108,8 +122,8 @@ static void start_again_later(struct member *member)
 	member->restarts++;
 	member->state = MEMBER_WAITING;
 	service_listen_early(member->service);
-	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, empty", member->service->name, member->failure.text,
-		    member->service->version, delay / 1000);
+	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, %s", member->service->name, member->failure.text,
+		    member->service->version, delay / 1000, keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 	timer_arm(loop_of(member), &member->restart, clock_now_us() + delay, on_restart);
 }
 
@@ -121,6 +135,7 @@ int member_start(struct member *member, int state_file_consume)
 	if (state_file_consume >= 0 && !(file = fd_ref_new_foreign(state_file_consume)))
 		return why_errno(&member->failure, -ENOMEM, "state file");
 	set_state_file(member, file);
+	keeper_end(member);
 	timer_disarm(&member->restart);
 	member->restarts = member->failures = 0;
 	r = spawn(member);
@@ -169,11 +184,13 @@ static void hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 	tell_loaded(member, ready);
 	timer_disarm(&member->deadline);
 	set_state_file(member, NULL);
+	keeper_hear_ready(member, ready);
 	member->state = MEMBER_RUNNING;
 	instance_set_place(member->instance, INSTANCE_SERVES);
 	pulse_begin(member);
 	service_listen_settle(member->service);
 	service_on_ready(member);
+	keeper_begin(member);
 }
 
 /* A slow start that gets on has its time anew, up to StartTimeoutMax=; where it had more left already, it keeps that. */
@@ -212,6 +229,15 @@ static void send_state_file(struct member *member)
 	fd_ref_drop(fds[1]);
 }
 
+static void send_what_was_kept(struct member *member)
+{
+	uint64_t due = clock_now_us() + member->service->unit->transfer_timeout_us;
+
+	instance_hand_listeners(member->instance);
+	timer_arm(loop_of(member), &member->deadline, due + USEC_PER_SEC, on_load_deadline);
+	keeper_send(member, due);
+}
+
 static void hear_standby(struct member *member)
 {
 	if (member->state != MEMBER_STARTING || member->instance->stood_by)
@@ -219,6 +245,8 @@ static void hear_standby(struct member *member)
 	member->instance->stood_by = true;
 	if (instance_knows_listen(member->instance, &member->failure) < 0)
 		instance_kill(member->instance, SIGKILL); /* its end tells why */
+	else if (keeper_starts(&member->keeper))
+		send_what_was_kept(member);
 	else if (member->state_file)
 		send_state_file(member);
 	else
@@ -238,8 +266,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 {
 	struct member *member = instance->owner;
 
-	(void)fds;
-	if (service_hear(member, message))
+	if (keeper_hear(member, message, fds) || service_hear(member, message))
 		return;
 	switch ((int)message->body_case) {
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY:
@@ -288,6 +315,10 @@ static void on_start_failed(struct member *member)
 	if (!*member->failure.text)
 		why_set(&member->failure, 0, "pid %d %s%s", instance->pid, instance_describe_end(instance, how, sizeof(how)),
 			*instance->failure.text ? "" : " before it was ready");
+	if (keeper_on_start_failed(member) == KEEPER_AT_ONCE) {
+		go_on_at(member, clock_now_us(), ", once more");
+		return;
+	}
 	if (member->restarts && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
@@ -295,6 +326,25 @@ static void on_start_failed(struct member *member)
 		log_error("%s: %s", member->service->name, member->failure.text);
 	}
 	service_on_start_failed(member);
+}
+
+/* In the place of a process that failed. */
+static void go_on(struct member *member)
+{
+	uint64_t now = clock_now_us(), transfer_us = member->service->unit->transfer_timeout_us;
+
+	switch (keeper_on_exit(member)) {
+	case KEEPER_AT_ONCE:
+		go_on_at(member, now, "");
+		break;
+	case KEEPER_AWAITS:
+		go_on_at(member, now + transfer_us + USEC_PER_SEC, " when it is whole");
+		break;
+	case KEEPER_LATER:
+	case KEEPER_EMPTY:
+		start_again_later(member);
+		break;
+	}
 }
 
 static void on_running_exit(struct member *member)
@@ -310,6 +360,8 @@ static void on_running_exit(struct member *member)
 	if (!ended_by_us)
 		why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,
 			instance_describe_end(instance, how, sizeof(how)));
+	if (clean || service->unit->restart == RESTART_NO)
+		keeper_end(member);
 	if (clean) {
 		log_info("%s: %s", service->name, member->failure.text);
 		member->state = MEMBER_STOPPED;
@@ -317,7 +369,7 @@ static void on_running_exit(struct member *member)
 		log_error("%s: %s", service->name, member->failure.text);
 		member->state = MEMBER_FAILED;
 	} else {
-		start_again_later(member);
+		go_on(member);
 	}
 }
 
@@ -328,7 +380,8 @@ static void on_exit_of(struct instance *instance)
 	timer_disarm(&member->deadline);
 	set_state_file(member, NULL);
 	/* Nobody takes over: what it and versions before it have started ends, too, where it was to end with the service. */
-	origin_end_children(member->service->host->origin, member->service->name);
+	if (!keeper_needs_child(member))
+		origin_end_children(member->service->host->origin, member->service->name);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -380,6 +433,7 @@ void member_stop(struct member *member)
 	service_write_down(member->service); /* should we end now, it is not started again */
 	member->stopping_us = clock_now_us();
 	pulse_end(member);
+	keeper_end(member);
 	service_listen_trim(member->service); /* as of a process that ends: who comes now is refused */
 	instance_kill(member->instance, SIGTERM);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
@@ -399,6 +453,9 @@ bool member_stay_down(struct member *member)
 	bool waited = member->state == MEMBER_WAITING;
 
 	timer_disarm(&member->restart);
+	if (member->keeper.awaits_child)
+		origin_end_children(member->service->host->origin, member->service->name);
+	keeper_end(member);
 	member->state = MEMBER_STOPPED;
 	service_listen_trim(member->service);
 	return waited;
@@ -410,6 +467,7 @@ void member_take_serving(struct member *member, struct roll *roll)
 {
 	member->instance = roll_take_serving(roll);
 	if (!member->instance) {
+		keeper_end(member);
 		member->failure = roll_report(roll)->cause;
 		member->state = MEMBER_FAILED;
 		return;
@@ -418,6 +476,7 @@ void member_take_serving(struct member *member, struct roll *roll)
 	instance_set_place(member->instance, INSTANCE_SERVES);
 	member->state = MEMBER_RUNNING;
 	pulse_begin(member);
+	keeper_begin(member);
 }
 
 /* ---- after a supervisor's end ---- */
@@ -436,6 +495,7 @@ void member_come_back(struct member *member, struct instance *instance)
 	instance_send(instance, &message, NULL, 0);
 	if (!instance->unreachable)
 		pulse_begin(member);
+	keeper_begin(member);
 }
 
 void member_go_on(struct member *member, enum member_state state, struct instance *instance, uint64_t restart_due_us)
@@ -446,6 +506,8 @@ void member_go_on(struct member *member, enum member_state state, struct instanc
 		instance_own(instance, &member_events, member);
 		if (state == MEMBER_RUNNING && !instance->unreachable)
 			pulse_begin(member);
+		if (state == MEMBER_RUNNING)
+			keeper_begin(member);
 	}
 	if (state == MEMBER_WAITING)
 		timer_arm(loop_of(member), &member->restart, restart_due_us, on_restart);
@@ -518,6 +580,7 @@ struct member *member_new(struct service *service)
 	if (!member)
 		return NULL;
 	member->service = service;
+	keeper_init(&member->keeper);
 	return member;
 }
 
@@ -528,6 +591,7 @@ struct member *member_free(struct member *member)
 	timer_disarm(&member->deadline);
 	timer_disarm(&member->restart);
 	pulse_end(member);
+	keeper_done(&member->keeper);
 	fd_ref_drop(member->state_file);
 	roll_free(member->back);
 	roll_free(member->roll);

@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
+#include "supervisor/service/keeper.h"
 #include "supervisor/service/pulse.h"
 
 #include <stdbool.h>
@@ -37,6 +38,7 @@ struct member {
 	unsigned failures;         /* in a row, for the delay */
 	struct why failure;        /* why it is FAILED or WAITING, or RUNNING and silent */
 	struct pulse pulse;        /* of @instance, while it is RUNNING */
+	struct keeper keeper;      /* likewise, and beyond its end */
 };
 
 /** member_new() - Return: NULL if memory is out. @service: borrowed. */

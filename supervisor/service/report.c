@@ -173,6 +173,7 @@ void service_status(const struct service *service, struct status *ret)
 	add_history(ret, &service->history);
 	add_listeners(ret, &service->listeners);
 	add_registered(ret, service);
+	message->crash = (char *)(uintptr_t)keeper_tell(member, ret->crash, sizeof(ret->crash));
 	if (member->roll)
 		add_roll(ret, member->roll);
 	for (member = service->members; member; member = member->next)

@@ -22,6 +22,7 @@ struct status {
 	struct roll_report_texts texts;
 	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];
 	Upgraded__Wire__Listener *listeners; /* owned, as the list of them in the message is */
+	char crash[512]; /* what one would cost */
 	char checks[UNIT_CHECKS_MAX][HEALTH_DETAIL_BYTES], heartbeat[HEALTH_DETAIL_BYTES];
 };
 

@@ -23,6 +23,7 @@ void service_on_roll_commit(struct roll *roll)
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
 
+	keeper_end(member); /* what was kept is of the version before */
 	service_set_version(service, roll_report(roll)->to, roll_unit(roll));
 	service_answer_abort(service, roll_report(roll)); /* it came too late */
 	if (service->stop_wanted)
@@ -136,6 +137,7 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 	struct unit *before = roll_unit_before(roll), *unit = before ? before : service->unit;
 	int r;
 
+	keeper_end(roll_owner(roll));
 	/* It knows nothing of what versions before it have started. */
 	origin_end_children(service->host->origin, service->name);
 	r = service_listen(service, unit, NULL, why);
@@ -146,8 +148,15 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 	return r;
 }
 
+/* Until the commit a crash of the version that serves is made good as ever. */
+static void on_early(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	keeper_hear(roll_owner(roll), message, fds);
+}
+
 static const struct roll_events alone = {
 	.on_progress = on_progress,
+	.on_early = on_early,
 	.on_commit = service_on_roll_commit,
 	.on_backward = service_on_backward,
 	.on_imaged = on_imaged,
@@ -228,6 +237,7 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 
 	options.known = service_had(service, request);
 	service_wait(service, asker);
+	keeper_give_way(member);
 	if (start(member, unit, &options, member->instance, &why) < 0) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "nothing was touched" },

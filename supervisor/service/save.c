@@ -157,6 +157,7 @@ void service_save(struct service *service, int file_consume, struct asker *asker
 	service->save->service = service;
 	service->save->file = file;
 	service_wait(service, asker);
+	keeper_give_way(service_member(service));
 	begin(service->save);
 }
 

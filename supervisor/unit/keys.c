@@ -106,6 +106,19 @@ static int set_dirty(struct unit *unit, const struct key *key, const char *value
 	return i < 0 ? i : 0;
 }
 
+static int set_journal(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = {
+		[UNIT_JOURNAL_NO] = "no", [UNIT_JOURNAL_YES] = "yes", [UNIT_JOURNAL_ALWAYS] = "always", NULL
+	};
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->journal = (enum unit_journal)i;
+	return i < 0 ? i : 0;
+}
+
 static int set_restart(struct unit *unit, const struct key *key, const char *value)
 {
 	static const char *const words[] = { [RESTART_ON_FAILURE] = "on-failure", [RESTART_NO] = "no", NULL };
@@ -400,7 +413,7 @@ static const struct key keys[] = {
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
 	{ "OtherReaders", "refuse or allow", set_other_readers, 0 },
-	{ "Journal", "yes or no", set_bool, AT(journal) },
+	{ "Journal", "yes, no or always", set_journal, 0 },
 	{ "JournalSize", "a size from 64K, such as 256M", set_journal_size, AT(journal_bytes) },
 	{ "StateRecordMax", "a size from 1 below 4G, such as 64M", set_small_size, AT(state_record_max) },
 	{ "StateTypesMax", "a number from 1", set_small_size, AT(state_types_max) },

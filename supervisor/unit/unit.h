@@ -59,6 +59,12 @@ struct unit_setting {
 };
 
 /* Counted: a version keeps the service file that it was started with, as the way back to it starts it so again. */
+enum unit_journal {
+	UNIT_JOURNAL_NO,
+	UNIT_JOURNAL_YES,    /* within a bake */
+	UNIT_JOURNAL_ALWAYS, /* ... and outside of rolls */
+};
+
 struct unit {
 	unsigned references;
 	struct unit_setting *settings; /* in the order of the file */
@@ -93,7 +99,7 @@ struct unit {
 	enum unit_verify verify;
 	enum unit_restart restart;
 	bool require_image;     /* no roll that could not go back by an image */
-	bool journal;
+	enum unit_journal journal;
 	bool other_readers;     /* whatever else takes from descriptors that move is the application's business */
 	uint64_t journal_bytes;
 	unsigned level;         /* enum upg_level as a number */

@@ -117,7 +117,7 @@ static void unit_write(const char *name)
 {
 	const char *user = strcmp(name, names[N_NAMES - 1]) == 0 ? "root" : "nobody";
 	const char *bake = ONE_OF("0", "300ms", "1s", "3s"), *rollback = ONE_OF("auto", "auto", "parked", "image", "none");
-	const char *journal = ONE_OF("yes", "no"), *verify = ONE_OF("none", "none", "roundtrip");
+	const char *journal = ONE_OF("yes", "no", "always", "always"), *verify = ONE_OF("none", "none", "roundtrip");
 	const char *restart = ONE_OF("on-failure", "on-failure", "no"), *dirty = ONE_OF("reset", "keep");
 	const char *more = ONE_OF("", "", "HealthTCP=127.0.0.1:1\nHealthFailures=3\n", "JournalSize=64K\n", "LimitNOFILE=64\n");
 	char *text = NULL;

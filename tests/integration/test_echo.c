@@ -222,6 +222,20 @@ SCENE(echo, that_is_killed_in_its_bake_costs_no_byte_with_a_journal)
 	crowd_end();
 }
 
+SCENE(echo, that_is_killed_outside_of_a_roll_costs_no_byte_with_checkpoints)
+{
+	serve("Journal=always\n");
+	crowd_begin();
+	stage_wait_log("the first checkpoint is whole");
+	for (unsigned i = 0; i < 5; i++) {
+		crowd_goes_on(500);
+		kill(stage_pid("serving"), SIGKILL);
+		crowd_goes_on(1000);
+	}
+	crowd_end();
+	stage_wait_log("goes on from the checkpoint");
+}
+
 SCENE(echo, has_accepted_clients_before_it_was_killed_and_they_go_on)
 {
 	struct talker *late = &talkers[0];

@@ -281,7 +281,7 @@ void fake_hold(struct fake_roll *roll, const char *name, uint64_t tag, int fd)
 {
 	roll->held = realloc(roll->held, (roll->n_held + 1) * sizeof(*roll->held));
 	cr_assert_not_null(roll->held);
-	roll->held[roll->n_held++] = (struct fake_fd){ strdup(name), tag, fd, false };
+	roll->held[roll->n_held++] = (struct fake_fd){ strdup(name), tag, fd, false, 0 };
 }
 
 void fake_take_fds(struct fake *old, struct fake_roll *roll)

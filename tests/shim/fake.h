@@ -74,6 +74,7 @@ struct fake_roll {
 		uint64_t tag;
 		int fd;
 		bool optional;
+		uint64_t since;
 	} *held;
 	size_t n_held;
 	uint64_t next_tag; /* as old said */

@@ -451,7 +451,8 @@ static int on_conn(struct upg_conn *conn, const char *name, uint64_t tag, void *
 		link = link_new(ledger, conn, tag);
 	link->conn = conn;
 	link->buffers = buffers_new(conn, ledger->buffers);
-	watch(ledger, link);
+	if (atomic_load(&ledger->ready)) /* else begin() does */
+		watch(ledger, link);
 	atomic_fetch_add(&ledger->n_adopted, 1);
 	return 0;
 }
@@ -470,7 +471,9 @@ static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 
 		for (size_t k = 0; link->conn && k < go_on->n_lost; k++)
 			is_lost = is_lost || upg_conn_fd(link->conn) == go_on->lost[k];
-		if (!is_lost) {
+		if (!is_lost && !atomic_load(&ledger->ready)) { /* begin() serves all of them */
+			buffers_take(link->buffers);
+		} else if (!is_lost) {
 			/* The end of the stream, if it was seen, is seen again. */
 			link->eof = false;
 			buffers_take(link->buffers);
@@ -483,6 +486,16 @@ static void on_go_on(const struct upg_go_on *go_on, void *userdata)
 	}
 	pthread_mutex_unlock(&ledger->lock);
 	atomic_fetch_add(&ledger->app.n_resumed, 1);
+}
+
+static void opened(struct app *app)
+{
+	struct ledger *ledger = (struct ledger *)app;
+	size_t size = offsetof(struct ledger, ready) - offsetof(struct ledger, values);
+
+	if (ledger->is_private)
+		APP_MUST(mmap(ledger->values, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+			 ledger->values);
 }
 
 struct ledger *ledger_new(unsigned version)
@@ -506,6 +519,7 @@ struct ledger *ledger_new(unsigned version)
 		.on_conn = on_conn,
 		.userdata = ledger,
 	};
+	ledger->app.opened = opened;
 	ledger->app.claim = claim;
 	ledger->app.begin = begin;
 	for (unsigned i = 0; i < LEDGER_WORKERS; i++)

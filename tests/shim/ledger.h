@@ -11,6 +11,7 @@
 #define LEDGER_ACCOUNTS 4096u
 #define LEDGER_LINKS 1024u
 #define LEDGER_WORKERS 3u
+#define LEDGER_PAGE 4096
 
 enum ledger_kind {
 	LEDGER_ADD,     /* one to the account. The last account cannot be migrated down */
@@ -50,9 +51,10 @@ struct ledger {
 	pthread_mutex_t lock;
 	int listener;
 	int epolls[LEDGER_WORKERS];
-	uint64_t values[LEDGER_ACCOUNTS];
+	bool is_private; /* the application's state is, as that of others is: what a forked child has of it stays as it was */
+	_Alignas(LEDGER_PAGE) uint64_t values[LEDGER_ACCOUNTS];
 	struct link links[LEDGER_LINKS];
-	atomic_bool ready;
+	_Alignas(LEDGER_PAGE) atomic_bool ready;
 	atomic_ulong n_handled, n_adopted, n_changes_applied;
 };
 

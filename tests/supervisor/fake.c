@@ -53,6 +53,13 @@ static void note_given(struct fake *fake, const Upgraded__Wire__Fds *fds)
 					 fds->fds[i]->optional ? "?" : "");
 }
 
+void fake_close_report(struct fake *fake)
+{
+	if (fake->report > 0)
+		fd_close(fake->report);
+	fake->report = 0;
+}
+
 static void hear_prepare(struct fake *fake, const Upgraded__Wire__Prepare *prepare, const int *fds, size_t n)
 {
 	fake->question = prepare->question;
@@ -60,12 +67,28 @@ static void hear_prepare(struct fake *fake, const Upgraded__Wire__Prepare *prepa
 	fake->commit_deadline_us = prepare->commit_deadline_us;
 	fake->stands = false;
 	fake->n_got = 0;
+	if (prepare->checkpoint) {
+		cr_assert(prepare->save_only);
+		cr_assert_eq(n, 3);
+		fake_close_report(fake);
+		fake->report = fcntl(fds[1], F_DUPFD_CLOEXEC, 3);
+		fake->announces = prepare->announce;
+		fake->number = prepare->generation;
+		return;
+	}
 	map_word(fake, prepare->generation, fds, n);
 	keep_stream(fake, fds, n);
 }
 
 static void hear_receive(struct fake *fake, const Upgraded__Wire__Receive *receive, const int *fds, size_t n)
 {
+	fake->is_heir = receive->held;
+	fake->journals = receive->journals;
+	if (receive->held) {
+		cr_assert_eq(n, (size_t)1 + receive->journals + !!receive->journal + !!receive->in_hand);
+		fake->number = receive->generation;
+		fake->n_got = 0;
+	}
 	if (receive->from_file)
 		return;
 	fake->receive_deadline_us = receive->deadline_us;
@@ -211,6 +234,7 @@ static void release(struct instance *instance)
 		*fake->at = NULL;
 	commit_unmap(&fake->word);
 	fd_close(fake->stream);
+	fake_close_report(fake);
 	free(fake);
 }
 

@@ -57,6 +57,12 @@ struct fake {
 	bool reads_nothing;      /* a Prepare waits in its queue: it is noted all the same */
 	unsigned prepares_wait;  /* so many do */
 	bool knows_no_journal;   /* says its Hello, if set before */
+	bool knows_no_checkpoint; /* likewise */
+	int report;              /* of the last Prepare for a checkpoint: where its child reports; 0: none came, or it is closed */
+	bool announces;          /* ... and all descriptors are to be told first */
+	uint64_t number;         /* of that, or of the checkpoint that came with the last Receive */
+	bool is_heir;            /* Receive says that it takes the place of a process that ended */
+	unsigned journals;       /* ... with so many of that one's journals */
 	bool has_unread;         /* something that it said lies in its channel */
 	bool has_ended_unheard;  /* the kernel knows of its end, and nobody else yet */
 	bool gets_no_channel, is_not_adopted; /* why it does not come back from an image */
@@ -122,6 +128,11 @@ void fake_closed_as(struct fake *fake, const char *name, uint64_t tag);
 /** fake_traffic() - So many clients have got nothing, and has anybody got something? */
 void fake_traffic(struct fake *fake, uint64_t unanswered, bool answered);
 void fake_garbage(struct fake *fake, const char *reason);
+
+/** fake_checkpointed() - The child that wrote its checkpoint says so, and ends. */
+void fake_checkpointed(struct fake *fake, uint64_t records);
+/** fake_close_report() - ... or ends without a word. */
+void fake_close_report(struct fake *fake);
 
 /* ---- its end ---- */
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 void fake_say_fds(struct fake *fake, const Upgraded__Wire__AppMessage *message, const int *fds_consume, size_t n)
 {
@@ -49,6 +50,7 @@ void fake_hello(struct fake *fake, unsigned version, bool migrates)
 	hello.schemas = schemas;
 	hello.migrations = list;
 	hello.journals = !fake->knows_no_journal;
+	hello.checkpoints = !fake->knows_no_checkpoint && !fake->is_old_library;
 	for (unsigned v = 1; migrates && v < version && v < 8; v++) {
 		for (unsigned down = 0; down < 2; down++) {
 			Upgraded__Wire__MigrationEdge *edge = &edges[hello.n_migrations];
@@ -318,4 +320,20 @@ void fake_traffic(struct fake *fake, uint64_t unanswered, bool answered)
 void fake_garbage(struct fake *fake, const char *reason)
 {
 	fake->instance.events->on_garbage(&fake->instance, reason);
+}
+
+void fake_checkpointed(struct fake *fake, uint64_t records)
+{
+	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+	uint8_t bytes[256];
+	size_t n;
+
+	totals.records = records;
+	totals.payload_bytes = 100 * records;
+	saved.totals = &totals;
+	n = protobuf_c_message_pack(&message.base, bytes);
+	cr_assert_eq(write(fake->report, bytes, n), (ssize_t)n);
+	fake_close_report(fake);
 }

@@ -175,8 +175,11 @@ Test(unit, takes_a_journal_and_its_size, .fini = teardown)
 	expect_good(with("Journal=yes\nJournalSize=64K"));
 	cr_assert(unit->journal);
 	cr_assert_eq(unit->journal_bytes, 64u << 10);
+	cr_assert_eq(unit->journal, UNIT_JOURNAL_YES);
 	expect_good(with("Journal=yes\nJournal=no"));
 	cr_assert_not(unit->journal);
+	expect_good(with("Journal=always"));
+	cr_assert_eq(unit->journal, UNIT_JOURNAL_ALWAYS);
 }
 
 Test(unit, lets_a_bake_and_a_restart_delay_be_nothing, .fini = teardown)

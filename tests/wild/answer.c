@@ -108,6 +108,7 @@ static void say_hello(struct actor *actor)
 	hello.schemas = schemas;
 	hello.n_schemas = 1;
 	hello.journals = dice_percent(&actor->inventor.dice, 50);
+	hello.checkpoints = dice_percent(&actor->inventor.dice, 80);
 	SAY(HELLO, hello, hello, NULL);
 }
 
@@ -147,6 +148,37 @@ static void drop_own(struct actor *actor)
 	actor->n_own = 0;
 }
 
+/* As the child that writes a checkpoint; or too much, or nothing for as long as this process lives. */
+static void report(struct actor *actor, int fd)
+{
+	Upgraded__Wire__Totals totals = UPGRADED__WIRE__TOTALS__INIT;
+	Upgraded__Wire__Saved saved = UPGRADED__WIRE__SAVED__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED, .saved = &saved);
+	uint8_t bytes[8192] = { 0 };
+	bool slips = dice_percent(&actor->inventor.dice, actor->slips);
+	size_t size;
+
+	saved.totals = &totals;
+	size = protobuf_c_message_pack(&message.base, bytes);
+	if (slips)
+		size = dice_below(&actor->inventor.dice, sizeof(bytes));
+	if (fd < 0 || write(fd, bytes, size) < 0)
+		return;
+	if (!slips || dice_percent(&actor->inventor.dice, 80))
+		fd_close(fd);
+}
+
+static void checkpoint(struct actor *actor, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	Upgraded__Wire__Quiesced quiesced = UPGRADED__WIRE__QUIESCED__INIT;
+
+	SAY(QUIESCED, quiesced, quiesced, message);
+	if (message->prepare->announce)
+		say_fds(actor, message);
+	report(actor, wire_fds_claim(fds, 1));
+	say_resumed(actor, message);
+}
+
 static void hear_prepare(struct actor *actor, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
 {
 	bool save_only = message->prepare->save_only;
@@ -163,6 +195,10 @@ static void hear_prepare(struct actor *actor, const Upgraded__Wire__AppMessage *
 		Upgraded__Wire__NotYet not_yet = UPGRADED__WIRE__NOT_YET__INIT;
 
 		SAY(NOT_YET, not_yet, not_yet, message);
+		return;
+	}
+	if (message->prepare->checkpoint) {
+		checkpoint(actor, message, fds);
 		return;
 	}
 	SAY(QUIESCED, quiesced, quiesced, message);

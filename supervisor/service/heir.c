@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/* Going on from what was kept of a process that failed: another one of its version takes its place. */
+#include "supervisor/service/keeper.h"
+
+#include "supervisor/custody/journal_memory.h"
+#include "supervisor/service/private.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TRIES_MAX 2u                  /* starts from it that may fail before the service is started empty */
+#define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after a start from it may come of what was taken over */
+#define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
+#define HASTY_US USEC_PER_SEC
+#define HASTY_MAX 16u                 /* ends so soon, by whatever cause, in a row; then the next one waits for RestartDelay= */
+#define FDS_AT_ONCE 64u
+
+bool keeper_needs_child(const struct member *member)
+{
+	const struct keeper *keeper = &member->keeper;
+
+	return keeper->on && keeper->step == KEEPER_WRITES && !keeper->hold.state;
+}
+
+/* A process that was sent SIGKILL did not end of what it does. */
+static bool ended_soon(const struct member *member)
+{
+	const struct instance *instance = member->instance;
+	bool killed = WIFSIGNALED(instance->status) && WTERMSIG(instance->status) == SIGKILL;
+
+	return !killed && clock_now_us() - instance->since_us < QUICK_US;
+}
+
+enum keeper_goes_on keeper_on_exit(struct member *member)
+{
+	struct keeper *keeper = &member->keeper;
+
+	if (!keeper->on)
+		return KEEPER_EMPTY;
+	keeper->quick = keeper->took_place && ended_soon(member) ? keeper->quick + 1 : 0;
+	keeper->hasty = clock_now_us() - member->instance->since_us < HASTY_US ? keeper->hasty + 1 : 0;
+	keeper->took_place = false;
+	keeper->tries = 0;
+	if (keeper_needs_child(member)) {
+		keeper->on = false;
+		timer_disarm(&keeper->next);
+		keeper->awaits_child = true;
+		return KEEPER_AWAITS;
+	}
+	keeper_be_off(keeper);
+	if (!keeper->hold.state) {
+		hold_clear(&keeper->hold);
+		return KEEPER_EMPTY;
+	}
+	keeper->starts = true;
+	return keeper->quick >= QUICK_MAX || keeper->hasty >= HASTY_MAX ? KEEPER_LATER : KEEPER_AT_ONCE;
+}
+
+enum keeper_goes_on keeper_on_start_failed(struct member *member)
+{
+	struct keeper *keeper = &member->keeper;
+
+	if (!keeper->starts)
+		return KEEPER_EMPTY;
+	if (++keeper->tries < TRIES_MAX)
+		return KEEPER_AT_ONCE;
+	log_error("%s: what was kept could not be gone on from, %u times: it is lost", member->service->name, keeper->tries);
+	keeper_end(member);
+	return KEEPER_EMPTY;
+}
+
+/* Clients of one that fails again and again are let go: perhaps one of them asks for what it fails of. */
+static void let_connections_go(struct hold *hold)
+{
+	for (size_t i = hold->custody.n; i > 0; i--)
+		if (hold->custody.entries[i - 1].is_tcp)
+			custody_drop_at(&hold->custody, i - 1, true);
+}
+
+static void send_fds(struct instance *instance, const struct hold *hold)
+{
+	Upgraded__Wire__FdInfo infos[FDS_AT_ONCE], *pointers[FDS_AT_ONCE];
+	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
+	struct fd_ref *refs[FDS_AT_ONCE];
+	size_t at = 0;
+
+	fds.fds = pointers;
+	do {
+		for (fds.n_fds = 0; at < hold->custody.n && fds.n_fds < FDS_AT_ONCE; at++) {
+			const struct custody_entry *entry = &hold->custody.entries[at];
+			Upgraded__Wire__FdInfo *info = &infos[fds.n_fds];
+
+			(void)custody_reopen(entry);
+			upgraded__wire__fd_info__init(info);
+			info->name = entry->name;
+			info->tag = entry->tag;
+			info->since = entry->since >= hold->number ? entry->since : 0;
+			pointers[fds.n_fds] = info;
+			refs[fds.n_fds++] = entry->ref;
+		}
+		fds.last = at == hold->custody.n;
+		fds.next_tag = fds.last ? hold->next_tag : 0;
+		instance_send(instance, &message, refs, fds.n_fds);
+	} while (!fds.last);
+}
+
+/* The journal of the process that takes the place. Return: NULL: there is none, and the next checkpoint makes up for it. */
+static struct fd_ref *own_journal(struct member *member)
+{
+	struct hold *hold = &member->keeper.hold;
+	struct fd_ref *ref = NULL;
+	struct why why = { 0 };
+	int fd;
+
+	if (journal_memory_create(keeper_unit(member)->journal_bytes, &fd, &why) == 0)
+		ref = fd_ref_new(fd);
+	if (ref && hold_add_journal(hold, ref) == 0)
+		return ref;
+	log_warning("%s: no journal until the first checkpoint%s%s", member->service->name, *why.text ? ": " : "", why.text);
+	/* For whoever comes after it. */
+	hold_break(hold, "the process that took the place of another has no journal");
+	return fd_ref_drop(ref);
+}
+
+void keeper_send(struct member *member, uint64_t due_us)
+{
+	Upgraded__Wire__Receive receive = UPGRADED__WIRE__RECEIVE__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_RECEIVE, .receive = &receive);
+	Upgraded__Wire__Limits limits = instance_limits(keeper_unit(member));
+	struct hold *hold = &member->keeper.hold;
+	struct fd_ref *fds[JOURNALS_MAX + 2], *journal, *in_hand = instance_lend_in_hand(member->instance);
+	size_t n = 0;
+
+	if (member->keeper.quick >= QUICK_MAX)
+		let_connections_go(hold);
+	fds[n++] = hold->state;
+	/* Without all of them the checkpoint alone counts, and the library sees none. */
+	for (size_t i = 0; i < hold->n_journals && !*hold->broken.text; i++)
+		fds[n++] = hold->journals[i];
+	receive.journals = (uint32_t)(n - 1);
+	journal = own_journal(member);
+	if (journal)
+		fds[n++] = journal;
+	if (in_hand)
+		fds[n++] = in_hand;
+	receive.from_file = receive.held = true;
+	receive.journal = journal != NULL;
+	receive.in_hand = in_hand != NULL;
+	receive.generation = hold->number;
+	receive.limits = &limits;
+	receive.deadline_us = due_us;
+	/* Its child left it at the end. */
+	(void)lseek(hold->state->fd, 0, SEEK_SET);
+	instance_send(member->instance, &message, fds, n);
+	send_fds(member->instance, hold);
+	fd_ref_drop(journal);
+	fd_ref_drop(in_hand);
+}
+
+void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready)
+{
+	struct keeper *keeper = &member->keeper;
+	const Upgraded__Wire__Replayed *replayed = ready->replayed;
+	bool unused = replayed && *replayed->unused;
+
+	if (!keeper->starts)
+		return;
+	keeper->starts = false;
+	keeper->took_place = true;
+	keeper->tries = 0;
+	if (replayed)
+		log_info("%s: version %s (pid %d) goes on from the checkpoint: %" PRIu64 " changes, %" PRIu64 " connections and %"
+			 PRIu64 " younger ones kept, %" PRIu64 " reset%s%s", member->service->name,
+			 member->instance->version, member->instance->pid, replayed->changes, replayed->kept,
+			 replayed->adopted, replayed->reset,
+			 unused ? "; what was written since is lost: " : "", unused ? replayed->unused : "");
+	/* It has what it has: from here on its own journal counts, and the others are of no use to anybody after it. */
+	if (unused)
+		hold_break(&keeper->hold, replayed->unused);
+}
+
+/* ---- how it is ---- */
+
+const char *keeper_tell(const struct member *member, char *buf, size_t size)
+{
+	const struct keeper *keeper = &member->keeper;
+	const struct hold *hold = &keeper->hold;
+	int n;
+
+	*buf = 0;
+	if (!keeper_unit(member) || keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
+		return buf;
+	if (member->state != MEMBER_RUNNING || member->roll)
+		return buf;
+	if (!hold->state)
+		n = snprintf(buf, size, "everything: there is no checkpoint yet");
+	else if (*hold->broken.text)
+		n = snprintf(buf, size, "what was written in the last %" PRIu64 " s: %s",
+			     (clock_now_us() - hold->made_us) / USEC_PER_SEC, hold->broken.text);
+	else if (keeper->uncovered)
+		n = snprintf(buf, size, "nothing but %" PRIu32 " connections, which the journal does not cover", keeper->uncovered);
+	else
+		n = snprintf(buf, size, "nothing");
+	if (hold->state && n > 0 && (size_t)n < size)
+		n += snprintf(buf + n, size - (size_t)n, " (checkpoint of %" PRIu64 " s ago, pause %" PRIu64 " us, written in %"
+			      PRIu64 " ms)", (clock_now_us() - hold->made_us) / USEC_PER_SEC, keeper->pause_us,
+			      keeper->took_us / 1000);
+	if (*keeper->note.text && n > 0 && (size_t)n < size)
+		snprintf(buf + n, size - (size_t)n, "; %s", keeper->note.text);
+	return buf;
+}

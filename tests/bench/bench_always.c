@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* What Journal=always costs: requests a second with it against without, in turns, of clients that ask as fast as they are
+ * answered; how long a checkpoint stops the service; how long a crash does; and the fork that a checkpoint is, by a process of
+ * 1 GiB. */
+#include "base/clock.h"
+#include "tests/bench/bench.h"
+#include "tests/rig/rig.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROUNDS 7u
+#define WARM_MS 500u
+#define ROUND_MS 1500u
+#define CONNECTIONS 200u
+#define RATE 100000u /* more than is answered */
+#define CRASHES 10u
+#define PAUSES_MAX 512u
+#define WAIT_US (20 * USEC_PER_SEC)
+#define GIB ((size_t)1 << 30)
+#define FORKS 7u
+
+static const char without_lines[] = "RestartDelay=100ms\n", with_lines[] = "RestartDelay=100ms\nJournal=always\nJournalSize=32M\n";
+
+static void must(int rc)
+{
+	if (rc < 0)
+		exit(EXIT_FAILURE); /* the rig has said why */
+}
+
+static void ctl_must(struct rig *rig, const char *verb)
+{
+	struct rig_answer answer = { 0 };
+
+	must(rig_ctl(rig, &answer, verb, "cached", NULL));
+	if (answer.status != 0)
+		must(rig_fail(rig, -EXIT_FAILURE, "upgradectl %s: status %d\n%s%s", verb, answer.status, answer.out, answer.err));
+	rig_answer_done(&answer);
+}
+
+static void sleep_ms(unsigned ms)
+{
+	const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L };
+
+	nanosleep(&time, NULL);
+}
+
+/* Return: requests answered a second. */
+static double round_of(struct rig *rig, uint16_t port, const char *lines)
+{
+	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = RATE, .values = "16-600" };
+	struct rig_load *load;
+	uint64_t begun_us;
+	json_t *report = NULL;
+	double answered;
+
+	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = lines, .threads = 2 }));
+	ctl_must(rig, "start");
+	must(rig_load_start(rig, port, &options, &load));
+	sleep_ms(WARM_MS);
+	must(rig_load_ask(load, NULL, "mark"));
+	begun_us = clock_now_us();
+	sleep_ms(ROUND_MS);
+	must(rig_load_ask(load, &report, "report"));
+	answered = (double)rig_number(report, "since_mark.answered") * 1e6 / (double)(clock_now_us() - begun_us);
+	json_decref(report);
+	must(rig_load_stop(load, NULL, NULL));
+	ctl_must(rig, "stop");
+	return answered;
+}
+
+/* What the daemon has logged of each checkpoint. */
+static size_t find_pauses(struct rig *rig, double pauses[PAUSES_MAX])
+{
+	char *log = rig_daemon_log(rig);
+	size_t n = 0;
+
+	for (char *at = log; at && n < PAUSES_MAX && (at = strstr(at, " bytes, pause ")); at++)
+		pauses[n++] = strtod(at + strlen(" bytes, pause "), NULL) / 1e3;
+	free(log);
+	return n;
+}
+
+static pid_t serving(struct rig *rig)
+{
+	json_t *status = rig_status(rig, "cached");
+	json_t *first = json_array_get(json_object_get(status, "instances"), 0);
+	pid_t pid = first && strcmp(rig_text(first, "state"), "serving") == 0 ? (pid_t)rig_number(first, "pid") : 0;
+
+	json_decref(status);
+	return pid;
+}
+
+static bool is_safe(struct rig *rig)
+{
+	json_t *status = rig_status(rig, "cached");
+	bool safe = strncmp(rig_text(status, "crash"), "nothing", 7) == 0;
+
+	json_decref(status);
+	return safe;
+}
+
+/* From SIGKILL to the first moment in which another one serves, under load. Return: ms. */
+static double crash(struct rig *rig)
+{
+	pid_t pid = serving(rig), now;
+	uint64_t killed_us = clock_now_us();
+
+	kill(pid, SIGKILL);
+	while ((now = serving(rig)) == pid || now == 0)
+		if (clock_now_us() - killed_us > WAIT_US)
+			must(rig_fail(rig, -ETIMEDOUT, "nobody serves"));
+	return (double)(clock_now_us() - killed_us) / 1e3;
+}
+
+static size_t crash_often(struct rig *rig, uint16_t port, double times[CRASHES])
+{
+	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = 3000, .values = "16-600" };
+	struct rig_load *load;
+	int status = -1;
+
+	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = with_lines, .threads = 2 }));
+	ctl_must(rig, "start");
+	must(rig_load_start(rig, port, &options, &load));
+	while (!is_safe(rig))
+		sleep_ms(5);
+	for (size_t i = 0; i < CRASHES; i++) {
+		sleep_ms(200);
+		times[i] = crash(rig);
+	}
+	must(rig_load_stop(load, NULL, &status));
+	if (status != 0)
+		must(rig_fail(rig, -EPROTO, "the load client missed something"));
+	ctl_must(rig, "stop");
+	return CRASHES;
+}
+
+/* Return: ms that a process with 1 GiB of its own stands in fork(); 0: there is no memory for that. */
+static double fork_of_a_gib(void)
+{
+	char *memory = mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	double times[FORKS];
+
+	if (memory == MAP_FAILED)
+		return 0;
+	madvise(memory, GIB, MADV_NOHUGEPAGE); /* as a heap of many small pieces is */
+	memset(memory, 1, GIB);
+	for (unsigned i = 0; i < FORKS; i++) {
+		uint64_t begun_us = clock_now_us();
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		times[i] = (double)(clock_now_us() - begun_us) / 1e3;
+		if (pid > 0)
+			waitpid(pid, NULL, 0);
+	}
+	munmap(memory, GIB);
+	return bench_median(times, FORKS);
+}
+
+int main(void)
+{
+	static double pauses[PAUSES_MAX];
+	double without[ROUNDS], with[ROUNDS], ratios[ROUNDS], times[CRASHES];
+	struct bench bench = { 0 };
+	struct rig *rig;
+	uint16_t port;
+	size_t n;
+
+	must(rig_new("bench", &rig));
+	port = rig_port(rig);
+	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port }));
+	must(rig_daemon_start(rig, RIG_NO_CRIU));
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		without[i] = round_of(rig, port, without_lines);
+		with[i] = round_of(rig, port, with_lines);
+		ratios[i] = with[i] / without[i];
+	}
+	n = find_pauses(rig, pauses);
+	bench_row(&bench, "always: requests a second, with / without", bench_median(ratios, ROUNDS), "", 0.75, true);
+	bench_note("  without: requests a second, median", bench_median(without, ROUNDS), "");
+	bench_note("  with: requests a second, median", bench_median(with, ROUNDS), "");
+	bench_row(&bench, "always: pause of a checkpoint under that load, median", bench_median(pauses, n), "ms", 20, false);
+	bench_note("  worst", bench_worst(pauses, n), "ms");
+	n = crash_often(rig, port, times);
+	bench_row(&bench, "always: from SIGKILL to another process, median", bench_median(times, n), "ms", 100, false);
+	bench_note("  worst", bench_worst(times, n), "ms");
+	bench_note("  fork of a process with 1 GiB in small pages, median", fork_of_a_gib(), "ms");
+	must(rig_daemon_stop(rig));
+	rig_free(rig);
+	return bench_end(&bench);
+}
