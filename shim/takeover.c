@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define ROOM_DESCRIPTORS 65536u /* half a megabyte of kernel memory */
 
@@ -300,6 +301,7 @@ static int receive(struct upg *upg)
 	if (upg->takeover->called_off)
 		return UPG_LEAVE;
 	upg->takeover->stood_by = true;
+	standby.pid = getpid();
 	make_room_for_descriptors(upg);
 	r = channel_say(upg->channel, &announce, &upg->why);
 	if (r < 0)
@@ -389,6 +391,7 @@ static int send_ready(struct upg *upg)
 	struct state_skipped skipped;
 	int r;
 
+	ready.pid = getpid();
 	/* Who comes to what nobody listens at is to be refused. */
 	fd_table_close_left(upg->fds);
 	state_list_skipped(upg->state, &skipped);

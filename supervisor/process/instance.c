@@ -297,6 +297,18 @@ static bool is_wrapped(struct instance *instance, const Upgraded__Wire__Hello *h
 	return true;
 }
 
+/* A child that was forked after hello goes on in its place: it became a daemon. Its parent is about to be heard to exit. */
+static bool is_by_child(const struct instance *instance, const Upgraded__Wire__AppMessage *message)
+{
+	int32_t pid = 0;
+
+	if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_STANDBY)
+		pid = message->standby->pid;
+	else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_READY)
+		pid = message->ready->pid;
+	return pid && pid != instance->pid;
+}
+
 static void hear_registered(struct instance *instance, uint64_t count)
 {
 	if (!instance->registered.asked)
@@ -350,9 +362,9 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 
 	bound_texts(message);
 	if (is_meant_for_another(instance, message) || *instance->failure.text || serves_too_late(instance, message) ||
-	    is_late(instance, message) || is_hello_again(instance, message)) {
+	    is_late(instance, message) || is_hello_again(instance, message) || is_by_child(instance, message)) {
 		/* What it had begun to say to a supervisor that is gone; what would hide why it is being ended; a late answer, and
-		 * one that was heard: nobody waits for these. */
+		 * one that was heard: nobody waits for these. Nor may a child speak for it. */
 	} else if (message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REGISTERED) {
 		hear_registered(instance, message->registered->count);
 	} else if (message->body_case != UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO) {

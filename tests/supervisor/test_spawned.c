@@ -350,6 +350,45 @@ Test(spawned, speaks_for_itself)
 	cr_assert_str_eq(described, text);
 }
 
+static unsigned n_ready;
+
+static void count_ready(struct instance *of, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
+{
+	(void)of;
+	(void)fds;
+	n_ready += message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_READY;
+}
+
+/* It said hello, and made a daemon of itself: its child may be faster than its end. */
+Test(spawned, is_not_spoken_for_by_its_child)
+{
+	static const struct instance_events counting = { .on_message = count_ready, .on_garbage = ignore_garbage,
+							 .on_exit = on_exit_of };
+	struct fake *fake = fake_new("web", "v1");
+	Upgraded__Wire__Hello hello = UPGRADED__WIRE__HELLO__INIT;
+	Upgraded__Wire__Ready ready = UPGRADED__WIRE__READY__INIT;
+	Upgraded__Wire__AppMessage first = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_HELLO, .hello = &hello);
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_READY, .ready = &ready);
+
+	instance = &fake->instance;
+	instance_own(instance, &counting, NULL);
+	hello.protocol = WIRE_PROTOCOL;
+	hello.pid = instance->pid;
+	fake_say(fake, &first);
+	cr_assert_not_null(instance->hello);
+	ready.pid = instance->pid + 1;
+	fake_say(fake, &message);
+	cr_assert_eq(n_ready, 0);
+	ready.pid = instance->pid;
+	fake_say(fake, &message);
+	cr_assert_eq(n_ready, 1);
+	ready.pid = 0; /* an older library */
+	fake_say(fake, &message);
+	cr_assert_eq(n_ready, 2);
+	instance_kill(instance, SIGKILL);
+	cr_assert(fake_reap(fake));
+}
+
 Test(spawned, says_which_types_it_has_in_letters)
 {
 	static const char *const names[] = { "", "a\tb", "a\033[1m", "\2331m", "\302\2331m", "\xff", "\x7f" };
