@@ -109,7 +109,9 @@ static void turn(struct upg_conn *conn, const struct fd_entry *entry, bool keeps
 
 	if (!keeps_changes)
 		changes_clear(&conn->pending);
-	conn_fill_gap(conn);
+	/* What nobody else has a descriptor of stays so. */
+	if (conn->gap != GAP_UNTOLD || entry->custody)
+		conn_fill_gap(conn);
 	conn->record = NULL;
 	record = journal_record_take(conn->journal, &serial);
 	if (record)

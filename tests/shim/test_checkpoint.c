@@ -422,8 +422,8 @@ static uint64_t changes_in(int fd)
 	return n;
 }
 
-/* A request is in hand, and has changed something, when the journal is another one: the checkpoint of that moment may not become whole,
- * and then this is where the change is. */
+/* A request is in hand, and has changed something, when the journal is another one: the checkpoint of that moment may not become
+ * whole, and then this is where the change is. */
 Test(shim_checkpoint, leaves_the_changes_of_a_request_in_hand_to_the_journal_after_it)
 {
 	const struct upg_type type = { .name = "test.Link", .version = 1, .descriptor = &test__ledger__link__descriptor,
