@@ -49,8 +49,9 @@ int conn_open(struct journal *journal, int fd, const char *name, uint64_t tag, s
 void conn_leave_all(struct journal *journal);
 
 /** conn_turn_all() - Another journal is attached, and nothing counts in it yet: all connections go into it. What they have lies
- * where it lay before, which may be the memory of the journal before. All threads stand. */
-void conn_turn_all(struct journal *journal);
+ * where it lay before, which may be the memory of the journal before. @keeps_changes: those of requests in hand count. All threads
+ * stand. */
+void conn_turn_all(struct journal *journal, bool keeps_changes);
 
 /* ---- between the files of this folder ---- */
 

@@ -101,15 +101,17 @@ static void enter(struct upg_conn *conn, const struct fd_entry *entry, struct jo
 	conn_move_cursor(conn);
 }
 
-static void turn(struct upg_conn *conn, const struct fd_entry *entry)
+static void turn(struct upg_conn *conn, const struct fd_entry *entry, bool keeps_changes)
 {
 	const struct journal_record *before = conn->record;
 	struct journal_record *record;
 	uint64_t serial = 0;
 
-	/* What the request in hand has changed so far is in the state that is saved. */
-	changes_clear(&conn->pending);
-	conn_fill_gap(conn);
+	if (!keeps_changes)
+		changes_clear(&conn->pending);
+	/* What nobody else has a descriptor of stays so. */
+	if (conn->gap != GAP_UNTOLD || entry->custody)
+		conn_fill_gap(conn);
 	conn->record = NULL;
 	record = journal_record_take(conn->journal, &serial);
 	if (record)
@@ -122,13 +124,13 @@ static void turn(struct upg_conn *conn, const struct fd_entry *entry)
 		atomic_store_explicit(&record->serial, serial, memory_order_release);
 }
 
-void conn_turn_all(struct journal *journal)
+void conn_turn_all(struct journal *journal, bool keeps_changes)
 {
 	const struct fd_table *table = journal->fds;
 
 	for (size_t i = 0; i < table->n_by_fd; i++)
 		if (table->by_fd[i] && table->by_fd[i]->conn)
-			turn(table->by_fd[i]->conn, table->by_fd[i]);
+			turn(table->by_fd[i]->conn, table->by_fd[i], keeps_changes);
 }
 
 /* ---- the journal ---- */
@@ -156,12 +158,15 @@ void journal_turn(struct journal *journal, int fd)
 		.service = config->service, .app_version = config->version,
 		.schemas = journal->application->schemas, .n_schemas = config->n_types,
 	};
+	/* What a request in hand has changed so far may be in the state that is saved now; if that one does not become whole, it is
+	 * in none but this journal. What was packed for another version is of no use in it. */
+	bool keeps_changes = journal->is_own_way;
 	struct journal_former former = journal_take_off(journal);
 
 	journal_attach_own(journal, fd);
 	journal_lay_out(journal, &header);
 	/* Also without one: nothing may stay in the memory that goes now. */
-	conn_turn_all(journal);
+	conn_turn_all(journal, keeps_changes);
 	/* A process that ends before this goes on from the journal before. */
 	journal_say_bound(journal);
 	journal_begin(journal);

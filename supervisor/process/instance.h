@@ -5,7 +5,7 @@
  * ended, and how its end is heard of:
  *
  *   spawned.c   a child of ours, made by Exec=
- *   (to come)   attached: started by somebody else; held: no process at the moment, its sockets and state wait
+ *   (to come)   attached: started by somebody else
  *   tests       a fake, which a test speaks for
  *
  * origin.h is where instances come from.

@@ -224,12 +224,16 @@ void keeper_be_off(struct keeper *keeper)
 	keeper->uncovered = keeper->gaps_told = 0;
 }
 
-/* Return: false, with words in its note, if the version cannot. */
+/* Return: false, with words in its note, if the version cannot, or if it is of no use. */
 static bool is_able(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
 	const struct instance *instance = member->instance;
 
+	if (keeper_unit(member)->restart == RESTART_NO) {
+		why_set(&keeper->note, 0, "with Restart=no nobody would go on from one");
+		return false;
+	}
 	if (instance->hello && !instance->unreachable)
 		return hello_may_checkpoint(instance->hello->hello, instance->version, &keeper->note) == 0;
 	why_set(&keeper->note, 0, "it is out of reach");

@@ -52,14 +52,47 @@ static void sleep_ms(unsigned ms)
 	nanosleep(&time, NULL);
 }
 
-/* Return: requests answered a second. */
-static double round_of(struct rig *rig, uint16_t port, const char *lines)
+static pid_t serving(struct rig *rig)
+{
+	json_t *status = rig_status(rig, "cached");
+	json_t *first = json_array_get(json_object_get(status, "instances"), 0);
+	pid_t pid = first && strcmp(rig_text(first, "state"), "serving") == 0 ? (pid_t)rig_number(first, "pid") : 0;
+
+	json_decref(status);
+	return pid;
+}
+
+/* Return: the CPU time that a process and its threads have taken, in microseconds. */
+static double cpu_us(pid_t pid)
+{
+	unsigned long user = 0, system = 0;
+	char path[64], text[1024] = "";
+	const char *at;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file || !fgets(text, sizeof(text), file) || !(at = strrchr(text, ')')) ||
+	    sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) {
+		fprintf(stderr, "bench_always: %s tells nothing\n", path);
+		exit(EXIT_FAILURE);
+	}
+	fclose(file);
+	return (double)(user + system) * 1e6 / (double)sysconf(_SC_CLK_TCK);
+}
+
+struct figures {
+	double a_second, cpu_us; /* requests; of the service for each */
+};
+
+static struct figures round_of(struct rig *rig, uint16_t port, const char *lines)
 {
 	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = RATE, .values = "16-600" };
 	struct rig_load *load;
+	struct figures figures;
 	uint64_t begun_us;
 	json_t *report = NULL;
-	double answered;
+	double answered, cpu;
 
 	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = lines, .threads = 2 }));
 	ctl_must(rig, "start");
@@ -67,13 +100,16 @@ static double round_of(struct rig *rig, uint16_t port, const char *lines)
 	sleep_ms(WARM_MS);
 	must(rig_load_ask(load, NULL, "mark"));
 	begun_us = clock_now_us();
+	cpu = cpu_us(serving(rig));
 	sleep_ms(ROUND_MS);
 	must(rig_load_ask(load, &report, "report"));
-	answered = (double)rig_number(report, "since_mark.answered") * 1e6 / (double)(clock_now_us() - begun_us);
+	answered = (double)rig_number(report, "since_mark.answered");
+	figures.a_second = answered * 1e6 / (double)(clock_now_us() - begun_us);
+	figures.cpu_us = (cpu_us(serving(rig)) - cpu) / answered;
 	json_decref(report);
 	must(rig_load_stop(load, NULL, NULL));
 	ctl_must(rig, "stop");
-	return answered;
+	return figures;
 }
 
 /* What the daemon has logged of each checkpoint. */
@@ -86,16 +122,6 @@ static size_t find_pauses(struct rig *rig, double pauses[PAUSES_MAX])
 		pauses[n++] = strtod(at + strlen(" bytes, pause "), NULL) / 1e3;
 	free(log);
 	return n;
-}
-
-static pid_t serving(struct rig *rig)
-{
-	json_t *status = rig_status(rig, "cached");
-	json_t *first = json_array_get(json_object_get(status, "instances"), 0);
-	pid_t pid = first && strcmp(rig_text(first, "state"), "serving") == 0 ? (pid_t)rig_number(first, "pid") : 0;
-
-	json_decref(status);
-	return pid;
 }
 
 static bool is_safe(struct rig *rig)
@@ -169,7 +195,7 @@ static double fork_of_a_gib(void)
 int main(void)
 {
 	static double pauses[PAUSES_MAX];
-	double without[ROUNDS], with[ROUNDS], ratios[ROUNDS], times[CRASHES];
+	double without[ROUNDS], with[ROUNDS], ratios[ROUNDS], cpu[ROUNDS], cpu_ratios[ROUNDS], times[CRASHES];
 	struct bench bench = { 0 };
 	struct rig *rig;
 	uint16_t port;
@@ -180,12 +206,19 @@ int main(void)
 	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port }));
 	must(rig_daemon_start(rig, RIG_NO_CRIU));
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		without[i] = round_of(rig, port, without_lines);
-		with[i] = round_of(rig, port, with_lines);
-		ratios[i] = with[i] / without[i];
+		struct figures off = round_of(rig, port, without_lines), on = round_of(rig, port, with_lines);
+
+		without[i] = off.a_second;
+		with[i] = on.a_second;
+		ratios[i] = on.a_second / off.a_second;
+		cpu[i] = off.cpu_us;
+		cpu_ratios[i] = on.cpu_us / off.cpu_us;
 	}
 	n = find_pauses(rig, pauses);
 	bench_row(&bench, "always: requests a second, with / without", bench_median(ratios, ROUNDS), "", 0.75, true);
+	bench_row(&bench, "always: CPU time of the service a request, with / without", bench_median(cpu_ratios, ROUNDS), "", 1.5,
+		  false);
+	bench_note("  without: CPU time a request, median", bench_median(cpu, ROUNDS), "us");
 	bench_note("  without: requests a second, median", bench_median(without, ROUNDS), "");
 	bench_note("  with: requests a second, median", bench_median(with, ROUNDS), "");
 	bench_row(&bench, "always: pause of a checkpoint under that load, median", bench_median(pauses, n), "ms", 20, false);

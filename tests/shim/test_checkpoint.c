@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Outside of any roll: a checkpoint is written beside the service, a journal goes on from it, and another process of the
  * same version takes the place of one that was killed as if it had done all of it itself. */
-#include "shim/journal/layout.h"
+#include "shim/core/upg.h"
+#include "shim/journal/memory.h"
+#include "shim/journal/view.h"
 #include "tests/shim/bake.h"
+#include "tests/shim/ledger.pb-c.h"
 #include "tests/shim/teller.h"
 
 #include "base/clock.h"
@@ -18,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -389,6 +393,64 @@ Test(shim_checkpoint, tells_when_half_of_its_journal_is_used_up)
 	bake_ask(fd, LEDGER_GET, ++seq, 1, 0);
 	bake_answered(fd, seq, seq - 1);
 	site_finish();
+}
+
+static int save_nothing(struct upg_saver *saver, void *userdata)
+{
+	(void)saver, (void)userdata;
+	return 0;
+}
+
+static int change_nothing(struct upg_loader *loader, enum upg_change change, const ProtobufCMessage *message, void *userdata)
+{
+	(void)loader, (void)change, (void)message, (void)userdata;
+	return 0;
+}
+
+static uint64_t changes_in(int fd)
+{
+	void *map = mmap(NULL, JOURNAL_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	struct journal_view view;
+	struct why why = { 0 };
+	uint64_t n;
+
+	cr_assert_neq(map, MAP_FAILED);
+	cr_assert_eq(journal_view_open(&view, map, JOURNAL_BYTES, &why), JOURNAL_VIEW_OK, "%s", why.text);
+	n = view.n_changes;
+	journal_view_done(&view);
+	munmap(map, JOURNAL_BYTES);
+	return n;
+}
+
+/* A request is in hand, and has changed something, when the journal is another one: the checkpoint of that moment may not become
+ * whole, and then this is where the change is. */
+Test(shim_checkpoint, leaves_the_changes_of_a_request_in_hand_to_the_journal_after_it)
+{
+	const struct upg_type type = { .name = "test.Link", .version = 1, .descriptor = &test__ledger__link__descriptor,
+				       .save = save_nothing, .change = change_nothing };
+	const struct upg_config config = { .service = "ledger", .version = "v1", .types = &type, .n_types = 1 };
+	int first = memory_open("journal", JOURNAL_BYTES), second = memory_open("journal", JOURNAL_BYTES), pair[2];
+	Test__Ledger__Link link = TEST__LEDGER__LINK__INIT;
+	struct upg_conn *conn;
+	struct upg *upg;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	cr_assert_eq(upg_open(&config, &upg), 0);
+	journal_turn(upg->journal, first);
+	cr_assert(upg_journal_on(upg));
+	cr_assert_eq(upg_conn_open(upg, pair[0], "link", 1, &conn), 0);
+	cr_assert_eq(write(pair[1], "request", 7), 7);
+	cr_assert_eq(upg_conn_receive(conn, 100), 7);
+	cr_assert_eq(upg_changed(upg, conn, "test.Link", UPG_PUT, &link.base), 0);
+	journal_turn(upg->journal, second);
+	cr_assert_eq(upg_conn_done(conn, 7), 0);
+	cr_assert_eq(changes_in(first), 0);
+	cr_assert_eq(changes_in(second), 1);
+	upg_conn_close(conn, -1);
+	upg_free(upg);
+	fd_close(pair[1]);
+	fd_close(first);
+	fd_close(second);
 }
 
 /* It was begun, and nobody knows what its child came to: the one before counts, with both journals, and what was opened and closed

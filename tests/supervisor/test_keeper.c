@@ -142,6 +142,15 @@ Test(keeper, asks_no_version_that_cannot)
 	cr_assert_not_null(strstr(crash_costs(), "the library of version v1 knows no checkpoints"), "%s", crash_costs());
 }
 
+Test(keeper, asks_for_none_where_nobody_would_go_on_from_it)
+{
+	hosted_write("Journal=always\nRestart=no\n");
+	start();
+	hosted_pass(10 * USEC_PER_SEC);
+	cr_assert_not(fake_heard(serves, HEARD(PREPARE)));
+	cr_assert_not_null(strstr(crash_costs(), "Restart=no"), "%s", crash_costs());
+}
+
 Test(keeper, gives_way_to_a_save)
 {
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);

@@ -149,6 +149,16 @@ SCENE(always, a_process_may_be_killed_while_a_checkpoint_is_written)
 	stage_load_spotless();
 }
 
+/* By what is written alone. */
+SCENE(always, checkpoints_follow_each_other_as_the_journal_fills)
+{
+	serve_with_values(LINES "JournalSize=96M\n", REOPENED, "2000-8000");
+	stage_wait_log("checkpoint 3 is whole");
+	is_killed(WITHIN_MS);
+	cr_assert_eq(taken(), 1);
+	stage_load_spotless();
+}
+
 SCENE(always, rolls_go_on_as_they_did)
 {
 	serve_with(LINES, REOPENED);
