@@ -510,6 +510,8 @@ struct logbook *logbook_free(struct logbook *book)
 	if (!book)
 		return NULL;
 	book->events = NULL;
+	/* What ends there begins no next step: the thread would have a book that is gone. */
+	book->stuck = -ECANCELED;
 	if (book->busy)
 		worker_wait(&book->work);
 	release(book);
