@@ -70,6 +70,10 @@ void spawner_greet(struct instance *instance);
 int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
 		   struct instance **ret_instance, int *ret_status, struct why *why);
 
+/** spawner_number() - Begin with serials that no process has which lives, whether the logbook knows it or not. Context: before
+ * any other call that starts or regains. */
+void spawner_number(struct spawner *spawner);
+
 /** spawner_forget() - The process has ended: it goes out of the logbook. */
 void spawner_forget(struct spawner *spawner, uint64_t serial);
 

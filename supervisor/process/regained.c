@@ -146,7 +146,8 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 static void hear_last(struct spawner *spawner, const Upgraded__Logbook__Process *process, const struct unit *unit, int *ret_status)
 {
 	int fd = store_take(spawner->store, process->serial, STORE_OUTPUT, process->log_inode);
-	int pidfd = store_take(spawner->store, process->serial, STORE_PIDFD, 0);
+	/* One that was only found has nothing there: whatever has its name is of another process. */
+	int pidfd = process->our_channel_inode ? store_take(spawner->store, process->serial, STORE_PIDFD, 0) : -1;
 	struct output *output = fd < 0 ? NULL : output_new(spawner->loop, unit->log_rate, unit->log_rate_bytes, NULL);
 
 	if (output) {

@@ -615,6 +615,18 @@ uint64_t spawner_serial(struct instance *instance)
 	return ours ? spawned_of(instance)->serial : 0;
 }
 
+void spawner_number(struct spawner *spawner)
+{
+	uint64_t came = store_last_serial(spawner->store), now = clock_now_us();
+
+	/* In the same start of the machine the clock was less when a supervisor before us began, and no process took it less than a
+	 * microsecond to start. */
+	if (spawner->last_serial < came)
+		spawner->last_serial = came;
+	if (spawner->last_serial < now)
+		spawner->last_serial = now;
+}
+
 void spawner_forget(struct spawner *spawner, uint64_t serial)
 {
 	spawned_cross_out(spawner, serial);

@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "supervisor/logbook/note.h"
 #include "supervisor/machine/procfs.h"
+#include "supervisor/process/origin.h"
 #include "supervisor/process/regain.h"
 
 #include <errno.h>
@@ -201,28 +202,68 @@ static int older_first(const void *a, const void *b)
 	return ((*one)->written_us > (*other)->written_us) - ((*one)->written_us < (*other)->written_us);
 }
 
-static int write_note(struct logbook *book, const Upgraded__Logbook__Note *note, struct why *why)
+/* What the book has, for a process of a note. */
+struct place {
+	const Upgraded__Logbook__Process *of;
+	uint64_t serial; /* it has that one already; 0: it is not there */
+	bool taken;      /* another process has its serial */
+};
+
+static int look_up(void *arg, const Upgraded__Logbook__Entry *entry)
+{
+	const Upgraded__Logbook__Process *is = entry->process;
+	struct place *place = arg;
+
+	if (entry->what_case != UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
+		return 0;
+	if (is->pid == place->of->pid && is->start_ticks == place->of->start_ticks && strcmp(is->boot_id, place->of->boot_id) == 0)
+		place->serial = is->serial;
+	else if (is->serial == place->of->serial)
+		place->taken = lives(is);
+	return 0;
+}
+
+/* Serials began anew where a logbook was lost, and two that live may have the same. */
+static int write_process(struct spawner *spawner, const Upgraded__Logbook__Entry *entry, struct why *why)
+{
+	Upgraded__Logbook__Process process = *entry->process;
+	Upgraded__Logbook__Entry copy = *entry;
+	struct place place = { .of = entry->process };
+	int r = logbook_each(spawner->logbook, look_up, &place);
+
+	if (r < 0)
+		return why_errno(why, r, "the logbook could not be read to its end");
+	if (place.serial)
+		process.serial = place.serial;
+	else if (place.taken)
+		process.serial = ++spawner->last_serial;
+	copy.process = &process;
+	return logbook_write(spawner->logbook, &copy, why);
+}
+
+static int write_note(struct spawner *spawner, const Upgraded__Logbook__Note *note, struct why *why)
 {
 	for (size_t i = 0; i < note->n_entries; i++) {
 		const Upgraded__Logbook__Entry *entry = note->entries[i];
+		bool is_process = entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS;
 		int r;
 
-		if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS && !lives(entry->process))
+		if (is_process && !lives(entry->process))
 			continue;
-		r = logbook_write(book, entry, why);
+		r = is_process ? write_process(spawner, entry, why) : logbook_write(spawner->logbook, entry, why);
 		if (r < 0)
 			return r;
-		if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
+		if (is_process)
 			log_info("the logbook: pid %d is version %s of %s, by the note that upgraded pid %d has left",
 				 entry->process->pid, entry->process->version, entry->process->service, note->pid);
 	}
 	return 0;
 }
 
-int notes_gather(struct logbook *book, struct why *why)
+int notes_gather(struct spawner *spawner, struct why *why)
 {
 	struct gathering g = { .why = why };
-	struct looking looking = { &g, book };
+	struct looking looking = { &g, spawner->logbook };
 	int r;
 
 	*why->text = 0;
@@ -232,7 +273,7 @@ int notes_gather(struct logbook *book, struct why *why)
 	if (g.n)
 		qsort(g.notes, g.n, sizeof(*g.notes), older_first);
 	for (size_t i = 0; r == 0 && i < g.n; i++)
-		r = write_note(book, g.notes[i], why);
+		r = write_note(spawner, g.notes[i], why);
 	for (size_t i = 0; i < g.n; i++)
 		upgraded__logbook__note__free_unpacked(g.notes[i], NULL);
 	free(g.notes);

@@ -628,8 +628,9 @@ int recover_begin(struct recover *recover, struct registry *registry, struct spa
 
 	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner, .carry = carry,
 				     .why = why };
+	spawner_number(spawner);
 	if (!carry && !logbook_is_complete(spawner->logbook)) {
-		r = notes_gather(spawner->logbook, why);
+		r = notes_gather(spawner, why);
 		if (r == 0)
 			r = suspects_gather(registry, spawner, why);
 		if (r < 0)

@@ -44,7 +44,6 @@ struct gathering {
 
 struct known {
 	const char *service;
-	uint64_t serial;
 	bool lives;
 };
 
@@ -56,9 +55,7 @@ static int look_for(void *arg, const Upgraded__Logbook__Entry *entry)
 
 	if (entry->what_case != UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
 		return 0;
-	if (process->serial > known->serial)
-		known->serial = process->serial;
-	if (known->service && strcmp(process->service, known->service) == 0 && strcmp(process->boot_id, regain_boot()) == 0 &&
+	if (strcmp(process->service, known->service) == 0 && strcmp(process->boot_id, regain_boot()) == 0 &&
 	    procfs_start_ticks(process->pid, &ticks) == 0 && ticks == process->start_ticks)
 		known->lives = true;
 	return 0;
@@ -66,8 +63,8 @@ static int look_for(void *arg, const Upgraded__Logbook__Entry *entry)
 
 static int list_units(struct gathering *g, const struct registry *registry, struct spawner *spawner)
 {
-	struct known known = { .service = NULL };
-	int r = logbook_each(spawner->logbook, look_for, &known);
+	struct known known;
+	int r = 0;
 
 	for (const struct service *s = registry_next(registry, NULL); r == 0 && s; s = registry_next(registry, s)) {
 		struct unit **more = reallocarray(g->units, g->n_units + 1, sizeof(*more));
@@ -84,8 +81,6 @@ static int list_units(struct gathering *g, const struct registry *registry, stru
 		if (unit_load(registry->host.config_dir, service_name(s), &more[g->n_units], &why) == 0)
 			g->n_units++;
 	}
-	if (known.serial > spawner->last_serial)
-		spawner->last_serial = known.serial;
 	return r < 0 ? why_errno(g->why, r, "the logbook could not be read to its end") : 0;
 }
 
@@ -258,6 +253,7 @@ static int write_suspect(struct spawner *spawner, const struct suspect *suspect,
 
 	if (r < 0)
 		return why_errno(why, r, "pid %d", (int)suspect->pid);
+	/* Without any inode: nothing of what systemd holds is taken for its own. */
 	process.serial = ++spawner->last_serial;
 	process.service = (char *)(uintptr_t)suspect->unit->name;
 	process.version = (char *)(uintptr_t)suspect->version;

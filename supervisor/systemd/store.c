@@ -16,6 +16,7 @@
 #define LISTEN_FDS_START 3
 #define FD_HIGHEST 0xffffful
 #define NAME_BYTES 40u
+#define SERIAL_MAX (UINT64_MAX >> 1)
 #define LETTERS "cop" /* of enum store_what */
 #define AGAIN_US (10 * USEC_PER_MSEC)
 
@@ -230,17 +231,51 @@ void store_remove(struct store *store, uint64_t serial)
 
 /* ---- what came ---- */
 
+/* A pidfd has no inode of its own in older kernels. The process was reaped: the kernel has no number for it any more. */
+static bool is_of_reaped(int fd)
+{
+	char path[64], line[128];
+	bool is = false;
+	FILE *info;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = fopen(path, "re");
+	while (info && !is && fgets(line, sizeof(line), info))
+		is = sscanf(line, "Pid:%d", &pid) == 1 && pid == -1;
+	if (info)
+		fclose(info);
+	return is;
+}
+
+/* The name alone proves nothing: it may be of another process, from before a logbook was lost. */
+static bool is_the_one(int fd, enum store_what what, unsigned long long inode)
+{
+	unsigned long long is;
+
+	if (what == STORE_PIDFD)
+		return is_of_reaped(fd);
+	return inode && fd_inode(fd, &is) == 0 && is == inode;
+}
+
+uint64_t store_last_serial(const struct store *store)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; store && i < store->n_came; i++)
+		if (store->came[i].what < STORE_WHATS && store->came[i].serial > last)
+			last = store->came[i].serial;
+	return last;
+}
+
 int store_take(struct store *store, uint64_t serial, enum store_what what, unsigned long long inode)
 {
 	for (size_t i = 0; store && i < store->n_came; i++) {
 		struct came *came = &store->came[i];
-		unsigned long long is;
 		struct held *held;
 		int fd = came->fd;
 
-		if (fd < 0 || came->serial != serial || came->what != what)
-			continue;
-		if (inode && (fd_inode(fd, &is) < 0 || is != inode))
+		if (fd < 0 || came->serial != serial || came->what != what || !is_the_one(fd, what, inode))
 			continue;
 		held = held_add(store, serial);
 		if (!held)
@@ -284,7 +319,8 @@ static void read_name(const char *name, size_t length, struct came *ret)
 	if (length >= sizeof(ret->name))
 		return;
 	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)length, name);
-	if (sscanf(ret->name, "upg-%" SCNu64 "-%c%c", &ret->serial, &letter, &rest) == 2 && (at = strchr(LETTERS, letter)) && *at)
+	if (sscanf(ret->name, "upg-%" SCNu64 "-%c%c", &ret->serial, &letter, &rest) == 2 && ret->serial <= SERIAL_MAX &&
+	    (at = strchr(LETTERS, letter)) && *at)
 		ret->what = (enum store_what)(at - LETTERS);
 }
 

@@ -46,8 +46,12 @@ void store_forget(struct store *store, uint64_t serial, enum store_what what);
 /** store_remove() - All of a process, which has ended. */
 void store_remove(struct store *store, uint64_t serial);
 
-/** store_take() - What came from systemd under that name. @inode: that it must have; 0: any, as of a pidfd. Return: the caller's;
- * systemd holds its own one still. -1: it is not there. */
+/** store_last_serial() - The highest one of anything that came. 0: nothing did. */
+uint64_t store_last_serial(const struct store *store);
+
+/** store_take() - What came from systemd under that name. @inode: that it must have; 0: nobody knows it, so it is not to be had. A
+ * pidfd has none: it must be of a process that was reaped. Return: the caller's; systemd holds its own one still. -1: it is not
+ * there. */
 int store_take(struct store *store, uint64_t serial, enum store_what what, unsigned long long inode);
 
 /** store_settle() - Everything that came and was not taken is of nobody: it is closed, and removed from systemd. */

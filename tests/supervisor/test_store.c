@@ -11,9 +11,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -284,6 +286,9 @@ static int takes(struct store *store)
 		return 3;
 	if (!store_holds(with, 7, STORE_OUTPUT) || !is_told_nothing())
 		return 4;
+	/* Of whom nobody knows the inode, another process may have had the name. */
+	if (store_take(with, 7, STORE_CHANNEL, 0) >= 0 || store_take(with, 9, STORE_PIDFD, 0) >= 0 || store_last_serial(with) != 9)
+		return 9;
 	/* Two of one name: the right one is found, whichever comes first. */
 	if (store_take(with, 7, STORE_CHANNEL, inodes[2]) != 5)
 		return 5;
@@ -300,6 +305,35 @@ static int takes(struct store *store)
 Test(store, believes_a_name_and_an_inode_and_closes_the_rest)
 {
 	cr_assert_eq(started_with("upg-9-p:upg-7-o:upg-7-c:upg-7-c:web.socket", takes), 0);
+}
+
+static int takes_a_pidfd(struct store *store)
+{
+	pid_t living = fork(), ended;
+
+	if (living == 0) {
+		pause();
+		_exit(0);
+	}
+	ended = fork();
+	if (ended == 0)
+		_exit(0);
+	dup2(pidfd_open(living, 0), 3);
+	dup2(pidfd_open(ended, 0), 4);
+	if (store_take(store, 9, STORE_PIDFD, 0) >= 0 || store_take(store, 10, STORE_PIDFD, 0) >= 0)
+		return 1;
+	waitpid(ended, NULL, 0);
+	if (store_take(store, 9, STORE_PIDFD, 0) >= 0 || store_take(store, 10, STORE_PIDFD, 0) != 4)
+		return 2;
+	kill(living, SIGKILL);
+	waitpid(living, NULL, 0);
+	return 0;
+}
+
+/* Its number may be another one's by now, so one that lives is not the one that has ended. */
+Test(store, gives_a_pidfd_of_a_process_that_was_reaped)
+{
+	cr_assert_eq(started_with("upg-9-p:upg-10-p:a:b:c", takes_a_pidfd), 0);
 }
 
 static int replaces(struct store *store)
