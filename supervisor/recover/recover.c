@@ -621,6 +621,19 @@ static void drop_empty(struct recover *recover)
 	}
 }
 
+/* Whoever ends in the middle of this leaves it to the next one. */
+static int rebuild(struct registry *registry, struct spawner *spawner, struct why *why)
+{
+	int r = notes_gather(spawner, why);
+	struct why detail = { 0 };
+
+	if (r == 0)
+		r = suspects_gather(registry, spawner, why);
+	if (r == 0 && logbook_rebuilt(spawner->logbook, &detail) < 0)
+		log_warning("%s; the next upgraded looks once more for what lived before this one", detail.text);
+	return r;
+}
+
 int recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct carry *carry,
 		  void (*on_done)(struct recover *recover), void *owner, struct why *why)
 {
@@ -630,9 +643,7 @@ int recover_begin(struct recover *recover, struct registry *registry, struct spa
 				     .why = why };
 	spawner_number(spawner);
 	if (!carry && !logbook_is_complete(spawner->logbook)) {
-		r = notes_gather(spawner, why);
-		if (r == 0)
-			r = suspects_gather(registry, spawner, why);
+		r = rebuild(registry, spawner, why);
 		if (r < 0)
 			return r;
 	}
