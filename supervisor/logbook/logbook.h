@@ -3,7 +3,8 @@
  * channel has, what is wanted of a service: a supervisor that was started anew reads it here.
  *
  *     header   64 bytes: "UPGLOGBK", u32 format version (1), u32 book, 32 bytes of text (the version of upgraded that made the
- *              file), u32 flags (1: entries were lost, and nobody has looked yet for what they said), 8 bytes zero, u32 CRC32C of the 60 bytes before it
+ *              file), u32 flags (1: entries were lost, and nobody has looked yet for what they said), 8 bytes zero, u32 CRC32C
+ *              of the 60 bytes before it
  *     frame*   u32 book, u32 length, u64 sequence number, u32 CRC32C of the 16 bytes before it and the payload, then the
  *              payload: an Entry of logbook.proto, packed
  *

@@ -10,17 +10,21 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 
 #define DOUBTS_TOLD 16u /* in the log; there may be as many as somebody likes */
 #define USERS 64u
 #define USER_SHARE_US USEC_PER_SEC
+#define CANDIDATES 16u   /* of a process, which holds one note, and a second one for a moment */
+#define USER_TRICKS 16u
 
 /* How long the processes of a user have been looked at. */
 struct share {
 	uid_t uid;
 	uint64_t spent_us;
+	unsigned tricks; /* descriptors that were something else when we had them than when we looked */
 };
 
 struct gathering {
@@ -29,6 +33,7 @@ struct gathering {
 	unsigned doubts;
 	struct share shares[USERS];
 	size_t n_shares;
+	uint64_t mount; /* where memory lies that has no other name */
 	struct why *why;
 
 	/* The process that is being looked at. */
@@ -36,6 +41,10 @@ struct gathering {
 	uid_t uid;
 	int pidfd;
 	bool told;
+	struct share *share;
+	uint64_t inodes[CANDIDATES];
+	size_t n_inodes;
+	bool has_note; /* the last one of the notes is of this process */
 	uint64_t due_us; /* 0: there is no limit */
 };
 
@@ -92,12 +101,21 @@ static bool tells_of(const Upgraded__Logbook__Note *note, pid_t pid)
 	return false;
 }
 
+/* It is there, and waits to be reaped, however long that takes. */
+static bool has_ended(pid_t pid)
+{
+	char state = procfs_state(pid);
+
+	return state == 'Z' || state == 'X';
+}
+
 /* Its processes are in the hands of another supervisor. */
 static bool writer_lives(const Upgraded__Logbook__Note *note)
 {
 	uint64_t ticks;
 
-	return note->pid != getpid() && procfs_start_ticks(note->pid, &ticks) == 0 && ticks == note->start_ticks;
+	return note->pid != getpid() && procfs_start_ticks(note->pid, &ticks) == 0 && ticks == note->start_ticks &&
+	       !has_ended(note->pid);
 }
 
 static bool is_for_us(const struct gathering *g, const Upgraded__Logbook__Note *note, const struct logbook *book)
@@ -115,10 +133,36 @@ struct looking {
 	const struct logbook *book;
 };
 
+/* A process holds the last one that it was given; an older one may lie about. */
+static int keep(struct gathering *g, Upgraded__Logbook__Note *note_consume)
+{
+	Upgraded__Logbook__Note **more, *drop = note_consume;
+
+	if (g->has_note) {
+		Upgraded__Logbook__Note **last = &g->notes[g->n - 1];
+
+		if ((*last)->written_us < note_consume->written_us) {
+			drop = *last;
+			*last = note_consume;
+		}
+		upgraded__logbook__note__free_unpacked(drop, NULL);
+		return 0;
+	}
+	more = reallocarray(g->notes, g->n + 1, sizeof(*more));
+	if (!more) {
+		upgraded__logbook__note__free_unpacked(note_consume, NULL);
+		return why_errno(g->why, -ENOMEM, "pid %d: its note", (int)g->pid);
+	}
+	g->notes = more;
+	more[g->n++] = note_consume;
+	g->has_note = true;
+	return 0;
+}
+
 static int take(const struct looking *looking, int fd_consume)
 {
 	struct gathering *g = looking->g;
-	Upgraded__Logbook__Note *note, **more;
+	Upgraded__Logbook__Note *note;
 	struct why why = { 0 };
 	int r = note_read(fd_consume, &note, &why);
 
@@ -133,20 +177,41 @@ static int take(const struct looking *looking, int fd_consume)
 		upgraded__logbook__note__free_unpacked(note, NULL);
 		return 0;
 	}
-	more = reallocarray(g->notes, g->n + 1, sizeof(*more));
-	if (!more) {
-		upgraded__logbook__note__free_unpacked(note, NULL);
-		return why_errno(g->why, -ENOMEM, "pid %d: its note", (int)g->pid);
-	}
-	g->notes = more;
-	more[g->n++] = note;
-	return 0;
+	return keep(g, note);
+}
+
+/* ---- a descriptor ---- */
+
+/* Only memory of the kernel's own is taken: with a file of somebody's file system, its close would wait for them. */
+static bool is_memory(const struct gathering *g, pid_t pid, int number, uint64_t *ret_inode)
+{
+	uint64_t mount;
+
+	return procfs_fd(pid, number, &mount, ret_inode) == 0 && mount == g->mount;
+}
+
+static bool is_new(const struct gathering *g, uint64_t inode)
+{
+	for (size_t i = 0; i < g->n_inodes; i++)
+		if (inode && g->inodes[i] == inode)
+			return false;
+	return true;
+}
+
+static int find_mount(struct gathering *g)
+{
+	FD_CLEANUP int fd = memfd_create("upgraded-mount", MFD_CLOEXEC);
+	uint64_t inode;
+	int r = fd < 0 ? -errno : procfs_fd(getpid(), fd, &g->mount, &inode);
+
+	return r < 0 ? why_errno(g->why, r, "memory to compare notes with") : 0;
 }
 
 static int on_link(void *arg, int number, const char *link)
 {
 	const struct looking *looking = arg;
 	struct gathering *g = looking->g;
+	uint64_t inode;
 	int fd;
 
 	if (g->due_us && clock_now_us() > g->due_us) {
@@ -155,9 +220,27 @@ static int on_link(void *arg, int number, const char *link)
 			    (unsigned)g->uid, (int)g->pid);
 		return 1;
 	}
-	if (strcmp(link, NOTE_LINK) != 0)
+	if (strcmp(link, NOTE_LINK) != 0 || (g->share && g->share->tricks >= USER_TRICKS))
 		return 0;
+	if (!is_memory(g, g->pid, number, &inode)) {
+		doubt(g, "it is a file of some file system");
+		return 0;
+	}
+	if (!is_new(g, inode))
+		return 0;
+	if (g->n_inodes == CANDIDATES) {
+		doubt(g, "it holds more of them than one");
+		return 0;
+	}
+	g->inodes[g->n_inodes++] = inode;
 	fd = pidfd_getfd(g->pidfd, number, 0);
+	if (fd >= 0 && !is_memory(g, getpid(), fd, &inode)) {
+		if (g->share)
+			g->share->tricks++;
+		doubt(g, "it was another file a moment before");
+		fd_give_up(fd);
+		return 0;
+	}
 	if (fd >= 0)
 		return take(looking, fd);
 	if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
@@ -182,7 +265,9 @@ static int on_process(void *arg, pid_t pid)
 	g->due_us = share ? began_us + USER_SHARE_US - share->spent_us : 0;
 	g->pid = pid;
 	g->pidfd = pidfd = pidfd_open(pid, 0);
-	g->told = false;
+	g->told = g->has_note = false;
+	g->n_inodes = 0;
+	g->share = share;
 	if (pidfd < 0)
 		return errno == ESRCH || errno == EINVAL ? 0 : why_errno(g->why, -errno, "pid %d", (int)pid);
 	r = procfs_each_fd(pid, PROCFS_FDS_MAX, on_link, arg);
@@ -267,7 +352,9 @@ int notes_gather(struct spawner *spawner, struct why *why)
 	int r;
 
 	*why->text = 0;
-	r = procfs_each(on_process, &looking);
+	r = find_mount(&g);
+	if (r == 0)
+		r = procfs_each(on_process, &looking);
 	if (r < 0 && !*why->text)
 		why_errno(why, r, "/proc");
 	if (g.n)

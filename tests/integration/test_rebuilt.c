@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -393,6 +395,30 @@ static void pretend_with_a_forged_note(int note)
 	close(note);
 }
 
+static void tell_kernel(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		_exit(5);
+	close(fd);
+}
+
+/* Its name is all that it has of one: whoever closes the last descriptor of it would wait for its file system. */
+static void pretend_with_a_file_of_that_name(int note)
+{
+	/* As user 65534 of a place of its own, where it may mount what it likes. */
+	if (prctl(PR_SET_DUMPABLE, 1) < 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		_exit(5);
+	tell_kernel("/proc/self/setgroups", "deny");
+	tell_kernel("/proc/self/uid_map", "65534 65534 1");
+	tell_kernel("/proc/self/gid_map", "65534 65534 1");
+	if (mount("none", "/tmp", "tmpfs", 0, NULL) < 0 ||
+	    open("/tmp" NOTE_LINK, O_RDWR | O_CREAT, 0600) < 0 || umount2("/tmp", MNT_DETACH) < 0)
+		_exit(6);
+	close(note);
+}
+
 static void pretend_with_the_note_of_another(int note)
 {
 	(void)note; /* holds it */
@@ -432,6 +458,11 @@ static void refuses(void (*pretends)(int note), const char *told)
 SCENE(rebuilt, by_no_stranger_who_forges_a_note)
 {
 	refuses(pretend_with_a_forged_note, "it was made by user 65534; it is not believed");
+}
+
+SCENE(rebuilt, by_no_stranger_who_has_a_file_of_the_name_of_a_note)
+{
+	refuses(pretend_with_a_file_of_that_name, "it is a file of some file system; it is not believed");
 }
 
 SCENE(rebuilt, by_no_stranger_who_holds_the_note_of_another_process)
