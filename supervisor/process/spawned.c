@@ -143,11 +143,22 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 		log_warning("%s", why.text);
 }
 
+/* As whoever closes a socket closes what lies in it unread, and a descriptor's close may last as long as its sender likes: systemd
+ * would stand still. Of another user it holds none. */
+static bool is_our_user(const struct instance *instance)
+{
+	uid_t uid;
+
+	return procfs_user(instance->pid, &uid) == 0 && uid == geteuid();
+}
+
 /* The channel only of who can live on without us: another one has to notice our end by it. */
 static bool may_store_channel(const struct spawned *spawned)
 {
 	const struct instance *instance = &spawned->instance;
 
+	if (!is_our_user(instance))
+		return false;
 	if (spawned_is_older(instance))
 		return instance->place == INSTANCE_SERVES && !spawned->asked;
 	return instance->place != INSTANCE_IS_NEW && !instance->unreachable && instance->hello;
@@ -169,6 +180,8 @@ void spawned_store(struct spawned *spawned)
 	}
 	if (!store_holds(store, spawned->serial, STORE_CHANNEL) && may_store_channel(spawned))
 		store_put(store, spawned->serial, STORE_CHANNEL, spawned->channel.fd);
+	else if (store_holds(store, spawned->serial, STORE_CHANNEL) && spawned->channel.fd >= 0 && !is_our_user(instance))
+		store_forget(store, spawned->serial, STORE_CHANNEL); /* an older upgraded has stored it; ours is the last one */
 }
 
 /* What the logbook has of its service. NULL: none could be made; the logbook is what counts. */
@@ -364,6 +377,8 @@ void spawned_on_exit(struct child *child)
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
 	/* A child of the process may hold the other end still: it does not speak for the service. */
+	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
+		store_empty(spawned->channel.fd);
 	channel_close(&spawned->channel);
 	spawned_cross_out(spawned->spawner, spawned->serial);
 	spawned->serial = 0;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define LISTEN_FDS_START 3
@@ -18,6 +18,7 @@
 #define NAME_BYTES 40u
 #define SERIAL_MAX (UINT64_MAX >> 1)
 #define LETTERS "cop" /* of enum store_what */
+#define RIGHTS_MAX 253u /* descriptors in one message */
 #define AGAIN_US (10 * USEC_PER_MSEC)
 
 /* One that came from systemd. */
@@ -124,6 +125,39 @@ static void tell_removed(struct store *store, const char *name)
 	tell(store, text, -1);
 }
 
+static void give_up_rights(struct msghdr *message)
+{
+	for (struct cmsghdr *one = CMSG_FIRSTHDR(message); one; one = CMSG_NXTHDR(message, one)) {
+		size_t n = (one->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fds[RIGHTS_MAX];
+
+		if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS || n > RIGHTS_MAX)
+			continue;
+		memcpy(fds, CMSG_DATA(one), n * sizeof(int));
+		fd_give_up_all(fds, n);
+	}
+}
+
+/* Bounded, as a socket's queue is, and nothing can be added. */
+void store_empty(int fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
+	ssize_t n;
+
+	if (fd < 0 || shutdown(fd, SHUT_RD) < 0)
+		return;
+	do {
+		char byte;
+		struct iovec line = { .iov_base = &byte, .iov_len = 1 };
+		struct msghdr message = { .msg_iov = &line, .msg_iovlen = 1, .msg_control = control,
+					  .msg_controllen = sizeof(control) };
+
+		n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (n >= 0)
+			give_up_rights(&message);
+	} while (n > 0);
+}
+
 static struct held *held_of(const struct store *store, uint64_t serial)
 {
 	for (size_t i = 0; i < store->n_held; i++)
@@ -165,6 +199,13 @@ bool store_holds(const struct store *store, uint64_t serial, enum store_what wha
 	return held && held->is & 1u << what;
 }
 
+static void release_came(struct came *came)
+{
+	if (came->what == STORE_CHANNEL)
+		store_empty(came->fd);
+	came->fd = fd_give_up(came->fd);
+}
+
 /* What systemd holds under a name, and we have not taken: it would hold both. */
 static void give_up_name(struct store *store, uint64_t serial, enum store_what what)
 {
@@ -176,7 +217,7 @@ static void give_up_name(struct store *store, uint64_t serial, enum store_what w
 
 		if (came->fd < 0 || came->serial != serial || came->what != what)
 			continue;
-		came->fd = fd_give_up(came->fd);
+		release_came(came);
 		is = true;
 	}
 	name_of(serial, what, name);
@@ -297,7 +338,7 @@ void store_settle(struct store *store)
 
 		if (came->fd < 0)
 			continue;
-		came->fd = fd_give_up(came->fd);
+		release_came(came);
 		/* Another one may have that name by now. */
 		if (came->what < STORE_WHATS && !(held && held->is & 1u << came->what))
 			tell_removed(store, came->name);

@@ -43,6 +43,10 @@ bool store_holds(const struct store *store, uint64_t serial, enum store_what wha
 /** store_forget() - That of a process which must not outlive us any more. */
 void store_forget(struct store *store, uint64_t serial, enum store_what what);
 
+/** store_empty() - What lies unread in our end of a channel is given up, and nothing more gets in: systemd, which would be the last
+ * one to close it, would wait for what lies there. @fd: -1 is allowed. */
+void store_empty(int fd);
+
 /** store_remove() - All of a process, which has ended. */
 void store_remove(struct store *store, uint64_t serial);
 

@@ -336,6 +336,36 @@ Test(store, gives_a_pidfd_of_a_process_that_was_reaped)
 	cr_assert_eq(started_with("upg-9-p:upg-10-p:a:b:c", takes_a_pidfd), 0);
 }
 
+/* systemd, which closes it last, closes what lies in it, too: that takes as long as its sender likes. */
+static int empties(struct store *store)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec line = { .iov_base = (char[]){ "x" }, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &line, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+	int pair[2], at_systemd, sent = some_file();
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+		return 1;
+	at_systemd = fcntl(pair[0], F_DUPFD, 200);
+	dup2(pair[0], 5);
+	*rights = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+	memcpy(CMSG_DATA(rights), &sent, sizeof(sent));
+	for (int i = 0; i < 5; i++)
+		if (sendmsg(pair[1], &message, 0) != 1)
+			return 2;
+	store_settle(store);
+	if (is_open(5) || recv(at_systemd, &byte, 1, MSG_DONTWAIT) != 0)
+		return 3;
+	return sendmsg(pair[1], &message, MSG_NOSIGNAL) < 0 && errno == EPIPE ? 0 : 4;
+}
+
+Test(store, leaves_nothing_in_a_channel_that_systemd_closes)
+{
+	cr_assert_eq(started_with("a:b:upg-7-c:d:e", empties), 0);
+}
+
 static int replaces(struct store *store)
 {
 	int fd = fcntl(some_file(), F_DUPFD, 100);
