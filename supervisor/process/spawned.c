@@ -282,7 +282,8 @@ static bool spawned_retract(struct instance *instance, Upgraded__Wire__AppMessag
 
 static void spawned_signal(struct instance *instance, int signal)
 {
-	child_kill(&spawned_of(instance)->child, signal);
+	for (struct spawned *one = spawned_of(instance); one; one = one->kin)
+		child_kill(&one->child, signal);
 }
 
 static bool spawned_has_ended(struct instance *instance)
@@ -367,6 +368,8 @@ void spawned_on_exit(struct child *child)
 	struct instance *instance = &spawned->instance;
 	bool held;
 
+	if (spawned_goes_on(spawned))
+		return;
 	instance_exited(instance, child->status);
 	if (*child->failure.text && !*instance->failure.text)
 		instance->failure = child->failure;
@@ -448,6 +451,8 @@ static void spawned_free(struct instance *instance)
 {
 	struct spawned *spawned = spawned_of(instance);
 
+	if (!spawned->head)
+		spawned_free_kin(spawned);
 	if (spawned->spawner->lets_go)
 		child_let_go(&spawned->child);
 	else

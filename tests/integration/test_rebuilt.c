@@ -554,3 +554,49 @@ SCENE(rebuilt, but_for_one_that_runs_its_program_as_its_user)
 	must_say(ctl(1, "start", "cached"), number);
 	end_stranger(pid);
 }
+
+/* Nobody will ever know which of the two serves. */
+SCENE(rebuilt, but_for_two_of_which_either_may_serve)
+{
+	char number[32];
+	pid_t pid, other;
+
+	serve_actor("notes-nothing");
+	pid = stage_pid("serving");
+	other = run_the_program(0, 0);
+	snprintf(number, sizeof(number), "(pid %d)", (int)pid);
+	die(lose_book);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	must_say(ctl(1, "start", "cached"), number);
+	/* It holds nobody up: upgraded itself can be replaced, and killed. */
+	ctl(0, "roll", "upgraded");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	/* One has ended: the other may serve still. */
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	rig_reap(stage.rig);
+	stage_wait_log("may serve as well");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	ctl(1, "start", "cached");
+	ctl(0, "stop", "cached");
+	cr_assert_eq(waitpid(other, NULL, 0), other);
+	ctl(0, "start", "cached", "good");
+}
+
+SCENE(rebuilt, and_a_stop_ends_both_of_two_of_which_either_may_serve)
+{
+	pid_t pid, other;
+
+	serve_actor("notes-nothing");
+	pid = stage_pid("serving");
+	other = run_the_program(0, 0);
+	die(lose_book);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	ctl(0, "stop", "cached");
+	rig_reap(stage.rig);
+	cr_assert_lt(kill(pid, 0), 0);
+	cr_assert_lt(kill(other, 0), 0);
+	ctl(0, "start", "cached", "good");
+}
