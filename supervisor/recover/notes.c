@@ -6,6 +6,7 @@
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/origin.h"
 #include "supervisor/process/regain.h"
+#include "supervisor/recover/users.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #define DOUBTS_TOLD 16u /* in the log; there may be as many as somebody likes */
-#define USERS 64u
 #define USER_SHARE_US USEC_PER_SEC
 #define CANDIDATES 16u   /* of a process, which holds one note, and a second one for a moment */
 #define USER_TRICKS 16u
@@ -31,7 +31,7 @@ struct gathering {
 	Upgraded__Logbook__Note **notes;
 	size_t n;
 	unsigned doubts;
-	struct share shares[USERS];
+	struct share *shares; /* of the users of services, and behind these one of everybody else */
 	size_t n_shares;
 	uint64_t mount; /* where memory lies that has no other name */
 	struct why *why;
@@ -50,8 +50,8 @@ struct gathering {
 
 /* ---- who is looked at, and for how long ---- */
 
-/* Return: NULL: as long as it takes. */
-static struct share *share_of(struct gathering *g, uid_t uid)
+/* Users of whom no service is may be as many as somebody likes. Return: NULL: as long as it takes. */
+static struct share *share_of(const struct gathering *g, uid_t uid)
 {
 	size_t i = 0;
 
@@ -59,11 +59,22 @@ static struct share *share_of(struct gathering *g, uid_t uid)
 		return NULL;
 	while (i < g->n_shares && g->shares[i].uid != uid)
 		i++;
-	if (i == USERS)
-		i--; /* many users share the last one */
-	else if (i == g->n_shares)
-		g->shares[g->n_shares++] = (struct share){ .uid = uid };
 	return &g->shares[i];
+}
+
+static int make_shares(struct gathering *g, const struct registry *registry)
+{
+	uid_t *users = NULL;
+	int r = users_list(registry, &users, &g->n_shares);
+
+	if (r == 0)
+		g->shares = calloc(g->n_shares + 1, sizeof(*g->shares));
+	if (!g->shares)
+		r = -ENOMEM;
+	for (size_t i = 0; r == 0 && i < g->n_shares; i++)
+		g->shares[i].uid = users[i];
+	free(users);
+	return r < 0 ? why_errno(g->why, r, "the users of services") : 0;
 }
 
 /* ---- a note ---- */
@@ -215,9 +226,10 @@ static int on_link(void *arg, int number, const char *link)
 	int fd;
 
 	if (g->due_us && clock_now_us() > g->due_us) {
-		log_warning("the processes of user %u have more descriptors than can be looked at; what is behind pid %d is passed "
-			    "over",
-			    (unsigned)g->uid, (int)g->pid);
+		log_warning("the processes of user %u%s have more descriptors than can be looked at; what is behind pid %d is "
+			    "passed over",
+			    (unsigned)g->uid, g->share == &g->shares[g->n_shares] ? ", or of others of whom no service is," : "",
+			    (int)g->pid);
 		return 1;
 	}
 	if (strcmp(link, NOTE_LINK) != 0 || (g->share && g->share->tricks >= USER_TRICKS))
@@ -345,14 +357,16 @@ static int write_note(struct spawner *spawner, const Upgraded__Logbook__Note *no
 	return 0;
 }
 
-int notes_gather(struct spawner *spawner, struct why *why)
+int notes_gather(const struct registry *registry, struct spawner *spawner, struct why *why)
 {
 	struct gathering g = { .why = why };
 	struct looking looking = { &g, spawner->logbook };
 	int r;
 
 	*why->text = 0;
-	r = find_mount(&g);
+	r = make_shares(&g, registry);
+	if (r == 0)
+		r = find_mount(&g);
 	if (r == 0)
 		r = procfs_each(on_process, &looking);
 	if (r < 0 && !*why->text)
@@ -364,5 +378,6 @@ int notes_gather(struct spawner *spawner, struct why *why)
 	for (size_t i = 0; i < g.n; i++)
 		upgraded__logbook__note__free_unpacked(g.notes[i], NULL);
 	free(g.notes);
+	free(g.shares);
 	return r < 0 ? why_prefix(why, r, "what serves could not be found without the logbook") : 0;
 }

@@ -2,6 +2,7 @@
 /* A logbook that is gone or damaged is written again by what the living processes of services hold of it (logbook/note.h). */
 #pragma once
 
+struct registry;
 struct spawner;
 struct why;
 
@@ -13,6 +14,7 @@ struct why;
  * calls itself one and is none is told in the log with its process, and has no other effect.
  *
  * Return: 0; -errno with words: not all of it could be read or written. Then nothing may be started, as it might run already.
- * Context: waits for no process; a user's processes are looked at for a second at most.
+ * Context: waits for no process; the processes of a service's user are looked at for a second at most, and so are those of all
+ * who are none of these.
  */
-int notes_gather(struct spawner *spawner, struct why *why);
+int notes_gather(const struct registry *registry, struct spawner *spawner, struct why *why);

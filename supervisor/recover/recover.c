@@ -656,7 +656,7 @@ static void drop_empty(struct recover *recover)
 /* Whoever ends in the middle of this leaves it to the next one. */
 static int rebuild(struct registry *registry, struct spawner *spawner, struct why *why)
 {
-	int r = notes_gather(spawner, why);
+	int r = notes_gather(registry, spawner, why);
 	struct why detail = { 0 };
 
 	if (r == 0)
