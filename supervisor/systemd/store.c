@@ -42,9 +42,19 @@ struct held {
 	unsigned is; /* bits of enum store_what */
 };
 
+/* What there is no room for as long as what came is there. */
+struct later {
+	struct later *next;
+	uint64_t serial;
+	enum store_what what;
+	int fd;
+};
+
 struct store {
 	struct loop *loop;
 	uint64_t most, n; /* descriptors */
+	uint64_t n_untaken; /* of what came: systemd holds them as well */
+	struct later *later;
 	bool told_full;
 	bool blind; /* nothing came, and something may be held all the same: the program before us has executed us */
 	struct came *came;
@@ -180,6 +190,35 @@ static struct held *held_add(struct store *store, uint64_t serial)
 	return &more[store->n_held++];
 }
 
+static void drop_later(struct store *store, uint64_t serial, enum store_what what)
+{
+	struct later **link = &store->later;
+
+	while (*link) {
+		struct later *later = *link;
+
+		if (later->serial != serial || later->what != what) {
+			link = &later->next;
+			continue;
+		}
+		*link = later->next;
+		fd_close(later->fd);
+		free(later);
+	}
+}
+
+/* Return: false: it is not to be had. */
+static bool put_later(struct store *store, uint64_t serial, enum store_what what, int fd)
+{
+	struct later *later = malloc(sizeof(*later));
+
+	if (!later)
+		return false;
+	*later = (struct later){ .next = store->later, .serial = serial, .what = what, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0) };
+	store->later = later;
+	return true;
+}
+
 static void let_go(struct store *store, struct held *held, enum store_what what)
 {
 	char name[NAME_BYTES];
@@ -218,6 +257,7 @@ static void give_up_name(struct store *store, uint64_t serial, enum store_what w
 		if (came->fd < 0 || came->serial != serial || came->what != what)
 			continue;
 		release_came(came);
+		store->n_untaken--;
 		is = true;
 	}
 	name_of(serial, what, name);
@@ -236,7 +276,11 @@ void store_put(struct store *store, uint64_t serial, enum store_what what, int f
 		let_go(store, held, what);
 	else
 		give_up_name(store, serial, what);
-	if (store->n >= store->most) {
+	drop_later(store, serial, what);
+	if (store->n + store->n_untaken >= store->most && store->n < store->most && store->n_came &&
+	    put_later(store, serial, what, fd))
+		return;
+	if (store->n + store->n_untaken >= store->most) {
 		if (!store->told_full)
 			log_warning("systemd holds %" PRIu64 " descriptors for upgraded, which is all that FileDescriptorStoreMax= "
 				    "lets it; what a service prints is lost while no upgraded runs", store->n);
@@ -255,8 +299,10 @@ void store_forget(struct store *store, uint64_t serial, enum store_what what)
 {
 	struct held *held = store && serial ? held_of(store, serial) : NULL;
 
-	if (held)
-		let_go(store, held, what);
+	if (!held)
+		return;
+	drop_later(store, serial, what);
+	let_go(store, held, what);
 }
 
 void store_remove(struct store *store, uint64_t serial)
@@ -265,8 +311,10 @@ void store_remove(struct store *store, uint64_t serial)
 
 	if (!held)
 		return;
-	for (enum store_what what = 0; what < STORE_WHATS; what++)
+	for (enum store_what what = 0; what < STORE_WHATS; what++) {
+		drop_later(store, serial, what);
 		let_go(store, held, what);
+	}
 	*held = store->held[--store->n_held];
 }
 
@@ -321,6 +369,7 @@ int store_take(struct store *store, uint64_t serial, enum store_what what, unsig
 		held = held_add(store, serial);
 		if (!held)
 			return -1;
+		store->n_untaken--;
 		if (!(held->is & 1u << what))
 			store->n++;
 		held->is |= 1u << what;
@@ -328,6 +377,27 @@ int store_take(struct store *store, uint64_t serial, enum store_what what, unsig
 		return fd;
 	}
 	return -1;
+}
+
+/* There is room now. */
+static void put_what_waits(struct store *store)
+{
+	struct later *later = store->later;
+
+	store->later = NULL;
+	while (later) {
+		struct later *next = later->next;
+
+		store_put(store, later->serial, later->what, later->fd);
+		fd_close(later->fd);
+		free(later);
+		later = next;
+	}
+}
+
+bool store_is_quiet(const struct store *store)
+{
+	return !store || !store->first;
 }
 
 void store_settle(struct store *store)
@@ -340,13 +410,17 @@ void store_settle(struct store *store)
 			continue;
 		release_came(came);
 		/* Another one may have that name by now. */
-		if (came->what < STORE_WHATS && !(held && held->is & 1u << came->what))
-			tell_removed(store, came->name);
+		if (came->what < STORE_WHATS) {
+			store->n_untaken--;
+			if (!(held && held->is & 1u << came->what))
+				tell_removed(store, came->name);
+		}
 	}
 	if (store) {
 		free(store->came);
 		store->came = NULL;
 		store->n_came = 0;
+		put_what_waits(store);
 	}
 }
 
@@ -380,6 +454,7 @@ static int take_all(struct store *store, unsigned long n, const char *names)
 		if (fcntl(came->fd, F_SETFD, FD_CLOEXEC) == 0)
 			store->n_came++;
 	}
+	store->n_untaken = store->n_came;
 	return 0;
 }
 
@@ -432,6 +507,8 @@ struct store *store_free(struct store *store)
 		forget(store);
 	for (size_t i = 0; i < store->n_came; i++)
 		fd_close(store->came[i].fd);
+	while (store->later)
+		drop_later(store, store->later->serial, store->later->what);
 	free(store->came);
 	free(store->held);
 	free(store);

@@ -34,7 +34,7 @@ enum store_what {
 int store_open(struct loop *loop, struct store **ret_store, struct why *why);
 
 /** store_put() - Let systemd hold @fd (borrowed), in the place of what it held under that name. What it has no room for it does not
- * hold, which is told in the log once. @store: NULL is allowed, in the calls below as well. */
+ * hold, which is told in the log once; as long as what came has not been settled, it is held after that. @store: NULL is allowed, in the calls below as well. */
 void store_put(struct store *store, uint64_t serial, enum store_what what, int fd);
 
 /** store_holds() - Does systemd hold that, as far as we know? */
@@ -60,6 +60,9 @@ int store_take(struct store *store, uint64_t serial, enum store_what what, unsig
 
 /** store_settle() - Everything that came and was not taken is of nobody: it is closed, and removed from systemd. */
 void store_settle(struct store *store);
+
+/** store_is_quiet() - Has systemd been told all? Another program in our place would not know what it has not. */
+bool store_is_quiet(const struct store *store);
 
 /** store_free() - What systemd holds, it goes on holding. NULL is allowed. Return: NULL. */
 struct store *store_free(struct store *store);

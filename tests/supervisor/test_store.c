@@ -189,12 +189,14 @@ Test(store, waits_in_the_loop_for_a_systemd_that_is_busy)
 	listen_as_manager();
 	cr_assert_eq(loop_new(&loop, &why), 0);
 	store = open_store(loop, "900");
+	cr_assert(store_is_quiet(store));
 	do
 		r = notify_send("STATUS=full", NULL, 0);
 	while (r == 1);
 	cr_assert_eq(r, -EAGAIN);
 	for (uint64_t serial = 1; serial <= 50; serial++)
 		store_put(store, serial, STORE_OUTPUT, fd);
+	cr_assert(!store_is_quiet(store));
 	while (next <= 50) {
 		struct pollfd some = { .fd = manager, .events = POLLIN };
 
@@ -381,6 +383,42 @@ static int replaces(struct store *store)
 Test(store, holds_one_thing_under_a_name)
 {
 	cr_assert_eq(started_with("upg-9-p:upg-7-o:a:b:c", replaces), 0);
+}
+
+/* It takes nine, and five are there: of six new ones there is room for four. */
+static int waits_for_room(struct store *store)
+{
+	int fd = fcntl(some_file(), F_DUPFD, 100);
+
+	for (uint64_t serial = 20; serial < 26; serial++)
+		store_put(store, serial, STORE_OUTPUT, fd);
+	for (unsigned i = 0; i < 4; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=upg-%u-o\nFDPOLL=0", 20 + i);
+		if (!is_told(text))
+			return 1;
+	}
+	if (!is_told_nothing() || store_holds(store, 24, STORE_OUTPUT))
+		return 2;
+	store_remove(store, 24);
+	store_settle(store);
+	for (unsigned i = 1; i <= 5; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=upg-%u-o", i);
+		if (!is_told(text))
+			return 3;
+	}
+	if (!is_told("FDSTORE=1\nFDNAME=upg-25-o\nFDPOLL=0") || !is_told_nothing() || !store_holds(store, 25, STORE_OUTPUT))
+		return 4;
+	store_free(store);
+	return 0;
+}
+
+Test(store, holds_what_had_no_room_once_there_is_some)
+{
+	cr_assert_eq(started_with("upg-1-o:upg-2-o:upg-3-o:upg-4-o:upg-5-o", waits_for_room), 0);
 }
 
 static int survives(struct store *store)
