@@ -316,6 +316,8 @@ static bool may_leave(void *daemon, struct why *ret_what)
 		(void)why_set(ret_what, 0, "images are being removed");
 	else if (!logbook_is_safe(supervisor->logbook)) /* what the disk has refused is known to us alone */
 		(void)why_set(ret_what, 0, "the disk, which has not taken the logbook yet");
+	else if (!store_is_quiet(supervisor->store))
+		(void)why_set(ret_what, 0, "systemd, which has not heard yet what it is to hold");
 	else
 		return true;
 	return false;

@@ -13,7 +13,10 @@
 #define FORMAT_AT 8u
 #define BOOK_AT 12u
 #define WRITER_AT 16u
+#define FLAGS_AT 48u
 #define CHECK_AT 60u
+
+#define FLAG_LACKING 1u
 
 /* Where a frame's head has what. */
 #define LENGTH_AT 4u
@@ -64,6 +67,7 @@ void book_header_put(uint8_t at[BOOK_HEADER_BYTES], const struct book_header *he
 	put_u32(at + FORMAT_AT, header->format);
 	put_u32(at + BOOK_AT, header->book);
 	memcpy(at + WRITER_AT, header->writer, strnlen(header->writer, BOOK_WRITER_BYTES));
+	put_u32(at + FLAGS_AT, header->lacking ? FLAG_LACKING : 0);
 	put_u32(at + CHECK_AT, crc32c(at, CHECK_AT, NULL, 0));
 }
 
@@ -72,7 +76,8 @@ bool book_header_get(const uint8_t *data, size_t size_bytes, struct book_header 
 	if (size_bytes < BOOK_HEADER_BYTES || memcmp(data, MAGIC, MAGIC_BYTES) != 0 ||
 	    get_u32(data + CHECK_AT) != crc32c(data, CHECK_AT, NULL, 0))
 		return false;
-	*ret_header = (struct book_header){ .format = get_u32(data + FORMAT_AT), .book = get_u32(data + BOOK_AT) };
+	*ret_header = (struct book_header){ .format = get_u32(data + FORMAT_AT), .book = get_u32(data + BOOK_AT),
+					    .lacking = get_u32(data + FLAGS_AT) & FLAG_LACKING };
 	memcpy(ret_header->writer, data + WRITER_AT, BOOK_WRITER_BYTES);
 	return true;
 }

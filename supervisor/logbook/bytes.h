@@ -14,6 +14,7 @@
 struct book_header {
 	uint32_t format;
 	uint32_t book;
+	bool lacking; /* entries were lost before it was made, and nobody has looked for them since */
 	char writer[BOOK_WRITER_BYTES + 1];
 };
 

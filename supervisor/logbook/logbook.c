@@ -159,6 +159,7 @@ static int leave_other(struct logbook *book, const struct reading *reading, stru
 	memcpy(writer, reading->header.writer, sizeof(writer));
 	text_tame(writer, strlen(writer));
 	book->aside = "other";
+	book->lacking = true;
 	r = book_flush_wait(book, why);
 	if (r < 0)
 		return why_prefix(why, r, "a logbook of format %u, by upgraded %s", reading->header.format, writer);
@@ -181,6 +182,7 @@ static int take_file(struct logbook *book, struct reading *reading, enum logbook
 	if (r < 0)
 		return r;
 	*ret_found = judge(reading);
+	book->lacking = *ret_found == LOGBOOK_DAMAGED || reading->header.lacking;
 	mend(book, *ret_found, reading, why);
 	return 0;
 }
@@ -230,6 +232,7 @@ static int open_in(struct logbook *book, enum logbook_found *ret_found, struct w
 	if (book->fd >= 0)
 		return read_file(book, &st, ret_found, why);
 	*ret_found = LOGBOOK_NEW;
+	book->lacking = true; /* from its first byte on: we may be killed before anybody has looked */
 	return book_flush_wait(book, why);
 }
 
@@ -270,7 +273,7 @@ int logbook_open_on(const struct logbook_disk *disk, const char *folder, struct 
 		release(book);
 		return r;
 	}
-	book->complete = found == LOGBOOK_WHOLE || found == LOGBOOK_TORN;
+	book->complete = !book->lacking;
 	*ret_book = book;
 	*ret_found = found;
 	return 0;
@@ -473,6 +476,39 @@ int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, s
 	return r;
 }
 
+/* In place, as 64 bytes at the begin of a file are one sector of its disk. */
+static int write_looked_for(const struct logbook *book, int fd)
+{
+	uint8_t data[BOOK_HEADER_BYTES];
+	struct book_header header;
+	size_t n = 0, unreadable = 0;
+	int r = disk_read(book->disk, fd, data, sizeof(data), &n, &unreadable);
+
+	if (r < 0)
+		return r;
+	if (unreadable || !book_header_get(data, n, &header))
+		return -EIO;
+	header.lacking = false;
+	book_header_put(data, &header);
+	return disk_write(book->disk, fd, data, sizeof(data), 0);
+}
+
+int logbook_rebuilt(struct logbook *book, struct why *why)
+{
+	int r = book->lacking && book->writable ? write_looked_for(book, book->fd) : 0;
+
+	if (r < 0)
+		return book_why(book, r, "its header could not be written", why);
+	if (!book->lacking)
+		return 0;
+	book->lacking = false;
+	if (book->fresh.fd >= 0 && !book->fresh.failed)
+		book->fresh.failed = write_looked_for(book, book->fresh.fd);
+	book->made++;
+	book_flush(book);
+	return 0;
+}
+
 /* ---- flushed ---- */
 
 void logbook_flush_by(struct logbook *book, struct worker *worker, const struct logbook_events *events, void *owner)
@@ -510,6 +546,8 @@ struct logbook *logbook_free(struct logbook *book)
 	if (!book)
 		return NULL;
 	book->events = NULL;
+	/* What ends there begins no next step: the thread would have a book that is gone. */
+	book->stuck = -ECANCELED;
 	if (book->busy)
 		worker_wait(&book->work);
 	release(book);

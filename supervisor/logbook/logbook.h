@@ -3,7 +3,8 @@
  * channel has, what is wanted of a service: a supervisor that was started anew reads it here.
  *
  *     header   64 bytes: "UPGLOGBK", u32 format version (1), u32 book, 32 bytes of text (the version of upgraded that made the
- *              file), 12 bytes zero, u32 CRC32C of the 60 bytes before it
+ *              file), u32 flags (1: entries were lost, and nobody has looked yet for what they said), 8 bytes zero, u32 CRC32C
+ *              of the 60 bytes before it
  *     frame*   u32 book, u32 length, u64 sequence number, u32 CRC32C of the 16 bytes before it and the payload, then the
  *              payload: an Entry of logbook.proto, packed
  *
@@ -90,8 +91,13 @@ struct logbook_events {
 	void (*on_well)(void *owner);
 };
 
-/** logbook_is_complete() - Had the file all that was ever written, when it was opened? Not where there was none. */
+/** logbook_is_complete() - Had the file all that was ever written, when it was opened? Not where there was none, and not where it
+ * was lost or damaged earlier and nobody has called logbook_rebuilt() since. */
 bool logbook_is_complete(const struct logbook *book);
+
+/** logbook_rebuilt() - What could be had of lost entries is written again: the next one to open the book need not look for it.
+ * Return: as of logbook_write(). */
+int logbook_rebuilt(struct logbook *book, struct why *why);
 
 /** logbook_place() - Return: the real path of its folder; borrowed. */
 const char *logbook_place(const struct logbook *book);

@@ -29,7 +29,8 @@ struct logbook {
 	const struct logbook_disk *disk;
 	char *folder, *path;
 	char *place; /* where the folder is, without links */
-	bool complete; /* all entries were found */
+	bool complete; /* all entries were found when it was opened */
+	bool lacking;  /* those that were not have not been looked for yet; each new file says so in its header */
 	struct entries entries;
 
 	int fd;              /* the file at @path; -1: none yet */

@@ -53,7 +53,8 @@ size_t book_bytes(const struct logbook *book)
 /* Return: release with free(); NULL: memory is out. */
 static uint8_t *compose(const struct logbook *book, uint32_t number)
 {
-	struct book_header header = { .format = BOOK_FORMAT, .book = number, .writer = UPGRADED_VERSION };
+	struct book_header header = { .format = BOOK_FORMAT, .book = number, .lacking = book->lacking,
+				      .writer = UPGRADED_VERSION };
 	uint8_t *bytes = malloc(book_bytes(book)), *at = bytes + BOOK_HEADER_BYTES;
 	uint64_t sequence = 1;
 

@@ -197,6 +197,25 @@ int procfs_each_fd(pid_t pid, int below, int (*fn)(void *arg, int number, const 
 	return r;
 }
 
+int procfs_fd(pid_t pid, int number, uint64_t *ret_mount, uint64_t *ret_inode)
+{
+	char path[64], text[256];
+	const char *mount, *inode;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, number);
+	n = procfs_read(path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	mount = strstr(text, "\nmnt_id:");
+	inode = strstr(text, "\nino:");
+	if (!mount || sscanf(mount, "\nmnt_id:%" SCNu64, ret_mount) != 1)
+		return -ENODATA;
+	if (!inode || sscanf(inode, "\nino:%" SCNu64, ret_inode) != 1)
+		*ret_inode = 0;
+	return 0;
+}
+
 struct socket_walk {
 	int (*fn)(void *arg, int number, unsigned long long inode);
 	void *arg;

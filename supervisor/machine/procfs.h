@@ -51,6 +51,10 @@ int procfs_user(pid_t pid, uid_t *ret_uid);
  * looked at. */
 int procfs_each_fd(pid_t pid, int below, int (*fn)(void *arg, int number, const char *link), void *arg);
 
+/** procfs_fd() - On which mount the file lies that @pid has open as @number, and its inode; 0 where an older kernel does not say.
+ * Nobody is asked but the kernel, whatever file that is. Return: 0; -ENODATA; another -errno. */
+int procfs_fd(pid_t pid, int number, uint64_t *ret_mount, uint64_t *ret_inode);
+
 /** procfs_each_socket() - Call @fn for each socket of @pid with a number @below this one, in their order, so that it does not last
  * as long as the process likes. Not 0 ends the walk. Return: 0; what @fn returned; -errno: its descriptors cannot be looked at. */
 int procfs_each_socket(pid_t pid, int below, int (*fn)(void *arg, int number, unsigned long long inode), void *arg);

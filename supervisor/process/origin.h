@@ -70,6 +70,14 @@ void spawner_greet(struct instance *instance);
 int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *process, struct unit *unit,
 		   struct instance **ret_instance, int *ret_status, struct why *why);
 
+/** spawner_join() - Nobody knows which of two serves, and neither can be reached: from here on they are one instance, which has
+ * ended when both have. */
+void spawner_join(struct instance *instance, struct instance *kin_consume);
+
+/** spawner_number() - Begin with serials that no process has which lives, whether the logbook knows it or not. Context: before
+ * any other call that starts or regains. */
+void spawner_number(struct spawner *spawner);
+
 /** spawner_forget() - The process has ended: it goes out of the logbook. */
 void spawner_forget(struct spawner *spawner, uint64_t serial);
 

@@ -146,7 +146,8 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 static void hear_last(struct spawner *spawner, const Upgraded__Logbook__Process *process, const struct unit *unit, int *ret_status)
 {
 	int fd = store_take(spawner->store, process->serial, STORE_OUTPUT, process->log_inode);
-	int pidfd = store_take(spawner->store, process->serial, STORE_PIDFD, 0);
+	/* One that was only found has nothing there: whatever has its name is of another process. */
+	int pidfd = process->our_channel_inode ? store_take(spawner->store, process->serial, STORE_PIDFD, 0) : -1;
 	struct output *output = fd < 0 ? NULL : output_new(spawner->loop, unit->log_rate, unit->log_rate_bytes, NULL);
 
 	if (output) {
@@ -274,6 +275,24 @@ static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded_
 	process->partial = (ProtobufCBinaryData){ .data = (uint8_t *)(uintptr_t)output->partial, .len = output->n_partial };
 }
 
+static size_t kin_put(struct spawned *spawned, struct carry *carry, uint64_t **ret_ids)
+{
+	size_t n = 0;
+
+	*ret_ids = NULL;
+	for (struct spawned *kin = spawned->head ? NULL : spawned->kin; kin; kin = kin->kin) {
+		uint64_t *more = reallocarray(*ret_ids, n + 1, sizeof(*more));
+
+		if (!more) {
+			carry_fail(carry, -ENOMEM);
+			return n;
+		}
+		*ret_ids = more;
+		more[n++] = carried_put(&kin->instance, carry);
+	}
+	return n;
+}
+
 uint64_t carried_put(struct instance *instance, struct carry *carry)
 {
 	Upgraded__Carry__Process process = UPGRADED__CARRY__PROCESS__INIT;
@@ -291,6 +310,7 @@ uint64_t carried_put(struct instance *instance, struct carry *carry)
 	process.n_lines = lines_list(&instance->lines, lines);
 	process.lines = lines;
 	outbox_each(&spawned_of(instance)->channel.outbox, put_queued, &writer);
+	process.n_kin = kin_put(spawned_of(instance), carry, &process.kin);
 	process.n_queued = writer.n;
 	process.queued = writer.list;
 	if (writer.failed || (instance->hello && !hello) || unit_text(instance->unit, &text) < 0) {
@@ -305,6 +325,7 @@ uint64_t carried_put(struct instance *instance, struct carry *carry)
 	for (size_t i = 0; i < writer.n; i++)
 		queued_free(writer.list[i]);
 	free(writer.list);
+	free(process.kin);
 	free(hello);
 	free(text);
 	return process.id;

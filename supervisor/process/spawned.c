@@ -143,11 +143,22 @@ void spawned_cross_out(struct spawner *spawner, uint64_t serial)
 		log_warning("%s", why.text);
 }
 
+/* As whoever closes a socket closes what lies in it unread, and a descriptor's close may last as long as its sender likes: systemd
+ * would stand still. Of another user it holds none. */
+static bool is_our_user(const struct instance *instance)
+{
+	uid_t uid;
+
+	return procfs_user(instance->pid, &uid) == 0 && uid == geteuid();
+}
+
 /* The channel only of who can live on without us: another one has to notice our end by it. */
 static bool may_store_channel(const struct spawned *spawned)
 {
 	const struct instance *instance = &spawned->instance;
 
+	if (!is_our_user(instance))
+		return false;
 	if (spawned_is_older(instance))
 		return instance->place == INSTANCE_SERVES && !spawned->asked;
 	return instance->place != INSTANCE_IS_NEW && !instance->unreachable && instance->hello;
@@ -169,6 +180,8 @@ void spawned_store(struct spawned *spawned)
 	}
 	if (!store_holds(store, spawned->serial, STORE_CHANNEL) && may_store_channel(spawned))
 		store_put(store, spawned->serial, STORE_CHANNEL, spawned->channel.fd);
+	else if (store_holds(store, spawned->serial, STORE_CHANNEL) && spawned->channel.fd >= 0 && !is_our_user(instance))
+		store_forget(store, spawned->serial, STORE_CHANNEL); /* an older upgraded has stored it; ours is the last one */
 }
 
 /* What the logbook has of its service. NULL: none could be made; the logbook is what counts. */
@@ -269,7 +282,8 @@ static bool spawned_retract(struct instance *instance, Upgraded__Wire__AppMessag
 
 static void spawned_signal(struct instance *instance, int signal)
 {
-	child_kill(&spawned_of(instance)->child, signal);
+	for (struct spawned *one = spawned_of(instance); one; one = one->kin)
+		child_kill(&one->child, signal);
 }
 
 static bool spawned_has_ended(struct instance *instance)
@@ -354,6 +368,8 @@ void spawned_on_exit(struct child *child)
 	struct instance *instance = &spawned->instance;
 	bool held;
 
+	if (spawned_goes_on(spawned))
+		return;
 	instance_exited(instance, child->status);
 	if (*child->failure.text && !*instance->failure.text)
 		instance->failure = child->failure;
@@ -364,6 +380,8 @@ void spawned_on_exit(struct child *child)
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
 	/* A child of the process may hold the other end still: it does not speak for the service. */
+	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
+		store_empty(spawned->channel.fd);
 	channel_close(&spawned->channel);
 	spawned_cross_out(spawned->spawner, spawned->serial);
 	spawned->serial = 0;
@@ -433,6 +451,8 @@ static void spawned_free(struct instance *instance)
 {
 	struct spawned *spawned = spawned_of(instance);
 
+	if (!spawned->head)
+		spawned_free_kin(spawned);
 	if (spawned->spawner->lets_go)
 		child_let_go(&spawned->child);
 	else
@@ -613,6 +633,18 @@ uint64_t spawner_serial(struct instance *instance)
 	bool ours = instance->kind == &spawned_kind || instance->kind == &regained_kind;
 
 	return ours ? spawned_of(instance)->serial : 0;
+}
+
+void spawner_number(struct spawner *spawner)
+{
+	uint64_t came = store_last_serial(spawner->store), now = clock_now_us();
+
+	/* In the same start of the machine the clock was less when a supervisor before us began, and no process took it less than a
+	 * microsecond to start. */
+	if (spawner->last_serial < came)
+		spawner->last_serial = came;
+	if (spawner->last_serial < now)
+		spawner->last_serial = now;
 }
 
 void spawner_forget(struct spawner *spawner, uint64_t serial)

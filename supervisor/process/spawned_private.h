@@ -16,6 +16,7 @@ struct spawned {
 	uid_t uid;                         /* whose its output is */
 	uint64_t serial;                   /* in the logbook; 0: it is not there */
 	unsigned long long our_inode;      /* of our end of its channel */
+	struct spawned *head, *kin;        /* kin.c: whose it is, and the next one */
 	bool asked;                        /* to come to rest: from then on an older library has to notice our end */
 };
 
@@ -50,6 +51,12 @@ int spawned_unpack_hello(struct instance *instance, const ProtobufCBinaryData *p
 
 /** spawned_set_spares() - Do its child processes outlive it, in its present place? */
 void spawned_set_spares(struct spawned *spawned);
+
+/** spawned_goes_on() - Its process has ended: does one of its kin take its place? */
+bool spawned_goes_on(struct spawned *head);
+
+/** spawned_free_kin() - Together with it. */
+void spawned_free_kin(struct spawned *head);
 
 /** spawned_on_exit() - For whoever lets @child be watched. */
 void spawned_on_exit(struct child *child);

@@ -36,6 +36,23 @@ static struct instance *take_left(struct left_processes *processes, uint64_t id)
 	return NULL;
 }
 
+/* Which of them serves nobody knows. */
+static void join_kin(struct left *left)
+{
+	const Upgraded__Carry__Item *item = NULL;
+
+	while ((item = carry_next(left->carry, UPGRADED__CARRY__ITEM__WHAT_PROCESS, item))) {
+		struct instance *head = NULL, *kin;
+
+		for (size_t i = 0; i < left->n; i++)
+			if (left->of[i].id == item->process->id)
+				head = left->of[i].instance;
+		for (size_t i = 0; head && i < item->process->n_kin; i++)
+			if ((kin = take_left(&left->processes, item->process->kin[i])))
+				spawner_join(head, kin);
+	}
+}
+
 static int read_left_processes(struct left *left, struct why *why)
 {
 	const Upgraded__Carry__Item *item = NULL;
@@ -52,6 +69,8 @@ static int read_left_processes(struct left *left, struct why *why)
 		r = carried_take(left->spawner, left->carry, item->process, &left->of[left->n].instance, why);
 		left->n += r == 0;
 	}
+	if (r == 0)
+		join_kin(left);
 	return r;
 }
 

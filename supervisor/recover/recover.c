@@ -26,6 +26,7 @@ struct candidate {
 	struct unit *unit;         /* what it was started with; a reference, which outlives it */
 	char version[UNIT_NAME_MAX + 1];
 	enum instance_place place; /* when that was last written down */
+	uint64_t start_ticks;
 	bool serves;               /* it says so itself */
 	int status;                /* once it has ended */
 };
@@ -283,6 +284,34 @@ static void end_parked(struct returning *returning)
 	lose(returning);
 }
 
+/* Nobody can say which one serves, and nobody ever will: neither can be asked. */
+static bool none_can_tell(const struct returning *returning)
+{
+	for (const struct candidate *c = returning->candidates; c; c = c->next)
+		if (c->instance && !(c->instance->unreachable && (c->place == INSTANCE_SERVES || !is_certain(returning))))
+			return false;
+	return true;
+}
+
+/* The eldest stands for all of them. */
+static void take_all(struct returning *returning)
+{
+	struct candidate *eldest = NULL;
+
+	for (struct candidate *c = returning->candidates; c; c = c->next)
+		if (c->instance && (!eldest || c->start_ticks < eldest->start_ticks))
+			eldest = c;
+	for (struct candidate *c = returning->candidates; c; c = c->next) {
+		if (!c->instance || c == eldest)
+			continue;
+		log_warning("%s: pid %d may serve as well as pid %d; both are left alone, and a stop ends both",
+			    service_name(returning->service), (int)c->instance->pid, (int)eldest->instance->pid);
+		spawner_join(eldest->instance, c->instance);
+		c->instance = NULL;
+	}
+	take(returning, eldest);
+}
+
 static void look_at(struct returning *returning)
 {
 	struct candidate *serves = who_serves(returning), *one = NULL;
@@ -296,6 +325,8 @@ static void look_at(struct returning *returning)
 		lose(returning);
 	else if (n == 1 && one->instance->unreachable && (one->place == INSTANCE_SERVES || !is_certain(returning)))
 		take(returning, one); /* nobody else is there who could */
+	else if (n > 1 && none_can_tell(returning))
+		take_all(returning);
 	else if (never_served(returning))
 		end_start(returning);
 	else if (only_parked(returning))
@@ -462,6 +493,7 @@ static struct candidate *candidate_new(struct returning *returning, const Upgrad
 		return NULL;
 	candidate->of = returning;
 	candidate->place = (enum instance_place)process->place;
+	candidate->start_ticks = process->start_ticks;
 	candidate->status = CHILD_STATUS_UNKNOWN;
 	snprintf(candidate->version, sizeof(candidate->version), "%s", process->version);
 	while (*end)
@@ -621,6 +653,19 @@ static void drop_empty(struct recover *recover)
 	}
 }
 
+/* Whoever ends in the middle of this leaves it to the next one. */
+static int rebuild(struct registry *registry, struct spawner *spawner, struct why *why)
+{
+	int r = notes_gather(registry, spawner, why);
+	struct why detail = { 0 };
+
+	if (r == 0)
+		r = suspects_gather(registry, spawner, why);
+	if (r == 0 && logbook_rebuilt(spawner->logbook, &detail) < 0)
+		log_warning("%s; the next upgraded looks once more for what lived before this one", detail.text);
+	return r;
+}
+
 int recover_begin(struct recover *recover, struct registry *registry, struct spawner *spawner, struct carry *carry,
 		  void (*on_done)(struct recover *recover), void *owner, struct why *why)
 {
@@ -628,10 +673,9 @@ int recover_begin(struct recover *recover, struct registry *registry, struct spa
 
 	*recover = (struct recover){ .registry = registry, .spawner = spawner, .on_done = on_done, .owner = owner, .carry = carry,
 				     .why = why };
+	spawner_number(spawner);
 	if (!carry && !logbook_is_complete(spawner->logbook)) {
-		r = notes_gather(spawner->logbook, why);
-		if (r == 0)
-			r = suspects_gather(registry, spawner, why);
+		r = rebuild(registry, spawner, why);
 		if (r < 0)
 			return r;
 	}

@@ -6,11 +6,11 @@
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/origin.h"
 #include "supervisor/process/regain.h"
+#include "supervisor/recover/users.h"
 #include "supervisor/service/registry.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +32,7 @@ struct suspect {
 
 struct gathering {
 	struct unit **units; /* of services without a process; one that cannot be read is not there */
+	uid_t *users;        /* of these */
 	size_t n_units;
 	struct suspect *suspects;
 	size_t n;
@@ -44,7 +45,6 @@ struct gathering {
 
 struct known {
 	const char *service;
-	uint64_t serial;
 	bool lives;
 };
 
@@ -56,9 +56,7 @@ static int look_for(void *arg, const Upgraded__Logbook__Entry *entry)
 
 	if (entry->what_case != UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
 		return 0;
-	if (process->serial > known->serial)
-		known->serial = process->serial;
-	if (known->service && strcmp(process->service, known->service) == 0 && strcmp(process->boot_id, regain_boot()) == 0 &&
+	if (strcmp(process->service, known->service) == 0 && strcmp(process->boot_id, regain_boot()) == 0 &&
 	    procfs_start_ticks(process->pid, &ticks) == 0 && ticks == process->start_ticks)
 		known->lives = true;
 	return 0;
@@ -66,50 +64,32 @@ static int look_for(void *arg, const Upgraded__Logbook__Entry *entry)
 
 static int list_units(struct gathering *g, const struct registry *registry, struct spawner *spawner)
 {
-	struct known known = { .service = NULL };
-	int r = logbook_each(spawner->logbook, look_for, &known);
+	struct known known;
+	int r = 0;
 
 	for (const struct service *s = registry_next(registry, NULL); r == 0 && s; s = registry_next(registry, s)) {
 		struct unit **more = reallocarray(g->units, g->n_units + 1, sizeof(*more));
+		uid_t *users = reallocarray(g->users, g->n_units + 1, sizeof(*users));
 		struct why why = { 0 };
 
-		if (!more)
+		g->units = more ? more : g->units;
+		g->users = users ? users : g->users;
+		if (!more || !users)
 			return why_errno(g->why, -ENOMEM, "%s", service_name(s));
-		g->units = more;
 		known.service = service_name(s);
 		known.lives = false;
 		r = logbook_each(spawner->logbook, look_for, &known);
 		if (r < 0 || known.lives)
 			continue;
-		if (unit_load(registry->host.config_dir, service_name(s), &more[g->n_units], &why) == 0)
-			g->n_units++;
+		if (unit_load(registry->host.config_dir, service_name(s), &more[g->n_units], &why) < 0)
+			continue;
+		users[g->n_units] = users_find(more[g->n_units]);
+		g->n_units++;
 	}
-	if (known.serial > spawner->last_serial)
-		spawner->last_serial = known.serial;
 	return r < 0 ? why_errno(g->why, r, "the logbook could not be read to its end") : 0;
 }
 
 /* ---- is it the process of one of them? ---- */
-
-/* Of this machine's own list of users: the others would have to be asked for over a network. */
-static bool is_user(const struct unit *unit, uid_t uid)
-{
-	const struct passwd *entry;
-	bool is = false;
-	char *end;
-	FILE *users;
-
-	if (!*unit->user)
-		return uid == geteuid();
-	if (strtoul(unit->user, &end, 10) == uid && !*end)
-		return true;
-	users = fopen("/etc/passwd", "re");
-	while (users && !is && (entry = fgetpwent(users)))
-		is = entry->pw_uid == uid && strcmp(entry->pw_name, unit->user) == 0;
-	if (users)
-		fclose(users);
-	return is;
-}
 
 static bool is_program(const struct unit *unit, const char *version, const char *program)
 {
@@ -208,7 +188,7 @@ static int suspect(struct gathering *g, pid_t pid, struct suspect *ret)
 	program[length] = 0;
 	if (procfs_is_deleted(program))
 		*strrchr(program, ' ') = 0;
-	while (i < g->n_units && !(runs(g->units[i], program, ret->version) && is_user(g->units[i], ret->uid)))
+	while (i < g->n_units && !(g->users[i] == ret->uid && runs(g->units[i], program, ret->version)))
 		i++;
 	if (i == g->n_units)
 		return 0;
@@ -258,6 +238,7 @@ static int write_suspect(struct spawner *spawner, const struct suspect *suspect,
 
 	if (r < 0)
 		return why_errno(why, r, "pid %d", (int)suspect->pid);
+	/* Without any inode: nothing of what systemd holds is taken for its own. */
 	process.serial = ++spawner->last_serial;
 	process.service = (char *)(uintptr_t)suspect->unit->name;
 	process.version = (char *)(uintptr_t)suspect->version;
@@ -297,6 +278,7 @@ int suspects_gather(struct registry *registry, struct spawner *spawner, struct w
 	for (size_t i = 0; i < g.n_units; i++)
 		unit_free(g.units[i]);
 	free(g.units);
+	free(g.users);
 	free(g.suspects);
 	return r < 0 ? why_prefix(why, r, "what serves could not be found without the logbook") : 0;
 }

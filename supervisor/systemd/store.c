@@ -10,13 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define LISTEN_FDS_START 3
 #define FD_HIGHEST 0xffffful
 #define NAME_BYTES 40u
+#define SERIAL_MAX (UINT64_MAX >> 1)
 #define LETTERS "cop" /* of enum store_what */
+#define RIGHTS_MAX 253u /* descriptors in one message */
 #define AGAIN_US (10 * USEC_PER_MSEC)
 
 /* One that came from systemd. */
@@ -40,9 +42,19 @@ struct held {
 	unsigned is; /* bits of enum store_what */
 };
 
+/* What there is no room for as long as what came is there. */
+struct later {
+	struct later *next;
+	uint64_t serial;
+	enum store_what what;
+	int fd;
+};
+
 struct store {
 	struct loop *loop;
 	uint64_t most, n; /* descriptors */
+	uint64_t n_untaken; /* of what came: systemd holds them as well */
+	struct later *later;
 	bool told_full;
 	bool blind; /* nothing came, and something may be held all the same: the program before us has executed us */
 	struct came *came;
@@ -123,6 +135,39 @@ static void tell_removed(struct store *store, const char *name)
 	tell(store, text, -1);
 }
 
+static void give_up_rights(struct msghdr *message)
+{
+	for (struct cmsghdr *one = CMSG_FIRSTHDR(message); one; one = CMSG_NXTHDR(message, one)) {
+		size_t n = (one->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fds[RIGHTS_MAX];
+
+		if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS || n > RIGHTS_MAX)
+			continue;
+		memcpy(fds, CMSG_DATA(one), n * sizeof(int));
+		fd_give_up_all(fds, n);
+	}
+}
+
+/* Bounded, as a socket's queue is, and nothing can be added. */
+void store_empty(int fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
+	ssize_t n;
+
+	if (fd < 0 || shutdown(fd, SHUT_RD) < 0)
+		return;
+	do {
+		char byte;
+		struct iovec line = { .iov_base = &byte, .iov_len = 1 };
+		struct msghdr message = { .msg_iov = &line, .msg_iovlen = 1, .msg_control = control,
+					  .msg_controllen = sizeof(control) };
+
+		n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (n >= 0)
+			give_up_rights(&message);
+	} while (n > 0);
+}
+
 static struct held *held_of(const struct store *store, uint64_t serial)
 {
 	for (size_t i = 0; i < store->n_held; i++)
@@ -145,6 +190,35 @@ static struct held *held_add(struct store *store, uint64_t serial)
 	return &more[store->n_held++];
 }
 
+static void drop_later(struct store *store, uint64_t serial, enum store_what what)
+{
+	struct later **link = &store->later;
+
+	while (*link) {
+		struct later *later = *link;
+
+		if (later->serial != serial || later->what != what) {
+			link = &later->next;
+			continue;
+		}
+		*link = later->next;
+		fd_close(later->fd);
+		free(later);
+	}
+}
+
+/* Return: false: it is not to be had. */
+static bool put_later(struct store *store, uint64_t serial, enum store_what what, int fd)
+{
+	struct later *later = malloc(sizeof(*later));
+
+	if (!later)
+		return false;
+	*later = (struct later){ .next = store->later, .serial = serial, .what = what, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0) };
+	store->later = later;
+	return true;
+}
+
 static void let_go(struct store *store, struct held *held, enum store_what what)
 {
 	char name[NAME_BYTES];
@@ -164,6 +238,13 @@ bool store_holds(const struct store *store, uint64_t serial, enum store_what wha
 	return held && held->is & 1u << what;
 }
 
+static void release_came(struct came *came)
+{
+	if (came->what == STORE_CHANNEL)
+		store_empty(came->fd);
+	came->fd = fd_give_up(came->fd);
+}
+
 /* What systemd holds under a name, and we have not taken: it would hold both. */
 static void give_up_name(struct store *store, uint64_t serial, enum store_what what)
 {
@@ -175,7 +256,8 @@ static void give_up_name(struct store *store, uint64_t serial, enum store_what w
 
 		if (came->fd < 0 || came->serial != serial || came->what != what)
 			continue;
-		came->fd = fd_give_up(came->fd);
+		release_came(came);
+		store->n_untaken--;
 		is = true;
 	}
 	name_of(serial, what, name);
@@ -194,7 +276,11 @@ void store_put(struct store *store, uint64_t serial, enum store_what what, int f
 		let_go(store, held, what);
 	else
 		give_up_name(store, serial, what);
-	if (store->n >= store->most) {
+	drop_later(store, serial, what);
+	if (store->n + store->n_untaken >= store->most && store->n < store->most && store->n_came &&
+	    put_later(store, serial, what, fd))
+		return;
+	if (store->n + store->n_untaken >= store->most) {
 		if (!store->told_full)
 			log_warning("systemd holds %" PRIu64 " descriptors for upgraded, which is all that FileDescriptorStoreMax= "
 				    "lets it; what a service prints is lost while no upgraded runs", store->n);
@@ -213,8 +299,10 @@ void store_forget(struct store *store, uint64_t serial, enum store_what what)
 {
 	struct held *held = store && serial ? held_of(store, serial) : NULL;
 
-	if (held)
-		let_go(store, held, what);
+	if (!held)
+		return;
+	drop_later(store, serial, what);
+	let_go(store, held, what);
 }
 
 void store_remove(struct store *store, uint64_t serial)
@@ -223,28 +311,65 @@ void store_remove(struct store *store, uint64_t serial)
 
 	if (!held)
 		return;
-	for (enum store_what what = 0; what < STORE_WHATS; what++)
+	for (enum store_what what = 0; what < STORE_WHATS; what++) {
+		drop_later(store, serial, what);
 		let_go(store, held, what);
+	}
 	*held = store->held[--store->n_held];
 }
 
 /* ---- what came ---- */
 
+/* A pidfd has no inode of its own in older kernels. The process was reaped: the kernel has no number for it any more. */
+static bool is_of_reaped(int fd)
+{
+	char path[64], line[128];
+	bool is = false;
+	FILE *info;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = fopen(path, "re");
+	while (info && !is && fgets(line, sizeof(line), info))
+		is = sscanf(line, "Pid:%d", &pid) == 1 && pid == -1;
+	if (info)
+		fclose(info);
+	return is;
+}
+
+/* The name alone proves nothing: it may be of another process, from before a logbook was lost. */
+static bool is_the_one(int fd, enum store_what what, unsigned long long inode)
+{
+	unsigned long long is;
+
+	if (what == STORE_PIDFD)
+		return is_of_reaped(fd);
+	return inode && fd_inode(fd, &is) == 0 && is == inode;
+}
+
+uint64_t store_last_serial(const struct store *store)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; store && i < store->n_came; i++)
+		if (store->came[i].what < STORE_WHATS && store->came[i].serial > last)
+			last = store->came[i].serial;
+	return last;
+}
+
 int store_take(struct store *store, uint64_t serial, enum store_what what, unsigned long long inode)
 {
 	for (size_t i = 0; store && i < store->n_came; i++) {
 		struct came *came = &store->came[i];
-		unsigned long long is;
 		struct held *held;
 		int fd = came->fd;
 
-		if (fd < 0 || came->serial != serial || came->what != what)
-			continue;
-		if (inode && (fd_inode(fd, &is) < 0 || is != inode))
+		if (fd < 0 || came->serial != serial || came->what != what || !is_the_one(fd, what, inode))
 			continue;
 		held = held_add(store, serial);
 		if (!held)
 			return -1;
+		store->n_untaken--;
 		if (!(held->is & 1u << what))
 			store->n++;
 		held->is |= 1u << what;
@@ -252,6 +377,27 @@ int store_take(struct store *store, uint64_t serial, enum store_what what, unsig
 		return fd;
 	}
 	return -1;
+}
+
+/* There is room now. */
+static void put_what_waits(struct store *store)
+{
+	struct later *later = store->later;
+
+	store->later = NULL;
+	while (later) {
+		struct later *next = later->next;
+
+		store_put(store, later->serial, later->what, later->fd);
+		fd_close(later->fd);
+		free(later);
+		later = next;
+	}
+}
+
+bool store_is_quiet(const struct store *store)
+{
+	return !store || !store->first;
 }
 
 void store_settle(struct store *store)
@@ -262,15 +408,19 @@ void store_settle(struct store *store)
 
 		if (came->fd < 0)
 			continue;
-		came->fd = fd_give_up(came->fd);
+		release_came(came);
 		/* Another one may have that name by now. */
-		if (came->what < STORE_WHATS && !(held && held->is & 1u << came->what))
-			tell_removed(store, came->name);
+		if (came->what < STORE_WHATS) {
+			store->n_untaken--;
+			if (!(held && held->is & 1u << came->what))
+				tell_removed(store, came->name);
+		}
 	}
 	if (store) {
 		free(store->came);
 		store->came = NULL;
 		store->n_came = 0;
+		put_what_waits(store);
 	}
 }
 
@@ -284,7 +434,8 @@ static void read_name(const char *name, size_t length, struct came *ret)
 	if (length >= sizeof(ret->name))
 		return;
 	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)length, name);
-	if (sscanf(ret->name, "upg-%" SCNu64 "-%c%c", &ret->serial, &letter, &rest) == 2 && (at = strchr(LETTERS, letter)) && *at)
+	if (sscanf(ret->name, "upg-%" SCNu64 "-%c%c", &ret->serial, &letter, &rest) == 2 && ret->serial <= SERIAL_MAX &&
+	    (at = strchr(LETTERS, letter)) && *at)
 		ret->what = (enum store_what)(at - LETTERS);
 }
 
@@ -303,6 +454,7 @@ static int take_all(struct store *store, unsigned long n, const char *names)
 		if (fcntl(came->fd, F_SETFD, FD_CLOEXEC) == 0)
 			store->n_came++;
 	}
+	store->n_untaken = store->n_came;
 	return 0;
 }
 
@@ -355,6 +507,8 @@ struct store *store_free(struct store *store)
 		forget(store);
 	for (size_t i = 0; i < store->n_came; i++)
 		fd_close(store->came[i].fd);
+	while (store->later)
+		drop_later(store, store->later->serial, store->later->what);
 	free(store->came);
 	free(store->held);
 	free(store);

@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -393,6 +395,30 @@ static void pretend_with_a_forged_note(int note)
 	close(note);
 }
 
+static void tell_kernel(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		_exit(5);
+	close(fd);
+}
+
+/* Its name is all that it has of one: whoever closes the last descriptor of it would wait for its file system. */
+static void pretend_with_a_file_of_that_name(int note)
+{
+	/* As user 65534 of a place of its own, where it may mount what it likes. */
+	if (prctl(PR_SET_DUMPABLE, 1) < 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		_exit(5);
+	tell_kernel("/proc/self/setgroups", "deny");
+	tell_kernel("/proc/self/uid_map", "65534 65534 1");
+	tell_kernel("/proc/self/gid_map", "65534 65534 1");
+	if (mount("none", "/tmp", "tmpfs", 0, NULL) < 0 ||
+	    open("/tmp" NOTE_LINK, O_RDWR | O_CREAT, 0600) < 0 || umount2("/tmp", MNT_DETACH) < 0)
+		_exit(6);
+	close(note);
+}
+
 static void pretend_with_the_note_of_another(int note)
 {
 	(void)note; /* holds it */
@@ -432,6 +458,11 @@ static void refuses(void (*pretends)(int note), const char *told)
 SCENE(rebuilt, by_no_stranger_who_forges_a_note)
 {
 	refuses(pretend_with_a_forged_note, "it was made by user 65534; it is not believed");
+}
+
+SCENE(rebuilt, by_no_stranger_who_has_a_file_of_the_name_of_a_note)
+{
+	refuses(pretend_with_a_file_of_that_name, "it is a file of some file system; it is not believed");
 }
 
 SCENE(rebuilt, by_no_stranger_who_holds_the_note_of_another_process)
@@ -522,4 +553,50 @@ SCENE(rebuilt, but_for_one_that_runs_its_program_as_its_user)
 	die(lose_book);
 	must_say(ctl(1, "start", "cached"), number);
 	end_stranger(pid);
+}
+
+/* Nobody will ever know which of the two serves. */
+SCENE(rebuilt, but_for_two_of_which_either_may_serve)
+{
+	char number[32];
+	pid_t pid, other;
+
+	serve_actor("notes-nothing");
+	pid = stage_pid("serving");
+	other = run_the_program(0, 0);
+	snprintf(number, sizeof(number), "(pid %d)", (int)pid);
+	die(lose_book);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	must_say(ctl(1, "start", "cached"), number);
+	/* It holds nobody up: upgraded itself can be replaced, and killed. */
+	ctl(0, "roll", "upgraded");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
+	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	/* One has ended: the other may serve still. */
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	rig_reap(stage.rig);
+	stage_wait_log("may serve as well");
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	ctl(1, "start", "cached");
+	ctl(0, "stop", "cached");
+	cr_assert_eq(waitpid(other, NULL, 0), other);
+	ctl(0, "start", "cached", "good");
+}
+
+SCENE(rebuilt, and_a_stop_ends_both_of_two_of_which_either_may_serve)
+{
+	pid_t pid, other;
+
+	serve_actor("notes-nothing");
+	pid = stage_pid("serving");
+	other = run_the_program(0, 0);
+	die(lose_book);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
+	ctl(0, "stop", "cached");
+	rig_reap(stage.rig);
+	cr_assert_lt(kill(pid, 0), 0);
+	cr_assert_lt(kill(other, 0), 0);
+	ctl(0, "start", "cached", "good");
 }

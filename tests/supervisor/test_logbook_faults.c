@@ -573,6 +573,40 @@ Test(logbook_faults, nobody_waits_for_a_disk_that_is_slow)
 	slow_close(&slow);
 }
 
+/* And then to the end of it. */
+static void *let_one_sync_begin(void *unused)
+{
+	pthread_mutex_lock(&gate.lock);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		while (!gate.is_there || gate.may_go)
+			pthread_cond_wait(&gate.moved, &gate.lock);
+		gate.may_go = true;
+		pthread_cond_broadcast(&gate.moved);
+	}
+	pthread_mutex_unlock(&gate.lock);
+	return unused;
+}
+
+/* As where a start fails: the new file is on its way to the disk, and its name would be the next thing to bring there. */
+Test(logbook_faults, what_is_freed_while_the_disk_is_busy_is_not_used_afterwards)
+{
+	struct slow slow;
+	pthread_t other;
+
+	slow_open(&slow);
+	cr_assert(logbook_is_busy(slow.book));
+	cr_assert_eq(pthread_create(&other, NULL, let_one_sync_begin, NULL), 0);
+	logbook_free(slow.book);
+	pthread_join(other, NULL);
+	pthread_mutex_lock(&gate.lock);
+	gate_is_shut = false;
+	gate.may_go = gate.is_there;
+	pthread_cond_broadcast(&gate.moved);
+	pthread_mutex_unlock(&gate.lock);
+	worker_free(slow.worker);
+	loop = loop_free(loop);
+}
+
 static unsigned chance(unsigned *seed, unsigned below)
 {
 	*seed = *seed * 1103515245u + 12345u;

@@ -70,7 +70,29 @@ static void tear_down(void)
 	cr_assert_eq(folder_remove(root, &why), 0, "%s", why.text);
 }
 
+/* Whoever makes a file in the place of a lost one may be killed before it has looked for what was in there. */
+static void begin_again(bool complete)
+{
+	enum logbook_found found;
+
+	logbook_free(book);
+	cr_assert_eq(logbook_open(root, &book, &found, &why), 0, "%s", why.text);
+	cr_assert_eq(logbook_is_complete(book), complete);
+}
+
 TestSuite(note, .init = set_up, .fini = tear_down, .timeout = 30);
+
+Test(note, is_looked_for_until_the_logbook_is_rebuilt)
+{
+	begin_again(false);
+	begin_again(false);
+	cr_assert_eq(logbook_rebuilt(book, &why), 0, "%s", why.text);
+	cr_assert(!logbook_is_complete(book));
+	begin_again(true);
+	begin_again(true);
+	cr_assert_eq(logbook_rebuilt(book, &why), 0, "%s", why.text);
+	begin_again(true);
+}
 
 static int make(void)
 {

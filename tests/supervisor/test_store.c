@@ -11,9 +11,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -187,12 +189,14 @@ Test(store, waits_in_the_loop_for_a_systemd_that_is_busy)
 	listen_as_manager();
 	cr_assert_eq(loop_new(&loop, &why), 0);
 	store = open_store(loop, "900");
+	cr_assert(store_is_quiet(store));
 	do
 		r = notify_send("STATUS=full", NULL, 0);
 	while (r == 1);
 	cr_assert_eq(r, -EAGAIN);
 	for (uint64_t serial = 1; serial <= 50; serial++)
 		store_put(store, serial, STORE_OUTPUT, fd);
+	cr_assert(!store_is_quiet(store));
 	while (next <= 50) {
 		struct pollfd some = { .fd = manager, .events = POLLIN };
 
@@ -284,6 +288,9 @@ static int takes(struct store *store)
 		return 3;
 	if (!store_holds(with, 7, STORE_OUTPUT) || !is_told_nothing())
 		return 4;
+	/* Of whom nobody knows the inode, another process may have had the name. */
+	if (store_take(with, 7, STORE_CHANNEL, 0) >= 0 || store_take(with, 9, STORE_PIDFD, 0) >= 0 || store_last_serial(with) != 9)
+		return 9;
 	/* Two of one name: the right one is found, whichever comes first. */
 	if (store_take(with, 7, STORE_CHANNEL, inodes[2]) != 5)
 		return 5;
@@ -302,6 +309,65 @@ Test(store, believes_a_name_and_an_inode_and_closes_the_rest)
 	cr_assert_eq(started_with("upg-9-p:upg-7-o:upg-7-c:upg-7-c:web.socket", takes), 0);
 }
 
+static int takes_a_pidfd(struct store *store)
+{
+	pid_t living = fork(), ended;
+
+	if (living == 0) {
+		pause();
+		_exit(0);
+	}
+	ended = fork();
+	if (ended == 0)
+		_exit(0);
+	dup2(pidfd_open(living, 0), 3);
+	dup2(pidfd_open(ended, 0), 4);
+	if (store_take(store, 9, STORE_PIDFD, 0) >= 0 || store_take(store, 10, STORE_PIDFD, 0) >= 0)
+		return 1;
+	waitpid(ended, NULL, 0);
+	if (store_take(store, 9, STORE_PIDFD, 0) >= 0 || store_take(store, 10, STORE_PIDFD, 0) != 4)
+		return 2;
+	kill(living, SIGKILL);
+	waitpid(living, NULL, 0);
+	return 0;
+}
+
+/* Its number may be another one's by now, so one that lives is not the one that has ended. */
+Test(store, gives_a_pidfd_of_a_process_that_was_reaped)
+{
+	cr_assert_eq(started_with("upg-9-p:upg-10-p:a:b:c", takes_a_pidfd), 0);
+}
+
+/* systemd, which closes it last, closes what lies in it, too: that takes as long as its sender likes. */
+static int empties(struct store *store)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec line = { .iov_base = (char[]){ "x" }, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &line, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+	int pair[2], at_systemd, sent = some_file();
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+		return 1;
+	at_systemd = fcntl(pair[0], F_DUPFD, 200);
+	dup2(pair[0], 5);
+	*rights = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+	memcpy(CMSG_DATA(rights), &sent, sizeof(sent));
+	for (int i = 0; i < 5; i++)
+		if (sendmsg(pair[1], &message, 0) != 1)
+			return 2;
+	store_settle(store);
+	if (is_open(5) || recv(at_systemd, &byte, 1, MSG_DONTWAIT) != 0)
+		return 3;
+	return sendmsg(pair[1], &message, MSG_NOSIGNAL) < 0 && errno == EPIPE ? 0 : 4;
+}
+
+Test(store, leaves_nothing_in_a_channel_that_systemd_closes)
+{
+	cr_assert_eq(started_with("a:b:upg-7-c:d:e", empties), 0);
+}
+
 static int replaces(struct store *store)
 {
 	int fd = fcntl(some_file(), F_DUPFD, 100);
@@ -317,6 +383,42 @@ static int replaces(struct store *store)
 Test(store, holds_one_thing_under_a_name)
 {
 	cr_assert_eq(started_with("upg-9-p:upg-7-o:a:b:c", replaces), 0);
+}
+
+/* It takes nine, and five are there: of six new ones there is room for four. */
+static int waits_for_room(struct store *store)
+{
+	int fd = fcntl(some_file(), F_DUPFD, 100);
+
+	for (uint64_t serial = 20; serial < 26; serial++)
+		store_put(store, serial, STORE_OUTPUT, fd);
+	for (unsigned i = 0; i < 4; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=upg-%u-o\nFDPOLL=0", 20 + i);
+		if (!is_told(text))
+			return 1;
+	}
+	if (!is_told_nothing() || store_holds(store, 24, STORE_OUTPUT))
+		return 2;
+	store_remove(store, 24);
+	store_settle(store);
+	for (unsigned i = 1; i <= 5; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=upg-%u-o", i);
+		if (!is_told(text))
+			return 3;
+	}
+	if (!is_told("FDSTORE=1\nFDNAME=upg-25-o\nFDPOLL=0") || !is_told_nothing() || !store_holds(store, 25, STORE_OUTPUT))
+		return 4;
+	store_free(store);
+	return 0;
+}
+
+Test(store, holds_what_had_no_room_once_there_is_some)
+{
+	cr_assert_eq(started_with("upg-1-o:upg-2-o:upg-3-o:upg-4-o:upg-5-o", waits_for_room), 0);
 }
 
 static int survives(struct store *store)
