@@ -431,7 +431,8 @@ UPG_API int upg_conn_fd(const struct upg_conn *conn);
  * -EINTR; -ENOMEM; -errno. */
 UPG_API ssize_t upg_conn_receive(struct upg_conn *conn, size_t room_bytes);
 
-/** upg_conn_input() - What was received and is not done with, in one piece. Lives until the next upg_conn_receive(). */
+/** upg_conn_input() - What was received and is not done with, in one piece. Lives until the next upg_conn_receive(),
+ * upg_dispatch() or upg_point(): a checkpoint (Journal=always) moves it. */
 UPG_API const void *upg_conn_input(const struct upg_conn *conn, size_t *ret_bytes);
 
 /** upg_conn_put() - Output of the request in hand: not sent, and nowhere to be seen, before upg_conn_done(). It is copied; after
@@ -452,7 +453,8 @@ UPG_API int upg_conn_done(struct upg_conn *conn, size_t input_bytes);
  * (no room, or a signal came); -errno. */
 UPG_API int upg_conn_send(struct upg_conn *conn);
 
-/** upg_conn_output() - Done and not sent: what save() writes. Lives until the next call on @conn. */
+/** upg_conn_output() - Done and not sent: what save() writes. Lives until the next call on @conn, and no longer than what
+ * upg_conn_input() gives. */
 UPG_API const void *upg_conn_output(const struct upg_conn *conn, size_t *ret_bytes);
 
 /** upg_conn_close() - upg_close() of its descriptor, and free. NULL is allowed. Also for one that on_go_on() names as lost. */
