@@ -34,7 +34,8 @@ enum store_what {
 int store_open(struct loop *loop, struct store **ret_store, struct why *why);
 
 /** store_put() - Let systemd hold @fd (borrowed), in the place of what it held under that name. What it has no room for it does not
- * hold, which is told in the log once; as long as what came has not been settled, it is held after that. @store: NULL is allowed, in the calls below as well. */
+ * hold, which is told in the log once; if what came has not been settled yet, it is held after that. @store: NULL is allowed, in
+ * the calls below as well. */
 void store_put(struct store *store, uint64_t serial, enum store_what what, int fd);
 
 /** store_holds() - Does systemd hold that, as far as we know? */
