@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Larger it never becomes, whatever fails; more than that is not read. */
@@ -474,6 +475,14 @@ int logbook_write(struct logbook *book, const Upgraded__Logbook__Entry *entry, s
 	r = write_packed(book, entry, frame, length, why);
 	free(frame);
 	return r;
+}
+
+uint64_t logbook_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* In place, as 64 bytes at the begin of a file are one sector of its disk. */

@@ -23,6 +23,7 @@
 #include "supervisor/logbook/logbook.pb-c.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct logbook;
 struct worker;
@@ -101,6 +102,9 @@ int logbook_rebuilt(struct logbook *book, struct why *why);
 
 /** logbook_place() - Return: the real path of its folder; borrowed. */
 const char *logbook_place(const struct logbook *book);
+
+/** logbook_now_us() - For the written_us of an entry. */
+uint64_t logbook_now_us(void);
 
 /** logbook_flush_by() - Let @worker wait for the disk from now on; before, the caller of each function waits. What is there is
  * flushed, into a new file: nobody knows what the disk refused to a supervisor that was there before.

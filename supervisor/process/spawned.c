@@ -110,6 +110,7 @@ static int write_down(struct spawned *spawned, const struct unit *unit, struct w
 	process.uid = spawned->uid;
 	process.serves = instance->place == INSTANCE_SERVES;
 	process.boot_id = (char *)(uintptr_t)regain_boot();
+	process.written_us = logbook_now_us();
 	if (spawner->store && spawned_is_older(instance))
 		hello = spawned_pack_hello(instance, &process.hello);
 	r = logbook_write(spawner->logbook, &entry, why);

@@ -303,8 +303,14 @@ static int older_first(const void *a, const void *b)
 struct place {
 	const Upgraded__Logbook__Process *of;
 	uint64_t serial; /* it has that one already; 0: it is not there */
+	bool later;      /* and what it has was written later */
 	bool taken;      /* another process has its serial */
 };
+
+static bool same_process(const Upgraded__Logbook__Process *a, const Upgraded__Logbook__Process *b)
+{
+	return a->pid == b->pid && a->start_ticks == b->start_ticks && strcmp(a->boot_id, b->boot_id) == 0;
+}
 
 static int look_up(void *arg, const Upgraded__Logbook__Entry *entry)
 {
@@ -313,10 +319,12 @@ static int look_up(void *arg, const Upgraded__Logbook__Entry *entry)
 
 	if (entry->what_case != UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
 		return 0;
-	if (is->pid == place->of->pid && is->start_ticks == place->of->start_ticks && strcmp(is->boot_id, place->of->boot_id) == 0)
+	if (same_process(is, place->of)) {
 		place->serial = is->serial;
-	else if (is->serial == place->of->serial)
+		place->later = is->written_us > place->of->written_us;
+	} else if (is->serial == place->of->serial) {
 		place->taken = lives(is);
+	}
 	return 0;
 }
 
@@ -330,12 +338,48 @@ static int write_process(struct spawner *spawner, const Upgraded__Logbook__Entry
 
 	if (r < 0)
 		return why_errno(why, r, "the logbook could not be read to its end");
+	if (place.later)
+		return 0;
 	if (place.serial)
 		process.serial = place.serial;
 	else if (place.taken)
 		process.serial = ++spawner->last_serial;
 	copy.process = &process;
 	return logbook_write(spawner->logbook, &copy, why);
+}
+
+struct comparison {
+	const Upgraded__Logbook__Service *with;
+	bool later;
+};
+
+static int compare_service(void *arg, const Upgraded__Logbook__Entry *entry)
+{
+	struct comparison *comparison = arg;
+
+	if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE && strcmp(entry->service->name, comparison->with->name) == 0)
+		comparison->later = entry->service->written_us > comparison->with->written_us;
+	return 0;
+}
+
+static int write_service(struct spawner *spawner, const Upgraded__Logbook__Entry *entry, struct why *why)
+{
+	struct comparison comparison = { .with = entry->service };
+	int r = logbook_each(spawner->logbook, compare_service, &comparison);
+
+	if (r < 0)
+		return why_errno(why, r, "the logbook could not be read to its end");
+	return comparison.later ? 0 : logbook_write(spawner->logbook, entry, why);
+}
+
+/* Of a damaged book, entries that are whole may be later than the note. */
+static int write_entry(struct spawner *spawner, const Upgraded__Logbook__Entry *entry, struct why *why)
+{
+	if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
+		return write_process(spawner, entry, why);
+	if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE)
+		return write_service(spawner, entry, why);
+	return logbook_write(spawner->logbook, entry, why);
 }
 
 static int write_note(struct spawner *spawner, const Upgraded__Logbook__Note *note, struct why *why)
@@ -347,7 +391,7 @@ static int write_note(struct spawner *spawner, const Upgraded__Logbook__Note *no
 
 		if (is_process && !lives(entry->process))
 			continue;
-		r = is_process ? write_process(spawner, entry, why) : logbook_write(spawner->logbook, entry, why);
+		r = write_entry(spawner, entry, why);
 		if (r < 0)
 			return r;
 		if (is_process)

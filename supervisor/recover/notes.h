@@ -8,7 +8,7 @@ struct why;
 
 /**
  * notes_gather() - Look at every process of this machine, and write into the logbook of @spawner what notes of ours say of those
- * that live, over what it has of them. A process whose serial is another one's there gets a new one.
+ * that live, over what it has of them and was not written later. A process whose serial is another one's there gets a new one.
  *
  * A note counts in a process of which it tells, if we have written it for this very logbook, and whoever wrote it has ended. What
  * calls itself one and is none is told in the log with its process, and has no other effect.

@@ -54,6 +54,7 @@ void service_write_down(const struct service *service)
 	what.serving = member->instance ? spawner_serial(member->instance) : 0;
 	r = list_past(&service->history, past, list, &what.n_history);
 	what.history = list;
+	what.written_us = logbook_now_us();
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE;
 	entry.service = &what;
 	/* What runs goes on, and is found by its own entry. */
