@@ -267,7 +267,8 @@ void keeper_end(struct member *member)
 	keeper_be_off(keeper);
 	hold_clear(&keeper->hold);
 	keeper->starts = keeper->awaits_child = keeper->took_place = false;
-	keeper->tries = keeper->quick = keeper->hasty = keeper->failures = 0;
+	keeper->tries = keeper->quick = keeper->n_killed = keeper->failures = 0;
+	keeper->doubts = false;
 	*keeper->note.text = 0;
 }
 

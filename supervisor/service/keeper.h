@@ -13,6 +13,7 @@ struct member;
 
 #define KEEPER_SAID_BYTES 4096u
 #define KEEPER_AGAIN_US USEC_PER_SEC /* to the next checkpoint after a failure; doubled with each */
+#define KEEPER_KILLED_MAX 16u
 
 enum keeper_step {
 	KEEPER_IDLE,
@@ -49,7 +50,10 @@ struct keeper {
 	/* Going on from it. */
 	bool starts;          /* the start that is under way takes it */
 	bool awaits_child;    /* ... as soon as the first checkpoint is whole: its process has ended, and its child writes yet */
-	unsigned tries, quick, hasty; /* starts that failed; ends soon after such a start, and at once */
+	unsigned tries, quick; /* starts that failed; ends soon after such a start */
+	uint64_t killed_us[KEEPER_KILLED_MAX]; /* when SIGKILL ended one that had taken a place: the last ones, in a ring */
+	unsigned n_killed;
+	bool doubts;          /* what is handed over may be what they fail of: connections are not any more */
 	bool took_place;      /* the process that serves came from it */
 };
 

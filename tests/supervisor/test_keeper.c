@@ -409,6 +409,60 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	takes_place(started(6));
 }
 
+/* Where memory runs out of what one of its clients asks, each of them is killed. */
+Test(keeper, holds_one_back_that_is_killed_again_and_again)
+{
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 16; i++) {
+		serves = next_of(serves);
+		takes_place(serves);
+		hosted_pass(15 * USEC_PER_SEC);
+	}
+	fake_exit(serves, SIGKILL);
+	hosted_turn();
+	cr_assert_eq(hosted.origin.n_started, 17);
+	hosted_pass(USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, 18);
+	takes_place(started(17));
+}
+
+Test(keeper, goes_on_at_once_where_one_is_killed_now_and_then)
+{
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 40; i++) {
+		serves = next_of(serves);
+		takes_place(serves);
+		hosted_pass(25 * USEC_PER_SEC);
+	}
+}
+
+/* It is ended by SIGKILL, and not by chance. */
+Test(keeper, holds_one_back_that_falls_silent_again_and_again)
+{
+	unsigned n;
+
+	hosted_write("Journal=always\nHeartbeat=20s\nUnanswered=restart\n");
+	start();
+	is_made(serves);
+	hosted.silent = true;
+	for (unsigned i = 0; i < 4; i++) {
+		n = hosted.origin.n_started;
+		hosted_pass(26 * USEC_PER_SEC);
+		cr_assert_eq(serves->signal, SIGKILL);
+		fake_exit(serves, SIGKILL);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.n_started, i < 3 ? n + 1 : n);
+		if (i < 3) {
+			serves = started(n);
+			takes_place(serves);
+		}
+	}
+	hosted_pass(USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, n + 1);
+}
+
 Test(keeper, leaves_nothing_of_one_that_is_stopped)
 {
 	start();
