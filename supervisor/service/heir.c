@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define TRIES_MAX 2u                  /* starts from it that may fail before the service is started empty */
-#define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after a start from it may come of what was taken over */
+#define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after it took the place may come of what was taken over */
 #define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
 #define KILLED_US (300 * USEC_PER_SEC) /* KEEPER_KILLED_MAX ends by SIGKILL within this: likewise */
 #define FDS_AT_ONCE 64u
@@ -29,7 +29,7 @@ static bool was_killed(const struct instance *instance)
 	return WIFSIGNALED(instance->status) && WTERMSIG(instance->status) == SIGKILL;
 }
 
-/* SIGKILL is as a rule no answer to what a process does. But where it did not answer any more, it ended of what made it
+/* Since it serves: a load may take long. SIGKILL is as a rule no answer to what a process does. But where it did not answer any more, it ended of what made it
  * silent; that is seen one or two Heartbeat= after it. */
 static bool ended_soon(const struct member *member)
 {
@@ -37,19 +37,20 @@ static bool ended_soon(const struct member *member)
 	uint64_t silent_us = member->pulse.silent_us;
 
 	if (silent_us)
-		return silent_us < instance->since_us + QUICK_US + 2 * keeper_unit(member)->heartbeat_us;
-	return !was_killed(instance) && clock_now_us() - instance->since_us < QUICK_US;
+		return silent_us < instance->place_us + QUICK_US + 2 * keeper_unit(member)->heartbeat_us;
+	return !was_killed(instance) && clock_now_us() - instance->place_us < QUICK_US;
 }
 
 /* Where memory runs out of what a client asks, SIGKILL is an answer, too: again and again it is not by chance. */
 static bool is_killed_again_and_again(struct keeper *keeper, const struct instance *instance)
 {
-	uint64_t now_us = clock_now_us();
+	uint64_t now_us = clock_now_us(), *oldest;
 
 	if (!was_killed(instance))
 		return false;
 	keeper->killed_us[keeper->n_killed++ % KEEPER_KILLED_MAX] = now_us;
-	return keeper->n_killed >= KEEPER_KILLED_MAX && now_us - keeper->killed_us[keeper->n_killed % KEEPER_KILLED_MAX] < KILLED_US;
+	oldest = &keeper->killed_us[keeper->n_killed % KEEPER_KILLED_MAX];
+	return keeper->n_killed >= KEEPER_KILLED_MAX && now_us - *oldest < KILLED_US;
 }
 
 enum keeper_goes_on keeper_on_exit(struct member *member)

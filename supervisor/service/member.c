@@ -355,7 +355,7 @@ static void on_running_exit(struct member *member)
 	bool ended_by_us = member->pulse.silent_us && service->unit->ends_unanswered; /* the failure stands: it was silent */
 	char how[INSTANCE_END_BYTES];
 
-	if (clock_now_us() - instance->since_us > STABLE_US)
+	if (clock_now_us() - instance->place_us > STABLE_US)
 		member->failures = 0;
 	if (!ended_by_us)
 		why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,

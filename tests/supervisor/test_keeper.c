@@ -409,6 +409,29 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	takes_place(started(6));
 }
 
+/* What a load takes is no time of service. */
+Test(keeper, holds_one_back_that_fails_again_and_again_after_a_long_load)
+{
+	unsigned n;
+
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 5; i++) {
+		n = hosted.origin.n_started;
+		fake_exit(serves, SIGSEGV);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.n_started, i < 3 ? n + 1 : n);
+		hosted_pass(2 * USEC_PER_SEC);
+		cr_assert_eq(hosted.origin.n_started, n + 1);
+		serves = started(n);
+		fake_hello(serves, 1, true);
+		fake_standby(serves);
+		hosted_pass(15 * USEC_PER_SEC);
+		fake_ready(serves);
+		hosted_turn();
+	}
+}
+
 /* Where memory runs out of what one of its clients asks, each of them is killed. */
 Test(keeper, holds_one_back_that_is_killed_again_and_again)
 {
