@@ -35,6 +35,8 @@ struct keeper {
 	/* The checkpoint under way. */
 	struct fd_ref *state, *journal, *report; /* @report: our copy of where the child reports, until the process has it */
 	struct hold coming;                      /* descriptors, until all have come */
+	bool complete;                           /* all that its state may refer to have */
+	struct why spoiled;                      /* why they never will; "": they may */
 	struct rest rest;
 	uint64_t asked_us, stands_us;
 	int said_fd; /* what the child reports; -1: nobody does */

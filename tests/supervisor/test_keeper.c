@@ -298,6 +298,78 @@ Test(keeper, has_it_all_again_with_the_checkpoint_after_a_full_journal)
 	assert_costs("nothing");
 }
 
+/* ... of whose descriptors not all fit: what of them is told after those that do not is of no use. */
+static void is_begun_with_more_than_fit(struct fake *fake, size_t last)
+{
+	cr_assert(fake->announces);
+	fake_quiesced(fake);
+	fake_hand_over(fake, 8, false);
+	fake_hand_over(fake, 7, false);
+	fake_hand_over(fake, 8, false);
+	fake_hand_over(fake, last, true);
+	fake_resumed(fake);
+	fake_checkpointed(fake, 7);
+	hosted_turn();
+	hosted_turn();
+}
+
+Test(keeper, makes_none_of_which_a_descriptor_is_missing)
+{
+	hosted_write("Journal=always\nLimitNOFILE=16\n");
+	start();
+	is_begun_with_more_than_fit(serves, 1);
+	assert_costs("everything");
+	cr_assert_not_null(strstr(crash_costs(), "than it may have open"), "%s", crash_costs());
+	hosted_pass(APART_US);
+	cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), 1);
+	/* The next one has all of them. */
+	hosted_pass(USEC_PER_SEC);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, asks_less_often_while_a_descriptor_is_missing)
+{
+	hosted_write("Journal=always\nLimitNOFILE=16\n");
+	start();
+	for (unsigned i = 0; i < 5; i++) {
+		is_begun_with_more_than_fit(serves, 8);
+		hosted_pass((USEC_PER_SEC << i) - APART_US);
+		cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), i + 1);
+		hosted_pass(2 * APART_US);
+		cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), i + 2);
+	}
+}
+
+Test(keeper, has_them_all_again_with_the_checkpoint_after_one_that_did_not_fit)
+{
+	hosted_write("Journal=always\nLimitNOFILE=16\n");
+	start();
+	is_made(serves);
+	fake_hand_over(serves, 8, false);
+	fake_hand_over(serves, 7, false);
+	assert_costs("what was written in the last");
+	hosted_pass(USEC_PER_SEC);
+	cr_assert(serves->announces);
+	is_made(serves);
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->n_got, 2);
+}
+
+Test(keeper, makes_none_of_which_not_all_descriptors_were_told)
+{
+	start();
+	fake_quiesced(serves);
+	fake_hand_over(serves, 2, false);
+	fake_resumed(serves);
+	fake_checkpointed(serves, 7);
+	hosted_turn();
+	hosted_turn();
+	assert_costs("everything");
+}
+
 /* ---- another process ---- */
 
 Test(keeper, gives_what_it_has_to_another_process_at_once)
