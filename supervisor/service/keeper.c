@@ -230,6 +230,14 @@ bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *messag
 	}
 }
 
+void keeper_hear_garbage(struct member *member, const char *reason)
+{
+	struct keeper *keeper = &member->keeper;
+
+	if (keeper->on && member->state == MEMBER_RUNNING && (keeper->hold.state || keeper->step != KEEPER_IDLE))
+		lose_fd(member, reason);
+}
+
 /* ---- on and off ---- */
 
 void keeper_be_off(struct keeper *keeper)

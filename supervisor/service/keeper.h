@@ -74,6 +74,8 @@ void keeper_give_way(struct member *member);
 
 /** keeper_hear() - Return: true if @message was about a checkpoint. */
 bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+/** keeper_hear_garbage() - Something that it said was lost on the way: perhaps descriptors, for which there was no room. */
+void keeper_hear_garbage(struct member *member, const char *reason);
 
 /* ---- heir.c ---- */
 

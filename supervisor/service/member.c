@@ -303,6 +303,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 static void on_garbage(struct instance *instance, const char *reason)
 {
 	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->pid, reason);
+	keeper_hear_garbage(instance->owner, reason);
 }
 
 /* ---- the end of the process ---- */

@@ -370,6 +370,56 @@ Test(keeper, makes_none_of_which_not_all_descriptors_were_told)
 	assert_costs("everything");
 }
 
+/* Where no descriptor is free here, the kernel cuts them off. */
+Test(keeper, makes_none_of_which_descriptors_were_cut_off)
+{
+	start();
+	fake_quiesced(serves);
+	fake_hand_over(serves, 2, false);
+	fake_garbage(serves, "descriptors were cut off on the way");
+	fake_hand_over(serves, 2, true);
+	fake_resumed(serves);
+	fake_checkpointed(serves, 7);
+	hosted_turn();
+	hosted_turn();
+	assert_costs("everything");
+	cr_assert_not_null(strstr(crash_costs(), "were cut off"), "%s", crash_costs());
+	hosted_pass(USEC_PER_SEC);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, has_them_all_again_with_the_checkpoint_after_some_were_cut_off)
+{
+	start();
+	is_made(serves);
+	fake_garbage(serves, "descriptors were cut off on the way");
+	assert_costs("what was written in the last");
+	hosted_pass(USEC_PER_SEC);
+	cr_assert(serves->announces);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, knows_that_some_were_cut_off_while_a_roll_waits_for_the_new_version)
+{
+	struct fake *new;
+
+	start();
+	is_made(serves);
+	new = hosted_roll("v2");
+	fake_garbage(serves, "descriptors were cut off on the way");
+	hosted_reap();
+	if (!is_gone(1))
+		fake_exit(new, SIGSEGV);
+	hosted_turn();
+	assert_costs("what was written in the last");
+	hosted_pass(2 * USEC_PER_SEC);
+	cr_assert(serves->announces);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
 /* ---- another process ---- */
 
 Test(keeper, gives_what_it_has_to_another_process_at_once)
