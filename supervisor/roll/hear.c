@@ -326,6 +326,8 @@ static void on_old_garbage(struct instance *old, const char *reason)
 {
 	struct roll *roll = old->owner;
 
+	if (roll->events->on_early_garbage && !old_stands(roll))
+		roll->events->on_early_garbage(roll, reason);
 	/* It may have been descriptors, for which there was no room: where a refusal would call the roll off, this does, since
 	 * what is missing now will be missed at the end anyway. */
 	if (roll_step(roll->record.state, ROLL_EV_OLD_REFUSED).action == ROLL_DO_SETTLE) {

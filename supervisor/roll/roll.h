@@ -79,6 +79,8 @@ struct roll_events {
 	/* What the version that is being left says besides; NULL: nobody wants to know. It serves still, in another roll's bake. */
 	/* What old says of descriptors and journal while it serves, before the commit. Optional, and not together with on_aside. */
 	void (*on_early)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+	/* ... and that something of it was lost on the way. Likewise. */
+	void (*on_early_garbage)(struct roll *roll, const char *reason);
 	void (*on_aside)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
 	void (*on_imaged)(struct roll *roll); /* there is one image more, and it is in use: roll_image_generation() */
 	/* The bake has begun, again perhaps, or has ended: before anything follows from that. Optional. */

@@ -46,6 +46,7 @@ void keeper_drop_attempt(struct keeper *keeper)
 	keeper->said_fd = fd_close(keeper->said_fd);
 	keeper->n_said = 0;
 	hold_clear(&keeper->coming);
+	*keeper->spoiled.text = 0;
 	rest_end(&keeper->rest);
 	timer_disarm(&keeper->again);
 	timer_disarm(&keeper->deadline);
@@ -95,7 +96,7 @@ static void succeed(struct member *member, const Upgraded__Wire__Totals *totals)
 	hold->made_us = keeper->stands_us;
 	hold->records = totals ? totals->records : 0;
 	hold->bytes = totals ? totals->payload_bytes : 0;
-	if (keeper->turned)
+	if (keeper->turned && keeper->announced)
 		*hold->broken.text = 0;
 	keeper->failures = 0;
 	*keeper->note.text = 0;
@@ -123,7 +124,11 @@ void keeper_hear_report(struct member *member)
 	struct keeper *keeper = &member->keeper;
 	Upgraded__Wire__AppMessage *message = upgraded__wire__app_message__unpack(NULL, keeper->n_said, keeper->said);
 
-	if (message && keeper->n_said && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED)
+	if (*keeper->spoiled.text)
+		keeper_fail(member, "%s", keeper->spoiled.text);
+	else if (!keeper->complete)
+		keeper_fail(member, "it has not told of all its descriptors");
+	else if (message && keeper->n_said && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_SAVED)
 		succeed(member, message->saved->totals);
 	else if (message && message->body_case == UPGRADED__WIRE__APP_MESSAGE__BODY_REFUSED)
 		keeper_fail(member, "%s", message->refused->reason);
@@ -264,7 +269,7 @@ static void begin(struct member *member)
 	keeper->last_number = clock_now_us() > keeper->last_number ? clock_now_us() : keeper->last_number + 1;
 	keeper->n_begun++;
 	keeper->asked_us = clock_now_us();
-	keeper->turned = false;
+	keeper->turned = keeper->complete = false;
 	rest_begin(&keeper->rest, loop_of(member), keeper_unit(member), on_child_gone);
 	ask(member);
 }

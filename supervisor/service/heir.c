@@ -12,10 +12,9 @@
 #include <unistd.h>
 
 #define TRIES_MAX 2u                  /* starts from it that may fail before the service is started empty */
-#define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after a start from it may come of what was taken over */
+#define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after it took the place may come of what was taken over */
 #define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
-#define HASTY_US USEC_PER_SEC
-#define HASTY_MAX 16u                 /* ends so soon, by whatever cause, in a row; then the next one waits for RestartDelay= */
+#define KILLED_US (300 * USEC_PER_SEC) /* KEEPER_KILLED_MAX ends by SIGKILL within this: likewise */
 #define FDS_AT_ONCE 64u
 
 bool keeper_needs_child(const struct member *member)
@@ -25,13 +24,33 @@ bool keeper_needs_child(const struct member *member)
 	return keeper->on && keeper->step == KEEPER_WRITES && !keeper->hold.state;
 }
 
-/* A process that was sent SIGKILL did not end of what it does. */
+static bool was_killed(const struct instance *instance)
+{
+	return WIFSIGNALED(instance->status) && WTERMSIG(instance->status) == SIGKILL;
+}
+
+/* Since it serves: a load may take long. SIGKILL is as a rule no answer to what a process does. But where it did not answer any more, it ended of what made it
+ * silent; that is seen one or two Heartbeat= after it. */
 static bool ended_soon(const struct member *member)
 {
 	const struct instance *instance = member->instance;
-	bool killed = WIFSIGNALED(instance->status) && WTERMSIG(instance->status) == SIGKILL;
+	uint64_t silent_us = member->pulse.silent_us;
 
-	return !killed && clock_now_us() - instance->since_us < QUICK_US;
+	if (silent_us)
+		return silent_us < instance->place_us + QUICK_US + 2 * keeper_unit(member)->heartbeat_us;
+	return !was_killed(instance) && clock_now_us() - instance->place_us < QUICK_US;
+}
+
+/* Where memory runs out of what a client asks, SIGKILL is an answer, too: again and again it is not by chance. */
+static bool is_killed_again_and_again(struct keeper *keeper, const struct instance *instance)
+{
+	uint64_t now_us = clock_now_us(), *oldest;
+
+	if (!was_killed(instance))
+		return false;
+	keeper->killed_us[keeper->n_killed++ % KEEPER_KILLED_MAX] = now_us;
+	oldest = &keeper->killed_us[keeper->n_killed % KEEPER_KILLED_MAX];
+	return keeper->n_killed >= KEEPER_KILLED_MAX && now_us - *oldest < KILLED_US;
 }
 
 enum keeper_goes_on keeper_on_exit(struct member *member)
@@ -41,7 +60,7 @@ enum keeper_goes_on keeper_on_exit(struct member *member)
 	if (!keeper->on)
 		return KEEPER_EMPTY;
 	keeper->quick = keeper->took_place && ended_soon(member) ? keeper->quick + 1 : 0;
-	keeper->hasty = clock_now_us() - member->instance->since_us < HASTY_US ? keeper->hasty + 1 : 0;
+	keeper->doubts = (keeper->took_place && is_killed_again_and_again(keeper, member->instance)) || keeper->quick >= QUICK_MAX;
 	keeper->took_place = false;
 	keeper->tries = 0;
 	if (keeper_needs_child(member)) {
@@ -56,7 +75,7 @@ enum keeper_goes_on keeper_on_exit(struct member *member)
 		return KEEPER_EMPTY;
 	}
 	keeper->starts = true;
-	return keeper->quick >= QUICK_MAX || keeper->hasty >= HASTY_MAX ? KEEPER_LATER : KEEPER_AT_ONCE;
+	return keeper->doubts ? KEEPER_LATER : KEEPER_AT_ONCE;
 }
 
 enum keeper_goes_on keeper_on_start_failed(struct member *member)
@@ -135,7 +154,7 @@ void keeper_send(struct member *member, uint64_t due_us)
 	struct fd_ref *fds[JOURNALS_MAX + 2], *journal, *in_hand = instance_lend_in_hand(member->instance);
 	size_t n = 0;
 
-	if (member->keeper.quick >= QUICK_MAX)
+	if (member->keeper.doubts)
 		let_connections_go(hold);
 	fds[n++] = hold->state;
 	/* Without all of them the checkpoint alone counts, and the library sees none. */

@@ -44,8 +44,8 @@ static int take_fds(struct member *member, struct hold *hold, const Upgraded__Wi
 	return hold_take(hold, message, fds, hold == &member->keeper.hold && !member->keeper.announced, why);
 }
 
-/* From here on something is missing; the next checkpoint makes it good. */
-static void lose(struct member *member, const char *reason)
+/* From here on something is missing; the next checkpoint, in @us, makes it good. */
+static void lose(struct member *member, const char *reason, uint64_t us)
 {
 	struct keeper *keeper = &member->keeper;
 
@@ -55,9 +55,23 @@ static void lose(struct member *member, const char *reason)
 	hold_break(&keeper->hold, reason);
 	keeper->turned = false;
 	if (keeper->step == KEEPER_IDLE && !keeper->failures)
-		keeper_plan_next(member, 0);
+		keeper_plan_next(member, us);
 	else
 		keeper->wanted = true;
+}
+
+/* A descriptor is missing. One that its state may refer to is missing in the checkpoint under way: that is not made, and if it
+ * is so again, the next one comes later each time. */
+static void lose_fd(struct member *member, const char *reason)
+{
+	struct keeper *keeper = &member->keeper;
+
+	if (keeper->step == KEEPER_STANDS && !*keeper->spoiled.text)
+		why_set(&keeper->spoiled, 0, "%s", reason);
+	if (keeper->step == KEEPER_STANDS && !keeper->announced)
+		return;
+	lose(member, reason, KEEPER_AGAIN_US);
+	keeper->announced = false;
 }
 
 static void hear_fds(struct member *member, const Upgraded__Wire__Fds *message, struct wire_fds *fds)
@@ -66,11 +80,12 @@ static void hear_fds(struct member *member, const Upgraded__Wire__Fds *message, 
 	bool announces = keeper->step == KEEPER_STANDS && !keeper->announced;
 	struct why why = { 0 };
 
+	if (announces && *keeper->spoiled.text)
+		return; /* what comes now comes to nothing */
 	if (!announces && !keeper->announced && !keeper->took_place)
 		return; /* all of them come with the first checkpoint */
 	if (take_fds(member, announces ? &keeper->coming : &keeper->hold, message, fds, &why) < 0) {
-		lose(member, why.text);
-		keeper->announced = false;
+		lose_fd(member, why.text);
 		return;
 	}
 	if (!announces || !message->last)
@@ -79,7 +94,7 @@ static void hear_fds(struct member *member, const Upgraded__Wire__Fds *message, 
 	keeper->hold.custody = keeper->coming.custody;
 	keeper->hold.next_tag = keeper->coming.next_tag;
 	keeper->coming = (struct hold){ 0 };
-	keeper->announced = true;
+	keeper->announced = keeper->complete = true;
 }
 
 static void hear_quiesced(struct member *member, const Upgraded__Wire__Quiesced *quiesced)
@@ -90,6 +105,7 @@ static void hear_quiesced(struct member *member, const Upgraded__Wire__Quiesced 
 		return;
 	keeper->step = KEEPER_STANDS;
 	keeper->turned = true;
+	keeper->complete = keeper->announced;
 	if (quiesced->begun_us > keeper->stands_us && quiesced->begun_us <= clock_now_us())
 		keeper->stands_us = quiesced->begun_us;
 	/* It has its own: when nobody has any more, there is no child. */
@@ -141,7 +157,7 @@ static void hear_full(struct member *member, const Upgraded__Wire__JournalFull *
 		why_set(&why, 0, "the journal cannot be written on: %.200s", full->reason);
 	else
 		why_set(&why, 0, "the journal was full after %" PRIu64 " bytes (JournalSize=)", full->bytes);
-	lose(member, why.text);
+	lose(member, why.text, 0);
 }
 
 /* A line for the first, and each time that there are twice as many as the last line said; status always has the number. */
@@ -214,6 +230,14 @@ bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *messag
 	}
 }
 
+void keeper_hear_garbage(struct member *member, const char *reason)
+{
+	struct keeper *keeper = &member->keeper;
+
+	if (keeper->on && member->state == MEMBER_RUNNING && (keeper->hold.state || keeper->step != KEEPER_IDLE))
+		lose_fd(member, reason);
+}
+
 /* ---- on and off ---- */
 
 void keeper_be_off(struct keeper *keeper)
@@ -267,7 +291,8 @@ void keeper_end(struct member *member)
 	keeper_be_off(keeper);
 	hold_clear(&keeper->hold);
 	keeper->starts = keeper->awaits_child = keeper->took_place = false;
-	keeper->tries = keeper->quick = keeper->hasty = keeper->failures = 0;
+	keeper->tries = keeper->quick = keeper->n_killed = keeper->failures = 0;
+	keeper->doubts = false;
 	*keeper->note.text = 0;
 }
 

@@ -13,6 +13,7 @@ struct member;
 
 #define KEEPER_SAID_BYTES 4096u
 #define KEEPER_AGAIN_US USEC_PER_SEC /* to the next checkpoint after a failure; doubled with each */
+#define KEEPER_KILLED_MAX 16u
 
 enum keeper_step {
 	KEEPER_IDLE,
@@ -34,6 +35,8 @@ struct keeper {
 	/* The checkpoint under way. */
 	struct fd_ref *state, *journal, *report; /* @report: our copy of where the child reports, until the process has it */
 	struct hold coming;                      /* descriptors, until all have come */
+	bool complete;                           /* all that its state may refer to have */
+	struct why spoiled;                      /* why they never will; "": they may */
 	struct rest rest;
 	uint64_t asked_us, stands_us;
 	int said_fd; /* what the child reports; -1: nobody does */
@@ -49,7 +52,10 @@ struct keeper {
 	/* Going on from it. */
 	bool starts;          /* the start that is under way takes it */
 	bool awaits_child;    /* ... as soon as the first checkpoint is whole: its process has ended, and its child writes yet */
-	unsigned tries, quick, hasty; /* starts that failed; ends soon after such a start, and at once */
+	unsigned tries, quick; /* starts that failed; ends soon after such a start */
+	uint64_t killed_us[KEEPER_KILLED_MAX]; /* when SIGKILL ended one that had taken a place: the last ones, in a ring */
+	unsigned n_killed;
+	bool doubts;          /* what is handed over may be what they fail of: connections are not any more */
 	bool took_place;      /* the process that serves came from it */
 };
 
@@ -68,6 +74,8 @@ void keeper_give_way(struct member *member);
 
 /** keeper_hear() - Return: true if @message was about a checkpoint. */
 bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+/** keeper_hear_garbage() - Something that it said was lost on the way: perhaps descriptors, for which there was no room. */
+void keeper_hear_garbage(struct member *member, const char *reason);
 
 /* ---- heir.c ---- */
 

@@ -303,6 +303,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 static void on_garbage(struct instance *instance, const char *reason)
 {
 	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->pid, reason);
+	keeper_hear_garbage(instance->owner, reason);
 }
 
 /* ---- the end of the process ---- */
@@ -355,7 +356,7 @@ static void on_running_exit(struct member *member)
 	bool ended_by_us = member->pulse.silent_us && service->unit->ends_unanswered; /* the failure stands: it was silent */
 	char how[INSTANCE_END_BYTES];
 
-	if (clock_now_us() - instance->since_us > STABLE_US)
+	if (clock_now_us() - instance->place_us > STABLE_US)
 		member->failures = 0;
 	if (!ended_by_us)
 		why_set(&member->failure, 0, "version %s (pid %d) %s", service->version, instance->pid,

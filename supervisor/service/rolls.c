@@ -154,9 +154,15 @@ static void on_early(struct roll *roll, const Upgraded__Wire__AppMessage *messag
 	keeper_hear(roll_owner(roll), message, fds);
 }
 
+static void on_early_garbage(struct roll *roll, const char *reason)
+{
+	keeper_hear_garbage(roll_owner(roll), reason);
+}
+
 static const struct roll_events alone = {
 	.on_progress = on_progress,
 	.on_early = on_early,
+	.on_early_garbage = on_early_garbage,
 	.on_commit = service_on_roll_commit,
 	.on_backward = service_on_backward,
 	.on_imaged = on_imaged,

@@ -298,6 +298,128 @@ Test(keeper, has_it_all_again_with_the_checkpoint_after_a_full_journal)
 	assert_costs("nothing");
 }
 
+/* ... of whose descriptors not all fit: what of them is told after those that do not is of no use. */
+static void is_begun_with_more_than_fit(struct fake *fake, size_t last)
+{
+	cr_assert(fake->announces);
+	fake_quiesced(fake);
+	fake_hand_over(fake, 8, false);
+	fake_hand_over(fake, 7, false);
+	fake_hand_over(fake, 8, false);
+	fake_hand_over(fake, last, true);
+	fake_resumed(fake);
+	fake_checkpointed(fake, 7);
+	hosted_turn();
+	hosted_turn();
+}
+
+Test(keeper, makes_none_of_which_a_descriptor_is_missing)
+{
+	hosted_write("Journal=always\nLimitNOFILE=16\n");
+	start();
+	is_begun_with_more_than_fit(serves, 1);
+	assert_costs("everything");
+	cr_assert_not_null(strstr(crash_costs(), "than it may have open"), "%s", crash_costs());
+	hosted_pass(APART_US);
+	cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), 1);
+	/* The next one has all of them. */
+	hosted_pass(USEC_PER_SEC);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, asks_less_often_while_a_descriptor_is_missing)
+{
+	hosted_write("Journal=always\nLimitNOFILE=16\n");
+	start();
+	for (unsigned i = 0; i < 5; i++) {
+		is_begun_with_more_than_fit(serves, 8);
+		hosted_pass((USEC_PER_SEC << i) - APART_US);
+		cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), i + 1);
+		hosted_pass(2 * APART_US);
+		cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), i + 2);
+	}
+}
+
+Test(keeper, has_them_all_again_with_the_checkpoint_after_one_that_did_not_fit)
+{
+	hosted_write("Journal=always\nLimitNOFILE=16\n");
+	start();
+	is_made(serves);
+	fake_hand_over(serves, 8, false);
+	fake_hand_over(serves, 7, false);
+	assert_costs("what was written in the last");
+	hosted_pass(USEC_PER_SEC);
+	cr_assert(serves->announces);
+	is_made(serves);
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->n_got, 2);
+}
+
+Test(keeper, makes_none_of_which_not_all_descriptors_were_told)
+{
+	start();
+	fake_quiesced(serves);
+	fake_hand_over(serves, 2, false);
+	fake_resumed(serves);
+	fake_checkpointed(serves, 7);
+	hosted_turn();
+	hosted_turn();
+	assert_costs("everything");
+}
+
+/* Where no descriptor is free here, the kernel cuts them off. */
+Test(keeper, makes_none_of_which_descriptors_were_cut_off)
+{
+	start();
+	fake_quiesced(serves);
+	fake_hand_over(serves, 2, false);
+	fake_garbage(serves, "descriptors were cut off on the way");
+	fake_hand_over(serves, 2, true);
+	fake_resumed(serves);
+	fake_checkpointed(serves, 7);
+	hosted_turn();
+	hosted_turn();
+	assert_costs("everything");
+	cr_assert_not_null(strstr(crash_costs(), "were cut off"), "%s", crash_costs());
+	hosted_pass(USEC_PER_SEC);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, has_them_all_again_with_the_checkpoint_after_some_were_cut_off)
+{
+	start();
+	is_made(serves);
+	fake_garbage(serves, "descriptors were cut off on the way");
+	assert_costs("what was written in the last");
+	hosted_pass(USEC_PER_SEC);
+	cr_assert(serves->announces);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, knows_that_some_were_cut_off_while_a_roll_waits_for_the_new_version)
+{
+	struct fake *new;
+
+	start();
+	is_made(serves);
+	new = hosted_roll("v2");
+	fake_garbage(serves, "descriptors were cut off on the way");
+	hosted_reap();
+	if (!is_gone(1))
+		fake_exit(new, SIGSEGV);
+	hosted_turn();
+	assert_costs("what was written in the last");
+	hosted_pass(2 * USEC_PER_SEC);
+	cr_assert(serves->announces);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
 /* ---- another process ---- */
 
 Test(keeper, gives_what_it_has_to_another_process_at_once)
@@ -407,6 +529,83 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	hosted_pass(USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 7);
 	takes_place(started(6));
+}
+
+/* What a load takes is no time of service. */
+Test(keeper, holds_one_back_that_fails_again_and_again_after_a_long_load)
+{
+	unsigned n;
+
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 5; i++) {
+		n = hosted.origin.n_started;
+		fake_exit(serves, SIGSEGV);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.n_started, i < 3 ? n + 1 : n);
+		hosted_pass(2 * USEC_PER_SEC);
+		cr_assert_eq(hosted.origin.n_started, n + 1);
+		serves = started(n);
+		fake_hello(serves, 1, true);
+		fake_standby(serves);
+		hosted_pass(15 * USEC_PER_SEC);
+		fake_ready(serves);
+		hosted_turn();
+	}
+}
+
+/* Where memory runs out of what one of its clients asks, each of them is killed. */
+Test(keeper, holds_one_back_that_is_killed_again_and_again)
+{
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 16; i++) {
+		serves = next_of(serves);
+		takes_place(serves);
+		hosted_pass(15 * USEC_PER_SEC);
+	}
+	fake_exit(serves, SIGKILL);
+	hosted_turn();
+	cr_assert_eq(hosted.origin.n_started, 17);
+	hosted_pass(USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, 18);
+	takes_place(started(17));
+}
+
+Test(keeper, goes_on_at_once_where_one_is_killed_now_and_then)
+{
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 40; i++) {
+		serves = next_of(serves);
+		takes_place(serves);
+		hosted_pass(25 * USEC_PER_SEC);
+	}
+}
+
+/* It is ended by SIGKILL, and not by chance. */
+Test(keeper, holds_one_back_that_falls_silent_again_and_again)
+{
+	unsigned n;
+
+	hosted_write("Journal=always\nHeartbeat=20s\nUnanswered=restart\n");
+	start();
+	is_made(serves);
+	hosted.silent = true;
+	for (unsigned i = 0; i < 4; i++) {
+		n = hosted.origin.n_started;
+		hosted_pass(26 * USEC_PER_SEC);
+		cr_assert_eq(serves->signal, SIGKILL);
+		fake_exit(serves, SIGKILL);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.n_started, i < 3 ? n + 1 : n);
+		if (i < 3) {
+			serves = started(n);
+			takes_place(serves);
+		}
+	}
+	hosted_pass(USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, n + 1);
 }
 
 Test(keeper, leaves_nothing_of_one_that_is_stopped)
