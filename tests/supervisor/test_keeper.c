@@ -370,6 +370,75 @@ Test(keeper, makes_none_of_which_not_all_descriptors_were_told)
 	assert_costs("everything");
 }
 
+/* So many attempts come to nothing, each of which leaves a journal. */
+static void fails_often(struct fake *fake, unsigned times)
+{
+	unsigned n = fake_heard_times(fake, HEARD(PREPARE));
+
+	fills(fake);
+	for (unsigned i = 0; i < times; i++) {
+		if (i)
+			hosted_pass((USEC_PER_SEC << (i > 11 ? 10 : i - 1)) + APART_US);
+		cr_assert_eq(fake_heard_times(fake, HEARD(PREPARE)), n + i + 1);
+		is_begun(fake);
+		fake_close_report(fake);
+		hosted_turn();
+	}
+}
+
+Test(keeper, loses_nothing_of_as_many_journals_as_there_may_be)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fails_often(serves, 14);
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 15);
+	assert_costs("nothing");
+	/* The one before it had the last journal that there was room for. */
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 16);
+	assert_costs("what was written in the last");
+	hosted_pass(APART_US);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, asks_on_where_there_is_no_room_for_another_journal)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fails_often(serves, 15);
+	assert_costs("what was written in the last");
+	cr_assert_not_null(strstr(crash_costs(), "15 journals wait"), "%s", crash_costs());
+	hosted_pass(1024 * USEC_PER_SEC + APART_US);
+	is_made(serves);
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 1);
+}
+
+/* What it does not begin costs nothing. */
+Test(keeper, keeps_all_journals_where_one_more_is_refused)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fails_often(serves, 14);
+	hosted_pass(1024 * USEC_PER_SEC + APART_US);
+	fake_refused(serves, "fork: Resource temporarily unavailable");
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 15);
+	assert_costs("nothing");
+}
+
 /* Where no descriptor is free here, the kernel cuts them off. */
 Test(keeper, makes_none_of_which_descriptors_were_cut_off)
 {
