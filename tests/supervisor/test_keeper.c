@@ -600,6 +600,47 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	takes_place(started(6));
 }
 
+/* It waits for RestartDelay=. */
+static void waits(void)
+{
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 4; i++) {
+		fake_exit(serves, SIGSEGV);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.n_started, i < 3 ? i + 2 : 4);
+		if (i < 3)
+			takes_place(serves = started(i + 1));
+	}
+	assert_status("waiting to restart", "v1");
+}
+
+Test(keeper, goes_on_at_once_where_a_start_is_asked_for_while_it_waits)
+{
+	waits();
+	service_start(hosted.web, "", -1, ask(&ann));
+	cr_assert_eq(hosted.origin.n_started, 5);
+	takes_place(started(4));
+	assert_answer(&ann, WIRE_EXIT_DONE, "web version v1 serves (pid %d)", (int)started(4)->instance.pid);
+	hosted_pass(5 * USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, 5);
+}
+
+Test(keeper, throws_nothing_away_where_something_else_is_to_be_started)
+{
+	waits();
+	service_start(hosted.web, "v2", -1, ask(&ann));
+	assert_answer(&ann, WIRE_EXIT_REFUSED, "web waits to go on with version v1");
+	service_start(hosted.web, "v1", open("/dev/null", O_RDONLY | O_CLOEXEC), ask(&ann));
+	assert_answer(&ann, WIRE_EXIT_REFUSED, "web waits to go on with version v1");
+	service_stop(hosted.web, ask(&ann));
+	cr_assert_eq(ann.asked.code, WIRE_EXIT_DONE);
+	service_start(hosted.web, "v2", -1, ask(&ann));
+	hosted_start_up(started(4));
+	cr_assert_not(started(4)->is_heir);
+	assert_status("running", "v2");
+}
+
 /* What a load takes is no time of service. */
 Test(keeper, holds_one_back_that_fails_again_and_again_after_a_long_load)
 {
