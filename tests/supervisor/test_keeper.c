@@ -544,9 +544,17 @@ Test(keeper, starts_empty_where_that_child_fails)
 {
 	start();
 	is_begun(serves);
-	fake_exit(serves, SIGKILL);
+	{
+		struct fake child = { .report = fcntl(serves->report, F_DUPFD_CLOEXEC, 3) };
+
+		fake_exit(serves, SIGKILL);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.ends, 0, "one of them writes the checkpoint");
+		fake_close_report(&child);
+	}
 	hosted_turn();
 	hosted_turn();
+	cr_assert_eq(hosted.origin.ends, 1);
 	cr_assert_eq(hosted.origin.n_started, 2);
 	hosted_start_up(started(1));
 	cr_assert_not(started(1)->is_heir);
