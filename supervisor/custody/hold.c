@@ -44,10 +44,9 @@ int hold_take(struct hold *hold, const Upgraded__Wire__Fds *message, struct wire
 	return r;
 }
 
-int hold_add_journal(struct hold *hold, struct fd_ref *journal)
+int hold_add_journal(struct hold *hold, struct fd_ref *journal, size_t most)
 {
-	/* Whoever takes the process's place gets one more. */
-	if (hold->n_journals >= JOURNALS_MAX - 1)
+	if (hold->n_journals >= most)
 		return -ENOSPC;
 	hold->journals[hold->n_journals++] = fd_ref_use(journal);
 	return 0;
@@ -60,6 +59,11 @@ static size_t find(const struct hold *hold, const struct fd_ref *journal)
 	while (i < hold->n_journals && hold->journals[i] != journal)
 		i++;
 	return i;
+}
+
+bool hold_has_journal(const struct hold *hold, const struct fd_ref *journal)
+{
+	return find(hold, journal) < hold->n_journals;
 }
 
 void hold_drop_journal(struct hold *hold, const struct fd_ref *journal)
@@ -90,4 +94,10 @@ void hold_break(struct hold *hold, const char *reason)
 {
 	if (!*hold->broken.text)
 		why_set(&hold->broken, 0, "%s", reason);
+}
+
+void hold_drop_broken(struct hold *hold)
+{
+	while (*hold->broken.text && hold->n_journals)
+		hold_drop_journal(hold, hold->journals[0]);
 }

@@ -31,8 +31,13 @@ void hold_clear(struct hold *hold);
  * custody_take(). */
 int hold_take(struct hold *hold, const Upgraded__Wire__Fds *message, struct wire_fds *fds, bool again, struct why *why);
 
-/** hold_add_journal() - The process may write there from here on; one owner more. Return: 0; -ENOSPC: there are too many. */
-int hold_add_journal(struct hold *hold, struct fd_ref *journal);
+#define HOLD_JOURNALS_MAX (JOURNALS_MAX - 1) /* whoever takes the process's place gets one more */
+
+/** hold_add_journal() - The process may write there from here on; one owner more. @most: at most JOURNALS_MAX. Return: 0; -ENOSPC:
+ * there are so many. */
+int hold_add_journal(struct hold *hold, struct fd_ref *journal, size_t most);
+/** hold_has_journal() - Is it one of those that count? */
+bool hold_has_journal(const struct hold *hold, const struct fd_ref *journal);
 /** hold_drop_journal() - The process never will. */
 void hold_drop_journal(struct hold *hold, const struct fd_ref *journal);
 
@@ -41,6 +46,8 @@ void hold_advance(struct hold *hold, uint64_t number, struct fd_ref *state_consu
 
 /** hold_break() - From here on something is missing in the journals. */
 void hold_break(struct hold *hold, const char *reason);
+/** hold_drop_broken() - Where something is missing in them, they are of no use to anybody. */
+void hold_drop_broken(struct hold *hold);
 
 /** hold_is_whole() - Would the end of the process lose nothing? */
 static inline bool hold_is_whole(const struct hold *hold)

@@ -35,9 +35,29 @@ void keeper_plan_next(struct member *member, uint64_t us)
 
 /* ---- the end of one ---- */
 
-/* What was made for the checkpoint under way is let go. Its journal stays in the hold: perhaps the process writes there. */
+void keeper_turn_journal(struct keeper *keeper)
+{
+	struct hold *hold = &keeper->hold;
+	struct why why;
+
+	if (hold_has_journal(hold, keeper->journal))
+		return;
+	why_set(&why, 0, "%zu journals wait for a checkpoint that is whole, and there may be no more", hold->n_journals);
+	hold_break(hold, why.text);
+	hold_drop_broken(hold);
+	(void)hold_add_journal(hold, keeper->journal, HOLD_JOURNALS_MAX);
+}
+
+void keeper_forget_journal(struct keeper *keeper)
+{
+	hold_drop_journal(&keeper->hold, keeper->journal);
+	keeper->journal = fd_ref_drop(keeper->journal);
+}
+
 void keeper_drop_attempt(struct keeper *keeper)
 {
+	if (keeper->step != KEEPER_IDLE && keeper->journal)
+		keeper_turn_journal(keeper);
 	keeper->step = KEEPER_IDLE;
 	keeper->state = fd_ref_drop(keeper->state);
 	keeper->journal = fd_ref_drop(keeper->journal);
@@ -79,6 +99,8 @@ void keeper_fail(struct member *member, const char *fmt, ...)
 	if (keeper->awaits_child) {
 		keeper->awaits_child = false;
 		hold_clear(&keeper->hold);
+		/* They were let live for that one. */
+		origin_end_children(member->service->host->origin, member->service->name);
 		timer_arm(loop_of(member), &member->restart, clock_now_us(), member->restart.on_due);
 	} else if (keeper->on) {
 		keeper_plan_next(member, KEEPER_AGAIN_US << doublings);
@@ -242,13 +264,6 @@ static int make_room(struct member *member, struct why *why)
 	return r < 0 ? why_errno(why, r, "checkpoint") : 0;
 }
 
-/* Where something is missing in them, they are of no use to anybody. */
-static void drop_broken(struct hold *hold)
-{
-	while (*hold->broken.text && hold->n_journals)
-		hold_drop_journal(hold, hold->journals[0]);
-}
-
 static void begin(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
@@ -259,11 +274,9 @@ static void begin(struct member *member)
 		keeper_fail(member, "%s", why.text);
 		return;
 	}
-	drop_broken(&keeper->hold);
-	if (hold_add_journal(&keeper->hold, keeper->journal) < 0) {
-		keeper_fail(member, "%zu journals wait already for one that is made", keeper->hold.n_journals);
-		return;
-	}
+	hold_drop_broken(&keeper->hold);
+	/* There may be no room; then keeper_turn_journal() makes some, and not before it is known to be in use. */
+	(void)hold_add_journal(&keeper->hold, keeper->journal, HOLD_JOURNALS_MAX);
 	/* It grows over restarts of the process, and of ours: what a process has opened since a checkpoint is known by its
 	 * number. */
 	keeper->last_number = clock_now_us() > keeper->last_number ? clock_now_us() : keeper->last_number + 1;

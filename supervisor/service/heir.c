@@ -29,8 +29,8 @@ static bool was_killed(const struct instance *instance)
 	return WIFSIGNALED(instance->status) && WTERMSIG(instance->status) == SIGKILL;
 }
 
-/* Since it serves: a load may take long. SIGKILL is as a rule no answer to what a process does. But where it did not answer any more, it ended of what made it
- * silent; that is seen one or two Heartbeat= after it. */
+/* Since it serves: a load may take long. SIGKILL is as a rule no answer to what a process does. But where it did not answer
+ * any more, it ended of what made it silent; that is seen one or two Heartbeat= after it. */
 static bool ended_soon(const struct member *member)
 {
 	const struct instance *instance = member->instance;
@@ -69,6 +69,9 @@ enum keeper_goes_on keeper_on_exit(struct member *member)
 		keeper->awaits_child = true;
 		return KEEPER_AWAITS;
 	}
+	/* It turns to another journal after it has said that it stands, which would have been heard. */
+	if (keeper->step == KEEPER_ASKED)
+		keeper_forget_journal(keeper);
 	keeper_be_off(keeper);
 	if (!keeper->hold.state) {
 		hold_clear(&keeper->hold);
@@ -137,11 +140,11 @@ static struct fd_ref *own_journal(struct member *member)
 
 	if (journal_memory_create(keeper_unit(member)->journal_bytes, &fd, &why) == 0)
 		ref = fd_ref_new(fd);
-	if (ref && hold_add_journal(hold, ref) == 0)
+	if (ref && hold_add_journal(hold, ref, JOURNALS_MAX) == 0)
 		return ref;
-	log_warning("%s: no journal until the first checkpoint%s%s", member->service->name, *why.text ? ": " : "", why.text);
-	/* For whoever comes after it. */
-	hold_break(hold, "the process that took the place of another has no journal");
+	if (!*why.text)
+		why_set(&why, 0, "%zu journals wait for a checkpoint that is whole", hold->n_journals);
+	log_warning("%s: no journal until the first checkpoint: %s", member->service->name, why.text);
 	return fd_ref_drop(ref);
 }
 
@@ -162,6 +165,7 @@ void keeper_send(struct member *member, uint64_t due_us)
 		fds[n++] = hold->journals[i];
 	receive.journals = (uint32_t)(n - 1);
 	journal = own_journal(member);
+	member->keeper.has_journal = journal;
 	if (journal)
 		fds[n++] = journal;
 	if (in_hand)
@@ -200,6 +204,9 @@ void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 	/* It has what it has: from here on its own journal counts, and the others are of no use to anybody after it. */
 	if (unused)
 		hold_break(&keeper->hold, replayed->unused);
+	/* Until then it has done nothing that whoever comes after it would miss. */
+	if (!keeper->has_journal)
+		hold_break(&keeper->hold, "the process that took the place of another has no journal");
 }
 
 /* ---- how it is ---- */

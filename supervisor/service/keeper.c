@@ -120,6 +120,7 @@ static void hear_resumed(struct member *member, uint64_t at_us)
 	if (keeper->step != KEEPER_STANDS)
 		return;
 	keeper->step = KEEPER_WRITES;
+	keeper_turn_journal(keeper);
 	keeper->pause_us = at_us > keeper->stands_us ? at_us - keeper->stands_us : 0;
 	timer_arm(loop_of(member), &keeper->deadline, clock_now_us() + keeper_unit(member)->transfer_timeout_us,
 		  keeper_on_deadline);
@@ -145,7 +146,7 @@ static void hear_refused(struct member *member, const char *reason)
 {
 	struct keeper *keeper = &member->keeper;
 
-	hold_drop_journal(&keeper->hold, keeper->journal);
+	keeper_forget_journal(keeper);
 	keeper_fail(member, "%s", reason);
 }
 
@@ -304,7 +305,7 @@ void keeper_give_way(struct member *member)
 		return;
 	/* What it never heard of it does not do later. Else its journal may be in use. */
 	if (instance_retract(member->instance, UPGRADED__WIRE__APP_MESSAGE__BODY_PREPARE))
-		hold_drop_journal(&keeper->hold, keeper->journal);
+		keeper_forget_journal(keeper);
 	keeper_drop_attempt(keeper);
 	keeper_tell_over(member);
 	keeper_plan_next(member, KEEPER_AGAIN_US);

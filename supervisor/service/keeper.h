@@ -56,6 +56,7 @@ struct keeper {
 	uint64_t killed_us[KEEPER_KILLED_MAX]; /* when SIGKILL ended one that had taken a place: the last ones, in a ring */
 	unsigned n_killed;
 	bool doubts;          /* what is handed over may be what they fail of: connections are not any more */
+	bool has_journal;     /* who takes the place has one of its own */
 	bool took_place;      /* the process that serves came from it */
 };
 
@@ -120,6 +121,11 @@ void keeper_plan_next(struct member *member, uint64_t us);
 /** keeper_drop_attempt() - What was made for the checkpoint under way is let go. Its journal stays in the hold: perhaps the
  * process writes there. */
 void keeper_drop_attempt(struct keeper *keeper);
+/** keeper_turn_journal() - The process writes into the journal of the checkpoint under way, or may do so. Where that found no room
+ * in the hold, those before it are let go: that is a loss until the next checkpoint is whole. */
+void keeper_turn_journal(struct keeper *keeper);
+/** keeper_forget_journal() - It does not, and never will. */
+void keeper_forget_journal(struct keeper *keeper);
 /** keeper_fail() - The checkpoint under way is not made: told, and tried again after a while. */
 void keeper_fail(struct member *member, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** keeper_tell_over() - The child that writes is over, or is to be. */

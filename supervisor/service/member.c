@@ -90,16 +90,24 @@ static int spawn(struct member *member)
 
 static void start_again_later(struct member *member);
 
-static void on_restart(struct timer *timer)
+int member_start_now(struct member *member)
 {
-	struct member *member = container_of(timer, struct member, restart);
+	int r;
 
+	timer_disarm(&member->restart);
 	/* A child that wrote a checkpoint was let live until now. */
 	if (keeper_starts(&member->keeper))
 		origin_end_children(member->service->host->origin, member->service->name);
 	/* What keeps it from being started may pass: a binary being replaced, a machine without memory. */
-	if (spawn(member) < 0)
+	r = spawn(member);
+	if (r < 0)
 		start_again_later(member);
+	return r;
+}
+
+static void on_restart(struct timer *timer)
+{
+	(void)member_start_now(container_of(timer, struct member, restart));
 }
 
 /* Another process takes the place of the one that ended, with all that is kept of it. */

@@ -51,6 +51,10 @@ struct member *member_free(struct member *member);
  * goes on; -errno with the reason in @member->failure. */
 int member_start(struct member *member, int state_file_consume);
 
+/** member_start_now() - One that is WAITING is started at once, and goes on from what was kept. Return: 0; -errno, with the reason
+ * in @member->failure: it waits on. */
+int member_start_now(struct member *member);
+
 /** member_stop() - End its process, gently at first; the service hears when it has ended. */
 void member_stop(struct member *member);
 

@@ -144,6 +144,25 @@ static bool refuse_running(struct service *service, struct asker *asker)
 	return true;
 }
 
+/* It waits to go on from what was kept of a process that failed. */
+static bool is_kept(const struct member *member)
+{
+	return member->state == MEMBER_WAITING && (keeper_starts(&member->keeper) || member->keeper.awaits_child);
+}
+
+/* A start as of old would throw away what was kept, which is to be said first. */
+static bool refuse_loss(struct service *service, const char *version, bool has_file, struct asker *asker)
+{
+	if (!is_kept(service_member(service)) || (!has_file && strcmp(version, service->version) == 0))
+		return false;
+	service_answer(service, asker,
+		       &(struct answer){ .code = WIRE_EXIT_REFUSED,
+					 .cause = "its last checkpoint, and what was written since, would be lost",
+					 .next = "to go on from it: upgradectl start SERVICE; to do without it: upgradectl stop first" },
+		       "%s waits to go on with version %s", service->name, service->version);
+	return true;
+}
+
 /* Until it serves: what was asked for once, and did not work, is not what the next start takes. */
 static void remember_start(struct service *service, const char *version, struct unit *unit)
 {
@@ -161,7 +180,7 @@ static void end_start(struct service *service)
 }
 
 /* Return: true if it may be started, with its service file read and its version chosen; else @asker was told why not. */
-static bool may_start(struct service *service, const char *version, struct asker *asker)
+static bool may_start(struct service *service, const char *version, bool has_file, struct asker *asker)
 {
 	struct unit *unit;
 	bool named;
@@ -171,7 +190,9 @@ static bool may_start(struct service *service, const char *version, struct asker
 	if (!*version)
 		version = *service->version ? service->version : unit->version;
 	named = *version;
-	if (named)
+	if (named && refuse_loss(service, version, has_file, asker))
+		named = false;
+	else if (named)
 		remember_start(service, version, unit);
 	else
 		service_answer(service, asker,
@@ -193,8 +214,14 @@ void service_start(struct service *service, const char *version, int state_file_
 {
 	struct member *member = service_member(service);
 
-	if (!may_start(service, version, asker)) {
+	if (!may_start(service, version, state_file_consume >= 0, asker)) {
 		fd_give_up(state_file_consume);
+		return;
+	}
+	if (is_kept(member)) {
+		service_wait(service, asker);
+		if (keeper_starts(&member->keeper) && member_start_now(member) < 0)
+			service_on_start_failed(member);
 		return;
 	}
 	history_clear(&service->history);

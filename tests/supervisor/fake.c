@@ -345,7 +345,13 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 	return 0;
 }
 
+static void end_children(struct origin *origin, const char *service)
+{
+	(void)service;
+	container_of(origin, struct fake_origin, origin)->ends++;
+}
+
 void fake_origin_init(struct fake_origin *origin)
 {
-	*origin = (struct fake_origin){ .origin.start = start };
+	*origin = (struct fake_origin){ .origin = { .start = start, .end_children = end_children } };
 }

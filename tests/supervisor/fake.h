@@ -159,6 +159,7 @@ struct fake_origin {
 	struct fake *started[FAKE_STARTED_MAX]; /* in this order; NULL: it was freed */
 	unsigned n_started;
 	bool refuses;           /* nothing can be started */
+	unsigned ends;          /* so often the children of processes that ended were to end, too */
 };
 
 /** fake_origin_init() - @origin must not move from here on. */

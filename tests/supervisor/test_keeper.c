@@ -370,6 +370,75 @@ Test(keeper, makes_none_of_which_not_all_descriptors_were_told)
 	assert_costs("everything");
 }
 
+/* So many attempts come to nothing, each of which leaves a journal. */
+static void fails_often(struct fake *fake, unsigned times)
+{
+	unsigned n = fake_heard_times(fake, HEARD(PREPARE));
+
+	fills(fake);
+	for (unsigned i = 0; i < times; i++) {
+		if (i)
+			hosted_pass((USEC_PER_SEC << (i > 11 ? 10 : i - 1)) + APART_US);
+		cr_assert_eq(fake_heard_times(fake, HEARD(PREPARE)), n + i + 1);
+		is_begun(fake);
+		fake_close_report(fake);
+		hosted_turn();
+	}
+}
+
+Test(keeper, loses_nothing_of_as_many_journals_as_there_may_be)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fails_often(serves, 14);
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 15);
+	assert_costs("nothing");
+	/* The one before it had the last journal that there was room for. */
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 16);
+	assert_costs("what was written in the last");
+	hosted_pass(APART_US);
+	is_made(serves);
+	assert_costs("nothing");
+}
+
+Test(keeper, asks_on_where_there_is_no_room_for_another_journal)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fails_often(serves, 15);
+	assert_costs("what was written in the last");
+	cr_assert_not_null(strstr(crash_costs(), "15 journals wait"), "%s", crash_costs());
+	hosted_pass(1024 * USEC_PER_SEC + APART_US);
+	is_made(serves);
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 1);
+}
+
+/* What it does not begin costs nothing. */
+Test(keeper, keeps_all_journals_where_one_more_is_refused)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fails_often(serves, 14);
+	hosted_pass(1024 * USEC_PER_SEC + APART_US);
+	fake_refused(serves, "fork: Resource temporarily unavailable");
+	assert_costs("nothing");
+	serves = next_of(serves);
+	takes_place(serves);
+	cr_assert_eq(serves->journals, 15);
+	assert_costs("nothing");
+}
+
 /* Where no descriptor is free here, the kernel cuts them off. */
 Test(keeper, makes_none_of_which_descriptors_were_cut_off)
 {
@@ -475,9 +544,17 @@ Test(keeper, starts_empty_where_that_child_fails)
 {
 	start();
 	is_begun(serves);
-	fake_exit(serves, SIGKILL);
+	{
+		struct fake child = { .report = fcntl(serves->report, F_DUPFD_CLOEXEC, 3) };
+
+		fake_exit(serves, SIGKILL);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.ends, 0, "one of them writes the checkpoint");
+		fake_close_report(&child);
+	}
 	hosted_turn();
 	hosted_turn();
+	cr_assert_eq(hosted.origin.ends, 1);
 	cr_assert_eq(hosted.origin.n_started, 2);
 	hosted_start_up(started(1));
 	cr_assert_not(started(1)->is_heir);
@@ -529,6 +606,47 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	hosted_pass(USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 7);
 	takes_place(started(6));
+}
+
+/* It waits for RestartDelay=. */
+static void waits(void)
+{
+	start();
+	is_made(serves);
+	for (unsigned i = 0; i < 4; i++) {
+		fake_exit(serves, SIGSEGV);
+		hosted_turn();
+		cr_assert_eq(hosted.origin.n_started, i < 3 ? i + 2 : 4);
+		if (i < 3)
+			takes_place(serves = started(i + 1));
+	}
+	assert_status("waiting to restart", "v1");
+}
+
+Test(keeper, goes_on_at_once_where_a_start_is_asked_for_while_it_waits)
+{
+	waits();
+	service_start(hosted.web, "", -1, ask(&ann));
+	cr_assert_eq(hosted.origin.n_started, 5);
+	takes_place(started(4));
+	assert_answer(&ann, WIRE_EXIT_DONE, "web version v1 serves (pid %d)", (int)started(4)->instance.pid);
+	hosted_pass(5 * USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, 5);
+}
+
+Test(keeper, throws_nothing_away_where_something_else_is_to_be_started)
+{
+	waits();
+	service_start(hosted.web, "v2", -1, ask(&ann));
+	assert_answer(&ann, WIRE_EXIT_REFUSED, "web waits to go on with version v1");
+	service_start(hosted.web, "v1", open("/dev/null", O_RDONLY | O_CLOEXEC), ask(&ann));
+	assert_answer(&ann, WIRE_EXIT_REFUSED, "web waits to go on with version v1");
+	service_stop(hosted.web, ask(&ann));
+	cr_assert_eq(ann.asked.code, WIRE_EXIT_DONE);
+	service_start(hosted.web, "v2", -1, ask(&ann));
+	hosted_start_up(started(4));
+	cr_assert_not(started(4)->is_heir);
+	assert_status("running", "v2");
 }
 
 /* What a load takes is no time of service. */
