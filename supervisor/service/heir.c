@@ -94,14 +94,6 @@ enum keeper_goes_on keeper_on_start_failed(struct member *member)
 	return KEEPER_EMPTY;
 }
 
-/* Clients of one that fails again and again are let go: perhaps one of them asks for what it fails of. */
-static void let_connections_go(struct hold *hold)
-{
-	for (size_t i = hold->custody.n; i > 0; i--)
-		if (hold->custody.entries[i - 1].is_tcp)
-			custody_drop_at(&hold->custody, i - 1, true);
-}
-
 static void send_fds(struct instance *instance, const struct hold *hold)
 {
 	Upgraded__Wire__FdInfo infos[FDS_AT_ONCE], *pointers[FDS_AT_ONCE];
@@ -157,8 +149,9 @@ void keeper_send(struct member *member, uint64_t due_us)
 	struct fd_ref *fds[JOURNALS_MAX + 2], *journal, *in_hand = instance_lend_in_hand(member->instance);
 	size_t n = 0;
 
+	/* Perhaps one of the clients asks for what it fails of. */
 	if (member->keeper.doubts)
-		let_connections_go(hold);
+		custody_end_connections(&hold->custody);
 	fds[n++] = hold->state;
 	/* Without all of them the checkpoint alone counts, and the library sees none. */
 	for (size_t i = 0; i < hold->n_journals && !*hold->broken.text; i++)

@@ -4,6 +4,8 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define HEARD(what) UPGRADED__WIRE__APP_MESSAGE__BODY_##what
@@ -606,6 +608,37 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	hosted_pass(USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 7);
 	takes_place(started(6));
+	assert_text(started(6)->given, "%s", "");
+}
+
+/* Whatever they come by; but a door is no connection. */
+Test(keeper, lets_go_of_connections_by_unix_sockets_and_keeps_doors)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
+	char byte;
+
+	cr_assert_eq(bind(door, (struct sockaddr *)&at, sizeof(at.sun_family)), 0);
+	cr_assert_eq(listen(door, 1), 0);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	start();
+	fake_quiesced(serves);
+	fake_hand(serves, "client", 1, pair[0], false);
+	fake_hand(serves, "door", 2, door, false);
+	fake_hand(serves, "log", 3, open("/dev/null", O_WRONLY | O_CLOEXEC), true);
+	fake_resumed(serves);
+	fake_checkpointed(serves, 7);
+	hosted_turn();
+	for (unsigned i = 0; i < 4; i++) {
+		cr_assert_eq(recv(pair[1], &byte, 1, 0), -1, "it is kept");
+		fake_exit(serves, SIGSEGV);
+		hosted_pass(i < 3 ? 0 : USEC_PER_SEC);
+		serves = started(i + 1);
+		takes_place(serves);
+	}
+	assert_text(serves->given, "log 3, door 2");
+	cr_assert_eq(recv(pair[1], &byte, 1, 0), 0, "its peer sees it");
+	close(pair[1]);
 }
 
 /* It waits for RestartDelay=. */
@@ -682,12 +715,14 @@ Test(keeper, holds_one_back_that_is_killed_again_and_again)
 		takes_place(serves);
 		hosted_pass(15 * USEC_PER_SEC);
 	}
+	cr_assert_neq(*serves->given, 0);
 	fake_exit(serves, SIGKILL);
 	hosted_turn();
 	cr_assert_eq(hosted.origin.n_started, 17);
 	hosted_pass(USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 18);
 	takes_place(started(17));
+	assert_text(started(17)->given, "%s", "");
 }
 
 Test(keeper, goes_on_at_once_where_one_is_killed_now_and_then)
