@@ -563,25 +563,53 @@ Test(keeper, starts_empty_where_that_child_fails)
 	cr_assert(fake_heard(started(1), HEARD(WELCOME)));
 }
 
-Test(keeper, starts_empty_after_two_that_could_not)
+static void is_offered(struct fake *fake)
+{
+	fake_hello(fake, 1, true);
+	fake_standby(fake);
+	cr_assert(fake->is_heir);
+}
+
+/* Of what a client asks, perhaps, or of what was written: each one is given less. */
+Test(keeper, starts_empty_after_three_that_could_not)
 {
 	struct fake *heir;
 
 	start();
 	is_made(serves);
 	heir = next_of(serves);
-	fake_hello(heir, 1, true);
-	fake_standby(heir);
+	is_offered(heir);
+	cr_assert_eq(heir->n_got, 2);
+	cr_assert_eq(heir->journals, 1);
 	fake_refused(heir, "it cannot");
 	heir = next_of(heir);
-	fake_hello(heir, 1, true);
-	fake_standby(heir);
-	cr_assert(heir->is_heir);
+	is_offered(heir);
+	cr_assert_eq(heir->n_got, 0, "connections may be what it fails of");
+	cr_assert_geq(heir->journals, 1);
+	heir = next_of(heir);
+	is_offered(heir);
+	cr_assert_eq(heir->n_got, 0);
+	cr_assert_eq(heir->journals, 0, "so may be what was written");
 	fake_exit(heir, SIGSEGV);
-	hosted_pass(USEC_PER_SEC);
+	hosted_turn();
 	cr_assert_eq(hosted.origin.n_started, 4);
-	hosted_start_up(started(3));
-	cr_assert_not(started(3)->is_heir);
+	hosted_pass(USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, 5);
+	hosted_start_up(started(4));
+	cr_assert_not(started(4)->is_heir);
+}
+
+Test(keeper, has_lost_no_write_where_one_takes_the_place_without_connections)
+{
+	struct fake *heir;
+
+	start();
+	is_made(serves);
+	heir = next_of(serves);
+	is_offered(heir);
+	heir = next_of(heir);
+	takes_place(heir);
+	assert_costs("nothing");
 }
 
 Test(keeper, holds_one_back_that_fails_again_and_again)
