@@ -245,6 +245,19 @@ static bool is_socket(int fd)
 	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
+void custody_end_connections(struct custody *custody)
+{
+	for (size_t i = custody->n; i > 0; i--) {
+		const struct custody_entry *entry = &custody->entries[i - 1];
+
+		if (entry->door != DOOR_NONE || !is_socket(entry->ref->fd))
+			continue;
+		if (!entry->is_tcp)
+			(void)shutdown(entry->ref->fd, SHUT_RDWR);
+		custody_drop_at(custody, i - 1, true);
+	}
+}
+
 void custody_drop_files(struct custody *custody, bool (*keep)(int fd, void *userdata), void *userdata)
 {
 	for (size_t i = custody->n; i > 0; i--) {

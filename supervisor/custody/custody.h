@@ -63,6 +63,9 @@ size_t custody_lend_doors(const struct custody *from, struct custody *to);
  * the last entry to @i. */
 void custody_drop_at(struct custody *custody, size_t i, bool reset);
 
+/** custody_end_connections() - Close all sockets that are no doors, so that their peers see it at once, whoever else holds them. */
+void custody_end_connections(struct custody *custody);
+
 /** custody_drop_files() - Close all that are no sockets, but for those that @keep says yes to. */
 void custody_drop_files(struct custody *custody, bool (*keep)(int fd, void *userdata), void *userdata);
 

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRIES_MAX 2u                  /* starts from it that may fail before the service is started empty */
+#define TRIES_MAX 3u                  /* starts from it that may fail, each with less, before the service is started empty */
 #define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after it took the place may come of what was taken over */
 #define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
 #define KILLED_US (300 * USEC_PER_SEC) /* KEEPER_KILLED_MAX ends by SIGKILL within this: likewise */
@@ -87,19 +87,18 @@ enum keeper_goes_on keeper_on_start_failed(struct member *member)
 
 	if (!keeper->starts)
 		return KEEPER_EMPTY;
-	if (++keeper->tries < TRIES_MAX)
+	if (++keeper->tries < TRIES_MAX) {
+		/* What it fails of may be what a client asks, or what was written since. */
+		keeper->doubts = true;
+		if (keeper->tries == TRIES_MAX - 1)
+			hold_break(&keeper->hold, "with it no process could take the place");
+		log_warning("%s: what was kept could not be gone on from; it is tried %s", member->service->name,
+			    keeper->tries == 1 ? "without connections" : "without what was written since the checkpoint");
 		return KEEPER_AT_ONCE;
+	}
 	log_error("%s: what was kept could not be gone on from, %u times: it is lost", member->service->name, keeper->tries);
 	keeper_end(member);
 	return KEEPER_EMPTY;
-}
-
-/* Clients of one that fails again and again are let go: perhaps one of them asks for what it fails of. */
-static void let_connections_go(struct hold *hold)
-{
-	for (size_t i = hold->custody.n; i > 0; i--)
-		if (hold->custody.entries[i - 1].is_tcp)
-			custody_drop_at(&hold->custody, i - 1, true);
 }
 
 static void send_fds(struct instance *instance, const struct hold *hold)
@@ -157,8 +156,9 @@ void keeper_send(struct member *member, uint64_t due_us)
 	struct fd_ref *fds[JOURNALS_MAX + 2], *journal, *in_hand = instance_lend_in_hand(member->instance);
 	size_t n = 0;
 
+	/* Perhaps one of the clients asks for what it fails of. */
 	if (member->keeper.doubts)
-		let_connections_go(hold);
+		custody_end_connections(&hold->custody);
 	fds[n++] = hold->state;
 	/* Without all of them the checkpoint alone counts, and the library sees none. */
 	for (size_t i = 0; i < hold->n_journals && !*hold->broken.text; i++)

@@ -4,6 +4,8 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define HEARD(what) UPGRADED__WIRE__APP_MESSAGE__BODY_##what
@@ -561,25 +563,53 @@ Test(keeper, starts_empty_where_that_child_fails)
 	cr_assert(fake_heard(started(1), HEARD(WELCOME)));
 }
 
-Test(keeper, starts_empty_after_two_that_could_not)
+static void is_offered(struct fake *fake)
+{
+	fake_hello(fake, 1, true);
+	fake_standby(fake);
+	cr_assert(fake->is_heir);
+}
+
+/* Of what a client asks, perhaps, or of what was written: each one is given less. */
+Test(keeper, starts_empty_after_three_that_could_not)
 {
 	struct fake *heir;
 
 	start();
 	is_made(serves);
 	heir = next_of(serves);
-	fake_hello(heir, 1, true);
-	fake_standby(heir);
+	is_offered(heir);
+	cr_assert_eq(heir->n_got, 2);
+	cr_assert_eq(heir->journals, 1);
 	fake_refused(heir, "it cannot");
 	heir = next_of(heir);
-	fake_hello(heir, 1, true);
-	fake_standby(heir);
-	cr_assert(heir->is_heir);
+	is_offered(heir);
+	cr_assert_eq(heir->n_got, 0, "connections may be what it fails of");
+	cr_assert_geq(heir->journals, 1);
+	heir = next_of(heir);
+	is_offered(heir);
+	cr_assert_eq(heir->n_got, 0);
+	cr_assert_eq(heir->journals, 0, "so may be what was written");
 	fake_exit(heir, SIGSEGV);
-	hosted_pass(USEC_PER_SEC);
+	hosted_turn();
 	cr_assert_eq(hosted.origin.n_started, 4);
-	hosted_start_up(started(3));
-	cr_assert_not(started(3)->is_heir);
+	hosted_pass(USEC_PER_SEC);
+	cr_assert_eq(hosted.origin.n_started, 5);
+	hosted_start_up(started(4));
+	cr_assert_not(started(4)->is_heir);
+}
+
+Test(keeper, has_lost_no_write_where_one_takes_the_place_without_connections)
+{
+	struct fake *heir;
+
+	start();
+	is_made(serves);
+	heir = next_of(serves);
+	is_offered(heir);
+	heir = next_of(heir);
+	takes_place(heir);
+	assert_costs("nothing");
 }
 
 Test(keeper, holds_one_back_that_fails_again_and_again)
@@ -606,6 +636,37 @@ Test(keeper, holds_one_back_that_fails_again_and_again)
 	hosted_pass(USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 7);
 	takes_place(started(6));
+	assert_text(started(6)->given, "%s", "");
+}
+
+/* Whatever they come by; but a door is no connection. */
+Test(keeper, lets_go_of_connections_by_unix_sockets_and_keeps_doors)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
+	char byte;
+
+	cr_assert_eq(bind(door, (struct sockaddr *)&at, sizeof(at.sun_family)), 0);
+	cr_assert_eq(listen(door, 1), 0);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	start();
+	fake_quiesced(serves);
+	fake_hand(serves, "client", 1, pair[0], false);
+	fake_hand(serves, "door", 2, door, false);
+	fake_hand(serves, "log", 3, open("/dev/null", O_WRONLY | O_CLOEXEC), true);
+	fake_resumed(serves);
+	fake_checkpointed(serves, 7);
+	hosted_turn();
+	for (unsigned i = 0; i < 4; i++) {
+		cr_assert_eq(recv(pair[1], &byte, 1, 0), -1, "it is kept");
+		fake_exit(serves, SIGSEGV);
+		hosted_pass(i < 3 ? 0 : USEC_PER_SEC);
+		serves = started(i + 1);
+		takes_place(serves);
+	}
+	assert_text(serves->given, "log 3, door 2");
+	cr_assert_eq(recv(pair[1], &byte, 1, 0), 0, "its peer sees it");
+	close(pair[1]);
 }
 
 /* It waits for RestartDelay=. */
@@ -682,12 +743,14 @@ Test(keeper, holds_one_back_that_is_killed_again_and_again)
 		takes_place(serves);
 		hosted_pass(15 * USEC_PER_SEC);
 	}
+	cr_assert_neq(*serves->given, 0);
 	fake_exit(serves, SIGKILL);
 	hosted_turn();
 	cr_assert_eq(hosted.origin.n_started, 17);
 	hosted_pass(USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 18);
 	takes_place(started(17));
+	assert_text(started(17)->given, "%s", "");
 }
 
 Test(keeper, goes_on_at_once_where_one_is_killed_now_and_then)

@@ -282,7 +282,7 @@ static void store(unsigned n, const char *value)
 	}
 }
 
-/* What cannot be gone on from once cannot be gone on from a second time. Then it is started empty, as without all that, and
+/* What cannot be gone on from is tried with less, twice. Then it is started empty, as without all that, and
  * that is told. */
 SCENE(always, what_cannot_be_gone_on_from_is_given_up)
 {
@@ -299,7 +299,7 @@ SCENE(always, what_cannot_be_gone_on_from_is_given_up)
 	pid = stage_pid("serving");
 	cr_assert_eq(kill(pid, SIGKILL), 0);
 	another_serves(pid);
-	stage_wait_log("could not be gone on from, 2 times: it is lost");
+	stage_wait_log("could not be gone on from, 3 times: it is lost");
 	stage_wait_log("in 100 ms, empty");
 }
 
