@@ -158,7 +158,8 @@ static bool refuse_loss(struct service *service, const char *version, bool has_f
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED,
 					 .cause = "its last checkpoint, and what was written since, would be lost",
-					 .next = "to go on from it: upgradectl start SERVICE; to do without it: upgradectl stop first" },
+					 .next = "to go on from it: upgradectl start SERVICE; to do without: "
+						 "upgradectl stop first" },
 		       "%s waits to go on with version %s", service->name, service->version);
 	return true;
 }
