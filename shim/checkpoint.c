@@ -38,14 +38,26 @@ static int close_from(unsigned first)
 	return 0;
 }
 
+static void close_between(unsigned first, unsigned end)
+{
+	for (unsigned fd = first < STATE_FD ? STATE_FD : first; fd < end; fd++)
+		close((int)fd);
+}
+
+/* All others go first: where the process has as many as it may, there is room for no other one. */
 static void keep_descriptors(int state_fd, int report_fd)
 {
-	/* One of them may be where the other is to go. */
-	int report = dup(report_fd), state = dup(state_fd);
+	unsigned low = (unsigned)(state_fd < report_fd ? state_fd : report_fd);
+	unsigned high = (unsigned)(state_fd < report_fd ? report_fd : state_fd);
+	int report, state;
 
-	if (report < 0 || state < 0 || dup2(state, STATE_FD) < 0)
-		_exit(1);
-	if (report == STATE_FD || dup2(report, REPORT_FD) < 0)
+	close_from(high < STATE_FD ? STATE_FD : high + 1);
+	close_between(low + 1, high);
+	close_between(STATE_FD, low);
+	/* One of them may be where the other is to go. */
+	report = fcntl(report_fd, F_DUPFD, REPORT_FD + 1);
+	state = fcntl(state_fd, F_DUPFD, REPORT_FD + 1);
+	if (report < 0 || state < 0 || dup2(state, STATE_FD) < 0 || dup2(report, REPORT_FD) < 0)
 		_exit(1);
 	close_from(REPORT_FD + 1);
 }

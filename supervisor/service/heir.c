@@ -57,8 +57,10 @@ enum keeper_goes_on keeper_on_exit(struct member *member)
 {
 	struct keeper *keeper = &member->keeper;
 
-	if (!keeper->on)
+	if (!keeper->on) {
+		keeper_end(member); /* what the one before it left is not of this one */
 		return KEEPER_EMPTY;
+	}
 	keeper->quick = keeper->took_place && ended_soon(member) ? keeper->quick + 1 : 0;
 	keeper->doubts = (keeper->took_place && is_killed_again_and_again(keeper, member->instance)) || keeper->quick >= QUICK_MAX;
 	keeper->took_place = false;

@@ -16,6 +16,8 @@
 
 #include <inttypes.h>
 
+#define TELL_LOSS_US (10 * USEC_PER_SEC) /* between two lines; status always has it */
+
 static struct loop *loop_of(const struct member *member)
 {
 	return member->service->host->site.loop;
@@ -48,10 +50,13 @@ static int take_fds(struct member *member, struct hold *hold, const Upgraded__Wi
 static void lose(struct member *member, const char *reason, uint64_t us)
 {
 	struct keeper *keeper = &member->keeper;
+	uint64_t now_us = clock_now_us();
 
-	if (!*keeper->hold.broken.text)
+	if (!*keeper->hold.broken.text && (!keeper->told_loss_us || now_us - keeper->told_loss_us >= TELL_LOSS_US)) {
+		keeper->told_loss_us = now_us;
 		log_warning("%s: %s; until the next checkpoint a crash would lose what was written since the last one",
 			    member->service->name, reason);
+	}
 	hold_break(&keeper->hold, reason);
 	keeper->turned = false;
 	if (keeper->step == KEEPER_IDLE && !keeper->failures)
@@ -218,7 +223,7 @@ bool keeper_hear(struct member *member, const Upgraded__Wire__AppMessage *messag
 		hear_full(member, message->journal_full);
 		return true;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_JOURNAL_FILLS:
-		if (keeper->step == KEEPER_IDLE)
+		if (keeper->step == KEEPER_IDLE && !keeper->failures)
 			keeper_plan_next(member, 0);
 		else
 			keeper->wanted = true;

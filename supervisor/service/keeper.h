@@ -45,6 +45,7 @@ struct keeper {
 	size_t n_said;
 	struct timer next, again, deadline;
 	unsigned failures;    /* in a row */
+	uint64_t told_loss_us; /* when a line last said that something is missing */
 	struct why note;      /* why there is no checkpoint, or no newer one; "": there is */
 	uint64_t pause_us, took_us; /* of the last one that was made */
 	uint32_t uncovered;   /* connections */

@@ -254,6 +254,24 @@ Test(keeper, tries_again_after_a_while_and_the_one_before_counts)
 	cr_assert_eq(heir->journals, 3);
 }
 
+/* Whatever it says of its journal. */
+Test(keeper, asks_less_often_while_it_refuses_although_its_journal_fills)
+{
+	start();
+	is_made(serves);
+	hosted_pass(APART_US);
+	fills(serves);
+	for (unsigned i = 0; i < 4; i++) {
+		cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), i + 2);
+		fake_refused(serves, "it does not want to");
+		fills(serves);
+		hosted_pass((USEC_PER_SEC << i) - APART_US);
+		fills(serves);
+		cr_assert_eq(fake_heard_times(serves, HEARD(PREPARE)), i + 2);
+		hosted_pass(2 * APART_US);
+	}
+}
+
 Test(keeper, does_not_wait_for_a_child_without_end)
 {
 	start();
