@@ -5,6 +5,7 @@
  * kernel's counters tell, see custody/conntable.h. While new serves, a few connections at a time are looked at: when new dies,
  * clients wait for what is not known by then.
  */
+#include "supervisor/process/fds_message.h"
 #include "supervisor/roll/private.h"
 
 /* In one message: old has its numbers taken still, so each batch is on top of what it may have open. */
@@ -105,41 +106,28 @@ uint32_t roll_mark_moved(struct roll *roll)
 	return moved;
 }
 
-/* As many as go into one message, from @at on. Return: how many. */
-static size_t fill(struct roll *roll, size_t *at, Upgraded__Wire__FdInfo *infos, Upgraded__Wire__FdInfo **pointers,
-		   struct fd_ref **refs)
+/* As many as go into one message, from @at on. */
+static void fill(struct roll *roll, size_t *at, struct fds_message *message)
 {
-	size_t n = 0;
-
-	for (; *at < roll->custody.n && n < RESUME_FDS; ++*at) {
+	for (; *at < roll->custody.n && message->fds.n_fds < RESUME_FDS; ++*at) {
 		const struct custody_entry *entry = &roll->custody.entries[*at];
 
 		if (entry->given_up || entry->lent)
 			continue;
 		if (!entry->since_commit && !custody_reopen(entry))
 			roll_note_missed(roll, entry->name, entry->tag);
-		upgraded__wire__fd_info__init(&infos[n]);
-		infos[n].name = entry->name;
-		infos[n].tag = entry->tag;
-		infos[n].moved = entry->moved;
-		pointers[n] = &infos[n];
-		refs[n++] = entry->ref;
+		fds_message_add(message, entry->name, entry->tag, entry->ref)->moved = entry->moved;
 	}
-	return n;
 }
 
 void roll_send_custody(struct roll *roll)
 {
-	Upgraded__Wire__FdInfo infos[RESUME_FDS], *pointers[RESUME_FDS];
-	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	struct fd_ref *refs[RESUME_FDS];
+	struct fds_message message;
 	size_t at = 0;
 
-	fds.fds = pointers;
 	do {
-		fds.n_fds = fill(roll, &at, infos, pointers, refs);
-		fds.last = at == roll->custody.n;
-		instance_send(roll->old, &message, refs, fds.n_fds);
-	} while (!fds.last);
+		fds_message_init(&message);
+		fill(roll, &at, &message);
+		fds_message_send(&message, roll->old, at == roll->custody.n, 0);
+	} while (!message.fds.last);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Descriptors on their way from old to new, and what new need not claim of them. */
+#include "supervisor/process/fds_message.h"
 #include "supervisor/roll/private.h"
 
 /* On the way back to a version that served before: what it never had it need not claim, and what only the newer one knows is no
@@ -31,16 +32,11 @@ size_t roll_lend_kept(struct roll *roll)
 
 void roll_hand_on(struct roll *roll, size_t first, bool last)
 {
-	Upgraded__Wire__FdInfo infos[WIRE_FDS_MAX], *list[WIRE_FDS_MAX];
-	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	struct fd_ref *refs[WIRE_FDS_MAX];
+	struct fds_message message;
 
 	mark_added(roll, first);
-	fds.fds = list;
-	fds.last = last;
-	fds.next_tag = last ? roll->next_tag : 0;
-	for (size_t i = first; i < roll->custody.n && fds.n_fds < WIRE_FDS_MAX; i++) {
+	fds_message_init(&message);
+	for (size_t i = first; i < roll->custody.n && message.fds.n_fds < WIRE_FDS_MAX; i++) {
 		const struct custody_entry *entry = &roll->custody.entries[i];
 
 		if (is_withheld(roll, entry)) {
@@ -48,12 +44,7 @@ void roll_hand_on(struct roll *roll, size_t first, bool last)
 			roll_note_left(roll, entry->name, entry->tag);
 			continue;
 		}
-		upgraded__wire__fd_info__init(&infos[fds.n_fds]);
-		infos[fds.n_fds].name = entry->name;
-		infos[fds.n_fds].tag = entry->tag;
-		infos[fds.n_fds].optional = entry->optional;
-		list[fds.n_fds] = &infos[fds.n_fds];
-		refs[fds.n_fds++] = entry->ref;
+		fds_message_add(&message, entry->name, entry->tag, entry->ref)->optional = entry->optional;
 	}
-	instance_send(roll->new, &message, refs, fds.n_fds);
+	fds_message_send(&message, roll->new, last, roll->next_tag);
 }

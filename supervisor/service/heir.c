@@ -3,6 +3,7 @@
 #include "supervisor/service/keeper.h"
 
 #include "supervisor/custody/journal_memory.h"
+#include "supervisor/process/fds_message.h"
 #include "supervisor/service/private.h"
 
 #include <inttypes.h>
@@ -14,8 +15,8 @@
 #define TRIES_MAX 3u                  /* starts from it that may fail, each with less, before the service is started empty */
 #define QUICK_US (10 * USEC_PER_SEC)  /* an end so soon after it took the place may come of what was taken over */
 #define QUICK_MAX 3u                  /* so many in a row; then connections are not taken over any more */
-#define KILLED_US (300 * USEC_PER_SEC) /* KEEPER_KILLED_MAX ends by SIGKILL within this: likewise */
 #define FDS_AT_ONCE 64u
+#define KILLED_US (300 * USEC_PER_SEC) /* KEEPER_KILLED_MAX ends by SIGKILL within this: likewise */
 
 bool keeper_needs_child(const struct member *member)
 {
@@ -105,30 +106,20 @@ enum keeper_goes_on keeper_on_start_failed(struct member *member)
 
 static void send_fds(struct instance *instance, const struct hold *hold)
 {
-	Upgraded__Wire__FdInfo infos[FDS_AT_ONCE], *pointers[FDS_AT_ONCE];
-	Upgraded__Wire__Fds fds = UPGRADED__WIRE__FDS__INIT;
-	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_FDS, .fds = &fds);
-	struct fd_ref *refs[FDS_AT_ONCE];
+	struct fds_message message;
 	size_t at = 0;
 
-	fds.fds = pointers;
 	do {
-		for (fds.n_fds = 0; at < hold->custody.n && fds.n_fds < FDS_AT_ONCE; at++) {
+		fds_message_init(&message);
+		for (; at < hold->custody.n && message.fds.n_fds < FDS_AT_ONCE; at++) {
 			const struct custody_entry *entry = &hold->custody.entries[at];
-			Upgraded__Wire__FdInfo *info = &infos[fds.n_fds];
 
 			(void)custody_reopen(entry);
-			upgraded__wire__fd_info__init(info);
-			info->name = entry->name;
-			info->tag = entry->tag;
-			info->since = entry->since >= hold->number ? entry->since : 0;
-			pointers[fds.n_fds] = info;
-			refs[fds.n_fds++] = entry->ref;
+			fds_message_add(&message, entry->name, entry->tag, entry->ref)->since =
+				entry->since >= hold->number ? entry->since : 0;
 		}
-		fds.last = at == hold->custody.n;
-		fds.next_tag = fds.last ? hold->next_tag : 0;
-		instance_send(instance, &message, refs, fds.n_fds);
-	} while (!fds.last);
+		fds_message_send(&message, instance, at == hold->custody.n, hold->next_tag);
+	} while (!message.fds.last);
 }
 
 /* The journal of the process that takes the place. Return: NULL: there is none, and the next checkpoint makes up for it. */
