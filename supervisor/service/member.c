@@ -110,15 +110,20 @@ static void on_restart(struct timer *timer)
 	(void)member_start_now(container_of(timer, struct member, restart));
 }
 
-/* Another process takes the place of the one that ended, with all that is kept of it. */
-static void go_on_at(struct member *member, uint64_t due_us, const char *when)
+static void wait_for_start(struct member *member, uint64_t due_us)
 {
 	member->restarts++;
 	member->state = MEMBER_WAITING;
 	service_listen_early(member->service);
+	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
+}
+
+/* Another process takes the place of the one that ended, with all that is kept of it. */
+static void go_on_at(struct member *member, uint64_t due_us, const char *when)
+{
+	wait_for_start(member, due_us);
 	log_warning("%s: %s; version %s goes on from its checkpoint%s", member->service->name, member->failure.text,
 		    member->service->version, when);
-	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
 }
 
 static void start_again_later(struct member *member)
@@ -127,12 +132,9 @@ static void start_again_later(struct member *member)
 	uint64_t delay = member->service->unit->restart_delay_us << doublings;
 
 	member->failures++;
-	member->restarts++;
-	member->state = MEMBER_WAITING;
-	service_listen_early(member->service);
+	wait_for_start(member, clock_now_us() + delay);
 	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, %s", member->service->name, member->failure.text,
 		    member->service->version, delay / 1000, keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
-	timer_arm(loop_of(member), &member->restart, clock_now_us() + delay, on_restart);
 }
 
 int member_start(struct member *member, int state_file_consume)
