@@ -172,7 +172,7 @@ void book_flush(struct logbook *book)
 		tell(book);
 }
 
-int book_flush_wait(struct logbook *book, struct why *why)
+int logbook_flush_wait(struct logbook *book, struct why *why)
 {
 	struct worker *worker = book->worker;
 

@@ -145,7 +145,7 @@ static void mend(struct logbook *book, enum logbook_found found, const struct re
 	book->writable = found == LOGBOOK_WHOLE ||
 			 (found == LOGBOOK_TORN && book->disk->ftruncate(book->fd, (off_t)book->size_bytes) == 0);
 	book->trusted = true;
-	r = book->writable ? 0 : book_flush_wait(book, &failed);
+	r = book->writable ? 0 : logbook_flush_wait(book, &failed);
 	tell_kept(book, why);
 	if (r < 0 && !book->writable)
 		(void)why_set(why, 0, "%s%snothing can be written yet: %s", why->text, *why->text ? "; " : "", failed.text);
@@ -161,7 +161,7 @@ static int leave_other(struct logbook *book, const struct reading *reading, stru
 	text_tame(writer, strlen(writer));
 	book->aside = "other";
 	book->lacking = true;
-	r = book_flush_wait(book, why);
+	r = logbook_flush_wait(book, why);
 	if (r < 0)
 		return why_prefix(why, r, "a logbook of format %u, by upgraded %s", reading->header.format, writer);
 	(void)why_set(why, 0, "%s was written by upgraded %s in format %u; this one reads format %u", book->path, writer,
@@ -234,7 +234,7 @@ static int open_in(struct logbook *book, enum logbook_found *ret_found, struct w
 		return read_file(book, &st, ret_found, why);
 	*ret_found = LOGBOOK_NEW;
 	book->lacking = true; /* from its first byte on: we may be killed before anybody has looked */
-	return book_flush_wait(book, why);
+	return logbook_flush_wait(book, why);
 }
 
 static void release(struct logbook *book)
@@ -347,6 +347,45 @@ int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded
 	return r;
 }
 
+static int list_add(struct logbook_list *list, Upgraded__Logbook__Entry *entry)
+{
+	Upgraded__Logbook__Entry **more = reallocarray(list->entries, list->n + 1, sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	list->entries = more;
+	more[list->n++] = entry;
+	return 0;
+}
+
+int logbook_list(const struct logbook *book, bool (*wanted)(const void *arg, const Upgraded__Logbook__Entry *entry),
+		 const void *arg, struct logbook_list *ret)
+{
+	int r = 0;
+
+	*ret = (struct logbook_list){ .n = 0 };
+	for (const struct entry *at = book->entries.first; at && r == 0; at = at->next) {
+		ProtobufCMessage *entry = NULL;
+		bool kept;
+
+		r = wire_unpack(&upgraded__logbook__entry__descriptor, at->size_bytes, entry_payload(at), &entry);
+		kept = r == 0 && (!wanted || wanted(arg, (Upgraded__Logbook__Entry *)entry));
+		if (kept)
+			r = list_add(ret, (Upgraded__Logbook__Entry *)entry);
+		if (!kept || r < 0)
+			protobuf_c_message_free_unpacked(entry, NULL);
+	}
+	return r;
+}
+
+void logbook_list_done(struct logbook_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		upgraded__logbook__entry__free_unpacked(list->entries[i], NULL);
+	free(list->entries);
+	*list = (struct logbook_list){ .n = 0 };
+}
+
 static int check_entry(const struct logbook *book, const Upgraded__Logbook__Entry *entry, struct why *why)
 {
 	switch ((int)entry->what_case) { /* the generated enum has a case that is none */
@@ -410,7 +449,7 @@ static int write_frame(struct logbook *book, uint8_t *frame, size_t length, stru
 	if (!in_place(book) || size_bytes > FILE_BYTES - book->size_bytes)
 		book->writable = false;
 	if (!book->writable) {
-		r = book_flush_wait(book, why);
+		r = logbook_flush_wait(book, why);
 		if (!book->writable)
 			return why_prefix(why, r, "an entry was not written, as the logbook has to be made anew first");
 	}
@@ -543,11 +582,6 @@ bool logbook_is_safe(const struct logbook *book)
 bool logbook_is_busy(const struct logbook *book)
 {
 	return book->busy;
-}
-
-int logbook_flush_wait(struct logbook *book, struct why *why)
-{
-	return book_flush_wait(book, why);
 }
 
 struct logbook *logbook_free(struct logbook *book)

@@ -71,6 +71,17 @@ int logbook_look(const char *folder, struct why *why);
  */
 int logbook_each(const struct logbook *book, int (*fn)(void *arg, const Upgraded__Logbook__Entry *entry), void *arg);
 
+struct logbook_list {
+	Upgraded__Logbook__Entry **entries;
+	size_t n;
+};
+
+/** logbook_list() - The entries in force that are @wanted (NULL: all), as copies: the book may be written while they are gone
+ * through. @ret: release with logbook_list_done(), also after a failure. Return: 0; -ENOMEM. */
+int logbook_list(const struct logbook *book, bool (*wanted)(const void *arg, const Upgraded__Logbook__Entry *entry),
+		 const void *arg, struct logbook_list *ret);
+void logbook_list_done(struct logbook_list *list);
+
 /**
  * logbook_write() - Make @entry be in force. When this returns 0, the file has it, and it is on its way to the disk.
  *
@@ -114,7 +125,8 @@ void logbook_flush_by(struct logbook *book, struct worker *worker, const struct 
 /** logbook_flush() - Try again what the disk did not take. logbook_write() does that as well. */
 void logbook_flush(struct logbook *book);
 
-/** logbook_flush_wait() - Bring all to the disk, and wait for it. Return: 0; -errno: it would be lost if the machine ends. */
+/** logbook_flush_wait() - As logbook_flush(), and wait until there is nothing more to be done. Return: 0; -errno, with words: what
+ * the disk did not take would be lost if the machine ends. */
 int logbook_flush_wait(struct logbook *book, struct why *why);
 
 /** logbook_is_safe() - Is all that was written on the disk? */

@@ -18,45 +18,11 @@
 
 /* ---- made ---- */
 
-struct gathering {
-	const char *service;
-	Upgraded__Logbook__Entry **entries;
-	size_t n;
-};
-
-static bool is_of(const Upgraded__Logbook__Entry *entry, const char *service)
+static bool is_of(const void *service, const Upgraded__Logbook__Entry *entry)
 {
 	if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
 		return strcmp(entry->process->service, service) == 0;
 	return entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE && strcmp(entry->service->name, service) == 0;
-}
-
-/* A copy, as the book's own one ends with the call. */
-static int gather(void *arg, const Upgraded__Logbook__Entry *entry)
-{
-	struct gathering *gathering = arg;
-	Upgraded__Logbook__Entry **more;
-	ProtobufCMessage *copy;
-	uint8_t *packed;
-	size_t size;
-	int r;
-
-	if (!is_of(entry, gathering->service))
-		return 0;
-	size = upgraded__logbook__entry__get_packed_size(entry);
-	packed = malloc(size + 1);
-	more = reallocarray(gathering->entries, gathering->n + 1, sizeof(*more));
-	if (more)
-		gathering->entries = more;
-	r = packed && more ? 0 : -ENOMEM;
-	if (r == 0) {
-		upgraded__logbook__entry__pack(entry, packed);
-		r = wire_unpack(&upgraded__logbook__entry__descriptor, size, packed, &copy);
-	}
-	if (r == 0)
-		more[gathering->n++] = (Upgraded__Logbook__Entry *)copy;
-	free(packed);
-	return r;
 }
 
 static int write_sealed(const Upgraded__Logbook__Note *note)
@@ -85,18 +51,16 @@ static int write_sealed(const Upgraded__Logbook__Note *note)
 
 int note_make(const struct logbook *book, const char *service, const Upgraded__Logbook__Note *head, struct why *why)
 {
-	struct gathering gathering = { .service = service };
+	struct logbook_list list;
 	Upgraded__Logbook__Note note = *head;
-	int r = logbook_each(book, gather, &gathering);
+	int r = logbook_list(book, is_of, service, &list);
 
-	note.n_entries = gathering.n;
-	note.entries = gathering.entries;
+	note.n_entries = list.n;
+	note.entries = list.entries;
 	note.place = book->place;
 	if (r == 0)
 		r = write_sealed(&note);
-	for (size_t i = 0; i < gathering.n; i++)
-		upgraded__logbook__entry__free_unpacked(gathering.entries[i], NULL);
-	free(gathering.entries);
+	logbook_list_done(&list);
 	return r < 0 ? why_errno(why, r, "a note for the next supervisor") : r;
 }
 

@@ -69,10 +69,6 @@ struct logbook {
 /** book_flush() - Bring to the disk what is not there, and make a new file where one is needed: all that can be begun now. */
 void book_flush(struct logbook *book);
 
-/** book_flush_wait() - As book_flush(), and wait until there is nothing more to be done, or it is stuck. Return: 0 or the -errno
- * of that. */
-int book_flush_wait(struct logbook *book, struct why *why);
-
 /** book_wants_compaction() - Is the file much larger than what is in force? */
 bool book_wants_compaction(const struct logbook *book);
 

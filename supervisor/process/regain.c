@@ -28,6 +28,14 @@ int regain_pidfd(pid_t pid, uint64_t start_ticks)
 	return found;
 }
 
+bool regain_lives(const Upgraded__Logbook__Process *process)
+{
+	uint64_t ticks;
+
+	return strcmp(process->boot_id, regain_boot()) == 0 && procfs_start_ticks(process->pid, &ticks) == 0 &&
+	       ticks == process->start_ticks;
+}
+
 int regain_number(int pidfd, int number, unsigned long long inode, struct why *why)
 {
 	FD_CLEANUP int fd = pidfd_getfd(pidfd, number, 0); /* closed on exec by itself */

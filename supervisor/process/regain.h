@@ -2,6 +2,9 @@
 /* Getting hold again of a process that a supervisor before this one has started. */
 #pragma once
 
+#include "supervisor/logbook/logbook.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -10,6 +13,9 @@ struct why;
 /** regain_pidfd() - Of the process @pid that was started at @start_ticks. Return: the caller's; -ESRCH: it has ended, or the number
  * is another process's by now; -errno. */
 int regain_pidfd(pid_t pid, uint64_t start_ticks);
+
+/** regain_lives() - Is the process that @process is of still there, by number, start and boot? One that waits to be reaped is. */
+bool regain_lives(const Upgraded__Logbook__Process *process);
 
 /** regain_number() - The descriptor @number of the process, if it is the socket @inode still. Return: as regain_socket(). */
 int regain_number(int pidfd, int number, unsigned long long inode, struct why *why);

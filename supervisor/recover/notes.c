@@ -91,14 +91,6 @@ static void doubt(struct gathering *g, const char *reason)
 		    (int)g->pid, procfs_name(g->pid, name, sizeof(name)), (unsigned)g->uid, reason);
 }
 
-static bool lives(const Upgraded__Logbook__Process *process)
-{
-	uint64_t ticks;
-
-	return strcmp(process->boot_id, regain_boot()) == 0 && procfs_start_ticks(process->pid, &ticks) == 0 &&
-	       ticks == process->start_ticks;
-}
-
 /* A child of a process holds its notes as well, and says nothing with them. */
 static bool tells_of(const Upgraded__Logbook__Note *note, pid_t pid)
 {
@@ -106,7 +98,7 @@ static bool tells_of(const Upgraded__Logbook__Note *note, pid_t pid)
 		const Upgraded__Logbook__Entry *entry = note->entries[i];
 
 		if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS && entry->process->pid == pid &&
-		    lives(entry->process))
+		    regain_lives(entry->process))
 			return true;
 	}
 	return false;
@@ -323,7 +315,7 @@ static int look_up(void *arg, const Upgraded__Logbook__Entry *entry)
 		place->serial = is->serial;
 		place->later = is->written_us > place->of->written_us;
 	} else if (is->serial == place->of->serial) {
-		place->taken = lives(is);
+		place->taken = regain_lives(is);
 	}
 	return 0;
 }
@@ -389,7 +381,7 @@ static int write_note(struct spawner *spawner, const Upgraded__Logbook__Note *no
 		bool is_process = entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS;
 		int r;
 
-		if (is_process && !lives(entry->process))
+		if (is_process && !regain_lives(entry->process))
 			continue;
 		r = write_entry(spawner, entry, why);
 		if (r < 0)

@@ -450,41 +450,6 @@ static struct returning *returning_of(struct recover *recover, const char *name,
 	return returning;
 }
 
-/* What was read: copies, as the book cannot be written while it is walked. */
-struct reading {
-	Upgraded__Logbook__Entry **entries;
-	size_t n;
-};
-
-static int collect(void *arg, const Upgraded__Logbook__Entry *entry)
-{
-	struct reading *reading = arg;
-	Upgraded__Logbook__Entry **more = reallocarray(reading->entries, reading->n + 1, sizeof(Upgraded__Logbook__Entry *));
-	size_t size = upgraded__logbook__entry__get_packed_size(entry);
-	uint8_t *packed = malloc(size + 1);
-
-	if (more)
-		reading->entries = more;
-	if (!more || !packed) {
-		free(packed);
-		return -ENOMEM;
-	}
-	upgraded__logbook__entry__pack(entry, packed);
-	more[reading->n] = upgraded__logbook__entry__unpack(NULL, size, packed);
-	free(packed);
-	if (!more[reading->n])
-		return -ENOMEM;
-	reading->n++;
-	return 0;
-}
-
-static void release(struct reading *reading)
-{
-	for (size_t i = 0; i < reading->n; i++)
-		upgraded__logbook__entry__free_unpacked(reading->entries[i], NULL);
-	free(reading->entries);
-}
-
 static struct candidate *candidate_new(struct returning *returning, const Upgraded__Logbook__Process *process)
 {
 	struct candidate *candidate = calloc(1, sizeof(*candidate)), **end = &returning->candidates;
@@ -580,18 +545,18 @@ static void read_service(struct recover *recover, const Upgraded__Logbook__Servi
 
 static void read_all(struct recover *recover)
 {
-	struct reading reading = { .n = 0 };
-	int r = logbook_each(recover->spawner->logbook, collect, &reading);
+	struct logbook_list list;
+	int r = logbook_list(recover->spawner->logbook, NULL, NULL, &list);
 
 	if (r < 0)
 		recover->failed = why_errno(recover->why, r, "the logbook could not be read to its end");
-	for (size_t i = 0; recover->failed == 0 && i < reading.n; i++)
-		if (reading.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
-			read_process(recover, reading.entries[i]->process);
-	for (size_t i = 0; recover->failed == 0 && i < reading.n; i++)
-		if (reading.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE)
-			read_service(recover, reading.entries[i]->service);
-	release(&reading);
+	for (size_t i = 0; recover->failed == 0 && i < list.n; i++)
+		if (list.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
+			read_process(recover, list.entries[i]->process);
+	for (size_t i = 0; recover->failed == 0 && i < list.n; i++)
+		if (list.entries[i]->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE)
+			read_service(recover, list.entries[i]->service);
+	logbook_list_done(&list);
 }
 
 /* What the logbook has besides was sent SIGKILL, and only its end is to be heard. */

@@ -51,13 +51,9 @@ struct known {
 static int look_for(void *arg, const Upgraded__Logbook__Entry *entry)
 {
 	struct known *known = arg;
-	const Upgraded__Logbook__Process *process = entry->process;
-	uint64_t ticks;
 
-	if (entry->what_case != UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS)
-		return 0;
-	if (strcmp(process->service, known->service) == 0 && strcmp(process->boot_id, regain_boot()) == 0 &&
-	    procfs_start_ticks(process->pid, &ticks) == 0 && ticks == process->start_ticks)
+	if (entry->what_case == UPGRADED__LOGBOOK__ENTRY__WHAT_PROCESS && strcmp(entry->process->service, known->service) == 0 &&
+	    regain_lives(entry->process))
 		known->lives = true;
 	return 0;
 }
