@@ -4,8 +4,6 @@
 #include "supervisor/custody/sockdiag.h"
 #include "supervisor/machine/procfs.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <linux/inet_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
@@ -108,21 +106,9 @@ static void find_unix(struct sockdiag *diag, struct wanted *wanted)
 
 /* ---- whose it is ---- */
 
-static pid_t find_holder(unsigned long long inode)
+static int holds(void *inode, pid_t pid)
 {
-	DIR *dir = opendir("/proc");
-	struct dirent *entry;
-	pid_t found = 0;
-
-	while (dir && !found && (entry = readdir(dir))) {
-		pid_t pid = isdigit((unsigned char)*entry->d_name) ? atoi(entry->d_name) : 0;
-
-		if (pid > 0 && procfs_find_socket(pid, inode, PROCFS_FDS_MAX) >= 0)
-			found = pid;
-	}
-	if (dir)
-		closedir(dir);
-	return found;
+	return procfs_find_socket(pid, *(const unsigned long long *)inode, PROCFS_FDS_MAX) >= 0 ? pid : 0;
 }
 
 const char *bound_by(const struct sockaddr *at, int type, char *buf, size_t size)
@@ -141,8 +127,8 @@ const char *bound_by(const struct sockaddr *at, int type, char *buf, size_t size
 		find_inet(diag, &wanted, type);
 	sockdiag_free(diag);
 	if (wanted.inode)
-		pid = find_holder(wanted.inode);
-	if (pid)
+		pid = procfs_each(holds, &wanted.inode);
+	if (pid > 0)
 		snprintf(buf, size, "pid %d (%s)", (int)pid, procfs_name(pid, name, sizeof(name)));
 	return buf;
 }

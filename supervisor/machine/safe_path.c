@@ -70,13 +70,9 @@ bool safe_served_has(const struct safe_served *served, unsigned long mount)
 
 unsigned long safe_mount_of(int fd)
 {
-	char path[40], text[512];
-	const char *line;
+	uint64_t mount, inode;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	if (procfs_read(path, text, sizeof(text)) <= 0 || !(line = strstr(text, "mnt_id:")))
-		return 0;
-	return strtoul(line + 7, NULL, 10);
+	return procfs_fd(getpid(), fd, &mount, &inode) == 0 ? (unsigned long)mount : 0;
 }
 
 void safe_paths_init(struct safe_paths *paths)
