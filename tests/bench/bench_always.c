@@ -4,6 +4,7 @@
  * 1 GiB. */
 #include "base/clock.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/served.h"
 #include "tests/rig/rig.h"
 
 #include <errno.h>
@@ -29,37 +30,11 @@
 
 static const char without_lines[] = "RestartDelay=100ms\n", with_lines[] = "RestartDelay=100ms\nJournal=always\nJournalSize=32M\n";
 
-static void must(int rc)
-{
-	if (rc < 0)
-		exit(EXIT_FAILURE); /* the rig has said why */
-}
-
-static void ctl_must(struct rig *rig, const char *verb)
-{
-	struct rig_answer answer = { 0 };
-
-	must(rig_ctl(rig, &answer, verb, "cached", NULL));
-	if (answer.status != 0)
-		must(rig_fail(rig, -EXIT_FAILURE, "upgradectl %s: status %d\n%s%s", verb, answer.status, answer.out, answer.err));
-	rig_answer_done(&answer);
-}
-
 static void sleep_ms(unsigned ms)
 {
 	const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L };
 
 	nanosleep(&time, NULL);
-}
-
-static pid_t serving(struct rig *rig)
-{
-	json_t *status = rig_status(rig, "cached");
-	json_t *first = json_array_get(json_object_get(status, "instances"), 0);
-	pid_t pid = first && strcmp(rig_text(first, "state"), "serving") == 0 ? (pid_t)rig_number(first, "pid") : 0;
-
-	json_decref(status);
-	return pid;
 }
 
 /* Return: the CPU time that a process and its threads have taken, in microseconds. */
@@ -94,21 +69,21 @@ static struct figures round_of(struct rig *rig, uint16_t port, const char *lines
 	json_t *report = NULL;
 	double answered, cpu;
 
-	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = lines, .threads = 2 }));
-	ctl_must(rig, "start");
-	must(rig_load_start(rig, port, &options, &load));
+	bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = lines, .threads = 2 }));
+	bench_ctl(rig, "start", NULL, NULL);
+	bench_must(rig_load_start(rig, port, &options, &load));
 	sleep_ms(WARM_MS);
-	must(rig_load_ask(load, NULL, "mark"));
+	bench_must(rig_load_ask(load, NULL, "mark"));
 	begun_us = clock_now_us();
-	cpu = cpu_us(serving(rig));
+	cpu = cpu_us(bench_pid_of(rig, "serving"));
 	sleep_ms(ROUND_MS);
-	must(rig_load_ask(load, &report, "report"));
+	bench_must(rig_load_ask(load, &report, "report"));
 	answered = (double)rig_number(report, "since_mark.answered");
 	figures.a_second = answered * 1e6 / (double)(clock_now_us() - begun_us);
-	figures.cpu_us = (cpu_us(serving(rig)) - cpu) / answered;
+	figures.cpu_us = (cpu_us(bench_pid_of(rig, "serving")) - cpu) / answered;
 	json_decref(report);
-	must(rig_load_stop(load, NULL, NULL));
-	ctl_must(rig, "stop");
+	bench_must(rig_load_stop(load, NULL, NULL));
+	bench_ctl(rig, "stop", NULL, NULL);
 	return figures;
 }
 
@@ -136,13 +111,13 @@ static bool is_safe(struct rig *rig)
 /* From SIGKILL to the first moment in which another one serves, under load. Return: ms. */
 static double crash(struct rig *rig)
 {
-	pid_t pid = serving(rig), now;
+	pid_t pid = bench_pid_of(rig, "serving"), now;
 	uint64_t killed_us = clock_now_us();
 
 	kill(pid, SIGKILL);
-	while ((now = serving(rig)) == pid || now == 0)
+	while ((now = bench_pid_of(rig, "serving")) == pid || now == 0)
 		if (clock_now_us() - killed_us > WAIT_US)
-			must(rig_fail(rig, -ETIMEDOUT, "nobody serves"));
+			bench_must(rig_fail(rig, -ETIMEDOUT, "nobody serves"));
 	return (double)(clock_now_us() - killed_us) / 1e3;
 }
 
@@ -152,19 +127,19 @@ static size_t crash_often(struct rig *rig, uint16_t port, double times[CRASHES])
 	struct rig_load *load;
 	int status = -1;
 
-	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = with_lines, .threads = 2 }));
-	ctl_must(rig, "start");
-	must(rig_load_start(rig, port, &options, &load));
+	bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = with_lines, .threads = 2 }));
+	bench_ctl(rig, "start", NULL, NULL);
+	bench_must(rig_load_start(rig, port, &options, &load));
 	while (!is_safe(rig))
 		sleep_ms(5);
 	for (size_t i = 0; i < CRASHES; i++) {
 		sleep_ms(200);
 		times[i] = crash(rig);
 	}
-	must(rig_load_stop(load, NULL, &status));
+	bench_must(rig_load_stop(load, NULL, &status));
 	if (status != 0)
-		must(rig_fail(rig, -EPROTO, "the load client missed something"));
-	ctl_must(rig, "stop");
+		bench_must(rig_fail(rig, -EPROTO, "the load client missed something"));
+	bench_ctl(rig, "stop", NULL, NULL);
 	return CRASHES;
 }
 
@@ -201,10 +176,10 @@ int main(void)
 	uint16_t port;
 	size_t n;
 
-	must(rig_new("bench", &rig));
+	bench_must(rig_new("bench", &rig));
 	port = rig_port(rig);
-	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port }));
-	must(rig_daemon_start(rig, RIG_NO_CRIU));
+	bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port }));
+	bench_must(rig_daemon_start(rig, RIG_NO_CRIU));
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct figures off = round_of(rig, port, without_lines), on = round_of(rig, port, with_lines);
 
@@ -227,7 +202,7 @@ int main(void)
 	bench_row(&bench, "always: from SIGKILL to another process, median", bench_median(times, n), "ms", 100, false);
 	bench_note("  worst", bench_worst(times, n), "ms");
 	bench_note("  fork of a process with 1 GiB in small pages, median", fork_of_a_gib(), "ms");
-	must(rig_daemon_stop(rig));
+	bench_must(rig_daemon_stop(rig));
 	rig_free(rig);
 	return bench_end(&bench);
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/served.h"
 #include "tests/rig/rig.h"
 
 #include <arpa/inet.h>
@@ -25,22 +26,6 @@ struct figures {
 	double refused[CRASHES], answer_ms[CRASHES];
 	size_t n;
 };
-
-static void must(int rc)
-{
-	if (rc < 0)
-		exit(EXIT_FAILURE); /* the rig has said why */
-}
-
-static void ctl_must(struct rig *rig, const char *verb)
-{
-	struct rig_answer answer = { 0 };
-
-	must(rig_ctl(rig, &answer, verb, "cached", NULL));
-	if (answer.status != 0)
-		must(rig_fail(rig, -EXIT_FAILURE, "upgradectl %s: status %d\n%s%s", verb, answer.status, answer.out, answer.err));
-	rig_answer_done(&answer);
-}
 
 static pid_t serving(struct rig *rig)
 {
@@ -81,18 +66,18 @@ static struct figures crash_often(struct rig *rig, uint16_t port, const char *li
 {
 	struct figures figures = { .n = 0 };
 
-	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = lines }));
+	bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .lines = lines }));
 	while (figures.n < CRASHES) {
 		uint64_t killed_us;
 
 		/* Anew each time, as the delay grows with each failure in a row. */
-		ctl_must(rig, "start");
+		bench_ctl(rig, "start", NULL, NULL);
 		kill(serving(rig), SIGKILL);
 		killed_us = clock_now_us();
 		figures.refused[figures.n] = come_until_answered(port);
 		figures.answer_ms[figures.n++] = (double)(clock_now_us() - killed_us) / 1e3;
-		must(rig_wait_status(rig, "cached", "running", NULL, WAIT_US));
-		ctl_must(rig, "stop");
+		bench_must(rig_wait_status(rig, "cached", "running", NULL, WAIT_US));
+		bench_ctl(rig, "stop", NULL, NULL);
 	}
 	return figures;
 }
@@ -105,10 +90,10 @@ int main(void)
 	char lines[96];
 	uint16_t port;
 
-	must(rig_new("bench", &rig));
+	bench_must(rig_new("bench", &rig));
 	port = rig_port(rig);
-	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port }));
-	must(rig_daemon_start(rig, RIG_NO_CRIU));
+	bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port }));
+	bench_must(rig_daemon_start(rig, RIG_NO_CRIU));
 	without = crash_often(rig, port, "RestartDelay=100ms\n");
 	snprintf(lines, sizeof(lines), "RestartDelay=100ms\nListen=127.0.0.1:%u\n", port);
 	with = crash_often(rig, port, lines);
@@ -118,7 +103,7 @@ int main(void)
 	bench_note("  without it: connects refused, of one a ms: median", bench_median(without.refused, without.n), "");
 	bench_note("  without it: from SIGKILL to an answer: median", bench_median(without.answer_ms, without.n), "ms");
 	bench_note("  without it: from SIGKILL to an answer: worst", bench_worst(without.answer_ms, without.n), "ms");
-	must(rig_daemon_stop(rig));
+	bench_must(rig_daemon_stop(rig));
 	rig_free(rig);
 	return bench_end(&bench);
 }

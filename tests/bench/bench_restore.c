@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/served.h"
 #include "tests/rig/rig.h"
 
 #include <arpa/inet.h>
@@ -42,26 +43,10 @@ struct image {
 	pid_t pid;
 };
 
-static void must(int rc)
-{
-	if (rc < 0)
-		exit(EXIT_FAILURE); /* the rig has said why */
-}
-
 static void die(const char *what)
 {
 	fprintf(stderr, "bench_restore: %s: %s\n", what, strerror(errno));
 	exit(EXIT_FAILURE);
-}
-
-static void ctl_must(struct rig *rig, const char *verb, const char *version, const char *option)
-{
-	struct rig_answer answer = { 0 };
-
-	must(rig_ctl(rig, &answer, verb, "cached", version, option, NULL));
-	if (answer.status != 0)
-		must(rig_fail(rig, -EPROTO, "upgradectl %s: status %d\n%s%s", verb, answer.status, answer.out, answer.err));
-	rig_answer_done(&answer);
 }
 
 static void fill(uint16_t port, unsigned megabytes)
@@ -174,30 +159,17 @@ static double restore_by_hand(struct rig *rig, const struct image *image)
 
 /* ---- by the daemon ---- */
 
-static pid_t serving(struct rig *rig)
-{
-	json_t *status = rig_status(rig, "cached"), *instance;
-	pid_t pid = 0;
-	size_t i;
-
-	json_array_foreach(json_object_get(status, "instances"), i, instance)
-		if (strcmp(rig_text(instance, "state"), "serving") == 0)
-			pid = (pid_t)rig_number(instance, "pid");
-	json_decref(status);
-	return pid;
-}
-
 static double restore_by_daemon(struct rig *rig, double *ret_image_mb, double *ret_criu_ms)
 {
 	json_t *status;
 	double took_ms;
 
-	if (kill(serving(rig), SIGKILL) < 0)
+	if (kill(bench_pid_of(rig, "serving"), SIGKILL) < 0)
 		die("kill");
-	must(rig_wait_status(rig, "cached", "running", "v2", WAIT_US));
+	bench_must(rig_wait_status(rig, "cached", "running", "v2", WAIT_US));
 	status = rig_status(rig, "cached");
 	if (strcmp(rig_text(status, "last_roll.outcome"), "rolled-back-image") != 0)
-		must(rig_fail(rig, -EPROTO, "the roll ended as %s", rig_text(status, "last_roll.outcome")));
+		bench_must(rig_fail(rig, -EPROTO, "the roll ended as %s", rig_text(status, "last_roll.outcome")));
 	took_ms = (double)(rig_number(status, "last_roll.resume_us") - rig_number(status, "last_roll.died_us")) / 1e3;
 	*ret_image_mb = (double)rig_number(status, "last_roll.image_bytes") / 1e6;
 	*ret_criu_ms = (double)rig_number(status, "last_roll.restore_us") / 1e3;
@@ -218,7 +190,7 @@ static void wait_for_image(struct rig *rig)
 		if (there)
 			return;
 		if (clock_now_us() > until_us)
-			must(rig_fail(rig, -ETIMEDOUT, "no image was taken"));
+			bench_must(rig_fail(rig, -ETIMEDOUT, "no image was taken"));
 		usleep(20000);
 	}
 }
@@ -231,7 +203,7 @@ static void bench_size(struct bench *bench, struct rig *rig, const struct size *
 	for (unsigned i = 0; i < size->rounds; i++) {
 		struct image image = { .pid = 0 };
 
-		ctl_must(rig, "roll", "v3", "--wait=commit");
+		bench_ctl(rig, "roll", "v3", "--wait=commit");
 		wait_for_image(rig);
 		sync();
 		image_find(rig, &image);
@@ -261,15 +233,16 @@ int main(int argc, char **argv)
 		/* bench_restore MEGABYTES: that size only. */
 		if (argc > 1 && (unsigned)atoi(argv[1]) != sizes[i].megabytes)
 			continue;
-		must(rig_new("bench", &rig));
+		bench_must(rig_new("bench", &rig));
 		port = rig_port(rig);
-		must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .version = "v2", .options = "-m 2000",
+		bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){
+			.port = port, .version = "v2", .options = "-m 2000",
 			.lines = "Bake=30min\nRollback=image\nImageTimeout=2min\nTransferTimeout=2min\nStateMax=8G\n" }));
-		must(rig_daemon_start(rig, NULL));
-		ctl_must(rig, "start", NULL, NULL);
+		bench_must(rig_daemon_start(rig, NULL));
+		bench_ctl(rig, "start", NULL, NULL);
 		fill(port, sizes[i].megabytes);
 		bench_size(&bench, rig, &sizes[i]);
-		must(rig_daemon_stop(rig));
+		bench_must(rig_daemon_stop(rig));
 		rig_free(rig);
 	}
 	return bench_end(&bench);

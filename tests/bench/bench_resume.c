@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/served.h"
 #include "tests/rig/rig.h"
 
 #include <arpa/inet.h>
@@ -29,35 +30,6 @@ struct figures {
 	double resume_ms[CRASHES], answer_ms[CRASHES], pause_ms[CRASHES], kept[CRASHES];
 	size_t n;
 };
-
-static void must(int rc)
-{
-	if (rc < 0)
-		exit(EXIT_FAILURE); /* the rig has said why */
-}
-
-static void ctl_must(struct rig *rig, const char *verb, const char *version, const char *option)
-{
-	struct rig_answer answer = { 0 };
-
-	must(rig_ctl(rig, &answer, verb, "cached", version, option, NULL));
-	if (answer.status != 0)
-		must(rig_fail(rig, -EXIT_FAILURE, "upgradectl %s: status %d\n%s%s", verb, answer.status, answer.out, answer.err));
-	rig_answer_done(&answer);
-}
-
-static pid_t pid_of(struct rig *rig, const char *state)
-{
-	json_t *status = rig_status(rig, "cached"), *instance;
-	pid_t pid = 0;
-	size_t i;
-
-	json_array_foreach(json_object_get(status, "instances"), i, instance)
-		if (strcmp(rig_text(instance, "state"), state) == 0)
-			pid = (pid_t)rig_number(instance, "pid");
-	json_decref(status);
-	return pid;
-}
 
 /* A connection that the dying version had accepted yet is reset: on to the next. Return: when somebody answered. */
 static uint64_t answered_us(uint16_t port)
@@ -87,27 +59,27 @@ static void crash(struct rig *rig, uint16_t port, struct rig_load *load, long se
 	const char *outcome;
 	pid_t pid;
 
-	must(rig_load_ask(load, NULL, "crash"));
-	ctl_must(rig, "roll", "v3", "--wait=commit");
-	must(rig_wait_status(rig, "cached", "baking", "v3", WAIT_US));
-	pid = pid_of(rig, "serving");
+	bench_must(rig_load_ask(load, NULL, "crash"));
+	bench_ctl(rig, "roll", "v3", "--wait=commit");
+	bench_must(rig_wait_status(rig, "cached", "baking", "v3", WAIT_US));
+	pid = bench_pid_of(rig, "serving");
 	nanosleep(&serves, NULL);
 	killed_us = clock_now_us();
 	kill(pid, SIGKILL);
 	figures->answer_ms[figures->n] = (double)(answered_us(port) - killed_us) / 1e3;
-	must(rig_wait_status(rig, "cached", "running", "v2", WAIT_US));
+	bench_must(rig_wait_status(rig, "cached", "running", "v2", WAIT_US));
 	status = rig_status(rig, "cached");
 	outcome = rig_text(status, "last_roll.outcome");
 	if (strcmp(outcome, "rolled-back-parked") != 0)
-		must(rig_fail(rig, -EXIT_FAILURE, "the roll ended as %s", outcome));
+		bench_must(rig_fail(rig, -EXIT_FAILURE, "the roll ended as %s", outcome));
 	figures->resume_ms[figures->n] =
 		(double)(rig_number(status, "last_roll.resume_us") - rig_number(status, "last_roll.died_us")) / 1e3;
 	figures->pause_ms[figures->n] = (double)rig_number(status, "last_roll.pause_us") / 1e3;
 	figures->kept[figures->n++] = (double)rig_number(status, "last_roll.kept");
-	must(rig_load_ask(load, &settled, "settle %lld %lld", (long long)rig_number(status, "last_roll.commit_us"),
+	bench_must(rig_load_ask(load, &settled, "settle %lld %lld", (long long)rig_number(status, "last_roll.commit_us"),
 			  (long long)rig_number(status, "last_roll.resume_us")));
 	if (rig_number(settled, "wrong") != 0 || rig_number(settled, "served_by_lost") != 0)
-		must(rig_fail(rig, -EXIT_FAILURE, "the load found wrong answers"));
+		bench_must(rig_fail(rig, -EXIT_FAILURE, "the load found wrong answers"));
 	json_decref(settled);
 	json_decref(status);
 }
@@ -140,17 +112,17 @@ int main(void)
 	struct rig *rig;
 	uint16_t port;
 
-	must(rig_new("bench", &rig));
+	bench_must(rig_new("bench", &rig));
 	port = rig_port(rig);
-	must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .version = "v2", .options = "-c 4000",
+	bench_must(rig_cached_write(rig, "cached", &(struct rig_cached){ .port = port, .version = "v2", .options = "-c 4000",
 								   .lines = "Bake=5min\nRollback=parked\n" }));
-	must(rig_daemon_start(rig, RIG_NO_CRIU));
-	ctl_must(rig, "start", NULL, NULL);
-	must(rig_load_start(rig, port, &(struct rig_load_options){ .connections = CONNECTIONS }, &load));
+	bench_must(rig_daemon_start(rig, RIG_NO_CRIU));
+	bench_ctl(rig, "start", NULL, NULL);
+	bench_must(rig_load_start(rig, port, &(struct rig_load_options){ .connections = CONNECTIONS }, &load));
 	bench_after(&bench, rig, port, load, SERVES_MS, "1.5 s");
 	bench_after(&bench, rig, port, load, AT_ONCE_MS, "100 ms");
-	must(rig_load_stop(load, NULL, NULL));
-	must(rig_daemon_stop(rig));
+	bench_must(rig_load_stop(load, NULL, NULL));
+	bench_must(rig_daemon_stop(rig));
 	rig_free(rig);
 	return bench_end(&bench);
 }

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -102,6 +103,34 @@ void stage_load_spotless(void)
 	cr_assert_gt(rig_number(report, "requests"), (int64_t)stage.connections);
 	cr_assert_eq(status, 0);
 	json_decref(report);
+}
+
+void stage_load_missed_nothing(void)
+{
+	json_t *report = NULL;
+
+	cr_assert_eq(rig_load_ask(stage.load, &report, "report"), 0);
+	if (rig_number(report, "wrong") || rig_number(report, "failed") || rig_number(report, "lost_connections"))
+		rig_fail(stage.rig, -EPROTO, "the load client missed something");
+	cr_assert_eq(rig_number(report, "wrong"), 0);
+	cr_assert_eq(rig_number(report, "failed"), 0);
+	cr_assert_eq(rig_number(report, "lost_connections"), 0);
+	json_decref(report);
+}
+
+void stage_comes_back_parked(void)
+{
+	pid_t parked = stage_pid("parked");
+	json_t *status;
+
+	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
+	rig_reap(stage.rig);
+	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", 10 * USEC_PER_SEC), 0);
+	cr_assert_eq(stage_pid("serving"), parked);
+	status = rig_status(stage.rig, "cached");
+	cr_assert_str_eq(rig_text(json_object_get(status, "last_roll"), "outcome"), "rolled-back-parked");
+	stage_settle(json_object_get(status, "last_roll"));
+	json_decref(status);
 }
 
 void stage_settle(const json_t *roll)

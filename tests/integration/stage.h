@@ -59,6 +59,9 @@ void stage_load(unsigned connections);
  * should be. */
 void stage_load_spotless(void);
 
+/** stage_load_missed_nothing() - The same so far: the clients go on, and not all need be there at this moment. */
+void stage_load_missed_nothing(void);
+
 /* upgradectl WORD... must end with @status; what it printed lives until the next call. */
 const json_t *stage_ctl(int status, const char *const words[]);
 #define ctl(status, ...) stage_ctl(status, (const char *const[]){ __VA_ARGS__, NULL })
@@ -79,6 +82,10 @@ void stage_crash(const char *version, const char *outcome);
 
 /** stage_settle() - The second half of that, for a roll that a test has watched by itself. */
 void stage_settle(const json_t *roll);
+
+/** stage_comes_back_parked() - What serves is killed in its bake, under load: v1, which lies parked, comes back from memory, and
+ * what is lost is what stage_crash() says. */
+void stage_comes_back_parked(void);
 
 /** stage_wait_processes() - Until as many processes descend from the test. */
 void stage_wait_processes(unsigned n);

@@ -165,17 +165,7 @@ SCENE(crash, of_the_daemon_leaves_its_successor_a_bake_that_comes_to_its_end)
 
 static void comes_back_from_memory(void)
 {
-	pid_t parked = stage_pid("parked");
-	json_t *status;
-
-	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
-	rig_reap(stage.rig);
-	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
-	cr_assert_eq(stage_pid("serving"), parked);
-	status = rig_status(stage.rig, "cached");
-	cr_assert_str_eq(rig_text(json_object_get(status, "last_roll"), "outcome"), "rolled-back-parked");
-	stage_settle(json_object_get(status, "last_roll"));
-	json_decref(status);
+	stage_comes_back_parked();
 	ctl(0, "roll", "cached", "v3", "--bake=100ms");
 	stage_load_spotless();
 }

@@ -248,19 +248,8 @@ SCENE(rebuilt, in_a_bake_that_is_undone)
 
 SCENE(rebuilt, in_a_bake_whose_version_crashes)
 {
-	pid_t parked;
-	json_t *status;
-
 	die_baking(true);
-	parked = stage_pid("parked");
-	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
-	rig_reap(stage.rig);
-	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
-	cr_assert_eq(stage_pid("serving"), parked);
-	status = rig_status(stage.rig, "cached");
-	cr_assert_str_eq(rig_text(json_object_get(status, "last_roll"), "outcome"), "rolled-back-parked");
-	stage_settle(json_object_get(status, "last_roll"));
-	json_decref(status);
+	stage_comes_back_parked();
 	stage_load_spotless();
 }
 

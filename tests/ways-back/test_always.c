@@ -3,6 +3,7 @@
  * acknowledged write is lost, no connection is reset, and no request is left without an answer or gets two. */
 #include "tests/integration/customers.h"
 #include "tests/integration/stage.h"
+#include "tests/ways-back/seed.h"
 
 #include "base/clock.h"
 
@@ -23,14 +24,6 @@ STAGE(always, 240);
 
 #define LINES "Journal=always\nRestartDelay=100ms\nBake=200ms\nRollback=parked\n"
 
-static unsigned rng;
-
-static unsigned below(unsigned n)
-{
-	rng = rng * 1103515245u + 12345u;
-	return (rng >> 8) % n;
-}
-
 /* That a checkpoint is whole is seen by what a crash would cost. */
 static void is_safe(void)
 {
@@ -50,13 +43,10 @@ static void is_safe(void)
 
 static void serve_with_values(const char *lines, unsigned reopen, const char *values)
 {
-	const char *text = getenv("UPG_SEED");
 	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = 3000, .values = values,
 					    .reopen = reopen };
 
-	rng = text ? (unsigned)strtoul(text, NULL, 0) : (unsigned)clock_now_us();
-	fprintf(stderr, "always: UPG_SEED=%u\n", rng);
-	options.seed = rng;
+	options.seed = seed_begin("always");
 	stage.connections = CONNECTIONS;
 	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
 	cr_assert_eq(rig_load_start(stage.rig, stage.port, &options, &stage.load), 0);
@@ -66,19 +56,6 @@ static void serve_with_values(const char *lines, unsigned reopen, const char *va
 static void serve_with(const char *lines, unsigned reopen)
 {
 	serve_with_values(lines, reopen, "16-600");
-}
-
-static void nothing_was_missed(void)
-{
-	json_t *report = NULL;
-
-	cr_assert_eq(rig_load_ask(stage.load, &report, "report"), 0);
-	if (rig_number(report, "wrong") || rig_number(report, "failed") || rig_number(report, "lost_connections"))
-		rig_fail(stage.rig, -EPROTO, "the load client missed something");
-	cr_assert_eq(rig_number(report, "wrong"), 0);
-	cr_assert_eq(rig_number(report, "failed"), 0);
-	cr_assert_eq(rig_number(report, "lost_connections"), 0);
-	json_decref(report);
 }
 
 /* What the processes that took a place said they had taken. Return: how many these were. */
@@ -120,12 +97,12 @@ static void is_killed(unsigned within_ms)
 	pid_t pid = stage_pid("serving");
 
 	cr_assert_gt(pid, 0);
-	stage_sleep_ms(below(within_ms));
+	stage_sleep_ms(seed_below(within_ms));
 	cr_assert_eq(rig_load_ask(stage.load, NULL, "reopen 0"), 0);
-	stage_sleep_ms(below(20));
+	stage_sleep_ms(seed_below(20));
 	cr_assert_eq(kill(pid, SIGKILL), 0);
 	another_serves(pid);
-	nothing_was_missed();
+	stage_load_missed_nothing();
 	cr_assert_eq(rig_load_ask(stage.load, NULL, "reopen %u", REOPENED), 0);
 }
 
@@ -237,7 +214,6 @@ SCENE(always, a_server_with_buffers_of_its_own_may_be_killed_at_any_moment)
 	struct customers *customers;
 	char *file = NULL;
 
-	rng = (unsigned)clock_now_us();
 	stage_copy("clerk-v1", "upg-clerk");
 	stage.port = rig_port(stage.rig);
 	cr_assert_gt(asprintf(&file, "[Service]\nExec=%s/clerk-%%v %u %s\nVersion=v1\n%s", rig_folder(stage.rig), stage.port,
@@ -246,17 +222,17 @@ SCENE(always, a_server_with_buffers_of_its_own_may_be_killed_at_any_moment)
 	free(file);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	ctl(0, "start", "cached");
-	customers = customers_start(stage.port, stage_path("clerk.sock"), 80, 20, rng);
+	customers = customers_start(stage.port, stage_path("clerk.sock"), 80, 20, seed_begin("always"));
 	is_safe();
 	for (unsigned i = 0; i < 6; i++) {
 		pid_t pid = stage_pid("serving");
 
 		customers_reopen(customers, true);
-		customers_wait(customers, 100 + below(2000));
+		customers_wait(customers, 100 + seed_below(2000));
 		customers_reopen(customers, false);
 		/* The kernel does not count what is read and written by unix sockets. */
 		customers_rest_unix(customers);
-		stage_sleep_ms(below(300));
+		stage_sleep_ms(seed_below(300));
 		cr_assert_eq(kill(pid, SIGKILL), 0);
 		customers_go_on_unix(customers);
 		another_serves(pid);

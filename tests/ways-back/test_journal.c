@@ -2,6 +2,7 @@
 /* With Journal=yes a version may die at any moment of its bake: no acknowledged write is lost, no connection is reset, and no
  * request is left without an answer or gets two. That is what the load client demands anyway when no crash was announced to it. */
 #include "tests/integration/stage.h"
+#include "tests/ways-back/seed.h"
 
 #include "base/clock.h"
 
@@ -22,23 +23,12 @@ STAGE(journal, 240);
 
 #define LINES "Journal=yes\nHealthInterval=100ms\nHealthTimeout=500ms\n"
 
-static unsigned rng;
-
-static unsigned below(unsigned n)
-{
-	rng = rng * 1103515245u + 12345u;
-	return (rng >> 8) % n;
-}
-
 static void serve(const char *lines, unsigned reopen)
 {
-	const char *text = getenv("UPG_SEED");
 	struct rig_load_options options = { .connections = CONNECTIONS, .keys = 4, .rate = 3000, .values = "16-600",
 					    .reopen = reopen };
 
-	rng = text ? (unsigned)strtoul(text, NULL, 0) : (unsigned)clock_now_us();
-	fprintf(stderr, "journal: UPG_SEED=%u\n", rng);
-	options.seed = rng;
+	options.seed = seed_begin("journal");
 	stage.connections = CONNECTIONS;
 	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
 	cr_assert_eq(rig_load_start(stage.rig, stage.port, &options, &stage.load), 0);
@@ -47,20 +37,6 @@ static void serve(const char *lines, unsigned reopen)
 static void lines_are(const char *lines)
 {
 	stage_unit(&(struct rig_cached){ .lines = lines });
-}
-
-/* So far: the client stops nothing for that. */
-static void nothing_was_missed(void)
-{
-	json_t *report = NULL;
-
-	cr_assert_eq(rig_load_ask(stage.load, &report, "report"), 0);
-	if (rig_number(report, "wrong") || rig_number(report, "failed") || rig_number(report, "lost_connections"))
-		rig_fail(stage.rig, -EPROTO, "the load client missed something");
-	cr_assert_eq(rig_number(report, "wrong"), 0);
-	cr_assert_eq(rig_number(report, "failed"), 0);
-	cr_assert_eq(rig_number(report, "lost_connections"), 0);
-	json_decref(report);
 }
 
 /* The last roll has failed, and @from came back from it with all there was. */
@@ -81,7 +57,7 @@ static void came_back(const char *from, const char *outcome)
 		rig_text(roll, "outcome"), (long long)rig_number(roll, "replayed"), (long long)rig_number(roll, "adopted"));
 	free(text);
 	json_decref(status);
-	nothing_was_missed();
+	stage_load_missed_nothing();
 }
 
 /*
@@ -102,9 +78,9 @@ static void fails(const char *from, const char *to, int signal, const char *outc
 	ctl(0, "roll", "cached", to, "--wait=commit");
 	pid = stage_pid("serving");
 	cr_assert_gt(pid, 0);
-	stage_sleep_ms(below(WITHIN_MS));
+	stage_sleep_ms(seed_below(WITHIN_MS));
 	accepting_stops();
-	stage_sleep_ms(below(20));
+	stage_sleep_ms(seed_below(20));
 	cr_assert_eq(kill(pid, signal), 0);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", from, BACK_US), 0);
 	came_back(from, outcome);
@@ -159,7 +135,7 @@ SCENE(journal, brings_back_an_image_that_was_finished_long_before)
 		ctl(0, "roll", "cached", to, "--wait=commit");
 		cr_assert_eq(rig_wait_status(stage.rig, "cached", "baking", to, BACK_US), 0);
 		pid = stage_pid("serving");
-		stage_sleep_ms(below(WITHIN_MS));
+		stage_sleep_ms(seed_below(WITHIN_MS));
 		accepting_stops();
 		cr_assert_eq(kill(pid, SIGKILL), 0);
 		cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", BACK_US), 0);

@@ -3,6 +3,7 @@
  * bake, and no byte of an answer is lost, comes twice or is wrong. */
 #include "tests/integration/customers.h"
 #include "tests/integration/stage.h"
+#include "tests/ways-back/seed.h"
 
 #include "base/clock.h"
 
@@ -21,22 +22,13 @@ STAGE(own, 240);
 #define UNIX_CUSTOMERS 20u
 #define WITHIN_MS 400u
 
-static unsigned rng;
 static struct customers *customers;
-
-static unsigned below(unsigned n)
-{
-	rng = rng * 1103515245u + 12345u;
-	return (rng >> 8) % n;
-}
 
 static void serve(const char *lines, unsigned n_tcp, unsigned n_unix)
 {
-	const char *text = getenv("UPG_SEED");
+	unsigned seed = seed_begin("own");
 	char *file = NULL;
 
-	rng = text ? (unsigned)strtoul(text, NULL, 0) : (unsigned)clock_now_us();
-	fprintf(stderr, "own: UPG_SEED=%u\n", rng);
 	stage_copy("clerk-v1", "upg-clerk");
 	stage_copy("clerk-v2", "upg-clerk");
 	stage_copy("clerk-v3", "upg-clerk");
@@ -47,7 +39,7 @@ static void serve(const char *lines, unsigned n_tcp, unsigned n_unix)
 	free(file);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	ctl(0, "start", "cached");
-	customers = customers_start(stage.port, stage_path("clerk.sock"), n_tcp, n_unix, rng);
+	customers = customers_start(stage.port, stage_path("clerk.sock"), n_tcp, n_unix, seed);
 	customers_reopen(customers, true);
 }
 
@@ -99,7 +91,7 @@ static pid_t roll_to(const char *to)
 	ctl(0, "roll", "cached", to, "--wait=commit");
 	pid = stage_pid("serving");
 	cr_assert_gt(pid, 0);
-	customers_wait(customers, 100 + below(2000));
+	customers_wait(customers, 100 + seed_below(2000));
 	customers_reopen(customers, false);
 	return pid;
 }
@@ -113,7 +105,7 @@ static void is_killed(const char *from, const char *to, const char *outcome)
 	customers_rest_unix(customers);
 	/* The server is one thread: when it has answered this, it has done with all that came before. */
 	cr_assert_eq(strncmp(ask("4000 0\n"), "4000 ", 5), 0);
-	stage_sleep_ms(below(WITHIN_MS));
+	stage_sleep_ms(seed_below(WITHIN_MS));
 	cr_assert_eq(kill(pid, SIGKILL), 0);
 	customers_go_on_unix(customers);
 	came_back(from, outcome);
