@@ -23,8 +23,9 @@ extern char **environ;
 static const char usage[] =
 	"usage: upgradectl leave [--socket=PATH] [UNIT]\n"
 	"\n"
-	"A SIGTERM within the next minute ends upgraded and leaves its services running; the upgraded that is started then has them\n"
-	"back. With UNIT, only if systemd is restarting that unit, and not stopping it. upgraded.service says so in ExecStop=.\n";
+	"A SIGTERM within the next minute ends upgraded and leaves its services running; the upgraded that is started then has\n"
+	"them back. With UNIT, only if systemd is restarting that unit, and not stopping it. upgraded.service says so in\n"
+	"ExecStop=.\n";
 
 /* ---- what systemd is about to do ---- */
 

@@ -86,8 +86,8 @@ static void end_services(struct timer *timer)
 		timer_arm(registry->host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
 }
 
-/* Everything rests, and whoever has asked for the end of something has been told it. Nothing is released, as nothing is after SIGKILL:
- * that is what the next one can do with, and what every process of a service can live with. */
+/* Everything rests, or has had its time. Nothing is released, as nothing is after SIGKILL: that is what the next one can do with,
+ * and what every process of a service can live with. */
 static void leave_services(struct leave *leave)
 {
 	struct supervisor *supervisor = container_of(leave, struct supervisor, leave);
@@ -96,6 +96,7 @@ static void leave_services(struct leave *leave)
 
 	for (struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
 		n += !service_is_idle(s);
+	run_folder_send_off(supervisor->run);
 	log_info("upgraded ends; %u services are left running for the next one", n);
 	log_settle(LOG_SETTLE_US);
 	_exit(EXIT_SUCCESS);

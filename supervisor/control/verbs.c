@@ -116,7 +116,8 @@ static struct errand *run_leave(const struct verb_call *call)
 		return NULL;
 	}
 	if (leaves)
-		snprintf(text, sizeof(text), "a SIGTERM within the next %u s ends upgraded and leaves its services running", within_s);
+		snprintf(text, sizeof(text), "a SIGTERM within the next %u s ends upgraded and leaves its services running",
+			 within_s);
 	else
 		snprintf(text, sizeof(text), "a SIGTERM ends upgraded and its services");
 	asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_DONE, .text = text });

@@ -2,8 +2,8 @@
 /* upgraded ends and leaves its services running, for the next one that is started: `systemctl restart upgraded`.
  *
  * SIGTERM does not say whether it comes of a restart or of a stop. Whoever knows says so before (the verb `leave`), and that counts
- * for a while. Then what is under way comes to its end, or to its bake, and this process ends as a SIGKILL would end it: the next one
- * has everything back that it has back after a crash.
+ * for a while. Then what is under way comes to its end, or to its bake, and this process ends as a SIGKILL would end it: the next
+ * one has everything back that it has back after a crash.
  */
 #pragma once
 
