@@ -265,6 +265,12 @@ static void tell_ready(struct timer *timer)
 		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, tell_ready);
 }
 
+static void start_at_boot(struct registry *registry)
+{
+	for (struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
+		service_start_at_boot(s);
+}
+
 static void open_for_business(struct supervisor *supervisor)
 {
 	struct why why = { 0 };
@@ -277,6 +283,8 @@ static void open_for_business(struct supervisor *supervisor)
 	tell_ready(&supervisor->ready);
 	if (supervisor->carry)
 		greet(supervisor);
+	else
+		start_at_boot(&supervisor->registry);
 }
 
 static void on_probed(struct probe *probe, bool ok, const struct why *detail)

@@ -27,6 +27,8 @@ struct service {
 	char before[UNIT_NAME_MAX + 1];   /* while a start by hand is under way: what @version was, if that start fails */
 	struct unit *unit_before;         /* ... and what that was started with; a reference */
 	bool starts_by_hand;
+	bool starts_with_us;              /* nobody has stopped it in this start of the machine: Start=boot counts */
+	bool ends_with_us;                /* it is stopped because we end */
 	struct member *members;           /* as many as processes are wanted to serve: one */
 	struct listeners listeners;       /* of Listen=, while it is wanted */
 	struct history history;           /* what undo goes back to */

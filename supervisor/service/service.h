@@ -70,6 +70,10 @@ bool service_is_idle(const struct service *service);
 /** service_end() - The daemon ends: end what runs, rolls first. To be called again and again until service_is_idle(). */
 void service_end(struct service *service);
 
+/** service_start_at_boot() - We were started, and what lives on is back: start it if its file says so and nobody has stopped it
+ * since the machine's start. Nobody waits for it; a failure is logged, and tried again as Restart= says. */
+void service_start_at_boot(struct service *service);
+
 /* ---- written.c: what was before this supervisor ---- */
 
 /** service_remember() - The versions that undo can go back to, as the logbook has them. Those that make no sense any more are left
