@@ -83,6 +83,7 @@ static int spawn(struct member *member)
 	*member->failure.text = 0;
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
+	service_changed(service);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
 	log_info("%s: version %s starts as pid %d", service->name, service->version, member->instance->pid);
 	return 0;
@@ -114,6 +115,7 @@ static void wait_for_start(struct member *member, uint64_t due_us)
 {
 	member->restarts++;
 	member->state = MEMBER_WAITING;
+	service_changed(member->service);
 	service_listen_early(member->service);
 	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
 }

@@ -51,6 +51,8 @@ struct service {
 struct member *service_member(const struct service *service);
 /** service_set_version() - From here on @version is wanted, which is started with @unit (NULL: as the one before). */
 void service_set_version(struct service *service, const char *version, struct unit *unit);
+/** service_changed() - What is told of it may be something else now. */
+void service_changed(const struct service *service);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
 void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -28,6 +28,12 @@ static struct member *member_in(const struct service *service, enum member_state
 	return member;
 }
 
+void service_changed(const struct service *service)
+{
+	if (service->host->on_change)
+		service->host->on_change(service->host->change_arg);
+}
+
 struct member *service_member(const struct service *service)
 {
 	return service->members;

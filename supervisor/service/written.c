@@ -48,6 +48,7 @@ void service_write_down(const struct service *service)
 	struct why why = { 0 };
 	int r;
 
+	service_changed(service);
 	if (!service->host->logbook)
 		return;
 	what.name = (char *)(uintptr_t)service->name;
