@@ -184,6 +184,7 @@ int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct
 	client->on_gone = on_gone;
 	client->asker.on_progress = on_progress;
 	client->asker.on_result = on_result;
+	(void)who_of_socket(fd_consume, &client->asker.who);
 	outbox_init(&client->outbox);
 	*ret_client = client;
 	return 0;

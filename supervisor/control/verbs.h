@@ -47,6 +47,7 @@ struct verb {
 	enum verb_service service;
 	enum verb_file file;
 	const char *no_file; /* what is told if it is missing */
+	bool orders; /* changes something: who asks for it stands in the log */
 	bool needs_version;
 	bool begins; /* something that takes a while: not while upgraded is about to leave its services */
 	bool takes_rollback, takes_verify, takes_way, takes_again; /* looked at; otherwise they are ignored */

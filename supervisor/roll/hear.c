@@ -230,6 +230,8 @@ static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resum
 	if (!belongs(roll, roll->old, ROLL_EV_RESUMED) || roll->record.state == ROLL_RETREAT)
 		return;
 	if (!roll->record.commit_us && roll->record.old != OLD_SPENT) {
+		if (roll->record.stops_us && resumed->at_us > roll->record.stops_us && resumed->at_us <= clock_now_us())
+			roll->report.wire.pause_us = resumed->at_us - roll->record.stops_us; /* clients waited, for nothing */
 		roll->record.old = OLD_GOES_ON;
 		if (roll->record.state != ROLL_ABORT)
 			roll_blame(roll, "version %s (pid %d) went on by itself: the roll took too long", roll->record.from,

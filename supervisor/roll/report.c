@@ -117,6 +117,10 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 		texts->skipped[i] = wire_text(report->skipped.text[i]);
 	ret->n_skipped = report->skipped.n;
 	ret->skipped = texts->skipped;
+	if (report->asked_by.asked) {
+		who_tell(&report->asked_by, &texts->asked_by);
+		ret->asked_by = &texts->asked_by;
+	}
 	if (gmtime_r(&report->started_s, &tm) && strftime(texts->started, sizeof(texts->started), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		ret->started = texts->started;
 }

@@ -295,6 +295,7 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll->lent_channel = roll->lent_log = -1;
 	roll->begun_us = clock_now_us();
 	roll_report_init(&roll->report, old->version, options->version);
+	roll->report.asked_by = options->asked_by;
 	roll->record = (struct roll_record){ .generation = options->generation,
 					     .purpose = options->purpose,
 					     .stands_alone = options->purpose == PURPOSE_FORWARD };

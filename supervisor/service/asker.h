@@ -2,6 +2,7 @@
 /* Whoever waits for something that was asked of a service: told how it gets on, and answered once. */
 #pragma once
 
+#include "supervisor/events/who.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
 #include "wire/wire.h"
@@ -15,6 +16,8 @@ struct service;
 /* Embedded in a client. */
 struct asker {
 	struct service *service; /* which it waits for; NULL: none */
+	struct who who;
+	char order[320];         /* what it asks for changes something: "web: roll v2", for the log. "": it only wants to know */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);

@@ -332,6 +332,7 @@ struct service *service_new(struct service_host *host, const char *name)
 		return NULL;
 	service->host = host;
 	service->starts_with_us = true;
+	service->listeners.activation = host->activation;
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	service->members = member_new(service);
 	return service->members ? service : service_free(service);

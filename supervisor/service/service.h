@@ -24,6 +24,7 @@ struct service_host {
 	struct logbook *logbook; /* NULL: nothing is written down */
 	void (*on_change)(void *arg); /* something may be told of a service that was not so before; NULL: nobody wants to know */
 	void *change_arg;
+	const struct activation *activation; /* for Listen=systemd:NAME; NULL: systemd has opened nothing */
 };
 
 /** service_new() - Return: NULL if memory is out. @name was checked. */
