@@ -102,6 +102,7 @@ struct instance {
 	struct lines lines; /* its last */
 	/* What it is given when it stands by: instance_lend_listener(). */
 	struct fd_ref *listeners[UNIT_LISTENS_MAX];
+	char listener_names[UNIT_LISTENS_MAX][UNIT_NAME_MAX + 1];
 	size_t n_listeners;
 	struct {
 		bool asked, told;
@@ -162,6 +163,13 @@ bool instance_is_over(const struct instance *instance);
 
 /** instance_has_ended() - By the kernel's word: the process may have ended, and its end may not have been heard yet. */
 bool instance_has_ended(struct instance *instance);
+
+/* What is logged of one process. */
+#define log_instance(level, instance, ...)                                                                                   \
+	log_about(LOG_LEVEL_##level,                                                                                          \
+		  &(const struct log_about){                                                                                  \
+			  .service = (instance)->service, .version = (instance)->version, .pid = (instance)->pid },           \
+		  __VA_ARGS__)
 
 #define INSTANCE_HEAR_US (5 * USEC_PER_MSEC)
 
@@ -224,8 +232,9 @@ struct instance *instance_free(struct instance *instance);
 /** instance_limits() - The caps that @unit sets, for a Prepare or a Receive. */
 Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 
-/** instance_lend_listener() - It gets a duplicate of @ref, a listener that we hold for its service, when it stands by. */
-void instance_lend_listener(struct instance *instance, struct fd_ref *ref);
+/** instance_lend_listener() - It gets a duplicate of @ref, a listener that we hold for its service, when it stands by. @name: that
+ * the service file gives it; "": none. */
+void instance_lend_listener(struct instance *instance, struct fd_ref *ref, const char *name);
 
 /** instance_hand_listeners() - It stands by: these come before all else. Once; it is welcomed with them. */
 void instance_hand_listeners(struct instance *instance);
