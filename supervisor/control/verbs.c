@@ -199,9 +199,10 @@ static void take_order(const struct request *request, const Upgraded__Wire__Requ
 	const char *with = *request->roll.version ? request->roll.version : wire->program;
 	char who[WHO_BYTES];
 
-	snprintf(asker->order, sizeof(asker->order), "%s%s%s%s%s", request->service, *request->service ? ": " : "",
-		 request->verb->name, *with ? " " : "", with);
-	log_info("%s: asked for by %s", asker->order, who_text(&asker->who, who));
+	snprintf(asker->order, sizeof(asker->order), "%s%s%.160s", request->verb->name, *with ? " " : "", with);
+	snprintf(asker->order_of, sizeof(asker->order_of), "%s", request->service);
+	log_about(LOG_LEVEL_INFO, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
+		  "%s: asked for by %s", asker->order, who_text(&asker->who, who));
 }
 
 struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Request *wire, struct wire_fds *fds,

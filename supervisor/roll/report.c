@@ -102,6 +102,7 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->from = wire_text(report->from);
 	ret->to = wire_text(report->to);
 	ret->outcome = wire_text(bakes ? "committed" : roll_outcome_name(report->outcome));
+	ret->id = report->id;
 	ret->way_back = wire_text(rungs_text(report->rungs));
 	ret->cause = wire_text(report->cause.text);
 	ret->waited_for = wire_text(report->waited_for.text);
