@@ -15,6 +15,7 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	bool is_back = member->roll && member->roll != roll;
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
+	service_changed(service);
 	asker_progress(asker, phase, pid, text, roll_begun_us(roll));
 }
 
