@@ -175,8 +175,8 @@ static bool among(const char *list, const char *word)
 	return false;
 }
 
-/* Return: how many words of @verb's name there are, if the first words of @line are these or, at its end, begin them; 0: another verb.
- * @ret_next: the word of the name that is still to come; NULL: none. */
+/* Return: how many words of @name there are, if the first words of @line are these or, at its end, begin them; 0: another verb.
+ * @ret_next: the word of the name that is still to come; empty: none. */
 static size_t name_matches(const struct line *line, const char *name, char *ret_next, size_t size)
 {
 	size_t n = 0;

@@ -49,8 +49,8 @@ static bool program_read(const char *path, char *ret_program, size_t size)
 	return found;
 }
 
-/* @program with @version in the place of each %v; what is special to glob(3) and stands in the path itself is escaped. Return: false:
- * it is too long. */
+/* @program with @version in the place of each %v; what is special to glob(3) and stands in the path itself is escaped.
+ * Return: false: it is too long. */
 static bool expand(const char *program, const char *service, const char *version, char *ret_path, size_t size)
 {
 	size_t used = 0;
@@ -74,7 +74,7 @@ static bool expand(const char *program, const char *service, const char *version
 	return true;
 }
 
-/* @found is a file that @program names with some version: what stands in the place of the first %v, if that makes the whole path. */
+/* @found is a file that @program names with some version: what stands in the place of the first %v, if that makes the path. */
 static void add_found(struct versions *versions, const char *program, const char *service, const char *found)
 {
 	char before[PATH_MAX], path[PATH_MAX], version[256];
