@@ -111,6 +111,7 @@ void args_usage(FILE *out)
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
 	fprintf(out, "  %s %s\n  %-25s %s\n", self_verb.name, self_verb.operands, "", self_verb.does);
+	fprintf(out, "  %-6s %-18s %s\n", "leave", "[UNIT]", "Let upgraded leave its services running when it is ended now");
 	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
 		fprintf(out, "  %s %s\n  %-25s %s\n", image_verbs[i].name, image_verbs[i].operands, "", image_verbs[i].does);
 	fprintf(out, "  %-6s %-18s %s\n", "state", "VERB FILE...", "Look at saved state: see \"upgradectl state --help\"");

@@ -199,13 +199,13 @@ static int bind_at(int fd, const char *path, const char *user)
 	return give_to(path, user);
 }
 
-int notified_open(struct notified *notified, struct loop *loop, const char *folder, const char *name, const char *user,
+int notified_open(struct notified *notified, struct loop *loop, const char *folder, uint64_t serial, const char *user,
 		  void (*on_heard)(struct notified *notified, const struct notification *notification), struct why *why)
 {
 	char *path;
 	int r;
 
-	if (asprintf(&path, "%s/%s", folder, name) < 0)
+	if (asprintf(&path, "%s/%" PRIu64, folder, serial) < 0)
 		return why_errno(why, -ENOMEM, "NOTIFY_SOCKET");
 	notified_close(notified);
 	notified->loop = loop;
@@ -220,6 +220,16 @@ int notified_open(struct notified *notified, struct loop *loop, const char *fold
 		notified_close(notified);
 	}
 	return r;
+}
+
+void notified_forget(const char *folder, uint64_t serial)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%" PRIu64, folder, serial) < 0)
+		return;
+	(void)unlink(path);
+	free(path);
 }
 
 void notified_leave(struct notified *notified)

@@ -43,14 +43,17 @@ struct notified {
 void notified_init(struct notified *notified);
 
 /**
- * notified_open() - Listen at @folder/@name, in the place of whatever a supervisor before us had there.
+ * notified_open() - Listen at @folder/@serial, in the place of whatever a supervisor before us had there.
  * @user: a user's name, who may write to it besides us; "": nobody else. One that this machine's own files do not have is not known
  *        here, and then everybody may write: who did, the kernel says.
  *
  * Return: 0 or -errno.
  */
-int notified_open(struct notified *notified, struct loop *loop, const char *folder, const char *name, const char *user,
+int notified_open(struct notified *notified, struct loop *loop, const char *folder, uint64_t serial, const char *user,
 		  void (*on_heard)(struct notified *notified, const struct notification *notification), struct why *why);
+
+/** notified_forget() - The process @serial has ended while nobody listened there. */
+void notified_forget(const char *folder, uint64_t serial);
 
 /** notified_has_unread() - Does something lie in there that was not heard yet? */
 bool notified_has_unread(const struct notified *notified);

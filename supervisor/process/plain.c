@@ -313,17 +313,15 @@ const char *voice_lack(const struct voice *voice)
 int voice_take(struct voice *voice, struct loop *loop, int theirs_consume, const char *folder, uint64_t serial, struct why *why)
 {
 	const struct unit *unit = voice->of->unit;
-	char name[32];
 	int r;
 
 	voice->loop = loop;
 	voice->fd = theirs_consume;
-	snprintf(name, sizeof(name), "%" PRIu64, serial);
 	r = source_add(loop, &voice->source, voice->fd, EPOLLIN, on_ready);
 	if (r < 0)
 		why_errno(why, r, "channel");
 	if (r == 0 && folder)
-		r = notified_open(&voice->notified, loop, folder, name, unit ? unit->user : "", on_heard, why);
+		r = notified_open(&voice->notified, loop, folder, serial, unit ? unit->user : "", on_heard, why);
 	voice->notified.pid = voice->of->pid;
 	voice->beat_us = clock_now_us();
 	if (r < 0)

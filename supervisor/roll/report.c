@@ -93,8 +93,7 @@ static size_t list_names(const struct roll_names *names, char **ret_list)
 	return names->n;
 }
 
-/* Of programs that know nothing of us none was parked: the one before has served all the time. */
-static const char *outcome_text(const struct roll_report *report)
+const char *roll_report_outcome(const struct roll_report *report)
 {
 	return report->wire.plain && report->outcome == ROLL_IS_BACK_PARKED ? "rolled-back-running" :
 									      roll_outcome_name(report->outcome);
@@ -108,7 +107,8 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	*ret = report->wire;
 	ret->from = wire_text(report->from);
 	ret->to = wire_text(report->to);
-	ret->outcome = wire_text(bakes ? "committed" : outcome_text(report));
+	ret->outcome = wire_text(bakes ? "committed" : roll_report_outcome(report));
+	ret->id = report->id;
 	ret->way_back = wire_text(report->wire.plain && report->rungs ? "running" : rungs_text(report->rungs));
 	ret->cause = wire_text(report->cause.text);
 	ret->waited_for = wire_text(report->waited_for.text);
@@ -124,6 +124,10 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 		texts->skipped[i] = wire_text(report->skipped.text[i]);
 	ret->n_skipped = report->skipped.n;
 	ret->skipped = texts->skipped;
+	if (report->asked_by.asked) {
+		who_tell(&report->asked_by, &texts->asked_by);
+		ret->asked_by = &texts->asked_by;
+	}
 	if (gmtime_r(&report->started_s, &tm) && strftime(texts->started, sizeof(texts->started), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		ret->started = texts->started;
 }

@@ -25,10 +25,25 @@ void answer_pack(const struct answer *answer, struct answer_message *ret)
 	}
 }
 
+/* Who asked is told why nothing came of it; so is who reads the log, perhaps in another time zone. What came of a roll has a line
+ * of its own. */
+static void log_refusal(const struct asker *asker, const struct answer *answer)
+{
+	const char *cause = answer->cause ? answer->cause : "";
+	char who[WHO_BYTES];
+
+	if (!*asker->order || answer->code == WIRE_EXIT_DONE || answer->roll)
+		return;
+	log_about(LOG_LEVEL_WARNING, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
+		  "%s: not done: %s%s%s; asked for by %s", asker->order, answer->text ? answer->text : "",
+		  *cause ? ": " : "", cause, who_text(&asker->who, who));
+}
+
 void asker_answer(struct asker *asker, const struct answer *answer)
 {
 	struct answer_message message;
 
+	log_refusal(asker, answer);
 	answer_pack(answer, &message);
 	asker->on_result(asker, &message.result);
 }
@@ -166,14 +181,33 @@ static const struct instance *serving(const struct service *service)
 	return found;
 }
 
-static void send_answer(struct service *service, struct asker *asker, struct answer answer)
+#define SERVING_BYTES 128u
+
+static const char *serving_text(const struct service *service, char *buf)
 {
 	const struct instance *who = serving(service);
-	char now[128] = "nothing";
 
 	if (instance_is_alive(who))
-		snprintf(now, sizeof(now), "version %s (pid %d)", who->version, who->pid);
-	answer.serving = now;
+		snprintf(buf, SERVING_BYTES, "version %s (pid %d)", who->version, who->pid);
+	else
+		snprintf(buf, SERVING_BYTES, "nothing");
+	return buf;
+}
+
+void service_log_outcome(const struct service *service, const struct roll_report *report)
+{
+	char text[ROLL_OUTCOME_BYTES], now[SERVING_BYTES];
+
+	log_about(roll_outcome_level(report->outcome),
+		  &(const struct log_about){ .service = service->name, .roll = report->id, .phase = "end" }, "%s",
+		  roll_outcome_text(report, serving_text(service, now), text));
+}
+
+static void send_answer(struct service *service, struct asker *asker, struct answer answer)
+{
+	char now[SERVING_BYTES];
+
+	answer.serving = serving_text(service, now);
 	service_forget(asker);
 	asker_answer(asker, &answer);
 }

@@ -2,8 +2,10 @@
 /* Whoever waits for something that was asked of a service: told how it gets on, and answered once. */
 #pragma once
 
+#include "supervisor/events/who.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
+#include "wire/name.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
@@ -15,6 +17,9 @@ struct service;
 /* Embedded in a client. */
 struct asker {
 	struct service *service; /* which it waits for; NULL: none */
+	struct who who;
+	char order[192];         /* what it asks for changes something: "roll v2", for the log. "": it only wants to know */
+	char order_of[WIRE_NAME_MAX + 1]; /* the service; "": none */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);

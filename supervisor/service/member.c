@@ -80,7 +80,7 @@ static int spawn(struct member *member)
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
-	log_info("%s: version %s starts as pid %d", service->name, service->version, member->instance->pid);
+	log_service(INFO, service->name, "version %s starts as pid %d", service->version, member->instance->pid);
 	return 0;
 }
 
@@ -118,8 +118,8 @@ static void wait_for_start(struct member *member, uint64_t due_us)
 static void go_on_at(struct member *member, uint64_t due_us, const char *when)
 {
 	wait_for_start(member, due_us);
-	log_warning("%s: %s; version %s goes on from its checkpoint%s", member->service->name, member->failure.text,
-		    member->service->version, when);
+	log_service(WARNING, member->service->name, "%s; version %s goes on from its checkpoint%s",
+		    member->failure.text, member->service->version, when);
 }
 
 static void start_again_later(struct member *member)
@@ -129,8 +129,9 @@ static void start_again_later(struct member *member)
 
 	member->failures++;
 	wait_for_start(member, clock_now_us() + delay);
-	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, %s", member->service->name, member->failure.text,
-		    member->service->version, delay / 1000, keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
+	log_service(WARNING, member->service->name, "%s; starting version %s again in %" PRIu64 " ms, %s",
+		    member->failure.text, member->service->version, delay / 1000,
+		    keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 }
 
 int member_start(struct member *member, int state_file_consume)
@@ -168,7 +169,7 @@ static void tell(const struct member *member, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	log_info("%s: version %s (pid %d): %s", member->service->name, instance->version, instance->pid, text);
+	log_service(INFO, member->service->name, "version %s (pid %d): %s", instance->version, instance->pid, text);
 	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
 }
 
@@ -212,7 +213,8 @@ static void hear_progress(struct member *member, const char *text)
 	if (now - member->told_progress_us < TELL_PROGRESS_US)
 		return;
 	member->told_progress_us = now;
-	log_info("%s: version %s (pid %d) gets on: %s", member->service->name, instance->version, instance->pid, text);
+	log_service(INFO, member->service->name, "version %s (pid %d) gets on: %s", instance->version, instance->pid,
+		    text);
 	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
 }
 
@@ -308,7 +310,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 
 static void on_garbage(struct instance *instance, const char *reason)
 {
-	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->pid, reason);
+	log_instance(WARNING, instance, "on its channel: %s; ignored", reason);
 	keeper_hear_garbage(instance->owner, reason);
 }
 
@@ -330,7 +332,7 @@ static void on_start_failed(struct member *member)
 		start_again_later(member);
 	} else {
 		member->state = MEMBER_FAILED;
-		log_error("%s: %s", member->service->name, member->failure.text);
+		log_service(ERROR, member->service->name, "%s", member->failure.text);
 	}
 	service_on_start_failed(member);
 }
@@ -370,10 +372,10 @@ static void on_running_exit(struct member *member)
 	if (clean || service->unit->restart == RESTART_NO)
 		keeper_end(member);
 	if (clean) {
-		log_info("%s: %s", service->name, member->failure.text);
+		log_service(INFO, service->name, "%s", member->failure.text);
 		member->state = MEMBER_STOPPED;
 	} else if (service->unit->restart == RESTART_NO) {
-		log_error("%s: %s", service->name, member->failure.text);
+		log_service(ERROR, service->name, "%s", member->failure.text);
 		member->state = MEMBER_FAILED;
 	} else {
 		go_on(member);
@@ -437,8 +439,8 @@ static void on_stop_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 
-	log_warning("%s: pid %d did not end on %s within StopTimeout=; killing it", member->service->name, member->instance->pid,
-		    unit_signal_name(stop_signal(member)));
+	log_service(WARNING, member->service->name, "pid %d did not end on %s within StopTimeout=; killing it",
+		    member->instance->pid, unit_signal_name(stop_signal(member)));
 	instance_kill(member->instance, SIGKILL);
 }
 

@@ -160,7 +160,8 @@ struct instance *service_askable(const struct service *service)
 	/* What is asked while state is under way, calls that off. */
 	if (member->state != MEMBER_RUNNING || member->roll || service->save || member->pulse.silent_us)
 		return NULL;
-	return instance_is_alive(member->instance) ? member->instance : NULL;
+	/* Of one that knows nothing of us nobody can tell. */
+	return instance_is_alive(member->instance) && instance_can(member->instance, INSTANCE_CAN_MOVE) ? member->instance : NULL;
 }
 
 static void add_registered(struct status *status, const struct service *service)

@@ -53,9 +53,7 @@ static void note_history(struct service *service, struct roll *roll)
 /* Ends @roll. */
 static void log_and_free(const struct service *service, struct roll *roll)
 {
-	const struct roll_report *last = &service->last;
-
-	log_info("%s: roll %s -> %s: %s", service->name, last->from, last->to, roll_outcome_name(last->outcome));
+	service_log_outcome(service, &service->last);
 	roll_free(roll);
 }
 
@@ -120,6 +118,7 @@ struct roll_options service_roll_options(const struct unit *unit, const struct r
 		rollback = ROLLBACK_PARKED;
 	return (struct roll_options){
 		.version = request->version,
+		.asked_by = request->who,
 		.rollback = rollback,
 		.verify = request->sets_verify ? request->verify : unit->verify,
 		.require_image = request->require_image || unit->require_image,

@@ -237,7 +237,7 @@ void service_on_ready(struct member *member)
 	pid_t pid = member->instance->pid;
 
 	end_start(service);
-	log_info("%s: version %s serves as pid %d", service->name, service->version, pid);
+	log_service(INFO, service->name, "version %s serves as pid %d", service->version, pid);
 	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
@@ -301,7 +301,7 @@ void service_on_stopped(struct member *member)
 		return;
 	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
-	log_info("%s: stopped", service->name);
+	log_service(INFO, service->name, "stopped");
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
 }

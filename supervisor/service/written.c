@@ -60,7 +60,7 @@ void service_write_down(const struct service *service)
 	/* What runs goes on, and is found by its own entry. */
 	r = r < 0 ? why_errno(&why, r, "the versions before") : logbook_write(service->host->logbook, &entry, &why);
 	if (r < 0)
-		log_warning("%s: what is wanted of it could not be written down: %s", service->name, why.text);
+		log_service(WARNING, service->name, "what is wanted of it could not be written down: %s", why.text);
 	else if (member->instance)
 		instance_tell_note(member->instance);
 	release_past(past, what.n_history);
@@ -81,7 +81,8 @@ static int remember(struct service *service, const Upgraded__Logbook__Past *past
 		history_move(&service->history, past->version, unit, "");
 		unit_free(unit);
 	} else {
-		log_warning("%s: undo cannot go back to version %s any more: %s", service->name, past->version, why->text);
+		log_service(WARNING, service->name, "undo cannot go back to version %s any more: %s", past->version,
+			    why->text);
 	}
 	return 0;
 }
@@ -113,8 +114,8 @@ void service_come_back(struct service *service, struct instance *instance, const
 	if (left && strcmp(left, instance->version) != 0)
 		history_move(&service->history, left, unit_left, instance->version);
 	member_come_back(member, instance);
-	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away", service->name, instance->version,
-		 (int)instance->pid);
+	log_service(INFO, service->name, "version %s (pid %d) serves, and did so while upgraded was away",
+		    instance->version, (int)instance->pid);
 	service_write_down(service);
 	service_stop_if_wanted(service);
 }
@@ -127,10 +128,10 @@ void service_end_away(struct service *service, const char *version, struct unit 
 	why_set(&member->failure, 0, "version %s ended while upgraded was away%s", version, how);
 	if (!wanted || service->stop_wanted) {
 		member->state = MEMBER_STOPPED;
-		log_info("%s: %s", service->name, member->failure.text);
+		log_service(INFO, service->name, "%s", member->failure.text);
 	} else if (unit->restart == RESTART_NO) {
 		member->state = MEMBER_FAILED;
-		log_error("%s: %s", service->name, member->failure.text);
+		log_service(ERROR, service->name, "%s", member->failure.text);
 	} else {
 		member_start_again(member);
 	}

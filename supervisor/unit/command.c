@@ -150,8 +150,8 @@ int unit_command_check(const struct unit *unit, struct why *why)
 	if (r == 0)
 		r = unit_words(unit, &line, "2", &other, why);
 	if (r == 0 && unit->kind == UNIT_PLAIN && is_alike(one, other))
-		r = why_set(why, -EINVAL, "%s:%u: Exec=: %%v must stand somewhere in the command: two versions are two programs, or "
-			    "two configurations of one", unit->path, unit->exec_line);
+		r = why_set(why, -EINVAL, "%s:%u: Exec=: %%v must stand somewhere in the command: two versions are two programs, "
+			    "or two configurations of one", unit->path, unit->exec_line);
 	else if (r == 0 && unit->kind == UNIT_LIBRARY && strcmp(one[0], other[0]) == 0)
 		r = why_set(why, -EINVAL,
 			    "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or "

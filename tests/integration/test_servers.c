@@ -40,7 +40,8 @@ static const struct server nginx = {
 		 "Listen=127.0.0.1:%2$u\nEnvironment=NGINX=3;\nReady=accepts\nStopSignal=QUIT\n",
 	.config = "worker_processes 2;\nuser root;\npid %1$s/nginx-%3$s.pid;\nerror_log stderr warn;\n"
 		  "events { worker_connections 512; }\nhttp {\naccess_log off;\nclient_body_temp_path %1$s/body;\n"
-		  "proxy_temp_path %1$s/proxy;\nfastcgi_temp_path %1$s/fastcgi;\nuwsgi_temp_path %1$s/uwsgi;\nscgi_temp_path %1$s/scgi;\n"
+		  "proxy_temp_path %1$s/proxy;\nfastcgi_temp_path %1$s/fastcgi;\nuwsgi_temp_path %1$s/uwsgi;\n"
+		  "scgi_temp_path %1$s/scgi;\n"
 		  "server { listen 127.0.0.1:%2$u; location / { return 200 \"I am %3$s\\n\"; } }\n}\n",
 	.broken = "events { }\nhttp { server { listen 127.0.0.1:%2$u; nonsense %1$s%3$s; } }\n",
 };

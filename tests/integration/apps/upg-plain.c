@@ -6,7 +6,7 @@
  *     mute      never says that it is ready
  *     dies      ends with status 3 at its start
  *     slow      is ready after 1.5 s, and asks for more time meanwhile
- *     crash     crashes when it has answered ten clients
+ *     crash     crashes when it has answered ten clients, and is half a second old
  *     deaf      does not end when it is told to
  *     forks     a child of its serves, and its parent does not
  *     daemon    goes to the background
@@ -35,6 +35,15 @@
 static const char *name;
 static int set = -1, listeners, clients, answered;
 static bool ends, beats = true;
+static long long begun_ms;
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static void tell(const char *text)
 {
@@ -90,7 +99,7 @@ static void answer(int fd)
 	size = snprintf(text, sizeof(text), "I am %s %d\n", name, (int)getpid());
 	if (write(fd, text, (size_t)size) != size)
 		exit(11);
-	if (is("crash") && ++answered == 10)
+	if (is("crash") && ++answered >= 10 && now_ms() - begun_ms > 500)
 		abort();
 }
 
@@ -226,6 +235,7 @@ int main(int argc, char *argv[])
 	(void)argc;
 	name = strrchr(argv[0], '-') ? strrchr(argv[0], '-') + 1 : argv[0];
 	signal(SIGPIPE, SIG_IGN);
+	begun_ms = now_ms();
 	if (pid && fds && atoi(pid) == (int)getpid())
 		listeners = atoi(fds);
 	printf("upg-plain: %s has %d listeners: %s\n", name, listeners, names ? names : "none");
