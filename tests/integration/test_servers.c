@@ -47,7 +47,8 @@ static const struct server nginx = {
 
 static const struct server lighttpd = {
 	.name = "lighttpd", .answer = "HTTP/1.0 200 ",
-	.lines = "Exec=%3$s/usr/sbin/lighttpd -D -m %3$s/usr/lib/lighttpd -f %1$s/lighttpd-%%v.conf\nListen=127.0.0.1:%2$u\nReady=accepts\nStopSignal=INT\n",
+	.lines = "Exec=%3$s/usr/sbin/lighttpd -D -m %3$s/usr/lib/lighttpd -f %1$s/lighttpd-%%v.conf\n"
+		 "Listen=127.0.0.1:%2$u\nReady=accepts\nStopSignal=INT\n",
 	.config = "server.systemd-socket-activation = \"enable\"\nserver.bind = \"127.0.0.1\"\nserver.port = %2$u\n"
 		  "server.document-root = \"%1$s/www-%3$s\"\nmimetype.assign = (\".html\" => \"text/html\")\n",
 	.broken = "server.port = %2$u\nnonsense %1$s%3$s\n",
@@ -78,7 +79,6 @@ static void write_config(const struct server *server, const char *format, const 
 static void serve(const struct server *server, const char *more)
 {
 	char lines[1024], text[2048];
-
 	const char *servers = getenv("UPG_SERVERS");
 
 	cr_assert(servers, "UPG_SERVERS= says where units/setup has unpacked servers");
