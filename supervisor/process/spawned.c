@@ -406,6 +406,8 @@ static void end_plain_background(struct spawned *spawned)
 			last = pid;
 		}
 	}
+	if (instance->place != INSTANCE_IS_NEW || *instance->failure.text)
+		return;
 	why_set(&instance->failure, 0, "exited with status 0 before it was ready: it has to stay in the foreground (Kind=plain)%s",
 		last ? "; what it left in the background was ended" : "");
 }
@@ -430,8 +432,7 @@ void spawned_on_exit(struct child *child)
 	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
-	if (spawned->voice && instance->place == INSTANCE_IS_NEW && !instance->stood_by && !*instance->failure.text &&
-	    WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
+	if (spawned->voice && instance->children == CHILDREN_END && WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
 		end_plain_background(spawned);
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
