@@ -79,6 +79,7 @@ static int spawn(struct member *member)
 	*member->failure.text = 0;
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
+	service_changed(service);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
 	log_service(INFO, service->name, "version %s starts as pid %d", service->version, member->instance->pid);
 	return 0;
@@ -93,7 +94,7 @@ int member_start_now(struct member *member)
 	timer_disarm(&member->restart);
 	/* A child that wrote a checkpoint was let live until now. */
 	if (keeper_starts(&member->keeper))
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	/* What keeps it from being started may pass: a binary being replaced, a machine without memory. */
 	r = spawn(member);
 	if (r < 0)
@@ -110,6 +111,7 @@ static void wait_for_start(struct member *member, uint64_t due_us)
 {
 	member->restarts++;
 	member->state = MEMBER_WAITING;
+	service_changed(member->service);
 	service_listen_early(member->service);
 	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
 }
@@ -134,6 +136,31 @@ static void start_again_later(struct member *member)
 		    keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 }
 
+static void forget_failures(struct member *member)
+{
+	keeper_end(member);
+	timer_disarm(&member->restart);
+	member->restarts = member->failures = 0;
+}
+
+int member_start_unasked(struct member *member, bool or_later)
+{
+	int r;
+
+	forget_failures(member);
+	member->unasked = true;
+	r = spawn(member);
+	if (r < 0 && or_later && member->service->unit->restart != RESTART_NO) {
+		start_again_later(member);
+	} else if (r < 0) {
+		member->state = MEMBER_FAILED;
+		if (or_later)
+			log_error("%s: %s", member->service->name, member->failure.text);
+	}
+	service_listen_trim(member->service);
+	return r;
+}
+
 int member_start(struct member *member, int state_file_consume)
 {
 	struct fd_ref *file = NULL;
@@ -142,9 +169,8 @@ int member_start(struct member *member, int state_file_consume)
 	if (state_file_consume >= 0 && !(file = fd_ref_new_foreign(state_file_consume)))
 		return why_errno(&member->failure, -ENOMEM, "state file");
 	set_state_file(member, file);
-	keeper_end(member);
-	timer_disarm(&member->restart);
-	member->restarts = member->failures = 0;
+	forget_failures(member);
+	member->unasked = false;
 	r = spawn(member);
 	if (r < 0) {
 		set_state_file(member, NULL);
@@ -328,7 +354,7 @@ static void on_start_failed(struct member *member)
 		go_on_at(member, clock_now_us(), ", once more");
 		return;
 	}
-	if (member->restarts && member->service->unit->restart != RESTART_NO) {
+	if ((member->restarts || member->unasked) && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
 		member->state = MEMBER_FAILED;
@@ -390,7 +416,7 @@ static void on_exit_of(struct instance *instance)
 	set_state_file(member, NULL);
 	/* Nobody takes over: what it and versions before it have started ends, too, where it was to end with the service. */
 	if (!keeper_needs_child(member))
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -474,7 +500,7 @@ bool member_stay_down(struct member *member)
 
 	timer_disarm(&member->restart);
 	if (member->keeper.awaits_child)
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	keeper_end(member);
 	member->state = MEMBER_STOPPED;
 	service_listen_trim(member->service);

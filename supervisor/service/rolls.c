@@ -15,6 +15,7 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	bool is_back = member->roll && member->roll != roll;
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
+	service_changed(service);
 	asker_progress(asker, phase, pid, text, roll_begun_us(roll));
 }
 
@@ -87,7 +88,7 @@ void service_on_roll_end(struct roll *roll)
 						      service->last.wire.fds });
 	member_take_serving(member, roll);
 	if (!member->instance)
-		origin_end_children(service->host->origin, service->name);
+		service_end_children(service);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
 	if (member->instance)
 		service_set_version(service, member->instance->version, member->instance->unit);
@@ -142,7 +143,7 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 
 	keeper_end(roll_owner(roll));
 	/* It knows nothing of what versions before it have started. */
-	origin_end_children(service->host->origin, service->name);
+	service_end_children(service);
 	return service_start_process(service, unit, version, NULL, NULL, NULL, ret_instance, why);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
 #include <errno.h>
@@ -26,6 +27,23 @@ static struct member *member_in(const struct service *service, enum member_state
 	while (member && member->state != state)
 		member = member->next;
 	return member;
+}
+
+void service_end_children(const struct service *service)
+{
+	/* One that was replaced, and drains, is in the same control group. */
+	bool drains = graveyard_drains(service->host->site.graveyard, service->name, 0);
+
+	if (service->unit && service->unit->children != CHILDREN_KEEP && !drains)
+		origin_end_rest(service->host->origin, service->name);
+	else
+		origin_end_children(service->host->origin, service->name);
+}
+
+void service_changed(const struct service *service)
+{
+	if (service->host->on_change)
+		service->host->on_change(service->host->change_arg);
 }
 
 struct member *service_member(const struct service *service)
@@ -275,6 +293,7 @@ static void stay_down(struct service *service, struct asker *asker)
 
 	for (struct member *member = service->members; member; member = member->next)
 		waited |= member_stay_down(member);
+	service_write_down(service);
 	service_answer(service, asker, &(struct answer){ .code = waited ? WIRE_EXIT_DONE : WIRE_EXIT_NOT_RUNNING },
 		       waited ? "%s will not be started again" : "%s is not running", service->name);
 }
@@ -310,8 +329,10 @@ void service_end(struct service *service)
 {
 	bool ends = service->stop_wanted || service_is_idle(service) || member_in(service, MEMBER_STOPPING);
 
-	if (!ends || member_in(service, MEMBER_WAITING))
-		service_stop(service, NULL);
+	if (ends && !member_in(service, MEMBER_WAITING))
+		return;
+	service->ends_with_us = true;
+	service_stop(service, NULL);
 }
 
 /* ---- life ---- */
@@ -323,6 +344,7 @@ struct service *service_new(struct service_host *host, const char *name)
 	if (!service)
 		return NULL;
 	service->host = host;
+	service->starts_with_us = true;
 	service->listeners.activation = host->activation;
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	service->members = member_new(service);

@@ -161,6 +161,10 @@ Test(unit, takes_every_word_of_a_choice, .fini = teardown)
 	expect_good(with("OnDirtyConnection=reset"));
 	cr_assert_eq(unit->on_dirty, DIRTY_RESET);
 	expect_good(with("Restart=on-failure"));
+	expect_good(with("Start=by-order"));
+	cr_assert_not(unit->starts_at_boot);
+	expect_good(with("Start=boot"));
+	cr_assert(unit->starts_at_boot);
 	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
 }
 
@@ -234,6 +238,7 @@ static const char *const bad_lines[] = {
 	"Rollback=",
 	"OnDirtyConnection=drop",
 	"Restart=always",
+	"Start=yes",
 	"QuiesceLevel=3",
 	"OOMScoreAdjust=-1001",
 	"OOMScoreAdjust=1001",
@@ -936,8 +941,9 @@ static void expect_no_sense(const char *text, const char *words)
 
 Test(unit, refuses_what_makes_no_sense_without_the_library)
 {
-	static const char *const lines[] = { "Journal=no",   "Verify=none", "RequireImage=no", "QuiesceTimeout=1s", "OtherReaders=allow",
-					     "ImagesKeep=1", "StateMax=1G", "MemoryLow=0",     "HealthAnswers=no" };
+	static const char *const lines[] = { "Journal=no",	   "Verify=none",  "RequireImage=no", "QuiesceTimeout=1s",
+					     "OtherReaders=allow", "ImagesKeep=1", "StateMax=1G",     "MemoryLow=0",
+					     "HealthAnswers=no" };
 	char text[128];
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
