@@ -58,8 +58,8 @@ struct spawner {
 	uint64_t last_serial;    /* of a process there */
 	struct store *store;     /* borrowed: what outlives us of each process; NULL: nothing does */
 	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
-	const char *notify_folder; /* where NOTIFY_SOCKET of a process is; NULL: none has one */
 	struct groups *groups;   /* a control group for each service; NULL: none */
+	const char *notify_folder; /* where NOTIFY_SOCKET of a process is; NULL: none has one */
 	bool lets_go;            /* an instance that is freed goes on without us, as after a SIGKILL */
 };
 

@@ -628,8 +628,8 @@ static int spec_make(const struct unit *unit, char **argv, const struct gifts *g
 static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
 {
 	struct child_spec spec = { .ends_first = spawned->instance.victim.is_first };
-	FD_CLEANUP int group = groups_open(spawned->spawner->groups, unit->name);
 	struct gifts gifts;
+	FD_CLEANUP int group = groups_open(spawned->spawner->groups, unit->name);
 	int r;
 
 	gifts_make(spawned, unit, channel, &gifts);

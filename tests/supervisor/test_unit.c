@@ -941,9 +941,10 @@ static void expect_no_sense(const char *text, const char *words)
 
 Test(unit, refuses_what_makes_no_sense_without_the_library)
 {
-	static const char *const lines[] = { "Journal=no",	   "Verify=none",  "RequireImage=no", "QuiesceTimeout=1s",
-					     "OtherReaders=allow", "ImagesKeep=1", "StateMax=1G",     "MemoryLow=0",
-					     "HealthAnswers=no" };
+	static const char *const lines[] = {
+		"Journal=no", "Verify=none", "RequireImage=no", "QuiesceTimeout=1s", "OtherReaders=allow",
+		"ImagesKeep=1", "StateMax=1G", "MemoryLow=0", "HealthAnswers=no",
+	};
 	char text[128];
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
