@@ -40,6 +40,7 @@ struct child_spec {
 	bool try_only;                    /* everything but the exec itself; of child_try() alone */
 	const int *oom_score_adj;         /* as of proc(5); NULL: as this process has it */
 	bool ends_first;                  /* ... and then the highest there is: when memory is short, the kernel ends it first */
+	const int *group_procs;           /* cgroup.procs of the control group that it is to be in, open for writing; NULL: ours */
 	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
 

@@ -256,6 +256,9 @@ static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_re
 {
 	const struct child_spec *spec = plan->spec;
 
+	/* Before anything that it could start. Where that cannot be, it is where it is: nothing depends on it. */
+	if (spec->group_procs)
+		(void)!write(*spec->group_procs, "0", 1);
 	if (setsid() < 0)
 		return step_failed(failure, STEP_SESSION, 0);
 	in_child_signals();

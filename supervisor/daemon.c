@@ -10,6 +10,7 @@
 #include "supervisor/image/store.h"
 #include "supervisor/logbook/logbook.h"
 #include "supervisor/machine/folder.h"
+#include "supervisor/process/groups.h"
 #include "supervisor/process/strays.h"
 #include "supervisor/recover/guard.h"
 #include "supervisor/recover/leave.h"
@@ -510,6 +511,9 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	r = spawner_init(&supervisor->spawner, registry->host.site.loop);
 	if (r < 0)
 		return why_errno(why, r, "children");
+	supervisor->spawner.groups = groups_new();
+	if (supervisor->spawner.groups)
+		log_info("each service has a control group of its own, below %s", groups_place(supervisor->spawner.groups));
 	r = open_logbook(supervisor, config, why);
 	if (r < 0)
 		return r;

@@ -16,6 +16,7 @@ struct origin {
 	/* NULL: nothing can be said beforehand. */
 	int (*try)(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
 	void (*end_children)(struct origin *origin, const char *service); /* optional */
+	void (*end_rest)(struct origin *origin, const char *service);     /* optional */
 };
 
 /**
@@ -41,6 +42,10 @@ int origin_try(struct origin *origin, const struct unit *unit, const char *versi
  * (Children=hand-over) end. */
 void origin_end_children(struct origin *origin, const char *service);
 
+/** origin_end_rest() - As origin_end_children(), and whatever else runs in the control group of @service, where there is one. No
+ * process of it may be there that is still needed. */
+void origin_end_rest(struct origin *origin, const char *service);
+
 /* Processes that are children of ours. */
 struct spawner {
 	struct origin origin;
@@ -50,6 +55,7 @@ struct spawner {
 	uint64_t last_serial;    /* of a process there */
 	struct store *store;     /* borrowed: what outlives us of each process; NULL: nothing does */
 	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
+	struct groups *groups;   /* a control group for each service; NULL: none */
 	bool lets_go;            /* an instance that is freed goes on without us, as after a SIGKILL */
 };
 

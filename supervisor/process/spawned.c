@@ -6,6 +6,7 @@
 #include "supervisor/logbook/note.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
+#include "supervisor/process/groups.h"
 #include "supervisor/process/leftovers.h"
 #include "supervisor/process/output.h"
 #include "supervisor/process/regain.h"
@@ -439,6 +440,7 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 	if (r < 0) /* it stays a process that has ended: nobody may wait for the end of this one */
 		return r;
 	instance_came_back(instance, pid);
+	groups_join(spawned->spawner->groups, instance->service, pid);
 	spawned_name_output(spawned);
 	spawned->serial = ++spawned->spawner->last_serial;
 	spawned_set_place(instance);
@@ -524,7 +526,10 @@ static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, 
 	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
 	struct child_spec spec = { .fds = fds, .n_fds = sizeof(fds) / sizeof(fds[0]),
 				   .ends_first = spawned->instance.victim.is_first };
+	FD_CLEANUP int group = groups_open(spawned->spawner->groups, unit->name);
 	int r = spec_make(unit, argv, &spec, why);
+
+	spec.group_procs = group >= 0 ? &group : NULL;
 
 	if (r == 0)
 		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, spawned_on_exit, why);
@@ -657,11 +662,19 @@ static void end_children(struct origin *origin, const char *service)
 	leftovers_end(container_of(origin, struct spawner, origin)->leftovers, service);
 }
 
+static void end_rest(struct origin *origin, const char *service)
+{
+	end_children(origin, service);
+	(void)groups_end(container_of(origin, struct spawner, origin)->groups, service);
+}
+
 int spawner_init(struct spawner *spawner, struct loop *loop)
 {
 	int self;
 
-	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .end_children = end_children }, .loop = loop };
+	*spawner = (struct spawner){
+		.origin = { .start = start, .try = try_start, .end_children = end_children, .end_rest = end_rest }, .loop = loop
+	};
 	self = pidfd_open(getpid(), 0);
 	if (self < 0)
 		return -errno;
@@ -676,6 +689,7 @@ int spawner_init(struct spawner *spawner, struct loop *loop)
 void spawner_done(struct spawner *spawner)
 {
 	spawner->leftovers = leftovers_free(spawner->leftovers);
+	spawner->groups = groups_free(spawner->groups);
 	spawner->self = fd_ref_drop(spawner->self);
 }
 
@@ -712,4 +726,12 @@ void origin_end_children(struct origin *origin, const char *service)
 {
 	if (origin->end_children)
 		origin->end_children(origin, service);
+}
+
+void origin_end_rest(struct origin *origin, const char *service)
+{
+	if (origin->end_rest)
+		origin->end_rest(origin, service);
+	else
+		origin_end_children(origin, service);
 }

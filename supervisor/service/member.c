@@ -98,7 +98,7 @@ int member_start_now(struct member *member)
 	timer_disarm(&member->restart);
 	/* A child that wrote a checkpoint was let live until now. */
 	if (keeper_starts(&member->keeper))
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	/* What keeps it from being started may pass: a binary being replaced, a machine without memory. */
 	r = spawn(member);
 	if (r < 0)
@@ -420,7 +420,7 @@ static void on_exit_of(struct instance *instance)
 	set_state_file(member, NULL);
 	/* Nobody takes over: what it and versions before it have started ends, too, where it was to end with the service. */
 	if (!keeper_needs_child(member))
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -493,7 +493,7 @@ bool member_stay_down(struct member *member)
 
 	timer_disarm(&member->restart);
 	if (member->keeper.awaits_child)
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	keeper_end(member);
 	member->state = MEMBER_STOPPED;
 	service_listen_trim(member->service);

@@ -52,6 +52,9 @@ struct service {
 struct member *service_member(const struct service *service);
 /** service_set_version() - From here on @version is wanted, which is started with @unit (NULL: as the one before). */
 void service_set_version(struct service *service, const char *version, struct unit *unit);
+/** service_end_children() - Nobody serves, or a version begins empty: what processes of the service have started ends (Children=),
+ * and but for Children=keep whatever else runs in its control group. */
+void service_end_children(const struct service *service);
 /** service_changed() - What is told of it may be something else now. */
 void service_changed(const struct service *service);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */

@@ -88,7 +88,7 @@ void service_on_roll_end(struct roll *roll)
 						      service->last.wire.fds });
 	member_take_serving(member, roll);
 	if (!member->instance)
-		origin_end_children(service->host->origin, service->name);
+		service_end_children(service);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
 	if (member->instance)
 		service_set_version(service, member->instance->version, member->instance->unit);
@@ -139,7 +139,7 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 
 	keeper_end(roll_owner(roll));
 	/* It knows nothing of what versions before it have started. */
-	origin_end_children(service->host->origin, service->name);
+	service_end_children(service);
 	r = service_listen(service, unit, NULL, why);
 	if (r == 0)
 		r = origin_start(service->host->origin, unit, version, NULL, NULL, ret_instance, why);

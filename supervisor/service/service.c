@@ -28,6 +28,14 @@ static struct member *member_in(const struct service *service, enum member_state
 	return member;
 }
 
+void service_end_children(const struct service *service)
+{
+	if (service->unit && service->unit->children != CHILDREN_KEEP)
+		origin_end_rest(service->host->origin, service->name);
+	else
+		origin_end_children(service->host->origin, service->name);
+}
+
 void service_changed(const struct service *service)
 {
 	if (service->host->on_change)
