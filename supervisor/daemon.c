@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #define IMAGES_GC_US (3600 * USEC_PER_SEC)
+#define DRAIN_AT_END_US (10 * USEC_PER_SEC) /* as the default of StopTimeout= */
 #define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
 #define FLUSH_AGAIN_S 10u
 #define CLOSE_US USEC_PER_SEC /* what services left to be closed, at the end */
@@ -87,6 +88,9 @@ static void end_services(struct timer *timer)
 		service_end(s);
 		idle &= service_is_idle(s);
 	}
+	/* Of services that were stopped before this, somebody may drain yet. */
+	if (idle)
+		graveyard_hurry(&supervisor->graveyard, NULL, clock_now_us() + DRAIN_AT_END_US);
 	if (idle && !supervisor->graveyard.first)
 		loop_stop(registry->host.site.loop, 0);
 	else

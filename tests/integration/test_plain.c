@@ -674,6 +674,26 @@ SCENE(plain, one_that_drains_goes_on_with_it_when_upgraded_is_killed)
 	}
 }
 
+SCENE(plain, one_that_drains_goes_on_with_it_when_upgraded_is_upgraded)
+{
+	pid_t old;
+	int fd;
+
+	serve("Bake=100ms\n");
+	fd = stay();
+	cr_assert_eq(strncmp(who(fd), "I am v1 ", 8), 0);
+	ctl(0, "roll", "plain", "v2");
+	old = pid_of("draining");
+	cr_assert_gt(old, 0);
+	ctl(0, "roll", "upgraded");
+	wait_state("running", "v2");
+	cr_assert_eq(pid_of("draining"), old);
+	cr_assert_eq(strncmp(who(fd), "I am v1 ", 8), 0);
+	fd = fd_close(fd);
+	wait_gone("draining");
+	ctl(0, "roll", "plain", "v3");
+}
+
 SCENE(plain, an_upgrade_of_upgraded_is_not_noticed)
 {
 	struct callers *callers;
