@@ -194,8 +194,11 @@ static bool find_service(struct verb_call *call)
 }
 
 /* Whatever comes of it, it stands in the log who asked for what. */
-static void take_order(const struct request *request, const Upgraded__Wire__Request *wire, struct asker *asker)
+static void take_order(struct events *events, const struct request *request, const Upgraded__Wire__Request *wire,
+		       struct asker *asker)
 {
+	Upgraded__Wire__Event event;
+	Upgraded__Wire__Who told;
 	const char *with = *request->roll.version ? request->roll.version : wire->program;
 	char who[WHO_BYTES];
 
@@ -203,6 +206,15 @@ static void take_order(const struct request *request, const Upgraded__Wire__Requ
 	snprintf(asker->order_of, sizeof(asker->order_of), "%s", request->service);
 	log_about(LOG_LEVEL_INFO, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
 		  "%s: asked for by %s", asker->order, who_text(&asker->who, who));
+	asker->events = events;
+	upgraded__wire__event__init(&event);
+	event.kind = wire_text("ordered");
+	event.level = wire_text("info");
+	event.service = asker->order_of;
+	event.text = asker->order;
+	who_tell(&asker->who, &told);
+	event.asked_by = asker->who.asked ? &told : NULL;
+	events_tell(events, &event);
 }
 
 struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Request *wire, struct wire_fds *fds,
@@ -217,7 +229,7 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 		return NULL;
 	}
 	if (request.verb->orders)
-		take_order(&request, wire, asker);
+		take_order(registry->host.events, &request, wire, asker);
 	if (registry->leaving && request.verb->begins) {
 		asker_answer(asker, &(struct answer){ .code = WIRE_EXIT_BUSY,
 						      .text = "upgraded is being started anew",

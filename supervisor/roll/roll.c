@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SOON_US (5 * USEC_PER_SEC) /* for steps that involve no work of the application's */
 #define TELL_PROGRESS_US USEC_PER_SEC
@@ -151,6 +152,20 @@ void roll_tell_bake(struct roll *roll, bool on)
 		roll->events->on_bake(roll, on);
 }
 
+/* For the report: the phase that people see, with its own time. */
+static void note_span(struct roll *roll)
+{
+	const char *shown = roll_facts(roll->record.state)->shown;
+	struct roll_report *report = &roll->report;
+	unsigned n = report->n_spans;
+
+	if (!shown && !roll_is_over(roll->record.state)) /* the one before goes on */
+		return;
+	if (!roll_report_span(report, shown, clock_now_us()) || !roll->events->on_span)
+		return;
+	roll->events->on_span(roll, n ? &report->spans[n - 1] : NULL, report->n_spans > n ? &report->spans[report->n_spans - 1] : NULL);
+}
+
 static void enter(struct roll *roll, enum roll_state next)
 {
 	const struct roll_facts *facts = roll_facts(next);
@@ -159,6 +174,7 @@ static void enter(struct roll *roll, enum roll_state next)
 	log_service(DEBUG, roll->unit->name, "roll %s -> %s: %s -> %s", roll->record.from, roll->record.to,
 		    roll_phase(roll), facts->name);
 	roll->record.state = next;
+	note_span(roll);
 	timer_disarm(&roll->ask);
 	if (next != ROLL_QUIESCE)
 		stop_waiting(roll);
@@ -244,6 +260,7 @@ static void step(struct roll *roll, enum roll_event event)
 static void end(struct roll *roll)
 {
 	roll->report.outcome = record_outcome(&roll->record);
+	roll->report.ended_s = time(NULL);
 	/* A new that serves has not failed, and neither has a fresh process in its place. */
 	if (roll->new && roll_facts(roll->record.state)->serves != ROLL_NEW && !roll->report.lines.n)
 		roll->report.lines = roll->new->lines;
@@ -299,6 +316,8 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll_report_init(&roll->report, old->version, options->version);
 	roll->report.asked_by = options->asked_by;
 	roll->report.id = options->generation;
+	roll->report.number = options->number;
+	roll->report.purpose = options->purpose;
 	roll->record = (struct roll_record){ .generation = options->generation,
 					     .purpose = options->purpose,
 					     .stands_alone = options->purpose == PURPOSE_FORWARD };

@@ -57,6 +57,7 @@ struct roll_options {
 	enum unit_verify verify;
 	uint64_t bake_us;
 	uint64_t generation;
+	uint64_t number;         /* among the service's rolls */
 	struct roll_word *word;  /* the roll becomes one user more of it */
 	enum roll_purpose purpose;
 	/* What the version had when it was left; what it did not have it need not claim. Borrowed until the commit; NULL: it is not
@@ -73,6 +74,8 @@ struct roll_options {
 struct roll_events {
 	/* @phase: a literal; @pid: whom it is about, 0: nobody. */
 	void (*on_progress)(struct roll *roll, const char *phase, pid_t pid, const char *text);
+	/* One phase has ended, or another begun, or both; NULL: not that. Optional. */
+	void (*on_span)(struct roll *roll, const struct roll_span *ended, const struct roll_span *begun);
 	void (*on_commit)(struct roll *roll); /* new serves; the bake begins */
 	/* Begin the roll in the other direction, or onward to a third version, with what roll_lend_new() gives; ends in
 	 * roll_turned(), roll_return_new() or roll_lose_new(). */

@@ -18,6 +18,7 @@ void roll_say(struct roll *roll, const char *phase, const struct instance *about
 		  &(const struct log_about){
 			  .service = roll->unit->name, .roll = roll->record.generation, .phase = phase },
 		  "roll %s -> %s: %s: %s", roll->record.from, roll->record.to, phase, text);
+	roll_report_say(&roll->report, phase, text);
 	roll->events->on_progress(roll, phase, about ? about->pid : 0, text);
 }
 

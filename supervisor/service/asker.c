@@ -25,6 +25,20 @@ void answer_pack(const struct answer *answer, struct answer_message *ret)
 	}
 }
 
+static void tell_refusal(const struct asker *asker, const struct answer *answer, const char *cause)
+{
+	Upgraded__Wire__Event event;
+	Upgraded__Wire__Who who;
+	char text[ANSWER_TEXT_BYTES + sizeof(struct why)];
+
+	told_begin(&event, "refused", LOG_LEVEL_WARNING, asker->order_of);
+	snprintf(text, sizeof(text), "%s: %s%s%s", asker->order, answer->text ? answer->text : "", *cause ? ": " : "", cause);
+	event.text = text;
+	who_tell(&asker->who, &who);
+	event.asked_by = asker->who.asked ? &who : NULL;
+	events_tell(asker->events, &event);
+}
+
 /* Who asked is told why nothing came of it; so is who reads the log, perhaps in another time zone. What came of a roll has a line
  * of its own. */
 static void log_refusal(const struct asker *asker, const struct answer *answer)
@@ -181,33 +195,22 @@ static const struct instance *serving(const struct service *service)
 	return found;
 }
 
-#define SERVING_BYTES 128u
-
-static const char *serving_text(const struct service *service, char *buf)
+const char *service_serving_text(const struct service *service, char *buf)
 {
 	const struct instance *who = serving(service);
 
 	if (instance_is_alive(who))
-		snprintf(buf, SERVING_BYTES, "version %s (pid %d)", who->version, who->pid);
+		snprintf(buf, ROLL_SERVES_BYTES, "version %s (pid %d)", who->version, who->pid);
 	else
-		snprintf(buf, SERVING_BYTES, "nothing");
+		snprintf(buf, ROLL_SERVES_BYTES, "nothing");
 	return buf;
-}
-
-void service_log_outcome(const struct service *service, const struct roll_report *report)
-{
-	char text[ROLL_OUTCOME_BYTES], now[SERVING_BYTES];
-
-	log_about(roll_outcome_level(report->outcome),
-		  &(const struct log_about){ .service = service->name, .roll = report->id, .phase = "end" }, "%s",
-		  roll_outcome_text(report, serving_text(service, now), text));
 }
 
 static void send_answer(struct service *service, struct asker *asker, struct answer answer)
 {
-	char now[SERVING_BYTES];
+	char now[ROLL_SERVES_BYTES];
 
-	answer.serving = serving_text(service, now);
+	answer.serving = service_serving_text(service, now);
 	service_forget(asker);
 	asker_answer(asker, &answer);
 }

@@ -2,7 +2,7 @@
 /* Whoever waits for something that was asked of a service: told how it gets on, and answered once. */
 #pragma once
 
-#include "supervisor/events/who.h"
+#include "supervisor/events/events.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
 #include "wire/name.h"
@@ -20,6 +20,7 @@ struct asker {
 	struct who who;
 	char order[192];         /* what it asks for changes something: "roll v2", for the log. "": it only wants to know */
 	char order_of[WIRE_NAME_MAX + 1]; /* the service; "": none */
+	struct events *events;   /* are told what comes of an order; NULL: nobody is */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);

@@ -85,6 +85,7 @@ static int spawn(struct member *member)
 	member->state = MEMBER_STARTING;
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
 	log_service(INFO, service->name, "version %s starts as pid %d", service->version, member->instance->pid);
+	service_tell(service, "starting", LOG_LEVEL_INFO, member->instance, "version %s starts", service->version);
 	return 0;
 }
 
@@ -124,6 +125,8 @@ static void go_on_at(struct member *member, uint64_t due_us, const char *when)
 	wait_for_start(member, due_us);
 	log_service(WARNING, member->service->name, "%s; version %s goes on from its checkpoint%s",
 		    member->failure.text, member->service->version, when);
+	service_tell(member->service, "restarting", LOG_LEVEL_WARNING, NULL, "%s; version %s goes on from its checkpoint%s",
+		     member->failure.text, member->service->version, when);
 }
 
 static void start_again_later(struct member *member)
@@ -136,6 +139,9 @@ static void start_again_later(struct member *member)
 	log_service(WARNING, member->service->name, "%s; starting version %s again in %" PRIu64 " ms, %s",
 		    member->failure.text, member->service->version, delay / 1000,
 		    keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
+	service_tell(member->service, "restarting", LOG_LEVEL_WARNING, NULL, "%s; version %s is started again in %" PRIu64 " ms, %s",
+		     member->failure.text, member->service->version, delay / 1000,
+		     keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 }
 
 int member_start(struct member *member, int state_file_consume)
@@ -375,6 +381,8 @@ static void on_running_exit(struct member *member)
 			instance_describe_end(instance, how, sizeof(how)));
 	if (clean || service->unit->restart == RESTART_NO)
 		keeper_end(member);
+	service_tell(service, clean ? "stopped" : "crashed", clean ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, instance, "%s",
+		     member->failure.text);
 	if (clean) {
 		log_service(INFO, service->name, "%s", member->failure.text);
 		member->state = MEMBER_STOPPED;

@@ -39,6 +39,7 @@ struct service {
 	struct service_save *save;        /* under way; NULL: none */
 	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
 	struct plan_pauses pauses;
+	uint64_t rolls;                   /* how many there were, over restarts of the supervisor: the number of the last one */
 	struct roll_report last;          /* of its rolls, if @has_last */
 	bool has_last;
 };
@@ -55,8 +56,8 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 	__attribute__((format(printf, 4, 5)));
 /** service_answer_roll() - The answer at a roll's commit, or at its end. */
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
-/** service_log_outcome() - In one line: what came of a roll, and who serves now. */
-void service_log_outcome(const struct service *service, const struct roll_report *report);
+/** service_serving_text() - Who serves, for people. @buf: ROLL_SERVES_BYTES. Return: @buf. */
+const char *service_serving_text(const struct service *service, char *buf);
 /** service_load_unit() - Read the service file as it is now. @ret_unit: the caller's. On failure @asker was told. */
 int service_load_unit(struct service *service, struct unit **ret_unit, struct asker *asker);
 /** service_stop_now() - Nothing is under way: end the processes. */
@@ -99,6 +100,21 @@ const struct roll_events *service_roll_events(enum roll_purpose purpose);
 /** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
 void service_on_roll_commit(struct roll *roll);
 void service_on_roll_end(struct roll *roll);
+
+/* ---- told.c ---- */
+
+/** told_begin() - An event that has not been told yet. @kind: see control.proto; a literal. @service: borrowed; "": none. */
+void told_begin(Upgraded__Wire__Event *event, const char *kind, enum log_level level, const char *service);
+/** service_tell() - Something happened to the service, in words. @about: which process; NULL: none. */
+void service_tell(const struct service *service, const char *kind, enum log_level level, const struct instance *about,
+		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/** service_on_span(), service_tell_progress(), service_tell_commit() - How a roll gets on. */
+void service_on_span(struct roll *roll, const struct roll_span *ended, const struct roll_span *begun);
+void service_tell_progress(const struct service *service, const struct roll *roll, const char *phase, pid_t pid,
+			   const char *text);
+void service_tell_commit(const struct service *service, const struct roll *roll);
+/** service_log_outcome() - A roll has ended: one line of the log, an event, and history. @report: gets who serves now. */
+void service_log_outcome(const struct service *service, struct roll_report *report);
 
 /* ---- written.c ---- */
 

@@ -15,6 +15,7 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	bool is_back = member->roll && member->roll != roll;
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
+	service_tell_progress(service, roll, phase, pid, text);
 	asker_progress(asker, phase, pid, text, roll_begun_us(roll));
 }
 
@@ -25,6 +26,7 @@ void service_on_roll_commit(struct roll *roll)
 
 	keeper_end(member); /* what was kept is of the version before */
 	service_set_version(service, roll_report(roll)->to, roll_unit(roll));
+	service_tell_commit(service, roll);
 	service_answer_abort(service, roll_report(roll)); /* it came too late */
 	if (service->stop_wanted)
 		roll_cancel(roll); /* and so did that: the service stops when its bake would begin */
@@ -51,7 +53,7 @@ static void note_history(struct service *service, struct roll *roll)
 }
 
 /* Ends @roll. */
-static void log_and_free(const struct service *service, struct roll *roll)
+static void log_and_free(struct service *service, struct roll *roll)
 {
 	service_log_outcome(service, &service->last);
 	roll_free(roll);
@@ -160,6 +162,7 @@ static void on_early_garbage(struct roll *roll, const char *reason)
 
 static const struct roll_events alone = {
 	.on_progress = on_progress,
+	.on_span = service_on_span,
 	.on_early = on_early,
 	.on_early_garbage = on_early_garbage,
 	.on_commit = service_on_roll_commit,
@@ -173,6 +176,7 @@ static const struct roll_events alone = {
 /* Of a roll within the bake of another. */
 static const struct roll_events backward = {
 	.on_progress = on_progress,
+	.on_span = service_on_span,
 	.on_commit = service_on_back_commit,
 	.on_backward = service_on_backward,
 	.on_aside = service_on_aside,
@@ -217,14 +221,19 @@ static int start(struct member *member, struct unit *unit, const struct roll_opt
 	int r = unit_checks_usable(unit, options->version, why);
 
 	whole.generation = ++service->host->generation;
+	whole.number = service->rolls + 1;
 	if (r == 0)
 		r = roll_word_new(whole.generation, &whole.word, why);
 	if (r < 0)
 		return r;
 	r = begin(member, unit, &whole, serving, whole.purpose == PURPOSE_FORWARD ? &member->roll : &member->back, why);
 	roll_word_drop(whole.word); /* the roll uses it from here on */
-	if (r < 0)
+	if (r < 0) {
 		service_listen_trim(service);
+	} else {
+		service->rolls++;
+		service_write_down(service); /* the number is not given again */
+	}
 	return r;
 }
 

@@ -237,6 +237,7 @@ void service_on_ready(struct member *member)
 
 	end_start(service);
 	log_service(INFO, service->name, "version %s serves as pid %d", service->version, pid);
+	service_tell(service, "serving", LOG_LEVEL_INFO, member->instance, "version %s serves", service->version);
 	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
@@ -246,6 +247,7 @@ void service_on_start_failed(struct member *member)
 {
 	struct service *service = member->service;
 
+	service_tell(service, "start-failed", LOG_LEVEL_ERROR, member->instance, "%s", member->failure.text);
 	service_answer(service, service->asker,
 		       &(struct answer){ .code = WIRE_EXIT_ERROR,
 					 .cause = member->failure.text,
@@ -301,6 +303,7 @@ void service_on_stopped(struct member *member)
 	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
 	log_service(INFO, service->name, "stopped");
+	service_tell(service, "stopped", LOG_LEVEL_INFO, NULL, "stopped");
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
 }

@@ -55,6 +55,7 @@ void service_write_down(const struct service *service)
 	r = list_past(&service->history, past, list, &what.n_history);
 	what.history = list;
 	what.written_us = logbook_now_us();
+	what.rolls = service->rolls;
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE;
 	entry.service = &what;
 	/* What runs goes on, and is found by its own entry. */
@@ -91,6 +92,7 @@ int service_remember(struct service *service, const Upgraded__Logbook__Service *
 {
 	int r = 0;
 
+	service->rolls = what->rolls;
 	for (size_t i = 0; r == 0 && i < what->n_history; i++)
 		r = remember(service, what->history[i], why);
 	return r;
@@ -116,6 +118,8 @@ void service_come_back(struct service *service, struct instance *instance, const
 	member_come_back(member, instance);
 	log_service(INFO, service->name, "version %s (pid %d) serves, and did so while upgraded was away",
 		    instance->version, (int)instance->pid);
+	service_tell(service, "adopted", LOG_LEVEL_INFO, instance, "version %s serves, and did so while upgraded was away",
+		     instance->version);
 	service_write_down(service);
 	service_stop_if_wanted(service);
 }
@@ -126,6 +130,7 @@ void service_end_away(struct service *service, const char *version, struct unit 
 
 	service_set_version(service, version, unit);
 	why_set(&member->failure, 0, "version %s ended while upgraded was away%s", version, how);
+	service_tell(service, "crashed", LOG_LEVEL_ERROR, NULL, "%s", member->failure.text);
 	if (!wanted || service->stop_wanted) {
 		member->state = MEMBER_STOPPED;
 		log_service(INFO, service->name, "%s", member->failure.text);
