@@ -118,6 +118,7 @@ int request_parse(const Upgraded__Wire__Request *wire, size_t n_fds, struct requ
 	struct request request = {
 		.verb = verb_find((int)wire->verb),
 		.wait_commit = wire->wait_commit,
+		.phases = wire->phases,
 		.from_file = wire->from_file,
 		.generation = wire->generation,
 		.program = wire->program,

@@ -10,6 +10,7 @@
 struct request {
 	const struct verb *verb;
 	char service[UNIT_NAME_MAX + 1]; /* "": none was named */
+	bool phases;                     /* tell phases and figures as they come */
 	bool wait_commit;                /* answer at the commit, not at the end of the bake */
 	bool from_file;                  /* start: load the state file that came along */
 	const char *program;             /* roll_self: borrowed from the message; "": the present one's file */

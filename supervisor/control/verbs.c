@@ -181,5 +181,6 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 	if (!find_service(&call))
 		return NULL;
 	asker->wait_commit = request.wait_commit;
+	asker->phases = request.phases;
 	return request.verb->run(&call);
 }

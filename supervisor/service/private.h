@@ -40,6 +40,7 @@ struct service {
 	struct plan_pauses pauses;
 	struct roll_report last;          /* of its rolls, if @has_last */
 	bool has_last;
+	struct timer phases;              /* the phase that goes on is told again */
 };
 
 /* ---- service.c ---- */
