@@ -87,6 +87,7 @@ static const struct option long_options[] = {
 	{ "to", required_argument, NULL, OPTION_TO },
 	{ "way", required_argument, NULL, OPTION_WAY },
 	{ "quiet", no_argument, NULL, 'q' },
+	{ "verbose", no_argument, NULL, 'v' },
 	{ "color", required_argument, NULL, OPTION_COLOR },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, OPTION_VERSION },
@@ -134,6 +135,7 @@ void args_usage(FILE *out)
 	      "                            commit: the process that lies parked, or its image\n"
 	      "      --bake=DURATION       roll, undo: how long the new version is watched (default: as configured)\n"
 	      "  -q, --quiet               No progress and no summary; errors are still told\n"
+	      "  -v, --verbose             On a terminal, too, print every message\n"
 	      "      --color=auto|always|never\n"
 	      "  -h, --help                This text\n"
 	      "      --version             The version of this tool\n"
@@ -306,6 +308,9 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 	case 'q':
 		args->quiet = true;
 		return 0;
+	case 'v':
+		args->verbose = true;
+		return 0;
 	default:
 		return take_choice(args, id, value, why);
 	}
@@ -411,7 +416,7 @@ bool args_is_state(int argc, char **argv)
 	optind = 0;
 	/* "+": stop at the first operand, and move no argument. */
 	while (id != -1)
-		id = getopt_long(argc, argv, "+:o:qh", long_options, NULL);
+		id = getopt_long(argc, argv, "+:o:qvh", long_options, NULL);
 	return optind < argc && strcmp(argv[optind], "state") == 0;
 }
 
@@ -426,7 +431,7 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 
 	opterr = 0;
 	optind = 0; /* glibc: forget the state of an earlier parse */
-	while ((id = getopt_long(argc, argv, ":o:qh", long_options, NULL)) != -1) {
+	while ((id = getopt_long(argc, argv, ":o:qvh", long_options, NULL)) != -1) {
 		switch (id) {
 		case 'h':
 			return ARGS_HELP;

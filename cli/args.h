@@ -41,6 +41,7 @@ struct args {
 	uint64_t generation;     /* images: which one; 0: the newest, or all */
 	const char *file;        /* save: to write; start --from: to read; NULL: none */
 	bool quiet;
+	bool verbose;            /* whatever is said of a roll is shown, on a terminal, too */
 	enum color_choice color;
 };
 

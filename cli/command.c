@@ -35,13 +35,15 @@ static void watch_show(void *data, const Upgraded__Wire__Progress *message)
 	watch->shown_at_us = clock_now_us();
 }
 
-static void watch_end(struct watch *watch, int outcome, int code)
+static void watch_end(struct watch *watch, int outcome, const Upgraded__Wire__Result *result)
 {
+	int code = (int)result->code;
+	const char *cause = *result->cause || !result->roll ? result->cause : result->roll->cause;
 	bool went_well = outcome == CLIENT_ANSWERED && (code == DONE || (code == ROLLED_BACK && watch->progress.back));
-	bool goes_on = outcome == CLIENT_TIMED_OUT || code == TIMED_OUT;
+	bool goes_on = outcome == CLIENT_TIMED_OUT || code == TIMED_OUT || (code == ROLLED_BACK && watch->progress.turned);
 
-	progress_end(&watch->progress, went_well ? MARK_OK : goes_on ? MARK_OPEN : MARK_FAIL,
-		     watch->progress.elapsed_us + (clock_now_us() - watch->shown_at_us));
+	progress_end(&watch->progress, goes_on ? MARK_OPEN : went_well ? MARK_OK : MARK_FAIL,
+		     watch->progress.elapsed_us + (clock_now_us() - watch->shown_at_us), outcome == CLIENT_ANSWERED ? cause : "");
 }
 
 static bool is_about_images(const struct args *args)
@@ -250,6 +252,8 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	progress_init(&watch.progress, err);
 	if (!args->json && !args->quiet) {
 		call.on_progress = watch_show;
+		watch.progress.verbose = args->verbose;
+		request.phases = err->live;
 		call.data = &watch;
 	}
 	outcome = open_file(args, &file, &why);
@@ -265,7 +269,7 @@ int command_run(const struct args *args, const struct term *out, const struct te
 		explain(args, outcome, &why, next, sizeof(next), &no_answer);
 	if (args->file && file.fd < 0)
 		no_answer.text = wire_text("the state file cannot be opened: nothing was asked");
-	watch_end(&watch, outcome, (int)result->code);
+	watch_end(&watch, outcome, result);
 	result = close_file(args, &file, result, &no_answer, &why);
 	code = show(args, result, out, err);
 	if (message)

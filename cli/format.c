@@ -61,17 +61,23 @@ const char *format_count(char *buf, size_t size, uint64_t count)
 	return text_count(buf, size, count);
 }
 
-const char *format_pause(char *buf, size_t size, uint64_t us)
+const char *format_time(char *buf, size_t size, uint64_t us)
 {
-	char count[FORMAT_MAX];
+	bool seconds = us >= SEC;
+	uint64_t unit = seconds ? SEC : MSEC;
+	const char *name = seconds ? "s" : "ms";
 
+	if (us < MSEC)
+		snprintf(buf, size, "%" PRIu64 " us", us);
+	else if (us >= MIN)
+		return format_age(buf, size, us);
 	/* Decimals are cut and not rounded: 9.999 ms must not be shown as 10.00. */
-	if (us < 10 * MSEC)
-		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 " ms", us / MSEC, us % MSEC / 10);
-	else if (us < 100 * MSEC)
-		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 " ms", us / MSEC, us % MSEC / 100);
+	else if (us < 10 * unit)
+		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 " %s", us / unit, us % unit / (unit / 100), name);
+	else if (us < 100 * unit)
+		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 " %s", us / unit, us % unit / (unit / 10), name);
 	else
-		snprintf(buf, size, "%s ms", format_count(count, sizeof(count), us / MSEC));
+		snprintf(buf, size, "%" PRIu64 " %s", us / unit, name);
 	return buf;
 }
 

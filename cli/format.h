@@ -17,8 +17,9 @@ struct why;
  */
 int duration_parse(const char *what, const char *text, uint64_t *ret_us, struct why *why);
 
-/** format_pause() - A short time in milliseconds: "0.87 ms", "12.4 ms", "1,204 ms". Return: @buf. */
-const char *format_pause(char *buf, size_t size, uint64_t us);
+/** format_time() - How long something took, in three digits: "90 us", "1.25 ms", "34.1 ms", "870 ms", "7.01 s", "2min 3s".
+ * Return: @buf. */
+const char *format_time(char *buf, size_t size, uint64_t us);
 
 /** format_elapsed() - Seconds since a start, fit for a column: "0.012s". Return: @buf. */
 const char *format_elapsed(char *buf, size_t size, uint64_t us);

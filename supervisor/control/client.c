@@ -3,6 +3,7 @@
 
 #include "supervisor/control/verbs.h"
 #include "supervisor/service/carried.h"
+#include "supervisor/service/phases.h"
 #include "supervisor/service/registry.h"
 #include "wire/parts.h"
 
@@ -149,6 +150,7 @@ void client_put(const struct client *client, struct carry *carry)
 	if (client->asker.service)
 		left.service = wire_text(service_name(client->asker.service));
 	left.wait_commit = client->asker.wait_commit;
+	left.phases = client->asker.phases;
 	left.asked_for_this = errand_is_self(client->errand);
 	item.what_case = UPGRADED__CARRY__ITEM__WHAT_CLIENT;
 	item.client = &left;
@@ -161,10 +163,13 @@ void client_take_left(struct client *client, const Upgraded__Carry__Client *left
 
 	client->asked = left->asked_for_this || *left->service;
 	client->asker.wait_commit = left->wait_commit;
-	if (left->asked_for_this)
+	client->asker.phases = left->phases;
+	if (left->asked_for_this) {
 		asker_answer(&client->asker, answer);
-	else if (service)
+	} else if (service) {
 		service_wait(service, &client->asker);
+		service_tell_phase(service, &client->asker);
+	}
 }
 
 /* ---- life ---- */

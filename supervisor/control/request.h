@@ -10,6 +10,7 @@
 struct request {
 	const struct verb *verb;
 	char service[UNIT_NAME_MAX + 1]; /* "": none was named */
+	bool phases;                     /* tell phases and figures as they come */
 	bool wait_commit;                /* answer at the commit, not at the end of the bake */
 	bool stays_down;                 /* leave: take it back */
 	bool from_file;                  /* start: load the state file that came along */

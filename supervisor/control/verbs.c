@@ -240,5 +240,6 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 		return NULL;
 	asker->wait_commit = request.wait_commit;
 	request.roll.who = asker->who;
+	asker->phases = request.phases;
 	return request.verb->run(&call);
 }

@@ -418,7 +418,7 @@ static void on_note(struct health *health, const char *text)
 {
 	struct roll *roll = container_of(health, struct roll, health);
 
-	roll_say(roll, "health", roll->new, "%s", text);
+	roll_note(roll, "health", roll->new, "%s", text);
 }
 
 void roll_watch_health(struct roll *roll)

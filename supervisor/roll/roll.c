@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -108,6 +109,7 @@ void roll_start_progresses(struct roll *roll, const char *text)
 	if (roll_facts(roll->record.state)->patience != PATIENCE_START)
 		return;
 	set_deadline(roll, unit_start_patience(roll->unit, now - roll->new->since_us));
+	snprintf(roll->phase.doing, sizeof(roll->phase.doing), "%s", text);
 	if (now - roll->told_progress_us < TELL_PROGRESS_US)
 		return;
 	roll->told_progress_us = now;
@@ -191,6 +193,7 @@ static void enter(struct roll *roll, enum roll_state next)
 		timer_disarm(&roll->memory);
 	if (baked != bakes)
 		roll_tell_bake(roll, bakes);
+	roll_phase_begins(roll);
 }
 
 /* Staying buys no more time, however much a process talks; only a deadline that has passed is set anew. */

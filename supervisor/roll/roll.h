@@ -7,6 +7,7 @@
  *   word.[ch]      the commit word, which is given to a roll
  *   roll.c         life, steps, deadlines; what may be asked of a roll
  *   say.c          what people are told
+ *   phase.c        ... of the phase that goes on
  *   hear.c         what the two processes say becomes events
  *   forward.c      actions from the start to the end of the bake, and of calling off
  *   imaging.c      old's image, and old that leaves memory
@@ -76,6 +77,8 @@ struct roll_events {
 	void (*on_progress)(struct roll *roll, const char *phase, pid_t pid, const char *text);
 	/* One phase has ended, or another begun, or both; NULL: not that. Optional. */
 	void (*on_span)(struct roll *roll, const struct roll_span *ended, const struct roll_span *begun);
+	/* The phase that people see is another one now. Optional. */
+	void (*on_phase)(struct roll *roll);
 	void (*on_commit)(struct roll *roll); /* new serves; the bake begins */
 	/* Begin the roll in the other direction, or onward to a third version, with what roll_lend_new() gives; ends in
 	 * roll_turned(), roll_return_new() or roll_lose_new(). */
@@ -163,6 +166,22 @@ struct unit *roll_unit_before(const struct roll *roll);
 uint64_t roll_begun_us(const struct roll *roll);
 /** roll_phase() - The name of its state, for people. */
 const char *roll_phase(const struct roll *roll);
+/* The phase that people see, with its figures. 0 and "": not known (yet). */
+struct roll_phase {
+	const char *name;
+	uint64_t since_us;       /* CLOCK_MONOTONIC */
+	uint64_t records, bytes; /* that new has loaded */
+	uint64_t records_expected, bytes_expected;
+	uint64_t pause_us;
+	uint64_t bake_us, bake_ends_us;
+	const char *failed_of;   /* why the phase before did not end well */
+	const char *waited_for;  /* why old is not ready */
+	uint64_t quiesce_us;     /* old took so long to stand still, by its own word */
+};
+/** roll_phase_look() - What there is to say of it at this moment. @ret: borrows from @roll. */
+void roll_phase_look(struct roll *roll, struct roll_phase *ret);
+/** roll_is_note() - In on_progress: does it matter beside the figures? */
+bool roll_is_note(const struct roll *roll);
 /** roll_is_committed() - May the new version have served? */
 bool roll_is_committed(const struct roll *roll);
 /** roll_starts_empty() - No way back was left, and the last good version starts: that can be called off, too. */

@@ -62,7 +62,7 @@ void asker_answer(struct asker *asker, const struct answer *answer)
 	asker->on_result(asker, &message.result);
 }
 
-void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+static void send_news(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us, bool note)
 {
 	Upgraded__Wire__Progress progress = UPGRADED__WIRE__PROGRESS__INIT;
 
@@ -73,7 +73,18 @@ void asker_progress(struct asker *asker, const char *phase, pid_t pid, const cha
 	progress.text = wire_text(text);
 	progress.pid = pid;
 	progress.elapsed_us = progress.at_us - since_us;
+	progress.note = note;
 	asker->on_progress(asker, &progress);
+}
+
+void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+{
+	send_news(asker, phase, pid, text, since_us, false);
+}
+
+void asker_note(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+{
+	send_news(asker, phase, pid, text, since_us, true);
 }
 
 /* ---- rolls ---- */

@@ -21,6 +21,7 @@ struct asker {
 	char order[192];         /* what it asks for changes something: "roll v2", for the log. "": it only wants to know */
 	char order_of[WIRE_NAME_MAX + 1]; /* the service; "": none */
 	struct events *events;   /* are told what comes of an order; NULL: nobody is */
+	bool phases;             /* wants to see phases begin, and figures */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
@@ -63,3 +64,5 @@ void asker_answer(struct asker *asker, const struct answer *answer);
 
 /** asker_progress() - Tell @asker how what it waits for gets on. @asker: NULL: nobody. @since_us: when that began. */
 void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);
+/** asker_note() - The same; it matters beside the figures of the phase. */
+void asker_note(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);

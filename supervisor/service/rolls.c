@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Rolls of a service: they begin here, and what they say and come to is heard here. */
 #include "supervisor/machine/procfs.h"
+#include "supervisor/service/phases.h"
 #include "supervisor/service/private.h"
 
 #include <string.h>
@@ -16,7 +17,10 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
 	service_tell_progress(service, roll, phase, pid, text);
-	asker_progress(asker, phase, pid, text, roll_begun_us(roll));
+	if (roll_is_note(roll))
+		asker_note(asker, phase, pid, text, roll_begun_us(roll));
+	else
+		asker_progress(asker, phase, pid, text, roll_begun_us(roll));
 }
 
 void service_on_roll_commit(struct roll *roll)
@@ -163,6 +167,7 @@ static void on_early_garbage(struct roll *roll, const char *reason)
 static const struct roll_events alone = {
 	.on_progress = on_progress,
 	.on_span = service_on_span,
+	.on_phase = service_on_phase,
 	.on_early = on_early,
 	.on_early_garbage = on_early_garbage,
 	.on_commit = service_on_roll_commit,
@@ -177,6 +182,7 @@ static const struct roll_events alone = {
 static const struct roll_events backward = {
 	.on_progress = on_progress,
 	.on_span = service_on_span,
+	.on_phase = service_on_phase,
 	.on_commit = service_on_back_commit,
 	.on_backward = service_on_backward,
 	.on_aside = service_on_aside,

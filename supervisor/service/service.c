@@ -334,6 +334,7 @@ struct service *service_free(struct service *service)
 {
 	if (!service)
 		return NULL;
+	timer_disarm(&service->phases);
 	service_save_free(service);
 	service_plan_end(service, "upgraded ends");
 	if (service->asker)
