@@ -16,6 +16,7 @@
 #include "supervisor/recover/successor.h"
 #include "supervisor/service/registry.h"
 #include "supervisor/systemd/notify.h"
+#include "supervisor/systemd/activation.h"
 #include "supervisor/systemd/store.h"
 
 #include <errno.h>
@@ -49,6 +50,7 @@ struct supervisor {
 	struct recover recover;
 	struct successor successor;
 	struct leave leave;
+	struct activation *activation; /* what systemd has opened for services */
 	struct carry *carry; /* what the program before has left; NULL: nothing, or all of it was taken */
 	bool probed, recovered; /* before that nothing can be asked */
 	int signals, state_lock;
@@ -384,8 +386,10 @@ static void put(void *daemon, struct carry *carry)
 	folders.criu_works = supervisor->registry.criu_ok;
 	folders.criu_detail = supervisor->registry.criu_detail.text;
 	item.what_case = UPGRADED__CARRY__ITEM__WHAT_FOLDERS;
+	activation_put(supervisor->activation, carry, &folders);
 	item.folders = &folders;
 	carry_put(carry, &item);
+	activation_packed_done(&folders);
 }
 
 static void roll_self(void *daemon, const char *program, struct asker *asker)
@@ -458,6 +462,19 @@ static void begin_probe(struct supervisor *supervisor, const struct daemon_confi
 	supervisor->probed = true;
 }
 
+/* What systemd has opened for services: it gave it to us, or to the program before. */
+static int take_activation(struct supervisor *supervisor, struct why *why)
+{
+	const Upgraded__Carry__Item *item = carry_next(supervisor->carry, UPGRADED__CARRY__ITEM__WHAT_FOLDERS, NULL);
+	int r = activation_open(&supervisor->activation, why);
+
+	if (r == 0 && item)
+		r = activation_take(supervisor->activation, supervisor->carry, item->folders);
+	if (r == 0)
+		supervisor->registry.host.activation = supervisor->activation;
+	return r < 0 ? why_errno(why, r, "what systemd has opened for services") : 0;
+}
+
 static int begin(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
 	struct registry *registry = &supervisor->registry;
@@ -467,6 +484,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	r = config->left >= 0 ? carry_open(config->left, NULL, &supervisor->carry, why) : 0;
 	if (r == 0)
 		r = loop_new(&registry->host.site.loop, why);
+	if (r == 0)
+		r = take_activation(supervisor, why);
 	if (r == 0)
 		r = store_open(registry->host.site.loop, &supervisor->store, why);
 	prepare_successor(supervisor, config);
@@ -536,6 +555,7 @@ static void end(struct supervisor *supervisor)
 	graveyard_done(&supervisor->graveyard);
 	spawner_done(&supervisor->spawner);
 	store_free(supervisor->store);
+	activation_free(supervisor->activation);
 	timer_disarm(&supervisor->flush_again);
 	leave_logbook(supervisor);
 	logbook_free(supervisor->logbook);

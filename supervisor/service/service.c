@@ -325,6 +325,7 @@ struct service *service_new(struct service_host *host, const char *name)
 	if (!service)
 		return NULL;
 	service->host = host;
+	service->listeners.activation = host->activation;
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	service->members = member_new(service);
 	return service->members ? service : service_free(service);

@@ -23,6 +23,7 @@ struct service_host {
 	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
 	struct events *events; /* NULL: nobody listens, and nothing is kept */
+	const struct activation *activation; /* for Listen=systemd:NAME; NULL: systemd has opened nothing */
 };
 
 /** service_new() - Return: NULL if memory is out. @name was checked. */
