@@ -141,3 +141,28 @@ const char *format_bytes(char *buf, size_t size, uint64_t bytes)
 		snprintf(buf, size, "%" PRIu64 " %s", whole, names[i]);
 	return buf;
 }
+
+int since_parse(const char *what, const char *text, time_t now, int64_t *ret_us, struct why *why)
+{
+	static const char *const layouts[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d" };
+	uint64_t ago_us;
+
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+		struct tm tm = { .tm_isdst = -1 };
+		const char *end = strptime(text, layouts[i], &tm);
+		time_t then;
+
+		if (!end || *end)
+			continue;
+		then = mktime(&tm);
+		if (then == (time_t)-1)
+			break;
+		*ret_us = (int64_t)then * 1000000;
+		return 0;
+	}
+	if (duration_parse(what, text, &ago_us, NULL) < 0)
+		return why_set(why, -EINVAL, "%s: \"%.80s\" is neither a duration (10min) nor a time (2026-11-30 04:00)", what,
+			       text);
+	*ret_us = (int64_t)now * 1000000 - (ago_us < INT64_MAX / 2 ? (int64_t)ago_us : INT64_MAX / 2);
+	return 0;
+}

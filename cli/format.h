@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct why;
 
@@ -16,6 +17,14 @@ struct why;
  * Return: 0; -EINVAL: not a duration; -ERANGE: too long to count in microseconds.
  */
 int duration_parse(const char *what, const char *text, uint64_t *ret_us, struct why *why);
+
+/**
+ * since_parse() - "10min": so long before @now; "2026-11-30", "2026-11-30 04:00", "2026-11-30 04:00:10": then, by the local clock.
+ * @ret_us: CLOCK_REALTIME.
+ *
+ * Return: 0; -EINVAL.
+ */
+int since_parse(const char *what, const char *text, time_t now, int64_t *ret_us, struct why *why);
 
 /** format_time() - How long something took, in three digits: "90 us", "1.25 ms", "34.1 ms", "870 ms", "7.01 s", "2min 3s".
  * Return: @buf. */

@@ -89,8 +89,7 @@ static void waiting(const struct term *term, uint64_t waited_us, uint32_t asked,
 	field_text(term, "waited for", reason);
 }
 
-/* The numbers of a roll, one to a line. */
-static void roll_numbers(const struct term *term, const Upgraded__Wire__RollReport *roll)
+void render_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
 	char count[FORMAT_MAX];
 	char bytes[FORMAT_MAX];
@@ -149,14 +148,14 @@ void render_summary(const struct term *term, const struct args *args, const Upgr
 	fputc('\n', term->out);
 	field_text(term, "result", result->text);
 	if (roll)
-		roll_numbers(term, roll);
+		render_roll(term, roll);
 	if (result->save)
 		save_numbers(term, args, result->save);
 	field_text(term, "serving", result->serving);
 	field_text(term, "next", result->next);
 }
 
-static void log_lines(const struct term *term, size_t n, char *const *lines)
+void render_log_lines(const struct term *term, size_t n, char *const *lines)
 {
 	if (!n)
 		return;
@@ -197,9 +196,9 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 	if (strcmp(cause, result->text) != 0)
 		field_text(term, "cause", cause);
 	if (own_lines)
-		log_lines(term, result->n_log_lines, result->log_lines);
+		render_log_lines(term, result->n_log_lines, result->log_lines);
 	else
-		log_lines(term, roll->n_log_lines, roll->log_lines);
+		render_log_lines(term, roll->n_log_lines, roll->log_lines);
 	if (roll && *roll->outcome) {
 		field_label(term, "roll");
 		from_to(term, roll);
@@ -305,8 +304,8 @@ static void status_roll(const struct term *term, const Upgraded__Wire__RollRepor
 	field_text(term, "cause", roll->cause);
 	field_text(term, "way lost", roll->way_note);
 	status_child(term, roll, now);
-	roll_numbers(term, roll);
-	log_lines(term, roll->n_log_lines, roll->log_lines);
+	render_roll(term, roll);
+	render_log_lines(term, roll->n_log_lines, roll->log_lines);
 }
 
 /* What is held needs no words: that is what Listen= is for. */

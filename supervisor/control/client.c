@@ -60,6 +60,18 @@ static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *pro
 	(void)client_send(client, &message);
 }
 
+static void on_event(struct asker *asker, const Upgraded__Wire__Event *event)
+{
+	struct client *client = container_of(asker, struct client, asker);
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+
+	if (client->closing)
+		return;
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_EVENT;
+	message.event = (Upgraded__Wire__Event *)(uintptr_t)event;
+	(void)client_send(client, &message);
+}
+
 static void on_result(struct asker *asker, const Upgraded__Wire__Result *result)
 {
 	send_result(container_of(asker, struct client, asker), result);
@@ -123,7 +135,7 @@ bool client_may_be_left(const struct client *client)
 	if (client->closing)
 		return true;
 	if (client->errand)
-		return errand_is_self(client->errand);
+		return errand_is_self(client->errand) || client->errand->ends_with_us;
 	return !client->asked ||
 	       (client->asker.service && service_waits_for(client->asker.service, &client->asker));
 }
@@ -145,6 +157,9 @@ void client_put(const struct client *client, struct carry *carry)
 
 	/* Its answer is on its way, or it does not read: its connection ends here, as it would have. */
 	if (client->closing || !outbox_is_empty(&client->outbox))
+		return;
+	/* Who only follows comes back by itself. */
+	if (client->asker.follows != FOLLOWS_NOTHING || (client->errand && client->errand->ends_with_us))
 		return;
 	left.connection = carry_hold(carry, client->fd);
 	if (client->asker.service)
@@ -189,6 +204,7 @@ int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct
 	client->on_gone = on_gone;
 	client->asker.on_progress = on_progress;
 	client->asker.on_result = on_result;
+	client->asker.on_event = on_event;
 	(void)who_of_socket(fd_consume, &client->asker.who);
 	outbox_init(&client->outbox);
 	*ret_client = client;

@@ -120,6 +120,8 @@ int request_parse(const Upgraded__Wire__Request *wire, size_t n_fds, struct requ
 		.wait_commit = wire->wait_commit,
 		.stays_down = wire->stays_down,
 		.phases = wire->phases,
+		.since_us = wire->since_us,
+		.wait_for = wire->wait_for,
 		.from_file = wire->from_file,
 		.generation = wire->generation,
 		.program = wire->program,

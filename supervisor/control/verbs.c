@@ -2,6 +2,7 @@
 #include "supervisor/control/verbs.h"
 
 #include "supervisor/control/check.h"
+#include "supervisor/control/history.h"
 #include "supervisor/control/images.h"
 #include "supervisor/control/request.h"
 #include "supervisor/control/statuses.h"
@@ -151,6 +152,10 @@ static const struct verb verbs[] = {
 	VERB(ABORT) = { "abort", VERB_SERVICE, .orders = true, .run = run_abort },
 	VERB(ACCEPT) = { "accept", VERB_SERVICE, .orders = true, .run = run_accept },
 	VERB(ROLL_SELF) = { "roll upgraded", VERB_NO_SERVICE, .begins = true, .orders = true, .run = run_roll_self },
+	VERB(HISTORY) = { "history", VERB_NAME, .run = history_history },
+	VERB(EVENTS) = { "events", VERB_NAME_OR_ALL, .run = history_events },
+	VERB(WATCH) = { "watch", VERB_SERVICE_OR_ALL, .run = history_watch },
+	VERB(WAIT) = { "wait", VERB_SERVICE, .run = history_wait },
 	VERB(LEAVE) = { "leave", VERB_NO_SERVICE, .run = run_leave },
 };
 
@@ -241,5 +246,6 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 	asker->wait_commit = request.wait_commit;
 	request.roll.who = asker->who;
 	asker->phases = request.phases;
+	asker->detach = wire->detach;
 	return request.verb->run(&call);
 }

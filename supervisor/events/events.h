@@ -2,8 +2,8 @@
 /*
  * What happens, each thing once: to all who listen, and into files that outlive the supervisor (keep.h).
  *
- * Whoever tells an event does not wait: a thread writes it. Where the disk does not get on or is full, events are not kept, which is
- * logged; nothing else comes of that.
+ * Whoever tells an event does not wait: a thread writes it. Where the disk does not get on or is full, events are not kept, which
+ * is logged; nothing else comes of that.
  */
 #pragma once
 

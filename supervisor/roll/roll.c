@@ -165,7 +165,8 @@ static void note_span(struct roll *roll)
 		return;
 	if (!roll_report_span(report, shown, clock_now_us()) || !roll->events->on_span)
 		return;
-	roll->events->on_span(roll, n ? &report->spans[n - 1] : NULL, report->n_spans > n ? &report->spans[report->n_spans - 1] : NULL);
+	roll->events->on_span(roll, n ? &report->spans[n - 1] : NULL,
+			      report->n_spans > n ? &report->spans[report->n_spans - 1] : NULL);
 }
 
 static void enter(struct roll *roll, enum roll_state next)

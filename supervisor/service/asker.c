@@ -51,6 +51,7 @@ static void log_refusal(const struct asker *asker, const struct answer *answer)
 	log_about(LOG_LEVEL_WARNING, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
 		  "%s: not done: %s%s%s; asked for by %s", asker->order, answer->text ? answer->text : "",
 		  *cause ? ": " : "", cause, who_text(&asker->who, who));
+	tell_refusal(asker, answer, cause);
 }
 
 void asker_answer(struct asker *asker, const struct answer *answer)
@@ -194,6 +195,8 @@ void service_forget(struct asker *asker)
 		service->abort_asker = NULL;
 	if (service->stop_asker == asker)
 		service->stop_asker = NULL;
+	if (asker->follows != FOLLOWS_NOTHING)
+		service_unfollow(service, asker);
 	service_plan_forget(service, asker);
 }
 
@@ -248,4 +251,16 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 
 	if (asker)
 		send_answer(service, asker, whole);
+}
+
+void service_answer_detached(struct service *service, struct asker *asker, const struct roll_report *roll)
+{
+	char next[192];
+
+	if (!asker || !asker->detach)
+		return;
+	snprintf(next, sizeof(next), "follow it: upgradectl watch %s; call it off: upgradectl abort %s", service->name,
+		 service->name);
+	service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .next = next, .roll = roll },
+		       "%s: roll %llu has begun: %s -> %s", service->name, (unsigned long long)roll->number, roll->from, roll->to);
 }

@@ -14,6 +14,15 @@
 
 struct service;
 
+/* What somebody waits for who has not asked for it. */
+enum asker_follows {
+	FOLLOWS_NOTHING,
+	FOLLOWS_ROLL,    /* the roll that is under way, or the next one: seen, and answered at its end */
+	FOLLOWS_DONE,    /* nothing is under way */
+	FOLLOWS_COMMIT,  /* nothing is under way but a bake */
+	FOLLOWS_SERVING, /* a version serves, and answers */
+};
+
 /* Embedded in a client. */
 struct asker {
 	struct service *service; /* which it waits for; NULL: none */
@@ -22,9 +31,13 @@ struct asker {
 	char order_of[WIRE_NAME_MAX + 1]; /* the service; "": none */
 	struct events *events;   /* are told what comes of an order; NULL: nobody is */
 	bool phases;             /* wants to see phases begin, and figures */
+	enum asker_follows follows;
+	struct asker *next_follower; /* of @service */
+	bool detach;             /* wants its answer when it has begun */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
+	void (*on_event)(struct asker *asker, const Upgraded__Wire__Event *event); /* NULL: it never wants any */
 };
 
 #define ANSWER_TEXT_BYTES 512u

@@ -139,7 +139,8 @@ static void start_again_later(struct member *member)
 	log_service(WARNING, member->service->name, "%s; starting version %s again in %" PRIu64 " ms, %s",
 		    member->failure.text, member->service->version, delay / 1000,
 		    keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
-	service_tell(member->service, "restarting", LOG_LEVEL_WARNING, NULL, "%s; version %s is started again in %" PRIu64 " ms, %s",
+	service_tell(member->service, "restarting", LOG_LEVEL_WARNING, NULL,
+		     "%s; version %s is started again in %" PRIu64 " ms, %s",
 		     member->failure.text, member->service->version, delay / 1000,
 		     keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 }
@@ -425,6 +426,7 @@ static void on_exit_of(struct instance *instance)
 	member->instance = instance_free(instance);
 	service_listen_trim(member->service);
 	service_write_down(member->service);
+	service_look_followers(member->service);
 }
 
 static const struct instance_events member_events = {

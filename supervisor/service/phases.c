@@ -80,6 +80,27 @@ static struct asker *asker_of(const struct service *service, bool is_beside)
 	return is_beside && service->bake_call.asker ? service->bake_call.asker : service->asker;
 }
 
+static bool wants(const struct asker *asker)
+{
+	return asker && asker->phases;
+}
+
+/* To whoever asked for the roll, and to those who follow it. Return: is there any of them? */
+static bool send_all(struct service *service, struct roll *roll, struct asker *asker, bool begins)
+{
+	bool any = wants(asker);
+
+	if (any)
+		send_phase(roll, asker, begins);
+	for (struct asker *follower = service->followers; follower; follower = follower->next_follower) {
+		if (follower->follows != FOLLOWS_ROLL || !wants(follower))
+			continue;
+		send_phase(roll, follower, begins);
+		any = true;
+	}
+	return any;
+}
+
 static void tick_later(struct service *service);
 
 static void on_tick(struct timer *timer)
@@ -87,12 +108,9 @@ static void on_tick(struct timer *timer)
 	struct service *service = container_of(timer, struct service, phases);
 	struct member *member = service_member(service);
 	struct roll *roll = member->back ? member->back : member->roll;
-	struct asker *asker = asker_of(service, member->back);
 
-	if (!roll || !asker || !asker->phases)
-		return;
-	send_phase(roll, asker, false);
-	tick_later(service);
+	if (roll && send_all(service, roll, asker_of(service, member->back), false))
+		tick_later(service);
 }
 
 static void tick_later(struct service *service)
@@ -108,12 +126,10 @@ void service_on_phase(struct roll *roll)
 {
 	struct member *member = roll_owner(roll);
 	struct service *service = member->service;
-	struct asker *asker = asker_of(service, member->roll && member->roll != roll);
+	bool is_beside = member->roll && member->roll != roll;
 
-	if (!asker || !asker->phases)
-		return;
-	send_phase(roll, asker, true);
-	tick_later(service);
+	if (send_all(service, roll, asker_of(service, is_beside), true))
+		tick_later(service);
 }
 
 void service_tell_phase(struct service *service, struct asker *asker)
@@ -121,7 +137,7 @@ void service_tell_phase(struct service *service, struct asker *asker)
 	const struct member *member = service_member(service);
 	struct roll *roll = member->back ? member->back : member->roll;
 
-	if (!roll || !asker || !asker->phases)
+	if (!roll || !wants(asker))
 		return;
 	send_phase(roll, asker, true);
 	tick_later(service);

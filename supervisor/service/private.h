@@ -34,6 +34,7 @@ struct service {
 	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
 	struct asker *abort_asker;        /* waits for the end of what is being called off; NULL: nobody */
 	struct asker *stop_asker;         /* waits for the stop that follows what is being called off; NULL: nobody */
+	struct asker *followers;          /* see follow.c */
 	bool stop_wanted;                 /* as soon as no roll is under way any more */
 	struct bake_call bake_call;
 	struct service_save *save;        /* under way; NULL: none */
@@ -55,6 +56,8 @@ void service_set_version(struct service *service, const char *version, struct un
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
 void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/** service_answer_detached() - A roll has begun: if @asker (NULL: nobody) does not want to wait, it is answered now. */
+void service_answer_detached(struct service *service, struct asker *asker, const struct roll_report *roll);
 /** service_answer_roll() - The answer at a roll's commit, or at its end. */
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
 /** service_serving_text() - Who serves, for people. @buf: ROLL_SERVES_BYTES. Return: @buf. */
@@ -116,6 +119,14 @@ void service_tell_progress(const struct service *service, const struct roll *rol
 void service_tell_commit(const struct service *service, const struct roll *roll);
 /** service_log_outcome() - A roll has ended: one line of the log, an event, and history. @report: gets who serves now. */
 void service_log_outcome(const struct service *service, struct roll_report *report);
+
+/* ---- follow.c ---- */
+
+/** service_look_followers() - Something has changed: what some of them wait for may hold now. */
+void service_look_followers(struct service *service);
+/** service_answer_followers() - The roll that they follow has ended. */
+void service_answer_followers(struct service *service, const struct roll_report *roll);
+void service_unfollow(struct service *service, struct asker *asker);
 
 /* ---- written.c ---- */
 

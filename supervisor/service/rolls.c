@@ -8,6 +8,14 @@
 
 /* ---- what a roll comes to ---- */
 
+static void tell_news(struct asker *asker, struct roll *roll, const char *phase, pid_t pid, const char *text)
+{
+	if (roll_is_note(roll))
+		asker_note(asker, phase, pid, text, roll_begun_us(roll));
+	else
+		asker_progress(asker, phase, pid, text, roll_begun_us(roll));
+}
+
 static void on_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
 {
 	struct member *member = roll_owner(roll);
@@ -17,10 +25,10 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
 	service_tell_progress(service, roll, phase, pid, text);
-	if (roll_is_note(roll))
-		asker_note(asker, phase, pid, text, roll_begun_us(roll));
-	else
-		asker_progress(asker, phase, pid, text, roll_begun_us(roll));
+	tell_news(asker, roll, phase, pid, text);
+	for (asker = service->followers; asker; asker = asker->next_follower)
+		if (asker->follows == FOLLOWS_ROLL)
+			tell_news(asker, roll, phase, pid, text);
 }
 
 void service_on_roll_commit(struct roll *roll)
@@ -36,6 +44,7 @@ void service_on_roll_commit(struct roll *roll)
 		roll_cancel(roll); /* and so did that: the service stops when its bake would begin */
 	if (service->asker && service->asker->wait_commit)
 		service_answer_roll(service, service->asker, roll_report(roll));
+	service_look_followers(service);
 }
 
 static void note_history(struct service *service, struct roll *roll)
@@ -109,8 +118,10 @@ void service_on_roll_end(struct roll *roll)
 	service_answer_roll(service, service->asker, &service->last);
 	service_end_bake_call(service, &service->last);
 	service_answer_abort(service, &service->last);
+	service_answer_followers(service, &service->last);
 	member_check_exit(member);
 	service_stop_if_wanted(service);
+	service_look_followers(service);
 }
 
 /* ---- how one begins ---- */
@@ -266,6 +277,7 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 	}
 	pulse_end(member); /* the roll watches it */
 	member->instance = NULL;
+	service_answer_detached(service, service->asker, roll_report(member->roll));
 }
 
 void service_begin_roll(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker)

@@ -241,6 +241,7 @@ void service_on_ready(struct member *member)
 	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
+	service_look_followers(service);
 }
 
 void service_on_start_failed(struct member *member)
@@ -306,6 +307,7 @@ void service_on_stopped(struct member *member)
 	service_tell(service, "stopped", LOG_LEVEL_INFO, NULL, "stopped");
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
+	service_look_followers(service);
 }
 
 void service_end(struct service *service)
@@ -346,6 +348,8 @@ struct service *service_free(struct service *service)
 		service_forget(service->abort_asker);
 	if (service->stop_asker)
 		service_forget(service->stop_asker);
+	while (service->followers)
+		service_forget(service->followers);
 	while (service->members) {
 		struct member *member = service->members;
 
@@ -359,6 +363,14 @@ struct service *service_free(struct service *service)
 	unit_free(service->unit);
 	free(service);
 	return NULL;
+}
+
+bool service_has_roll(const struct service *service, uint64_t id)
+{
+	for (const struct member *member = service->members; member; member = member->next)
+		if ((member->roll && roll_report(member->roll)->id == id) || (member->back && roll_report(member->back)->id == id))
+			return true;
+	return false;
 }
 
 const char *service_name(const struct service *service)

@@ -64,7 +64,7 @@ static char *from_to(const struct roll_report *report, char *buf)
 	return buf;
 }
 
-static void keep_roll(const struct service *service, const struct roll_report *report)
+static void note_roll(const struct service *service, const struct roll_report *report)
 {
 	struct roll_report_texts texts;
 	Upgraded__Wire__RollReport told;
@@ -87,7 +87,7 @@ static void tell_began(const struct service *service, const struct roll_report *
 		event.asked_by = &who;
 	}
 	events_tell(service->host->events, &event);
-	keep_roll(service, report);
+	note_roll(service, report);
 }
 
 static void tell_phase(const struct service *service, const struct roll_report *report, const struct roll_span *phase)
