@@ -83,6 +83,7 @@ static int spawn(struct member *member)
 	*member->failure.text = 0;
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
+	service_changed(service);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
 	log_service(INFO, service->name, "version %s starts as pid %d", service->version, member->instance->pid);
 	service_tell(service, "starting", LOG_LEVEL_INFO, member->instance, "version %s starts", service->version);
@@ -115,6 +116,7 @@ static void wait_for_start(struct member *member, uint64_t due_us)
 {
 	member->restarts++;
 	member->state = MEMBER_WAITING;
+	service_changed(member->service);
 	service_listen_early(member->service);
 	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
 }
@@ -145,6 +147,31 @@ static void start_again_later(struct member *member)
 		     keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 }
 
+static void forget_failures(struct member *member)
+{
+	keeper_end(member);
+	timer_disarm(&member->restart);
+	member->restarts = member->failures = 0;
+}
+
+int member_start_unasked(struct member *member, bool or_later)
+{
+	int r;
+
+	forget_failures(member);
+	member->unasked = true;
+	r = spawn(member);
+	if (r < 0 && or_later && member->service->unit->restart != RESTART_NO) {
+		start_again_later(member);
+	} else if (r < 0) {
+		member->state = MEMBER_FAILED;
+		if (or_later)
+			log_error("%s: %s", member->service->name, member->failure.text);
+	}
+	service_listen_trim(member->service);
+	return r;
+}
+
 int member_start(struct member *member, int state_file_consume)
 {
 	struct fd_ref *file = NULL;
@@ -153,9 +180,8 @@ int member_start(struct member *member, int state_file_consume)
 	if (state_file_consume >= 0 && !(file = fd_ref_new_foreign(state_file_consume)))
 		return why_errno(&member->failure, -ENOMEM, "state file");
 	set_state_file(member, file);
-	keeper_end(member);
-	timer_disarm(&member->restart);
-	member->restarts = member->failures = 0;
+	forget_failures(member);
+	member->unasked = false;
 	r = spawn(member);
 	if (r < 0) {
 		set_state_file(member, NULL);
@@ -339,7 +365,7 @@ static void on_start_failed(struct member *member)
 		go_on_at(member, clock_now_us(), ", once more");
 		return;
 	}
-	if (member->restarts && member->service->unit->restart != RESTART_NO) {
+	if ((member->restarts || member->unasked) && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
 		member->state = MEMBER_FAILED;

@@ -24,6 +24,7 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	bool is_back = member->roll && member->roll != roll;
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
+	service_changed(service);
 	service_tell_progress(service, roll, phase, pid, text);
 	tell_news(asker, roll, phase, pid, text);
 	for (asker = service->followers; asker; asker = asker->next_follower)

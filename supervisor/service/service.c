@@ -28,6 +28,12 @@ static struct member *member_in(const struct service *service, enum member_state
 	return member;
 }
 
+void service_changed(const struct service *service)
+{
+	if (service->host->on_change)
+		service->host->on_change(service->host->change_arg);
+}
+
 struct member *service_member(const struct service *service)
 {
 	return service->members;
@@ -277,6 +283,7 @@ static void stay_down(struct service *service, struct asker *asker)
 
 	for (struct member *member = service->members; member; member = member->next)
 		waited |= member_stay_down(member);
+	service_write_down(service);
 	service_answer(service, asker, &(struct answer){ .code = waited ? WIRE_EXIT_DONE : WIRE_EXIT_NOT_RUNNING },
 		       waited ? "%s will not be started again" : "%s is not running", service->name);
 }
@@ -314,8 +321,10 @@ void service_end(struct service *service)
 {
 	bool ends = service->stop_wanted || service_is_idle(service) || member_in(service, MEMBER_STOPPING);
 
-	if (!ends || member_in(service, MEMBER_WAITING))
-		service_stop(service, NULL);
+	if (ends && !member_in(service, MEMBER_WAITING))
+		return;
+	service->ends_with_us = true;
+	service_stop(service, NULL);
 }
 
 /* ---- life ---- */
@@ -327,6 +336,7 @@ struct service *service_new(struct service_host *host, const char *name)
 	if (!service)
 		return NULL;
 	service->host = host;
+	service->starts_with_us = true;
 	service->listeners.activation = host->activation;
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	service->members = member_new(service);

@@ -23,6 +23,8 @@ struct service_host {
 	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
 	struct events *events; /* NULL: nobody listens, and nothing is kept */
+	void (*on_change)(void *arg); /* something may be told of a service that was not so before; NULL: nobody wants to know */
+	void *change_arg;
 	const struct activation *activation; /* for Listen=systemd:NAME; NULL: systemd has opened nothing */
 };
 
@@ -78,6 +80,10 @@ bool service_is_idle(const struct service *service);
 
 /** service_end() - The daemon ends: end what runs, rolls first. To be called again and again until service_is_idle(). */
 void service_end(struct service *service);
+
+/** service_start_at_boot() - We were started, and what lives on is back: start it if its file says so and nobody has stopped it
+ * since the machine's start. Nobody waits for it; a failure is logged, and tried again as Restart= says. */
+void service_start_at_boot(struct service *service);
 
 /* ---- written.c: what was before this supervisor ---- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the logbook has of a service, and a service whose process lived on while no supervisor ran. */
 #include "supervisor/logbook/logbook.h"
+#include "supervisor/process/regain.h"
 #include "supervisor/service/private.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ void service_write_down(const struct service *service)
 	struct why why = { 0 };
 	int r;
 
+	service_changed(service);
 	if (!service->host->logbook)
 		return;
 	what.name = (char *)(uintptr_t)service->name;
@@ -56,6 +58,9 @@ void service_write_down(const struct service *service)
 	what.history = list;
 	what.written_us = logbook_now_us();
 	what.rolls = service->rolls;
+	what.version = (char *)(uintptr_t)service->version;
+	what.ended_with_us = service->ends_with_us && !what.wanted;
+	what.boot_id = (char *)(uintptr_t)regain_boot();
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE;
 	entry.service = &what;
 	/* What runs goes on, and is found by its own entry. */
@@ -93,6 +98,9 @@ int service_remember(struct service *service, const Upgraded__Logbook__Service *
 	int r = 0;
 
 	service->rolls = what->rolls;
+	service->starts_with_us = what->ended_with_us || strcmp(what->boot_id, regain_boot()) != 0;
+	if (unit_name_check("version", what->version, NULL) == 0)
+		service_set_version(service, what->version, NULL);
 	for (size_t i = 0; r == 0 && i < what->n_history; i++)
 		r = remember(service, what->history[i], why);
 	return r;
