@@ -89,6 +89,8 @@ struct roll_events {
 	/* ... and that something of it was lost on the way. Likewise. */
 	void (*on_early_garbage)(struct roll *roll, const char *reason);
 	void (*on_aside)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+	/* New has not answered since then; 0: it answers again. No verdict yet. Optional. */
+	void (*on_beat)(struct roll *roll, uint64_t since_us);
 	void (*on_imaged)(struct roll *roll); /* there is one image more, and it is in use: roll_image_generation() */
 	/* The bake has begun, again perhaps, or has ended: before anything follows from that. Optional. */
 	void (*on_bake)(struct roll *roll, bool on);

@@ -121,6 +121,10 @@ void service_on_span(struct roll *roll, const struct roll_span *ended, const str
 void service_tell_progress(const struct service *service, const struct roll *roll, const char *phase, pid_t pid,
 			   const char *text);
 void service_tell_commit(const struct service *service, const struct roll *roll);
+/** service_tell_beat() - @instance has not answered since @since_us, and it is told with its threads where they wait; 0: it answers
+ * again. @ret_text: the same in a sentence. */
+void service_tell_beat(const struct service *service, const struct instance *instance, uint64_t since_us, char *ret_text,
+		       size_t size);
 /** service_log_outcome() - A roll has ended: one line of the log, an event, and history. @report: gets who serves now. */
 void service_log_outcome(const struct service *service, struct roll_report *report);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Rolls of a service: they begin here, and what they say and come to is heard here. */
 #include "supervisor/machine/procfs.h"
+#include "supervisor/service/hook.h"
 #include "supervisor/service/phases.h"
 #include "supervisor/service/private.h"
 
@@ -30,6 +31,21 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	for (asker = service->followers; asker; asker = asker->next_follower)
 		if (asker->follows == FOLLOWS_ROLL)
 			tell_news(asker, roll, phase, pid, text);
+}
+
+static void on_beat(struct roll *roll, uint64_t since_us)
+{
+	const struct member *member = roll_owner(roll);
+	const struct instance *instance = roll_new(roll);
+	char text[256];
+
+	if (!instance)
+		return;
+	service_tell_beat(member->service, instance, since_us, text, sizeof(text));
+	asker_note(member->service->asker, "health", instance->pid, text, roll_begun_us(roll));
+	for (struct asker *asker = member->service->followers; asker; asker = asker->next_follower)
+		if (asker->follows == FOLLOWS_ROLL)
+			asker_note(asker, "health", instance->pid, text, roll_begun_us(roll));
 }
 
 void service_on_roll_commit(struct roll *roll)
@@ -70,6 +86,7 @@ static void note_history(struct service *service, struct roll *roll)
 static void log_and_free(struct service *service, struct roll *roll)
 {
 	service_log_outcome(service, &service->last);
+	hook_run(service->host, roll_unit(roll), &service->last);
 	roll_free(roll);
 }
 
@@ -179,6 +196,7 @@ static void on_early_garbage(struct roll *roll, const char *reason)
 static const struct roll_events alone = {
 	.on_progress = on_progress,
 	.on_span = service_on_span,
+	.on_beat = on_beat,
 	.on_phase = service_on_phase,
 	.on_early = on_early,
 	.on_early_garbage = on_early_garbage,
@@ -194,6 +212,7 @@ static const struct roll_events alone = {
 static const struct roll_events backward = {
 	.on_progress = on_progress,
 	.on_span = service_on_span,
+	.on_beat = on_beat,
 	.on_phase = service_on_phase,
 	.on_commit = service_on_back_commit,
 	.on_backward = service_on_backward,

@@ -22,6 +22,7 @@ struct service_host {
 	const struct why *criu_detail; /* what was found out about CRIU here */
 	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
+	struct hook *hooks; /* that run; see hook.h */
 	struct events *events; /* NULL: nobody listens, and nothing is kept */
 	void (*on_change)(void *arg); /* something may be told of a service that was not so before; NULL: nobody wants to know */
 	void *change_arg;

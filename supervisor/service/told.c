@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What happens to a service becomes events, and its rolls become history. */
+#include "supervisor/machine/threads.h"
 #include "supervisor/service/private.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -43,6 +45,39 @@ void service_tell(const struct service *service, const char *kind, enum log_leve
 	event.text = text;
 	event.version = wire_text(about ? about->version : service->version);
 	event.pid = about ? about->pid : 0;
+	events_tell(service->host->events, &event);
+}
+
+/* ---- signs of life ---- */
+
+void service_tell_beat(const struct service *service, const struct instance *instance, uint64_t since_us, char *ret_text,
+		       size_t size)
+{
+	static struct threads threads; /* one loop thread */
+	char *details[THREADS_MAX];
+	Upgraded__Wire__Event event;
+	enum log_level level = since_us ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+
+	threads.n = threads.more = 0;
+	if (since_us)
+		threads_look(instance->pid, &threads);
+	if (since_us)
+		snprintf(ret_text, size,
+			 "version %s (pid %d) has not answered for %" PRIu64 " ms: not every thread passes its update point",
+			 instance->version, (int)instance->pid, (clock_now_us() - since_us) / 1000);
+	else
+		snprintf(ret_text, size, "version %s (pid %d) answers again", instance->version, (int)instance->pid);
+	log_about(level, &(const struct log_about){ .service = service->name }, "%s", ret_text);
+	for (unsigned i = 0; i < threads.n; i++) {
+		log_about(level, &(const struct log_about){ .service = service->name }, "  thread %s", threads.text[i]);
+		details[i] = threads.text[i];
+	}
+	told_begin(&event, since_us ? "beat-missed" : "beat-again", level, service->name);
+	event.version = wire_text(instance->version);
+	event.pid = instance->pid;
+	event.text = ret_text;
+	event.details = details;
+	event.n_details = threads.n;
 	events_tell(service->host->events, &event);
 }
 

@@ -90,6 +90,7 @@ struct unit {
 	char *version;          /* what `start` takes when none is named; "" if not set */
 	char *user, *group;     /* "" if not set */
 	char *working_directory;
+	char *on_rollback;      /* a command; NULL: none */
 	char **environment;     /* NAME=value, NULL-terminated */
 	size_t n_environment;
 	uint64_t start_timeout_max_us; /* however much progress is told; 0: ten times the next one */
