@@ -90,7 +90,7 @@ static char **environment(const struct unit *unit, const struct roll_report *rep
 	const char *list[VARIABLES];
 
 	snprintf(text[0], sizeof(text[0]), "SERVICE=%s", unit->name);
-	snprintf(text[1], sizeof(text[1]), "OUTCOME=%s", roll_outcome_name(report->outcome));
+	snprintf(text[1], sizeof(text[1]), "OUTCOME=%s", roll_report_outcome(report));
 	snprintf(text[2], sizeof(text[2]), "FROM=%s", report->from);
 	snprintf(text[3], sizeof(text[3]), "TO=%s", report->to);
 	snprintf(text[4], sizeof(text[4]), "CAUSE=%s", report->cause.text);

@@ -28,6 +28,14 @@ static struct member *member_in(const struct service *service, enum member_state
 	return member;
 }
 
+void service_end_children(const struct service *service)
+{
+	if (service->unit && service->unit->children != CHILDREN_KEEP)
+		origin_end_rest(service->host->origin, service->name);
+	else
+		origin_end_children(service->host->origin, service->name);
+}
+
 void service_changed(const struct service *service)
 {
 	if (service->host->on_change)
@@ -196,7 +204,8 @@ static bool may_start(struct service *service, const char *version, bool has_fil
 	if (!*version)
 		version = *service->version ? service->version : unit->version;
 	named = *version;
-	if (named && refuse_loss(service, version, has_file, asker))
+	if (named && (service_refuse_plain_start(service, unit, has_file, asker) ||
+		      refuse_loss(service, version, has_file, asker)))
 		named = false;
 	else if (named)
 		remember_start(service, version, unit);
