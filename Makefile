@@ -327,7 +327,8 @@ installed: $(INSTALLED)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
 UNIT_SUITE := $(filter $(TEST_ROOMS),$(SUITE))
-SUITE_NEEDS = $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),$(REPLAYS)),$(if $(filter model,$(SUITE)),$(MACHINE)),$(ALL_TESTS))
+# With the unit tests of upgradectl comes a terminal, at which real services are rolled.
+SUITE_NEEDS = $(if $(filter cli,$(SUITE)),$(RUNNABLE)) $(or $(UNIT_SUITE:%=$B/asan/tests/%),$(if $(filter fuzz,$(SUITE)),$(REPLAYS)),$(if $(filter model,$(SUITE)),$(MACHINE)),$(ALL_TESTS))
 tests: $(JAIL) $(if $(filter lint hook,$(SUITE)),,$(SUITE_NEEDS))
 demonstration: $(RUNNABLE) $(DEMO)
 sanitized: $(PROGRAMS_asan) $(LIBRARY_ASAN) $(EXAMPLES_asan) $(UNIT_TESTS) $(REPLAYS)

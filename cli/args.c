@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum option_id {
 	OPTION_SOCKET = 256, /* above every character, so that no short option collides */
@@ -22,6 +23,9 @@ enum option_id {
 	OPTION_FROM,
 	OPTION_TO,
 	OPTION_WAY,
+	OPTION_DETACH,
+	OPTION_SINCE,
+	OPTION_FOR,
 	OPTION_COLOR,
 	OPTION_VERSION,
 };
@@ -52,6 +56,14 @@ static const struct verb verbs[] = {
 	{ "plan", UPGRADED__WIRE__VERB__VERB_PLAN, 2, 2, false, "SERVICE VERSION",
 	  "Say what a roll would meet and what each way back would cost; touches nothing" },
 	{ "status", UPGRADED__WIRE__VERB__VERB_STATUS, 0, 1, false, "[SERVICE]", "Show one service, or all, in detail" },
+	{ "watch", UPGRADED__WIRE__VERB__VERB_WATCH, 0, 1, false, "[SERVICE]",
+	  "Show the roll that is under way, or the next one, to its end; without a service: all that happens" },
+	{ "wait", UPGRADED__WIRE__VERB__VERB_WAIT, 1, 1, false, "SERVICE --for=done|commit|serving",
+	  "Wait until that holds; the exit status says what came of the roll" },
+	{ "history", UPGRADED__WIRE__VERB__VERB_HISTORY, 1, 2, false, "SERVICE [N]",
+	  "List the rolls of a service, or show one in full" },
+	{ "report", UPGRADED__WIRE__VERB__VERB_HISTORY, 2, 3, false, "SERVICE N [FILE]", "Write one roll as a page of HTML" },
+	{ "events", UPGRADED__WIRE__VERB__VERB_EVENTS, 0, 1, false, "[SERVICE]", "List what happened" },
 	{ "list", UPGRADED__WIRE__VERB__VERB_LIST, 0, 0, false, "", "List the services" },
 	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
 };
@@ -86,7 +98,11 @@ static const struct option long_options[] = {
 	{ "from", required_argument, NULL, OPTION_FROM },
 	{ "to", required_argument, NULL, OPTION_TO },
 	{ "way", required_argument, NULL, OPTION_WAY },
+	{ "detach", no_argument, NULL, OPTION_DETACH },
+	{ "since", required_argument, NULL, OPTION_SINCE },
+	{ "for", required_argument, NULL, OPTION_FOR },
 	{ "quiet", no_argument, NULL, 'q' },
+	{ "verbose", no_argument, NULL, 'v' },
 	{ "color", required_argument, NULL, OPTION_COLOR },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, OPTION_VERSION },
@@ -125,7 +141,7 @@ const char *args_option_at(size_t i, bool *ret_takes_value)
 struct seen {
 	const char *roll_option; /* an option that only rolls take */
 	const char *way_option;  /* one that plans take, too */
-	bool from, again;
+	bool from, again, since, wait_for;
 	const char *undo_option; /* the first one that only undo takes */
 };
 
@@ -137,7 +153,9 @@ void args_usage(FILE *out)
 	      "\n"
 	      "Verbs:\n", out);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
+		fprintf(out, strlen(verbs[i].name) + strlen(verbs[i].operands) < 26 ? "  %-7s %-17s %s\n" :
+										     "  %s %s\n                            %s\n",
+			verbs[i].name, verbs[i].operands, verbs[i].does);
 	fprintf(out, "  %s %s\n  %-25s %s\n", self_verb.name, self_verb.operands, "", self_verb.does);
 	fprintf(out, "  %-6s %-18s %s\n", "leave", "[UNIT]", "Let upgraded leave its services running when it is ended now");
 	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
@@ -149,6 +167,10 @@ void args_usage(FILE *out)
 	      "  -o, --output=text|json    What to print (default text)\n"
 	      "      --socket=PATH         The supervisor's socket (default $" ARGS_SOCKET_ENV " or " ARGS_SOCKET_DEFAULT ")\n"
 	      "      --timeout=DURATION    Give up waiting, with status 9; what was asked for goes on\n"
+	      "      --detach              roll, undo: return when it has begun\n"
+	      "      --since=TIME          events, watch: so long ago (10min), or from then on (2026-11-30 04:00)\n"
+	      "      --for=done|commit|serving\n"
+	      "                            wait: nothing is under way; nothing but a bake; a version serves\n"
 	      "      --wait=commit|done    roll, undo: return when the new version serves, or when all is over (default done)\n"
 	      "      --rollback=auto|parked|image|none\n"
 	      "                            roll, undo, plan: the way back to keep (default: as configured)\n"
@@ -163,6 +185,7 @@ void args_usage(FILE *out)
 	      "                            commit: the process that lies parked, or its image\n"
 	      "      --bake=DURATION       roll, undo: how long the new version is watched (default: as configured)\n"
 	      "  -q, --quiet               No progress and no summary; errors are still told\n"
+	      "  -v, --verbose             On a terminal, too, print every message\n"
 	      "      --color=auto|always|never\n"
 	      "  -h, --help                This text\n"
 	      "      --version             The version of this tool\n"
@@ -251,6 +274,7 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 {
 	static const char *const outputs[] = { "text", "json", NULL };
 	static const char *const waits[] = { "done", "commit", NULL };
+	static const char *const conditions[] = { "done", "commit", "serving", NULL };
 	static const char *const rollbacks[] = { "auto", "parked", "image", "none", NULL };
 	static const char *const verifies[] = { "none", "roundtrip", NULL };
 	static const char *const ways[] = { "live", "parked", "image", NULL };
@@ -265,6 +289,11 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 	case OPTION_WAIT:
 		chosen = choose("--wait", value, waits, why);
 		args->wait_commit = chosen == 1;
+		break;
+	case OPTION_FOR:
+		chosen = choose("--for", value, conditions, why);
+		if (chosen >= 0)
+			args->wait_for = conditions[chosen];
 		break;
 	case OPTION_ROLLBACK:
 		chosen = choose("--rollback", value, rollbacks, why);
@@ -293,6 +322,16 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 static int take_option(struct args *args, struct seen *seen, int id, const char *value, struct why *why)
 {
 	switch (id) {
+	case OPTION_DETACH:
+		seen->roll_option = "--detach";
+		args->detach = true;
+		return 0;
+	case OPTION_SINCE:
+		seen->since = true;
+		return since_parse("--since", value, time(NULL), &args->since_us, why);
+	case OPTION_FOR:
+		seen->wait_for = true;
+		return take_choice(args, id, value, why);
 	case OPTION_WAIT:
 		seen->roll_option = "--wait";
 		return take_choice(args, id, value, why);
@@ -335,6 +374,9 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 	case 'q':
 		args->quiet = true;
 		return 0;
+	case 'v':
+		args->verbose = true;
+		return 0;
 	default:
 		return take_choice(args, id, value, why);
 	}
@@ -354,7 +396,15 @@ static int generation_take(const char *text, uint64_t *ret, struct why *why)
 	return 0;
 }
 
-#define VERBS "start, stop, roll, undo, abort, accept, pack, plan, save, status, list, images, check or state"
+static int roll_take(const char *text, uint64_t *ret, struct why *why)
+{
+	return generation_take(text, ret, NULL) < 0 ?
+		       why_set(why, -EINVAL, "\"%.80s\" is not the number of a roll: history shows them", text) :
+		       0;
+}
+
+#define VERBS "start, stop, roll, undo, abort, accept, pack, plan, save, status, list, watch, wait, history, report, events, " \
+	"images, check or state"
 
 /* Return: the verb that is meant, and in @ret_first where its operands begin; NULL. */
 static const struct verb *find_verb(int n, char *const *operands, int *ret_first)
@@ -409,6 +459,12 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 		return why_set(why, -EINVAL, "--again has a meaning for roll and plan only, not for %s", verb->name);
 	if (seen->from && verb->verb != UPGRADED__WIRE__VERB__VERB_START)
 		return why_set(why, -EINVAL, "--from has a meaning for start only, not for %s", verb->name);
+	if (seen->since && verb->verb != UPGRADED__WIRE__VERB__VERB_EVENTS && verb->verb != UPGRADED__WIRE__VERB__VERB_WATCH)
+		return why_set(why, -EINVAL, "--since has a meaning for events and watch only, not for %s", verb->name);
+	if (seen->wait_for != (verb->verb == UPGRADED__WIRE__VERB__VERB_WAIT))
+		return why_set(why, -EINVAL, seen->wait_for ? "--for has a meaning for wait only, not for %s" :
+							      "%s: until what? --for=done, --for=commit or --for=serving",
+			       verb->name);
 	if (verb == &self_verb) {
 		args->verb = verb->verb;
 		args->verb_name = verb->name;
@@ -416,7 +472,9 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	}
 	if (n > 1)
 		rc = name_check("service", operands[1], why);
-	if (rc == 0 && n > 2 && images)
+	if (rc == 0 && n > 2 && verb->verb == UPGRADED__WIRE__VERB__VERB_HISTORY)
+		rc = roll_take(operands[2], &args->generation, why);
+	else if (rc == 0 && n > 2 && images)
 		rc = generation_take(operands[2], &args->generation, why);
 	else if (rc == 0 && n > 2 && verb->verb != UPGRADED__WIRE__VERB__VERB_SAVE)
 		rc = name_check("version", operands[2], why);
@@ -427,6 +485,8 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 	args->service = n > 1 ? operands[1] : NULL;
 	if (verb->verb == UPGRADED__WIRE__VERB__VERB_SAVE)
 		args->file = operands[2];
+	else if (verb->verb == UPGRADED__WIRE__VERB__VERB_HISTORY)
+		args->page = verb->max_operands == 3 ? (n > 3 ? operands[3] : "") : NULL;
 	else if (n > 2 && !images)
 		args->version = operands[2];
 	return 0;
@@ -440,7 +500,7 @@ bool args_is_state(int argc, char **argv)
 	optind = 0;
 	/* "+": stop at the first operand, and move no argument. */
 	while (id != -1)
-		id = getopt_long(argc, argv, "+:o:qh", long_options, NULL);
+		id = getopt_long(argc, argv, "+:o:qvh", long_options, NULL);
 	return optind < argc && strcmp(argv[optind], "state") == 0;
 }
 
@@ -455,7 +515,7 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 
 	opterr = 0;
 	optind = 0; /* glibc: forget the state of an earlier parse */
-	while ((id = getopt_long(argc, argv, ":o:qh", long_options, NULL)) != -1) {
+	while ((id = getopt_long(argc, argv, ":o:qvh", long_options, NULL)) != -1) {
 		switch (id) {
 		case 'h':
 			return ARGS_HELP;

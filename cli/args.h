@@ -41,7 +41,12 @@ struct args {
 	bool again;              /* roll, plan: also to the version that serves */
 	uint64_t generation;     /* images: which one; 0: the newest, or all */
 	const char *file;        /* save: to write; start --from: to read; NULL: none */
+	const char *page;        /* report: the file to write; "": named after the roll; NULL: no report is wanted */
+	bool detach;             /* roll, undo: do not wait */
+	int64_t since_us;        /* events: CLOCK_REALTIME; 0: all */
+	const char *wait_for;    /* wait: done, commit, serving */
 	bool quiet;
+	bool verbose;            /* whatever is said of a roll is shown, on a terminal, too */
 	enum color_choice color;
 };
 

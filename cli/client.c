@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/why.h"
 #include "cli/format.h"
+#include "cli/interrupt.h"
 #include "wire/parts.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ struct channel {
 	struct client_feed *feed; /* NULL: none */
 };
 
-enum channel_outcome { CHANNEL_READY = 0, CHANNEL_DUE = 1 };
+enum channel_outcome { CHANNEL_READY = 0, CHANNEL_DUE = 1, CHANNEL_INTERRUPTED = 2 };
 
 static int channel_wait(const struct channel *channel, short events, struct why *why)
 {
@@ -27,8 +28,12 @@ static int channel_wait(const struct channel *channel, short events, struct why 
 		struct client_feed *feed = channel->feed;
 		struct pollfd pollfds[] = { { .fd = channel->fd, .events = events },
 					    { .fd = feed ? feed->fd : -1, .events = POLLIN } };
-		int n = poll(pollfds, 2, clock_timeout_ms(channel->due_us));
+		int timeout_ms = clock_timeout_ms(channel->due_us);
+		struct timespec timeout = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L };
+		int n = ppoll(pollfds, 2, timeout_ms < 0 ? NULL : &timeout, interrupt_mask());
 
+		if (interrupt_came())
+			return CHANNEL_INTERRUPTED;
 		if (n == 0)
 			return CHANNEL_DUE;
 		if (n < 0 && errno != EINTR)
@@ -72,6 +77,8 @@ static int send_request(const struct channel *channel, const struct client_call 
 		if (rc != WIRE_AGAIN)
 			return rc;
 		rc = channel_wait(channel, POLLOUT, why);
+		if (rc == CHANNEL_INTERRUPTED)
+			return CLIENT_INTERRUPTED;
 		if (rc == CHANNEL_DUE)
 			return why_set(why, -ETIMEDOUT, "upgraded does not take requests on %s: nothing was asked",
 				       call->socket_path);
@@ -92,6 +99,8 @@ static int receive(const struct channel *channel, const struct client_call *call
 		rc = channel_wait(channel, POLLIN, why);
 		if (rc == CHANNEL_DUE)
 			return timed_out(call, why);
+		if (rc == CHANNEL_INTERRUPTED)
+			return CLIENT_INTERRUPTED;
 		if (rc < 0)
 			return rc;
 		rc = wire_receive(channel->fd, &upgraded__wire__control_message__descriptor, buffer, &fds, &message, why);
@@ -149,7 +158,9 @@ static int receive_result(const struct channel *channel, const struct client_cal
 		}
 		/* An unknown message is not skipped as one of a newer supervisor: nearly any bytes parse as a message of unknown
 		 * fields, and a peer that sends such may never send a result. */
-		if (message->body_case != UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS)
+		if (message->body_case == UPGRADED__WIRE__CONTROL_MESSAGE__BODY_EVENT && call->on_event)
+			call->on_event(call->data, message->event);
+		else if (message->body_case != UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS)
 			rc = why_set(why, -EPROTO, "what answers on %s is no supervisor of protocol %u", call->socket_path,
 				     WIRE_PROTOCOL);
 		else if (call->on_progress)

@@ -14,6 +14,7 @@ enum client_outcome {
 	CLIENT_FORBIDDEN = 2,   /* somebody listens on it, but this user may not connect */
 	CLIENT_TIMED_OUT = 3,   /* the request was sent; what it asked for goes on */
 	CLIENT_LOST = 4,        /* the request was sent, then the supervisor went away: what became of it is not known */
+	CLIENT_INTERRUPTED = 5, /* by Ctrl-C; what was asked for goes on */
 };
 
 /* Something that is to be read while the answer is waited for, as the state that a service writes. Embedded in whose it is. */
@@ -27,6 +28,7 @@ struct client_call {
 	const Upgraded__Wire__Request *request;
 	uint64_t timeout_us; /* 0: as long as it takes */
 	void (*on_progress)(void *data, const Upgraded__Wire__Progress *progress); /* NULL: not wanted */
+	void (*on_event)(void *data, const Upgraded__Wire__Event *event); /* NULL: none is expected */
 	void *data;
 	const int *fds; /* to go with the request; borrowed */
 	size_t n_fds;

@@ -5,11 +5,13 @@
 #include "base/why.h"
 #include "cli/client.h"
 #include "cli/file.h"
+#include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/render_images.h"
 #include "cli/render_json.h"
 #include "cli/render_plan.h"
 #include "cli/render_text.h"
+#include "cli/told.h"
 #include "wire/wire.h"
 
 #include <errno.h>
@@ -35,13 +37,16 @@ static void watch_show(void *data, const Upgraded__Wire__Progress *message)
 	watch->shown_at_us = clock_now_us();
 }
 
-static void watch_end(struct watch *watch, int outcome, int code)
+static void watch_end(struct watch *watch, int outcome, const Upgraded__Wire__Result *result)
 {
+	int code = (int)result->code;
+	const char *cause = *result->cause || !result->roll ? result->cause : result->roll->cause;
 	bool went_well = outcome == CLIENT_ANSWERED && (code == DONE || (code == ROLLED_BACK && watch->progress.back));
-	bool goes_on = outcome == CLIENT_TIMED_OUT || code == TIMED_OUT;
+	bool goes_on = outcome == CLIENT_TIMED_OUT || outcome == CLIENT_INTERRUPTED || code == TIMED_OUT ||
+		       (code == ROLLED_BACK && watch->progress.turned);
 
-	progress_end(&watch->progress, went_well ? MARK_OK : goes_on ? MARK_OPEN : MARK_FAIL,
-		     watch->progress.elapsed_us + (clock_now_us() - watch->shown_at_us));
+	progress_end(&watch->progress, goes_on ? MARK_OPEN : went_well ? MARK_OK : MARK_FAIL,
+		     watch->progress.elapsed_us + (clock_now_us() - watch->shown_at_us), outcome == CLIENT_ANSWERED ? cause : "");
 }
 
 static bool is_about_images(const struct args *args)
@@ -53,11 +58,10 @@ static bool is_query(const struct args *args)
 {
 	return args->verb == UPGRADED__WIRE__VERB__VERB_STATUS || args->verb == UPGRADED__WIRE__VERB__VERB_LIST ||
 	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN ||
-	       is_about_images(args);
+	       is_about_images(args) || told_has(args);
 }
 
-/* Compose an answer for a call that got none, from @outcome and @why. @next: room for the advice. */
-static void explain(const struct args *args, int outcome, const struct why *why, char *next, size_t size,
+void command_explain(const struct args *args, int outcome, const struct why *why, char *next, size_t size,
 		    Upgraded__Wire__Result *ret_result)
 {
 	ret_result->code = (uint32_t)ERROR;
@@ -90,6 +94,9 @@ static void explain(const struct args *args, int outcome, const struct why *why,
 		else
 			snprintf(next, size, "systemctl status upgraded; then see what it did: upgradectl status %s",
 				 args->service);
+		break;
+	case CLIENT_INTERRUPTED:
+		ret_result->text = wire_text("interrupted");
 		break;
 	default:
 		ret_result->text = wire_text("talking to upgraded failed");
@@ -180,7 +187,7 @@ static int show(const struct args *args, const Upgraded__Wire__Result *result, c
 	return code;
 }
 
-static void request_fill(Upgraded__Wire__Request *request, const struct args *args)
+void command_request(Upgraded__Wire__Request *request, const struct args *args)
 {
 	upgraded__wire__request__init(request);
 	request->protocol = WIRE_PROTOCOL;
@@ -196,6 +203,9 @@ static void request_fill(Upgraded__Wire__Request *request, const struct args *ar
 	request->generation = args->generation;
 	request->verify = wire_text(args->verify);
 	request->way = wire_text(args->way);
+	request->detach = args->detach;
+	request->since_us = args->since_us;
+	request->wait_for = wire_text(args->wait_for);
 	request->from_file = args->verb == UPGRADED__WIRE__VERB__VERB_START && args->file;
 }
 
@@ -245,11 +255,17 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	int outcome;
 	int code;
 
-	request_fill(&request, args);
+	if (told_has(args))
+		return told_run(args, out, err);
+	if (args->verb == UPGRADED__WIRE__VERB__VERB_ROLL || args->verb == UPGRADED__WIRE__VERB__VERB_UNDO)
+		interrupt_begin();
+	command_request(&request, args);
 	upgraded__wire__result__init(&no_answer);
 	progress_init(&watch.progress, err);
 	if (!args->json && !args->quiet) {
 		call.on_progress = watch_show;
+		watch.progress.verbose = args->verbose;
+		request.phases = err->live;
 		call.data = &watch;
 	}
 	outcome = open_file(args, &file, &why);
@@ -259,13 +275,19 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	call.feed = saves ? &file.feed : NULL;
 	if (outcome == 0)
 		outcome = client_call(&call, &message, &why);
+	if (outcome == CLIENT_INTERRUPTED) {
+		watch_end(&watch, outcome, result);
+		file_discard(&file);
+		told_goes_on(args, watch.progress.phase, err);
+		return INTERRUPT_STATUS;
+	}
 	if (outcome == CLIENT_ANSWERED)
 		result = message->result;
 	else
-		explain(args, outcome, &why, next, sizeof(next), &no_answer);
+		command_explain(args, outcome, &why, next, sizeof(next), &no_answer);
 	if (args->file && file.fd < 0)
 		no_answer.text = wire_text("the state file cannot be opened: nothing was asked");
-	watch_end(&watch, outcome, (int)result->code);
+	watch_end(&watch, outcome, result);
 	result = close_file(args, &file, result, &no_answer, &why);
 	code = show(args, result, out, err);
 	if (message)

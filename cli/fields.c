@@ -17,13 +17,13 @@ void field_label(const struct term *term, const char *name)
 
 void field_print(const struct term *term, const char *name, const char *fmt, ...)
 {
+	char text[1024];
 	va_list ap;
 
-	field_label(term, name);
 	va_start(ap, fmt);
-	vfprintf(term->out, fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fputc('\n', term->out);
+	field_text(term, name, text);
 }
 
 void field_text(const struct term *term, const char *name, const char *text)
@@ -31,7 +31,7 @@ void field_text(const struct term *term, const char *name, const char *text)
 	if (!*text)
 		return;
 	field_label(term, name);
-	term_text(term, text, TERM_WHOLE);
+	term_wrapped(term, text, FIELD_LABEL_COLUMNS + 2, FIELD_LABEL_COLUMNS + 2);
 	fputc('\n', term->out);
 }
 

@@ -61,17 +61,23 @@ const char *format_count(char *buf, size_t size, uint64_t count)
 	return text_count(buf, size, count);
 }
 
-const char *format_pause(char *buf, size_t size, uint64_t us)
+const char *format_time(char *buf, size_t size, uint64_t us)
 {
-	char count[FORMAT_MAX];
+	bool seconds = us >= SEC;
+	uint64_t unit = seconds ? SEC : MSEC;
+	const char *name = seconds ? "s" : "ms";
 
+	if (us < MSEC)
+		snprintf(buf, size, "%" PRIu64 " us", us);
+	else if (us >= MIN)
+		return format_age(buf, size, us);
 	/* Decimals are cut and not rounded: 9.999 ms must not be shown as 10.00. */
-	if (us < 10 * MSEC)
-		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 " ms", us / MSEC, us % MSEC / 10);
-	else if (us < 100 * MSEC)
-		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 " ms", us / MSEC, us % MSEC / 100);
+	else if (us < 10 * unit)
+		snprintf(buf, size, "%" PRIu64 ".%02" PRIu64 " %s", us / unit, us % unit / (unit / 100), name);
+	else if (us < 100 * unit)
+		snprintf(buf, size, "%" PRIu64 ".%" PRIu64 " %s", us / unit, us % unit / (unit / 10), name);
 	else
-		snprintf(buf, size, "%s ms", format_count(count, sizeof(count), us / MSEC));
+		snprintf(buf, size, "%" PRIu64 " %s", us / unit, name);
 	return buf;
 }
 
@@ -134,4 +140,29 @@ const char *format_bytes(char *buf, size_t size, uint64_t bytes)
 	else
 		snprintf(buf, size, "%" PRIu64 " %s", whole, names[i]);
 	return buf;
+}
+
+int since_parse(const char *what, const char *text, time_t now, int64_t *ret_us, struct why *why)
+{
+	static const char *const layouts[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d" };
+	uint64_t ago_us;
+
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+		struct tm tm = { .tm_isdst = -1 };
+		const char *end = strptime(text, layouts[i], &tm);
+		time_t then;
+
+		if (!end || *end)
+			continue;
+		then = mktime(&tm);
+		if (then == (time_t)-1)
+			break;
+		*ret_us = (int64_t)then * 1000000;
+		return 0;
+	}
+	if (duration_parse(what, text, &ago_us, NULL) < 0)
+		return why_set(why, -EINVAL, "%s: \"%.80s\" is neither a duration (10min) nor a time (2026-11-30 04:00)", what,
+			       text);
+	*ret_us = (int64_t)now * 1000000 - (ago_us < INT64_MAX / 2 ? (int64_t)ago_us : INT64_MAX / 2);
+	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct why;
 
@@ -17,8 +18,17 @@ struct why;
  */
 int duration_parse(const char *what, const char *text, uint64_t *ret_us, struct why *why);
 
-/** format_pause() - A short time in milliseconds: "0.87 ms", "12.4 ms", "1,204 ms". Return: @buf. */
-const char *format_pause(char *buf, size_t size, uint64_t us);
+/**
+ * since_parse() - "10min": so long before @now; "2026-11-30", "2026-11-30 04:00", "2026-11-30 04:00:10": then, by the local clock.
+ * @ret_us: CLOCK_REALTIME.
+ *
+ * Return: 0; -EINVAL.
+ */
+int since_parse(const char *what, const char *text, time_t now, int64_t *ret_us, struct why *why);
+
+/** format_time() - How long something took, in three digits: "90 us", "1.25 ms", "34.1 ms", "870 ms", "7.01 s", "2min 3s".
+ * Return: @buf. */
+const char *format_time(char *buf, size_t size, uint64_t us);
 
 /** format_elapsed() - Seconds since a start, fit for a column: "0.012s". Return: @buf. */
 const char *format_elapsed(char *buf, size_t size, uint64_t us);

@@ -121,7 +121,7 @@ static void show(const struct term *term, const Upgraded__Wire__ImageInfo *image
 	fputc('\n', term->out);
 	field_label(term, "taken");
 	term_text(term, or_dash(image->taken), TERM_WHOLE);
-	fprintf(term->out, ", in %s\n", format_pause(took, sizeof(took), image->taken_us));
+	fprintf(term->out, ", in %s\n", format_time(took, sizeof(took), image->taken_us));
 	field_label(term, "size");
 	fprintf(term->out, "%s in %" PRIu32 " files\n", format_bytes(size, sizeof(size), image->size_bytes), image->file_count);
 	if (image->pid > 0) {

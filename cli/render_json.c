@@ -140,14 +140,18 @@ static json_t *message_to_json(const ProtobufCMessage *message, const char *cons
 
 json_t *json_result(const struct args *args, const Upgraded__Wire__Result *result)
 {
-	static const char *const acting[] = { "services", "checks", "save", "plan", "images", NULL };
-	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", NULL };
-	static const char *const planning[] = { "services", "checks", "roll", "save", "images", NULL };
+	static const char *const acting[] = { "services", "checks", "save", "plan", "images", "history",
+						"events", NULL };
+	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", "history", "events", NULL };
+	static const char *const planning[] = { "services", "checks", "roll", "save", "images", "history", "events", NULL };
 	static const char *const listing[] = { "code",  "text",   "cause", "serving", "next",
-					       "roll",  "checks", "log_lines", "save", "plan", "images", NULL };
+					       "roll",  "checks", "log_lines", "save", "plan", "images", "history",
+						"events", NULL };
 	static const char *const checking[] = { "text", "cause", "serving", "next",
-						"roll", "services", "log_lines", "save", "plan", "images", NULL };
-	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "log_lines", "serving", NULL };
+						"roll", "services", "log_lines", "save", "plan", "images", "history",
+						"events", NULL };
+	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "log_lines", "serving", "history",
+					       "events", NULL };
 	bool well = result->code == WIRE_EXIT_DONE;
 	bool lists = args->verb == UPGRADED__WIRE__VERB__VERB_LIST || args->verb == UPGRADED__WIRE__VERB__VERB_STATUS;
 
@@ -160,6 +164,11 @@ json_t *json_result(const struct args *args, const Upgraded__Wire__Result *resul
 	if (args->verb >= UPGRADED__WIRE__VERB__VERB_IMAGES_LIST && args->verb <= UPGRADED__WIRE__VERB__VERB_IMAGES_GC)
 		return message_to_json(&result->base, imaging);
 	return message_to_json(&result->base, args->verb == UPGRADED__WIRE__VERB__VERB_SAVE ? saving : acting);
+}
+
+json_t *json_of(const ProtobufCMessage *message, const char *const skip[])
+{
+	return message_to_json(message, skip);
 }
 
 int json_print(FILE *out, const json_t *json)

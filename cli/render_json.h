@@ -16,6 +16,9 @@
  */
 json_t *json_result(const struct args *args, const Upgraded__Wire__Result *result);
 
+/** json_of() - Any message but for the fields that @skip names. @skip: ends with NULL; NULL: all. Return: NULL: memory. */
+json_t *json_of(const ProtobufCMessage *message, const char *const skip[]);
+
 /** json_print() - Print one line of ASCII: other characters become \u escapes, so it is safe on a terminal, too.
  * Return: 0; -EIO. */
 int json_print(FILE *out, const json_t *json);

@@ -190,9 +190,9 @@ static void pause_expected(const struct term *term, const Upgraded__Wire__Plan *
 		return;
 	}
 	fprintf(term->out, "about %s (%s to %s in the last %" PRIu32 " roll%s; %s records in the last)\n",
-		format_pause(a, sizeof(a), plan->counted ? plan->pause_expected_us : plan->pause_median_us),
-		format_pause(b, sizeof(b), plan->pause_min_us),
-		format_pause(c, sizeof(c), plan->pause_max_us), plan->rolls, plural,
+		format_time(a, sizeof(a), plan->counted ? plan->pause_expected_us : plan->pause_median_us),
+		format_time(b, sizeof(b), plan->pause_min_us),
+		format_time(c, sizeof(c), plan->pause_max_us), plan->rolls, plural,
 		format_count(d, sizeof(d), plan->pause_records));
 }
 

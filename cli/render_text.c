@@ -33,9 +33,9 @@ static void way_back(const struct term *term, const Upgraded__Wire__RollReport *
 	term_text(term, roll->way_back, TERM_WHOLE);
 	if (roll->image_bytes)
 		fprintf(term->out, " (image of %s, taken in %s)", format_bytes(bytes, sizeof(bytes), roll->image_bytes),
-			format_pause(took, sizeof(took), roll->image_us));
+			format_time(took, sizeof(took), roll->image_us));
 	if (roll->restore_us)
-		fprintf(term->out, " (restored in %s)", format_pause(took, sizeof(took), roll->restore_us));
+		fprintf(term->out, " (restored in %s)", format_time(took, sizeof(took), roll->restore_us));
 	fputc('\n', term->out);
 }
 
@@ -45,7 +45,7 @@ static void state_lost(const struct term *term, const Upgraded__Wire__RollReport
 
 	if (roll->lost_us)
 		field_print(term, "lost", "what was written in the %s since the commit",
-			    format_pause(lost, sizeof(lost), roll->lost_us));
+			    format_time(lost, sizeof(lost), roll->lost_us));
 }
 
 static void journal(const struct term *term, const Upgraded__Wire__RollReport *roll)
@@ -85,12 +85,11 @@ static void waiting(const struct term *term, uint64_t waited_us, uint32_t asked,
 
 	if (asked > 1)
 		field_print(term, "waited", "%s to be ready, asked %" PRIu32 " times",
-			    format_pause(waited, sizeof(waited), waited_us), asked);
+			    format_time(waited, sizeof(waited), waited_us), asked);
 	field_text(term, "waited for", reason);
 }
 
-/* The numbers of a roll, one to a line. */
-static void roll_numbers(const struct term *term, const Upgraded__Wire__RollReport *roll)
+void render_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
 	char count[FORMAT_MAX];
 	char bytes[FORMAT_MAX];
@@ -101,7 +100,7 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 		return;
 	}
 	if (roll->commit_us || roll->pause_us)
-		field_print(term, "pause", "%s", format_pause(count, sizeof(count), roll->pause_us));
+		field_print(term, "pause", "%s", format_time(count, sizeof(count), roll->pause_us));
 	waiting(term, roll->waited_us, roll->asked, roll->child_since_us ? "" : roll->waited_for);
 	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
 		    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
@@ -124,7 +123,7 @@ static void save_numbers(const struct term *term, const struct args *args, const
 	field_text(term, "file", args->file);
 	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), save->records),
 		    format_bytes(bytes, sizeof(bytes), save->state_bytes));
-	field_print(term, "pause", "%s", format_pause(count, sizeof(count), save->pause_us));
+	field_print(term, "pause", "%s", format_time(count, sizeof(count), save->pause_us));
 	waiting(term, save->waited_us, save->asked, save->waited_for);
 }
 
@@ -154,14 +153,14 @@ void render_summary(const struct term *term, const struct args *args, const Upgr
 	fputc('\n', term->out);
 	field_text(term, "result", result->text);
 	if (roll)
-		roll_numbers(term, roll);
+		render_roll(term, roll);
 	if (result->save)
 		save_numbers(term, args, result->save);
 	field_text(term, "serving", result->serving);
 	field_text(term, "next", result->next);
 }
 
-static void log_lines(const struct term *term, size_t n, char *const *lines)
+void render_log_lines(const struct term *term, size_t n, char *const *lines)
 {
 	if (!n)
 		return;
@@ -170,9 +169,17 @@ static void log_lines(const struct term *term, size_t n, char *const *lines)
 		if (i)
 			fprintf(term->out, "%*s", FIELD_LABEL_COLUMNS + 2, "");
 		fputs("| ", term->out);
-		term_text(term, lines[i], TERM_WHOLE);
+		term_wrapped(term, lines[i], FIELD_LABEL_COLUMNS + 4, FIELD_LABEL_COLUMNS + 4);
 		fputc('\n', term->out);
 	}
+}
+
+/* The line begins with the service's name already. */
+static const char *without_name(const struct args *args, const char *text)
+{
+	size_t n = args->service ? strlen(args->service) : 0;
+
+	return n && strncmp(text, args->service, n) == 0 && strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text;
 }
 
 void render_failure(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result)
@@ -180,28 +187,23 @@ void render_failure(const struct term *term, const struct args *args, const Upgr
 	const Upgraded__Wire__RollReport *roll = result->roll;
 	const char *cause = *result->cause || !roll ? result->cause : roll->cause;
 	bool own_lines = result->n_log_lines || !roll;
+	char head[256];
 
+	snprintf(head, sizeof(head), "%s%s%s%s%s: ", args->verb_name, args->service ? " " : "", args->service ? args->service : "",
+		 args->version ? " " : "", args->version ? args->version : "");
 	fputs("upgradectl: ", term->out);
 	term_style(term, STYLE_RED);
-	fputs(args->verb_name, term->out);
-	if (args->service) {
-		fputc(' ', term->out);
-		term_text(term, args->service, TERM_WHOLE);
-	}
-	if (args->version) {
-		fputc(' ', term->out);
-		term_text(term, args->version, TERM_WHOLE);
-	}
-	fputs(": ", term->out);
-	term_text(term, *result->text ? result->text : "failed", TERM_WHOLE);
+	term_text(term, head, TERM_WHOLE);
+	term_wrapped(term, *result->text ? without_name(args, result->text) : "failed",
+		     strlen("upgradectl: ") + term_columns(term, head), FIELD_LABEL_COLUMNS + 2);
 	term_plain(term);
 	fputc('\n', term->out);
 	if (strcmp(cause, result->text) != 0)
 		field_text(term, "cause", cause);
 	if (own_lines)
-		log_lines(term, result->n_log_lines, result->log_lines);
+		render_log_lines(term, result->n_log_lines, result->log_lines);
 	else
-		log_lines(term, roll->n_log_lines, roll->log_lines);
+		render_log_lines(term, roll->n_log_lines, roll->log_lines);
 	if (roll && *roll->outcome) {
 		field_label(term, "roll");
 		from_to(term, roll);
@@ -311,8 +313,8 @@ static void status_roll(const struct term *term, const Upgraded__Wire__RollRepor
 	field_text(term, "cause", roll->cause);
 	field_text(term, "way lost", roll->way_note);
 	status_child(term, roll, now);
-	roll_numbers(term, roll);
-	log_lines(term, roll->n_log_lines, roll->log_lines);
+	render_roll(term, roll);
+	render_log_lines(term, roll->n_log_lines, roll->log_lines);
 }
 
 /* What is held needs no words: that is what Listen= is for. */

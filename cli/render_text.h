@@ -21,6 +21,11 @@ void render_summary(const struct term *term, const struct args *args, const Upgr
 /** render_failure() - Print what failed and why, the failed version's last words, what serves now, what to do next. */
 void render_failure(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result);
 
+/** render_roll() - The numbers of a roll, one to a line. */
+void render_roll(const struct term *term, const Upgraded__Wire__RollReport *roll);
+/** render_log_lines() - A version's last words. */
+void render_log_lines(const struct term *term, size_t n, char *const *lines);
+
 /** render_status() - Print a block for each service. */
 void render_status(const struct term *term, const Upgraded__Wire__Result *result, struct moment now);
 

@@ -146,6 +146,71 @@ size_t term_text(const struct term *term, const char *text, size_t columns)
 	return used;
 }
 
+size_t term_words(const struct term *term, const char *text, size_t columns)
+{
+	size_t used = 0, fits = 0; /* columns up to here, and up to the last blank that has room for the mark behind it */
+	const char *at = text, *end = NULL;
+
+	while (*at) {
+		struct piece piece = piece_at(at, term->utf8);
+
+		if (*at == ' ' && used + 1 <= columns) {
+			end = at;
+			fits = used;
+		}
+		used += piece.columns;
+		at += piece.consumed;
+	}
+	if (used <= columns)
+		return term_text(term, text, columns);
+	if (!end)
+		return term_text(term, text, columns);
+	for (at = text; at < end;) {
+		struct piece piece = piece_at(at, term->utf8);
+
+		fputs(piece.bytes, term->out);
+		at += piece.consumed;
+	}
+	fputs(term->utf8 ? "…" : "~", term->out);
+	return fits + 1;
+}
+
+/* The columns up to the next blank. */
+static size_t word_columns(const struct term *term, const char *text)
+{
+	size_t columns = 0;
+
+	while (*text && *text != ' ') {
+		struct piece piece = piece_at(text, term->utf8);
+
+		columns += piece.columns;
+		text += piece.consumed;
+	}
+	return columns;
+}
+
+void term_wrapped(const struct term *term, const char *text, size_t at, size_t indent)
+{
+	size_t width = term->live ? term_width(term) : 0;
+
+	if (width < indent + 20) { /* as it comes, where there is no room for columns */
+		term_text(term, text, TERM_WHOLE);
+		return;
+	}
+	while (*text) {
+		struct piece piece = piece_at(text, term->utf8);
+
+		if (*text == ' ' && text[1] && at > indent && at + 1 + word_columns(term, text + 1) >= width) {
+			fprintf(term->out, "\n%*s", (int)indent, "");
+			at = indent;
+		} else {
+			fputs(piece.bytes, term->out);
+			at += piece.columns;
+		}
+		text += piece.consumed;
+	}
+}
+
 size_t term_point(const uint8_t *data, size_t size_bytes, uint32_t *ret_point)
 {
 	unsigned char window[5] = { 0 }; /* the zero ends a sequence that is cut short */
@@ -251,7 +316,7 @@ void term_mark(const struct term *term, enum term_mark mark)
 {
 	static const struct { const char *utf8, *ascii; } marks[] = {
 		[MARK_OPEN] = { "·", "." }, [MARK_OK] = { "✓", "+" }, [MARK_FAIL] = { "✗", "x" },
-		[MARK_BACK] = { "↩", "<" }, [MARK_BULLET] = { "●", "*" },
+		[MARK_BACK] = { "↩", "<" }, [MARK_BULLET] = { "●", "*" }, [MARK_NOW] = { "▸", ">" },
 	};
 
 	fputs(term->utf8 ? marks[mark].utf8 : marks[mark].ascii, term->out);

@@ -18,7 +18,7 @@ struct term {
 };
 
 enum term_style { STYLE_BOLD, STYLE_DIM, STYLE_RED, STYLE_GREEN, STYLE_YELLOW };
-enum term_mark { MARK_OPEN, MARK_OK, MARK_FAIL, MARK_BACK, MARK_BULLET };
+enum term_mark { MARK_OPEN, MARK_OK, MARK_FAIL, MARK_BACK, MARK_BULLET, MARK_NOW };
 
 #define TERM_WHOLE ((size_t)-1)
 
@@ -37,6 +37,13 @@ size_t term_width(const struct term *term);
  * Return: the columns it took.
  */
 size_t term_text(const struct term *term, const char *text, size_t columns);
+
+/** term_words() - term_text(), but cut between words. Return: the columns it took. */
+size_t term_words(const struct term *term, const char *text, size_t columns);
+
+/** term_wrapped() - term_text(), of the whole, which begins in column @at. On a terminal it goes on below, from column @indent, and
+ * no word is cut. */
+void term_wrapped(const struct term *term, const char *text, size_t at, size_t indent);
 
 /**
  * term_point() - Decode the code point that @size_bytes at @data begin with.

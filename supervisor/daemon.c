@@ -367,6 +367,19 @@ static int open_logbook(struct supervisor *supervisor, const struct daemon_confi
 	return r;
 }
 
+static int open_events(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
+{
+	struct service_host *host = &supervisor->registry.host;
+	int r;
+
+	*why->text = 0;
+	r = events_open(config->state_dir, host->site.loop, &host->events, why);
+	if (r == 0 && *why->text)
+		log_warning("events and the history of rolls are not kept: %s", why->text);
+	*why->text = 0;
+	return r < 0 ? why_prefix(why, r, "events") : 0;
+}
+
 /* ---- another program in our place ---- */
 
 static bool may_leave(void *daemon, struct why *ret_what)
@@ -381,6 +394,8 @@ static bool may_leave(void *daemon, struct why *ret_what)
 		(void)why_set(ret_what, 0, "images are being removed");
 	else if (!logbook_is_safe(supervisor->logbook)) /* what the disk has refused is known to us alone */
 		(void)why_set(ret_what, 0, "the disk, which has not taken the logbook yet");
+	else if (!events_is_quiet(supervisor->registry.host.events))
+		(void)why_set(ret_what, 0, "the disk, which has not taken the last events yet");
 	else if (!store_is_quiet(supervisor->store))
 		(void)why_set(ret_what, 0, "systemd, which has not heard yet what it is to hold");
 	else
@@ -525,6 +540,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	if (supervisor->spawner.groups)
 		log_info("each service has a control group of its own, below %s", groups_place(supervisor->spawner.groups));
 	r = open_logbook(supervisor, config, why);
+	if (r == 0)
+		r = open_events(supervisor, config, why);
 	if (r < 0)
 		return r;
 	supervisor->spawner.store = supervisor->store;
@@ -577,6 +594,7 @@ static void end(struct supervisor *supervisor)
 	leave_logbook(supervisor);
 	logbook_free(supervisor->logbook);
 	worker_free(supervisor->disk);
+	events_free(registry->host.events);
 	removal_end();
 	if (registry->host.site.conntable)
 		conntable_free(registry->host.site.conntable);

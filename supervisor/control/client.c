@@ -3,6 +3,7 @@
 
 #include "supervisor/control/verbs.h"
 #include "supervisor/service/carried.h"
+#include "supervisor/service/phases.h"
 #include "supervisor/service/registry.h"
 #include "wire/parts.h"
 
@@ -56,6 +57,18 @@ static void on_progress(struct asker *asker, const Upgraded__Wire__Progress *pro
 
 	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_PROGRESS;
 	message.progress = (Upgraded__Wire__Progress *)(uintptr_t)progress;
+	(void)client_send(client, &message);
+}
+
+static void on_event(struct asker *asker, const Upgraded__Wire__Event *event)
+{
+	struct client *client = container_of(asker, struct client, asker);
+	Upgraded__Wire__ControlMessage message = UPGRADED__WIRE__CONTROL_MESSAGE__INIT;
+
+	if (client->closing)
+		return;
+	message.body_case = UPGRADED__WIRE__CONTROL_MESSAGE__BODY_EVENT;
+	message.event = (Upgraded__Wire__Event *)(uintptr_t)event;
 	(void)client_send(client, &message);
 }
 
@@ -122,7 +135,7 @@ bool client_may_be_left(const struct client *client)
 	if (client->closing)
 		return true;
 	if (client->errand)
-		return errand_is_self(client->errand);
+		return errand_is_self(client->errand) || client->errand->ends_with_us;
 	return !client->asked ||
 	       (client->asker.service && service_waits_for(client->asker.service, &client->asker));
 }
@@ -145,10 +158,14 @@ void client_put(const struct client *client, struct carry *carry)
 	/* Its answer is on its way, or it does not read: its connection ends here, as it would have. */
 	if (client->closing || !outbox_is_empty(&client->outbox))
 		return;
+	/* Who only follows comes back by itself. */
+	if (client->asker.follows != FOLLOWS_NOTHING || (client->errand && client->errand->ends_with_us))
+		return;
 	left.connection = carry_hold(carry, client->fd);
 	if (client->asker.service)
 		left.service = wire_text(service_name(client->asker.service));
 	left.wait_commit = client->asker.wait_commit;
+	left.phases = client->asker.phases;
 	left.asked_for_this = errand_is_self(client->errand);
 	item.what_case = UPGRADED__CARRY__ITEM__WHAT_CLIENT;
 	item.client = &left;
@@ -161,10 +178,13 @@ void client_take_left(struct client *client, const Upgraded__Carry__Client *left
 
 	client->asked = left->asked_for_this || *left->service;
 	client->asker.wait_commit = left->wait_commit;
-	if (left->asked_for_this)
+	client->asker.phases = left->phases;
+	if (left->asked_for_this) {
 		asker_answer(&client->asker, answer);
-	else if (service)
+	} else if (service) {
 		service_wait(service, &client->asker);
+		service_tell_phase(service, &client->asker);
+	}
 }
 
 /* ---- life ---- */
@@ -184,6 +204,7 @@ int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct
 	client->on_gone = on_gone;
 	client->asker.on_progress = on_progress;
 	client->asker.on_result = on_result;
+	client->asker.on_event = on_event;
 	(void)who_of_socket(fd_consume, &client->asker.who);
 	outbox_init(&client->outbox);
 	*ret_client = client;

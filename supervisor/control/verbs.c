@@ -2,6 +2,7 @@
 #include "supervisor/control/verbs.h"
 
 #include "supervisor/control/check.h"
+#include "supervisor/control/history.h"
 #include "supervisor/control/images.h"
 #include "supervisor/control/request.h"
 #include "supervisor/control/statuses.h"
@@ -151,6 +152,10 @@ static const struct verb verbs[] = {
 	VERB(ABORT) = { "abort", VERB_SERVICE, .orders = true, .run = run_abort },
 	VERB(ACCEPT) = { "accept", VERB_SERVICE, .orders = true, .run = run_accept },
 	VERB(ROLL_SELF) = { "roll upgraded", VERB_NO_SERVICE, .begins = true, .orders = true, .run = run_roll_self },
+	VERB(HISTORY) = { "history", VERB_NAME, .run = history_history },
+	VERB(EVENTS) = { "events", VERB_NAME_OR_ALL, .run = history_events },
+	VERB(WATCH) = { "watch", VERB_SERVICE_OR_ALL, .run = history_watch },
+	VERB(WAIT) = { "wait", VERB_SERVICE, .run = history_wait },
 	VERB(LEAVE) = { "leave", VERB_NO_SERVICE, .run = run_leave },
 };
 
@@ -194,8 +199,11 @@ static bool find_service(struct verb_call *call)
 }
 
 /* Whatever comes of it, it stands in the log who asked for what. */
-static void take_order(const struct request *request, const Upgraded__Wire__Request *wire, struct asker *asker)
+static void take_order(struct events *events, const struct request *request, const Upgraded__Wire__Request *wire,
+		       struct asker *asker)
 {
+	Upgraded__Wire__Event event;
+	Upgraded__Wire__Who told;
 	const char *with = *request->roll.version ? request->roll.version : wire->program;
 	char who[WHO_BYTES];
 
@@ -203,6 +211,15 @@ static void take_order(const struct request *request, const Upgraded__Wire__Requ
 	snprintf(asker->order_of, sizeof(asker->order_of), "%s", request->service);
 	log_about(LOG_LEVEL_INFO, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
 		  "%s: asked for by %s", asker->order, who_text(&asker->who, who));
+	asker->events = events;
+	upgraded__wire__event__init(&event);
+	event.kind = wire_text("ordered");
+	event.level = wire_text("info");
+	event.service = asker->order_of;
+	event.text = asker->order;
+	who_tell(&asker->who, &told);
+	event.asked_by = asker->who.asked ? &told : NULL;
+	events_tell(events, &event);
 }
 
 struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Request *wire, struct wire_fds *fds,
@@ -217,7 +234,7 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 		return NULL;
 	}
 	if (request.verb->orders)
-		take_order(&request, wire, asker);
+		take_order(registry->host.events, &request, wire, asker);
 	if (registry->leaving && request.verb->begins) {
 		asker_answer(asker, &(struct answer){ .code = WIRE_EXIT_BUSY,
 						      .text = "upgraded is being started anew",
@@ -228,5 +245,7 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 		return NULL;
 	asker->wait_commit = request.wait_commit;
 	request.roll.who = asker->who;
+	asker->phases = request.phases;
+	asker->detach = wire->detach;
 	return request.verb->run(&call);
 }

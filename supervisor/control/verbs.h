@@ -14,6 +14,7 @@ struct service;
 /* Work that ends when its client goes. Embedded in the object that does it. */
 struct errand {
 	void (*free)(struct errand *errand);
+	bool ends_with_us; /* another program that takes our place need not know of it */
 };
 
 /** errand_is_self() - Does this client wait for another program that takes our place? @errand: NULL is allowed. */

@@ -89,6 +89,16 @@ static bool is_silent(const struct health *health, uint64_t now)
 	       (health->proof_us && now - health->proof_us > timeout);
 }
 
+/* Once for each silence. */
+static void tell_beat(struct health *health, bool missed)
+{
+	if (health->missed == missed)
+		return;
+	health->missed = missed;
+	if (health->on_beat)
+		health->on_beat(health, missed);
+}
+
 static void on_ping(struct timer *timer)
 {
 	struct health *health = container_of(timer, struct health, ping);
@@ -113,6 +123,8 @@ static void on_ping(struct timer *timer)
 		decide(health, HEALTH_LOST);
 		return;
 	}
+	if (health->unanswered_us && now - health->unanswered_us >= health->unit->health_interval_us)
+		tell_beat(health, true);
 	ping(health);
 }
 
@@ -134,6 +146,7 @@ void health_pong(struct health *health, uint64_t nonce)
 	health->answered_nonce = nonce;
 	health->unanswered_us = 0;
 	health->answered_us = clock_now_us();
+	tell_beat(health, false);
 	if (!health->proof_us)
 		return;
 	/* The library finishes one ping before it looks at others: those that came meanwhile are not answered. */
@@ -347,7 +360,7 @@ void health_start(struct health *health, const struct health_spec *spec)
 
 	health_stop(health);
 	*health = (struct health){ .loop = spec->loop, .graveyard = spec->graveyard, .unit = unit, .instance = spec->instance,
-				   .on_verdict = spec->on_verdict, .on_note = spec->on_note,
+				   .on_verdict = spec->on_verdict, .on_note = spec->on_note, .on_beat = spec->on_beat,
 				   .nonce = health->nonce, .answered_nonce = health->answered_nonce };
 	if (!spec->checks_only)
 		timer_arm(health->loop, &health->ping, clock_now_us(), on_ping);

@@ -67,6 +67,8 @@ struct health {
 	uint64_t answered_us;   /* the last answer; 0: none yet */
 	uint64_t progress_us;   /* when progress was heard last; 0: never */
 	char progress[LAST_LINE_BYTES];
+	void (*on_beat)(struct health *health, bool missed); /* see struct health_spec */
+	bool missed;            /* the first beat of a silence was told */
 	bool excuse_noted;      /* since the last failure that counted; one note is enough */
 
 	struct health_check *checks;
@@ -90,6 +92,8 @@ struct health_spec {
 	bool checks_only;            /* it is not asked for signs of life */
 	/* Called from the loop, at most once. May stop or restart the watch, and free what embeds it. */
 	void (*on_verdict)(struct health *health, enum health_verdict verdict);
+	/* No answer has come for an interval, long before that is a verdict; or one has come after that. Optional. */
+	void (*on_beat)(struct health *health, bool missed);
 	/* Something happened that is worth telling people. */
 	void (*on_note)(struct health *health, const char *text);
 };

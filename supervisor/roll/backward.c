@@ -36,7 +36,7 @@ static bool has_usable_rung(const struct roll *roll)
 static void keep_sick(struct roll *roll)
 {
 	if (roll->record.trust != TRUST_KEPT)
-		roll_say(roll, "bake", roll->new, "version %s is kept all the same: no way back is left, and it answers",
+		roll_note(roll, "bake", roll->new, "version %s is kept all the same: no way back is left, and it answers",
 			 roll->record.to);
 	roll->record.trust = TRUST_KEPT;
 	roll->record.wish = WISH_NONE;
@@ -85,7 +85,7 @@ static void bear_with_it(struct roll *roll, const char *text)
 {
 	bool was_the_last = roll->health.concluding;
 
-	roll_say(roll, "bake", roll->new, "%s; it is kept, %s", text,
+	roll_note(roll, "bake", roll->new, "%s; it is kept, %s", text,
 		 roll->record.trust == TRUST_KEPT ? "as no way back is left" : "as it is what was gone back to");
 	health_stop(&roll->health);
 	roll_watch_health(roll);

@@ -29,6 +29,8 @@ int roll_report_put(const struct roll_report *report, struct roll_report_packed 
 	ret->report.rungs = report->rungs;
 	ret->report.image_missed = wire_text(report->image_missed.text);
 	ret->report.started_s = report->started_s;
+	ret->report.ended_s = report->ended_s;
+	ret->report.purpose = report->purpose;
 	return 0;
 }
 
@@ -59,6 +61,19 @@ static void take_skipped(struct roll_skipped *ret, char *const *texts, size_t n)
 		snprintf(ret->text[i], sizeof(ret->text[i]), "%s", texts[i]);
 }
 
+static void take_phases(struct roll_report *ret, const Upgraded__Wire__RollReport *told)
+{
+	for (size_t i = 0; i < told->n_phases && i < ROLL_SPANS_MAX; i++) {
+		const Upgraded__Wire__Phase *phase = told->phases[i];
+		struct roll_span *taken = &ret->spans[ret->n_spans++];
+
+		*taken = (struct roll_span){ .begun_us = phase->begun_us };
+		snprintf(taken->name, sizeof(taken->name), "%s", phase->name);
+		snprintf(taken->text, sizeof(taken->text), "%s", phase->text);
+		taken->ended_us = phase->over ? phase->begun_us + phase->took_us : 0;
+	}
+}
+
 /* Numbers and flags; texts stand elsewhere in a report, and are not to be borrowed. */
 static void take_numbers(Upgraded__Wire__RollReport *ret, const Upgraded__Wire__RollReport *told)
 {
@@ -75,6 +90,11 @@ static void take_numbers(Upgraded__Wire__RollReport *ret, const Upgraded__Wire__
 	ret->way_note = none.way_note;
 	ret->journal_note = none.journal_note;
 	ret->started = none.started;
+	ret->ended = none.ended;
+	ret->purpose = none.purpose;
+	ret->serves = none.serves;
+	ret->n_phases = 0;
+	ret->phases = NULL;
 	ret->asked_by = NULL;
 	ret->n_log_lines = ret->n_missed = ret->n_left = ret->n_skipped = 0;
 	ret->log_lines = ret->missed = ret->left = ret->skipped = NULL;
@@ -92,6 +112,11 @@ int roll_report_take(const Upgraded__Carry__Report *left, struct roll_report *re
 	ret->rungs = left->rungs;
 	ret->started_s = left->started_s;
 	ret->id = told->id;
+	ret->number = told->number;
+	ret->purpose = (enum roll_purpose)left->purpose;
+	ret->ended_s = left->ended_s;
+	snprintf(ret->serves, sizeof(ret->serves), "%s", told->serves);
+	take_phases(ret, told);
 	who_take(told->asked_by, &ret->asked_by);
 	take_text(&ret->cause, told->cause);
 	take_text(&ret->waited_for, told->waited_for);

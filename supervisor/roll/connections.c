@@ -57,7 +57,7 @@ void roll_count_clients(struct roll *roll)
 		report->clients_moved += entry->known_moved;
 	}
 	if (report->clients)
-		roll_say(roll, "bake", roll->new, "version %s has read or written on %u of the %u connections of version %s",
+		roll_note(roll, "bake", roll->new, "version %s has read or written on %u of the %u connections of version %s",
 			 roll->record.to, report->clients_moved, report->clients, roll->record.from);
 }
 

@@ -431,13 +431,21 @@ static void on_note(struct health *health, const char *text)
 {
 	struct roll *roll = container_of(health, struct roll, health);
 
-	roll_say(roll, "health", roll->new, "%s", text);
+	roll_note(roll, "health", roll->new, "%s", text);
+}
+
+static void on_beat(struct health *health, bool missed)
+{
+	struct roll *roll = container_of(health, struct roll, health);
+
+	if (roll->events->on_beat)
+		roll->events->on_beat(roll, missed ? health->unanswered_us : 0);
 }
 
 void roll_watch_health(struct roll *roll)
 {
 	const struct health_spec spec = { .loop = roll->site->loop, .graveyard = roll->site->graveyard, .unit = roll->unit,
-					  .instance = roll->new, .on_verdict = on_verdict, .on_note = on_note };
+					  .instance = roll->new, .on_verdict = on_verdict, .on_note = on_note, .on_beat = on_beat };
 
 	health_start(&roll->health, &spec);
 }

@@ -139,11 +139,11 @@ static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *qui
 		return;
 	roll->record.old = OLD_STANDS;
 	note_stop(roll, quiesced->begun_us);
+	roll->phase.quiesce_us = took < most ? took : most; /* whatever it says */
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
 	roll_close_pipe(roll);
 	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us%s",
-		 roll->record.from, took < most ? took : most, /* whatever it says */
-		 waiting_text(roll, waited, sizeof(waited)));
+		 roll->record.from, roll->phase.quiesce_us, waiting_text(roll, waited, sizeof(waited)));
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }
 
@@ -173,7 +173,7 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 		return;
 	}
 	if (roll->record.state == ROLL_RESUME)
-		roll_say(roll, "resume", old, "version %s (pid %d) does not come back: %s", roll->record.from, old->pid, reason);
+		roll_note(roll, "resume", old, "version %s (pid %d) does not come back: %s", roll->record.from, old->pid, reason);
 	else if (roll_is_committed(roll))
 		log_instance(WARNING, old, "cannot lie parked: %s", reason);
 	else
@@ -361,7 +361,7 @@ static void on_old_exit(struct instance *old)
 		roll_blame_old(roll, "version %s (pid %d) %s during the roll", old->version, old->pid,
 			       instance_describe_end(old, how, sizeof(how)));
 	if (roll->record.state == ROLL_RESUME)
-		roll_say(roll, "resume", old, "version %s (pid %d) does not come back: it %s", old->version, old->pid,
+		roll_note(roll, "resume", old, "version %s (pid %d) does not come back: it %s", old->version, old->pid,
 			 instance_describe_end(old, how, sizeof(how)));
 	lost = is_unexpected(roll);
 	roll->record.old = OLD_SPENT;

@@ -56,7 +56,7 @@ static int may_be_imaged(struct roll *roll, struct why *why)
 		if (obstacle->level == OBSTACLE_FATAL)
 			r = why_set(why, -EINVAL, "%s", obstacle->text);
 		else
-			roll_say(roll, "image", old, "will not come back as it was: %s", obstacle->text);
+			roll_note(roll, "image", old, "will not come back as it was: %s", obstacle->text);
 	}
 	return r;
 }
@@ -65,7 +65,7 @@ static void no_image(struct roll *roll, const char *reason)
 {
 	bool parked = record_rungs(&roll->record) & ROLL_RUNG_PARKED;
 
-	roll_say(roll, "image", NULL, "no image (%s); the way back is %s", reason, parked ? "the parked process alone" : "gone");
+	roll_note(roll, "image", NULL, "no image (%s); the way back is %s", reason, parked ? "the parked process alone" : "gone");
 	if (roll->options.require_image) {
 		why_set(&roll->report.image_missed, 0, "%s", reason);
 		roll_say(roll, "image", NULL,
@@ -184,7 +184,7 @@ int roll_pack(struct roll *roll, struct why *why)
 
 static void stays_in_memory(struct roll *roll, const char *reason)
 {
-	roll_say(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, reason);
+	roll_note(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, reason);
 	tell_packed(roll, reason);
 	roll_happen(roll, ROLL_EV_IMAGE_FAILED);
 }
@@ -241,9 +241,9 @@ static void look_at_memory(struct roll *roll)
 		return;
 	/* Once: what cannot be imaged now will not be in a second either. */
 	roll->memory_told = true;
-	roll_say(roll, "image", roll->old, "memory is short: %s", why.text);
+	roll_note(roll, "image", roll->old, "memory is short: %s", why.text);
 	if (roll_pack(roll, &obstacle) < 0)
-		roll_say(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, obstacle.text);
+		roll_note(roll, "image", roll->old, "version %s stays in memory: %s", roll->record.from, obstacle.text);
 }
 
 static void on_look(struct timer *timer)

@@ -76,7 +76,7 @@ void roll_journal_begin(struct roll *roll)
 	else
 		note(roll, JOURNAL_WRITTEN);
 	if (roll->record.journal == JOURNAL_LOST)
-		roll_say(roll, "standby", roll->new, "%s", roll->report.journal_note.text);
+		roll_note(roll, "standby", roll->new, "%s", roll->report.journal_note.text);
 }
 
 void roll_journal_limit(const struct roll *roll, Upgraded__Wire__Receive *receive)
@@ -126,7 +126,7 @@ void roll_journal_hear_full(struct roll *roll, const Upgraded__Wire__JournalFull
 	else
 		lose_full(roll, full->bytes);
 	/* While new is being rolled back it is in another roll's hands, and not there. */
-	roll_say(roll, "bake", roll->new, "%s", roll->report.journal_note.text);
+	roll_note(roll, "bake", roll->new, "%s", roll->report.journal_note.text);
 }
 
 static void note_gaps(struct roll *roll, const Upgraded__Wire__JournalGaps *gaps)
@@ -164,7 +164,7 @@ void roll_journal_hear_gaps(struct roll *roll, const Upgraded__Wire__JournalGaps
 	if (n < 2 * (uint64_t)roll->gaps_told || !n)
 		return;
 	roll->gaps_told = n;
-	roll_say(roll, roll_is_committed(roll) ? "bake" : "commit", roll->new, "%s", roll->report.journal_note.text);
+	roll_note(roll, roll_is_committed(roll) ? "bake" : "commit", roll->new, "%s", roll->report.journal_note.text);
 }
 
 void roll_journal_hear_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct wire_fds *fds)

@@ -65,6 +65,19 @@ struct roll {
 
 	enum roll_event queue[8];
 	unsigned n_queue;
+	struct {
+		const char *name;    /* of the phase that people see; NULL: none yet */
+		uint64_t since_us;
+		bool says_note;      /* what is being said matters beside the figures */
+		uint64_t read_before; /* by new, before it loaded anything */
+		uint64_t quiesce_us;
+		char doing[128];     /* what a slow start is at, by its own word */
+		struct {
+			size_t type;
+			uint64_t records;
+		} seen[16];          /* how far new was with each type, when it was looked at last */
+		unsigned n_seen;
+	} phase;
 	bool stepping; /* an action is being performed: events wait */
 };
 
@@ -89,10 +102,18 @@ int roll_take_fds(struct roll *roll, const Upgraded__Wire__Fds *message, struct 
 /** roll_end_custody() - Without a way back nobody needs custody and journal. */
 void roll_end_custody(struct roll *roll);
 
+/* ---- phase.c ---- */
+
+/** roll_phase_begins() - A state was entered. */
+void roll_phase_begins(struct roll *roll);
+
 /* ---- say.c ---- */
 
 /** roll_say() - Tell the log and the owner. @about: whose pid goes along; NULL: nobody's. */
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/** roll_note() - roll_say(), of what matters beside the figures of the phase. */
+void roll_note(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 /** roll_lost_rung() - A way back is gone, as @fmt says, and nobody wanted that: tell it at once, with what is left. */
 void roll_lost_rung(struct roll *roll, const struct instance *about, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -93,6 +93,72 @@ static size_t list_names(const struct roll_names *names, char **ret_list)
 	return names->n;
 }
 
+bool roll_report_span(struct roll_report *report, const char *name, uint64_t now_us)
+{
+	struct roll_span *last = report->n_spans ? &report->spans[report->n_spans - 1] : NULL;
+
+	if (last && !last->ended_us && name && strcmp(last->name, name) == 0)
+		return false;
+	if (last && !last->ended_us && (!name || report->n_spans < ROLL_SPANS_MAX))
+		last->ended_us = now_us;
+	if (!name || report->n_spans == ROLL_SPANS_MAX)
+		return true;
+	last = &report->spans[report->n_spans++];
+	*last = (struct roll_span){ .begun_us = now_us };
+	snprintf(last->name, sizeof(last->name), "%s", name);
+	return true;
+}
+
+void roll_report_say(struct roll_report *report, const char *name, const char *text)
+{
+	unsigned at = report->n_spans;
+
+	while (at > 0 && strcmp(report->spans[at - 1].name, name) != 0)
+		at--;
+	if (at == 0)
+		at = report->n_spans;
+	if (at == 0)
+		return;
+	snprintf(report->spans[at - 1].text, sizeof(report->spans[at - 1].text), "%s", text);
+	report->spans[at - 1].text[text_whole(report->spans[at - 1].text, strlen(report->spans[at - 1].text))] = 0;
+}
+
+static void tell_phases(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret)
+{
+	for (unsigned i = 0; i < report->n_spans; i++) {
+		const struct roll_span *phase = &report->spans[i];
+		Upgraded__Wire__Phase *told = &texts->phases[i];
+
+		upgraded__wire__phase__init(told);
+		told->name = wire_text(phase->name);
+		told->begun_us = phase->begun_us;
+		told->over = phase->ended_us != 0;
+		told->took_us = told->over ? phase->ended_us - phase->begun_us : 0;
+		told->text = wire_text(phase->text);
+		texts->phase_list[i] = told;
+	}
+	ret->n_phases = report->n_spans;
+	ret->phases = texts->phase_list;
+}
+
+static const char *purpose_name(enum roll_purpose purpose)
+{
+	static const char *const names[] = {
+		[PURPOSE_FORWARD] = "roll", [PURPOSE_UNDO] = "undo", [PURPOSE_LEAVE_SICK] = "leave", [PURPOSE_ONWARD] = "onward",
+	};
+
+	return names[purpose];
+}
+
+/* RFC 3339. @text: 32 bytes. Return: false: there is no such time. */
+static bool tell_time(int64_t at_s, char *text)
+{
+	time_t at = (time_t)at_s;
+	struct tm tm;
+
+	return at_s && gmtime_r(&at, &tm) && strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
 const char *roll_report_outcome(const struct roll_report *report)
 {
 	return report->wire.plain && report->outcome == ROLL_IS_BACK_PARKED ? "rolled-back-running" :
@@ -102,7 +168,6 @@ const char *roll_report_outcome(const struct roll_report *report)
 void roll_report_tell(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret)
 {
 	bool bakes = report->outcome == ROLL_IS_UNDER_WAY && report->wire.commit_us;
-	struct tm tm;
 
 	*ret = report->wire;
 	ret->from = wire_text(report->from);
@@ -128,6 +193,12 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 		who_tell(&report->asked_by, &texts->asked_by);
 		ret->asked_by = &texts->asked_by;
 	}
-	if (gmtime_r(&report->started_s, &tm) && strftime(texts->started, sizeof(texts->started), "%Y-%m-%dT%H:%M:%SZ", &tm))
+	ret->number = report->number;
+	ret->purpose = wire_text(purpose_name(report->purpose));
+	ret->serves = wire_text(report->serves);
+	tell_phases(report, texts, ret);
+	if (tell_time(report->started_s, texts->started))
 		ret->started = texts->started;
+	if (tell_time(report->ended_s, texts->ended))
+		ret->ended = texts->ended;
 }

@@ -29,6 +29,16 @@ struct roll_skipped {
 	unsigned n;
 };
 
+#define ROLL_SPANS_MAX 24u
+#define ROLL_SERVES_BYTES 128u
+
+/* Part of a roll, with its own time. Several states may be one phase to people. */
+struct roll_span {
+	char name[16];
+	uint64_t begun_us, ended_us; /* CLOCK_MONOTONIC; the latter 0: it is on */
+	char text[160];              /* what was said last of it */
+};
+
 /* Plain: it can be copied, and outlives its roll. */
 struct roll_report {
 	/* Numbers and flags stand here and nowhere else. Texts stand below, and are put in by roll_report_tell(). */
@@ -46,7 +56,13 @@ struct roll_report {
 	struct roll_skipped skipped;
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
+	int64_t ended_s;         /* likewise; 0: it has not */
 	uint64_t id;             /* the roll's generation */
+	uint64_t number;         /* among those of its service; 0: not known */
+	enum roll_purpose purpose;
+	struct roll_span spans[ROLL_SPANS_MAX]; /* beyond that the last one takes in what follows */
+	unsigned n_spans;
+	char serves[ROLL_SERVES_BYTES]; /* at the end, for people */
 	struct who asked_by;
 };
 
@@ -56,8 +72,15 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 struct roll_report_texts {
 	char started[32];
 	Upgraded__Wire__Who asked_by;
+	char ended[32];
+	Upgraded__Wire__Phase phases[ROLL_SPANS_MAX], *phase_list[ROLL_SPANS_MAX];
 	char *lines[LINES_MAX], *missed[ROLL_NAMES_MAX], *left[ROLL_NAMES_MAX], *skipped[8];
 };
+
+/** roll_report_span() - From @now_us on it is in this phase; NULL: in none. Return: false: it was already. */
+bool roll_report_span(struct roll_report *report, const char *name, uint64_t now_us);
+/** roll_report_say() - Note what was said of a phase: of the last one of that name, or of the present one. */
+void roll_report_say(struct roll_report *report, const char *name, const char *text);
 
 /** roll_report_tell() - The report as a message. @ret: points into @report and @texts, which outlive it. */
 void roll_report_tell(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret);

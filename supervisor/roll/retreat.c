@@ -93,7 +93,7 @@ static void resume_without_journal(struct roll *roll)
 	roll_say(roll, "resume", roll->old, "%s; version %s comes back %s: %u connections go on, %u are reset",
 		 roll->report.cause.text, roll->record.from, from_where(roll), report->kept, report->reset);
 	if (report->lost_us)
-		roll_say(roll, "resume", roll->old, "what was written in the %" PRIu64 ".%03" PRIu64 " s since the commit is lost",
+		roll_note(roll, "resume", roll->old, "what was written in the %" PRIu64 ".%03" PRIu64 " s since the commit is lost",
 			 report->lost_us / USEC_PER_SEC, report->lost_us % USEC_PER_SEC / 1000);
 }
 

@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SOON_US (5 * USEC_PER_SEC) /* for steps that involve no work of the application's */
 #define TELL_PROGRESS_US USEC_PER_SEC
@@ -107,6 +109,7 @@ void roll_start_progresses(struct roll *roll, const char *text)
 	if (roll_facts(roll->record.state)->patience != PATIENCE_START)
 		return;
 	set_deadline(roll, unit_start_patience(roll->unit, now - roll->new->since_us));
+	snprintf(roll->phase.doing, sizeof(roll->phase.doing), "%s", text);
 	if (now - roll->told_progress_us < TELL_PROGRESS_US)
 		return;
 	roll->told_progress_us = now;
@@ -151,6 +154,21 @@ void roll_tell_bake(struct roll *roll, bool on)
 		roll->events->on_bake(roll, on);
 }
 
+/* For the report: the phase that people see, with its own time. */
+static void note_span(struct roll *roll)
+{
+	const char *shown = roll_facts(roll->record.state)->shown;
+	struct roll_report *report = &roll->report;
+	unsigned n = report->n_spans;
+
+	if (!shown && !roll_is_over(roll->record.state)) /* the one before goes on */
+		return;
+	if (!roll_report_span(report, shown, clock_now_us()) || !roll->events->on_span)
+		return;
+	roll->events->on_span(roll, n ? &report->spans[n - 1] : NULL,
+			      report->n_spans > n ? &report->spans[report->n_spans - 1] : NULL);
+}
+
 static void enter(struct roll *roll, enum roll_state next)
 {
 	const struct roll_facts *facts = roll_facts(next);
@@ -159,6 +177,7 @@ static void enter(struct roll *roll, enum roll_state next)
 	log_service(DEBUG, roll->unit->name, "roll %s -> %s: %s -> %s", roll->record.from, roll->record.to,
 		    roll_phase(roll), facts->name);
 	roll->record.state = next;
+	note_span(roll);
 	timer_disarm(&roll->ask);
 	if (next != ROLL_QUIESCE)
 		stop_waiting(roll);
@@ -175,6 +194,7 @@ static void enter(struct roll *roll, enum roll_state next)
 		timer_disarm(&roll->memory);
 	if (baked != bakes)
 		roll_tell_bake(roll, bakes);
+	roll_phase_begins(roll);
 }
 
 /* Staying buys no more time, however much a process talks; only a deadline that has passed is set anew. */
@@ -244,6 +264,7 @@ static void step(struct roll *roll, enum roll_event event)
 static void end(struct roll *roll)
 {
 	roll->report.outcome = record_outcome(&roll->record);
+	roll->report.ended_s = time(NULL);
 	/* A new that serves has not failed, and neither has a fresh process in its place. */
 	if (roll->new && roll_facts(roll->record.state)->serves != ROLL_NEW && !roll->report.lines.n)
 		roll->report.lines = roll->new->lines;
@@ -299,6 +320,8 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll_report_init(&roll->report, old->version, options->version);
 	roll->report.asked_by = options->asked_by;
 	roll->report.id = options->generation;
+	roll->report.number = options->number;
+	roll->report.purpose = options->purpose;
 	roll->record = (struct roll_record){ .generation = options->generation,
 					     .purpose = options->purpose,
 					     .stands_alone = options->purpose == PURPOSE_FORWARD,

@@ -7,6 +7,7 @@
  *   word.[ch]      the commit word, which is given to a roll
  *   roll.c         life, steps, deadlines; what may be asked of a roll
  *   say.c          what people are told
+ *   phase.c        ... of the phase that goes on
  *   hear.c         what the two processes say becomes events
  *   forward.c      actions from the start to the end of the bake, and of calling off
  *   imaging.c      old's image, and old that leaves memory
@@ -57,6 +58,7 @@ struct roll_options {
 	enum unit_verify verify;
 	uint64_t bake_us;
 	uint64_t generation;
+	uint64_t number;         /* among the service's rolls */
 	struct roll_word *word;  /* the roll becomes one user more of it */
 	enum roll_purpose purpose;
 	/* What the version had when it was left; what it did not have it need not claim. Borrowed until the commit; NULL: it is not
@@ -73,6 +75,10 @@ struct roll_options {
 struct roll_events {
 	/* @phase: a literal; @pid: whom it is about, 0: nobody. */
 	void (*on_progress)(struct roll *roll, const char *phase, pid_t pid, const char *text);
+	/* One phase has ended, or another begun, or both; NULL: not that. Optional. */
+	void (*on_span)(struct roll *roll, const struct roll_span *ended, const struct roll_span *begun);
+	/* The phase that people see is another one now. Optional. */
+	void (*on_phase)(struct roll *roll);
 	void (*on_commit)(struct roll *roll); /* new serves; the bake begins */
 	/* Begin the roll in the other direction, or onward to a third version, with what roll_lend_new() gives; ends in
 	 * roll_turned(), roll_return_new() or roll_lose_new(). */
@@ -83,6 +89,8 @@ struct roll_events {
 	/* ... and that something of it was lost on the way. Likewise. */
 	void (*on_early_garbage)(struct roll *roll, const char *reason);
 	void (*on_aside)(struct roll *roll, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds);
+	/* New has not answered since then; 0: it answers again. No verdict yet. Optional. */
+	void (*on_beat)(struct roll *roll, uint64_t since_us);
 	void (*on_imaged)(struct roll *roll); /* there is one image more, and it is in use: roll_image_generation() */
 	/* The bake has begun, again perhaps, or has ended: before anything follows from that. Optional. */
 	void (*on_bake)(struct roll *roll, bool on);
@@ -160,6 +168,22 @@ struct unit *roll_unit_before(const struct roll *roll);
 uint64_t roll_begun_us(const struct roll *roll);
 /** roll_phase() - The name of its state, for people. */
 const char *roll_phase(const struct roll *roll);
+/* The phase that people see, with its figures. 0 and "": not known (yet). */
+struct roll_phase {
+	const char *name;
+	uint64_t since_us;       /* CLOCK_MONOTONIC */
+	uint64_t records, bytes; /* that new has loaded */
+	uint64_t records_expected, bytes_expected;
+	uint64_t pause_us;
+	uint64_t bake_us, bake_ends_us;
+	const char *failed_of;   /* why the phase before did not end well */
+	const char *waited_for;  /* why old is not ready */
+	uint64_t quiesce_us;     /* old took so long to stand still, by its own word */
+};
+/** roll_phase_look() - What there is to say of it at this moment. @ret: borrows from @roll. */
+void roll_phase_look(struct roll *roll, struct roll_phase *ret);
+/** roll_is_note() - In on_progress: does it matter beside the figures? */
+bool roll_is_note(const struct roll *roll);
 /** roll_is_committed() - May the new version have served? */
 bool roll_is_committed(const struct roll *roll);
 /** roll_starts_empty() - No way back was left, and the last good version starts: that can be called off, too. */

@@ -17,21 +17,39 @@ static bool is_told(const struct roll *roll, const char *phase)
 	return true;
 }
 
-void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
+static void say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, va_list args)
 {
 	char text[256];
-	va_list args;
 
 	if (!is_told(roll, phase))
 		return;
-	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
 	log_about(LOG_LEVEL_INFO,
 		  &(const struct log_about){
 			  .service = roll->unit->name, .roll = roll->record.generation, .phase = phase },
 		  "roll %s -> %s: %s: %s", roll->record.from, roll->record.to, phase, text);
+	roll_report_say(&roll->report, phase, text);
 	roll->events->on_progress(roll, phase, about ? about->pid : 0, text);
+}
+
+void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	say(roll, phase, about, fmt, args);
+	va_end(args);
+}
+
+void roll_note(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
+{
+	va_list args;
+
+	roll->phase.says_note = true;
+	va_start(args, fmt);
+	say(roll, phase, about, fmt, args);
+	va_end(args);
+	roll->phase.says_note = false;
 }
 
 void roll_lost_rung(struct roll *roll, const struct instance *about, const char *fmt, ...)
@@ -43,7 +61,7 @@ void roll_lost_rung(struct roll *roll, const struct instance *about, const char 
 	va_start(args, fmt);
 	vsnprintf(note->text, sizeof(note->text), fmt, args);
 	va_end(args);
-	roll_say(roll, "bake", about, "a way back is lost: %s; what is left: %s", note->text,
+	roll_note(roll, "bake", about, "a way back is lost: %s; what is left: %s", note->text,
 		 left ? record_rungs_text(&roll->record, left) : "an undo while the new version lives, or a cold start");
 	log_about(LOG_LEVEL_WARNING,
 		  &(const struct log_about){ .service = roll->unit->name, .roll = roll->record.generation },
@@ -79,7 +97,7 @@ void roll_note_missed(struct roll *roll, const char *name, uint64_t tag)
 	note_name(roll, &roll->report.missed, name, tag);
 	roll->record.misses = true;
 	if (roll->report.missed.n != before)
-		roll_say(roll, "resume", roll->old, "version %s is back without %s: nothing comes in by it any more",
+		roll_note(roll, "resume", roll->old, "version %s is back without %s: nothing comes in by it any more",
 			 roll->record.from, roll->report.missed.text[before]);
 }
 
@@ -92,7 +110,7 @@ void roll_note_left(struct roll *roll, const char *name, uint64_t tag)
 		return; /* the version before had let go of it */
 	note_name(roll, &roll->report.left, name, tag);
 	if (roll->report.left.n != before)
-		roll_say(roll, "transfer", roll->new, "version %s %s %s of version %s: closed when it takes over",
+		roll_note(roll, "transfer", roll->new, "version %s %s %s of version %s: closed when it takes over",
 			 roll->record.to, entry && entry->optional ? "does not know" : "has no use for",
 			 roll->report.left.text[before], roll->record.from);
 }
@@ -106,7 +124,7 @@ void roll_note_skipped(struct roll *roll, const Upgraded__Wire__Skipped *skipped
 	if (list->n == sizeof(list->text) / sizeof(*list->text))
 		return;
 	memcpy(list->text[list->n++], roll_skipped_text(skipped, text), sizeof(text));
-	roll_say(roll, "transfer", roll->new, "version %s skipped %s", roll->record.to, text);
+	roll_note(roll, "transfer", roll->new, "version %s skipped %s", roll->record.to, text);
 }
 
 void roll_blame(struct roll *roll, const char *fmt, ...)

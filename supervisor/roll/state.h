@@ -175,6 +175,7 @@ enum roll_outcome {
 
 struct roll_facts {
 	const char *name;
+	const char *shown;         /* the phase that people see; NULL: the one before goes on */
 	bool committed;            /* new may have served */
 	bool counts_rungs;         /* the report says what there is to go back with; on the way back rungs are used up */
 	bool keeps_image;          /* an end after which old's image is of use to somebody */

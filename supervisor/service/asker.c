@@ -25,6 +25,20 @@ void answer_pack(const struct answer *answer, struct answer_message *ret)
 	}
 }
 
+static void tell_refusal(const struct asker *asker, const struct answer *answer, const char *cause)
+{
+	Upgraded__Wire__Event event;
+	Upgraded__Wire__Who who;
+	char text[ANSWER_TEXT_BYTES + sizeof(struct why)];
+
+	told_begin(&event, "refused", LOG_LEVEL_WARNING, asker->order_of);
+	snprintf(text, sizeof(text), "%s: %s%s%s", asker->order, answer->text ? answer->text : "", *cause ? ": " : "", cause);
+	event.text = text;
+	who_tell(&asker->who, &who);
+	event.asked_by = asker->who.asked ? &who : NULL;
+	events_tell(asker->events, &event);
+}
+
 /* Who asked is told why nothing came of it; so is who reads the log, perhaps in another time zone. What came of a roll has a line
  * of its own. */
 static void log_refusal(const struct asker *asker, const struct answer *answer)
@@ -37,6 +51,7 @@ static void log_refusal(const struct asker *asker, const struct answer *answer)
 	log_about(LOG_LEVEL_WARNING, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
 		  "%s: not done: %s%s%s; asked for by %s", asker->order, answer->text ? answer->text : "",
 		  *cause ? ": " : "", cause, who_text(&asker->who, who));
+	tell_refusal(asker, answer, cause);
 }
 
 void asker_answer(struct asker *asker, const struct answer *answer)
@@ -48,7 +63,7 @@ void asker_answer(struct asker *asker, const struct answer *answer)
 	asker->on_result(asker, &message.result);
 }
 
-void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+static void send_news(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us, bool note)
 {
 	Upgraded__Wire__Progress progress = UPGRADED__WIRE__PROGRESS__INIT;
 
@@ -59,7 +74,18 @@ void asker_progress(struct asker *asker, const char *phase, pid_t pid, const cha
 	progress.text = wire_text(text);
 	progress.pid = pid;
 	progress.elapsed_us = progress.at_us - since_us;
+	progress.note = note;
 	asker->on_progress(asker, &progress);
+}
+
+void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+{
+	send_news(asker, phase, pid, text, since_us, false);
+}
+
+void asker_note(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us)
+{
+	send_news(asker, phase, pid, text, since_us, true);
 }
 
 /* ---- rolls ---- */
@@ -169,6 +195,8 @@ void service_forget(struct asker *asker)
 		service->abort_asker = NULL;
 	if (service->stop_asker == asker)
 		service->stop_asker = NULL;
+	if (asker->follows != FOLLOWS_NOTHING)
+		service_unfollow(service, asker);
 	service_plan_forget(service, asker);
 }
 
@@ -181,33 +209,22 @@ static const struct instance *serving(const struct service *service)
 	return found;
 }
 
-#define SERVING_BYTES 128u
-
-static const char *serving_text(const struct service *service, char *buf)
+const char *service_serving_text(const struct service *service, char *buf)
 {
 	const struct instance *who = serving(service);
 
 	if (instance_is_alive(who))
-		snprintf(buf, SERVING_BYTES, "version %s (pid %d)", who->version, who->pid);
+		snprintf(buf, ROLL_SERVES_BYTES, "version %s (pid %d)", who->version, who->pid);
 	else
-		snprintf(buf, SERVING_BYTES, "nothing");
+		snprintf(buf, ROLL_SERVES_BYTES, "nothing");
 	return buf;
-}
-
-void service_log_outcome(const struct service *service, const struct roll_report *report)
-{
-	char text[ROLL_OUTCOME_BYTES], now[SERVING_BYTES];
-
-	log_about(roll_outcome_level(report->outcome),
-		  &(const struct log_about){ .service = service->name, .roll = report->id, .phase = "end" }, "%s",
-		  roll_outcome_text(report, serving_text(service, now), text));
 }
 
 static void send_answer(struct service *service, struct asker *asker, struct answer answer)
 {
-	char now[SERVING_BYTES];
+	char now[ROLL_SERVES_BYTES];
 
-	answer.serving = serving_text(service, now);
+	answer.serving = service_serving_text(service, now);
 	service_forget(asker);
 	asker_answer(asker, &answer);
 }
@@ -234,4 +251,16 @@ void service_answer_roll(struct service *service, struct asker *asker, const str
 
 	if (asker)
 		send_answer(service, asker, whole);
+}
+
+void service_answer_detached(struct service *service, struct asker *asker, const struct roll_report *roll)
+{
+	char next[192];
+
+	if (!asker || !asker->detach)
+		return;
+	snprintf(next, sizeof(next), "follow it: upgradectl watch %s; call it off: upgradectl abort %s", service->name,
+		 service->name);
+	service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .next = next, .roll = roll },
+		       "%s: roll %llu has begun: %s -> %s", service->name, (unsigned long long)roll->number, roll->from, roll->to);
 }

@@ -2,7 +2,7 @@
 /* Whoever waits for something that was asked of a service: told how it gets on, and answered once. */
 #pragma once
 
-#include "supervisor/events/who.h"
+#include "supervisor/events/events.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
 #include "wire/name.h"
@@ -14,15 +14,30 @@
 
 struct service;
 
+/* What somebody waits for who has not asked for it. */
+enum asker_follows {
+	FOLLOWS_NOTHING,
+	FOLLOWS_ROLL,    /* the roll that is under way, or the next one: seen, and answered at its end */
+	FOLLOWS_DONE,    /* nothing is under way */
+	FOLLOWS_COMMIT,  /* nothing is under way but a bake */
+	FOLLOWS_SERVING, /* a version serves, and answers */
+};
+
 /* Embedded in a client. */
 struct asker {
 	struct service *service; /* which it waits for; NULL: none */
 	struct who who;
 	char order[192];         /* what it asks for changes something: "roll v2", for the log. "": it only wants to know */
 	char order_of[WIRE_NAME_MAX + 1]; /* the service; "": none */
+	struct events *events;   /* are told what comes of an order; NULL: nobody is */
+	bool phases;             /* wants to see phases begin, and figures */
+	enum asker_follows follows;
+	struct asker *next_follower; /* of @service */
+	bool detach;             /* wants its answer when it has begun */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
+	void (*on_event)(struct asker *asker, const Upgraded__Wire__Event *event); /* NULL: it never wants any */
 };
 
 #define ANSWER_TEXT_BYTES 512u
@@ -62,3 +77,5 @@ void asker_answer(struct asker *asker, const struct answer *answer);
 
 /** asker_progress() - Tell @asker how what it waits for gets on. @asker: NULL: nobody. @since_us: when that began. */
 void asker_progress(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);
+/** asker_note() - The same; it matters beside the figures of the phase. */
+void asker_note(struct asker *asker, const char *phase, pid_t pid, const char *text, uint64_t since_us);

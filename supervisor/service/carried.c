@@ -246,5 +246,6 @@ int service_take_left(struct service *service, struct carry *carry, const Upgrad
 
 bool service_waits_for(const struct service *service, const struct asker *asker)
 {
-	return service->asker == asker && service_member(service)->roll;
+	/* Who only follows asks the next program again. */
+	return asker->follows != FOLLOWS_NOTHING || (service->asker == asker && service_member(service)->roll);
 }

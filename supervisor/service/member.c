@@ -82,6 +82,7 @@ static int spawn(struct member *member)
 	service_changed(service);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
 	log_service(INFO, service->name, "version %s starts as pid %d", service->version, member->instance->pid);
+	service_tell(service, "starting", LOG_LEVEL_INFO, member->instance, "version %s starts", service->version);
 	return 0;
 }
 
@@ -122,6 +123,8 @@ static void go_on_at(struct member *member, uint64_t due_us, const char *when)
 	wait_for_start(member, due_us);
 	log_service(WARNING, member->service->name, "%s; version %s goes on from its checkpoint%s",
 		    member->failure.text, member->service->version, when);
+	service_tell(member->service, "restarting", LOG_LEVEL_WARNING, NULL, "%s; version %s goes on from its checkpoint%s",
+		     member->failure.text, member->service->version, when);
 }
 
 static void start_again_later(struct member *member)
@@ -134,6 +137,10 @@ static void start_again_later(struct member *member)
 	log_service(WARNING, member->service->name, "%s; starting version %s again in %" PRIu64 " ms, %s",
 		    member->failure.text, member->service->version, delay / 1000,
 		    keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
+	service_tell(member->service, "restarting", LOG_LEVEL_WARNING, NULL,
+		     "%s; version %s is started again in %" PRIu64 " ms, %s",
+		     member->failure.text, member->service->version, delay / 1000,
+		     keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
 }
 
 static void forget_failures(struct member *member)
@@ -397,6 +404,8 @@ static void on_running_exit(struct member *member)
 			instance_describe_end(instance, how, sizeof(how)));
 	if (clean || service->unit->restart == RESTART_NO)
 		keeper_end(member);
+	service_tell(service, clean ? "stopped" : "crashed", clean ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, instance, "%s",
+		     member->failure.text);
 	if (clean) {
 		log_service(INFO, service->name, "%s", member->failure.text);
 		member->state = MEMBER_STOPPED;
@@ -439,6 +448,7 @@ static void on_exit_of(struct instance *instance)
 	member->instance = instance_free(instance);
 	service_listen_trim(member->service);
 	service_write_down(member->service);
+	service_look_followers(member->service);
 }
 
 static const struct instance_events member_events = {

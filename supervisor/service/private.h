@@ -36,13 +36,16 @@ struct service {
 	struct asker *asker;              /* waits for the start, stop, roll or save that is under way; NULL: nobody */
 	struct asker *abort_asker;        /* waits for the end of what is being called off; NULL: nobody */
 	struct asker *stop_asker;         /* waits for the stop that follows what is being called off; NULL: nobody */
+	struct asker *followers;          /* see follow.c */
 	bool stop_wanted;                 /* as soon as no roll is under way any more */
 	struct bake_call bake_call;
 	struct service_save *save;        /* under way; NULL: none */
 	struct service_plan *plan;        /* a look ahead is under way; NULL: none */
 	struct plan_pauses pauses;
+	uint64_t rolls;                   /* how many there were, over restarts of the supervisor: the number of the last one */
 	struct roll_report last;          /* of its rolls, if @has_last */
 	bool has_last;
+	struct timer phases;              /* the phase that goes on is told again */
 };
 
 /* ---- service.c ---- */
@@ -60,10 +63,12 @@ void service_changed(const struct service *service);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
 void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/** service_answer_detached() - A roll has begun: if @asker (NULL: nobody) does not want to wait, it is answered now. */
+void service_answer_detached(struct service *service, struct asker *asker, const struct roll_report *roll);
 /** service_answer_roll() - The answer at a roll's commit, or at its end. */
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
-/** service_log_outcome() - In one line: what came of a roll, and who serves now. */
-void service_log_outcome(const struct service *service, const struct roll_report *report);
+/** service_serving_text() - Who serves, for people. @buf: ROLL_SERVES_BYTES. Return: @buf. */
+const char *service_serving_text(const struct service *service, char *buf);
 /** service_load_unit() - Read the service file as it is now. @ret_unit: the caller's. On failure @asker was told. */
 int service_load_unit(struct service *service, struct unit **ret_unit, struct asker *asker);
 /** service_stop_now() - Nothing is under way: end the processes. */
@@ -106,6 +111,33 @@ const struct roll_events *service_roll_events(enum roll_purpose purpose);
 /** service_on_roll_commit(), service_on_roll_end() - What every roll comes to that has the service for itself. */
 void service_on_roll_commit(struct roll *roll);
 void service_on_roll_end(struct roll *roll);
+
+/* ---- told.c ---- */
+
+/** told_begin() - An event that has not been told yet. @kind: see control.proto; a literal. @service: borrowed; "": none. */
+void told_begin(Upgraded__Wire__Event *event, const char *kind, enum log_level level, const char *service);
+/** service_tell() - Something happened to the service, in words. @about: which process; NULL: none. */
+void service_tell(const struct service *service, const char *kind, enum log_level level, const struct instance *about,
+		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/** service_on_span(), service_tell_progress(), service_tell_commit() - How a roll gets on. */
+void service_on_span(struct roll *roll, const struct roll_span *ended, const struct roll_span *begun);
+void service_tell_progress(const struct service *service, const struct roll *roll, const char *phase, pid_t pid,
+			   const char *text);
+void service_tell_commit(const struct service *service, const struct roll *roll);
+/** service_tell_beat() - @instance has not answered since @since_us, and it is told with its threads where they wait; 0: it answers
+ * again. @ret_text: the same in a sentence. */
+void service_tell_beat(const struct service *service, const struct instance *instance, uint64_t since_us, char *ret_text,
+		       size_t size);
+/** service_log_outcome() - A roll has ended: one line of the log, an event, and history. @report: gets who serves now. */
+void service_log_outcome(const struct service *service, struct roll_report *report);
+
+/* ---- follow.c ---- */
+
+/** service_look_followers() - Something has changed: what some of them wait for may hold now. */
+void service_look_followers(struct service *service);
+/** service_answer_followers() - The roll that they follow has ended. */
+void service_answer_followers(struct service *service, const struct roll_report *roll);
+void service_unfollow(struct service *service, struct asker *asker);
 
 /* ---- written.c ---- */
 

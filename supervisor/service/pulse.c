@@ -50,6 +50,15 @@ static void ask(struct member *member, uint64_t now_us)
 	instance_send(member->instance, &message, NULL, 0);
 }
 
+/* Long before that is a verdict. */
+static void tell_missed(struct member *member)
+{
+	char text[256];
+
+	member->pulse.missed = true;
+	service_tell_beat(member->service, member->instance, member->pulse.asked_us, text, sizeof(text));
+}
+
 static void on_tick(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, pulse.tick);
@@ -67,6 +76,8 @@ static void on_tick(struct timer *timer)
 		pulse_lose(member, pulse->asked_us);
 		return;
 	}
+	if (pulse->asked_us && !pulse->missed && !pulse->silent_us && now_us - pulse->asked_us >= interval_us(member))
+		tell_missed(member);
 	if (now_us >= pulse->next_us)
 		ask(member, now_us);
 	arm(member, now_us);
@@ -88,6 +99,7 @@ void pulse_end(struct member *member)
 {
 	timer_disarm(&member->pulse.tick);
 	member->pulse.asked_us = member->pulse.silent_us = 0;
+	member->pulse.missed = false;
 }
 
 void pulse_lose(struct member *member, uint64_t since_us)
@@ -112,11 +124,18 @@ void pulse_lose(struct member *member, uint64_t since_us)
 void pulse_hear(struct member *member)
 {
 	struct pulse *pulse = &member->pulse;
+	char text[256];
+	bool said;
 
 	pulse->asked_us = 0;
+	if (pulse->missed)
+		service_tell_beat(member->service, member->instance, 0, text, sizeof(text));
+	said = pulse->missed;
+	pulse->missed = false;
 	if (!pulse->silent_us)
 		return;
-	log_service(INFO, member->service->name, "version %s (pid %d) answers again", member->instance->version,
+	if (!said)
+		log_service(INFO, member->service->name, "version %s (pid %d) answers again", member->instance->version,
 		    member->instance->pid);
 	pulse->silent_us = 0;
 	*member->failure.text = 0;

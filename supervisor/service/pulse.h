@@ -5,6 +5,7 @@
 
 #include "base/loop.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct member;
@@ -15,6 +16,7 @@ struct pulse {
 	uint64_t next_us;   /* when it is asked next */
 	uint64_t nonce;     /* of the last ping */
 	uint64_t asked_us;  /* when the oldest ping without an answer was sent; 0: none */
+	bool missed;        /* that an answer is overdue by an interval was told */
 	uint64_t silent_us; /* it has not answered since then; 0: it answers, as far as anybody knows */
 };
 

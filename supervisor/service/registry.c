@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/service/registry.h"
 
+#include "supervisor/service/hook.h"
+
 #include "supervisor/service/private.h"
 
 #include <dirent.h>
@@ -137,4 +139,5 @@ void registry_done(struct registry *registry)
 		registry->services = service->next;
 		service_free(service);
 	}
+	hook_end_all(&registry->host);
 }

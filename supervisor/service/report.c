@@ -89,7 +89,7 @@ static Upgraded__Wire__HealthCheck *add_health(struct status *status)
 	return entry;
 }
 
-static void add_health_checks(struct status *status, const struct health *health)
+void status_health(struct status *status, const struct health *health)
 {
 	Upgraded__Wire__HealthCheck *entry = add_health(status);
 
@@ -148,7 +148,7 @@ static void add_roll(struct status *status, const struct roll *roll)
 	if (roll_is_committed(roll))
 		status->message.previous = wire_text(roll_report(roll)->from);
 	if (roll_health(roll))
-		add_health_checks(status, roll_health(roll));
+		status_health(status, roll_health(roll));
 	status->message.descriptors = (uint32_t)roll_descriptors(roll);
 	status->message.descriptors_told = status->message.descriptors > 0;
 }

@@ -36,4 +36,7 @@ void service_status_file(const struct service *service, struct status *ret);
  * Return: NULL: there is none. */
 struct instance *service_askable(const struct service *service);
 
+/** status_health() - What is known of a version's health, into @status, which was zeroed or filled by service_status(). */
+void status_health(struct status *status, const struct health *health);
+
 void status_done(struct status *status);

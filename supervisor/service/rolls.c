@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Rolls of a service: they begin here, and what they say and come to is heard here. */
 #include "supervisor/machine/procfs.h"
+#include "supervisor/service/hook.h"
+#include "supervisor/service/phases.h"
 #include "supervisor/service/private.h"
 
 #include <string.h>
 
 /* ---- what a roll comes to ---- */
+
+static void tell_news(struct asker *asker, struct roll *roll, const char *phase, pid_t pid, const char *text)
+{
+	if (roll_is_note(roll))
+		asker_note(asker, phase, pid, text, roll_begun_us(roll));
+	else
+		asker_progress(asker, phase, pid, text, roll_begun_us(roll));
+}
 
 static void on_progress(struct roll *roll, const char *phase, pid_t pid, const char *text)
 {
@@ -16,7 +26,26 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
 	service_changed(service);
-	asker_progress(asker, phase, pid, text, roll_begun_us(roll));
+	service_tell_progress(service, roll, phase, pid, text);
+	tell_news(asker, roll, phase, pid, text);
+	for (asker = service->followers; asker; asker = asker->next_follower)
+		if (asker->follows == FOLLOWS_ROLL)
+			tell_news(asker, roll, phase, pid, text);
+}
+
+static void on_beat(struct roll *roll, uint64_t since_us)
+{
+	const struct member *member = roll_owner(roll);
+	const struct instance *instance = roll_new(roll);
+	char text[256];
+
+	if (!instance)
+		return;
+	service_tell_beat(member->service, instance, since_us, text, sizeof(text));
+	asker_note(member->service->asker, "health", instance->pid, text, roll_begun_us(roll));
+	for (struct asker *asker = member->service->followers; asker; asker = asker->next_follower)
+		if (asker->follows == FOLLOWS_ROLL)
+			asker_note(asker, "health", instance->pid, text, roll_begun_us(roll));
 }
 
 void service_on_roll_commit(struct roll *roll)
@@ -26,11 +55,13 @@ void service_on_roll_commit(struct roll *roll)
 
 	keeper_end(member); /* what was kept is of the version before */
 	service_set_version(service, roll_report(roll)->to, roll_unit(roll));
+	service_tell_commit(service, roll);
 	service_answer_abort(service, roll_report(roll)); /* it came too late */
 	if (service->stop_wanted)
 		roll_cancel(roll); /* and so did that: the service stops when its bake would begin */
 	if (service->asker && service->asker->wait_commit)
 		service_answer_roll(service, service->asker, roll_report(roll));
+	service_look_followers(service);
 }
 
 static void note_history(struct service *service, struct roll *roll)
@@ -52,9 +83,10 @@ static void note_history(struct service *service, struct roll *roll)
 }
 
 /* Ends @roll. */
-static void log_and_free(const struct service *service, struct roll *roll)
+static void log_and_free(struct service *service, struct roll *roll)
 {
 	service_log_outcome(service, &service->last);
+	hook_run(service->host, roll_unit(roll), &service->last);
 	roll_free(roll);
 }
 
@@ -104,8 +136,10 @@ void service_on_roll_end(struct roll *roll)
 	service_answer_roll(service, service->asker, &service->last);
 	service_end_bake_call(service, &service->last);
 	service_answer_abort(service, &service->last);
+	service_answer_followers(service, &service->last);
 	member_check_exit(member);
 	service_stop_if_wanted(service);
+	service_look_followers(service);
 }
 
 /* ---- how one begins ---- */
@@ -160,6 +194,9 @@ static void on_early_garbage(struct roll *roll, const char *reason)
 
 static const struct roll_events alone = {
 	.on_progress = on_progress,
+	.on_span = service_on_span,
+	.on_beat = on_beat,
+	.on_phase = service_on_phase,
 	.on_early = on_early,
 	.on_early_garbage = on_early_garbage,
 	.on_commit = service_on_roll_commit,
@@ -173,6 +210,9 @@ static const struct roll_events alone = {
 /* Of a roll within the bake of another. */
 static const struct roll_events backward = {
 	.on_progress = on_progress,
+	.on_span = service_on_span,
+	.on_beat = on_beat,
+	.on_phase = service_on_phase,
 	.on_commit = service_on_back_commit,
 	.on_backward = service_on_backward,
 	.on_aside = service_on_aside,
@@ -214,14 +254,19 @@ static int start(struct member *member, struct unit *unit, const struct roll_opt
 	int r = unit_checks_usable(unit, options->version, why);
 
 	whole.generation = ++service->host->generation;
+	whole.number = service->rolls + 1;
 	if (r == 0)
 		r = roll_word_new(whole.generation, &whole.word, why);
 	if (r < 0)
 		return r;
 	r = begin(member, unit, &whole, serving, whole.purpose == PURPOSE_FORWARD ? &member->roll : &member->back, why);
 	roll_word_drop(whole.word); /* the roll uses it from here on */
-	if (r < 0)
+	if (r < 0) {
 		service_listen_trim(service);
+	} else {
+		service->rolls++;
+		service_write_down(service); /* the number is not given again */
+	}
 	return r;
 }
 
@@ -248,6 +293,7 @@ void service_roll_now(struct service *service, struct unit *unit, const struct r
 	}
 	pulse_end(member); /* the roll watches it */
 	member->instance = NULL;
+	service_answer_detached(service, service->asker, roll_report(member->roll));
 }
 
 void service_begin_roll(struct service *service, struct unit *unit, const struct roll_request *request, struct asker *asker)

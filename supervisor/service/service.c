@@ -256,15 +256,18 @@ void service_on_ready(struct member *member)
 
 	end_start(service);
 	log_service(INFO, service->name, "version %s serves as pid %d", service->version, pid);
+	service_tell(service, "serving", LOG_LEVEL_INFO, member->instance, "version %s serves", service->version);
 	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
+	service_look_followers(service);
 }
 
 void service_on_start_failed(struct member *member)
 {
 	struct service *service = member->service;
 
+	service_tell(service, "start-failed", LOG_LEVEL_ERROR, member->instance, "%s", member->failure.text);
 	service_answer(service, service->asker,
 		       &(struct answer){ .code = WIRE_EXIT_ERROR,
 					 .cause = member->failure.text,
@@ -321,8 +324,10 @@ void service_on_stopped(struct member *member)
 	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
 	log_service(INFO, service->name, "stopped");
+	service_tell(service, "stopped", LOG_LEVEL_INFO, NULL, "stopped");
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
+	service_look_followers(service);
 }
 
 void service_end(struct service *service)
@@ -355,6 +360,7 @@ struct service *service_free(struct service *service)
 {
 	if (!service)
 		return NULL;
+	timer_disarm(&service->phases);
 	service_save_free(service);
 	service_plan_end(service, "upgraded ends");
 	if (service->asker)
@@ -365,6 +371,8 @@ struct service *service_free(struct service *service)
 		service_forget(service->abort_asker);
 	if (service->stop_asker)
 		service_forget(service->stop_asker);
+	while (service->followers)
+		service_forget(service->followers);
 	while (service->members) {
 		struct member *member = service->members;
 
@@ -378,6 +386,14 @@ struct service *service_free(struct service *service)
 	unit_free(service->unit);
 	free(service);
 	return NULL;
+}
+
+bool service_has_roll(const struct service *service, uint64_t id)
+{
+	for (const struct member *member = service->members; member; member = member->next)
+		if ((member->roll && roll_report(member->roll)->id == id) || (member->back && roll_report(member->back)->id == id))
+			return true;
+	return false;
 }
 
 const char *service_name(const struct service *service)

@@ -22,6 +22,8 @@ struct service_host {
 	const struct why *criu_detail; /* what was found out about CRIU here */
 	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
+	struct hook *hooks; /* that run; see hook.h */
+	struct events *events; /* NULL: nobody listens, and nothing is kept */
 	void (*on_change)(void *arg); /* something may be told of a service that was not so before; NULL: nobody wants to know */
 	void *change_arg;
 	const struct activation *activation; /* for Listen=systemd:NAME; NULL: systemd has opened nothing */
@@ -34,6 +36,8 @@ struct service *service_new(struct service_host *host, const char *name);
 struct service *service_free(struct service *service);
 
 const char *service_name(const struct service *service);
+/** service_has_roll() - Is that roll under way? @id: see RollReport. */
+bool service_has_roll(const struct service *service, uint64_t id);
 
 /* Each of these answers @asker exactly once, perhaps before it returns. @asker must live until then or be forgotten. */
 
@@ -63,6 +67,11 @@ struct roll_options service_roll_options(const struct unit *unit, const struct r
 
 /** service_wait() - @asker (NULL: nobody) gets the answer to what is under way from here on. */
 void service_wait(struct service *service, struct asker *asker);
+
+/** service_follow() - @asker gets the answer when @what holds, perhaps at once; with FOLLOWS_ROLL it sees the roll besides. */
+void service_follow(struct service *service, enum asker_follows what, struct asker *asker);
+/** service_follow_parse() - "done", "commit", "serving". Return: false: it is none of these. */
+bool service_follow_parse(const char *text, enum asker_follows *ret);
 
 /** service_forget() - @asker went away; what it asked for goes on. */
 void service_forget(struct asker *asker);

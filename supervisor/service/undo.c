@@ -101,8 +101,10 @@ void service_on_backward(struct roll *roll)
 	if (options.purpose == PURPOSE_UNDO)
 		options.asked_by = service->bake_call.who;
 	service->bake_call.undo_bake_us = 0;
-	if (service_roll_back(member, unit, &options, new, &why) == 0)
+	if (service_roll_back(member, unit, &options, new, &why) == 0) {
+		service_answer_detached(service, service->bake_call.asker, roll_report(member->back));
 		return;
+	}
 	snprintf(version, sizeof(version), "%s", options.version);
 	roll_return_new(roll, new, &why);
 	if (roll_is_sick(roll)) /* it is ended, or kept if there is no other way back: the end of the roll answers the caller */

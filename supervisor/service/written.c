@@ -57,6 +57,7 @@ void service_write_down(const struct service *service)
 	r = list_past(&service->history, past, list, &what.n_history);
 	what.history = list;
 	what.written_us = logbook_now_us();
+	what.rolls = service->rolls;
 	what.version = (char *)(uintptr_t)service->version;
 	what.ended_with_us = service->ends_with_us && !what.wanted;
 	what.boot_id = (char *)(uintptr_t)regain_boot();
@@ -96,6 +97,7 @@ int service_remember(struct service *service, const Upgraded__Logbook__Service *
 {
 	int r = 0;
 
+	service->rolls = what->rolls;
 	service->starts_with_us = what->ended_with_us || strcmp(what->boot_id, regain_boot()) != 0;
 	if (unit_name_check("version", what->version, NULL) == 0)
 		service_set_version(service, what->version, NULL);
@@ -124,6 +126,8 @@ void service_come_back(struct service *service, struct instance *instance, const
 	member_come_back(member, instance);
 	log_service(INFO, service->name, "version %s (pid %d) serves, and did so while upgraded was away",
 		    instance->version, (int)instance->pid);
+	service_tell(service, "adopted", LOG_LEVEL_INFO, instance, "version %s serves, and did so while upgraded was away",
+		     instance->version);
 	service_write_down(service);
 	service_stop_if_wanted(service);
 }
@@ -134,6 +138,7 @@ void service_end_away(struct service *service, const char *version, struct unit 
 
 	service_set_version(service, version, unit);
 	why_set(&member->failure, 0, "version %s ended while upgraded was away%s", version, how);
+	service_tell(service, "crashed", LOG_LEVEL_ERROR, NULL, "%s", member->failure.text);
 	if (!wanted || service->stop_wanted) {
 		member->state = MEMBER_STOPPED;
 		log_service(INFO, service->name, "%s", member->failure.text);

@@ -38,6 +38,18 @@ static int set_string(struct unit *unit, const struct key *key, const char *valu
 	return *value ? 0 : -EINVAL;
 }
 
+static int set_command(struct unit *unit, const struct key *key, const char *value)
+{
+	struct unit_line line = { key->name, value, 0 };
+	char **argv;
+
+	/* Any version will do here; it is expanded when it is run. */
+	if (unit_words(unit, &line, "1", &argv, NULL) < 0)
+		return -EINVAL;
+	unit_command_free(argv);
+	return set_string(unit, key, value);
+}
+
 static int set_version(struct unit *unit, const struct key *key, const char *value)
 {
 	return unit_name_check("version", value, NULL) < 0 ? -EINVAL : set_string(unit, key, value);
@@ -445,6 +457,7 @@ static const struct key keys[] = {
 	{ "ImagesMaxAge", "a duration such as 12h, 7d; 0: no limit", set_duration, AT(image_limits.max_age_us) },
 	{ "ImagesMaxSize", "a size such as 20G; 0: no limit", set_size, AT(image_limits.max_size_bytes) },
 	{ "Rollback", "auto, parked, image or none", set_rollback, 0 },
+	{ "OnRollback", "a command whose program is an absolute path", set_command, AT(on_rollback) },
 	{ "OnDirtyConnection", "reset or keep", set_dirty, 0 },
 	{ "OtherReaders", "refuse or allow", set_other_readers, 0 },
 	{ "Journal", "yes, no or always", set_journal, 0 },

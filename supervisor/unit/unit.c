@@ -153,6 +153,7 @@ struct unit *unit_free(struct unit *unit)
 	for (size_t i = 0; i < unit->n_checks; i++)
 		free(unit->checks[i].value);
 	free(unit->working_directory);
+	free(unit->on_rollback);
 	free(unit->group);
 	free(unit->user);
 	free(unit->version);

@@ -109,6 +109,7 @@ struct unit {
 	uint64_t watchdog_us;   /* how often one of UNIT_PLAIN has to say WATCHDOG=1; 0: it need not */
 	char *user, *group;     /* "" if not set */
 	char *working_directory;
+	char *on_rollback;      /* a command; NULL: none */
 	char **environment;     /* NAME=value, NULL-terminated */
 	size_t n_environment;
 	uint64_t start_timeout_max_us; /* however much progress is told; 0: ten times the next one */

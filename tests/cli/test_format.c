@@ -81,9 +81,10 @@ static void expect_all(const char *(*format)(char *, size_t, uint64_t), const st
 
 Test(format, pauses_are_told_in_milliseconds)
 {
-	EXPECT_ALL(format_pause, { 0, "0.00 ms" }, { 870, "0.87 ms" }, { 9999, "9.99 ms" }, { 12400, "12.4 ms" },
-		   { 99999, "99.9 ms" }, { 100000, "100 ms" }, { 1204999, "1,204 ms" },
-		   { UINT64_MAX, "18,446,744,073,709,551 ms" });
+	EXPECT_ALL(format_time, { 0, "0 us" }, { 870, "870 us" }, { 1000, "1.00 ms" }, { 9999, "9.99 ms" }, { 12400, "12.4 ms" },
+		   { 99999, "99.9 ms" }, { 100000, "100 ms" }, { 1204999, "1.20 s" },
+		   { 59999999, "59.9 s" }, { 123000000, "2min 3s" },
+		   { UINT64_MAX, "213503982d 8h" });
 }
 
 Test(format, elapsed_time_has_three_decimals)
@@ -116,7 +117,7 @@ Test(format, counts_have_their_thousands_apart)
 Test(format, never_writes_past_a_small_buffer)
 {
 	const char *(*const formats[])(char *, size_t, uint64_t) = {
-		format_pause, format_elapsed, format_age, format_bytes, format_count,
+		format_time, format_elapsed, format_age, format_bytes, format_count,
 	};
 
 	for (size_t f = 0; f < sizeof(formats) / sizeof(formats[0]); f++)

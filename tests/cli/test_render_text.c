@@ -378,7 +378,7 @@ Test(render_text, status_says_for_which_child_a_roll_waits)
 			   "   last roll  1.0 -> 2.0, under way\n"
 			   "   waits for  its child process 4711 (redis-rdb-bgsave): writes \\x1bdump.rdb, since "
 			   "Fri 2025-11-21 02:02:08 UTC, 3s ago\n"
-			   "      waited  3,000 ms to be ready, asked 7 times\n"
+			   "      waited  3.00 s to be ready, asked 7 times\n"
 			   "     records  0 (0 B)\n"
 			   "         fds  0\n");
 }

@@ -60,7 +60,7 @@ static void one_serves(unsigned clients)
 	entry = rig_status(stage.rig, "cached");
 	snprintf(version, sizeof(version), "%s", rig_text(entry, "version"));
 	json_decref(entry);
-	ctl(0, "roll", "cached", strcmp(version, "v1") == 0 ? "v2" : "v3", "--bake=100ms");
+	ctl(0, "roll", "cached", strcmp(version, "v2") == 0 ? "v3" : "v2", "--bake=100ms");
 }
 
 /* ---- on the way back ---- */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 STAGE(told, 60);
@@ -87,4 +88,62 @@ SCENE(told, a_rollback_after_the_answer_is_logged)
 	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
 	must_log("cached: roll v1 -> v2: rolled-back-parked", "was killed by SIGKILL", "serves: version v1 (pid ", by_us());
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	cr_assert(file && fputs(text, file) >= 0);
+	cr_assert_eq(fclose(file), 0);
+	cr_assert_eq(chmod(path, 0755), 0);
+}
+
+static bool file_holds(const char *path, const char *text)
+{
+	char line[4096] = "";
+	FILE *file = fopen(path, "r");
+	size_t n = file ? fread(line, 1, sizeof(line) - 1, file) : 0;
+
+	if (file)
+		fclose(file);
+	line[n] = 0;
+	return strstr(line, text);
+}
+
+/* Nobody waits for the roll any more when it goes back; and what is run may take its time. */
+SCENE(told, a_rollback_runs_a_command)
+{
+	char lines[512];
+
+	write_file(stage_path("hook"), "#!/bin/sh\necho \"$SERVICE $OUTCOME $FROM $TO $LOST_US $CAUSE\" >\"$1\"\necho told them\n"
+				       "echo and more >&2\nexit 3\n");
+	snprintf(lines, sizeof(lines), "Bake=20s\nRollback=parked\nOnRollback=%s %s\n", stage_path("hook"), stage_path("told-%%v"));
+	stage_serve(&(struct rig_cached){ .lines = lines }, NULL);
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
+	must_log("OnRollback=: pid ", "exited with status 3");
+	must_log("cached[OnRollback ", "told them");
+	cr_assert(file_holds(stage_path("told-v2"), "cached rolled-back-parked v1 v2 "));
+	cr_assert(file_holds(stage_path("told-v2"), "was killed by SIGKILL"));
+	ctl(5, "roll", "cached", "v99"); /* nothing went back */
+	ctl(0, "roll", "cached", "v3", "--bake=100ms");
+	ctl(0, "stop", "cached");
+}
+
+SCENE(told, a_hang_is_told_at_the_first_missed_beat_with_its_threads)
+{
+	pid_t pid;
+
+	stage_serve(&(struct rig_cached){ .lines = "Bake=1min\nRollback=parked\nHealthInterval=200ms\nHealthTimeout=30s\n" }, NULL);
+	ctl(0, "roll", "cached", "v2", "--wait=commit");
+	stage_wait_bake("v2");
+	pid = stage_pid("serving");
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	must_log("has not answered for ", "not every thread passes its update point");
+	must_log("thread cached-v2 (tid ", "is stopped");
+	cr_assert_eq(kill(pid, SIGCONT), 0);
+	must_log("answers again", "version v2");
+	ctl(0, "accept", "cached");
 }
