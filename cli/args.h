@@ -5,6 +5,7 @@
 #include "wire/control.pb-c.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -56,6 +57,18 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 
 /** args_is_state() - Whether the verb is `state`, whose command line is another: state_args_parse() reads it. */
 bool args_is_state(int argc, char **argv);
+
+struct args_verb {
+	const char *name; /* may be two words: "images list" */
+	const char *operands; /* as --help has them: "SERVICE [VERSION]" */
+	const char *does;
+};
+
+/** args_verb_at() - The verbs, one after the other; those of `state` are not among them. Return: false: there is no @i-th. */
+bool args_verb_at(size_t i, struct args_verb *ret_verb);
+
+/** args_option_at() - The long options, one after the other. Return: its name; NULL: there is no @i-th. */
+const char *args_option_at(size_t i, bool *ret_takes_value);
 
 /** args_usage() - The text of --help. */
 void args_usage(FILE *out);

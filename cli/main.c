@@ -3,6 +3,7 @@
 #include "base/why.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/complete.h"
 #include "cli/leave.h"
 #include "cli/state.h"
 #include "cli/term.h"
@@ -10,6 +11,7 @@
 
 #include <locale.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifndef UPGRADED_VERSION
 #define UPGRADED_VERSION "0.1.0"
@@ -47,6 +49,8 @@ int main(int argc, char **argv)
 	setlocale(LC_ALL, "");
 	/* A line in one write: a terminal never shows half of one. */
 	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));
+	if (argc > 1 && strcmp(argv[1], "completion") == 0)
+		return finish(complete_main(argc - 2, argv + 2));
 	if (args_is_state(argc, argv))
 		return finish(state_main(argc, argv));
 	if (leave_is_meant(argc, argv))

@@ -6,10 +6,13 @@
 #include "supervisor/logbook/logbook.pb-c.h"
 #include "supervisor/process/instance.h"
 
+struct listeners;
 struct loop;
 struct store;
 
 struct origin {
+	/* During a start: what a program gets that knows of nothing but LISTEN_FDS. NULL: nothing. Borrowed. */
+	const struct listeners *listeners;
 	/* @aside: it is the first to go when memory is short. */
 	int (*start)(struct origin *origin, const struct unit *unit, const char *version, bool aside,
 		     struct instance **ret_instance, struct why *why);
@@ -56,6 +59,7 @@ struct spawner {
 	struct store *store;     /* borrowed: what outlives us of each process; NULL: nothing does */
 	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
 	struct groups *groups;   /* a control group for each service; NULL: none */
+	const char *notify_folder; /* where NOTIFY_SOCKET of a process is; NULL: none has one */
 	bool lets_go;            /* an instance that is freed goes on without us, as after a SIGKILL */
 };
 

@@ -8,14 +8,17 @@
 #include "supervisor/process/channel.h"
 #include "supervisor/process/groups.h"
 #include "supervisor/process/leftovers.h"
+#include "supervisor/process/listeners.h"
 #include "supervisor/process/output.h"
 #include "supervisor/process/regain.h"
 #include "supervisor/process/spawned_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +115,7 @@ static int write_down(struct spawned *spawned, const struct unit *unit, struct w
 	process.serves = instance->place == INSTANCE_SERVES;
 	process.boot_id = (char *)(uintptr_t)regain_boot();
 	process.written_us = logbook_now_us();
+	process.drain_due_us = instance->drain_due_us;
 	if (spawner->store && spawned_is_older(instance))
 		hello = spawned_pack_hello(instance, &process.hello);
 	r = logbook_write(spawner->logbook, &entry, why);
@@ -160,7 +164,8 @@ static bool may_store_channel(const struct spawned *spawned)
 {
 	const struct instance *instance = &spawned->instance;
 
-	if (!is_our_user(instance))
+	/* What is said for one that knows nothing of us is said anew. */
+	if (spawned->voice || !is_our_user(instance))
 		return false;
 	if (spawned_is_older(instance))
 		return instance->place == INSTANCE_SERVES && !spawned->asked;
@@ -258,6 +263,15 @@ static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, st
 	return r;
 }
 
+int spawned_open_voice(struct spawned *spawned, int theirs_consume, bool anew, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+
+	instance->channel_inode = 0; /* no process has it */
+	return voice_open(spawned->voice, spawned->spawner->loop, theirs_consume, spawned->spawner->notify_folder,
+			  spawned->serial, anew, why);
+}
+
 /* ---- as every instance ---- */
 
 static void spawned_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
@@ -306,7 +320,24 @@ static bool regained_has_ended(struct instance *instance)
 
 static bool spawned_has_unread(struct instance *instance)
 {
-	return channel_has_unread(&spawned_of(instance)->channel);
+	const struct spawned *spawned = spawned_of(instance);
+
+	return channel_has_unread(&spawned->channel) || (spawned->voice && voice_has_unread(spawned->voice));
+}
+
+static void plain_prove(struct instance *instance)
+{
+	voice_prove(spawned_of(instance)->voice);
+}
+
+static const char *plain_lack(const struct instance *instance)
+{
+	return voice_lack(spawned_of((struct instance *)(uintptr_t)instance)->voice);
+}
+
+static const char *plain_says(const struct instance *instance)
+{
+	return spawned_of((struct instance *)(uintptr_t)instance)->voice->status;
 }
 
 static const char *spawned_doing(struct instance *instance, char *buf, size_t size)
@@ -335,14 +366,14 @@ static void spawned_set_place(struct instance *instance)
 
 /* ---- its end ---- */
 
-/* Return: whose other end of the channel is open; 0: it was not found. */
-static pid_t find_holder(const struct instance *instance)
+/* Return: a child of ours that nobody watches, and that has the socket @inode; 0: there is none. */
+static pid_t find_holder(unsigned long long inode)
 {
 	pid_t pids[HOLDERS_MAX];
 	size_t n = procfs_children(getpid(), pids, HOLDERS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], instance->channel_inode, HOLDER_FDS_MAX) >= 0)
+		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], inode, HOLDER_FDS_MAX) >= 0)
 			return pids[i];
 	return 0;
 }
@@ -352,7 +383,7 @@ static pid_t find_holder(const struct instance *instance)
 static void end_background(struct spawned *spawned)
 {
 	struct instance *instance = &spawned->instance;
-	pid_t pid = find_holder(instance);
+	pid_t pid = find_holder(instance->channel_inode);
 	char who[64] = "another process had its channel"; /* or it has ended with the group */
 
 	if (pid) {
@@ -362,6 +393,22 @@ static void end_background(struct spawned *spawned)
 	why_set(&instance->failure, 0,
 		"exited with status 0, and %s: it has to stay in the foreground, without daemon(3) or a fork after upg_open()",
 		who);
+}
+
+/* The same of one that knows of no channel: what it left behind has the service's listeners, and would go on accepting. */
+static void end_plain_background(struct spawned *spawned)
+{
+	struct instance *instance = &spawned->instance;
+	pid_t pid = 0, last = 0;
+
+	for (size_t i = 0; i < spawned->voice->n_listeners; i++) {
+		while ((pid = find_holder(spawned->voice->listeners[i])) > 0 && pid != last) {
+			kill(pid, SIGKILL); /* our child and not reaped, so the number is its own */
+			last = pid;
+		}
+	}
+	why_set(&instance->failure, 0, "exited with status 0 before it was ready: it has to stay in the foreground (Kind=plain)%s",
+		last ? "; what it left in the background was ended" : "");
 }
 
 void spawned_on_exit(struct child *child)
@@ -375,12 +422,18 @@ void spawned_on_exit(struct child *child)
 	instance_exited(instance, child->status);
 	if (*child->failure.text && !*instance->failure.text)
 		instance->failure = child->failure;
+	/* What is said for it is said from here, and ends with it. */
+	if (spawned->voice)
+		voice_close(spawned->voice);
 	/* Its last words come first: why it refused, that it had committed. */
 	held = channel_drain(&spawned->channel);
 	output_finish(spawned->output);
 	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
+	if (spawned->voice && instance->place == INSTANCE_IS_NEW && !instance->stood_by && !*instance->failure.text &&
+	    WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
+		end_plain_background(spawned);
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
 		store_empty(spawned->channel.fd);
@@ -459,6 +512,11 @@ static void spawned_free(struct instance *instance)
 		child_let_go(&spawned->child);
 	else
 		child_done(&spawned->child);
+	if (spawned->voice && spawned->spawner->lets_go)
+		voice_leave(spawned->voice);
+	else if (spawned->voice)
+		voice_close(spawned->voice);
+	free(spawned->voice);
 	channel_close(&spawned->channel);
 	output_free(spawned->output);
 	free(spawned);
@@ -466,7 +524,7 @@ static void spawned_free(struct instance *instance)
 
 const struct instance_kind spawned_kind = {
 	.name = "spawned",
-	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE | INSTANCE_CAN_MOVE,
 	.send = spawned_send,
 	.awaits = spawned_awaits,
 	.retract = spawned_retract,
@@ -486,7 +544,7 @@ const struct instance_kind spawned_kind = {
 /* Not our child: PID 1 reaps it, when it likes to, and so its pid cannot be given to a process from an image. */
 const struct instance_kind regained_kind = {
 	.name = "no child of this upgraded",
-	.powers = INSTANCE_CAN_SIGNAL,
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_MOVE,
 	.send = spawned_send,
 	.awaits = spawned_awaits,
 	.retract = spawned_retract,
@@ -501,52 +559,173 @@ const struct instance_kind regained_kind = {
 	.free = spawned_free,
 };
 
+/* They know nothing of us: what is asked of them, a voice of ours answers. */
+static const struct instance_kind plain_kind = {
+	.name = "a program without the library",
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP,
+	.send = spawned_send,
+	.awaits = spawned_awaits,
+	.retract = spawned_retract,
+	.signal = spawned_signal,
+	.has_ended = spawned_has_ended,
+	.has_unread = spawned_has_unread,
+	.set_victim = spawned_set_victim,
+	.doing = spawned_doing,
+	.set_place = spawned_set_place,
+	.prove = plain_prove,
+	.lack = plain_lack,
+	.says = plain_says,
+	.free = spawned_free,
+};
+
+static const struct instance_kind regained_plain_kind = {
+	.name = "a program without the library",
+	.powers = INSTANCE_CAN_SIGNAL,
+	.send = spawned_send,
+	.awaits = spawned_awaits,
+	.retract = spawned_retract,
+	.signal = spawned_signal,
+	.has_ended = regained_has_ended,
+	.has_unread = spawned_has_unread,
+	.set_victim = spawned_set_victim,
+	.doing = spawned_doing,
+	.set_place = spawned_set_place,
+	.prove = plain_prove,
+	.lack = plain_lack,
+	.says = plain_says,
+	.free = spawned_free,
+};
+
+bool spawned_is(const struct instance *instance)
+{
+	return instance->kind == &spawned_kind || instance->kind == &regained_kind || instance->kind == &plain_kind ||
+	       instance->kind == &regained_plain_kind;
+}
+
+void spawned_set_kind(struct spawned *spawned, bool is_child)
+{
+	if (spawned->voice)
+		spawned->instance.kind = is_child ? &plain_kind : &regained_plain_kind;
+	else
+		spawned->instance.kind = is_child ? &spawned_kind : &regained_kind;
+}
+
 /* ---- the start ---- */
+
+/* What goes with it, besides its output. */
+struct gifts {
+	struct child_fd fds[2 + UNIT_LISTENS_MAX];
+	size_t n_fds;
+	char texts[4][64 + UNIT_LISTENS_MAX * (UNIT_NAME_MAX + 1)]; /* of variables */
+	const char *more[4];
+	size_t n_more;
+	unsigned long long listeners[UNIT_LISTENS_MAX];
+	size_t n_listeners;
+	bool named; /* LISTEN_PID goes along */
+};
+
+static void add_variable(struct gifts *gifts, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add_variable(struct gifts *gifts, const char *fmt, ...)
+{
+	char *text = gifts->texts[gifts->n_more];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(gifts->texts[0]), fmt, args);
+	va_end(args);
+	gifts->more[gifts->n_more++] = text;
+}
+
+/* As systemd does it: from descriptor 3 on, in the order of the file, each with a name. */
+static void add_listeners(struct gifts *gifts, const struct listeners *listeners, const struct unit *unit)
+{
+	char names[sizeof(gifts->texts[0]) - 32] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; listeners && i < listeners->n && gifts->n_listeners < UNIT_LISTENS_MAX; i++) {
+		const struct listener *listener = &listeners->list[i];
+		const char *name = listener->place.options.name;
+
+		if (!listener->ref || !listeners_names(unit, listener))
+			continue;
+		gifts->fds[gifts->n_fds++] = (struct child_fd){ listener->ref->fd, STORE_FDS_START + (int)gifts->n_listeners };
+		gifts->listeners[gifts->n_listeners++] = listener->inode;
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ":" : "", *name ? name : unit->name);
+	}
+	if (!gifts->n_listeners)
+		return;
+	gifts->named = true;
+	add_variable(gifts, "LISTEN_FDS=%zu", gifts->n_listeners);
+	add_variable(gifts, "LISTEN_FDNAMES=%s", names);
+}
+
+static void make_gifts(const struct spawned *spawned, const struct unit *unit, int channel, struct gifts *ret)
+{
+	const struct spawner *spawner = spawned->spawner;
+
+	*ret = (struct gifts){ .n_fds = 0 };
+	if (!spawned->voice) {
+		ret->fds[ret->n_fds++] = (struct child_fd){ channel, APP_CHANNEL_FD };
+		add_variable(ret, WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
+		return;
+	}
+	add_listeners(ret, spawner->origin.listeners, unit);
+	if (spawned->voice->notified.path)
+		add_variable(ret, "NOTIFY_SOCKET=%s", spawned->voice->notified.path);
+	if (unit->watchdog_us)
+		add_variable(ret, "WATCHDOG_USEC=%" PRIu64, unit->watchdog_us);
+}
 
 /* Everything that a process of @unit is started with, but for its descriptors. @spec->envp is the caller's to release with
  * unit_command_free(), also after a failure. */
-static int spec_make(const struct unit *unit, char **argv, struct child_spec *spec, struct why *why)
+static int spec_make(const struct unit *unit, char **argv, const struct gifts *gifts, struct child_spec *spec, struct why *why)
 {
-	char channel_number[32];
-	const char *more[] = { channel_number };
-
 	spec->path = argv[0];
 	spec->argv = argv;
 	spec->cwd = unit->working_directory;
 	spec->nofile = unit->limit_nofile;
 	spec->oom_score_adj = unit->sets_oom ? &unit->oom_score_adj : NULL;
-	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
-	spec->envp = unit_environment(unit, more, 1);
+	spec->pid_variable = gifts->named ? "LISTEN_PID" : NULL;
+	spec->envp = unit_environment(unit, gifts->more, gifts->n_more);
 	unit_identity(unit, spec);
 	return spec->envp ? 0 : why_errno(why, -ENOMEM, "environment");
 }
 
 static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
 {
-	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
-	struct child_spec spec = { .fds = fds, .n_fds = sizeof(fds) / sizeof(fds[0]),
-				   .ends_first = spawned->instance.victim.is_first };
+	struct child_spec spec = { .ends_first = spawned->instance.victim.is_first };
+	struct gifts gifts;
 	FD_CLEANUP int group = groups_open(spawned->spawner->groups, unit->name);
-	int r = spec_make(unit, argv, &spec, why);
+	int r;
 
+	make_gifts(spawned, unit, channel, &gifts);
+	gifts.fds[gifts.n_fds++] = (struct child_fd){ log, STDOUT_FILENO };
+	gifts.fds[gifts.n_fds++] = (struct child_fd){ log, STDERR_FILENO };
+	spec.fds = gifts.fds;
+	spec.n_fds = gifts.n_fds;
+	r = spec_make(unit, argv, &gifts, &spec, why);
 	spec.group_procs = group >= 0 ? &group : NULL;
-
 	if (r == 0)
 		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, spawned_on_exit, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);
+	if (r == 0 && spawned->voice) {
+		spawned->instance.pid = spawned->child.pid;
+		voice_begin(spawned->voice, gifts.listeners, gifts.n_listeners);
+	}
 	return r;
 }
 
 static int try_start(struct origin *origin, const struct unit *unit, const char *version, struct why *why)
 {
 	struct child_spec spec = { .fds = NULL };
+	struct gifts gifts = { .n_fds = 0 };
 	char **argv;
 	int r = unit_command(unit, version, &argv, why);
 
 	(void)origin;
 	if (r < 0)
 		return r;
-	r = spec_make(unit, argv, &spec, why);
+	r = spec_make(unit, argv, &gifts, &spec, why);
 	if (r == 0)
 		r = child_try(&spec, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);
@@ -578,10 +757,17 @@ struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, co
 	spawned->log_rate_bytes = unit->log_rate_bytes;
 	channel_init(&spawned->channel, &spawned->instance);
 	child_init(&spawned->child);
-	if (make_output(spawned) < 0) {
+	if (unit->kind == UNIT_PLAIN) {
+		spawned->voice = malloc(sizeof(*spawned->voice));
+		if (spawned->voice)
+			voice_init(spawned->voice, &spawned->instance);
+	}
+	if ((unit->kind == UNIT_PLAIN && !spawned->voice) || make_output(spawned) < 0) {
+		free(spawned->voice);
 		free(spawned);
 		return NULL;
 	}
+	spawned_set_kind(spawned, true);
 	return spawned;
 }
 
@@ -611,6 +797,13 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		spawned->instance.victim = (struct victim){ .normal = unit->sets_oom ? unit->oom_score_adj : victim_own_value(),
 							    .is_first = aside };
 	r = spawned ? open_ends(spawned, &channel, &log, why) : why_errno(why, -ENOMEM, "instance");
+	if (r == 0 && spawner->logbook)
+		spawned->serial = ++spawner->last_serial;
+	if (r == 0 && spawned->voice) {
+		spawned->instance.unit = unit_ref((struct unit *)(uintptr_t)unit);
+		r = spawned_open_voice(spawned, channel, false, why);
+		channel = -1;
+	}
 	if (r == 0)
 		r = spawn(spawned, unit, argv, channel, log, why);
 	unit_command_free(argv);
@@ -619,8 +812,6 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		return why_prefix(why, r, "%s:%u: version %s", unit->path, unit->exec_line, version);
 	}
 	started(spawned);
-	if (spawner->logbook)
-		spawned->serial = ++spawner->last_serial;
 	r = write_down(spawned, unit, why);
 	if (r < 0) {
 		instance_free(&spawned->instance);
@@ -635,9 +826,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 
 uint64_t spawner_serial(struct instance *instance)
 {
-	bool ours = instance->kind == &spawned_kind || instance->kind == &regained_kind;
-
-	return ours ? spawned_of(instance)->serial : 0;
+	return spawned_is(instance) ? spawned_of(instance)->serial : 0;
 }
 
 void spawner_number(struct spawner *spawner)
@@ -700,7 +889,8 @@ static int start_as(struct origin *origin, struct unit *unit, const char *versio
 
 	if (r < 0)
 		return r;
-	(*ret_instance)->unit = unit_ref(unit);
+	if (!(*ret_instance)->unit)
+		(*ret_instance)->unit = unit_ref(unit);
 	instance_own(*ret_instance, events, owner);
 	return 0;
 }

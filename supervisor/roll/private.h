@@ -56,6 +56,7 @@ struct roll {
 	bool memory_told;            /* that it is short; once is enough */
 	bool reader_gone;            /* old cannot save, since new has closed its end of the pipe */
 	bool old_blamed;             /* by roll_blame_old() */
+	bool new_hangs;              /* it gives no sign of life: it is not asked to end, but killed */
 	bool old_dropped;            /* after the commit, as it is of no use: it was sent SIGKILL, and is not a way back any more */
 
 	struct image_job image_job;

@@ -6,11 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Where nothing moves, nobody came to rest, saved, loaded or was parked. */
+static bool is_told(const struct roll *roll, const char *phase)
+{
+	static const char *const silent[] = { "quiesce", "transfer", "verify", "park" };
+
+	for (size_t i = 0; roll->record.moves_nothing && i < sizeof(silent) / sizeof(silent[0]); i++)
+		if (strcmp(phase, silent[i]) == 0)
+			return false;
+	return true;
+}
+
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 {
 	char text[256];
 	va_list args;
 
+	if (!is_told(roll, phase))
+		return;
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
@@ -31,7 +44,7 @@ void roll_lost_rung(struct roll *roll, const struct instance *about, const char 
 	vsnprintf(note->text, sizeof(note->text), fmt, args);
 	va_end(args);
 	roll_say(roll, "bake", about, "a way back is lost: %s; what is left: %s", note->text,
-		 left ? rungs_text(left) : "an undo while the new version lives, or a cold start");
+		 left ? record_rungs_text(&roll->record, left) : "an undo while the new version lives, or a cold start");
 	log_about(LOG_LEVEL_WARNING,
 		  &(const struct log_about){ .service = roll->unit->name, .roll = roll->record.generation },
 		  "a way back is lost: %s", note->text);

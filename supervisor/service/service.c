@@ -204,7 +204,8 @@ static bool may_start(struct service *service, const char *version, bool has_fil
 	if (!*version)
 		version = *service->version ? service->version : unit->version;
 	named = *version;
-	if (named && refuse_loss(service, version, has_file, asker))
+	if (named && (service_refuse_plain_start(service, unit, has_file, asker) ||
+		      refuse_loss(service, version, has_file, asker)))
 		named = false;
 	else if (named)
 		remember_start(service, version, unit);
