@@ -307,7 +307,7 @@ install: ## into PREFIX (/usr/local) below DESTDIR
 
 deb: ## the Debian packages, in build/deb
 	$(Q)units/setup
-	$(Q)mkdir -p $B && flock $B/.deb.lock units/make-deb '$(VERSION)' $B/deb
+	$(Q)units/make-deb '$(VERSION)' $B/deb
 
 setup: ## only install what building and testing need
 	$(Q)units/setup

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define DATAGRAM_MAX 4096u /* as systemd takes */
-#define DATAGRAMS_A_TURN 32u
+#define DATAGRAMS_A_TURN 8u /* fewer than the kernel keeps in a queue: who fills it is noticed in one turn */
 #define RIGHTS_MAX 253u
 #define ANCESTORS_MAX 64u
 

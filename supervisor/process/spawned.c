@@ -6,19 +6,17 @@
 #include "supervisor/logbook/note.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
+#include "supervisor/process/gifts.h"
 #include "supervisor/process/groups.h"
 #include "supervisor/process/leftovers.h"
-#include "supervisor/process/listeners.h"
 #include "supervisor/process/output.h"
 #include "supervisor/process/regain.h"
 #include "supervisor/process/spawned_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +24,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define APP_CHANNEL_FD 3
 #define HOLDER_FDS_MAX 64 /* descriptors 0 to 63 of a process are looked at */
 #define HOLDERS_MAX 256u
 #define STORED_PIPE_BYTES (1 << 20)
@@ -407,6 +404,8 @@ static void end_plain_background(struct spawned *spawned)
 			last = pid;
 		}
 	}
+	if (instance->place != INSTANCE_IS_NEW || *instance->failure.text)
+		return;
 	why_set(&instance->failure, 0, "exited with status 0 before it was ready: it has to stay in the foreground (Kind=plain)%s",
 		last ? "; what it left in the background was ended" : "");
 }
@@ -431,8 +430,7 @@ void spawned_on_exit(struct child *child)
 	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
-	if (spawned->voice && instance->place == INSTANCE_IS_NEW && !instance->stood_by && !*instance->failure.text &&
-	    WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
+	if (spawned->voice && instance->children == CHILDREN_END && WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
 		end_plain_background(spawned);
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
@@ -612,70 +610,6 @@ void spawned_set_kind(struct spawned *spawned, bool is_child)
 
 /* ---- the start ---- */
 
-/* What goes with it, besides its output. */
-struct gifts {
-	struct child_fd fds[2 + UNIT_LISTENS_MAX];
-	size_t n_fds;
-	char texts[4][64 + UNIT_LISTENS_MAX * (UNIT_NAME_MAX + 1)]; /* of variables */
-	const char *more[4];
-	size_t n_more;
-	unsigned long long listeners[UNIT_LISTENS_MAX];
-	size_t n_listeners;
-	bool named; /* LISTEN_PID goes along */
-};
-
-static void add_variable(struct gifts *gifts, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void add_variable(struct gifts *gifts, const char *fmt, ...)
-{
-	char *text = gifts->texts[gifts->n_more];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(gifts->texts[0]), fmt, args);
-	va_end(args);
-	gifts->more[gifts->n_more++] = text;
-}
-
-/* As systemd does it: from descriptor 3 on, in the order of the file, each with a name. */
-static void add_listeners(struct gifts *gifts, const struct listeners *listeners, const struct unit *unit)
-{
-	char names[sizeof(gifts->texts[0]) - 32] = "";
-	size_t used = 0;
-
-	for (size_t i = 0; listeners && i < listeners->n && gifts->n_listeners < UNIT_LISTENS_MAX; i++) {
-		const struct listener *listener = &listeners->list[i];
-		const char *name = listener->place.options.name;
-
-		if (!listener->ref || !listeners_names(unit, listener))
-			continue;
-		gifts->fds[gifts->n_fds++] = (struct child_fd){ listener->ref->fd, STORE_FDS_START + (int)gifts->n_listeners };
-		gifts->listeners[gifts->n_listeners++] = listener->inode;
-		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ":" : "", *name ? name : unit->name);
-	}
-	if (!gifts->n_listeners)
-		return;
-	gifts->named = true;
-	add_variable(gifts, "LISTEN_FDS=%zu", gifts->n_listeners);
-	add_variable(gifts, "LISTEN_FDNAMES=%s", names);
-}
-
-static void make_gifts(const struct spawned *spawned, const struct unit *unit, int channel, struct gifts *ret)
-{
-	const struct spawner *spawner = spawned->spawner;
-
-	*ret = (struct gifts){ .n_fds = 0 };
-	if (!spawned->voice) {
-		ret->fds[ret->n_fds++] = (struct child_fd){ channel, APP_CHANNEL_FD };
-		add_variable(ret, WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
-		return;
-	}
-	add_listeners(ret, spawner->origin.listeners, unit);
-	if (spawned->voice->notified.path)
-		add_variable(ret, "NOTIFY_SOCKET=%s", spawned->voice->notified.path);
-	if (unit->watchdog_us)
-		add_variable(ret, "WATCHDOG_USEC=%" PRIu64, unit->watchdog_us);
-}
-
 /* Everything that a process of @unit is started with, but for its descriptors. @spec->envp is the caller's to release with
  * unit_command_free(), also after a failure. */
 static int spec_make(const struct unit *unit, char **argv, const struct gifts *gifts, struct child_spec *spec, struct why *why)
@@ -698,13 +632,13 @@ static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, 
 	FD_CLEANUP int group = groups_open(spawned->spawner->groups, unit->name);
 	int r;
 
-	make_gifts(spawned, unit, channel, &gifts);
+	gifts_make(spawned, unit, channel, &gifts);
 	gifts.fds[gifts.n_fds++] = (struct child_fd){ log, STDOUT_FILENO };
 	gifts.fds[gifts.n_fds++] = (struct child_fd){ log, STDERR_FILENO };
 	spec.fds = gifts.fds;
 	spec.n_fds = gifts.n_fds;
-	r = spec_make(unit, argv, &gifts, &spec, why);
 	spec.group_procs = group >= 0 ? &group : NULL;
+	r = spec_make(unit, argv, &gifts, &spec, why);
 	if (r == 0)
 		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, spawned_on_exit, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
 #include <errno.h>
@@ -30,7 +31,10 @@ static struct member *member_in(const struct service *service, enum member_state
 
 void service_end_children(const struct service *service)
 {
-	if (service->unit && service->unit->children != CHILDREN_KEEP)
+	/* One that was replaced, and drains, is in the same control group. */
+	bool drains = graveyard_drains(service->host->site.graveyard, service->name, 0);
+
+	if (service->unit && service->unit->children != CHILDREN_KEEP && !drains)
 		origin_end_rest(service->host->origin, service->name);
 	else
 		origin_end_children(service->host->origin, service->name);

@@ -207,19 +207,21 @@ Test(notified, is_for_us_and_the_user_alone)
 	cr_assert_eq(st.st_mode & 07777, 0666, "who has sent something the kernel says");
 }
 
+/* As after a flood: what it may take of the loop's time is used up. */
 Test(notified, leaves_time_to_others_however_much_is_said)
 {
-	uint64_t until_us = clock_now_us() + 20 * USEC_PER_SEC;
-	pid_t child = fork();
-
-	if (child == 0) {
-		for (;;)
-			tell("STATUS=and on and on");
-	}
-	while (clock_now_us() < until_us && !notified.deaf.loop)
-		cr_assert_geq(loop_turn(loop, 10), 0);
+	notified.share = (struct share){ .used_us = 2 * SHARE_BURST_US, .at_us = clock_now_us() };
+	tell("STATUS=first");
+	cr_assert_eq(loop_turn(loop, 1000), 0);
+	cr_assert_eq(n_heard, 1);
 	cr_assert_not_null(notified.deaf.loop, "it is listened to all the time");
-	end_child(child);
+	tell("STATUS=second");
+	cr_assert_eq(loop_turn(loop, 0), 0);
+	cr_assert_eq(n_heard, 1);
+	/* And it is heard again when others had their part. */
+	while (n_heard < 2)
+		cr_assert_eq(loop_turn(loop, 1000), 0);
+	cr_assert_str_eq(status, "second");
 }
 
 /* ---- accepting ---- */

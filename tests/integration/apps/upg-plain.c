@@ -228,6 +228,18 @@ static void start_slowly(void)
 	}
 }
 
+/* What it says after that is said by no process that anybody knows of. */
+static void go_to_background(void)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	pid_t parent = getpid();
+
+	if (daemon(0, 1) < 0)
+		exit(4);
+	while (getppid() == parent)
+		nanosleep(&moment, NULL);
+}
+
 int main(int argc, char *argv[])
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
@@ -244,8 +256,8 @@ int main(int argc, char *argv[])
 		fprintf(stderr, "upg-plain: the configuration is wrong\n");
 		return 3;
 	}
-	if (is("daemon") && daemon(0, 1) < 0)
-		return 4;
+	if (is("daemon"))
+		go_to_background();
 	if (is("slow"))
 		start_slowly();
 	if (is("forks"))
