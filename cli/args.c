@@ -43,7 +43,7 @@ struct verb {
 static const struct verb verbs[] = {
 	{ "start", UPGRADED__WIRE__VERB__VERB_START, 1, 2, false, "SERVICE [VERSION]", "Start a service" },
 	{ "stop", UPGRADED__WIRE__VERB__VERB_STOP, 1, 1, false, "SERVICE", "Stop a service" },
-	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 2, 2, true, "SERVICE VERSION",
+	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 1, 2, true, "SERVICE [VERSION]",
 	  "Replace the running version by VERSION; no connection drops" },
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
 	{ "abort", UPGRADED__WIRE__VERB__VERB_ABORT, 1, 1, false, "SERVICE",

@@ -25,20 +25,6 @@ static int check_protocol(const Upgraded__Wire__Request *wire, struct refusal *r
 		      "install both from one release");
 }
 
-/* "roll and plan need a version" */
-static void tell_who_needs_version(struct why *why)
-{
-	size_t used = 0;
-
-	for (const struct verb *verb = verb_next(NULL); verb; verb = verb_next(verb)) {
-		if (verb->needs_version && used < sizeof(why->text))
-			used += (size_t)snprintf(why->text + used, sizeof(why->text) - used, "%s%s", used ? " and " : "",
-						 verb->name);
-	}
-	if (used < sizeof(why->text))
-		snprintf(why->text + used, sizeof(why->text) - used, " need a version");
-}
-
 static int parse_version(const Upgraded__Wire__Request *wire, struct request *request, struct refusal *refusal)
 {
 	bool fit = true;
@@ -46,7 +32,7 @@ static int parse_version(const Upgraded__Wire__Request *wire, struct request *re
 	if (*wire->version) {
 		fit = unit_name_check("version", wire->version, &refusal->cause) == 0;
 	} else if (request->verb->needs_version) {
-		tell_who_needs_version(&refusal->cause);
+		why_set(&refusal->cause, 0, "%s needs a version", request->verb->name);
 		fit = false;
 	}
 	if (!fit)

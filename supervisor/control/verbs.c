@@ -133,7 +133,7 @@ static const struct verb verbs[] = {
 	VERB(START) = { "start", VERB_SERVICE, VERB_FILE_IF_SAID, "start --from came without a file", .begins = true,
 			.orders = true, .run = run_start },
 	VERB(STOP) = { "stop", VERB_SERVICE, .orders = true, .run = run_stop },
-	VERB(ROLL) = { "roll", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_verify = true,
+	VERB(ROLL) = { "roll", VERB_SERVICE, .takes_rollback = true, .takes_verify = true,
 		       .takes_again = true, .begins = true, .orders = true, .run = run_roll },
 	VERB(UNDO) = { "undo", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .takes_way = true, .begins = true,
 		       .orders = true, .run = run_undo },

@@ -5,6 +5,7 @@
 #include "supervisor/service/phases.h"
 #include "supervisor/service/private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- what a roll comes to ---- */
@@ -338,7 +339,30 @@ const struct fd_names *service_had(const struct service *service, const struct r
 	return history_had(&service->history, request->version);
 }
 
-void service_roll(struct service *service, const struct roll_request *request, struct asker *asker)
+/* None was named: that of Version=, as the file is now. Return: false: @asker was told: it names none, or that one serves. */
+static bool choose_version(struct service *service, struct roll_request *request, struct asker *asker)
+{
+	const struct instance *serving = member_serving(service_member(service));
+	bool named, serves;
+	struct unit *unit;
+
+	if (service_load_unit(service, &unit, asker) < 0)
+		return false;
+	snprintf(request->version, sizeof(request->version), "%s", unit->version);
+	named = *request->version;
+	serves = serving && !request->again && strcmp(request->version, service->version) == 0;
+	if (!named)
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_USAGE, .next = "name one: upgradectl roll SERVICE VERSION" },
+			       "%s: no version was named and %s sets no Version=", service->name, unit->path);
+	else if (serves)
+		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE },
+			       "%s serves version %s already, which Version= names", service->name, service->version);
+	unit_free(unit);
+	return named && !serves;
+}
+
+static void roll_to(struct service *service, const struct roll_request *request, struct asker *asker)
 {
 	struct unit *unit;
 
@@ -350,4 +374,12 @@ void service_roll(struct service *service, const struct roll_request *request, s
 	if (!service_refuse_kind(service, unit, request, asker))
 		service_begin_roll(service, unit, request, asker);
 	unit_free(unit);
+}
+
+void service_roll(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	struct roll_request chosen = *request;
+
+	if (*chosen.version || choose_version(service, &chosen, asker))
+		roll_to(service, &chosen, asker);
 }

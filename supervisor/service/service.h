@@ -51,7 +51,7 @@ void service_stop(struct service *service, struct asker *asker);
 void service_abort(struct service *service, struct asker *asker);
 /** service_accept() - End the bake that is on: the new version is accepted when it has given a sign of life. */
 void service_accept(struct service *service, struct asker *asker);
-/** service_roll() - To another version; within a bake, too. */
+/** service_roll() - To another version, "": that of Version= as the file is now; within a bake, too. */
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_undo() - Back to a version that served before. */
 void service_undo(struct service *service, const struct roll_request *request, struct asker *asker);

@@ -61,6 +61,7 @@ Test(args, takes_every_verb)
 		{ "start web 1.2", VERB(START), "web", "1.2" },
 		{ "stop web", VERB(STOP), "web", NULL },
 		{ "roll web 2.0.0-rc1", VERB(ROLL), "web", "2.0.0-rc1" },
+		{ "roll web", VERB(ROLL), "web", NULL },
 		{ "undo web@eu_1", VERB(UNDO), "web@eu_1", NULL },
 		{ "undo web --to=1.0", VERB(UNDO), "web", "1.0" },
 		{ "pack web", VERB(PACK), "web", NULL },
@@ -153,7 +154,6 @@ Test(args, refuses_what_it_does_not_understand)
 	refused("", "which verb?");
 	refused("frobnicate", "\"frobnicate\" is not a verb");
 	refused("ROLL web 2", "is not a verb");
-	refused("roll web", "upgradectl roll SERVICE VERSION");
 	refused("roll web 2 3", "too many arguments");
 	refused("list web", "upgradectl list");
 	refused("start", "too few arguments");
