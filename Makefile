@@ -16,6 +16,7 @@ SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+SHAREDIR ?= $(PREFIX)/share/upgraded
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 FUZZ_SECONDS ?=
@@ -292,6 +293,7 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	install -m 644 $B/upgrade.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	$(foreach page,$(wildcard $(ROOMS:%=%/*.[1-8])),install -D -m 644 $(page) \
 		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
+	$(foreach schema,$(wildcard cli/*.schema.json),install -D -m 644 $(schema) '$(DESTDIR)$(SHAREDIR)/$(notdir $(schema))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' && \
 		sed -i 's|/usr/local/sbin/|$(SBINDIR)/|' '$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true

@@ -23,6 +23,7 @@ enum option_id {
 	OPTION_TO,
 	OPTION_WAY,
 	OPTION_COLOR,
+	OPTION_PROGRESS,
 	OPTION_VERSION,
 };
 
@@ -88,6 +89,7 @@ static const struct option long_options[] = {
 	{ "way", required_argument, NULL, OPTION_WAY },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "verbose", no_argument, NULL, 'v' },
+	{ "progress", no_argument, NULL, OPTION_PROGRESS },
 	{ "color", required_argument, NULL, OPTION_COLOR },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, OPTION_VERSION },
@@ -112,12 +114,15 @@ void args_usage(FILE *out)
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		fprintf(out, "  %-6s %-18s %s\n", verbs[i].name, verbs[i].operands, verbs[i].does);
 	fprintf(out, "  %s %s\n  %-25s %s\n", self_verb.name, self_verb.operands, "", self_verb.does);
+	fprintf(out, "  %-6s %-18s %s\n", "leave", "[UNIT]", "Let upgraded leave its services running when it is ended now");
 	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
 		fprintf(out, "  %s %s\n  %-25s %s\n", image_verbs[i].name, image_verbs[i].operands, "", image_verbs[i].does);
 	fprintf(out, "  %-6s %-18s %s\n", "state", "VERB FILE...", "Look at saved state: see \"upgradectl state --help\"");
 	fputs("\n"
 	      "Options:\n"
-	      "  -o, --output=text|json    What to print (default text)\n"
+	      "  -o, --output=text|wide|name|json\n"
+	      "                            What to print (default text): wide adds columns, name prints names alone\n"
+	      "      --progress            With -o json: a line for each step of a roll, and the answer as the last\n"
 	      "      --socket=PATH         The supervisor's socket (default $" ARGS_SOCKET_ENV " or " ARGS_SOCKET_DEFAULT ")\n"
 	      "      --timeout=DURATION    Give up waiting, with status 9; what was asked for goes on\n"
 	      "      --wait=commit|done    roll, undo: return when the new version serves, or when all is over (default done)\n"
@@ -221,7 +226,7 @@ static int positive_duration(const char *option, const char *text, uint64_t *ret
 
 static int take_choice(struct args *args, int id, const char *value, struct why *why)
 {
-	static const char *const outputs[] = { "text", "json", NULL };
+	static const char *const outputs[] = { "text", "json", "wide", "name", NULL };
 	static const char *const waits[] = { "done", "commit", NULL };
 	static const char *const rollbacks[] = { "auto", "parked", "image", "none", NULL };
 	static const char *const verifies[] = { "none", "roundtrip", NULL };
@@ -233,6 +238,8 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 	case 'o':
 		chosen = choose("--output", value, outputs, why);
 		args->json = chosen == 1;
+		args->wide = chosen == 2;
+		args->names = chosen == 3;
 		break;
 	case OPTION_WAIT:
 		chosen = choose("--wait", value, waits, why);
@@ -303,6 +310,9 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 		if (!*value)
 			return why_set(why, -EINVAL, "--socket needs a path");
 		args->socket_path = value;
+		return 0;
+	case OPTION_PROGRESS:
+		args->progress = true;
 		return 0;
 	case 'q':
 		args->quiet = true;
@@ -453,6 +463,8 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 	rc = take_operands(&args, &seen, argc - optind, argv + optind, why);
 	if (rc < 0)
 		return rc;
+	if (args.progress && !args.json)
+		return why_set(why, -EINVAL, "--progress goes with -o json");
 	*ret_args = args;
 	return ARGS_RUN;
 }

@@ -30,7 +30,8 @@ struct args {
 	const char *program;     /* roll upgraded: an absolute path; NULL: the file that it was started from */
 	const char *socket_path;
 	uint64_t timeout_us;     /* 0: wait as long as it takes */
-	bool json;
+	bool json, wide, names;  /* how to print: -o; none of them: text */
+	bool progress;           /* json: a line for each message of a roll, before the answer */
 	bool wait_commit;
 	const char *rollback;    /* NULL: as configured */
 	uint64_t bake_us;        /* 0: as configured */

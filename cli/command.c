@@ -23,6 +23,8 @@
 
 /* The time in the last message is of the supervisor's clock; the time since then is measured by this side's clock. */
 struct watch {
+	const struct args *args;
+	const struct term *out;
 	struct progress progress;
 	uint64_t shown_at_us;
 };
@@ -33,6 +35,17 @@ static void watch_show(void *data, const Upgraded__Wire__Progress *message)
 
 	progress_show(&watch->progress, message);
 	watch->shown_at_us = clock_now_us();
+}
+
+/* A reader that is gone does not end the waiting: the exit status is of the roll. */
+static void watch_print(void *data, const Upgraded__Wire__Progress *message)
+{
+	struct watch *watch = data;
+	json_t *json = json_progress(watch->args, message);
+
+	if (json)
+		(void)json_print(watch->out->out, json);
+	json_decref(json);
 }
 
 static void watch_end(struct watch *watch, int outcome, const Upgraded__Wire__Result *result)
@@ -123,10 +136,12 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 	struct moment now = { .monotonic_us = clock_now_us(), .wall = time(NULL) };
 	bool empty = !result->n_services && !result->n_checks;
 
-	if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_STATUS)
+	if (!args->quiet && args->names && result->code == (uint32_t)DONE)
+		render_names(out, args, result);
+	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_STATUS)
 		render_status(out, result, now);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_LIST && result->code == (uint32_t)DONE)
-		render_list(out, result);
+		render_list(out, result, args->wide);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
 		render_checks(out, result);
 	else if (is_about_images(args) && !args->quiet && (result->n_images || result->code == (uint32_t)DONE))
@@ -250,11 +265,17 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	request_fill(&request, args);
 	upgraded__wire__result__init(&no_answer);
 	progress_init(&watch.progress, err);
+	watch.args = args;
+	watch.out = out;
+	call.data = &watch;
+	if (args->json && args->progress && !writes_to_output(args)) {
+		call.on_progress = watch_print;
+		request.phases = true;
+	}
 	if (!args->json && !args->quiet) {
 		call.on_progress = watch_show;
 		watch.progress.verbose = args->verbose;
 		request.phases = err->live;
-		call.data = &watch;
 	}
 	outcome = open_file(args, &file, &why);
 	saves = file.write_end >= 0;

@@ -3,6 +3,7 @@
 #include "base/why.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/leave.h"
 #include "cli/state.h"
 #include "cli/term.h"
 #include "wire/wire.h"
@@ -48,6 +49,8 @@ int main(int argc, char **argv)
 	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));
 	if (args_is_state(argc, argv))
 		return finish(state_main(argc, argv));
+	if (leave_is_meant(argc, argv))
+		return finish(leave_main(argc, argv));
 	rc = args_parse(argc, argv, getenv(ARGS_SOCKET_ENV), &args, &why);
 	if (rc < 0)
 		return usage_error(&why);

@@ -315,7 +315,9 @@ UPG_API int upg_fd_register(struct upg *upg, int fd, const char *name, uint64_t 
  * saved, or found by upg_fd_next(). Return: as upg_fd_register(). */
 UPG_API int upg_fd_register_new(struct upg *upg, int fd, const char *name, uint64_t *ret_tag);
 
-/** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag.
+/** upg_fd_claim() - Take over a descriptor handed to this process; it is registered under the same name and tag. A listener that
+ * Listen= of the service file gives a name (name=web) is there under that name, with tag 0; several of one name have 0, 1, ... in
+ * their order in the file. upg_listen() finds it as well.
  * Return: the fd, owned by the caller; -ENOENT if none such came.
  *
  * Every descriptor that was handed over must be claimed or dropped before upg_ready(), or the roll is refused. Listeners and

@@ -11,10 +11,12 @@
 #include "supervisor/machine/folder.h"
 #include "supervisor/process/strays.h"
 #include "supervisor/recover/guard.h"
+#include "supervisor/recover/leave.h"
 #include "supervisor/recover/recover.h"
 #include "supervisor/recover/successor.h"
 #include "supervisor/service/registry.h"
 #include "supervisor/systemd/notify.h"
+#include "supervisor/systemd/activation.h"
 #include "supervisor/systemd/store.h"
 
 #include <errno.h>
@@ -32,6 +34,7 @@
 #define LOOK_AGAIN_US (10 * USEC_PER_MSEC)
 #define FLUSH_AGAIN_S 10u
 #define CLOSE_US USEC_PER_SEC /* what services left to be closed, at the end */
+#define LOG_SETTLE_US USEC_PER_SEC
 
 struct supervisor {
 	struct registry registry;
@@ -46,6 +49,8 @@ struct supervisor {
 	struct timer flush_again;
 	struct recover recover;
 	struct successor successor;
+	struct leave leave;
+	struct activation *activation; /* what systemd has opened for services */
 	struct carry *carry; /* what the program before has left; NULL: nothing, or all of it was taken */
 	bool probed, recovered; /* before that nothing can be asked */
 	int signals, state_lock;
@@ -83,6 +88,32 @@ static void end_services(struct timer *timer)
 		timer_arm(registry->host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, end_services);
 }
 
+/* Everything rests, or has had its time. Nothing is released, as nothing is after SIGKILL: that is what the next one can do with,
+ * and what every process of a service can live with. */
+static void leave_services(struct leave *leave)
+{
+	struct supervisor *supervisor = container_of(leave, struct supervisor, leave);
+	struct registry *registry = &supervisor->registry;
+	unsigned n = 0;
+
+	for (struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
+		n += !service_is_idle(s);
+	run_folder_send_off(supervisor->run);
+	log_info("upgraded ends; %u services are left running for the next one", n);
+	log_settle(LOG_SETTLE_US);
+	_exit(EXIT_SUCCESS);
+}
+
+static unsigned allow_leave(void *daemon, bool leaves)
+{
+	struct supervisor *supervisor = daemon;
+
+	if (supervisor->ending || supervisor->registry.leaving)
+		return 0;
+	leave_allow(&supervisor->leave, leaves);
+	return LEAVE_WITHIN_S;
+}
+
 /* Service files are read when a service is started or rolled; here new ones become known, and removed ones are forgotten. The
  * control socket is looked for, too: a signal comes through without it. */
 static void read_anew(struct supervisor *supervisor)
@@ -108,10 +139,16 @@ static void on_signal(struct source *source, uint32_t events)
 		strays_look(&supervisor->strays);
 		return;
 	}
-	if (supervisor->ending)
+	if (supervisor->ending || supervisor->registry.leaving)
 		return;
 	if (info.ssi_signo == SIGHUP) {
 		read_anew(supervisor);
+		return;
+	}
+	if (info.ssi_signo == SIGTERM && leave_is_allowed(&supervisor->leave)) {
+		supervisor->registry.leaving = true;
+		(void)notify_send("STOPPING=1", NULL, 0);
+		leave_begin(&supervisor->leave);
 		return;
 	}
 	log_info("%s: stopping the services", sigabbrev_np((int)info.ssi_signo));
@@ -334,8 +371,10 @@ static void put(void *daemon, struct carry *carry)
 	folders.criu_works = supervisor->registry.criu_ok;
 	folders.criu_detail = supervisor->registry.criu_detail.text;
 	item.what_case = UPGRADED__CARRY__ITEM__WHAT_FOLDERS;
+	activation_put(supervisor->activation, carry, &folders);
 	item.folders = &folders;
 	carry_put(carry, &item);
+	activation_packed_done(&folders);
 }
 
 static void roll_self(void *daemon, const char *program, struct asker *asker)
@@ -367,6 +406,10 @@ static void prepare_successor(struct supervisor *supervisor, const struct daemon
 	supervisor->registry.version = config->version;
 	supervisor->registry.roll_self = roll_self;
 	supervisor->registry.forget_self = forget_self;
+	supervisor->registry.leave = allow_leave;
+	supervisor->leave = (struct leave){ .successor = &supervisor->successor,
+					    .loop = supervisor->registry.host.site.loop,
+					    .on_rest = leave_services };
 	supervisor->registry.daemon = supervisor;
 }
 
@@ -404,6 +447,19 @@ static void begin_probe(struct supervisor *supervisor, const struct daemon_confi
 	supervisor->probed = true;
 }
 
+/* What systemd has opened for services: it gave it to us, or to the program before. */
+static int take_activation(struct supervisor *supervisor, struct why *why)
+{
+	const Upgraded__Carry__Item *item = carry_next(supervisor->carry, UPGRADED__CARRY__ITEM__WHAT_FOLDERS, NULL);
+	int r = activation_open(&supervisor->activation, why);
+
+	if (r == 0 && item)
+		r = activation_take(supervisor->activation, supervisor->carry, item->folders);
+	if (r == 0)
+		supervisor->registry.host.activation = supervisor->activation;
+	return r < 0 ? why_errno(why, r, "what systemd has opened for services") : 0;
+}
+
 static int begin(struct supervisor *supervisor, const struct daemon_config *config, struct why *why)
 {
 	struct registry *registry = &supervisor->registry;
@@ -413,6 +469,8 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	r = config->left >= 0 ? carry_open(config->left, NULL, &supervisor->carry, why) : 0;
 	if (r == 0)
 		r = loop_new(&registry->host.site.loop, why);
+	if (r == 0)
+		r = take_activation(supervisor, why);
 	if (r == 0)
 		r = store_open(registry->host.site.loop, &supervisor->store, why);
 	prepare_successor(supervisor, config);
@@ -474,11 +532,13 @@ static void end(struct supervisor *supervisor)
 	timer_disarm(&supervisor->ready);
 	strays_done(&supervisor->strays);
 	successor_done(&supervisor->successor);
+	leave_done(&supervisor->leave);
 	recover_done(&supervisor->recover);
 	registry_done(registry);
 	graveyard_done(&supervisor->graveyard);
 	spawner_done(&supervisor->spawner);
 	store_free(supervisor->store);
+	activation_free(supervisor->activation);
 	timer_disarm(&supervisor->flush_again);
 	leave_logbook(supervisor);
 	logbook_free(supervisor->logbook);

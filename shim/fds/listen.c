@@ -240,19 +240,24 @@ int fd_given_take(struct fd_given *given, struct channel *channel, const Upgrade
 {
 	if (message->count != channel->fds.n || message->count > FD_GIVEN_MAX - given->n)
 		return why_set(why, -EPROTO, "%u listeners are named but %zu came", message->count, channel->fds.n);
-	for (size_t i = 0; i < message->count; i++)
-		given->fds[given->n++] = channel_claim(channel, i);
+	for (size_t i = 0; i < message->count; i++) {
+		const char *name = i < message->n_names ? message->names[i] : "";
+
+		given->list[given->n].fd = channel_claim(channel, i);
+		snprintf(given->list[given->n++].name, sizeof(given->list->name), "%s", name);
+	}
 	return 0;
 }
 
 void fd_given_done(struct fd_given *given)
 {
 	while (given->n)
-		fd_close(given->fds[--given->n]);
+		fd_close(given->list[--given->n].fd);
 }
 
-/* Its address is its name. Return: 0; -EINVAL: it is nothing that could be listened at; -ENOMEM. */
-static int put_one(struct fd_table *table, int fd)
+/* Its address is its name, unless it has one: then its tag is how many before it have the same. Return: 0; -EINVAL: it is nothing
+ * that could be listened at; -ENOMEM. */
+static int put_one(struct fd_table *table, int fd, const char *name)
 {
 	union address at = { .room.ss_family = AF_UNSPEC };
 	socklen_t bytes = sizeof(at), size = sizeof(int);
@@ -265,11 +270,15 @@ static int put_one(struct fd_table *table, int fd)
 	r = place_init(&place, &at.any, bytes, type);
 	if (r < 0)
 		return r;
-	while (fd_table_find(table, LISTENER, place.tag))
+	if (*name)
+		place.tag = 0;
+	else
+		name = LISTENER;
+	while (fd_table_find(table, name, place.tag))
 		place.tag++;
-	r = fd_table_put(table, fd, LISTENER, place.tag, false, false);
+	r = fd_table_put(table, fd, name, place.tag, false, false);
 	if (r == 0) {
-		struct fd_entry *entry = fd_table_find(table, LISTENER, place.tag);
+		struct fd_entry *entry = fd_table_find(table, name, place.tag);
 
 		entry->given = entry->optional = true;
 	}
@@ -278,16 +287,18 @@ static int put_one(struct fd_table *table, int fd)
 
 int fd_given_put(struct fd_given *given, struct fd_table *table, struct why *why)
 {
+	size_t n = given->n;
 	int r = 0;
 
-	while (given->n && r == 0) {
-		int fd = given->fds[--given->n];
+	given->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		/* In their order, which is that of the file: of two with one name the first is tag 0. */
+		int one = r < 0 ? r : put_one(table, given->list[i].fd, given->list[i].name);
 
-		r = put_one(table, fd);
-		if (r < 0)
-			fd_close(fd);
-		if (r == -EINVAL)
-			r = 0;
+		if (one < 0)
+			fd_close(given->list[i].fd);
+		if (one < 0 && one != -EINVAL)
+			r = one;
 	}
 	return r < 0 ? why_errno(why, r, "a listener of Listen=") : 0;
 }

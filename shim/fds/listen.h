@@ -3,6 +3,7 @@
 #pragma once
 
 #include "wire/app.h"
+#include "wire/name.h"
 
 #include <stddef.h>
 
@@ -14,14 +15,18 @@ struct why;
 
 /* Between their message and the moment in which all else is there, too. A zeroed one holds nothing. */
 struct fd_given {
-	int fds[FD_GIVEN_MAX];
+	struct {
+		int fd;
+		char name[WIRE_NAME_MAX + 1]; /* by the service file; "": none */
+	} list[FD_GIVEN_MAX];
 	size_t n;
 };
 
 /** fd_given_take() - Take the descriptors of the message in hand. Return: 0; -EPROTO: not as many came as are named. */
 int fd_given_take(struct fd_given *given, struct channel *channel, const Upgraded__Wire__Listeners *message, struct why *why);
 
-/** fd_given_put() - Into the table, under the names that upg_listen() finds; nobody need claim them. @given is empty then. Return:
+/** fd_given_put() - Into the table, under the names that the service file gives them, or under
+ * those that upg_listen() finds; nobody need claim them. @given is empty then. Return:
  * 0 or -ENOMEM. Context: the thread that opened the handle, after what a predecessor handed over was put there. */
 int fd_given_put(struct fd_given *given, struct fd_table *table, struct why *why);
 

@@ -128,6 +128,16 @@ bool client_may_be_left(const struct client *client)
 	       (client->asker.service && service_waits_for(client->asker.service, &client->asker));
 }
 
+void client_send_off(struct client *client)
+{
+	if (!client->asked || client->closing)
+		return;
+	service_forget(&client->asker);
+	asker_answer(&client->asker, &(struct answer){ .code = WIRE_EXIT_TIMED_OUT,
+						       .text = "upgraded is being started anew; what was asked for goes on",
+						       .next = "see how it gets on: upgradectl status" });
+}
+
 void client_put(const struct client *client, struct carry *carry)
 {
 	Upgraded__Carry__Client left = UPGRADED__CARRY__CLIENT__INIT;
@@ -179,6 +189,7 @@ int client_new(struct registry *registry, int fd_consume, void (*on_gone)(struct
 	client->on_gone = on_gone;
 	client->asker.on_progress = on_progress;
 	client->asker.on_result = on_result;
+	(void)who_of_socket(fd_consume, &client->asker.who);
 	outbox_init(&client->outbox);
 	*ret_client = client;
 	return 0;

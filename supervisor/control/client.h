@@ -40,6 +40,9 @@ struct client *client_free(struct client *client);
  * for it would be nobody's. */
 bool client_may_be_left(const struct client *client);
 
+/** client_send_off() - Whatever it waits for goes on without us: tell it so. Nothing where it waits for nothing. */
+void client_send_off(struct client *client);
+
 /** client_put() - Leave its connection to the next program, which answers it. */
 void client_put(const struct client *client, struct carry *carry);
 

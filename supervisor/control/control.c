@@ -245,6 +245,12 @@ int control_listen_anew(struct control *control, const char *path, struct why *w
 	return 0;
 }
 
+void control_send_off(const struct control *control)
+{
+	for (struct client *client = control ? control->clients : NULL; client; client = client->next)
+		client_send_off(client);
+}
+
 struct control *control_close(struct control *control)
 {
 	if (!control)

@@ -22,6 +22,9 @@ int control_open_left(struct registry *registry, int fd, struct control **ret_co
 /** control_may_leave() - Does no client wait for something that the next program could not tell it? */
 bool control_may_leave(const struct control *control);
 
+/** control_send_off() - We end and leave the services running: whoever waits is told. */
+void control_send_off(const struct control *control);
+
 /** control_put() - Leave all clients to the next program. Return: the socket that listens, borrowed. */
 int control_put(const struct control *control, struct carry *carry);
 

@@ -119,6 +119,7 @@ int request_parse(const Upgraded__Wire__Request *wire, size_t n_fds, struct requ
 		.verb = verb_find((int)wire->verb),
 		.wait_commit = wire->wait_commit,
 		.phases = wire->phases,
+		.stays_down = wire->stays_down,
 		.from_file = wire->from_file,
 		.generation = wire->generation,
 		.program = wire->program,

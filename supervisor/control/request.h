@@ -12,6 +12,7 @@ struct request {
 	char service[UNIT_NAME_MAX + 1]; /* "": none was named */
 	bool phases;                     /* tell phases and figures as they come */
 	bool wait_commit;                /* answer at the commit, not at the end of the bake */
+	bool stays_down;                 /* leave: take it back */
 	bool from_file;                  /* start: load the state file that came along */
 	const char *program;             /* roll_self: borrowed from the message; "": the present one's file */
 	uint64_t generation;             /* images: which one; 0: all, or the newest */

@@ -229,6 +229,11 @@ void run_folder_take_clients(struct run_folder *folder, struct carry *carry, con
 		control_take_left(folder->control, carry, answer);
 }
 
+void run_folder_send_off(const struct run_folder *folder)
+{
+	control_send_off(folder->control);
+}
+
 void run_folder_shut(struct run_folder *folder)
 {
 	if (!folder || !folder->registry)

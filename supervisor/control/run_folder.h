@@ -30,6 +30,9 @@ int run_folder_open(struct run_folder *folder, struct registry *registry, struct
 bool run_folder_may_leave(const struct run_folder *folder);
 void run_folder_put(const struct run_folder *folder, struct carry *carry, Upgraded__Carry__Folders *left);
 
+/** run_folder_send_off() - See control_send_off(). */
+void run_folder_send_off(const struct run_folder *folder);
+
 /** run_folder_take_clients() - After run_folder_open(): those of the program before. Who asked for us gets @answer. */
 void run_folder_take_clients(struct run_folder *folder, struct carry *carry, const struct answer *answer);
 

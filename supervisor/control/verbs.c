@@ -103,29 +103,55 @@ bool errand_is_self(const struct errand *errand)
 	return errand && errand->free == forget_self;
 }
 
+/* By who knows that we are ended only to be started again: no signal says that. */
+static struct errand *run_leave(const struct verb_call *call)
+{
+	struct registry *registry = call->registry;
+	bool leaves = !call->request->stays_down;
+	unsigned within_s = registry->leave ? registry->leave(registry->daemon, leaves) : 0;
+	char text[160];
+
+	if (!within_s) {
+		asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_REFUSED, .text = "upgraded is ending already" });
+		return NULL;
+	}
+	if (leaves)
+		snprintf(text, sizeof(text), "a SIGTERM within the next %u s ends upgraded and leaves its services running",
+			 within_s);
+	else
+		snprintf(text, sizeof(text), "a SIGTERM ends upgraded and its services");
+	asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_DONE, .text = text });
+	return NULL;
+}
+
 /* ---- the table ---- */
 
 #define VERB(name) [UPGRADED__WIRE__VERB__VERB_##name]
 
 static const struct verb verbs[] = {
-	VERB(START) = { "start", VERB_SERVICE, VERB_FILE_IF_SAID, "start --from came without a file", .run = run_start },
-	VERB(STOP) = { "stop", VERB_SERVICE, .run = run_stop },
+	VERB(START) = { "start", VERB_SERVICE, VERB_FILE_IF_SAID, "start --from came without a file", .begins = true,
+			.orders = true, .run = run_start },
+	VERB(STOP) = { "stop", VERB_SERVICE, .orders = true, .run = run_stop },
 	VERB(ROLL) = { "roll", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_verify = true,
-		       .takes_again = true, .run = run_roll },
-	VERB(UNDO) = { "undo", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .takes_way = true, .run = run_undo },
+		       .takes_again = true, .begins = true, .orders = true, .run = run_roll },
+	VERB(UNDO) = { "undo", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .takes_way = true, .begins = true,
+		       .orders = true, .run = run_undo },
 	VERB(STATUS) = { "status", VERB_SERVICE_OR_ALL, .run = statuses_status },
 	VERB(LIST) = { "list", VERB_NO_SERVICE, .run = statuses_list },
-	VERB(CHECK) = { "check", VERB_NO_SERVICE, .run = check_run },
-	VERB(SAVE) = { "save", VERB_SERVICE, VERB_FILE, "save came without a file to write to", .run = run_save },
-	VERB(PLAN) = { "plan", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_again = true, .run = run_plan },
+	VERB(CHECK) = { "check", VERB_NO_SERVICE, .begins = true, .run = check_run },
+	VERB(SAVE) = { "save", VERB_SERVICE, VERB_FILE, "save came without a file to write to", .begins = true, .orders = true,
+		       .run = run_save },
+	VERB(PLAN) = { "plan", VERB_SERVICE, .needs_version = true, .takes_rollback = true, .takes_again = true, .begins = true,
+		       .run = run_plan },
 	VERB(IMAGES_LIST) = { "images list", VERB_NAME_OR_ALL, .run = images_list },
 	VERB(IMAGES_SHOW) = { "images show", VERB_NAME, .run = images_show },
-	VERB(IMAGES_VERIFY) = { "images verify", VERB_NAME, .run = images_verify },
-	VERB(IMAGES_GC) = { "images gc", VERB_NAME_OR_ALL, .run = images_gc },
-	VERB(PACK) = { "pack", VERB_SERVICE, .run = run_pack },
-	VERB(ABORT) = { "abort", VERB_SERVICE, .run = run_abort },
-	VERB(ACCEPT) = { "accept", VERB_SERVICE, .run = run_accept },
-	VERB(ROLL_SELF) = { "roll upgraded", VERB_NO_SERVICE, .run = run_roll_self },
+	VERB(IMAGES_VERIFY) = { "images verify", VERB_NAME, .begins = true, .run = images_verify },
+	VERB(IMAGES_GC) = { "images gc", VERB_NAME_OR_ALL, .orders = true, .run = images_gc },
+	VERB(PACK) = { "pack", VERB_SERVICE, .begins = true, .orders = true, .run = run_pack },
+	VERB(ABORT) = { "abort", VERB_SERVICE, .orders = true, .run = run_abort },
+	VERB(ACCEPT) = { "accept", VERB_SERVICE, .orders = true, .run = run_accept },
+	VERB(ROLL_SELF) = { "roll upgraded", VERB_NO_SERVICE, .begins = true, .orders = true, .run = run_roll_self },
+	VERB(LEAVE) = { "leave", VERB_NO_SERVICE, .run = run_leave },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(*verbs))
@@ -167,6 +193,17 @@ static bool find_service(struct verb_call *call)
 	return false;
 }
 
+/* Whatever comes of it, it stands in the log who asked for what. */
+static void take_order(const struct request *request, const Upgraded__Wire__Request *wire, struct asker *asker)
+{
+	const char *with = *request->roll.version ? request->roll.version : wire->program;
+	char who[WHO_BYTES];
+
+	snprintf(asker->order, sizeof(asker->order), "%s%s%s%s%s", request->service, *request->service ? ": " : "",
+		 request->verb->name, *with ? " " : "", with);
+	log_info("%s: asked for by %s", asker->order, who_text(&asker->who, who));
+}
+
 struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Request *wire, struct wire_fds *fds,
 			 struct asker *asker)
 {
@@ -178,9 +215,18 @@ struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Reques
 		asker_answer(asker, &refusal.answer);
 		return NULL;
 	}
+	if (request.verb->orders)
+		take_order(&request, wire, asker);
+	if (registry->leaving && request.verb->begins) {
+		asker_answer(asker, &(struct answer){ .code = WIRE_EXIT_BUSY,
+						      .text = "upgraded is being started anew",
+						      .next = "ask again in a moment" });
+		return NULL;
+	}
 	if (!find_service(&call))
 		return NULL;
 	asker->wait_commit = request.wait_commit;
 	asker->phases = request.phases;
+	request.roll.who = asker->who;
 	return request.verb->run(&call);
 }

@@ -47,7 +47,9 @@ struct verb {
 	enum verb_service service;
 	enum verb_file file;
 	const char *no_file; /* what is told if it is missing */
+	bool orders; /* changes something: who asks for it stands in the log */
 	bool needs_version;
+	bool begins; /* something that takes a while: not while upgraded is about to leave its services */
 	bool takes_rollback, takes_verify, takes_way, takes_again; /* looked at; otherwise they are ignored */
 	/* Answers the asker once, perhaps before it returns. Return: what goes on for the client alone; NULL: nothing. */
 	struct errand *(*run)(const struct verb_call *call);

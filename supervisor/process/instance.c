@@ -498,20 +498,30 @@ Upgraded__Wire__Limits instance_limits(const struct unit *unit)
 	return limits;
 }
 
-void instance_lend_listener(struct instance *instance, struct fd_ref *ref)
+void instance_lend_listener(struct instance *instance, struct fd_ref *ref, const char *name)
 {
-	if (instance->n_listeners < UNIT_LISTENS_MAX)
-		instance->listeners[instance->n_listeners++] = fd_ref_use(ref);
+	size_t i = instance->n_listeners;
+
+	if (i == UNIT_LISTENS_MAX)
+		return;
+	instance->listeners[i] = fd_ref_use(ref);
+	snprintf(instance->listener_names[i], sizeof(instance->listener_names[i]), "%s", name);
+	instance->n_listeners++;
 }
 
 void instance_hand_listeners(struct instance *instance)
 {
 	Upgraded__Wire__Listeners listeners = UPGRADED__WIRE__LISTENERS__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS, .listeners = &listeners);
+	char *names[UNIT_LISTENS_MAX];
 
 	if (!instance->n_listeners)
 		return;
+	for (size_t i = 0; i < instance->n_listeners; i++)
+		names[i] = instance->listener_names[i];
 	listeners.count = (uint32_t)instance->n_listeners;
+	listeners.n_names = instance->n_listeners;
+	listeners.names = names;
 	instance_send(instance, &message, instance->listeners, instance->n_listeners);
 	drop_listeners(instance);
 }

@@ -102,6 +102,7 @@ struct instance {
 	struct lines lines; /* its last */
 	/* What it is given when it stands by: instance_lend_listener(). */
 	struct fd_ref *listeners[UNIT_LISTENS_MAX];
+	char listener_names[UNIT_LISTENS_MAX][UNIT_NAME_MAX + 1];
 	size_t n_listeners;
 	struct {
 		bool asked, told;
@@ -224,8 +225,9 @@ struct instance *instance_free(struct instance *instance);
 /** instance_limits() - The caps that @unit sets, for a Prepare or a Receive. */
 Upgraded__Wire__Limits instance_limits(const struct unit *unit);
 
-/** instance_lend_listener() - It gets a duplicate of @ref, a listener that we hold for its service, when it stands by. */
-void instance_lend_listener(struct instance *instance, struct fd_ref *ref);
+/** instance_lend_listener() - It gets a duplicate of @ref, a listener that we hold for its service, when it stands by. @name: that
+ * the service file gives it; "": none. */
+void instance_lend_listener(struct instance *instance, struct fd_ref *ref, const char *name);
 
 /** instance_hand_listeners() - It stands by: these come before all else. Once; it is welcomed with them. */
 void instance_hand_listeners(struct instance *instance);

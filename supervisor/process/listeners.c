@@ -7,8 +7,10 @@
 #include "supervisor/machine/sockets_of.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/process/regain.h"
+#include "supervisor/systemd/activation.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,7 @@ static const struct sockaddr *at(const struct unit_listen *place)
 static struct listener *find(struct listeners *listeners, const struct unit_listen *place)
 {
 	for (size_t i = 0; i < listeners->n; i++)
-		if (unit_listen_is(&listeners->list[i].place, place))
+		if (unit_listen_names(place, &listeners->list[i].place) && unit_listen_is(&listeners->list[i].place, place))
 			return &listeners->list[i];
 	return NULL;
 }
@@ -48,14 +50,14 @@ static struct listener *find_or_add(struct listeners *listeners, const struct un
 		listener = &grown[listeners->n++];
 		*listener = (struct listener){ .place = *place };
 	}
-	listener->place.line = place->line;
+	listener->place = *place;
 	return listener;
 }
 
 static bool is_named(const struct unit *unit, const struct unit_listen *place)
 {
 	for (size_t i = 0; unit && i < unit->n_listens; i++)
-		if (unit_listen_is(&unit->listens[i], place))
+		if (unit_listen_names(&unit->listens[i], place))
 			return true;
 	return false;
 }
@@ -98,6 +100,8 @@ static int set_options(int fd, const struct unit_listen *place)
 {
 	const int on = 1;
 
+	if (place->options.reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+		return -errno;
 	if (unit_listen_family(place) == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
 		return -errno;
 	if (unit_listen_family(place) != AF_UNIX && place->type == SOCK_STREAM &&
@@ -111,9 +115,22 @@ static int bind_plain(int fd, const struct unit_listen *place)
 	return bind(fd, at(place), place->at_bytes) < 0 ? -errno : 0;
 }
 
-static int bind_path(int fd, struct listener *listener, unsigned mode, struct why *why)
+/* Whose it is is settled before anybody can be told that it is there. */
+static int bind_path(int fd, struct listener *listener, const struct unit *unit, struct why *why)
 {
-	return socket_file_bind(fd, unit_listen_path(&listener->place), mode, &listener->file, why);
+	const struct unit_listen_options *options = &listener->place.options;
+	const char *path = unit_listen_path(&listener->place);
+	uid_t uid = (uid_t)-1;
+	gid_t gid = (gid_t)-1;
+	int r = *options->user ? unit_local_user(options->user, &uid, why) : 0;
+
+	if (r == 0 && *options->group)
+		r = unit_local_group(options->group, &gid, why);
+	if (r == 0)
+		r = socket_file_bind(fd, path, options->mode ? options->mode : unit->socket_mode, &listener->file, why);
+	if (r == 0 && (*options->user || *options->group))
+		r = socket_file_give(path, &listener->file, uid, gid, why);
+	return r;
 }
 
 static int bind_and_listen(int fd, struct listener *listener, const struct unit *unit, struct why *why)
@@ -122,8 +139,9 @@ static int bind_and_listen(int fd, struct listener *listener, const struct unit 
 	int r = set_options(fd, place);
 
 	if (r == 0)
-		r = unit_listen_path(place) ? bind_path(fd, listener, unit->socket_mode, why) : bind_plain(fd, place);
-	if (r == 0 && place->type == SOCK_STREAM && listen(fd, (int)unit->listen_backlog) < 0)
+		r = unit_listen_path(place) ? bind_path(fd, listener, unit, why) : bind_plain(fd, place);
+	if (r == 0 && place->type == SOCK_STREAM &&
+	    listen(fd, (int)(place->options.backlog ? place->options.backlog : unit->listen_backlog)) < 0)
 		r = -errno;
 	return r == 0 ? fd_inode(fd, &listener->inode) : r;
 }
@@ -154,6 +172,63 @@ static int open_one(struct listener *listener, const struct unit *unit, struct w
 static bool may_lack(const struct listener *listener, int r)
 {
 	return listener->place.is_any && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL);
+}
+
+/* ---- what systemd has opened ---- */
+
+/* systemd keeps it as well: whatever becomes of it here, nobody is refused there. */
+static int dup_given(struct listener *listener, int given)
+{
+	int fd = fcntl(given, F_DUPFD_CLOEXEC, 0), r;
+
+	if (fd < 0)
+		return -errno;
+	r = fd_inode(fd, &listener->inode);
+	if (r < 0) {
+		fd_close(fd);
+		return r;
+	}
+	listener->shared = false;
+	return hold(listener, fd);
+}
+
+static int given_place(int given, const struct unit_listen *named, struct unit_listen *ret)
+{
+	socklen_t bytes = sizeof(ret->at), size = sizeof(ret->type);
+
+	*ret = *named;
+	if (getsockname(given, (struct sockaddr *)(void *)ret->at, &bytes) < 0 || bytes > sizeof(ret->at) ||
+	    getsockopt(given, SOL_SOCKET, SO_TYPE, &ret->type, &size) < 0)
+		return -errno;
+	ret->at_bytes = bytes;
+	unit_listen_tell(ret);
+	return 0;
+}
+
+/* All that has the name. Return: 0; -errno. */
+static int open_given(struct listeners *listeners, const struct unit *unit, const struct unit_listen *named, struct why *why)
+{
+	char names[256];
+	size_t n = 0;
+	int given, r = 0;
+
+	for (; r == 0 && (given = activation_get(listeners->activation, named->systemd, n)) >= 0; n++) {
+		struct listener *listener = NULL;
+		struct unit_listen place;
+
+		r = given_place(given, named, &place);
+		if (r == 0 && !(listener = find_or_add(listeners, &place)))
+			r = -ENOMEM;
+		if (r == 0 && !listener->ref)
+			r = dup_given(listener, given);
+	}
+	if (r < 0)
+		return why_errno(why, r, "%s:%u: Listen=%s", unit->path, named->line, named->text);
+	if (n)
+		return 0;
+	return why_set(why, -ENOENT, "%s:%u: Listen=%s: systemd has opened no socket of that name for upgraded; there are: %s (a "
+		       ".socket unit with FileDescriptorName=%s and Service=upgraded.service opens one)", unit->path, named->line,
+		       named->text, activation_names(listeners->activation, names, sizeof(names)), named->systemd);
 }
 
 /* ---- taking from the process that serves ---- */
@@ -272,8 +347,14 @@ static int have_one(struct listener *listener, const struct unit *unit, const st
 static int open_named(struct listeners *listeners, const struct unit *unit, size_t i, bool anew, const struct instance *serving,
 		      struct why *why)
 {
-	struct listener *listener = find_or_add(listeners, &unit->listens[i]);
+	struct listener *listener;
 
+	if (*unit->listens[i].systemd) {
+		int r = open_given(listeners, unit, &unit->listens[i], why);
+
+		return r < 0 ? r : 1;
+	}
+	listener = find_or_add(listeners, &unit->listens[i]);
 	if (!listener)
 		return why_errno(why, -ENOMEM, "%s:%u: Listen=", unit->path, unit->listens[i].line);
 	if (is_good(listener) || (listener->unused && !anew))
@@ -308,9 +389,18 @@ int listeners_open(struct listeners *listeners, const struct unit *unit, bool an
 void listeners_regain(struct listeners *listeners, const struct unit *unit, const struct instance *serving)
 {
 	for (size_t i = 0; i < unit->n_listens; i++) {
-		struct listener *listener = find_or_add(listeners, &unit->listens[i]);
+		struct listener *listener;
 		int r = -ENOMEM;
 
+		if (*unit->listens[i].systemd) {
+			struct why why = { 0 };
+
+			/* The process that serves has it, and systemd has it again. */
+			if (open_given(listeners, unit, &unit->listens[i], &why) < 0)
+				log_warning("%s: %s", serving->service, why.text);
+			continue;
+		}
+		listener = find_or_add(listeners, &unit->listens[i]);
 		if (listener && listener->ref)
 			continue;
 		if (listener)
@@ -360,7 +450,7 @@ void listeners_give(struct listeners *listeners, const struct unit *unit, const 
 		if (!listener->ref || !is_named(unit, &listener->place) ||
 		    (serving && listener->shared && has(&held, listener)))
 			continue;
-		instance_lend_listener(to, listener->ref);
+		instance_lend_listener(to, listener->ref, listener->place.options.name);
 		listener->shared = true;
 	}
 	sockets_of_done(&held.sockets);
@@ -391,7 +481,7 @@ void listeners_settle(struct listeners *listeners, const struct unit *unit, cons
 			continue;
 		if (!has(&held, listener))
 			leave_unused(listener, unit, serving);
-		else if (path && listener->file.inode)
+		else if (path && listener->file.inode && !*listener->place.options.user && !*listener->place.options.group)
 			socket_file_own(path, &listener->file, serving->pid);
 	}
 	sockets_of_done(&held.sockets);
@@ -420,6 +510,7 @@ void listeners_put(const struct listeners *listeners, struct carry *carry, Upgra
 		upgraded__carry__listener__init(entry);
 		entry->descriptor = carry_hold(carry, listener->ref->fd);
 		entry->text = (char *)(uintptr_t)listener->place.text;
+		entry->systemd = (char *)(uintptr_t)listener->place.systemd;
 		entry->line = listener->place.line;
 		entry->any = listener->place.is_any;
 		entry->file_device = listener->file.inode ? listener->file.device : 0;
@@ -445,6 +536,7 @@ static int place_of(int fd, const Upgraded__Carry__Listener *entry, struct unit_
 
 	*ret = (struct unit_listen){ .line = entry->line, .is_any = entry->any };
 	snprintf(ret->text, sizeof(ret->text), "%s", entry->text);
+	snprintf(ret->systemd, sizeof(ret->systemd), "%s", entry->systemd);
 	if (getsockname(fd, (struct sockaddr *)(void *)ret->at, &bytes) < 0 || bytes > sizeof(ret->at) ||
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &ret->type, &size) < 0)
 		return -errno;

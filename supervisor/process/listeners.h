@@ -17,11 +17,12 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct activation;
 struct carry;
 struct instance;
 
 struct listener {
-	struct unit_listen place;
+	struct unit_listen place; /* of systemd:NAME, with the address that it has */
 	struct fd_ref *ref;       /* NULL: it is not held, as @why says */
 	unsigned long long inode;
 	struct why why;
@@ -34,6 +35,7 @@ struct listener {
 struct listeners {
 	struct listener *list;
 	size_t n;
+	const struct activation *activation; /* what systemd has opened; NULL: nothing */
 };
 
 /**

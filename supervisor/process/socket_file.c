@@ -147,6 +147,15 @@ void socket_file_own(const char *path, const struct socket_file *file, pid_t pid
 			    strerror(errno));
 }
 
+int socket_file_give(const char *path, const struct socket_file *file, uid_t uid, gid_t gid, struct why *why)
+{
+	FD_CLEANUP int fd = open_same(path, file);
+
+	if (fd >= 0 && fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0)
+		return 0;
+	return why_errno(why, -errno, "%s could not be given to user %d and group %d", path, (int)uid, (int)gid);
+}
+
 void socket_file_remove(const char *path, const struct socket_file *file)
 {
 	FD_CLEANUP int fd = open_same(path, file);

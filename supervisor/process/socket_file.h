@@ -29,5 +29,8 @@ int socket_file_find(const char *path, struct socket_file *ret_file);
 /** socket_file_own() - It becomes the user's and the group's that process @pid runs as. Nothing where it is another file by now. */
 void socket_file_own(const char *path, const struct socket_file *file, pid_t pid);
 
+/** socket_file_give() - It becomes @uid's and @gid's; -1: that stays as it is. Return: 0 or -errno. */
+int socket_file_give(const char *path, const struct socket_file *file, uid_t uid, gid_t gid, struct why *why);
+
 /** socket_file_remove() - Nothing where it is another file by now. */
 void socket_file_remove(const char *path, const struct socket_file *file);

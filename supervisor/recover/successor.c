@@ -105,7 +105,7 @@ static int execute(struct successor *successor, struct why *why)
 
 /* ---- 2: at rest? ---- */
 
-static bool at_rest(const struct successor *successor, struct why *ret_what)
+bool successor_at_rest(const struct successor *successor, struct why *ret_what)
 {
 	struct registry *registry = successor->registry;
 
@@ -147,7 +147,7 @@ static void look(struct timer *timer)
 	struct successor *successor = container_of(timer, struct successor, timer);
 	struct why why = { 0 }, cause = { 0 };
 
-	if (at_rest(successor, &why)) {
+	if (successor_at_rest(successor, &why)) {
 		if (is_as_asked(successor, &why))
 			execute(successor, &why);
 		refuse(successor, why.text);

@@ -49,6 +49,9 @@ void successor_init(struct successor *successor);
  * answered if that does not come to be; else by the program that comes. */
 void successor_begin(struct successor *successor, const char *program, struct asker *asker);
 
+/** successor_at_rest() - Is nothing under way but, perhaps, bakes? Return: true; false with what is, in words. */
+bool successor_at_rest(const struct successor *successor, struct why *ret_what);
+
 /** successor_forget() - @asker has gone. What it asked for goes on. */
 void successor_forget(struct successor *successor, const struct asker *asker);
 

@@ -5,32 +5,17 @@
 #include "supervisor/service/registry.h"
 
 #include <errno.h>
-#include <pwd.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 uid_t users_find(const struct unit *unit)
 {
-	uid_t found = USERS_NOBODY;
-	const struct passwd *entry;
-	unsigned long number;
-	FILE *users;
-	char *end;
+	uid_t found;
 
 	if (!*unit->user)
 		return geteuid();
-	number = strtoul(unit->user, &end, 10);
-	if (!*end)
-		return (uid_t)number;
-	users = fopen("/etc/passwd", "re");
-	while (users && found == USERS_NOBODY && (entry = fgetpwent(users)))
-		if (strcmp(entry->pw_name, unit->user) == 0)
-			found = entry->pw_uid;
-	if (users)
-		fclose(users);
-	return found;
+	return unit_local_user(unit->user, &found, NULL) == 0 ? found : USERS_NOBODY;
 }
 
 static int add(uid_t uid, uid_t **users, size_t *n)

@@ -75,6 +75,7 @@ static void take_numbers(Upgraded__Wire__RollReport *ret, const Upgraded__Wire__
 	ret->way_note = none.way_note;
 	ret->journal_note = none.journal_note;
 	ret->started = none.started;
+	ret->asked_by = NULL;
 	ret->n_log_lines = ret->n_missed = ret->n_left = ret->n_skipped = 0;
 	ret->log_lines = ret->missed = ret->left = ret->skipped = NULL;
 }
@@ -90,6 +91,7 @@ int roll_report_take(const Upgraded__Carry__Report *left, struct roll_report *re
 	ret->outcome = (enum roll_outcome)left->outcome;
 	ret->rungs = left->rungs;
 	ret->started_s = left->started_s;
+	who_take(told->asked_by, &ret->asked_by);
 	take_text(&ret->cause, told->cause);
 	take_text(&ret->waited_for, told->waited_for);
 	take_text(&ret->image_missed, left->image_missed);

@@ -69,6 +69,7 @@ static void compare_totals(struct roll *roll)
 		roll_happen(roll, ROLL_EV_DISAGREE);
 		return;
 	}
+	roll->report.wire.counted = true;
 	roll->report.wire.records = saved->records;
 	roll->report.wire.state_bytes = saved->payload_bytes;
 	roll->report.wire.verified = roll->options.verify == VERIFY_ROUNDTRIP;
@@ -142,7 +143,7 @@ static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *qui
 	roll->phase.quiesce_us = took < most ? took : most; /* whatever it says */
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
 	roll_close_pipe(roll);
-	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us%s",
+	roll_say(roll, "quiesce", roll->old, "all threads of %s stopped after %" PRIu64 " us%s",
 		 roll->record.from, roll->phase.quiesce_us, waiting_text(roll, waited, sizeof(waited)));
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }
@@ -230,6 +231,8 @@ static void hear_resumed(struct roll *roll, const Upgraded__Wire__Resumed *resum
 	if (!belongs(roll, roll->old, ROLL_EV_RESUMED) || roll->record.state == ROLL_RETREAT)
 		return;
 	if (!roll->record.commit_us && roll->record.old != OLD_SPENT) {
+		if (roll->record.stops_us && resumed->at_us > roll->record.stops_us && resumed->at_us <= clock_now_us())
+			roll->report.wire.pause_us = resumed->at_us - roll->record.stops_us; /* clients waited, for nothing */
 		roll->record.old = OLD_GOES_ON;
 		if (roll->record.state != ROLL_ABORT)
 			roll_blame(roll, "version %s (pid %d) went on by itself: the roll took too long", roll->record.from,

@@ -102,7 +102,8 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->from = wire_text(report->from);
 	ret->to = wire_text(report->to);
 	ret->outcome = wire_text(bakes ? "committed" : roll_outcome_name(report->outcome));
-	ret->way_back = wire_text(rungs_text(report->rungs));
+	/* Which ways back there are shows when the new version serves. */
+	ret->way_back = wire_text(report->wire.commit_us ? rungs_text(report->rungs) : "");
 	ret->cause = wire_text(report->cause.text);
 	ret->waited_for = wire_text(report->waited_for.text);
 	ret->way_note = wire_text(report->way_note.text);
@@ -117,6 +118,10 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 		texts->skipped[i] = wire_text(report->skipped.text[i]);
 	ret->n_skipped = report->skipped.n;
 	ret->skipped = texts->skipped;
+	if (report->asked_by.asked) {
+		who_tell(&report->asked_by, &texts->asked_by);
+		ret->asked_by = &texts->asked_by;
+	}
 	if (gmtime_r(&report->started_s, &tm) && strftime(texts->started, sizeof(texts->started), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		ret->started = texts->started;
 }

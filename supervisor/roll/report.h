@@ -2,7 +2,9 @@
 /* What came of a roll, for people and programs. */
 #pragma once
 
+#include "base/log.h"
 #include "base/why.h"
+#include "supervisor/events/who.h"
 #include "supervisor/process/lines.h"
 #include "supervisor/roll/record.h"
 #include "wire/wire.h"
@@ -44,6 +46,7 @@ struct roll_report {
 	struct roll_skipped skipped;
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
+	struct who asked_by;
 };
 
 void roll_report_init(struct roll_report *report, const char *from, const char *to);
@@ -51,6 +54,7 @@ void roll_report_init(struct roll_report *report, const char *from, const char *
 /* What the texts of a told report point to, besides the report itself. */
 struct roll_report_texts {
 	char started[32];
+	Upgraded__Wire__Who asked_by;
 	char *lines[LINES_MAX], *missed[ROLL_NAMES_MAX], *left[ROLL_NAMES_MAX], *skipped[8];
 };
 
@@ -71,3 +75,14 @@ const char *roll_names_text(const struct roll_names *names, char *buf, size_t si
 const char *roll_skipped_text(const Upgraded__Wire__Skipped *skipped, char *buf);
 
 const char *roll_outcome_name(enum roll_outcome outcome);
+
+/* ---- outcome.c ---- */
+
+#define ROLL_OUTCOME_BYTES 1536u
+
+/** roll_outcome_level() - At which level what came of a roll is logged: who looks for warnings finds each outage. */
+enum log_level roll_outcome_level(enum roll_outcome outcome);
+
+/** roll_outcome_text() - All of it in one line: cause, loss, who serves now (@serves) and who asked. @buf: ROLL_OUTCOME_BYTES.
+ * Return: @buf. */
+const char *roll_outcome_text(const struct roll_report *report, const char *serves, char *buf);

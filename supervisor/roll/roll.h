@@ -66,6 +66,7 @@ struct roll_options {
 	/* Of the roll in whose bake this one begins: doors that old closed in it and that are kept for the version before are given
 	 * to new, beside what old hands over. Borrowed until the commit; NULL: there is none. */
 	const struct custody *kept;
+	struct who asked_by;
 	bool require_image;      /* it was looked for before anything was touched; what happens after the commit is only told */
 };
 

@@ -2,6 +2,7 @@
 /* Whoever waits for something that was asked of a service: told how it gets on, and answered once. */
 #pragma once
 
+#include "supervisor/events/who.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
 #include "wire/wire.h"
@@ -16,6 +17,8 @@ struct service;
 struct asker {
 	struct service *service; /* which it waits for; NULL: none */
 	bool phases;             /* wants to see phases begin, and figures */
+	struct who who;
+	char order[320];         /* what it asks for changes something: "web: roll v2", for the log. "": it only wants to know */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);
@@ -23,12 +26,19 @@ struct asker {
 
 #define ANSWER_TEXT_BYTES 512u
 
+/* What was made for one answer. */
+struct answer_words {
+	char text[ANSWER_TEXT_BYTES], next[ANSWER_TEXT_BYTES];
+};
+
 /* The one answer to what was asked. Everything is borrowed until it was sent. */
 struct answer {
 	enum wire_exit code;
 	const char *text;                  /* one sentence: what happened */
 	const char *cause;                 /* why; NULL: there is nothing to say */
 	const char *next;                  /* what to do now; NULL: nothing */
+	bool unchanged;                    /* it was so already */
+	const struct instance *serves;     /* who, if @serving says that; NULL: nobody */
 	const char *serving;               /* what serves now; NULL: it does not matter here */
 	const struct lines *lines;         /* the last that the process printed; NULL: none */
 	const struct roll_report *roll;    /* a roll to report on, whose lines count instead of @lines; NULL: none */
@@ -40,6 +50,7 @@ struct answer_message {
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__RollReport report;
 	struct roll_report_texts texts;
+	Upgraded__Wire__Serving serves;
 	char *lines[LINES_MAX];
 };
 
@@ -49,9 +60,9 @@ void answer_pack(const struct answer *answer, struct answer_message *ret);
 /**
  * answer_of_roll() - What is to be said of a roll: at its commit, or at its end.
  * @service: its name.
- * @text:    gets the sentence, which the answer borrows.
+ * @words:   gets the sentences, which the answer borrows.
  */
-struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES]);
+struct answer answer_of_roll(const char *service, const struct roll_report *roll, struct answer_words *words);
 
 /** asker_answer() - Send @answer to an asker that no service knows. */
 void asker_answer(struct asker *asker, const struct answer *answer);

@@ -11,6 +11,7 @@
 /* Somebody asked something of a bake (an undo, a pack) while the asker of the roll itself may still wait for the end of it. */
 struct bake_call {
 	struct asker *asker;   /* NULL: nobody */
+	struct who who;        /* asked last, even if it has gone away */
 	bool packs;            /* a pack was asked for, and nothing else */
 	bool accepts;          /* the end of the bake was asked for */
 	struct roll_request request; /* of a roll to a third version */
@@ -55,6 +56,8 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 	__attribute__((format(printf, 4, 5)));
 /** service_answer_roll() - The answer at a roll's commit, or at its end. */
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll);
+/** service_log_outcome() - In one line: what came of a roll, and who serves now. */
+void service_log_outcome(const struct service *service, const struct roll_report *report);
 /** service_load_unit() - Read the service file as it is now. @ret_unit: the caller's. On failure @asker was told. */
 int service_load_unit(struct service *service, struct unit **ret_unit, struct asker *asker);
 /** service_stop_now() - Nothing is under way: end the processes. */

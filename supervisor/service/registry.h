@@ -16,7 +16,11 @@ struct registry {
 	/* Another program is to take our place; @program: "": the file that we were started from. NULL: this cannot be. */
 	void (*roll_self)(void *daemon, const char *program, struct asker *asker);
 	void (*forget_self)(void *daemon, const struct asker *asker);
+	/* At the next SIGTERM the services are left running, or not. Return: within how many seconds that is to come; 0: it cannot
+	 * be any more. */
+	unsigned (*leave)(void *daemon, bool leaves);
 	void *daemon;
+	bool leaving; /* it has come: nothing new is begun */
 };
 
 /** registry_find() - The service of that name; made when there is a file for it. NULL with the reason in @why. */

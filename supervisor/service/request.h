@@ -2,6 +2,7 @@
 /* What a roll, an undo or a plan is asked with, checked: it may be copied and kept. */
 #pragma once
 
+#include "supervisor/events/who.h"
 #include "supervisor/unit/unit.h"
 
 #include <stdbool.h>
@@ -24,5 +25,6 @@ struct roll_request {
 	uint64_t bake_us;                /* instead of Bake=; 0: as configured */
 	bool require_image;              /* refuse a roll that could not go back by an image; RequireImage= may say so, too */
 	enum undo_way way;
+	struct who who;                  /* asks for it */
 	bool again;                      /* also to the version that serves: a fresh process of it takes over */
 };

@@ -57,9 +57,7 @@ static void note_history(struct service *service, struct roll *roll)
 /* Ends @roll. */
 static void log_and_free(const struct service *service, struct roll *roll)
 {
-	const struct roll_report *last = &service->last;
-
-	log_info("%s: roll %s -> %s: %s", service->name, last->from, last->to, roll_outcome_name(last->outcome));
+	service_log_outcome(service, &service->last);
 	roll_free(roll);
 }
 
@@ -119,6 +117,7 @@ struct roll_options service_roll_options(const struct unit *unit, const struct r
 {
 	return (struct roll_options){
 		.version = request->version,
+		.asked_by = request->who,
 		.rollback = request->sets_rollback ? request->rollback : unit->rollback,
 		.verify = request->sets_verify ? request->verify : unit->verify,
 		.require_image = request->require_image || unit->require_image,
@@ -276,9 +275,10 @@ bool service_refuse_same(struct service *service, const struct roll_request *req
 		return false;
 	if (!request->again) {
 		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = "nothing was touched; versions live at paths of their own, so a new build "
-							 "needs a new name; with --again this one takes its service file anew" },
+			       &(struct answer){ .code = WIRE_EXIT_DONE,
+						 .unchanged = true,
+						 .next = "a new build needs a new version name; to start this version anew, with "
+							 "the service file as it is now, use --again" },
 			       "%s runs version %s already", service->name, service->version);
 		return true;
 	}

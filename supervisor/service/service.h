@@ -22,6 +22,7 @@ struct service_host {
 	const struct why *criu_detail; /* what was found out about CRIU here */
 	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
+	const struct activation *activation; /* for Listen=systemd:NAME; NULL: systemd has opened nothing */
 };
 
 /** service_new() - Return: NULL if memory is out. @name was checked. */

@@ -38,11 +38,11 @@ static void end_back(struct member *member, struct roll *back)
 	/* The service is to stop: the first roll is accepted and ends in what follows, and its end is no answer to this. */
 	if (new && service->stop_wanted)
 		service_answer_roll(service, service->bake_call.asker, &result);
-	log_info("%s: roll %s -> %s: %s", service->name, result.from, result.to, roll_outcome_name(result.outcome));
 	if (new)
 		roll_return_new(member->roll, new, &why);
 	else
 		roll_lose_new(member->roll, &why);
+	service_log_outcome(service, &result);
 	/* If the new version died meanwhile, or is ended since it is not well, the first roll goes its way back, and its end
 	 * answers the caller. */
 	if (member->roll && roll_is_baking(member->roll))
@@ -98,6 +98,8 @@ void service_on_backward(struct roll *roll)
 	/* What undo was asked with counts for the bake that follows it. */
 	if (options.purpose == PURPOSE_UNDO && service->bake_call.undo_bake_us)
 		options.bake_us = service->bake_call.undo_bake_us;
+	if (options.purpose == PURPOSE_UNDO)
+		options.asked_by = service->bake_call.who;
 	service->bake_call.undo_bake_us = 0;
 	if (service_roll_back(member, unit, &options, new, &why) == 0)
 		return;
@@ -137,6 +139,7 @@ static bool take_bake_call(struct service *service, struct asker *asker)
 		return false;
 	}
 	service->bake_call.asker = asker;
+	service->bake_call.who = asker->who;
 	service->bake_call.packs = service->bake_call.accepts = false;
 	asker->service = service;
 	return true;
@@ -233,7 +236,7 @@ void service_accept(struct service *service, struct asker *asker)
 	if (!member->roll || member->back || !roll_may_accept(member->roll)) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = member->back ? "call off what is under way first: upgradectl abort" :
+						 .next = member->back ? "abort what is under way first: upgradectl abort" :
 									"upgradectl status shows what is under way" },
 			       "%s: no bake is on that could be ended", service->name);
 		return;

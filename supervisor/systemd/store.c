@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LISTEN_FDS_START 3
 #define FD_HIGHEST 0xffffful
 #define NAME_BYTES 40u
 #define SERIAL_MAX (UINT64_MAX >> 1)
@@ -448,9 +447,12 @@ static int take_all(struct store *store, unsigned long n, const char *names)
 		struct came *came = &store->came[store->n_came];
 		size_t length = strcspn(names, ":");
 
-		came->fd = LISTEN_FDS_START + (int)i;
+		came->fd = STORE_FDS_START + (int)i;
 		read_name(names, length, came);
 		names += length + (names[length] == ':');
+		/* A listener of another name is not ours: activation.h has it. */
+		if (came->what == STORE_WHATS && door_kind(came->fd) != DOOR_NONE)
+			continue;
 		if (fcntl(came->fd, F_SETFD, FD_CLOEXEC) == 0)
 			store->n_came++;
 	}
@@ -467,34 +469,60 @@ static unsigned long number(const char *name)
 	return text && *text && !*end ? value : 0;
 }
 
-int store_open(struct loop *loop, struct store **ret_store, struct why *why)
+unsigned long store_came(void)
 {
-	unsigned long most = number("FDSTORE"), n = number("LISTEN_PID") == (unsigned long)getpid() ? number("LISTEN_FDS") : 0;
+	unsigned long n = number("LISTEN_PID") == (unsigned long)getpid() ? number("LISTEN_FDS") : 0;
+
+	return n < FD_HIGHEST ? n : FD_HIGHEST;
+}
+
+bool store_is_name(const char *name, size_t length)
+{
+	struct came came;
+
+	read_name(name, length, &came);
+	return came.what != STORE_WHATS;
+}
+
+/* They are ours alone, and once: not those of child processes, nor of a program that takes our place and has our pid. */
+static void clear_environment(void)
+{
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+}
+
+static int open_store(struct loop *loop, unsigned long most, struct store **ret_store)
+{
 	const char *names = getenv("LISTEN_FDNAMES");
-	struct store *store;
+	struct store *store = calloc(1, sizeof(*store));
+	unsigned long n = store_came();
 	int r;
 
-	*ret_store = NULL;
-	if (!most || !notify_is_wanted())
-		return 0;
-	store = calloc(1, sizeof(*store));
 	if (!store)
-		return why_errno(why, -ENOMEM, "what systemd holds");
+		return -ENOMEM;
 	store->loop = loop;
 	store->most = most;
 	store->blind = n == 0;
 	store->end = &store->first;
-	r = take_all(store, n < FD_HIGHEST ? n : FD_HIGHEST, names ? names : "");
-	if (r < 0) {
+	r = take_all(store, n, names ? names : "");
+	if (r < 0)
 		free(store);
-		return why_errno(why, r, "what systemd holds");
-	}
-	/* They are ours alone, and once. */
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
-	*ret_store = store;
-	return 0;
+	else
+		*ret_store = store;
+	return r;
+}
+
+int store_open(struct loop *loop, struct store **ret_store, struct why *why)
+{
+	unsigned long most = number("FDSTORE");
+	int r = 0;
+
+	*ret_store = NULL;
+	if (most && notify_is_wanted())
+		r = open_store(loop, most, ret_store);
+	clear_environment();
+	return r < 0 ? why_errno(why, r, "what systemd holds") : 0;
 }
 
 struct store *store_free(struct store *store)

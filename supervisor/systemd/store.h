@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct loop;
@@ -24,9 +25,17 @@ enum store_what {
 	STORE_WHATS,
 };
 
+#define STORE_FDS_START 3 /* the number of the first one that systemd gives */
+
+/** store_came() - How many descriptors systemd has given to this very process. Context: before store_open(). */
+unsigned long store_came(void);
+
+/** store_is_name() - Is @name, of @length bytes, of something that was stored here? */
+bool store_is_name(const char *name, size_t length);
+
 /**
- * store_open() - Take from systemd what it holds. To be called once, before anything starts child processes: the environment is
- * changed.
+ * store_open() - Take from systemd what it holds, but for listeners of another name (activation.h). To be called once, before
+ * anything starts child processes: the environment is changed.
  * @ret_store: owned by the caller; NULL: there is no store.
  *
  * Return: 0 or -errno.

@@ -109,6 +109,16 @@ static int read_local(const char *text, struct unit_listen *listen)
 	return 0;
 }
 
+/* What systemd has opened is known by its name alone: which addresses that are is its unit's to say. */
+static bool read_systemd(const char *value, struct unit_listen *listen)
+{
+	if (unit_name_check("listener", value, NULL) < 0)
+		return false;
+	snprintf(listen->systemd, sizeof(listen->systemd), "%.*s", (int)UNIT_NAME_MAX, value);
+	snprintf(listen->text, sizeof(listen->text), "systemd:%s", listen->systemd);
+	return true;
+}
+
 /* ---- one line ---- */
 
 /* A bare port stands for all addresses of the machine, of both families, as getaddrinfo() tells them to a program. */
@@ -132,6 +142,8 @@ static size_t read_value(const char *value, struct unit_listen listens[2])
 	int r;
 
 	listens[0].type = listens[1].type = udp ? SOCK_DGRAM : SOCK_STREAM;
+	if (strncmp(value, "systemd:", 8) == 0)
+		return read_systemd(value + 8, &listens[0]) ? 1 : 0;
 	if (read_port(text, &port))
 		return read_any(port, listens);
 	if (*text == '[')
@@ -143,12 +155,12 @@ static size_t read_value(const char *value, struct unit_listen listens[2])
 	return r < 0 ? 0 : 1;
 }
 
-static void name(struct unit_listen *listen)
+void unit_listen_tell(struct unit_listen *place)
 {
-	char text[sizeof(listen->text) - 8];
+	char text[sizeof(place->text) - 8];
 
-	door_text(at(listen), listen->at_bytes, text, sizeof(text));
-	snprintf(listen->text, sizeof(listen->text), "%s%s", listen->type == SOCK_DGRAM ? "udp:" : "", text);
+	door_text(at(place), place->at_bytes, text, sizeof(text));
+	snprintf(place->text, sizeof(place->text), "%s%s", place->type == SOCK_DGRAM ? "udp:" : "", text);
 }
 
 /* ---- two that cannot be open beside each other ---- */
@@ -176,8 +188,15 @@ bool unit_listen_is(const struct unit_listen *one, const struct unit_listen *oth
 	return one->type == other->type && one->at_bytes == other->at_bytes && memcmp(one->at, other->at, one->at_bytes) == 0;
 }
 
+bool unit_listen_names(const struct unit_listen *of, const struct unit_listen *place)
+{
+	return *of->systemd ? strcmp(of->systemd, place->systemd) == 0 : !*place->systemd && unit_listen_is(of, place);
+}
+
 static bool clash(const struct unit_listen *one, const struct unit_listen *other)
 {
+	if (*one->systemd || *other->systemd)
+		return strcmp(one->systemd, other->systemd) == 0;
 	if (unit_listen_is(one, other))
 		return true;
 	if (one->type != other->type || at(one)->sa_family != at(other)->sa_family || at(one)->sa_family == AF_UNIX)
@@ -185,29 +204,114 @@ static bool clash(const struct unit_listen *one, const struct unit_listen *other
 	return port_of(one) == port_of(other) && (is_wildcard(one) || is_wildcard(other));
 }
 
+/* ---- what stands behind the address ---- */
+
+#define OPTIONS "name=NAME, backlog=N, reuseport, and of a path mode=, user= and group="
+
+/* Of a path the mode, the user and the group are its file's; nothing else has a file. */
+static bool has_file(const struct unit_listen *listen)
+{
+	return !*listen->systemd && unit_listen_path(listen);
+}
+
+static bool read_number(const char *text, int base, unsigned long most, unsigned *ret)
+{
+	unsigned long n;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	n = strtoul(text, &end, base);
+	if (*end || n < 1 || n > most)
+		return false;
+	*ret = (unsigned)n;
+	return true;
+}
+
+static bool read_text(const char *text, char ret[static UNIT_NAME_MAX + 1])
+{
+	if (!*text || strlen(text) > UNIT_NAME_MAX || strpbrk(text, ":/,="))
+		return false;
+	snprintf(ret, UNIT_NAME_MAX + 1, "%s", text);
+	return true;
+}
+
+static bool read_option(const char *word, const struct unit_listen *listen, struct unit_listen_options *ret)
+{
+	const char *value = strchr(word, '=');
+	size_t n = value ? (size_t)(value - word) : strlen(word);
+
+	if (!value) {
+		ret->reuse_port = true;
+		return strcmp(word, "reuseport") == 0 && !*listen->systemd && unit_listen_family(listen) != AF_UNIX;
+	}
+	value++;
+	if (n == 4 && strncmp(word, "name", n) == 0)
+		return unit_name_check("listener", value, NULL) == 0 && read_text(value, ret->name);
+	if (n == 7 && strncmp(word, "backlog", n) == 0)
+		return listen->type == SOCK_STREAM && !*listen->systemd && read_number(value, 10, 1000000, &ret->backlog);
+	if (!has_file(listen))
+		return false;
+	if (n == 4 && strncmp(word, "mode", n) == 0)
+		return read_number(value, 8, 0777, &ret->mode);
+	if (n == 4 && strncmp(word, "user", n) == 0)
+		return read_text(value, ret->user);
+	return n == 5 && strncmp(word, "group", n) == 0 && read_text(value, ret->group);
+}
+
+/* Return: 0; -EINVAL: @ret_word, which is in @words, is none, or does not fit. */
+static int read_options(char *words, const struct unit_listen *listen, struct unit_listen_options *ret, const char **ret_word)
+{
+	char *rest = NULL;
+
+	for (char *word = strtok_r(words, " \t", &rest); word; word = strtok_r(NULL, " \t", &rest)) {
+		*ret_word = word;
+		if (!read_option(word, listen, ret))
+			return -EINVAL;
+	}
+	return 0;
+}
+
 /* ---- */
+
+static int add(struct unit *unit, const struct unit_line *line, const struct unit_listen *listen, struct why *why)
+{
+	for (size_t k = 0; k < unit->n_listens; k++)
+		if (clash(listen, &unit->listens[k]))
+			return why_set(why, -EINVAL, "%s:%u: Listen=%s: line %u has %s, and both cannot be listened at",
+				       unit->path, line->number, line->value, unit->listens[k].line, unit->listens[k].text);
+	if (unit->n_listens == UNIT_LISTENS_MAX)
+		return why_set(why, -EINVAL, "%s:%u: Listen=%s: more than %u addresses (a bare port is two)", unit->path,
+			       line->number, line->value, UNIT_LISTENS_MAX);
+	unit->listens[unit->n_listens++] = *listen;
+	return 0;
+}
 
 int unit_listen_add(struct unit *unit, const struct unit_line *line, struct why *why)
 {
 	struct unit_listen listens[2] = { { .line = line->number }, { .line = line->number } };
-	size_t n = read_value(line->value, listens);
+	size_t at_bytes = strcspn(line->value, " \t"), n;
+	struct unit_listen_options options = { .mode = 0 };
+	char value[256], words[512];
+	const char *word;
+	int r = 0;
 
+	snprintf(value, sizeof(value), "%.*s", (int)at_bytes, line->value);
+	snprintf(words, sizeof(words), "%s", line->value + at_bytes);
+	n = strlen(line->value + at_bytes) < sizeof(words) && at_bytes < sizeof(value) ? read_value(value, listens) : 0;
 	if (n == 0)
 		return why_set(why, -EINVAL,
 			       "%s:%u: Listen=%s: expected a port from 1 to 65535, ADDRESS:PORT, [ADDRESS]:PORT, each also with "
-			       "udp: before it, an absolute path of at most 107 characters, or unix:@NAME",
+			       "udp: before it, an absolute path of at most 107 characters, unix:@NAME, or systemd:NAME",
 			       unit->path, line->number, line->value);
-	for (size_t i = 0; i < n; i++) {
-		name(&listens[i]);
-		for (size_t k = 0; k < unit->n_listens; k++)
-			if (clash(&listens[i], &unit->listens[k]))
-				return why_set(why, -EINVAL, "%s:%u: Listen=%s: line %u has %s, and both cannot be listened at",
-					       unit->path, line->number, line->value, unit->listens[k].line,
-					       unit->listens[k].text);
-		if (unit->n_listens == UNIT_LISTENS_MAX)
-			return why_set(why, -EINVAL, "%s:%u: Listen=%s: more than %u addresses (a bare port is two)", unit->path,
-				       line->number, line->value, UNIT_LISTENS_MAX);
-		unit->listens[unit->n_listens++] = listens[i];
+	if (read_options(words, &listens[0], &options, &word) < 0)
+		return why_set(why, -EINVAL, "%s:%u: Listen=%s: '%s' is nothing that may stand behind that address; known are "
+			       OPTIONS, unit->path, line->number, line->value, word);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (!*listens[i].systemd)
+			unit_listen_tell(&listens[i]);
+		listens[i].options = options;
+		r = add(unit, line, &listens[i], why);
 	}
-	return 0;
+	return r;
 }

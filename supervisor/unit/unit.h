@@ -36,12 +36,26 @@ struct unit_check {
 
 #define UNIT_LISTENS_MAX 32u
 
+/* What a Listen= says of its addresses behind them. */
+struct unit_listen_options {
+	char name[UNIT_NAME_MAX + 1];  /* name=: by which a program claims it; "": by its address alone */
+	char user[UNIT_NAME_MAX + 1];  /* user=, group=: whose the path is; "": the service's */
+	char group[UNIT_NAME_MAX + 1];
+	unsigned mode;                 /* mode= of the path; 0: SocketMode= */
+	unsigned backlog;              /* backlog=; 0: ListenBacklog= */
+	bool reuse_port;               /* reuseport */
+};
+
 /* One address of a Listen=. */
 struct unit_listen {
 	unsigned line;
 	bool is_any;     /* of a bare port, which names two: a machine, or a version, may do without one of them */
 	int type;        /* SOCK_STREAM, SOCK_DGRAM */
 	char text[128];  /* for people: "127.0.0.1:80", "udp:[::]:53", "/run/web.sock", "@web" */
+	/* Of systemd:NAME: what systemd has opened under that name, and given to upgraded. The address is known when that is
+	 * looked at: a service file has none. "": it is an address. */
+	char systemd[UNIT_NAME_MAX + 1];
+	struct unit_listen_options options;
 	_Alignas(8) char at[112]; /* a struct sockaddr */
 	unsigned at_bytes;
 };
@@ -192,6 +206,11 @@ int unit_check_url(const struct unit *unit, const struct unit_check *check, cons
 
 /** unit_listen_is() - Are these the same address, with sockets of the same type? */
 bool unit_listen_is(const struct unit_listen *one, const struct unit_listen *other);
+/** unit_listen_names() - Does @of, of a service file, stand for @place? The same address, or what systemd has opened under the same
+ * name. */
+bool unit_listen_names(const struct unit_listen *of, const struct unit_listen *place);
+/** unit_listen_tell() - @place->text, of the address that it has. */
+void unit_listen_tell(struct unit_listen *place);
 /** unit_listen_family() - AF_INET, AF_INET6, AF_UNIX. */
 int unit_listen_family(const struct unit_listen *listen);
 /** unit_listen_path() - Return: of a unix socket that has one; else NULL. */
@@ -215,6 +234,11 @@ void unit_identity(const struct unit *unit, struct child_spec *spec);
  */
 #define UNIT_USERS_SILENT 1
 int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *why);
+
+/** unit_local_user(), unit_local_group() - The number of a user or a group that this machine's own files have, or that is a number.
+ * No name service is asked: the loop must not wait for one. Return: 0; -ENOENT with words. */
+int unit_local_user(const char *name, uid_t *ret_uid, struct why *why);
+int unit_local_group(const char *name, gid_t *ret_gid, struct why *why);
 
 /** unit_children_name() - The value of Children=. */
 const char *unit_children_name(enum unit_children children);

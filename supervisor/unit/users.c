@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Is there a user, a group? A name service may be slow, or hang: so a child process asks, and we wait for it only so long. */
+/* Is there a user, a group? A name service may be slow, or hang: so a child process asks, and we wait for it only so long; or
+ * nobody is asked, and this machine's own files are read. */
 #include "supervisor/unit/unit.h"
 
 #include "base/clock.h"
@@ -13,6 +14,9 @@
 #include <grp.h>
 #include <poll.h>
 #include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,4 +93,45 @@ int unit_users_known(const struct unit *unit, uint64_t timeout_us, struct why *w
 		return 0;
 	return why_set(why, -EINVAL, "%s: %s=%s: this machine knows no such %s", unit->path, answer == NO_USER ? "User" : "Group",
 		       answer == NO_USER ? unit->user : unit->group, answer == NO_USER ? "user" : "group");
+}
+
+/* ---- in files ---- */
+
+static bool is_number(const char *name, unsigned *ret)
+{
+	char *end;
+	unsigned long n = strtoul(name, &end, 10);
+
+	*ret = (unsigned)n;
+	return *name >= '0' && *name <= '9' && !*end && n < UINT32_MAX;
+}
+
+int unit_local_user(const char *name, uid_t *ret_uid, struct why *why)
+{
+	const struct passwd *entry;
+	bool found = is_number(name, ret_uid);
+	FILE *file = found ? NULL : fopen("/etc/passwd", "re");
+
+	while (file && !found && (entry = fgetpwent(file))) {
+		found = strcmp(entry->pw_name, name) == 0;
+		*ret_uid = entry->pw_uid;
+	}
+	if (file)
+		fclose(file);
+	return found ? 0 : why_set(why, -ENOENT, "/etc/passwd has no user %s", name);
+}
+
+int unit_local_group(const char *name, gid_t *ret_gid, struct why *why)
+{
+	const struct group *entry;
+	bool found = is_number(name, ret_gid);
+	FILE *file = found ? NULL : fopen("/etc/group", "re");
+
+	while (file && !found && (entry = fgetgrent(file))) {
+		found = strcmp(entry->gr_name, name) == 0;
+		*ret_gid = entry->gr_gid;
+	}
+	if (file)
+		fclose(file);
+	return found ? 0 : why_set(why, -ENOENT, "/etc/group has no group %s", name);
 }

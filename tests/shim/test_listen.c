@@ -633,6 +633,17 @@ static void listen_given(struct app *self)
 	APP_MUST(!(fcntl(local, F_GETFL) & O_NONBLOCK));
 }
 
+/* By the name that the service file gives it, and by its address all the same. */
+static void claim_by_name(struct app *self)
+{
+	int local = upg_fd_claim(self->upg, "admin", 0), fd = listen_v4(self->upg, given_port, SOCK_STREAM);
+
+	APP_MUST(is_held(local, 1));
+	APP_MUST(is_held(fd, 0));
+	APP_MUST(upg_fd_claim(self->upg, "web", 0) == -ENOENT); /* it is claimed */
+	APP_MUST(is_held(upg_fd_claim(self->upg, "web", 1), 2));
+}
+
 static void listen_beside(struct app *self)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(given_port) };
@@ -660,6 +671,25 @@ Test(shim_listen, takes_what_the_supervisor_has_opened_and_closes_the_rest, .ini
 	FAKE_TAKE(&fake, READY);
 	FAKE_SAY(&fake, ASK_REGISTERED, ask_registered, &ask);
 	cr_assert_eq(FAKE_TAKE(&fake, REGISTERED)->registered->count, 2);
+}
+
+Test(shim_listen, finds_what_the_supervisor_has_opened_by_name, .init = setup, .fini = teardown)
+{
+	Upgraded__Wire__Listeners listeners = UPGRADED__WIRE__LISTENERS__INIT;
+	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS, .listeners = &listeners);
+	char web[] = "web", admin[] = "admin", *names[] = { web, admin, web };
+
+	open_given();
+	app->fresh = claim_by_name;
+	fake_start(&fake, app);
+	FAKE_TAKE(&fake, HELLO);
+	FAKE_TAKE(&fake, STANDBY);
+	listeners.count = 3;
+	listeners.n_names = 3;
+	listeners.names = names;
+	fake_say(&fake, &message, given, 3);
+	welcome();
+	FAKE_TAKE(&fake, READY);
 }
 
 Test(shim_listen, tells_of_a_listener_that_it_closes, .init = setup, .fini = teardown)

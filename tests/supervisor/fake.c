@@ -132,8 +132,12 @@ static void hear(struct fake *fake, const Upgraded__Wire__AppMessage *message, c
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_LISTENERS:
 		cr_assert_eq(message->listeners->count, n, "%u listeners are named, %zu come", message->listeners->count, n);
-		for (size_t i = 0; i < n; i++)
+		cr_assert_eq(message->listeners->n_names, n);
+		for (size_t i = 0; i < n; i++) {
+			snprintf(fake->listener_names[fake->n_listeners], sizeof(fake->listener_names[0]), "%s",
+				 message->listeners->names[i]);
 			fake->listeners[fake->n_listeners++] = inode_of(fds[i]);
+		}
 		break;
 	case UPGRADED__WIRE__APP_MESSAGE__BODY_POSTPONED:
 		fake->receive_deadline_us = message->postponed->deadline_us;

@@ -48,6 +48,7 @@ struct fake {
 	struct commit_word word; /* as it came with Prepare or Receive; unmapped: none came yet */
 	char given[256];         /* names of the descriptors that it was sent: "listener 0, extra 0?", "?" where it may be left */
 	unsigned long long listeners[UNIT_LISTENS_MAX]; /* that it was given for Listen= */
+	char listener_names[UNIT_LISTENS_MAX][UNIT_NAME_MAX + 1];
 	unsigned n_listeners;
 	bool is_old_library;     /* says hello without what is new; to be set before that */
 	int signal;              /* the strongest it was sent; 0: none */

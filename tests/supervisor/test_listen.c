@@ -451,6 +451,73 @@ Test(listen, trusts_no_folder_in_which_others_change_what_lies_there)
 	stop(hosted_serve("v1"));
 }
 
+Test(listen, gives_a_path_to_whom_the_file_names)
+{
+	struct stat st;
+
+	if (geteuid() != 0)
+		cr_skip("needs root");
+	write_lines("Listen=%s mode=0606 user=nobody group=7\n", path);
+	service_start(hosted.web, "v1", -1, ask(&ann));
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0606);
+	cr_assert_eq(st.st_uid, 65534, "before any process of it serves");
+	cr_assert_eq(st.st_gid, 7);
+	hosted_start_up(last_started());
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_eq(st.st_uid, 65534, "and not the user that it runs as");
+	stop(last_started());
+	write_lines("Listen=%s user=nobody-of-that-name\n", path);
+	service_start(hosted.web, "v1", -1, ask(&ann));
+	assert_answer(&ann, WIRE_EXIT_ERROR, "web version v1 could not be started");
+	cr_assert(strstr(ann.asked.cause, "/etc/passwd has no user nobody-of-that-name"), "%s", ann.asked.cause);
+	cr_assert_neq(access(path, F_OK), 0);
+}
+
+/* ---- names ---- */
+
+Test(listen, tells_the_names_that_the_file_gives)
+{
+	struct fake *fake;
+
+	write_lines("Listen=127.0.0.1:%u name=web\nListen=127.0.0.1:%u\n", port, other_port);
+	fake = hosted_serve("v1");
+	cr_assert_eq(fake->n_listeners, 2);
+	cr_assert_str_eq(fake->listener_names[0], "web");
+	cr_assert_str_eq(fake->listener_names[1], "");
+	stop(fake);
+}
+
+static int option_of(int fd, int option)
+{
+	socklen_t size = sizeof(int);
+	int value = -1;
+
+	cr_assert_eq(getsockopt(fd, SOL_SOCKET, option, &value, &size), 0);
+	return value;
+}
+
+/* Beside it a program may listen itself, if it says so as well. */
+Test(listen, shares_a_port_where_the_file_says_so)
+{
+	const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
+					     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	FD_CLEANUP int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int on = 1;
+
+	cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+	cr_assert_eq(option_of(fd, SO_REUSEPORT), 1);
+	write_lines("Listen=127.0.0.1:%u\n", port);
+	stop(hosted_serve("v1"));
+	hosted_serve("v1");
+	cr_assert_lt(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	stop(last_started());
+	write_lines("Listen=127.0.0.1:%u reuseport\n", port);
+	hosted_serve("v1");
+	cr_assert_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	stop(last_started());
+}
+
 /* ---- kinds ---- */
 
 Test(listen, of_a_bare_port_is_for_both_families)

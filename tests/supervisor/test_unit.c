@@ -970,6 +970,52 @@ Test(unit, knows_how_listeners_are_made, .fini = teardown)
 	expect_bad(with("ListenBacklog=0"), 3, "a number from 1");
 }
 
+Test(unit, knows_what_stands_behind_an_address, .fini = teardown)
+{
+	const struct unit_listen_options *options;
+
+	expect_good(with("Listen=8080 name=web backlog=7 reuseport\nListen=/run/x\tmode=0606  user=nobody group=0\n"
+			 "Listen=systemd:admin name=adm\nListen=127.0.0.1:9"));
+	cr_assert_eq(unit->n_listens, 5);
+	for (size_t i = 0; i < 2; i++) {
+		options = &unit->listens[i].options;
+		cr_assert_str_eq(options->name, "web");
+		cr_assert_eq(options->backlog, 7);
+		cr_assert(options->reuse_port);
+		cr_assert_eq(options->mode, 0);
+	}
+	options = &unit->listens[2].options;
+	cr_assert_str_eq(unit->listens[2].text, "/run/x");
+	cr_assert_eq(options->mode, 0606);
+	cr_assert_str_eq(options->user, "nobody");
+	cr_assert_str_eq(options->group, "0");
+	cr_assert(!options->reuse_port && !*options->name);
+	cr_assert_str_eq(unit->listens[3].text, "systemd:admin");
+	cr_assert_str_eq(unit->listens[3].systemd, "admin");
+	cr_assert_str_eq(unit->listens[3].options.name, "adm");
+	cr_assert_str_eq(unit->listens[4].options.name, "");
+	cr_assert(!*unit->listens[4].systemd);
+}
+
+Test(unit, refuses_what_does_not_fit_an_address, .fini = teardown)
+{
+	static const char *const bad[] = { "80 web", "80 name=", "80 name=a:b", "80 mode=0660", "80 user=root", "80 backlog=0",
+					   "80 backlog=x", "udp:80 backlog=5", "/run/x mode=0800", "/run/x mode=1777",
+					   "/run/x reuseport",
+					   "/run/x user=", "unix:@x mode=0600", "systemd:x backlog=3", "systemd:x reuseport",
+					   "80 Name=x", "80 name" };
+	char line[256];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		snprintf(line, sizeof(line), "Listen=%s", bad[i]);
+		expect_bad(with(line), 3, strchr(bad[i], ' ') + 1);
+		expect_bad(with(line), 3, "known are name=NAME, backlog=N, reuseport");
+	}
+	expect_bad(with("Listen=systemd:"), 3, "expected a port");
+	expect_bad(with("Listen=systemd:a/b"), 3, "expected a port");
+	expect_bad(with("Listen=systemd:x\nListen=systemd:x"), 4, "line 3 has systemd:x");
+}
+
 Test(unit, tells_that_an_address_differs)
 {
 	struct unit *a = NULL, *b = NULL;
