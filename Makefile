@@ -210,7 +210,8 @@ JAIL := $B/tests/jail
 MACHINE := $(if $(wildcard tests/model/machine.c),$B/tests/machine)
 
 GENERATOR := $B/protoc-gen-upgrade
-EVERYTHING := $(PROGRAMS_normal) $(GENERATOR) $(LIBRARY) $(EXAMPLES_normal) $B/upgrade.pc
+INSTALLED := $(PROGRAMS_normal) $(GENERATOR) $(LIBRARY) $B/upgrade.pc
+EVERYTHING := $(INSTALLED) $(EXAMPLES_normal)
 RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 
 # ---- targets for people ----
@@ -219,7 +220,7 @@ RUNNABLE := $(EVERYTHING) $(PROGRAMS_asan) $(JAIL) $(LOAD)
 # anything runs. Programs that run are exec'd, so that make's child is the jail, which dies when make does.
 locked = $(Q)mkdir -p $B && flock $B/.lock $(MAKE) $(1)
 
-.PHONY: all test demo asan analyze lint fuzz verify bench torture faults soak install clean help setup
+.PHONY: all test demo asan analyze lint fuzz verify bench torture faults soak install deb clean help setup
 all: ## the programs, the library and the examples, in build/
 	+$(call locked,everything)
 
@@ -280,7 +281,8 @@ faults: ## have the n-th call of each process fail, for all n of a roll and its 
 	+$(call locked,faulty)
 	$(Q)exec $(JAIL) -- tests/run-faults $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS))
 
-install: all ## into PREFIX (/usr/local) below DESTDIR
+install: ## into PREFIX (/usr/local) below DESTDIR
+	+$(call locked,installed)
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
 	$(if $(SUPERVISOR_MAIN),install -m 755 $B/upgraded '$(DESTDIR)$(SBINDIR)')
 	$(if $(CLI_MAIN),install -m 755 $B/upgradectl '$(DESTDIR)$(BINDIR)')
@@ -296,9 +298,15 @@ install: all ## into PREFIX (/usr/local) below DESTDIR
 	$(foreach schema,$(wildcard cli/*.schema.json),install -D -m 644 $(schema) '$(DESTDIR)$(SHAREDIR)/$(notdir $(schema))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' && \
-		sed -i 's|/usr/local/sbin/|$(SBINDIR)/|' '$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
+		sed -i 's|/usr/local/sbin/|$(SBINDIR)/|; s|/usr/local/bin/|$(BINDIR)/|' \
+		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
+	install -D -m 755 units/get-criu '$(DESTDIR)$(PREFIX)/lib/upgraded/get-criu'
 	$(foreach file,$(wildcard units/bash-completion/*),install -D -m 644 $(file) \
 		'$(DESTDIR)$(COMPLETIONDIR)/$(notdir $(file))' &&) true
+
+deb: ## the Debian packages, in build/deb
+	$(Q)units/setup
+	$(Q)mkdir -p $B && flock $B/.deb.lock units/make-deb '$(VERSION)' $B/deb
 
 setup: ## only install what building and testing need
 	$(Q)units/setup
@@ -312,8 +320,9 @@ help: ## this list
 
 # ---- targets for the targets above; they expect to be alone ----
 
-.PHONY: everything tests demonstration sanitized fuzzers benches torturers faulty soakers objects analysis
+.PHONY: everything installed tests demonstration sanitized fuzzers benches torturers faulty soakers objects analysis
 everything: $(EVERYTHING)
+installed: $(INSTALLED)
 # SUITE=name builds what that group needs and no more.
 ALL_TESTS := $(RUNNABLE) $(MACHINE) $(UNIT_TESTS) $(REPLAYS) $(INTEGRATION) $(EXAMPLES_asan)
 UNIT_SUITE := $(filter $(TEST_ROOMS),$(SUITE))
@@ -398,11 +407,14 @@ $B/obj/$(1)/gen/%.o: $B/gen/%.c $B/obj/$(1)/flags | $(GEN_H)
 $(foreach room,$(ROOMS),$(call room_rules,$(1),$(room)))
 endef
 
-# The supervisor says of itself, in files that it leaves behind, which version it is.
+# The programs say which version they are; the supervisor does in files that it leaves behind, too.
 SUPERVISOR_DEFINES := -DUPGRADED_VERSION='"$(VERSION)"'
-VERSIONED = $(foreach v,$(VARIANTS),$(call objects,$(v),$(call sources,supervisor/logbook)))
-$(VERSIONED): CPPFLAGS += $(SUPERVISOR_DEFINES)
-$(VERSIONED): Makefile
+VERSIONED = $(foreach v,$(VARIANTS),$(call objects,$(v),$(MAINS) $(call sources,supervisor/logbook) $(call sources,supervisor/control)))
+$(VERSIONED): private CPPFLAGS += $(SUPERVISOR_DEFINES)
+$(VERSIONED): $B/version
+$B/version: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
 
 # list,TARGET,FILES      a file with the names of what TARGET is made of, so that a source that went away is noticed
 define list
@@ -572,7 +584,7 @@ SUBJECT_cached = $(patsubst $(CACHED)/%.c,$B/obj/asan/examples/cached-v3/%.o,$(c
 SUBJECT_generator = $(patsubst %.proto,$B/obj/asan/gen/%.upgrade.o,$(filter tests/generator/%,$(SUCCESSORS)))
 $(call objects,asan,$(call sources,tests/generator)) $(call objects,normal,$(call sources,tests/generator)): | $(UPGRADE_H) $(GENERATOR)
 SUBJECT_loadmodel = $(call objects,asan,$(call mainless,$(call sources,tests/load)))
-$B/obj/asan/tests/cached/%.o $B/obj/normal/tests/cached/%.o: CPPFLAGS += $(call version_defines,cached,v3)
+$B/obj/asan/tests/cached/%.o $B/obj/normal/tests/cached/%.o: private CPPFLAGS += $(call version_defines,cached,v3)
 $(foreach room,$(TEST_ROOMS),$(call rule,$B/asan/tests/$(room),asan,\
 	$(call folder_objects,asan,tests/$(room)) $(call objects,asan,tests/runner.c) $(SUBJECT_$(room)),$(STACK_$(room)),$(CRITERION) $$(PACKAGE_LIBS) -lm))
 

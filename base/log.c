@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
+#include "base/log_journal.h"
 #include "base/log_queue.h"
 #include "base/text.h"
 
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <syslog.h>
 #include <unistd.h>
 
 static _Atomic(enum log_level) max_level = LOG_LEVEL_INFO;
@@ -34,15 +34,10 @@ static void journal_detect(void)
 	to_journal = fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == inode;
 }
 
-static int priority(enum log_level level)
+bool log_is_journal(void)
 {
-	switch (level) {
-	case LOG_LEVEL_ERROR: return LOG_ERR;
-	case LOG_LEVEL_WARNING: return LOG_WARNING;
-	case LOG_LEVEL_INFO: return LOG_INFO;
-	case LOG_LEVEL_DEBUG: return LOG_DEBUG;
-	}
-	return LOG_NOTICE;
+	pthread_once(&journal_once, journal_detect);
+	return to_journal;
 }
 
 void log_set_level(enum log_level level)
@@ -50,57 +45,110 @@ void log_set_level(enum log_level level)
 	atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }
 
-static size_t compose(enum log_level level, char *line, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
-
-/* Return: the length of @line, which has LOG_LINE_BYTES, with its '\n'. */
-static size_t compose(enum log_level level, char *line, const char *fmt, va_list args)
+/* A peer's words may stand in it: they must not look like lines, priorities or terminal commands of ours. */
+static void tame(char *text, size_t size)
 {
-	size_t size, room;
-	int n;
+	for (size_t i = 0; i < size; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			text[i] = ' ';
+	text_tame(text, size);
+}
 
-	pthread_once(&journal_once, journal_detect);
-	if (to_journal)
-		n = snprintf(line, LOG_LINE_BYTES, "<%d>", priority(level));
-	else
-		n = snprintf(line, LOG_LINE_BYTES, "%.64s: ", program_invocation_short_name);
-	size = n > 0 ? (size_t)n : 0;
-	room = LOG_LINE_BYTES - size;
-	n = vsnprintf(line + size, room, fmt, args);
+static size_t compose(char *line, size_t size, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
+
+/* Behind the @size bytes of @line, which has LOG_LINE_BYTES. Return: the length, without its end, for which there is room. */
+static size_t compose(char *line, size_t size, const char *fmt, va_list args)
+{
+	size_t room = LOG_LINE_BYTES - size;
+	int n = vsnprintf(line + size, room, fmt, args);
+
 	if (n > 0)
 		size += (size_t)n < room ? (size_t)n : text_whole(line + size, room - 1);
-
-	/* A peer's words may stand in the line: they must not look like lines, priorities or terminal commands of ours. */
-	for (size_t i = 0; i < size; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-			line[i] = ' ';
-	text_tame(line, size);
-	line[size++] = '\n'; /* in place of the terminator, which always has room */
+	tame(line, size);
 	return size;
+}
+
+/* "web: ", "web[v1 12]: " */
+static size_t compose_about(char *line, size_t size, const struct log_about *about)
+{
+	int n = 0;
+
+	if (!about || !about->service)
+		return size;
+	if (about->version)
+		n = snprintf(line + size, LOG_LINE_BYTES - size, "%.128s[%.128s %d]: ", about->service, about->version,
+			     (int)about->pid);
+	else
+		n = snprintf(line + size, LOG_LINE_BYTES - size, "%.128s: ", about->service);
+	return n > 0 ? size + (size_t)n : size;
+}
+
+static void put(enum log_level level, const struct log_about *about, const char *fmt, va_list args)
+	__attribute__((format(printf, 3, 0)));
+
+static void put(enum log_level level, const struct log_about *about, const char *fmt, va_list args)
+{
+	bool native = log_queue_is_native(), names_it = !native || !about || !about->printed;
+	char line[LOG_LINE_BYTES], record[LOG_RECORD_BYTES];
+	size_t size = 0;
+	int n = 0;
+
+	if (!native && log_is_journal())
+		n = snprintf(line, LOG_LINE_BYTES, "<%d>", log_priority(level));
+	else if (!native)
+		n = snprintf(line, LOG_LINE_BYTES, "%.64s: ", program_invocation_short_name);
+	size = n > 0 ? (size_t)n : 0;
+	if (names_it)
+		size = compose_about(line, size, about);
+	size = compose(line, size, fmt, args);
+	if (native) {
+		size = log_journal_compose(record, level, about, line, size);
+		log_queue_put(record, size, level <= LOG_LEVEL_WARNING, true);
+		return;
+	}
+	line[size++] = '\n'; /* in place of the terminator, which always has room */
+	log_queue_put(line, size, level <= LOG_LEVEL_WARNING, false);
+}
+
+static bool is_wanted(enum log_level level)
+{
+	return level <= atomic_load_explicit(&max_level, memory_order_relaxed);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	int saved_errno = errno;
-	char line[LOG_LINE_BYTES];
 	va_list args;
-	size_t size;
 
-	if (level > atomic_load_explicit(&max_level, memory_order_relaxed))
+	if (!is_wanted(level))
 		return;
 	va_start(args, fmt);
-	size = compose(level, line, fmt, args);
+	put(level, NULL, fmt, args);
 	va_end(args);
-	if (!log_queue_put(line, size, level <= LOG_LEVEL_WARNING))
-		log_write(line, size);
 	errno = saved_errno;
 }
 
-size_t log_compose_dropped(char *line, uint64_t n)
+void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...)
 {
-	pthread_once(&journal_once, journal_detect);
-	if (to_journal)
-		return (size_t)snprintf(line, LOG_NOTICE_BYTES, "<%d>%" PRIu64 " lines of this log were dropped: nobody read it\n",
-					LOG_WARNING, n);
-	return (size_t)snprintf(line, LOG_NOTICE_BYTES, "%.64s: %" PRIu64 " lines of this log were dropped: nobody read it\n",
-				program_invocation_short_name, n);
+	int saved_errno = errno;
+	va_list args;
+
+	if (!is_wanted(level))
+		return;
+	va_start(args, fmt);
+	put(level, about, fmt, args);
+	va_end(args);
+	errno = saved_errno;
+}
+
+size_t log_compose_dropped(char *record, uint64_t dropped, bool native)
+{
+	char text[LOG_NOTICE_BYTES];
+	int n = snprintf(text, sizeof(text), "%" PRIu64 " lines of this log were dropped: nobody read it", dropped);
+
+	if (native)
+		return log_journal_compose(record, LOG_LEVEL_WARNING, NULL, text, (size_t)n);
+	if (log_is_journal())
+		return (size_t)snprintf(record, LOG_RECORD_BYTES, "<%d>%s\n", log_priority(LOG_LEVEL_WARNING), text);
+	return (size_t)snprintf(record, LOG_RECORD_BYTES, "%.64s: %s\n", program_invocation_short_name, text);
 }

@@ -3,12 +3,14 @@
  * Whether stderr takes a line without waiting cannot be asked: poll(2) says nothing of a disk, and O_NONBLOCK belongs to the open
  * file, which the shell or systemd shares with us. So a thread of its own waits.
  *
- * The lines are a ring of bytes, and lines are whole in it. Those that are dropped are the youngest: what is in the ring was there
- * before. So the count of them goes in as the next line that finds room, at the place where they are missing.
+ * The lines are a ring of bytes, each with its length before it, and lines are whole in it. Those that are dropped are the
+ * youngest: what is in the ring was there before. So the count of them goes in as the next line that finds room, at the place where
+ * they are missing.
  */
 #include "base/log_queue.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/fd.h"
+#include "base/log_journal.h"
 #include "base/why.h"
 
 #include <errno.h>
@@ -24,6 +26,19 @@
 #define RING_BYTES ((size_t)256 << 10)
 #define RESERVE_BYTES (RING_BYTES / 4) /* for lines that matter */
 #define CHUNK_BYTES LOG_LINE_BYTES     /* of whole lines, in one write(2) */
+#define JOURNAL_PATH "/run/systemd/journal/socket"
+
+/* Before each line. */
+struct head {
+	uint16_t size;
+	bool native;
+};
+
+struct chunk {
+	char bytes[LOG_RECORD_BYTES];
+	size_t size;
+	bool native; /* one record, not lines */
+};
 
 static struct {
 	atomic_bool on;
@@ -34,7 +49,11 @@ static struct {
 	size_t head, used;
 	uint64_t dropped;
 	bool ending, ended;
-} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER };
+	int journal; /* a socket, which the thread uses; -1: lines go to stderr */
+	const char *journal_path;
+} queue = {
+	.journal = -1, .journal_path = JOURNAL_PATH, .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER
+};
 
 void log_write(const char *lines, size_t size)
 {
@@ -55,92 +74,141 @@ void log_write(const char *lines, size_t size)
 
 /* ---- the ring, under the lock ---- */
 
-static void ring_put(const char *line, size_t size)
+static void ring_add(const void *bytes, size_t size)
 {
 	size_t at = (queue.head + queue.used) % RING_BYTES, first = RING_BYTES - at;
 
 	if (first > size)
 		first = size;
-	memcpy(queue.ring + at, line, first);
-	memcpy(queue.ring, line + first, size - first);
+	memcpy(queue.ring + at, bytes, first);
+	memcpy(queue.ring, (const char *)bytes + first, size - first);
 	queue.used += size;
 }
 
-/* Takes as many whole lines as @chunk has room for. Return: their bytes. */
-static size_t ring_take(char *chunk)
+static void ring_peek(void *bytes, size_t size)
 {
-	size_t n = queue.used < CHUNK_BYTES ? queue.used : CHUNK_BYTES, first = RING_BYTES - queue.head;
+	size_t first = RING_BYTES - queue.head;
 
-	if (first > n)
-		first = n;
-	memcpy(chunk, queue.ring + queue.head, first);
-	memcpy(chunk + first, queue.ring, n - first);
-	while (n > 0 && chunk[n - 1] != '\n')
-		n--;
-	queue.head = (queue.head + n) % RING_BYTES;
-	queue.used -= n;
-	return n;
+	if (first > size)
+		first = size;
+	memcpy(bytes, queue.ring + queue.head, first);
+	memcpy((char *)bytes + first, queue.ring, size - first);
+}
+
+static void ring_drop(size_t size)
+{
+	queue.head = (queue.head + size) % RING_BYTES;
+	queue.used -= size;
+}
+
+static void ring_put(const char *line, size_t size, bool native)
+{
+	struct head head = { .size = (uint16_t)size, .native = native };
+
+	if (size == 0)
+		return;
+	ring_add(&head, sizeof(head));
+	ring_add(line, size);
+}
+
+/* A record, or as many lines as there is room for. */
+static void ring_take(struct chunk *chunk)
+{
+	struct head head;
+
+	while (queue.used > 0) {
+		ring_peek(&head, sizeof(head));
+		if (chunk->size > 0 && (head.native || chunk->native || chunk->size + head.size > CHUNK_BYTES))
+			return;
+		ring_drop(sizeof(head));
+		ring_peek(chunk->bytes + chunk->size, head.size);
+		ring_drop(head.size);
+		chunk->size += head.size;
+		chunk->native = head.native;
+	}
 }
 
 /* The number of lines that were dropped goes in before the line that is the first to find room. */
-static void put(const char *line, size_t size, bool matters)
+static void put(const char *line, size_t size, bool matters, bool native)
 {
 	size_t room = RING_BYTES - (matters ? 0 : RESERVE_BYTES), notice = 0;
-	char told[LOG_NOTICE_BYTES];
+	char told[LOG_RECORD_BYTES];
 
 	if (queue.dropped)
-		notice = log_compose_dropped(told, queue.dropped);
-	if (queue.used + notice + size > room) {
+		notice = log_compose_dropped(told, queue.dropped, native);
+	if (queue.used + notice + size + 2 * sizeof(struct head) > room) {
 		queue.dropped++;
 		return;
 	}
-	ring_put(told, notice);
-	ring_put(line, size);
+	ring_put(told, notice, native);
+	ring_put(line, size, native);
 	queue.dropped = 0;
 	pthread_cond_signal(&queue.more);
 }
 
-bool log_queue_put(const char *line, size_t size, bool matters)
+static void write_out(const char *line, size_t size, bool native)
 {
-	if (!atomic_load_explicit(&queue.on, memory_order_acquire))
-		return false;
+	if (native)
+		log_journal_send(queue.journal, queue.journal_path, line, size);
+	else
+		log_write(line, size);
+}
+
+void log_queue_put(const char *line, size_t size, bool matters, bool native)
+{
+	if (!atomic_load_explicit(&queue.on, memory_order_acquire)) {
+		write_out(line, size, native);
+		return;
+	}
 	pthread_mutex_lock(&queue.lock);
-	put(line, size, matters);
+	put(line, size, matters, native);
 	pthread_mutex_unlock(&queue.lock);
-	return true;
+}
+
+bool log_queue_is_native(void)
+{
+	return atomic_load_explicit(&queue.on, memory_order_acquire) && queue.journal >= 0;
+}
+
+void log_queue_journal_at(const char *path)
+{
+	queue.journal_path = path;
 }
 
 /* ---- the thread ---- */
 
-static size_t next_chunk(char *chunk)
+/* Return: false: there is none. */
+static bool next_chunk(struct chunk *chunk)
 {
-	size_t n;
-
-	if (queue.used > 0)
-		return ring_take(chunk);
+	chunk->size = 0;
+	chunk->native = false;
+	ring_take(chunk);
+	if (chunk->size > 0)
+		return true;
+	if (!queue.dropped)
+		return false;
 	/* Nobody has logged since, and the reader is back. */
-	n = queue.dropped ? log_compose_dropped(chunk, queue.dropped) : 0;
+	chunk->native = queue.journal >= 0;
+	chunk->size = log_compose_dropped(chunk->bytes, queue.dropped, chunk->native);
 	queue.dropped = 0;
-	return n;
+	return true;
 }
 
 static void *write_on(void *unused)
 {
-	char chunk[CHUNK_BYTES];
-	size_t n;
+	struct chunk chunk;
 
 	(void)unused;
 	pthread_mutex_lock(&queue.lock);
 	for (;;) {
-		n = next_chunk(chunk);
-		if (n == 0 && queue.ending)
-			break;
-		if (n == 0) {
+		if (!next_chunk(&chunk)) {
+			if (queue.ending)
+				break;
 			pthread_cond_wait(&queue.more, &queue.lock);
 			continue;
 		}
 		pthread_mutex_unlock(&queue.lock);
-		log_write(chunk, n);
+		write_out(chunk.bytes, chunk.size, chunk.native);
 		pthread_mutex_lock(&queue.lock);
 	}
 	queue.ended = true;
@@ -194,6 +262,7 @@ int log_defer(struct why *why)
 	queue.ring = malloc(RING_BYTES);
 	queue.head = queue.used = 0;
 	queue.ending = queue.ended = false;
+	queue.journal = log_is_journal() ? log_journal_open(queue.journal_path) : -1;
 	r = queue.ring ? make_idle() : -ENOMEM;
 	if (r == 0 && !watches_forks)
 		r = -pthread_atfork(NULL, NULL, forget_in_child);
@@ -203,6 +272,7 @@ int log_defer(struct why *why)
 	if (r < 0) {
 		free(queue.ring);
 		queue.ring = NULL;
+		queue.journal = fd_close(queue.journal);
 		return why_errno(why, r, "cannot write the log by a thread of its own");
 	}
 	atomic_store_explicit(&queue.on, true, memory_order_release);
@@ -234,6 +304,7 @@ void log_settle(uint64_t timeout_us)
 	}
 	atomic_store(&queue.on, false);
 	pthread_join(queue.thread, NULL);
+	queue.journal = fd_close(queue.journal);
 	free(queue.ring);
 	queue.ring = NULL;
 }

@@ -10,6 +10,7 @@
 #include "cli/render_json.h"
 #include "cli/render_plan.h"
 #include "cli/render_text.h"
+#include "cli/suggest.h"
 #include "wire/wire.h"
 
 #include <errno.h>
@@ -68,6 +69,7 @@ static bool is_query(const struct args *args)
 {
 	return args->verb == UPGRADED__WIRE__VERB__VERB_STATUS || args->verb == UPGRADED__WIRE__VERB__VERB_LIST ||
 	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN ||
+	       args->verb == UPGRADED__WIRE__VERB__VERB_VERSION ||
 	       is_about_images(args);
 }
 
@@ -82,11 +84,11 @@ static void explain(const struct args *args, int outcome, const struct why *why,
 		snprintf(next, size, "see what it did: upgradectl status %s", args->service);
 	switch (outcome) {
 	case CLIENT_UNREACHABLE:
-		ret_result->text = wire_text("cannot reach upgraded: nothing was asked");
+		ret_result->text = wire_text("cannot reach upgraded: no request was sent");
 		snprintf(next, size, "is upgraded running? systemctl status upgraded");
 		break;
 	case CLIENT_FORBIDDEN:
-		ret_result->text = wire_text("not allowed to talk to upgraded: nothing was asked");
+		ret_result->text = wire_text("not allowed to talk to upgraded: no request was sent");
 		snprintf(next, size, "try again as root, or as the user that upgraded runs as");
 		break;
 	case CLIENT_TIMED_OUT:
@@ -144,6 +146,8 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 		render_list(out, result, args->wide);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
 		render_checks(out, result);
+	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_VERSION && result->code == (uint32_t)DONE)
+		render_line(out, result->text);
 	else if (is_about_images(args) && !args->quiet && (result->n_images || result->code == (uint32_t)DONE))
 		render_images(out, args, result);
 	else if (result->plan)
@@ -254,11 +258,13 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	Upgraded__Wire__ControlMessage *message = NULL;
 	const Upgraded__Wire__Result *result = &no_answer;
 	struct watch watch = { .shown_at_us = clock_now_us() };
-	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us };
+	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us,
+				    .host = args->host };
 	struct why why = { "" };
 	struct file file;
 	bool saves;
-	char next[192];
+	char next[192], hint[512];
+	char *spare_next = NULL;
 	int outcome;
 	int code;
 
@@ -288,11 +294,20 @@ int command_run(const struct args *args, const struct term *out, const struct te
 		result = message->result;
 	else
 		explain(args, outcome, &why, next, sizeof(next), &no_answer);
-	if (args->file && file.fd < 0)
-		no_answer.text = wire_text("the state file cannot be opened: nothing was asked");
+	if (args->file && file.fd < 0) {
+		no_answer.text = wire_text("the state file cannot be opened: no request was sent to upgraded");
+		no_answer.next = wire_text("");
+	}
+	/* What was mistyped is said with what there is. */
+	if (outcome == CLIENT_ANSWERED && *suggest_after(args, message->result, hint, sizeof(hint))) {
+		spare_next = message->result->next;
+		message->result->next = hint;
+	}
 	watch_end(&watch, outcome, result);
 	result = close_file(args, &file, result, &no_answer, &why);
 	code = show(args, result, out, err);
+	if (message && spare_next)
+		message->result->next = spare_next;
 	if (message)
 		upgraded__wire__control_message__free_unpacked(message, NULL);
 	return code;

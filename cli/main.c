@@ -3,6 +3,7 @@
 #include "base/why.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/far.h"
 #include "cli/leave.h"
 #include "cli/state.h"
 #include "cli/term.h"
@@ -10,6 +11,7 @@
 
 #include <locale.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifndef UPGRADED_VERSION
 #define UPGRADED_VERSION "0.1.0"
@@ -51,11 +53,13 @@ int main(int argc, char **argv)
 		return finish(state_main(argc, argv));
 	if (leave_is_meant(argc, argv))
 		return finish(leave_main(argc, argv));
+	if (argc == 2 && strcmp(argv[1], "stdio-bridge") == 0)
+		return far_bridge(getenv(ARGS_SOCKET_ENV) && *getenv(ARGS_SOCKET_ENV) ? getenv(ARGS_SOCKET_ENV) : ARGS_SOCKET_DEFAULT);
 	rc = args_parse(argc, argv, getenv(ARGS_SOCKET_ENV), &args, &why);
 	if (rc < 0)
 		return usage_error(&why);
 	if (rc == ARGS_HELP) {
-		args_usage(stdout);
+		args_help(stdout, args.help_of);
 		return finish(WIRE_EXIT_DONE);
 	}
 	if (rc == ARGS_VERSION) {
@@ -64,5 +68,7 @@ int main(int argc, char **argv)
 	}
 	term_init(&out, stdout, args.color);
 	term_init(&err, stderr, args.color);
+	if (args.verb == UPGRADED__WIRE__VERB__VERB_VERSION && !args.json && !args.quiet)
+		puts("upgradectl " UPGRADED_VERSION);
 	return finish(command_run(&args, &out, &err));
 }

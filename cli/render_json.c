@@ -218,7 +218,7 @@ static bool refine_roll(json_t *roll, const struct clocks *clocks)
 	ended = strcmp(json_string_value(json_object_get(roll, "outcome")), "under way") != 0;
 	counted = json_is_true(json_object_get(roll, "counted"));
 	/* A supervisor that does not say so knows them once it is over. */
-	if (!counted && (!ended || json_integer_value(json_object_get(roll, "roll_id"))))
+	if (!counted && (!ended || json_integer_value(json_object_get(roll, "id"))))
 		well = forget_all(roll, moved) && well;
 	if (!*json_string_value(json_object_get(roll, "way_back")))
 		well = forget(roll, "way_back") && well;
@@ -286,17 +286,19 @@ static bool refine(json_t *answer, const struct args *args, const struct clocks 
 static const char *const *left_out(const struct args *args)
 {
 	static const char *const acting[] = { "services", "checks", "save", "plan", "images", "serving", "serving_now",
-					      "about_serving", "realtime_us", NULL };
+					      "about_serving", "realtime_us", "daemon_version", NULL };
 	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", "serving", "serving_now",
-					      "about_serving", "realtime_us", NULL };
+					      "about_serving", "realtime_us", "daemon_version", NULL };
 	static const char *const planning[] = { "services", "checks", "roll", "save", "images", "serving", "serving_now",
+						"about_serving", "realtime_us", "daemon_version", NULL };
+	static const char *const versions[] = { "services", "checks", "roll", "save", "plan", "images", "serving", "serving_now",
 						"about_serving", "realtime_us", NULL };
 	static const char *const listing[] = { "roll", "checks", "save", "plan", "images", "serving", "serving_now",
-					       "about_serving", "realtime_us", NULL };
+					       "about_serving", "realtime_us", "daemon_version", NULL };
 	static const char *const checking[] = { "roll", "services", "save", "plan", "images", "serving", "serving_now",
-						"about_serving", "realtime_us", NULL };
+						"about_serving", "realtime_us", "daemon_version", NULL };
 	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "serving", "serving_now",
-					       "about_serving", "realtime_us", NULL };
+					       "about_serving", "realtime_us", "daemon_version", NULL };
 
 	switch ((int)args->verb) {
 	case UPGRADED__WIRE__VERB__VERB_LIST:
@@ -306,6 +308,8 @@ static const char *const *left_out(const struct args *args)
 		return checking;
 	case UPGRADED__WIRE__VERB__VERB_PLAN:
 		return planning;
+	case UPGRADED__WIRE__VERB__VERB_VERSION:
+		return versions;
 	case UPGRADED__WIRE__VERB__VERB_SAVE:
 		return saving;
 	case UPGRADED__WIRE__VERB__VERB_IMAGES_LIST:

@@ -95,7 +95,7 @@ static void waiting(const struct term *term, uint64_t waited_us, uint32_t asked,
 /* A supervisor that does not say whether it knows how much there was, knows it after the commit. */
 static bool is_counted(const Upgraded__Wire__RollReport *roll)
 {
-	return roll->counted || (!roll->roll_id && roll->commit_us);
+	return roll->counted || (!roll->id && roll->commit_us);
 }
 
 /* The numbers of a roll, one to a line. */
@@ -480,6 +480,12 @@ void render_list(const struct term *term, const Upgraded__Wire__Result *result, 
 		row_fill(&row, result->services[s], result->realtime_us);
 		row_print(term, &row, &table);
 	}
+}
+
+void render_line(const struct term *term, const char *text)
+{
+	term_text(term, text, TERM_WHOLE);
+	fputc('\n', term->out);
 }
 
 void render_names(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result)

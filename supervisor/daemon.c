@@ -4,6 +4,7 @@
 #include "supervisor/carry/carry.h"
 #include "supervisor/control/images.h"
 #include "supervisor/control/run_folder.h"
+#include "supervisor/control/unit_status.h"
 #include "supervisor/criu/probe.h"
 #include "supervisor/image/removal.h"
 #include "supervisor/image/store.h"
@@ -20,6 +21,7 @@
 #include "supervisor/systemd/store.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +60,7 @@ struct supervisor {
 	char *images_root, *bakes;
 	struct timer look_again; /* at the end: have all services ended? */
 	struct timer images_gc;
+	struct unit_status status;
 	struct timer ready; /* until whoever started us was told */
 	bool ending;
 };
@@ -114,17 +117,32 @@ static unsigned allow_leave(void *daemon, bool leaves)
 	return LEAVE_WITHIN_S;
 }
 
+/* Who started us gives us up if this is lost. */
+static void tell_ready(struct timer *timer)
+{
+	struct supervisor *supervisor = container_of(timer, struct supervisor, ready);
+
+	if (notify_send("READY=1", NULL, 0) < 0 && !supervisor->ending)
+		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, tell_ready);
+}
+
 /* Service files are read when a service is started or rolled; here new ones become known, and removed ones are forgotten. The
  * control socket is looked for, too: a signal comes through without it. */
 static void read_anew(struct supervisor *supervisor)
 {
 	struct why why = { 0 };
+	char text[64];
 
+	/* With Type=notify-reload systemd has sent this, and waits for both. */
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_us());
+	(void)notify_send(text, NULL, 0);
 	if (registry_scan(&supervisor->registry, &why) < 0)
 		log_warning("SIGHUP: %s", why.text);
 	else
 		log_info("SIGHUP: the service files were looked for anew");
 	run_folder_look(supervisor->run);
+	if (supervisor->probed && supervisor->recovered)
+		tell_ready(&supervisor->ready);
 }
 
 static void on_signal(struct source *source, uint32_t events)
@@ -147,12 +165,12 @@ static void on_signal(struct source *source, uint32_t events)
 	}
 	if (info.ssi_signo == SIGTERM && leave_is_allowed(&supervisor->leave)) {
 		supervisor->registry.leaving = true;
-		(void)notify_send("STOPPING=1", NULL, 0);
+		(void)notify_send("STOPPING=1\nSTATUS=leaves the services running", NULL, 0);
 		leave_begin(&supervisor->leave);
 		return;
 	}
 	log_info("%s: stopping the services", sigabbrev_np((int)info.ssi_signo));
-	(void)notify_send("STOPPING=1", NULL, 0);
+	(void)notify_send("STOPPING=1\nSTATUS=stops the services", NULL, 0);
 	supervisor->ending = true;
 	recover_give_up(&supervisor->recover);
 	run_folder_shut(supervisor->run);
@@ -258,13 +276,10 @@ static void greet(struct supervisor *supervisor)
 	supervisor->carry = carry_free(supervisor->carry);
 }
 
-/* Who started us gives us up if this is lost. */
-static void tell_ready(struct timer *timer)
+static void start_at_boot(struct registry *registry)
 {
-	struct supervisor *supervisor = container_of(timer, struct supervisor, ready);
-
-	if (notify_send("READY=1", NULL, 0) < 0 && !supervisor->ending)
-		timer_arm(supervisor->registry.host.site.loop, timer, clock_now_us() + LOOK_AGAIN_US, tell_ready);
+	for (struct service *s = registry_next(registry, NULL); s; s = registry_next(registry, s))
+		service_start_at_boot(s);
 }
 
 static void open_for_business(struct supervisor *supervisor)
@@ -277,8 +292,11 @@ static void open_for_business(struct supervisor *supervisor)
 	if (run_folder_open(supervisor->run, &supervisor->registry, &why) < 0)
 		guard_give_way(why.text);
 	tell_ready(&supervisor->ready);
+	unit_status_begin(&supervisor->status, &supervisor->registry, supervisor->registry.host.site.loop);
 	if (supervisor->carry)
 		greet(supervisor);
+	else
+		start_at_boot(&supervisor->registry);
 }
 
 static void on_probed(struct probe *probe, bool ok, const struct why *detail)
@@ -530,6 +548,7 @@ static void end(struct supervisor *supervisor)
 	timer_disarm(&supervisor->look_again);
 	timer_disarm(&supervisor->images_gc);
 	timer_disarm(&supervisor->ready);
+	unit_status_done(&supervisor->status);
 	strays_done(&supervisor->strays);
 	successor_done(&supervisor->successor);
 	leave_done(&supervisor->leave);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/base.h"
+#include "supervisor/criu/criu.h"
 #include "supervisor/daemon.h"
 #include "supervisor/recover/guard.h"
 #include "supervisor/recover/successor.h"
@@ -25,7 +26,7 @@ static const char usage[] =
 	"  --config-dir DIR   service files, NAME.conf (default /etc/upgraded)\n"
 	"  --run-dir DIR      holds the control socket (default /run/upgraded)\n"
 	"  --state-dir DIR    holds images (default /var/lib/upgraded)\n"
-	"  --criu PROGRAM     the CRIU to use, a path or a name on PATH (default criu)\n"
+	"  --criu PROGRAM     the CRIU to use, a path or a name on PATH (default: the one that get-criu brought, or criu on PATH)\n"
 	"  --trust-user USER  files and folders of USER are as good as root's\n"
 	"  --debug            log every step of a roll\n"
 	"  --could-take-over FACTS\n"
@@ -62,7 +63,7 @@ int main(int argc, char **argv)
 	struct daemon_config config = { .config_dir = "/etc/upgraded",
 					.run_dir = "/run/upgraded",
 					.state_dir = "/var/lib/upgraded",
-					.criu_path = "criu",
+					.criu_path = CRIU_DEFAULT,
 					.version = UPGRADED_VERSION,
 					.left = guard_begin(argv) };
 	const char *facts = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/control/check.h"
 
+#include "supervisor/criu/criu.h"
 #include "supervisor/criu/obstacles.h"
 #include "supervisor/criu/probe.h"
 #include "supervisor/service/registry.h"
@@ -117,6 +118,17 @@ static bool check_sock_diag(const struct registry *registry, struct why *detail)
 
 /* ---- the call ---- */
 
+/* Whether images work, and if not, what to do about it. */
+static void check_images(struct checks *checks, bool ok, const struct why *found)
+{
+	const char *getter = ok ? NULL : criu_getter();
+	struct why detail = *found;
+
+	if (getter)
+		why_set(&detail, 0, "%s. To bring a CRIU that works on this kernel, run as root: %s", found->text, getter);
+	check_add(checks, "images", ok, &detail);
+}
+
 static void answer_checks(struct check_call *call, bool criu_ok, const struct why *criu_detail)
 {
 	struct registry *registry = call->registry;
@@ -132,7 +144,7 @@ static void answer_checks(struct check_call *call, bool criu_ok, const struct wh
 	services_ok = check_services(registry, &detail);
 	check_add(&checks, "service files", services_ok, &detail);
 	check_add(&checks, "connection table", check_sock_diag(registry, &detail), &detail);
-	check_add(&checks, "images", criu_ok, criu_detail);
+	check_images(&checks, criu_ok, criu_detail);
 	check_add(&checks, "images of users", check_users(registry, &detail), &detail);
 	with.n_checks = checks.n;
 	with.checks = checks.list;

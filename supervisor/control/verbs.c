@@ -9,6 +9,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#ifndef UPGRADED_VERSION
+#define UPGRADED_VERSION "0.1.0"
+#endif
 
 /* ---- one service ---- */
 
@@ -29,6 +34,23 @@ static struct errand *run_stop(const struct verb_call *call)
 static struct errand *run_roll(const struct verb_call *call)
 {
 	service_roll(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_retry(const struct verb_call *call)
+{
+	service_retry(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_version(const struct verb_call *call)
+{
+	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
+	char text[64];
+
+	snprintf(text, sizeof(text), "upgraded %s (pid %d)", UPGRADED_VERSION, (int)getpid());
+	with.daemon_version = wire_text(UPGRADED_VERSION);
+	asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_DONE, .text = text, .with = &with });
 	return NULL;
 }
 
@@ -147,6 +169,8 @@ static const struct verb verbs[] = {
 	VERB(IMAGES_SHOW) = { "images show", VERB_NAME, .run = images_show },
 	VERB(IMAGES_VERIFY) = { "images verify", VERB_NAME, .begins = true, .run = images_verify },
 	VERB(IMAGES_GC) = { "images gc", VERB_NAME_OR_ALL, .orders = true, .run = images_gc },
+	VERB(RETRY) = { "retry", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .run = run_retry },
+	VERB(VERSION) = { "version", VERB_NO_SERVICE, .run = run_version },
 	VERB(PACK) = { "pack", VERB_SERVICE, .begins = true, .orders = true, .run = run_pack },
 	VERB(ABORT) = { "abort", VERB_SERVICE, .orders = true, .run = run_abort },
 	VERB(ACCEPT) = { "accept", VERB_SERVICE, .orders = true, .run = run_accept },
@@ -199,9 +223,10 @@ static void take_order(const struct request *request, const Upgraded__Wire__Requ
 	const char *with = *request->roll.version ? request->roll.version : wire->program;
 	char who[WHO_BYTES];
 
-	snprintf(asker->order, sizeof(asker->order), "%s%s%s%s%s", request->service, *request->service ? ": " : "",
-		 request->verb->name, *with ? " " : "", with);
-	log_info("%s: asked for by %s", asker->order, who_text(&asker->who, who));
+	snprintf(asker->order, sizeof(asker->order), "%s%s%.160s", request->verb->name, *with ? " " : "", with);
+	snprintf(asker->order_of, sizeof(asker->order_of), "%s", request->service);
+	log_about(LOG_LEVEL_INFO, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
+		  "%s: asked for by %s", asker->order, who_text(&asker->who, who));
 }
 
 struct errand *verbs_run(struct registry *registry, const Upgraded__Wire__Request *wire, struct wire_fds *fds,

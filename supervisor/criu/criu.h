@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define CRIU_DEFAULT "criu"      /* the one that get-criu brought, or else that on PATH */
 #define CRIU_EXTERNALS_MAX 16u
 #define CRIU_INHERITS_MAX 160u
 #define CRIU_GHOST_LIMIT_BYTES (64u << 20) /* an open file that was deleted is copied into the image up to this size */
@@ -127,9 +128,17 @@ bool criu_job_busy(const struct criu_job *job);
  * dump is continued. Waits for criu's end, which comes soon after SIGKILL. */
 void criu_job_done(struct criu_job *job);
 
-/** criu_find() - Find the file that @criu_path names, by PATH if it has no slash. Return: 0; -ENOENT: there is none, or @criu_path
- * is NULL or empty; -errno. */
+/** criu_find() - Find the file that @criu_path names, by PATH if it has no slash. CRIU_DEFAULT is looked for where get-criu
+ * puts one first. Return: 0; -ENOENT: there is none, or @criu_path is NULL or empty; -EPERM: as criu_find_among(); -errno. */
 int criu_find(const char *criu_path, char *ret_path, size_t size, struct why *why);
+
+/** criu_find_among() - The first of @list, which ends with NULL, that is there. Return: 0; -ENOENT: none is; -EPERM: others than
+ * root could have written it (trust_path()), and which command mends that: it runs as root, so it is not passed over in silence. */
+int criu_find_among(const char *const list[], char *ret_path, size_t size, struct why *why);
+
+/** criu_getter() - The program that brings a CRIU which works on this kernel. Return: its path; NULL: it is not installed, or we
+ * are not root, whom it takes. */
+const char *criu_getter(void);
 
 /** criu_may_restore_users() - May this process have CRIU restore processes of other users than root? */
 bool criu_may_restore_users(void);

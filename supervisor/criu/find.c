@@ -2,6 +2,8 @@
 /* Which CRIU there is, and what this process lets it do. */
 #include "supervisor/criu/criu.h"
 
+#include "base/trust.h"
+
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -9,6 +11,34 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* Where units/get-criu puts one that works on the running kernel, and where it is installed itself. */
+static const char *const places[] = { "/var/lib/upgraded/criu/bin/criu", "/usr/local/lib/upgraded/criu/bin/criu", NULL };
+static const char *const getters[] = { "/usr/lib/upgraded/get-criu", "/usr/local/lib/upgraded/get-criu", NULL };
+
+int criu_find_among(const char *const list[], char *ret_path, size_t size, struct why *why)
+{
+	int r;
+
+	for (size_t i = 0; list[i]; i++) {
+		if (access(list[i], X_OK) < 0)
+			continue;
+		r = trust_path(list[i], why);
+		if (r < 0)
+			return r;
+		snprintf(ret_path, size, "%s", list[i]);
+		return 0;
+	}
+	return why_set(why, -ENOENT, "no criu was brought");
+}
+
+const char *criu_getter(void)
+{
+	for (size_t i = 0; getters[i] && geteuid() == 0; i++)
+		if (access(getters[i], X_OK) == 0)
+			return getters[i];
+	return NULL;
+}
 
 int criu_find(const char *criu_path, char *ret_path, size_t size, struct why *why)
 {
@@ -22,6 +52,11 @@ int criu_find(const char *criu_path, char *ret_path, size_t size, struct why *wh
 		if (n < 0 || (size_t)n >= size)
 			return why_set(why, -ENAMETOOLONG, "the path of criu is too long");
 		return access(ret_path, X_OK) == 0 ? 0 : why_errno(why, -errno, "%s", criu_path);
+	}
+	if (!strcmp(criu_path, CRIU_DEFAULT)) {
+		n = criu_find_among(places, ret_path, size, why);
+		if (n != -ENOENT)
+			return n;
 	}
 	while (path && *path) {
 		size_t length = strcspn(path, ":");

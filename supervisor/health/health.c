@@ -357,7 +357,7 @@ void health_start(struct health *health, const struct health_spec *spec)
 		if (prepare_check(check, health, &unit->checks[i], &why) < 0) {
 			/* The roll has tried the checks of this version before it began, so memory is out. A check that is left out
 			 * makes nobody sick. */
-			log_warning("%s: %s; this check is left out", unit->name, why.text);
+			log_service(WARNING, unit->name, "%s; this check is left out", why.text);
 			free(check->value);
 			free(check->url);
 			memset(check, 0, sizeof(*check));

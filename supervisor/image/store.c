@@ -281,9 +281,9 @@ int image_store_gc(const char *root, const char *service, const struct image_lim
 		if (r < 0)
 			break;
 		n++;
-		log_info("%s: image %" PRIu64 " (version %s, %" PRIu64 " KiB) was removed: %s", service, entry->generation,
-			 entry->image ? entry->image->version : "?", entry->size_bytes >> 10,
-			 image_verdict_name(entry->verdict));
+		log_service(INFO, service, "image %" PRIu64 " (version %s, %" PRIu64 " KiB) was removed: %s",
+			    entry->generation, entry->image ? entry->image->version : "?", entry->size_bytes >> 10,
+			    image_verdict_name(entry->verdict));
 	}
 	if (ret)
 		*ret = list;

@@ -231,8 +231,8 @@ static void start_trial(struct plan *plan)
 	plan->tried = true;
 	if (origin_start_aside(plan->origin, plan->unit, plan->version, &trial_events, plan, &plan->trial, &plan->trial_cause) < 0)
 		return;
-	log_info("%s: plan: version %s is started as pid %d to hear what it reads", plan->unit->name, plan->version,
-		 plan->trial->pid);
+	log_service(INFO, plan->unit->name, "plan: version %s is started as pid %d to hear what it reads",
+		    plan->version, plan->trial->pid);
 	timer_arm(plan->site->loop, &plan->trial_due, clock_now_us() + plan->unit->start_timeout_us, on_trial_due);
 }
 

@@ -77,8 +77,7 @@ void channel_send(struct channel *channel, const Upgraded__Wire__AppMessage *mes
 	if (channel->fd < 0)
 		return;
 	if (outbox_send(&channel->outbox, channel->fd, &what, &why) < 0)
-		log_warning("%s[%s %d]: %s could not be sent: %s", to->service, to->version, to->pid, wire_app_name(message),
-			    why.text);
+		log_instance(WARNING, to, "%s could not be sent: %s", wire_app_name(message), why.text);
 	watch(channel);
 }
 
@@ -98,8 +97,9 @@ static void note_waste(struct channel *channel, bool hands_over, const char *nam
 	const struct instance *of = channel->instance;
 
 	if (!channel->wastes && !hands_over)
-		log_warning("%s[%s %d]: its message (%s) came with descriptors, which none of that kind has; they are closed",
-			    of->service, of->version, of->pid, name);
+		log_instance(WARNING, of,
+			     "its message (%s) came with descriptors, which none of that kind has; they are closed",
+			     name);
 	channel->wastes = true;
 }
 

@@ -59,8 +59,9 @@ void instance_set_victim(struct instance *instance, bool is_first)
 	if (!instance_is_alive(instance) || !instance->kind->set_victim || instance->victim.is_first == is_first)
 		return;
 	if (instance->kind->set_victim(instance, is_first, &why) < 0 && !instance_has_ended(instance))
-		log_warning("%s[%s %d]: %s; when memory is short, the kernel may end another process first than it should",
-			    instance->service, instance->version, instance->pid, why.text);
+		log_instance(WARNING, instance,
+			     "%s; when memory is short, the kernel may end another process first than it should",
+			     why.text);
 }
 
 bool instance_is_alive(const struct instance *instance)
@@ -279,8 +280,8 @@ static bool is_late(const struct instance *instance, const Upgraded__Wire__AppMe
 
 	if (!of || of == (inventory ? instance->inventory_question : instance->question))
 		return false;
-	log_info("%s[%s %d]: a late answer (%s), to what is not asked any more; ignored", instance->service, instance->version,
-		 instance->pid, wire_app_name(message));
+	log_instance(INFO, instance, "a late answer (%s), to what is not asked any more; ignored",
+		     wire_app_name(message));
 	return true;
 }
 
@@ -424,8 +425,7 @@ struct fd_ref *instance_lend_in_hand(struct instance *instance)
 	in_hand_unmap(&instance->in_hand);
 	if (in_hand_create(&instance->in_hand, &fd, &why) == 0)
 		return fd_ref_new(fd);
-	log_warning("%s[%s %d]: %s; a crash while it loads will be told without the record", instance->service,
-		    instance->version, instance->pid, why.text);
+	log_instance(WARNING, instance, "%s; a crash while it loads will be told without the record", why.text);
 	return NULL;
 }
 

@@ -164,6 +164,13 @@ bool instance_is_over(const struct instance *instance);
 /** instance_has_ended() - By the kernel's word: the process may have ended, and its end may not have been heard yet. */
 bool instance_has_ended(struct instance *instance);
 
+/* What is logged of one process. */
+#define log_instance(level, instance, ...)                                                                                   \
+	log_about(LOG_LEVEL_##level,                                                                                          \
+		  &(const struct log_about){                                                                                  \
+			  .service = (instance)->service, .version = (instance)->version, .pid = (instance)->pid },           \
+		  __VA_ARGS__)
+
 #define INSTANCE_HEAR_US (5 * USEC_PER_MSEC)
 
 /** instance_is_heard_out() - A deadline has passed by which it should have said something: was all heard that it has said?

@@ -71,14 +71,16 @@ bool spawned_goes_on(struct spawned *head)
 	take_out(next);
 	r = watch(head, next, &why);
 	if (r == 0) {
-		log_info("%s: pid %d has ended; pid %d may serve as well", instance->service, (int)ended, (int)instance->pid);
+		log_service(INFO, instance->service, "pid %d has ended; pid %d may serve as well", (int)ended,
+			    (int)instance->pid);
 		spawned_cross_out(head->spawner, head->serial);
 		head->serial = next->serial;
 		head->our_inode = next->our_inode;
 		instance->since_us = next->instance.since_us;
 		memcpy(instance->version, next->instance.version, sizeof(instance->version));
 	} else {
-		log_warning("%s: pid %d may serve, and cannot be watched: %s", instance->service, (int)instance->pid, why.text);
+		log_service(WARNING, instance->service, "pid %d may serve, and cannot be watched: %s",
+			    (int)instance->pid, why.text);
 	}
 	instance_free(&next->instance);
 	return r == 0;

@@ -190,9 +190,10 @@ void leftovers_keep(struct leftovers *leftovers, const struct instance *instance
 	leftover->ends = instance->children == CHILDREN_HAND_OVER;
 	keep_output(leftover, output_consume);
 	for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
-		log_info("%s: pid %d (%s), which version %s (pid %d) had started, goes on (Children=%s)", instance->service,
-			 (int)orphan->child.pid, procfs_name(orphan->child.pid, name, sizeof(name)), instance->version,
-			 (int)instance->pid, unit_children_name(instance->children));
+		log_service(INFO, instance->service,
+			    "pid %d (%s), which version %s (pid %d) had started, goes on (Children=%s)",
+			    (int)orphan->child.pid, procfs_name(orphan->child.pid, name, sizeof(name)),
+			    instance->version, (int)instance->pid, unit_children_name(instance->children));
 	free_if_over(leftover);
 }
 
@@ -208,9 +209,10 @@ void leftovers_bury(struct leftovers *leftovers, const struct instance *instance
 	for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
 		n++;
 	if (n > 0)
-		log_info("%s: with version %s (pid %d) %u of its child processes end (pid %d, %s%s)", instance->service,
-			 instance->version, (int)instance->pid, n, (int)leftover->orphans->child.pid,
-			 procfs_name(leftover->orphans->child.pid, name, sizeof(name)), n > 1 ? ", ..." : "");
+		log_service(INFO, instance->service,
+			    "with version %s (pid %d) %u of its child processes end (pid %d, %s%s)", instance->version,
+			    (int)instance->pid, n, (int)leftover->orphans->child.pid,
+			    procfs_name(leftover->orphans->child.pid, name, sizeof(name)), n > 1 ? ", ..." : "");
 	kill_all(leftover);
 	free_if_over(leftover);
 }
@@ -222,7 +224,8 @@ void leftovers_end(struct leftovers *leftovers, const char *service)
 		if (!leftover->ends || leftover->killed || strcmp(leftover->service, service) != 0)
 			continue;
 		for (const struct orphan *orphan = leftover->orphans; orphan; orphan = orphan->next)
-			log_info("%s: pid %d ends with the service (Children=hand-over)", service, (int)orphan->child.pid);
+			log_service(INFO, service, "pid %d ends with the service (Children=hand-over)",
+				    (int)orphan->child.pid);
 		kill_all(leftover);
 		leftover->output = output_free(leftover->output);
 		free_if_over(leftover); /* or when the last one was reaped */
@@ -266,7 +269,7 @@ int leftovers_take(struct leftovers *leftovers, struct carry *carry, const Upgra
 		leftover->output = output_new(leftovers->loop, left->log_rate, left->log_rate_bytes, NULL);
 		if (!leftover->output)
 			return why_errno(why, -ENOMEM, "%s", left->service);
-		snprintf(leftover->output->who, sizeof(leftover->output->who), "%s", left->who);
+		output_name_as(leftover->output, left->who);
 		leftover->output->owner = leftover;
 		leftover->output->on_end = on_output_end;
 		r = output_take(leftover->output, fd, NULL, 0, why);

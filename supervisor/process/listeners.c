@@ -310,7 +310,7 @@ static void note_not_held(struct listener *listener, const struct instance *serv
 {
 	why_set(&listener->why, 0, "it could not be taken from pid %d: %s", (int)serving->pid,
 		r == -EPERM || r == -EACCES ? "that needs the right to trace it" : strerror(-r));
-	log_warning("%s: %s: %s; after a crash it will refuse clients until the next start", serving->service,
+	log_service(WARNING, serving->service, "%s: %s; after a crash it will refuse clients until the next start",
 		    listener->place.text, listener->why.text);
 }
 
@@ -462,8 +462,9 @@ static void leave_unused(struct listener *listener, const struct unit *unit, con
 	listener->unused = true;
 	/* Of the two that a bare port names, most programs listen at one. */
 	if (!listener->place.is_any)
-		log_warning("%s: version %s (pid %d) does not listen at %s (%s:%u: Listen=): closed", serving->service,
-			    serving->version, (int)serving->pid, listener->place.text, unit->path, listener->place.line);
+		log_service(WARNING, serving->service,
+			    "version %s (pid %d) does not listen at %s (%s:%u: Listen=): closed", serving->version,
+			    (int)serving->pid, listener->place.text, unit->path, listener->place.line);
 }
 
 void listeners_settle(struct listeners *listeners, const struct unit *unit, const struct instance *serving)

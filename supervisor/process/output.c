@@ -26,10 +26,14 @@
 
 static void tell_dropped(struct output *output)
 {
+	struct log_about about = output->about;
+
 	if (!output->n_dropped)
 		return;
-	log_warning("%s: %llu lines dropped (%llu KiB): more than LogRate=, LogRateBytes= let through", output->who,
-		    output->n_dropped, (output->dropped_bytes + 1023) >> 10);
+	about.printed = false; /* by us, of it */
+	log_about(LOG_LEVEL_WARNING, &about,
+		  "%llu lines dropped (%llu KiB): more than LogRate=, LogRateBytes= let through", output->n_dropped,
+		  (output->dropped_bytes + 1023) >> 10);
 	output->n_dropped = output->dropped_bytes = 0;
 }
 
@@ -52,7 +56,7 @@ static void line_complete(struct output *output, size_t size)
 		lines_put(output->lines, output->partial, shown);
 	if (rate_has(&output->line_rate, 1, now) && rate_take(&output->byte_rate, size + 1, now)) {
 		(void)rate_take(&output->line_rate, 1, now);
-		log_info("%s: %.*s", output->who, (int)shown, output->partial);
+		log_about(LOG_LEVEL_INFO, &output->about, "%.*s", (int)shown, output->partial);
 	} else {
 		drop(output, 1, size + 1);
 	}
@@ -250,7 +254,23 @@ struct output *output_new(struct loop *loop, uint64_t line_rate, uint64_t byte_r
 
 void output_name(struct output *output, const char *service, const char *version, pid_t pid)
 {
+	snprintf(output->service, sizeof(output->service), "%s", service);
+	snprintf(output->version, sizeof(output->version), "%s", version);
+	output->about = (struct log_about){
+		.service = output->service, .version = output->version, .pid = pid, .printed = true
+	};
 	snprintf(output->who, sizeof(output->who), "%s[%s %d]", service, version, (int)pid);
+}
+
+void output_name_as(struct output *output, const char *who)
+{
+	char service[WIRE_NAME_MAX + 1], version[WIRE_NAME_MAX + 1];
+	int pid;
+
+	/* Neither name can hold one of these characters. */
+	_Static_assert(WIRE_NAME_MAX == 64, "as it is read here");
+	if (sscanf(who, "%64[^[][%64[^ ] %d]", service, version, &pid) == 3)
+		output_name(output, service, version, pid);
 }
 
 struct output *output_free(struct output *output)

@@ -8,9 +8,11 @@
  */
 #pragma once
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "supervisor/process/lines.h"
 #include "supervisor/process/rate.h"
+#include "wire/name.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,7 +27,9 @@ struct why;
 struct output {
 	struct loop *loop;
 	struct lines *lines;   /* borrowed: the last ones go there, logged or not; NULL: nobody wants them */
-	char who[OUTPUT_WHO_BYTES];
+	char who[OUTPUT_WHO_BYTES]; /* "service[version pid]" */
+	char service[WIRE_NAME_MAX + 1], version[WIRE_NAME_MAX + 1];
+	struct log_about about; /* borrows these two */
 	int fd;                /* -1: closed */
 	struct source source;
 	struct timer timer;    /* time to read on, or to tell what was dropped */
@@ -47,6 +51,8 @@ struct output *output_free(struct output *output);
 
 /** output_name() - Whose lines these are, in the log. */
 void output_name(struct output *output, const char *service, const char *version, pid_t pid);
+/** output_name_as() - The same, by the text that another output had in @who. */
+void output_name_as(struct output *output, const char *who);
 
 /** output_open() - A new pipe, in the place of an earlier one. @ret_theirs: the end to write to, owned by the caller. Return: 0 or
  * -errno. */

@@ -92,11 +92,12 @@ static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process
 	if (!instance->unreachable && !older)
 		instance_send(instance, &message, fds, fds[1] ? 2 : 1);
 	else if (!instance->unreachable)
-		log_info("%s: version %s (pid %d) has an older libupgrade; systemd has held its channel", instance->service,
-			 instance->version, (int)instance->pid);
+		log_service(INFO, instance->service,
+			    "version %s (pid %d) has an older libupgrade; systemd has held its channel",
+			    instance->version, (int)instance->pid);
 	else if (process->place != INSTANCE_IS_REPLACED) /* a parked one has no channel but the one that another process may hold */
-		log_warning("%s: version %s (pid %d) runs, and cannot be reached: %s", instance->service, instance->version,
-			    (int)instance->pid, why->text);
+		log_service(WARNING, instance->service, "version %s (pid %d) runs, and cannot be reached: %s",
+			    instance->version, (int)instance->pid, why->text);
 	fd_ref_drop(fds[1]);
 	return 0;
 }

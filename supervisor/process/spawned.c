@@ -125,8 +125,9 @@ static void write_down_change(struct spawned *spawned)
 	struct why why = { 0 };
 
 	if (spawned->serial && instance_is_alive(instance) && write_down(spawned, instance->unit, &why) < 0)
-		log_warning("%s[%s %d]: what it is now could not be written down: %s; if upgraded ends, it is found by its hello",
-			    instance->service, instance->version, (int)instance->pid, why.text);
+		log_instance(WARNING, instance,
+			     "what it is now could not be written down: %s; if upgraded ends, it is found by its hello",
+			     why.text);
 }
 
 void spawned_cross_out(struct spawner *spawner, uint64_t serial)
@@ -200,8 +201,7 @@ static struct fd_ref *make_note(const struct instance *instance, const struct sp
 		     note_make(spawner->logbook, instance->service, &head, &why);
 	if (fd >= 0)
 		return fd_ref_new(fd);
-	log_warning("%s[%s %d]: %s; should the logbook be lost as well, it is not known", instance->service, instance->version,
-		    (int)instance->pid, why.text);
+	log_instance(WARNING, instance, "%s; should the logbook be lost as well, it is not known", why.text);
 	return NULL;
 }
 
@@ -230,8 +230,8 @@ static void spawned_keep(struct instance *instance, struct fd_ref *stored)
 	if (fds[0] && fds[0]->fd >= 0)
 		instance_send(instance, &message, fds, n);
 	else
-		log_warning("%s[%s %d]: no descriptor is left to keep its channel by; it would be lost with upgraded",
-			    instance->service, instance->version, (int)instance->pid);
+		log_instance(WARNING, instance,
+			     "no descriptor is left to keep its channel by; it would be lost with upgraded");
 	fd_ref_drop(note);
 	fd_ref_drop(fds[0]);
 }
@@ -402,8 +402,7 @@ void spawned_own_output(const struct spawned *spawned, int log)
 	const struct instance *instance = &spawned->instance;
 
 	if (spawned->uid != geteuid() && fchown(log, spawned->uid, (gid_t)-1) < 0)
-		log_warning("%s[%s %d]: its output could not be made its own: %s", instance->service, instance->version,
-			    (int)instance->pid, strerror(errno));
+		log_instance(WARNING, instance, "its output could not be made its own: %s", strerror(errno));
 }
 
 static int spawned_reconnect(struct instance *instance, int *ret_channel, int *ret_log, struct why *why)

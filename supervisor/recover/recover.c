@@ -404,7 +404,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 
 static void on_garbage(struct instance *instance, const char *reason)
 {
-	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, (int)instance->pid, reason);
+	log_instance(WARNING, instance, "on its channel: %s; ignored", reason);
 }
 
 static void on_exit_of(struct instance *instance)
@@ -504,8 +504,8 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 	r = unit_parse_bytes(process->service, process->unit_path, process->unit_text.data, process->unit_text.len,
 			     &candidate->unit, &why);
 	if (r < 0 && r != -ENOMEM) {
-		log_error("%s: version %s (pid %d) cannot be had back: %s", process->service, process->version, process->pid,
-			  why.text);
+		log_service(ERROR, process->service, "version %s (pid %d) cannot be had back: %s", process->version,
+			    process->pid, why.text);
 		return;
 	}
 	if (r == 0)

@@ -91,6 +91,7 @@ int roll_report_take(const Upgraded__Carry__Report *left, struct roll_report *re
 	ret->outcome = (enum roll_outcome)left->outcome;
 	ret->rungs = left->rungs;
 	ret->started_s = left->started_s;
+	ret->id = told->id;
 	who_take(told->asked_by, &ret->asked_by);
 	take_text(&ret->cause, told->cause);
 	take_text(&ret->waited_for, told->waited_for);
@@ -359,7 +360,7 @@ static struct unit *unit_before(const Upgraded__Carry__Roll *left)
 	struct why why = { 0 };
 
 	if (text->len && unit_parse_bytes(left->service, left->unit_before_path, text->data, text->len, &unit, &why) < 0)
-		log_warning("%s: what version %s was started with: %s", left->service, left->from, why.text);
+		log_service(WARNING, left->service, "what version %s was started with: %s", left->from, why.text);
 	return unit;
 }
 

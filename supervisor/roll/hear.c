@@ -25,8 +25,8 @@ static bool belongs(const struct roll *roll, const struct instance *speaker, enu
 {
 	if (roll_accepts(roll->record.state, event))
 		return true;
-	log_warning("%s[%s %d]: its message (%s) does not belong in %s; ignored", speaker->service, speaker->version, speaker->pid,
-		    roll_event_name(event), roll_phase(roll));
+	log_instance(WARNING, speaker, "its message (%s) does not belong in %s; ignored", roll_event_name(event),
+		     roll_phase(roll));
 	return false;
 }
 
@@ -176,7 +176,7 @@ static void hear_old_refused(struct roll *roll, const Upgraded__Wire__Refused *r
 	if (roll->record.state == ROLL_RESUME)
 		roll_note(roll, "resume", old, "version %s (pid %d) does not come back: %s", roll->record.from, old->pid, reason);
 	else if (roll_is_committed(roll))
-		log_warning("%s[%s %d]: cannot lie parked: %s", old->service, old->version, old->pid, reason);
+		log_instance(WARNING, old, "cannot lie parked: %s", reason);
 	else
 		roll_blame(roll, "version %s (pid %d): %s", roll->record.from, old->pid, reason);
 	roll_journal_hear_refused(roll, reason);
@@ -338,7 +338,7 @@ static void on_old_garbage(struct instance *old, const char *reason)
 		roll_happen(roll, ROLL_EV_OLD_REFUSED);
 		return;
 	}
-	log_warning("%s[%s %d]: %s; ignored", old->service, old->version, old->pid, reason);
+	log_instance(WARNING, old, "%s; ignored", reason);
 }
 
 /* Nobody wanted it to end: we wait for the end of old's use, and not for CRIU, which ends it when it was imaged. */
@@ -505,8 +505,8 @@ void roll_hear_serving(struct roll *roll, const Upgraded__Wire__AppMessage *mess
 		roll->traffic.answered = message->traffic->answered;
 		break;
 	default:
-		log_warning("%s: %s from version %s does not belong here; ignored", roll->unit->name, wire_app_name(message),
-			    roll->record.to);
+		log_service(WARNING, roll->unit->name, "%s from version %s does not belong here; ignored",
+			    wire_app_name(message), roll->record.to);
 	}
 }
 
@@ -560,7 +560,7 @@ static void on_new_garbage(struct instance *new, const char *reason)
 	/* Once it serves, its connections count for more than its manners. */
 	if ((roll_is_committed(roll) && roll->record.state != ROLL_COLD) ||
 	    !roll_accepts(roll->record.state, ROLL_EV_NEW_REFUSED)) {
-		log_warning("%s[%s %d]: %s; ignored", new->service, new->version, new->pid, reason);
+		log_instance(WARNING, new, "%s; ignored", reason);
 		return;
 	}
 	blame_new(roll, "version %s (pid %d): %s", new->version, new->pid, reason);

@@ -89,7 +89,7 @@ static void note_unit(const struct roll *roll)
 
 	if (roll->unit_before && unit_text(roll->unit_before, &text) == 0 &&
 	    image_dir_note(roll->image->path, "service.conf", text, &why) < 0)
-		log_warning("%s: beside the image: %s", roll->unit->name, why.text);
+		log_service(WARNING, roll->unit->name, "beside the image: %s", why.text);
 	free(text);
 }
 

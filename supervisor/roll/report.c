@@ -102,6 +102,7 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->from = wire_text(report->from);
 	ret->to = wire_text(report->to);
 	ret->outcome = wire_text(bakes ? "committed" : roll_outcome_name(report->outcome));
+	ret->id = report->id;
 	/* Which ways back there are shows when the new version serves. */
 	ret->way_back = wire_text(report->wire.commit_us ? rungs_text(report->rungs) : "");
 	ret->cause = wire_text(report->cause.text);

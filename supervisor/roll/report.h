@@ -46,6 +46,7 @@ struct roll_report {
 	struct roll_skipped skipped;
 	struct lines lines;      /* the failed version's last */
 	int64_t started_s;       /* CLOCK_REALTIME */
+	uint64_t id;             /* the roll's generation */
 	struct who asked_by;
 };
 

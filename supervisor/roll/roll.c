@@ -158,8 +158,8 @@ static void enter(struct roll *roll, enum roll_state next)
 	const struct roll_facts *facts = roll_facts(next);
 	bool baked = roll->record.state == ROLL_BAKE, bakes = next == ROLL_BAKE;
 
-	log_debug("%s: roll %s -> %s: %s -> %s", roll->unit->name, roll->record.from, roll->record.to, roll_phase(roll),
-		  facts->name);
+	log_service(DEBUG, roll->unit->name, "roll %s -> %s: %s -> %s", roll->record.from, roll->record.to,
+		    roll_phase(roll), facts->name);
 	roll->record.state = next;
 	timer_disarm(&roll->ask);
 	if (next != ROLL_QUIESCE)
@@ -232,8 +232,9 @@ static void step(struct roll *roll, enum roll_event event)
 	roll->site->counts.steps++;
 	if (!next.legal) {
 		roll->site->counts.misfits++;
-		log_error("%s: roll: %s does not belong in %s; ignored. This is a bug in upgraded", roll->unit->name,
-			  roll_event_name(event), roll_phase(roll));
+		log_service(ERROR, roll->unit->name,
+			    "roll: %s does not belong in %s; ignored. This is a bug in upgraded",
+			    roll_event_name(event), roll_phase(roll));
 		return;
 	}
 	if (next.next == roll->record.state)
@@ -261,8 +262,9 @@ void roll_happen(struct roll *roll, enum roll_event event)
 	/* An action may cause events; they wait until it is done. */
 	if (roll->n_queue == room) {
 		roll->site->counts.misfits++;
-		log_error("%s: roll: more than %u events wait; %s is lost. This is a bug in upgraded", roll->unit->name, room,
-			  roll_event_name(event));
+		log_service(ERROR, roll->unit->name,
+			    "roll: more than %u events wait; %s is lost. This is a bug in upgraded", room,
+			    roll_event_name(event));
 		return;
 	}
 	roll->queue[roll->n_queue++] = event;
@@ -298,9 +300,9 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll->lent_channel = roll->lent_log = -1;
 	roll->begun_us = clock_now_us();
 	roll_report_init(&roll->report, old->version, options->version);
-	roll->report.wire.roll_id = options->generation;
 	roll->report.wire.bake_us = options->bake_us;
 	roll->report.asked_by = options->asked_by;
+	roll->report.id = options->generation;
 	roll->record = (struct roll_record){ .generation = options->generation,
 					     .purpose = options->purpose,
 					     .stands_alone = options->purpose == PURPOSE_FORWARD };

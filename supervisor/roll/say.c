@@ -11,7 +11,10 @@ static void say(struct roll *roll, const char *phase, const struct instance *abo
 	char text[256];
 
 	vsnprintf(text, sizeof(text), fmt, args);
-	log_info("%s: roll %s -> %s: %s: %s", roll->unit->name, roll->record.from, roll->record.to, phase, text);
+	log_about(LOG_LEVEL_INFO,
+		  &(const struct log_about){
+			  .service = roll->unit->name, .roll = roll->record.generation, .phase = phase },
+		  "roll %s -> %s: %s: %s", roll->record.from, roll->record.to, phase, text);
 	roll->events->on_progress(roll, phase, about ? about->pid : 0, text);
 }
 
@@ -46,7 +49,9 @@ void roll_lost_rung(struct roll *roll, const struct instance *about, const char 
 	va_end(args);
 	roll_note(roll, "bake", about, "a way back is lost: %s; what is left: %s", note->text,
 		 left ? rungs_text(left) : "an undo while the new version lives, or a cold start");
-	log_warning("%s: a way back is lost: %s", roll->unit->name, note->text);
+	log_about(LOG_LEVEL_WARNING,
+		  &(const struct log_about){ .service = roll->unit->name, .roll = roll->record.generation },
+		  "a way back is lost: %s", note->text);
 }
 
 static const struct custody_entry *find(const struct roll *roll, const char *name, uint64_t tag)

@@ -45,8 +45,9 @@ static void log_refusal(const struct asker *asker, const struct answer *answer)
 
 	if (!*asker->order || answer->code == WIRE_EXIT_DONE || answer->roll)
 		return;
-	log_warning("%s: not done: %s%s%s; asked for by %s", asker->order, answer->text ? answer->text : "", *cause ? ": " : "",
-		    cause, who_text(&asker->who, who));
+	log_about(LOG_LEVEL_WARNING, &(const struct log_about){ .service = *asker->order_of ? asker->order_of : NULL },
+		  "%s: not done: %s%s%s; asked for by %s", asker->order, answer->text ? answer->text : "",
+		  *cause ? ": " : "", cause, who_text(&asker->who, who));
 }
 
 void asker_answer(struct asker *asker, const struct answer *answer)
@@ -244,8 +245,9 @@ void service_log_outcome(const struct service *service, const struct roll_report
 {
 	char text[ROLL_OUTCOME_BYTES], now[SERVING_BYTES];
 
-	log_line(roll_outcome_level(report->outcome), "%s: %s", service->name,
-		 roll_outcome_text(report, serving_text(service, now), text));
+	log_about(roll_outcome_level(report->outcome),
+		  &(const struct log_about){ .service = service->name, .roll = report->id, .phase = "end" }, "%s",
+		  roll_outcome_text(report, serving_text(service, now), text));
 }
 
 static void send_answer(struct service *service, struct asker *asker, struct answer answer)

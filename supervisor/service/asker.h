@@ -5,6 +5,7 @@
 #include "supervisor/events/who.h"
 #include "supervisor/process/instance.h"
 #include "supervisor/roll/roll.h"
+#include "wire/name.h"
 #include "wire/wire.h"
 
 #include <stdbool.h>
@@ -18,7 +19,8 @@ struct asker {
 	struct service *service; /* which it waits for; NULL: none */
 	bool phases;             /* wants to see phases begin, and figures */
 	struct who who;
-	char order[320];         /* what it asks for changes something: "web: roll v2", for the log. "": it only wants to know */
+	char order[192];         /* what it asks for changes something: "roll v2", for the log. "": it only wants to know */
+	char order_of[WIRE_NAME_MAX + 1]; /* the service; "": none */
 	bool wait_commit;        /* wants its answer at the commit, not at the end of the bake */
 	void (*on_progress)(struct asker *asker, const Upgraded__Wire__Progress *progress);
 	void (*on_result)(struct asker *asker, const Upgraded__Wire__Result *result);

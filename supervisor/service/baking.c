@@ -57,7 +57,7 @@ void service_on_bake(struct roll *roll, bool on)
 	if (!on)
 		service_forget_bake(service);
 	else if (write_bake(service, &why) < 0)
-		log_warning("%s: %s; should upgraded be killed, this bake is over", service->name, why.text);
+		log_service(WARNING, service->name, "%s; should upgraded be killed, this bake is over", why.text);
 }
 
 /* ---- read again ---- */
@@ -90,9 +90,11 @@ int service_bake_on(struct service *service, struct carry *carry, struct instanc
 	member_go_on(member, MEMBER_RUNNING, NULL, 0);
 	service_listen_go_on(service);
 	*member->failure.text = 0;
-	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away; its bake goes on, and version %s (pid %d) "
-		 "lies parked",
-		 service->name, new->version, (int)new->pid, old->version, (int)old->pid);
+	log_service(INFO, service->name,
+		    "version %s (pid %d) serves, and did so while upgraded was away; its bake goes on, and version %s "
+		    "(pid %d) "
+		    "lies parked",
+		    new->version, (int)new->pid, old->version, (int)old->pid);
 	service_write_down(service);
 	service_stop_if_wanted(service);
 	return 0;

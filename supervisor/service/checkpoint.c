@@ -91,7 +91,7 @@ void keeper_fail(struct member *member, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(keeper->note.text, sizeof(keeper->note.text), fmt, args);
 	va_end(args);
-	log_warning("%s: no checkpoint: %s; %s", member->service->name, keeper->note.text,
+	log_service(WARNING, member->service->name, "no checkpoint: %s; %s", keeper->note.text,
 		    keeper->hold.state ? "the one before counts" : "a crash now would lose everything");
 	keeper_drop_attempt(keeper);
 	keeper_tell_over(member);
@@ -125,11 +125,16 @@ static void succeed(struct member *member, const Upgraded__Wire__Totals *totals)
 	keeper->took_us = clock_now_us() - keeper->stands_us;
 	keeper_drop_attempt(keeper);
 	keeper_tell_over(member);
-	log_debug("%s: checkpoint %" PRIu64 " is whole: %" PRIu64 " bytes, pause %" PRIu64 " us, written in %" PRIu64 " ms",
-		  member->service->name, keeper->n_begun, hold->bytes, keeper->pause_us, keeper->took_us / 1000);
+	log_service(DEBUG, member->service->name,
+		    "checkpoint %" PRIu64 " is whole: %" PRIu64 " bytes, pause %" PRIu64 " us, written in %" PRIu64
+		    " ms",
+		    keeper->n_begun, hold->bytes, keeper->pause_us, keeper->took_us / 1000);
 	if (first)
-		log_info("%s: the first checkpoint is whole: %" PRIu64 " records, %" PRIu64 " bytes; a crash would lose nothing "
-			 "now", member->service->name, hold->records, hold->bytes);
+		log_service(INFO, member->service->name,
+			    "the first checkpoint is whole: %" PRIu64 " records, %" PRIu64
+			    " bytes; a crash would lose nothing "
+			    "now",
+			    hold->records, hold->bytes);
 	if (keeper->awaits_child) {
 		keeper->awaits_child = false;
 		keeper->starts = true;

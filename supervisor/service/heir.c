@@ -95,11 +95,13 @@ enum keeper_goes_on keeper_on_start_failed(struct member *member)
 		keeper->doubts = true;
 		if (keeper->tries == TRIES_MAX - 1)
 			hold_break(&keeper->hold, "with it no process could take the place");
-		log_warning("%s: what was kept could not be gone on from; it is tried %s", member->service->name,
-			    keeper->tries == 1 ? "without connections" : "without what was written since the checkpoint");
+		log_service(WARNING, member->service->name, "what was kept could not be gone on from; it is tried %s",
+			    keeper->tries == 1 ? "without connections"
+					       : "without what was written since the checkpoint");
 		return KEEPER_AT_ONCE;
 	}
-	log_error("%s: what was kept could not be gone on from, %u times: it is lost", member->service->name, keeper->tries);
+	log_service(ERROR, member->service->name, "what was kept could not be gone on from, %u times: it is lost",
+		    keeper->tries);
 	keeper_end(member);
 	return KEEPER_EMPTY;
 }
@@ -136,7 +138,7 @@ static struct fd_ref *own_journal(struct member *member)
 		return ref;
 	if (!*why.text)
 		why_set(&why, 0, "%zu journals wait for a checkpoint that is whole", hold->n_journals);
-	log_warning("%s: no journal until the first checkpoint: %s", member->service->name, why.text);
+	log_service(WARNING, member->service->name, "no journal until the first checkpoint: %s", why.text);
 	return fd_ref_drop(ref);
 }
 
@@ -189,11 +191,12 @@ void keeper_hear_ready(struct member *member, const Upgraded__Wire__Ready *ready
 	keeper->took_place = true;
 	keeper->tries = 0;
 	if (replayed)
-		log_info("%s: version %s (pid %d) goes on from the checkpoint: %" PRIu64 " changes, %" PRIu64 " connections and %"
-			 PRIu64 " younger ones kept, %" PRIu64 " reset%s%s", member->service->name,
-			 member->instance->version, member->instance->pid, replayed->changes, replayed->kept,
-			 replayed->adopted, replayed->reset,
-			 unused ? "; what was written since is lost: " : "", unused ? replayed->unused : "");
+		log_service(INFO, member->service->name,
+			    "version %s (pid %d) goes on from the checkpoint: %" PRIu64 " changes, %" PRIu64
+			    " connections and %" PRIu64 " younger ones kept, %" PRIu64 " reset%s%s",
+			    member->instance->version, member->instance->pid, replayed->changes, replayed->kept,
+			    replayed->adopted, replayed->reset, unused ? "; what was written since is lost: " : "",
+			    unused ? replayed->unused : "");
 	/* It has what it has: from here on its own journal counts, and the others are of no use to anybody after it. */
 	if (unused)
 		hold_break(&keeper->hold, replayed->unused);

@@ -53,7 +53,7 @@ void service_images_gc(const struct service *service)
 	struct why why = { 0 };
 
 	if (image_store_gc(service->host->site.images_root, service->name, &limits, &busy, NULL, &why) < 0)
-		log_warning("%s: images: %s", service->name, why.text);
+		log_service(WARNING, service->name, "images: %s", why.text);
 }
 
 void service_images_settle(const struct service *service, struct image *image_consume, enum roll_outcome outcome)
@@ -63,7 +63,7 @@ void service_images_settle(const struct service *service, struct image *image_co
 	/* After a way back that failed it may be the last that is left of the state. */
 	if (image_consume && (outcome == ROLL_IS_COLD || outcome == ROLL_IS_FAILED)) {
 		if (image_keep(image_consume, "the way back failed, and this may be the last of the state", &why) < 0)
-			log_warning("%s: %s", service->name, why.text);
+			log_service(WARNING, service->name, "%s", why.text);
 	}
 	image_free(image_consume);
 	service_images_gc(service);

@@ -54,8 +54,9 @@ static void lose(struct member *member, const char *reason, uint64_t us)
 
 	if (!*keeper->hold.broken.text && (!keeper->told_loss_us || now_us - keeper->told_loss_us >= TELL_LOSS_US)) {
 		keeper->told_loss_us = now_us;
-		log_warning("%s: %s; until the next checkpoint a crash would lose what was written since the last one",
-			    member->service->name, reason);
+		log_service(WARNING, member->service->name,
+			    "%s; until the next checkpoint a crash would lose what was written since the last one",
+			    reason);
 	}
 	hold_break(&keeper->hold, reason);
 	keeper->turned = false;
@@ -176,9 +177,11 @@ static void hear_gaps(struct member *member, const Upgraded__Wire__JournalGaps *
 	if (!n || n < 2 * (uint64_t)keeper->gaps_told)
 		return;
 	keeper->gaps_told = n;
-	log_warning("%s: the journal does not cover %" PRIu32 " connections, which a crash would cost: %" PRIu32 " found no room "
-		    "(JournalSize=), %" PRIu32 " others%s%.200s", member->service->name, n, gaps->no_room, gaps->others,
-		    *gaps->reason ? ": " : "", gaps->reason);
+	log_service(WARNING, member->service->name,
+		    "the journal does not cover %" PRIu32 " connections, which a crash would cost: %" PRIu32
+		    " found no room "
+		    "(JournalSize=), %" PRIu32 " others%s%.200s",
+		    n, gaps->no_room, gaps->others, *gaps->reason ? ": " : "", gaps->reason);
 }
 
 /* Answers of a Prepare. */
@@ -281,7 +284,7 @@ void keeper_begin(struct member *member)
 	if (!keeper_unit(member) || keeper_unit(member)->journal != UNIT_JOURNAL_ALWAYS)
 		return;
 	if (!is_able(member)) {
-		log_warning("%s: no checkpoints (Journal=always): %s", member->service->name, keeper->note.text);
+		log_service(WARNING, member->service->name, "no checkpoints (Journal=always): %s", keeper->note.text);
 		return;
 	}
 	*keeper->note.text = 0;

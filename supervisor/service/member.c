@@ -83,8 +83,9 @@ static int spawn(struct member *member)
 	*member->failure.text = 0;
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
+	service_changed(service);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + service->unit->start_timeout_us, on_start_deadline);
-	log_info("%s: version %s starts as pid %d", service->name, service->version, member->instance->pid);
+	log_service(INFO, service->name, "version %s starts as pid %d", service->version, member->instance->pid);
 	return 0;
 }
 
@@ -114,6 +115,7 @@ static void wait_for_start(struct member *member, uint64_t due_us)
 {
 	member->restarts++;
 	member->state = MEMBER_WAITING;
+	service_changed(member->service);
 	service_listen_early(member->service);
 	timer_arm(loop_of(member), &member->restart, due_us, on_restart);
 }
@@ -122,8 +124,8 @@ static void wait_for_start(struct member *member, uint64_t due_us)
 static void go_on_at(struct member *member, uint64_t due_us, const char *when)
 {
 	wait_for_start(member, due_us);
-	log_warning("%s: %s; version %s goes on from its checkpoint%s", member->service->name, member->failure.text,
-		    member->service->version, when);
+	log_service(WARNING, member->service->name, "%s; version %s goes on from its checkpoint%s",
+		    member->failure.text, member->service->version, when);
 }
 
 static void start_again_later(struct member *member)
@@ -133,8 +135,34 @@ static void start_again_later(struct member *member)
 
 	member->failures++;
 	wait_for_start(member, clock_now_us() + delay);
-	log_warning("%s: %s; starting version %s again in %" PRIu64 " ms, %s", member->service->name, member->failure.text,
-		    member->service->version, delay / 1000, keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
+	log_service(WARNING, member->service->name, "%s; starting version %s again in %" PRIu64 " ms, %s",
+		    member->failure.text, member->service->version, delay / 1000,
+		    keeper_starts(&member->keeper) ? "from its checkpoint" : "empty");
+}
+
+static void forget_failures(struct member *member)
+{
+	keeper_end(member);
+	timer_disarm(&member->restart);
+	member->restarts = member->failures = 0;
+}
+
+int member_start_unasked(struct member *member, bool or_later)
+{
+	int r;
+
+	forget_failures(member);
+	member->unasked = true;
+	r = spawn(member);
+	if (r < 0 && or_later && member->service->unit->restart != RESTART_NO) {
+		start_again_later(member);
+	} else if (r < 0) {
+		member->state = MEMBER_FAILED;
+		if (or_later)
+			log_error("%s: %s", member->service->name, member->failure.text);
+	}
+	service_listen_trim(member->service);
+	return r;
 }
 
 int member_start(struct member *member, int state_file_consume)
@@ -145,9 +173,8 @@ int member_start(struct member *member, int state_file_consume)
 	if (state_file_consume >= 0 && !(file = fd_ref_new_foreign(state_file_consume)))
 		return why_errno(&member->failure, -ENOMEM, "state file");
 	set_state_file(member, file);
-	keeper_end(member);
-	timer_disarm(&member->restart);
-	member->restarts = member->failures = 0;
+	forget_failures(member);
+	member->unasked = false;
 	r = spawn(member);
 	if (r < 0) {
 		set_state_file(member, NULL);
@@ -172,7 +199,7 @@ static void tell(const struct member *member, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	log_info("%s: version %s (pid %d): %s", member->service->name, instance->version, instance->pid, text);
+	log_service(INFO, member->service->name, "version %s (pid %d): %s", instance->version, instance->pid, text);
 	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
 }
 
@@ -216,7 +243,8 @@ static void hear_progress(struct member *member, const char *text)
 	if (now - member->told_progress_us < TELL_PROGRESS_US)
 		return;
 	member->told_progress_us = now;
-	log_info("%s: version %s (pid %d) gets on: %s", member->service->name, instance->version, instance->pid, text);
+	log_service(INFO, member->service->name, "version %s (pid %d) gets on: %s", instance->version, instance->pid,
+		    text);
 	asker_progress(member->service->asker, "start", instance->pid, text, instance->since_us);
 }
 
@@ -312,7 +340,7 @@ static void on_message(struct instance *instance, const Upgraded__Wire__AppMessa
 
 static void on_garbage(struct instance *instance, const char *reason)
 {
-	log_warning("%s[%s %d]: on its channel: %s; ignored", instance->service, instance->version, instance->pid, reason);
+	log_instance(WARNING, instance, "on its channel: %s; ignored", reason);
 	keeper_hear_garbage(instance->owner, reason);
 }
 
@@ -330,11 +358,11 @@ static void on_start_failed(struct member *member)
 		go_on_at(member, clock_now_us(), ", once more");
 		return;
 	}
-	if (member->restarts && member->service->unit->restart != RESTART_NO) {
+	if ((member->restarts || member->unasked) && member->service->unit->restart != RESTART_NO) {
 		start_again_later(member);
 	} else {
 		member->state = MEMBER_FAILED;
-		log_error("%s: %s", member->service->name, member->failure.text);
+		log_service(ERROR, member->service->name, "%s", member->failure.text);
 	}
 	service_on_start_failed(member);
 }
@@ -374,10 +402,10 @@ static void on_running_exit(struct member *member)
 	if (clean || service->unit->restart == RESTART_NO)
 		keeper_end(member);
 	if (clean) {
-		log_info("%s: %s", service->name, member->failure.text);
+		log_service(INFO, service->name, "%s", member->failure.text);
 		member->state = MEMBER_STOPPED;
 	} else if (service->unit->restart == RESTART_NO) {
-		log_error("%s: %s", service->name, member->failure.text);
+		log_service(ERROR, service->name, "%s", member->failure.text);
 		member->state = MEMBER_FAILED;
 	} else {
 		go_on(member);
@@ -433,7 +461,7 @@ static void on_stop_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 
-	log_warning("%s: pid %d did not end on SIGTERM within StopTimeout=; killing it", member->service->name,
+	log_service(WARNING, member->service->name, "pid %d did not end on SIGTERM within StopTimeout=; killing it",
 		    member->instance->pid);
 	instance_kill(member->instance, SIGKILL);
 }

@@ -36,6 +36,7 @@ struct member {
 	uint64_t told_progress_us; /* when the progress of a start was last passed on; 0: never */
 	unsigned restarts;         /* since it was started by hand */
 	unsigned failures;         /* in a row, for the delay */
+	bool unasked;              /* nobody waits for its start: one that fails is tried again */
 	struct why failure;        /* why it is FAILED or WAITING, or RUNNING and silent */
 	struct pulse pulse;        /* of @instance, while it is RUNNING */
 	struct keeper keeper;      /* likewise, and beyond its end */
@@ -50,6 +51,10 @@ struct member *member_free(struct member *member);
 /** member_start() - Start the service's version by order. @state_file_consume: -1: empty. Return: 0, and the service hears how it
  * goes on; -errno with the reason in @member->failure. */
 int member_start(struct member *member, int state_file_consume);
+
+/** member_start_unasked() - As member_start(), empty and by nobody's order: what fails is tried again, if Restart= lets it.
+ * @or_later: also where it fails at once. Return: as member_start(). */
+int member_start_unasked(struct member *member, bool or_later);
 
 /** member_start_now() - One that is WAITING is started at once, and goes on from what was kept. Return: 0; -errno, with the reason
  * in @member->failure: it waits on. */

@@ -28,6 +28,8 @@ struct service {
 	char before[UNIT_NAME_MAX + 1];   /* while a start by hand is under way: what @version was, if that start fails */
 	struct unit *unit_before;         /* ... and what that was started with; a reference */
 	bool starts_by_hand;
+	bool starts_with_us;              /* nobody has stopped it in this start of the machine: Start=boot counts */
+	bool ends_with_us;                /* it is stopped because we end */
 	struct member *members;           /* as many as processes are wanted to serve: one */
 	struct listeners listeners;       /* of Listen=, while it is wanted */
 	struct history history;           /* what undo goes back to */
@@ -51,6 +53,8 @@ struct service {
 struct member *service_member(const struct service *service);
 /** service_set_version() - From here on @version is wanted, which is started with @unit (NULL: as the one before). */
 void service_set_version(struct service *service, const char *version, struct unit *unit);
+/** service_changed() - What is told of it may be something else now. */
+void service_changed(const struct service *service);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
 void service_answer(struct service *service, struct asker *asker, const struct answer *answer, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

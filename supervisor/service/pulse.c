@@ -99,11 +99,12 @@ void pulse_lose(struct member *member, uint64_t since_us)
 	why_set(&member->failure, 0, "version %s (pid %d) did not answer for %" PRIu64 " ms", instance->version, instance->pid,
 		(now_us - since_us) / 1000);
 	if (unit_of(member)->ends_unanswered) {
-		log_error("%s: %s: ending it (Unanswered=restart)", member->service->name, member->failure.text);
+		log_service(ERROR, member->service->name, "%s: ending it (Unanswered=restart)", member->failure.text);
 		instance_kill(member->instance, SIGKILL);
 		return;
 	}
-	log_error("%s: %s; nobody knows whether it serves (Unanswered=keep)", member->service->name, member->failure.text);
+	log_service(ERROR, member->service->name, "%s; nobody knows whether it serves (Unanswered=keep)",
+		    member->failure.text);
 	ask(member, now_us);
 	arm(member, now_us);
 }
@@ -115,8 +116,8 @@ void pulse_hear(struct member *member)
 	pulse->asked_us = 0;
 	if (!pulse->silent_us)
 		return;
-	log_info("%s: version %s (pid %d) answers again", member->service->name, member->instance->version,
-		 member->instance->pid);
+	log_service(INFO, member->service->name, "version %s (pid %d) answers again", member->instance->version,
+		    member->instance->pid);
 	pulse->silent_us = 0;
 	*member->failure.text = 0;
 	if (!unit_of(member)->heartbeat_us)

@@ -112,6 +112,8 @@ int registry_scan(struct registry *registry, struct why *why)
 	}
 	closedir(dir);
 	forget_removed(registry);
+	if (registry->host.on_change)
+		registry->host.on_change(registry->host.change_arg);
 	return 0;
 }
 

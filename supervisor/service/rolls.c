@@ -4,6 +4,7 @@
 #include "supervisor/service/phases.h"
 #include "supervisor/service/private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- what a roll comes to ---- */
@@ -16,6 +17,7 @@ static void on_progress(struct roll *roll, const char *phase, pid_t pid, const c
 	bool is_back = member->roll && member->roll != roll;
 	struct asker *asker = is_back && service->bake_call.asker ? service->bake_call.asker : service->asker;
 
+	service_changed(service);
 	if (roll_is_note(roll))
 		asker_note(asker, phase, pid, text, roll_begun_us(roll));
 	else
@@ -313,4 +315,20 @@ void service_roll(struct service *service, const struct roll_request *request, s
 		return;
 	service_begin_roll(service, unit, request, asker);
 	unit_free(unit);
+}
+
+void service_retry(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	struct roll_request again = *request;
+
+	if (service_refuse_busy(service, asker))
+		return;
+	if (!service->has_last || service->last.outcome == ROLL_IS_DONE) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "upgradectl roll goes to another version" },
+			       service->has_last ? "%s: the last roll did not fail" : "%s: there was no roll yet", service->name);
+		return;
+	}
+	snprintf(again.version, sizeof(again.version), "%s", service->last.to);
+	service_roll(service, &again, asker);
 }

@@ -28,6 +28,12 @@ static struct member *member_in(const struct service *service, enum member_state
 	return member;
 }
 
+void service_changed(const struct service *service)
+{
+	if (service->host->on_change)
+		service->host->on_change(service->host->change_arg);
+}
+
 struct member *service_member(const struct service *service)
 {
 	return service->members;
@@ -138,7 +144,8 @@ static bool refuse_running(struct service *service, const char *version, bool ha
 
 	if (!member)
 		return false;
-	if (!has_file && (!*version || strcmp(version, service->version) == 0)) {
+	/* Of one that is out of reach nobody knows whether it serves. */
+	if (!has_file && !member_is_out_of_reach(member) && (!*version || strcmp(version, service->version) == 0)) {
 		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .unchanged = true },
 			       "%s runs already: version %s (pid %d)", service->name, service->version, member->instance->pid);
 		return true;
@@ -242,7 +249,7 @@ void service_on_ready(struct member *member)
 	pid_t pid = member->instance->pid;
 
 	end_start(service);
-	log_info("%s: version %s serves as pid %d", service->name, service->version, pid);
+	log_service(INFO, service->name, "version %s serves as pid %d", service->version, pid);
 	service_write_down(service);
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s version %s serves (pid %d)",
 		       service->name, service->version, pid);
@@ -280,6 +287,7 @@ static void stay_down(struct service *service, struct asker *asker)
 
 	for (struct member *member = service->members; member; member = member->next)
 		waited |= member_stay_down(member);
+	service_write_down(service);
 	service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .unchanged = !waited },
 		       waited ? "%s will not be started again" : "%s is stopped already", service->name);
 }
@@ -306,7 +314,7 @@ void service_on_stopped(struct member *member)
 		return;
 	service_forget_start(service);
 	history_clear(&service->history); /* the state is gone: there is nothing to go back with */
-	log_info("%s: stopped", service->name);
+	log_service(INFO, service->name, "stopped");
 	service_answer(service, service->asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s is stopped", service->name);
 	service_answer_abort(service, NULL);
 }
@@ -315,8 +323,10 @@ void service_end(struct service *service)
 {
 	bool ends = service->stop_wanted || service_is_idle(service) || member_in(service, MEMBER_STOPPING);
 
-	if (!ends || member_in(service, MEMBER_WAITING))
-		service_stop(service, NULL);
+	if (ends && !member_in(service, MEMBER_WAITING))
+		return;
+	service->ends_with_us = true;
+	service_stop(service, NULL);
 }
 
 /* ---- life ---- */
@@ -328,6 +338,7 @@ struct service *service_new(struct service_host *host, const char *name)
 	if (!service)
 		return NULL;
 	service->host = host;
+	service->starts_with_us = true;
 	service->listeners.activation = host->activation;
 	snprintf(service->name, sizeof(service->name), "%s", name);
 	service->members = member_new(service);

@@ -22,6 +22,8 @@ struct service_host {
 	const struct why *criu_detail; /* what was found out about CRIU here */
 	const char *bakes; /* the folder of bakes that are on; NULL: nothing is written down */
 	struct logbook *logbook; /* NULL: nothing is written down */
+	void (*on_change)(void *arg); /* something may be told of a service that was not so before; NULL: nobody wants to know */
+	void *change_arg;
 	const struct activation *activation; /* for Listen=systemd:NAME; NULL: systemd has opened nothing */
 };
 
@@ -47,6 +49,8 @@ void service_abort(struct service *service, struct asker *asker);
 void service_accept(struct service *service, struct asker *asker);
 /** service_roll() - To another version; within a bake, too. */
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_retry() - The last roll once more, which failed: @request says all but the version. */
+void service_retry(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_undo() - Back to a version that served before. */
 void service_undo(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_pack() - The parked version becomes an image and leaves memory. */
@@ -70,6 +74,10 @@ bool service_is_idle(const struct service *service);
 
 /** service_end() - The daemon ends: end what runs, rolls first. To be called again and again until service_is_idle(). */
 void service_end(struct service *service);
+
+/** service_start_at_boot() - We were started, and what lives on is back: start it if its file says so and nobody has stopped it
+ * since the machine's start. Nobody waits for it; a failure is logged, and tried again as Restart= says. */
+void service_start_at_boot(struct service *service);
 
 /* ---- written.c: what was before this supervisor ---- */
 

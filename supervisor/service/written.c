@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the logbook has of a service, and a service whose process lived on while no supervisor ran. */
 #include "supervisor/logbook/logbook.h"
+#include "supervisor/process/regain.h"
 #include "supervisor/service/private.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ void service_write_down(const struct service *service)
 	struct why why = { 0 };
 	int r;
 
+	service_changed(service);
 	if (!service->host->logbook)
 		return;
 	what.name = (char *)(uintptr_t)service->name;
@@ -55,12 +57,15 @@ void service_write_down(const struct service *service)
 	r = list_past(&service->history, past, list, &what.n_history);
 	what.history = list;
 	what.written_us = logbook_now_us();
+	what.version = (char *)(uintptr_t)service->version;
+	what.ended_with_us = service->ends_with_us && !what.wanted;
+	what.boot_id = (char *)(uintptr_t)regain_boot();
 	entry.what_case = UPGRADED__LOGBOOK__ENTRY__WHAT_SERVICE;
 	entry.service = &what;
 	/* What runs goes on, and is found by its own entry. */
 	r = r < 0 ? why_errno(&why, r, "the versions before") : logbook_write(service->host->logbook, &entry, &why);
 	if (r < 0)
-		log_warning("%s: what is wanted of it could not be written down: %s", service->name, why.text);
+		log_service(WARNING, service->name, "what is wanted of it could not be written down: %s", why.text);
 	else if (member->instance)
 		instance_tell_note(member->instance);
 	release_past(past, what.n_history);
@@ -81,7 +86,8 @@ static int remember(struct service *service, const Upgraded__Logbook__Past *past
 		history_move(&service->history, past->version, unit, "");
 		unit_free(unit);
 	} else {
-		log_warning("%s: undo cannot go back to version %s any more: %s", service->name, past->version, why->text);
+		log_service(WARNING, service->name, "undo cannot go back to version %s any more: %s", past->version,
+			    why->text);
 	}
 	return 0;
 }
@@ -90,6 +96,9 @@ int service_remember(struct service *service, const Upgraded__Logbook__Service *
 {
 	int r = 0;
 
+	service->starts_with_us = what->ended_with_us || strcmp(what->boot_id, regain_boot()) != 0;
+	if (unit_name_check("version", what->version, NULL) == 0)
+		service_set_version(service, what->version, NULL);
 	for (size_t i = 0; r == 0 && i < what->n_history; i++)
 		r = remember(service, what->history[i], why);
 	return r;
@@ -113,8 +122,8 @@ void service_come_back(struct service *service, struct instance *instance, const
 	if (left && strcmp(left, instance->version) != 0)
 		history_move(&service->history, left, unit_left, instance->version);
 	member_come_back(member, instance);
-	log_info("%s: version %s (pid %d) serves, and did so while upgraded was away", service->name, instance->version,
-		 (int)instance->pid);
+	log_service(INFO, service->name, "version %s (pid %d) serves, and did so while upgraded was away",
+		    instance->version, (int)instance->pid);
 	service_write_down(service);
 	service_stop_if_wanted(service);
 }
@@ -127,10 +136,10 @@ void service_end_away(struct service *service, const char *version, struct unit 
 	why_set(&member->failure, 0, "version %s ended while upgraded was away%s", version, how);
 	if (!wanted || service->stop_wanted) {
 		member->state = MEMBER_STOPPED;
-		log_info("%s: %s", service->name, member->failure.text);
+		log_service(INFO, service->name, "%s", member->failure.text);
 	} else if (unit->restart == RESTART_NO) {
 		member->state = MEMBER_FAILED;
-		log_error("%s: %s", service->name, member->failure.text);
+		log_service(ERROR, service->name, "%s", member->failure.text);
 	} else {
 		member_start_again(member);
 	}

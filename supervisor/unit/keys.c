@@ -130,6 +130,17 @@ static int set_restart(struct unit *unit, const struct key *key, const char *val
 	return i < 0 ? i : 0;
 }
 
+static int set_start(struct unit *unit, const struct key *key, const char *value)
+{
+	static const char *const words[] = { "by-order", "boot", NULL };
+	int i = choose(value, words);
+
+	(void)key;
+	if (i >= 0)
+		unit->starts_at_boot = i == 1;
+	return i < 0 ? i : 0;
+}
+
 static const char *const children_words[] = {
 	[CHILDREN_HAND_OVER] = "hand-over", [CHILDREN_END] = "end", [CHILDREN_KEEP] = "keep", NULL
 };
@@ -422,6 +433,7 @@ static const struct key keys[] = {
 	{ "MemoryPressure", "a percentage from 0 to 100; 0: never", set_percent, AT(memory_pressure_percent) },
 	{ "Verify", "none or roundtrip", set_verify, 0 },
 	{ "RequireImage", "yes or no", set_bool, AT(require_image) },
+	{ "Start", "boot or by-order", set_start, 0 },
 	{ "Restart", "on-failure or no", set_restart, 0 },
 	{ "QuiesceLevel", "work, request or protocol", set_level, 0 },
 	{ "LimitNOFILE", "a number from 16", set_nofile, AT(limit_nofile) },
@@ -520,7 +532,7 @@ size_t unit_differs(const struct unit *a, const struct unit *b, const char *ret_
 	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		if (strcmp(keys[i].name, "Version") != 0 && !is_alike(a, b, keys[i].name))
+		if (strcmp(keys[i].name, "Version") != 0 && strcmp(keys[i].name, "Start") != 0 && !is_alike(a, b, keys[i].name))
 			ret_keys[n++] = keys[i].name;
 	if (!is_alike(a, b, LISTEN))
 		ret_keys[n++] = LISTEN;

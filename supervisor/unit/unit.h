@@ -112,6 +112,7 @@ struct unit {
 	enum unit_dirty on_dirty;
 	enum unit_verify verify;
 	enum unit_restart restart;
+	bool starts_at_boot;    /* when upgraded is started */
 	bool require_image;     /* no roll that could not go back by an image */
 	enum unit_journal journal;
 	bool other_readers;     /* whatever else takes from descriptors that move is the application's business */
@@ -154,7 +155,8 @@ struct unit *unit_free(struct unit *unit);
 #define UNIT_KEYS_MAX 64u /* more than there are keys */
 
 /**
- * unit_differs() - Which keys have another value in @a than in @b? Version= is left out, as it says what to start and not how.
+ * unit_differs() - Which keys have another value in @a than in @b? Version= and Start= are left out, as they
+ * say what to start and when, and not how.
  * @ret_keys: at least UNIT_KEYS_MAX; literals, in the order of the manual.
  *
  * Return: how many.

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_queue.h"
 #include "base/why.h"
 
 #include <criterion/criterion.h>
@@ -11,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -298,5 +301,138 @@ Test(log, of_a_forked_child_is_written_by_the_child, .init = setup, .fini = tear
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert_eq(status, 0);
 	cr_assert_str_eq(written(), with_name("from the child\n"));
+	log_settle(5 * USEC_PER_SEC);
+}
+
+/* ---- the journal ---- */
+
+static char journal_path[64];
+static int journal_fd;
+
+/* A journal of our own, which stderr is said to be. */
+static void setup_journal(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	setup();
+	set_stream(0);
+	snprintf(journal_path, sizeof(journal_path), "/tmp/upg-journal-%d", (int)getpid());
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", journal_path);
+	journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cr_assert_geq(journal_fd, 0);
+	cr_assert_eq(bind(journal_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	log_queue_journal_at(journal_path);
+}
+
+static void teardown_journal(void)
+{
+	unlink(journal_path);
+	fd_close(journal_fd);
+	teardown();
+}
+
+static const char *record(void)
+{
+	static char text[8192];
+	ssize_t n = recv(journal_fd, text, sizeof(text) - 1, 0);
+
+	cr_assert_gt(n, 0);
+	text[n] = 0;
+	return text;
+}
+
+static const char *fields(const char *more)
+{
+	static char text[512];
+
+	snprintf(text, sizeof(text), "PRIORITY=4\nSYSLOG_IDENTIFIER=%s\n%s", program_invocation_short_name, more);
+	return text;
+}
+
+static const struct log_about roll_of_web = { .service = "web", .roll = 17, .phase = "bake" };
+static const struct log_about words_of_web = { .service = "web", .version = "v1", .pid = 12, .printed = true };
+
+Test(log, gives_the_journal_fields, .init = setup_journal, .fini = teardown_journal)
+{
+	cr_assert_eq(log_defer(NULL), 0);
+	log_about(LOG_LEVEL_WARNING, &roll_of_web, "it was %s", "seen");
+	cr_assert_str_eq(record(), fields("UPGRADED_SERVICE=web\nUPGRADED_ROLL=17\nUPGRADED_PHASE=bake\n"
+					  "MESSAGE=web: it was seen\n"));
+	log_warning("nothing of a service");
+	cr_assert_str_eq(record(), fields("MESSAGE=nothing of a service\n"));
+	log_settle(5 * USEC_PER_SEC);
+	cr_assert_str_eq(written(), "", "something went to stderr as well");
+}
+
+Test(log, shows_the_journal_what_a_service_prints_under_its_own_name, .init = setup_journal, .fini = teardown_journal)
+{
+	cr_assert_eq(log_defer(NULL), 0);
+	log_about(LOG_LEVEL_INFO, &words_of_web, "hello");
+	cr_assert_str_eq(record(), "PRIORITY=6\nSYSLOG_IDENTIFIER=web\nSYSLOG_PID=12\nUPGRADED_SERVICE=web\nUPGRADED_VERSION=v1\n"
+				   "MESSAGE=hello\n");
+	log_settle(5 * USEC_PER_SEC);
+}
+
+Test(log, lets_nobody_forge_a_field, .init = setup_journal, .fini = teardown_journal)
+{
+	cr_assert_eq(log_defer(NULL), 0);
+	log_about(LOG_LEVEL_INFO, &words_of_web, "%s", "x\nPRIORITY=0\nUPGRADED_SERVICE=other");
+	cr_assert(strstr(record(), "\nMESSAGE=x PRIORITY=0 UPGRADED_SERVICE=other\n"));
+	log_settle(5 * USEC_PER_SEC);
+}
+
+Test(log, goes_to_stderr_when_the_journal_has_gone_and_to_the_journal_when_it_is_back, .init = setup_journal,
+     .fini = teardown_journal)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	cr_assert_eq(log_defer(NULL), 0);
+	fd_close(journal_fd);
+	unlink(journal_path);
+	log_about(LOG_LEVEL_WARNING, &roll_of_web, "one");
+	log_settle(5 * USEC_PER_SEC);
+	cr_assert_str_eq(written(), "<4>web: one\n");
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", journal_path);
+	journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(bind(journal_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	cr_assert_eq(log_defer(NULL), 0);
+	fd_close(journal_fd);
+	unlink(journal_path);
+	journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(bind(journal_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	log_about(LOG_LEVEL_WARNING, &roll_of_web, "two");
+	cr_assert(strstr(record(), "MESSAGE=web: two\n"), "a journal that was started anew is not found");
+	log_settle(5 * USEC_PER_SEC);
+}
+
+Test(log, says_what_it_is_about_where_there_is_no_journal, .init = setup, .fini = teardown)
+{
+	log_about(LOG_LEVEL_INFO, &roll_of_web, "one");
+	cr_assert_str_eq(written(), with_name("web: one\n"));
+	log_about(LOG_LEVEL_INFO, &words_of_web, "two");
+	cr_assert_str_eq(written(), with_name("web[v1 12]: two\n"));
+}
+
+/* What the journal's queue has no room for waits in ours, and beyond that it is dropped: whoever logs does not wait, and it is told
+ * how much is missing. */
+Test(log, of_a_journal_that_stands_still_holds_nobody_up, .init = setup_journal, .fini = teardown_journal)
+{
+	unsigned long seen = 0, dropped = 0;
+
+	cr_assert_eq(log_defer(NULL), 0);
+	for (int i = 0; i < 10000; i++)
+		log_about(LOG_LEVEL_INFO, &words_of_web, "line %d", i);
+	while (seen + dropped < 10000) {
+		const char *text = strstr(record(), "\nMESSAGE=") + 9;
+
+		if (strncmp(text, "line ", 5) == 0) {
+			cr_assert_eq(strtoul(text + 5, NULL, 10), seen + dropped);
+			seen++;
+		} else {
+			dropped += strtoul(text, NULL, 10);
+		}
+	}
+	cr_assert_gt(dropped, 0ul);
 	log_settle(5 * USEC_PER_SEC);
 }

@@ -454,7 +454,7 @@ SCENE(survive, beside_a_process_that_cannot_be_reached)
 	stage_wait_log("cannot be reached");
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "out of reach", NULL, SHOWN_US), 0);
 	cr_assert_eq(kill(pid, 0), 0);
-	must_say(ctl(0, "start", "cached"), number);
+	must_say(ctl(1, "start", "cached"), number);
 	must_say(ctl(5, "roll", "cached", "good"), "out of reach");
 	must_say(ctl(5, "roll", "cached", "good"), number);
 	must_say(ctl(5, "save", "cached", stage_path("d.state")), "out of reach");

@@ -358,6 +358,48 @@ Test(criu, reason_skips_what_every_log_says, .init = set_up, .fini = tear_down)
 	fd_close(dir);
 }
 
+/* ---- where it is ---- */
+
+static void program_at(char *path, size_t size, const char *name, mode_t mode)
+{
+	snprintf(path, size, "%s/%s", folder, name);
+	write_file(path, "#!/bin/sh\n", mode);
+	cr_assert(chmod(path, mode) == 0);
+}
+
+Test(criu, that_was_brought_is_found_first, .init = set_up, .fini = tear_down)
+{
+	char first[128], second[128], found[128] = "";
+	const char *list[] = { first, second, NULL };
+	struct why why;
+
+	snprintf(first, sizeof(first), "%s/first", folder);
+	snprintf(second, sizeof(second), "%s/second", folder);
+	cr_assert(criu_find_among(list, found, sizeof(found), &why) == -ENOENT);
+	program_at(second, sizeof(second), "second", 0755);
+	cr_assert(criu_find_among(list, found, sizeof(found), &why) == 0, "%s", why.text);
+	cr_assert_str_eq(found, second);
+	program_at(first, sizeof(first), "first", 0644);
+	cr_assert(criu_find_among(list, found, sizeof(found), &why) == 0, "what cannot be executed is none: %s", why.text);
+	cr_assert_str_eq(found, second);
+	program_at(first, sizeof(first), "first", 0755);
+	cr_assert(criu_find_among(list, found, sizeof(found), &why) == 0, "%s", why.text);
+	cr_assert_str_eq(found, first);
+}
+
+Test(criu, that_others_can_write_is_refused_and_not_passed_over, .init = set_up, .fini = tear_down)
+{
+	char first[128], second[128], found[128] = "";
+	const char *list[] = { first, second, NULL };
+	struct why why;
+
+	program_at(first, sizeof(first), "first", 0757);
+	program_at(second, sizeof(second), "second", 0755);
+	cr_assert(criu_find_among(list, found, sizeof(found), &why) == -EPERM);
+	cr_assert(strstr(why.text, first) && strstr(why.text, "chmod"), "%s", why.text);
+	cr_assert_str_empty(found);
+}
+
 /* ---- the probe ---- */
 
 static bool probe_ok;

@@ -159,6 +159,10 @@ Test(unit, takes_every_word_of_a_choice, .fini = teardown)
 	expect_good(with("OnDirtyConnection=reset"));
 	cr_assert_eq(unit->on_dirty, DIRTY_RESET);
 	expect_good(with("Restart=on-failure"));
+	expect_good(with("Start=by-order"));
+	cr_assert_not(unit->starts_at_boot);
+	expect_good(with("Start=boot"));
+	cr_assert(unit->starts_at_boot);
 	cr_assert_eq(unit->restart, RESTART_ON_FAILURE);
 }
 
@@ -232,6 +236,7 @@ static const char *const bad_lines[] = {
 	"Rollback=",
 	"OnDirtyConnection=drop",
 	"Restart=always",
+	"Start=yes",
 	"QuiesceLevel=3",
 	"OOMScoreAdjust=-1001",
 	"OOMScoreAdjust=1001",
