@@ -176,7 +176,8 @@ void args_help(FILE *out, const char *name)
 		fprintf(out, "Usage: upgradectl [OPTION...] %s %s\n\n%s.\n\n", image_verbs[i].name, image_verbs[i].operands,
 			image_verbs[i].does);
 	if (verb && verb->rolls)
-		fputs("\nOptions: --wait, --bake, --rollback, --require-image, --verify; for undo --to, --way; for roll --again\n", out);
+		fputs("\nOptions: --wait, --bake, --rollback, --require-image, --verify; for undo --to, --way; for roll --again\n",
+		      out);
 	fputs("\nAll options and all verbs: upgradectl --help. In full: man upgradectl\n", out);
 }
 

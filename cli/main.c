@@ -39,6 +39,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	static char err_buffer[4096];
+	const char *socket = getenv(ARGS_SOCKET_ENV);
 	struct why why = { "" };
 	struct args args;
 	struct term out;
@@ -54,8 +55,8 @@ int main(int argc, char **argv)
 	if (leave_is_meant(argc, argv))
 		return finish(leave_main(argc, argv));
 	if (argc == 2 && strcmp(argv[1], "stdio-bridge") == 0)
-		return far_bridge(getenv(ARGS_SOCKET_ENV) && *getenv(ARGS_SOCKET_ENV) ? getenv(ARGS_SOCKET_ENV) : ARGS_SOCKET_DEFAULT);
-	rc = args_parse(argc, argv, getenv(ARGS_SOCKET_ENV), &args, &why);
+		return far_bridge(socket && *socket ? socket : ARGS_SOCKET_DEFAULT);
+	rc = args_parse(argc, argv, socket, &args, &why);
 	if (rc < 0)
 		return usage_error(&why);
 	if (rc == ARGS_HELP) {

@@ -68,7 +68,9 @@ const char *suggest_word(const char *word, const char *const *words, size_t n)
 static Upgraded__Wire__ControlMessage *ask(const struct args *args, Upgraded__Wire__Verb verb, const char *service)
 {
 	Upgraded__Wire__Request request = UPGRADED__WIRE__REQUEST__INIT;
-	const struct client_call call = { .socket_path = args->socket_path, .host = args->host, .request = &request, .timeout_us = ASK_US };
+	const struct client_call call = {
+		.socket_path = args->socket_path, .host = args->host, .request = &request, .timeout_us = ASK_US
+	};
 	Upgraded__Wire__ControlMessage *message = NULL;
 
 	request.protocol = WIRE_PROTOCOL;
@@ -80,7 +82,7 @@ static Upgraded__Wire__ControlMessage *ask(const struct args *args, Upgraded__Wi
 static void suggest_service(const struct args *args, char *buf, size_t size)
 {
 	Upgraded__Wire__ControlMessage *message = ask(args, UPGRADED__WIRE__VERB__VERB_LIST, "");
-	const char *words[256], *best;
+	const char *words[256] = { NULL }, *best;
 	size_t n = 0;
 
 	for (size_t i = 0; message && i < message->result->n_services && n < sizeof(words) / sizeof(words[0]); i++)
@@ -131,7 +133,7 @@ static const char *version_of(const char *program, const char *path, char *buf, 
 static void tell_versions(const struct args *args, const char *program, const glob_t *found, char *buf, size_t size)
 {
 	static char names[64][WORD_MAX + 1];
-	const char *words[64], *best;
+	const char *words[64] = { NULL }, *best;
 	size_t n = 0, used = 0;
 
 	for (size_t i = 0; i < found->gl_pathc && n < 64; i++) {
