@@ -18,7 +18,9 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 SHAREDIR ?= $(PREFIX)/share/upgraded
 UNITDIR ?= $(PREFIX)/lib/systemd/system
-COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 FUZZ_SECONDS ?=
 SECONDS ?= 60
 SEED ?=
@@ -96,7 +98,7 @@ PROTOS := $(wildcard statefmt/*.proto statefmt/gen/*.proto wire/*.proto supervis
 DESCRIPTOR_PROTO = $(firstword $(wildcard /usr/include/google/protobuf/descriptor.proto \
 	/usr/local/include/google/protobuf/descriptor.proto) no-descriptor.proto)
 GEN_H := $(PROTOS:%.proto=$B/gen/%.pb-c.h) $B/gen/supervisor/criu/rpc.pb-c.h $B/gen/google/protobuf/descriptor.pb-c.h \
-	$B/gen/upgrade/options.pb-c.h
+	$B/gen/upgrade/options.pb-c.h $B/gen/cli/completion_scripts.h
 
 # Schemas that say what they follow: for these protoc-gen-upgrade writes migrations.
 SUCCESSORS := $(if $(PROTOS),$(shell grep -l '(upgrade\.type)' $(PROTOS)))
@@ -301,12 +303,13 @@ install: ## into PREFIX (/usr/local) below DESTDIR
 		sed -i 's|/usr/local/sbin/|$(SBINDIR)/|; s|/usr/local/bin/|$(BINDIR)/|' \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' &&) true
 	install -D -m 755 units/get-criu '$(DESTDIR)$(PREFIX)/lib/upgraded/get-criu'
-	$(foreach file,$(wildcard units/bash-completion/*),install -D -m 644 $(file) \
-		'$(DESTDIR)$(COMPLETIONDIR)/$(notdir $(file))' &&) true
+	install -D -m 644 units/completion/upgradectl.bash '$(DESTDIR)$(BASHDIR)/upgradectl'
+	install -D -m 644 units/completion/_upgradectl.zsh '$(DESTDIR)$(ZSHDIR)/_upgradectl'
+	install -D -m 644 units/completion/upgradectl.fish '$(DESTDIR)$(FISHDIR)/upgradectl.fish'
 
 deb: ## the Debian packages, in build/deb
 	$(Q)units/setup
-	$(Q)mkdir -p $B && flock $B/.deb.lock units/make-deb '$(VERSION)' $B/deb
+	$(Q)units/make-deb '$(VERSION)' $B/deb
 
 setup: ## only install what building and testing need
 	$(Q)units/setup
@@ -371,6 +374,13 @@ $B/gen/%.upgrade.c $B/gen/%.upgrade.h: %.proto $B/protoc-gen-upgrade shim/upgrad
 	$(call say,UPGRADE,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)protoc --proto_path=. --proto_path=shim --plugin=$B/protoc-gen-upgrade --upgrade_out=$B/gen $<
+
+# What upgradectl prints: script_bash, script_zsh, script_fish.
+COMPLETIONS := $(wildcard units/completion/*upgradectl.*)
+$B/gen/cli/completion_scripts.h: $(COMPLETIONS)
+	@mkdir -p $(@D)
+	$(Q){ $(foreach file,$(COMPLETIONS),echo 'static const char script_$(patsubst .%,%,$(suffix $(file)))[] =' && \
+		sed 's/\\/\\\\/g; s/"/\\"/g; s/.*/	"&\\n"/; $$s/$$/;/' $(file) &&) true; } >$@
 
 # Not by the path it is wanted by: the first pattern rule above would take it for the source.
 no-descriptor.proto:

@@ -35,11 +35,13 @@ struct child_spec {
 	const char *user;                 /* its supplementary groups come along; NULL: all are dropped when uid is changed */
 	const char *group;                /* NULL: none is named. Names are looked up by the child: that may last */
 	bool sets_home;                   /* add HOME to the environment, as @user has it */
+	const char *pid_variable;         /* add one of this name with the child's own pid; NULL: none */
 	struct privileges privileges;     /* of a process that is root, or stays who we are */
 	struct privileges dropped;        /* ... and of one that is @uid or @user, and that is not root */
 	bool try_only;                    /* everything but the exec itself; of child_try() alone */
 	const int *oom_score_adj;         /* as of proc(5); NULL: as this process has it */
 	bool ends_first;                  /* ... and then the highest there is: when memory is short, the kernel ends it first */
+	const int *group_procs;           /* cgroup.procs of the control group that it is to be in, open for writing; NULL: ours */
 	unsigned long long nofile;        /* soft limit of RLIMIT_NOFILE; 0: the one that the caller had at its start */
 };
 

@@ -77,7 +77,7 @@ static int plan_environment(struct spawn_plan *plan, struct why *why)
 
 	while (spec->envp && spec->envp[n])
 		n++;
-	plan->envp = calloc(n + 2, sizeof(*plan->envp));
+	plan->envp = calloc(n + 3, sizeof(*plan->envp));
 	if (!plan->envp)
 		return why_errno(why, -ENOMEM, "cannot start %s", spec->path);
 	for (size_t i = 0; i < n; i++)

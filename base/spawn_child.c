@@ -167,6 +167,15 @@ static void in_child_tell(int report, enum step step)
 
 /* ---- the look-up of names, in the child ---- */
 
+static void in_child_add(const struct spawn_plan *plan, char *entry)
+{
+	size_t n = 0;
+
+	while (plan->envp[n])
+		n++;
+	plan->envp[n] = entry;
+}
+
 static int in_child_lookup_user(struct spawn_plan *plan, struct spawn_report *failure)
 {
 	const struct child_spec *spec = plan->spec;
@@ -182,12 +191,8 @@ static int in_child_lookup_user(struct spawn_plan *plan, struct spawn_report *fa
 		plan->gid = user->pw_gid;
 	if (!spec->sets_home || snprintf(plan->home, sizeof(plan->home), "HOME=%s", user->pw_dir) >= (int)sizeof(plan->home))
 		return 0;
-	for (size_t i = 0;; i++) {
-		if (!plan->envp[i]) {
-			plan->envp[i] = plan->home;
-			return 0;
-		}
-	}
+	in_child_add(plan, plan->home);
+	return 0;
 }
 
 static int in_child_lookup_group(struct spawn_plan *plan, struct spawn_report *failure)
@@ -256,6 +261,9 @@ static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_re
 {
 	const struct child_spec *spec = plan->spec;
 
+	/* Before anything that it could start. Where that cannot be, it is where it is: nothing depends on it. */
+	if (spec->group_procs)
+		(void)!write(*spec->group_procs, "0", 1);
 	if (setsid() < 0)
 		return step_failed(failure, STEP_SESSION, 0);
 	in_child_signals();
@@ -272,6 +280,8 @@ static int in_child_become(struct spawn_plan *plan, int *report, struct spawn_re
 		return step_failed(failure, STEP_LIMIT, 0);
 	if (in_child_identity(plan, failure) < 0)
 		return -1;
+	if (spec->pid_variable && snprintf(plan->pid, sizeof(plan->pid), "%s=%d", spec->pid_variable, (int)getpid()) > 0)
+		in_child_add(plan, plan->pid);
 	in_child_tell(*report, STEP_CHDIR);
 	if (chdir(spec->cwd ? spec->cwd : "/") < 0)
 		return step_failed(failure, STEP_CHDIR, 0);

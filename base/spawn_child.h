@@ -31,7 +31,7 @@ struct spawn_plan {
 	int *moved;             /* the child's scratch: copies of each @from above all of @keep */
 	struct rlimit limit;
 	char oom_score_adj[16]; /* as text; "": as it is */
-	char **envp;            /* with room for HOME at its end */
+	char **envp;            /* with room for HOME and @pid at its end */
 	/* As whom: by number from @spec, or looked up by the child. */
 	uid_t uid;
 	gid_t gid;
@@ -39,6 +39,7 @@ struct spawn_plan {
 	gid_t *groups;
 	int n_groups;
 	char home[PATH_MAX];    /* HOME=... */
+	char pid[64];           /* NAME=... */
 };
 
 /** spawn_is_mapped() - Does @spec say what is to be @number in the child? */

@@ -100,6 +100,34 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+static void describe(const struct verb *verb, struct args_verb *ret_verb)
+{
+	*ret_verb = (struct args_verb){ .name = verb->name, .operands = verb->operands, .does = verb->does };
+}
+
+bool args_verb_at(size_t i, struct args_verb *ret_verb)
+{
+	size_t n = sizeof(verbs) / sizeof(verbs[0]), n_images = sizeof(image_verbs) / sizeof(image_verbs[0]);
+
+	if (i < n)
+		describe(&verbs[i], ret_verb);
+	else if (i == n)
+		describe(&self_verb, ret_verb);
+	else if (i - n - 1 < n_images)
+		describe(&image_verbs[i - n - 1], ret_verb);
+	else
+		return false;
+	return true;
+}
+
+const char *args_option_at(size_t i, bool *ret_takes_value)
+{
+	if (i >= sizeof(long_options) / sizeof(long_options[0]) - 1)
+		return NULL;
+	*ret_takes_value = long_options[i].has_arg == required_argument;
+	return long_options[i].name;
+}
+
 /* The options that were seen. Whether they may stand there is known when the verb is. */
 struct seen {
 	const char *roll_option; /* an option that only rolls take */
@@ -122,6 +150,7 @@ void args_usage(FILE *out)
 	for (size_t i = 0; i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
 		fprintf(out, "  %s %s\n  %-25s %s\n", image_verbs[i].name, image_verbs[i].operands, "", image_verbs[i].does);
 	fprintf(out, "  %-6s %-18s %s\n", "state", "VERB FILE...", "Look at saved state: see \"upgradectl state --help\"");
+	fprintf(out, "  %s %-14s %s\n", "completion", "SHELL", "Print what completes upgradectl in bash, zsh or fish");
 	fputs("\n"
 	      "Options:\n"
 	      "  -o, --output=text|wide|name|json\n"

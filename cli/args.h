@@ -5,6 +5,7 @@
 #include "wire/control.pb-c.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -63,6 +64,18 @@ bool args_is_state(int argc, char **argv);
 
 /** args_help() - The help for the verb @name; NULL: the text of --help. */
 void args_help(FILE *out, const char *name);
+
+struct args_verb {
+	const char *name; /* may be two words: "images list" */
+	const char *operands; /* as --help has them: "SERVICE [VERSION]" */
+	const char *does;
+};
+
+/** args_verb_at() - The verbs, one after the other; those of `state` are not among them. Return: false: there is no @i-th. */
+bool args_verb_at(size_t i, struct args_verb *ret_verb);
+
+/** args_option_at() - The long options, one after the other. Return: its name; NULL: there is no @i-th. */
+const char *args_option_at(size_t i, bool *ret_takes_value);
 
 /** args_usage() - The text of --help. */
 void args_usage(FILE *out);

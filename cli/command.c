@@ -300,7 +300,11 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	}
 	/* What was mistyped is said with what there is. */
 	if (outcome == CLIENT_ANSWERED && *suggest_after(args, message->result, hint, sizeof(hint))) {
+		size_t used = strlen(hint);
+
 		spare_next = message->result->next;
+		if (*spare_next && used < sizeof(hint))
+			snprintf(hint + used, sizeof(hint) - used, "; %s", spare_next);
 		message->result->next = hint;
 	}
 	watch_end(&watch, outcome, result);

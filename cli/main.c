@@ -3,6 +3,7 @@
 #include "base/why.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/complete.h"
 #include "cli/far.h"
 #include "cli/leave.h"
 #include "cli/state.h"
@@ -50,6 +51,8 @@ int main(int argc, char **argv)
 	setlocale(LC_ALL, "");
 	/* A line in one write: a terminal never shows half of one. */
 	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));
+	if (argc > 1 && strcmp(argv[1], "completion") == 0)
+		return finish(complete_main(argc - 2, argv + 2));
 	if (args_is_state(argc, argv))
 		return finish(state_main(argc, argv));
 	if (leave_is_meant(argc, argv))

@@ -104,6 +104,11 @@ static void roll_numbers(const struct term *term, const Upgraded__Wire__RollRepo
 	char count[FORMAT_MAX];
 	char bytes[FORMAT_MAX];
 
+	if (roll->plain) {
+		field_text(term, "moved", "nothing: no state and no connections (Kind=plain)");
+		way_back(term, roll);
+		return;
+	}
 	if (roll->commit_us || roll->pause_us)
 		field_print(term, "pause", "%s", format_time(count, sizeof(count), roll->pause_us));
 	waiting(term, roll->waited_us, roll->asked, roll->child_since_us ? "" : roll->waited_for);
@@ -274,6 +279,10 @@ static void status_instance(const struct term *term, const Upgraded__Wire__Insta
 	fputc(' ', term->out);
 	term_text(term, instance->state, TERM_WHOLE);
 	since(term, instance->since_us, now);
+	if (*instance->says) {
+		fputs("; it says: ", term->out);
+		term_text(term, instance->says, TERM_WHOLE);
+	}
 	fputc('\n', term->out);
 }
 

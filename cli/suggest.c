@@ -51,15 +51,17 @@ const char *suggest_word(const char *word, const char *const *words, size_t n)
 {
 	unsigned least = (unsigned)strlen(word) / 3 + 1, found;
 	const char *best = NULL;
+	bool is_one = false;
 
 	for (size_t i = 0; i < n; i++) {
 		found = distance(word, words[i]);
-		if (found <= least && found < strlen(word) && (!best || found < least)) {
-			least = found;
-			best = words[i];
-		}
+		if (found > least || found >= strlen(word))
+			continue;
+		is_one = !best || found < least;
+		least = found;
+		best = words[i];
 	}
-	return best;
+	return is_one ? best : NULL; /* of two nobody knows which */
 }
 
 /* ---- what there is ---- */
@@ -162,7 +164,7 @@ static void suggest_version(const struct args *args, char *buf, size_t size)
 		const char *hole = strstr(program, "%v");
 
 		snprintf(pattern, sizeof(pattern), "%.*s*%s", (int)(hole - program), program, hole + 2);
-		if (!strstr(hole + 2, "%") && glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found) == 0)
+		if (!strstr(hole + 2, "%") && glob(pattern, GLOB_ERR, NULL, &found) == 0)
 			tell_versions(args, program, &found, buf, size);
 		globfree(&found);
 	}

@@ -10,6 +10,7 @@
 #include "supervisor/image/store.h"
 #include "supervisor/logbook/logbook.h"
 #include "supervisor/machine/folder.h"
+#include "supervisor/process/groups.h"
 #include "supervisor/process/strays.h"
 #include "supervisor/recover/guard.h"
 #include "supervisor/recover/leave.h"
@@ -58,6 +59,7 @@ struct supervisor {
 	int signals, state_lock;
 	struct source signal_source;
 	char *images_root, *bakes;
+	char *notify_folder; /* where NOTIFY_SOCKET of each process of Kind=plain is */
 	struct timer look_again; /* at the end: have all services ended? */
 	struct timer images_gc;
 	struct unit_status status;
@@ -229,6 +231,10 @@ static int make_places(struct supervisor *supervisor, const struct daemon_config
 {
 	int r = run_folder_new(config->run_dir, supervisor->carry, &supervisor->run, why);
 
+	if (r == 0 && asprintf(&supervisor->notify_folder, "%s/notify", config->run_dir) < 0)
+		r = why_errno(why, -ENOMEM, "paths");
+	if (r == 0) /* others go to a socket in there, and need not see which there are */
+		r = folder_claim(supervisor->notify_folder, 0711, why);
 	if (r == 0)
 		r = folder_claim(config->state_dir, 0700, why);
 	/* No two daemons share a folder: the second would take the first one's half images for leftovers, and remove them. The name
@@ -506,14 +512,19 @@ static int begin(struct supervisor *supervisor, const struct daemon_config *conf
 	registry->host.site.images_root = supervisor->images_root;
 	registry->host.bakes = supervisor->bakes;
 	registry->host.site.graveyard = &supervisor->graveyard;
+	supervisor->graveyard.loop = registry->host.site.loop;
 	registry->host.site.imaging = &imaging_criu;
 	r = spawner_init(&supervisor->spawner, registry->host.site.loop);
 	if (r < 0)
 		return why_errno(why, r, "children");
+	supervisor->spawner.groups = groups_new();
+	if (supervisor->spawner.groups)
+		log_info("each service has a control group of its own, below %s", groups_place(supervisor->spawner.groups));
 	r = open_logbook(supervisor, config, why);
 	if (r < 0)
 		return r;
 	supervisor->spawner.store = supervisor->store;
+	supervisor->spawner.notify_folder = supervisor->notify_folder;
 	supervisor->spawner.logbook = registry->host.logbook = supervisor->logbook;
 	registry->host.origin = &supervisor->spawner.origin;
 	registry->host.generation = generation_after(supervisor->carry ? carry_header(supervisor->carry)->generation :
@@ -571,6 +582,7 @@ static void end(struct supervisor *supervisor)
 	fd_close(supervisor->state_lock);
 	free(supervisor->images_root);
 	free(supervisor->bakes);
+	free(supervisor->notify_folder);
 	if (registry->host.site.loop)
 		loop_free(registry->host.site.loop);
 	left = closer_stop(clock_now_us() + CLOSE_US);

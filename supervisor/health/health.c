@@ -349,7 +349,8 @@ void health_start(struct health *health, const struct health_spec *spec)
 	*health = (struct health){ .loop = spec->loop, .graveyard = spec->graveyard, .unit = unit, .instance = spec->instance,
 				   .on_verdict = spec->on_verdict, .on_note = spec->on_note,
 				   .nonce = health->nonce, .answered_nonce = health->answered_nonce };
-	timer_arm(health->loop, &health->ping, clock_now_us(), on_ping);
+	if (!spec->checks_only)
+		timer_arm(health->loop, &health->ping, clock_now_us(), on_ping);
 	health->checks = unit->n_checks ? calloc(unit->n_checks, sizeof(*health->checks)) : NULL;
 	for (size_t i = 0; health->checks && i < unit->n_checks; i++) {
 		struct health_check *check = &health->checks[health->n_checks++];

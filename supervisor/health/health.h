@@ -87,6 +87,7 @@ struct health_spec {
 	struct graveyard *graveyard; /* outlives the process that is watched: commands that are broken off are buried there */
 	const struct unit *unit;     /* this and @instance outlive the watch */
 	struct instance *instance;   /* the version to watch */
+	bool checks_only;            /* it is not asked for signs of life */
 	/* Called from the loop, at most once. May stop or restart the watch, and free what embeds it. */
 	void (*on_verdict)(struct health *health, enum health_verdict verdict);
 	/* Something happened that is worth telling people. */

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
 struct names {
 	const char *limits[2];
@@ -222,4 +224,36 @@ int cgroup_stalled(pid_t pid, struct cgroup_stalled *ret)
 	const char *group;
 
 	return find(pid, 2, text, sizeof(text), mount, &group) < 0 ? -ENODATA : cgroup_stalled_at(mount, group, ret);
+}
+
+/* systemd marks so what it has delegated; one of both is there, by its version. */
+static bool is_delegated(const char *folder)
+{
+	static const char *const marks[] = { "user.delegate", "trusted.delegate" };
+	char value[8];
+
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		if (getxattr(folder, marks[i], value, sizeof(value)) == 1 && value[0] == '1')
+			return true;
+	return false;
+}
+
+int cgroup_delegated(char *ret, size_t size)
+{
+	static const char leaf[] = "/supervisor";
+	char text[4096], mount[PATH_MAX];
+	const char *group;
+	size_t n;
+
+	if (find(getpid(), 2, text, sizeof(text), mount, &group) < 0)
+		return -ENODATA;
+	n = (size_t)snprintf(ret, size, "%s%s", mount, group);
+	if (n >= size)
+		return -ENODATA;
+	if (is_delegated(ret))
+		return 0;
+	if (n < sizeof(leaf) || strcmp(ret + n - strlen(leaf), leaf) != 0)
+		return -ENODATA;
+	ret[n - strlen(leaf)] = '\0';
+	return is_delegated(ret) ? 0 : -ENODATA;
 }

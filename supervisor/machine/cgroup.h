@@ -2,6 +2,7 @@
 /* The limits of memory that the control groups above a process set: version 2 (memory.max, memory.high) and version 1. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +27,11 @@ int cgroup_memory(pid_t pid, struct cgroup_memory *ret);
  * @mount: where the hierarchy is mounted. @path: of the group in it, "/" or longer. @version: 1 or 2.
  */
 int cgroup_memory_at(const char *mount, const char *path, int version, struct cgroup_memory *ret);
+
+/** cgroup_delegated() - The folder below which groups may be made: that of our own group, if whoever made it has said that it is
+ * ours (systemd: Delegate=yes), or of the one above it, if we are in its leaf "supervisor" (DelegateSubgroup=). Return: 0;
+ * -ENODATA: there is none. */
+int cgroup_delegated(char *ret, size_t size);
 
 /* In the group whose processes waited for memory the most. */
 struct cgroup_stalled {

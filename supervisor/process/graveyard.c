@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/process/graveyard.h"
 
+#include "base/base.h"
 #include "supervisor/process/instance.h"
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct buried {
 	struct buried *next;
 	struct graveyard *graveyard;
 	struct instance *instance;
+	struct timer due; /* until then it may take to end */
 };
 
 static void ignore_message(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct wire_fds *fds)
@@ -35,6 +38,10 @@ static void on_exit_buried(struct instance *instance)
 			break;
 		}
 	}
+	if (instance->drain_due_us)
+		log_info("%s: version %s (pid %d) has drained%s", instance->service, instance->version, (int)instance->pid,
+			 instance->killed ? " no further: it was killed" : "");
+	timer_disarm(&buried->due);
 	instance_free(instance);
 	free(buried);
 }
@@ -42,6 +49,44 @@ static void on_exit_buried(struct instance *instance)
 static const struct instance_events buried_events = {
 	.on_message = ignore_message, .on_garbage = ignore_garbage, .on_exit = on_exit_buried
 };
+
+/* ---- those that drain ---- */
+
+static void on_due(struct timer *timer)
+{
+	struct buried *buried = container_of(timer, struct buried, due);
+	const struct instance *instance = buried->instance;
+
+	log_warning("%s: version %s (pid %d) has not ended on %s by its time to drain: killing it, with the connections that it "
+		    "has", instance->service, instance->version, (int)instance->pid, unit_signal_name(instance->unit->stop_signal));
+	instance_kill(buried->instance, SIGKILL);
+}
+
+static bool may_drain(const struct graveyard *graveyard, const struct instance *instance)
+{
+	return graveyard->loop && instance->life == INSTANCE_RUNS && !instance_can(instance, INSTANCE_CAN_MOVE) && instance->unit &&
+	       !instance->killed;
+}
+
+const struct instance *graveyard_drains(const struct graveyard *graveyard, const char *service, size_t i)
+{
+	for (const struct buried *buried = graveyard->first; buried; buried = buried->next)
+		if (buried->instance->drain_due_us && strcmp(buried->instance->service, service) == 0 && i-- == 0)
+			return buried->instance;
+	return NULL;
+}
+
+void graveyard_hurry(struct graveyard *graveyard, const char *service, uint64_t due_us)
+{
+	for (struct buried *buried = graveyard->first; buried; buried = buried->next) {
+		struct instance *instance = buried->instance;
+
+		if (instance->drain_due_us <= due_us || (service && strcmp(instance->service, service) != 0))
+			continue;
+		instance->drain_due_us = due_us;
+		timer_arm(graveyard->loop, &buried->due, due_us, on_due);
+	}
+}
 
 struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *instance)
 {
@@ -55,7 +100,12 @@ struct instance *graveyard_bury(struct graveyard *graveyard, struct instance *in
 	*buried = (struct buried){ .next = graveyard->first, .graveyard = graveyard, .instance = instance };
 	graveyard->first = buried;
 	instance_own(instance, &buried_events, buried);
-	instance_kill(instance, SIGKILL);
+	if (may_drain(graveyard, instance)) {
+		instance_drain(instance);
+		timer_arm(graveyard->loop, &buried->due, instance->drain_due_us, on_due);
+	} else {
+		instance_kill(instance, SIGKILL);
+	}
 	return NULL;
 }
 
@@ -116,6 +166,7 @@ void graveyard_done(struct graveyard *graveyard)
 		struct buried *buried = graveyard->first;
 
 		graveyard->first = buried->next;
+		timer_disarm(&buried->due);
 		instance_free(buried->instance);
 		free(buried);
 	}

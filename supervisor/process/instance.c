@@ -97,6 +97,37 @@ bool instance_can(const struct instance *instance, enum instance_power power)
 	return instance->kind->powers & power;
 }
 
+void instance_prove(struct instance *instance)
+{
+	if (instance_is_alive(instance) && instance->kind->prove)
+		instance->kind->prove(instance);
+}
+
+const char *instance_says(const struct instance *instance)
+{
+	return instance->kind->says ? instance->kind->says(instance) : "";
+}
+
+void instance_drain(struct instance *instance)
+{
+	const struct unit *unit = instance->unit;
+	uint64_t now_us = clock_now_us();
+	bool first = !instance->drain_due_us;
+
+	if (first)
+		instance->drain_due_us = now_us + unit->drain_timeout_us;
+	/* Written down before it is told: a supervisor that is killed in between tells it again, and that is no harm. */
+	if (first && instance->place == INSTANCE_IS_REPLACED && instance->kind->set_place)
+		instance->kind->set_place(instance);
+	instance_set_place(instance, INSTANCE_IS_REPLACED);
+	instance_set_victim(instance, true);
+	log_info("%s: version %s (pid %d) drains: %s; it is killed if it has not ended in %" PRIu64 " ms (DrainTimeout=)",
+		 instance->service, instance->version, (int)instance->pid, unit_signal_name(unit->stop_signal),
+		 instance->drain_due_us > now_us ? (instance->drain_due_us - now_us) / USEC_PER_MSEC : 0);
+	instance_go_on(instance);
+	instance_kill(instance, unit->stop_signal);
+}
+
 int instance_may_have_image(const struct instance *instance, struct why *why)
 {
 	if (instance_can(instance, INSTANCE_CAN_IMAGE))
@@ -167,10 +198,20 @@ static void drop_listeners(struct instance *instance)
 		fd_ref_drop(instance->listeners[--instance->n_listeners]);
 }
 
+static void end_proof(struct instance *instance)
+{
+	void (*end)(void *data) = instance->proof.end;
+
+	instance->proof.end = NULL;
+	if (end)
+		end(instance->proof.data);
+}
+
 struct instance *instance_free(struct instance *instance)
 {
 	if (!instance)
 		return NULL;
+	end_proof(instance);
 	if (instance->hello)
 		upgraded__wire__app_message__free_unpacked(instance->hello, NULL);
 	query_told(instance);
@@ -394,6 +435,7 @@ size_t instance_hear(struct instance *instance, Upgraded__Wire__AppMessage *mess
 
 void instance_exited(struct instance *instance, int status)
 {
+	end_proof(instance);
 	instance->life = INSTANCE_LAST_WORDS;
 	instance->exited_us = clock_now_us();
 	instance->status = status;
@@ -478,6 +520,10 @@ void instance_describe_slow_start(struct instance *instance, const struct unit *
 			"version %s (pid %d) was not ready after %" PRIu64
 			" ms (StartTimeoutMax=), although it said that it gets on",
 			instance->version, instance->pid, unit_start_limit(unit) / 1000);
+	else if (instance->kind->lack)
+		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s: %s",
+			instance->version, instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "",
+			instance->kind->lack(instance));
 	else if (instance->hello)
 		why_set(ret_why, 0, "version %s (pid %d) did not become ready within %" PRIu64 " ms (StartTimeout=)%s",
 			instance->version, instance->pid, timeout_us / 1000, progressed ? " of its last word of progress" : "");

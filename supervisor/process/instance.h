@@ -41,6 +41,7 @@ enum instance_power {
 	INSTANCE_CAN_SIGNAL = 1 << 0,
 	INSTANCE_CAN_REAP = 1 << 1,  /* we learn how it ended */
 	INSTANCE_CAN_IMAGE = 1 << 2, /* CRIU may take it, and give it back */
+	INSTANCE_CAN_MOVE = 1 << 3,  /* its state and its connections move by a roll; else it stays as it is, and serves on */
 };
 
 struct instance_kind {
@@ -62,6 +63,11 @@ struct instance_kind {
 	/* Let the process hold our end of its channel, so that it outlives us, and @stored (NULL: nothing) for the next supervisor.
 	 * Of one whose library cannot: it rests. Optional. */
 	void (*keep)(struct instance *instance, struct fd_ref *stored);
+	/* Of one whose service file says when it is ready (Ready=health): it is. Optional. */
+	void (*prove)(struct instance *instance);
+	/* In words, what it lacks to be ready; and what it says of how it is, "": nothing. Optional. */
+	const char *(*lack)(const struct instance *instance);
+	const char *(*says)(const struct instance *instance);
 	int (*our_end)(const struct instance *instance); /* of its channel, borrowed; -1: it is closed. Optional */
 	void (*free)(struct instance *instance); /* releases the memory, too */
 };
@@ -104,12 +110,17 @@ struct instance {
 	struct fd_ref *listeners[UNIT_LISTENS_MAX];
 	char listener_names[UNIT_LISTENS_MAX][UNIT_NAME_MAX + 1];
 	size_t n_listeners;
+	struct instance_proof {
+		void (*end)(void *data); /* with the process; NULL: there is none */
+		void *data;
+	} proof; /* that it is ready is being found out, see instance_prove() */
 	struct {
 		bool asked, told;
 		uint64_t count;
 	} registered; /* how many descriptors, as it said last: see query.h */
 	struct query *queries;
 	bool stopped;       /* by instance_stop() */
+	uint64_t drain_due_us; /* it was replaced, and is to have ended by then; 0: it does not drain */
 	bool killed;        /* by us: it will end, whatever it has said before */
 	unsigned put_off;   /* so often a deadline waited for what it had said, since all of it was heard */
 	/* It was started by a supervisor before this one. @returns: and has not said hello to this one; nothing else that it says
@@ -183,6 +194,16 @@ void instance_set_place(struct instance *instance, enum instance_place place);
 
 /** instance_can() - Has its kind this enum instance_power? */
 bool instance_can(const struct instance *instance, enum instance_power power);
+
+/** instance_prove() - Every check has succeeded, by which one is known to be ready that cannot say so. */
+void instance_prove(struct instance *instance);
+
+/** instance_says() - What it says of how it is: STATUS= of sd_notify(3). Return: "": nothing. */
+const char *instance_says(const struct instance *instance);
+
+/** instance_drain() - It is not wanted any more, and serves somebody yet: it is told to end (StopSignal=), and has until
+ * DrainTimeout= for that. Where it drains already, its deadline stays. */
+void instance_drain(struct instance *instance);
 
 /** instance_may_have_image() - Can one be taken of a process of its kind? Return: 0; -ENOTSUP, with words. */
 int instance_may_have_image(const struct instance *instance, struct why *why);

@@ -6,16 +6,20 @@
 #include "supervisor/logbook/logbook.pb-c.h"
 #include "supervisor/process/instance.h"
 
+struct listeners;
 struct loop;
 struct store;
 
 struct origin {
+	/* During a start: what a program gets that knows of nothing but LISTEN_FDS. NULL: nothing. Borrowed. */
+	const struct listeners *listeners;
 	/* @aside: it is the first to go when memory is short. */
 	int (*start)(struct origin *origin, const struct unit *unit, const char *version, bool aside,
 		     struct instance **ret_instance, struct why *why);
 	/* NULL: nothing can be said beforehand. */
 	int (*try)(struct origin *origin, const struct unit *unit, const char *version, struct why *why);
 	void (*end_children)(struct origin *origin, const char *service); /* optional */
+	void (*end_rest)(struct origin *origin, const char *service);     /* optional */
 };
 
 /**
@@ -41,6 +45,10 @@ int origin_try(struct origin *origin, const struct unit *unit, const char *versi
  * (Children=hand-over) end. */
 void origin_end_children(struct origin *origin, const char *service);
 
+/** origin_end_rest() - As origin_end_children(), and whatever else runs in the control group of @service, where there is one. No
+ * process of it may be there that is still needed. */
+void origin_end_rest(struct origin *origin, const char *service);
+
 /* Processes that are children of ours. */
 struct spawner {
 	struct origin origin;
@@ -50,6 +58,8 @@ struct spawner {
 	uint64_t last_serial;    /* of a process there */
 	struct store *store;     /* borrowed: what outlives us of each process; NULL: nothing does */
 	struct fd_ref *self;     /* a pidfd of ours, by which processes notice our end; NULL: they do not */
+	struct groups *groups;   /* a control group for each service; NULL: none */
+	const char *notify_folder; /* where NOTIFY_SOCKET of a process is; NULL: none has one */
 	bool lets_go;            /* an instance that is freed goes on without us, as after a SIGKILL */
 };
 

@@ -41,12 +41,22 @@ static int replace_output(struct spawned *spawned, struct fd_ref **ret_theirs, s
 	return *ret_theirs ? 0 : why_errno(why, -ENOMEM, "its output");
 }
 
+/* Nobody was at its end of a channel while no supervisor ran, and nothing was lost: it knows of none. */
+static int open_voice(struct spawned *spawned, struct why *why)
+{
+	int theirs, r = channel_open(&spawned->channel, spawned->spawner->loop, &theirs, &spawned->instance.channel_inode, why);
+
+	return r < 0 ? r : spawned_open_voice(spawned, theirs, true, why);
+}
+
 /* Our end of its channel: systemd has held it, or the process itself. One that lies parked is not to be spoken to, see
  * carried_find(). */
 static int regain_channel(struct spawned *spawned, const Upgraded__Logbook__Process *process, struct why *why)
 {
 	int fd = -1;
 
+	if (spawned->voice)
+		return open_voice(spawned, why);
 	if (process->place != INSTANCE_IS_REPLACED)
 		fd = store_take(spawned->spawner->store, process->serial, STORE_CHANNEL, process->our_channel_inode);
 	if (fd < 0)
@@ -81,7 +91,8 @@ static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process
 	bool older = process->hello.len > 0;
 	int r = older ? go_on_with_older(spawned, process, why) : regain_channel(spawned, process, why);
 
-	if (r == 0 && !prints && !older)
+	/* Where it prints to cannot be changed from here. */
+	if (r == 0 && !prints && !older && !spawned->voice)
 		r = replace_output(spawned, &fds[1], why);
 	if (is_short(r)) {
 		fd_ref_drop(fds[1]);
@@ -89,7 +100,9 @@ static int regain_ends(struct spawned *spawned, const Upgraded__Logbook__Process
 	}
 	instance->unreachable = r < 0;
 	anew.output = fds[1] ? process->log_inode : 0;
-	if (!instance->unreachable && !older)
+	if (spawned->voice)
+		voice_begin(spawned->voice, NULL, 0);
+	else if (!instance->unreachable && !older)
 		instance_send(instance, &message, fds, fds[1] ? 2 : 1);
 	else if (!instance->unreachable)
 		log_service(INFO, instance->service,
@@ -118,8 +131,11 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 	struct instance *instance = &spawned->instance;
 	int r;
 
-	instance->kind = &regained_kind;
+	spawned_set_kind(spawned, false);
 	instance->pid = process->pid;
+	if (spawned->voice)
+		instance->place = (enum instance_place)process->place;
+	instance->drain_due_us = process->drain_due_us;
 	instance->since_us = process->since_us;
 	instance->channel_inode = process->channel_inode;
 	instance->returns = true;
@@ -130,7 +146,7 @@ static int regain(struct spawned *spawned, const Upgraded__Logbook__Process *pro
 	/* Of the program before us it was a child, and so it is of us. */
 	if (child_adopt(spawned->spawner->loop, &spawned->child, process->pid, spawned_on_exit, NULL) == 0) {
 		fd_close(pidfd_consume);
-		instance->kind = &spawned_kind;
+		spawned_set_kind(spawned, true);
 	} else {
 		r = child_regain(spawned->spawner->loop, &spawned->child, process->pid, pidfd_consume, spawned_on_exit, why);
 		if (r < 0)
@@ -171,6 +187,8 @@ int spawner_regain(struct spawner *spawner, const Upgraded__Logbook__Process *pr
 	struct spawned *spawned;
 
 	if (pidfd == -ESRCH) {
+		if (unit->kind == UNIT_PLAIN && spawner->notify_folder)
+			notified_forget(spawner->notify_folder, process->serial);
 		hear_last(spawner, process, unit, ret_status);
 		spawned_cross_out(spawner, process->serial);
 	}
@@ -258,6 +276,7 @@ static void fill_instance(const struct instance *instance, Upgraded__Carry__Proc
 	process->channel_inode = instance->channel_inode;
 	process->log_inode = instance->log_inode;
 	process->output_before = instance->output_before;
+	process->drain_due_us = instance->drain_due_us;
 }
 
 static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded__Carry__Process *process)
@@ -269,6 +288,7 @@ static void fill_spawned(struct spawned *spawned, struct carry *carry, Upgraded_
 	process->uid = spawned->uid;
 	process->pidfd = carry_hold(carry, spawned->child.pidfd);
 	process->channel = carry_hold(carry, spawned->channel.fd);
+	process->voice = spawned->voice && spawned->voice->fd >= 0 ? carry_hold(carry, spawned->voice->fd) : 0;
 	process->output_theirs = spawned->instance.output ? carry_hold(carry, spawned->instance.output->fd) : 0;
 	if (!output)
 		return;
@@ -302,7 +322,7 @@ uint64_t carried_put(struct instance *instance, struct carry *carry)
 	char *lines[LINES_MAX], *text = NULL;
 	uint8_t *hello;
 
-	if (!instance || (instance->kind != &spawned_kind && instance->kind != &regained_kind))
+	if (!instance || !spawned_is(instance))
 		return 0;
 	process.id = carry_id(carry);
 	fill_instance(instance, &process);
@@ -373,6 +393,7 @@ static int take_instance(struct instance *instance, const Upgraded__Carry__Proce
 	instance->channel_inode = process->channel_inode;
 	instance->log_inode = process->log_inode;
 	instance->output_before = process->output_before;
+	instance->drain_due_us = process->drain_due_us;
 	for (size_t i = 0; i < process->n_lines; i++)
 		lines_put(&instance->lines, process->lines[i], strlen(process->lines[i]));
 	if (!process->hello.len)
@@ -392,8 +413,20 @@ static int take_process(struct spawned *spawned, struct carry *carry, const Upgr
 	pidfd = carry_take(carry, process->pidfd);
 	if (pidfd < 0)
 		return why_set(why, -EBADMSG, "its pidfd is gone");
-	spawned->instance.kind = &regained_kind;
+	spawned_set_kind(spawned, false);
 	return child_regain(loop, &spawned->child, process->pid, pidfd, spawned_on_exit, why);
+}
+
+static int take_voice(struct spawned *spawned, struct carry *carry, const Upgraded__Carry__Process *process, struct why *why)
+{
+	int fd = carry_take(carry, process->voice);
+
+	if (!process->voice)
+		return 0;
+	if (fd < 0)
+		return why_set(why, -EBADMSG, "the other end of its channel is gone");
+	spawned->voice->ready = process->stood_by || process->place != INSTANCE_IS_NEW;
+	return voice_take(spawned->voice, spawned->spawner->loop, fd, spawned->spawner->notify_folder, process->serial, why);
 }
 
 static int take_ends(struct spawned *spawned, struct carry *carry, const Upgraded__Carry__Process *process, struct why *why)
@@ -408,6 +441,8 @@ static int take_ends(struct spawned *spawned, struct carry *carry, const Upgrade
 		r = channel_take(&spawned->channel, spawned->spawner->loop, fd, why);
 	for (size_t i = 0; r == 0 && i < process->n_queued; i++)
 		r = take_queued(spawned, carry, process->queued[i], why);
+	if (r == 0 && spawned->voice)
+		r = take_voice(spawned, carry, process, why);
 	return r;
 }
 
@@ -479,8 +514,11 @@ static bool keep_output(struct spawned *spawned)
 int carried_find(struct instance *instance, struct instance *holder, const Upgraded__Carry__Process *process, struct why *why)
 {
 	struct spawned *spawned = spawned_of(instance);
-	int fd = store_take(spawned->spawner->store, spawned->serial, STORE_CHANNEL, spawned->our_inode), r;
+	int fd, r;
 
+	if (spawned->voice) /* it does not rest, and is spoken for already */
+		return 0;
+	fd = store_take(spawned->spawner->store, spawned->serial, STORE_CHANNEL, spawned->our_inode);
 	if (fd < 0)
 		fd = regain_socket(spawned_of(holder)->child.pidfd, holder->pid, spawned->our_inode, why);
 	if (fd < 0)

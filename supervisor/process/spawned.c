@@ -6,6 +6,8 @@
 #include "supervisor/logbook/note.h"
 #include "supervisor/machine/procfs.h"
 #include "supervisor/process/channel.h"
+#include "supervisor/process/gifts.h"
+#include "supervisor/process/groups.h"
 #include "supervisor/process/leftovers.h"
 #include "supervisor/process/output.h"
 #include "supervisor/process/regain.h"
@@ -22,7 +24,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define APP_CHANNEL_FD 3
 #define HOLDER_FDS_MAX 64 /* descriptors 0 to 63 of a process are looked at */
 #define HOLDERS_MAX 256u
 #define STORED_PIPE_BYTES (1 << 20)
@@ -111,6 +112,7 @@ static int write_down(struct spawned *spawned, const struct unit *unit, struct w
 	process.serves = instance->place == INSTANCE_SERVES;
 	process.boot_id = (char *)(uintptr_t)regain_boot();
 	process.written_us = logbook_now_us();
+	process.drain_due_us = instance->drain_due_us;
 	if (spawner->store && spawned_is_older(instance))
 		hello = spawned_pack_hello(instance, &process.hello);
 	r = logbook_write(spawner->logbook, &entry, why);
@@ -159,7 +161,8 @@ static bool may_store_channel(const struct spawned *spawned)
 {
 	const struct instance *instance = &spawned->instance;
 
-	if (!is_our_user(instance))
+	/* What is said for one that knows nothing of us is said anew. */
+	if (spawned->voice || !is_our_user(instance))
 		return false;
 	if (spawned_is_older(instance))
 		return instance->place == INSTANCE_SERVES && !spawned->asked;
@@ -257,6 +260,15 @@ static int open_ends(struct spawned *spawned, int *ret_channel, int *ret_log, st
 	return r;
 }
 
+int spawned_open_voice(struct spawned *spawned, int theirs_consume, bool anew, struct why *why)
+{
+	struct instance *instance = &spawned->instance;
+
+	instance->channel_inode = 0; /* no process has it */
+	return voice_open(spawned->voice, spawned->spawner->loop, theirs_consume, spawned->spawner->notify_folder,
+			  spawned->serial, anew, why);
+}
+
 /* ---- as every instance ---- */
 
 static void spawned_send(struct instance *instance, const Upgraded__Wire__AppMessage *message, struct fd_ref *const *fds,
@@ -305,7 +317,24 @@ static bool regained_has_ended(struct instance *instance)
 
 static bool spawned_has_unread(struct instance *instance)
 {
-	return channel_has_unread(&spawned_of(instance)->channel);
+	const struct spawned *spawned = spawned_of(instance);
+
+	return channel_has_unread(&spawned->channel) || (spawned->voice && voice_has_unread(spawned->voice));
+}
+
+static void plain_prove(struct instance *instance)
+{
+	voice_prove(spawned_of(instance)->voice);
+}
+
+static const char *plain_lack(const struct instance *instance)
+{
+	return voice_lack(spawned_of((struct instance *)(uintptr_t)instance)->voice);
+}
+
+static const char *plain_says(const struct instance *instance)
+{
+	return spawned_of((struct instance *)(uintptr_t)instance)->voice->status;
 }
 
 static const char *spawned_doing(struct instance *instance, char *buf, size_t size)
@@ -334,14 +363,14 @@ static void spawned_set_place(struct instance *instance)
 
 /* ---- its end ---- */
 
-/* Return: whose other end of the channel is open; 0: it was not found. */
-static pid_t find_holder(const struct instance *instance)
+/* Return: a child of ours that nobody watches, and that has the socket @inode; 0: there is none. */
+static pid_t find_holder(unsigned long long inode)
 {
 	pid_t pids[HOLDERS_MAX];
 	size_t n = procfs_children(getpid(), pids, HOLDERS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], instance->channel_inode, HOLDER_FDS_MAX) >= 0)
+		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], inode, HOLDER_FDS_MAX) >= 0)
 			return pids[i];
 	return 0;
 }
@@ -351,7 +380,7 @@ static pid_t find_holder(const struct instance *instance)
 static void end_background(struct spawned *spawned)
 {
 	struct instance *instance = &spawned->instance;
-	pid_t pid = find_holder(instance);
+	pid_t pid = find_holder(instance->channel_inode);
 	char who[64] = "another process had its channel"; /* or it has ended with the group */
 
 	if (pid) {
@@ -361,6 +390,24 @@ static void end_background(struct spawned *spawned)
 	why_set(&instance->failure, 0,
 		"exited with status 0, and %s: it has to stay in the foreground, without daemon(3) or a fork after upg_open()",
 		who);
+}
+
+/* The same of one that knows of no channel: what it left behind has the service's listeners, and would go on accepting. */
+static void end_plain_background(struct spawned *spawned)
+{
+	struct instance *instance = &spawned->instance;
+	pid_t pid = 0, last = 0;
+
+	for (size_t i = 0; i < spawned->voice->n_listeners; i++) {
+		while ((pid = find_holder(spawned->voice->listeners[i])) > 0 && pid != last) {
+			kill(pid, SIGKILL); /* our child and not reaped, so the number is its own */
+			last = pid;
+		}
+	}
+	if (instance->place != INSTANCE_IS_NEW || *instance->failure.text)
+		return;
+	why_set(&instance->failure, 0, "exited with status 0 before it was ready: it has to stay in the foreground (Kind=plain)%s",
+		last ? "; what it left in the background was ended" : "");
 }
 
 void spawned_on_exit(struct child *child)
@@ -374,12 +421,17 @@ void spawned_on_exit(struct child *child)
 	instance_exited(instance, child->status);
 	if (*child->failure.text && !*instance->failure.text)
 		instance->failure = child->failure;
+	/* What is said for it is said from here, and ends with it. */
+	if (spawned->voice)
+		voice_close(spawned->voice);
 	/* Its last words come first: why it refused, that it had committed. */
 	held = channel_drain(&spawned->channel);
 	output_finish(spawned->output);
 	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
+	if (spawned->voice && instance->children == CHILDREN_END && WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
+		end_plain_background(spawned);
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
 		store_empty(spawned->channel.fd);
@@ -439,6 +491,7 @@ static int spawned_adopt(struct instance *instance, pid_t pid, struct why *why)
 	if (r < 0) /* it stays a process that has ended: nobody may wait for the end of this one */
 		return r;
 	instance_came_back(instance, pid);
+	groups_join(spawned->spawner->groups, instance->service, pid);
 	spawned_name_output(spawned);
 	spawned->serial = ++spawned->spawner->last_serial;
 	spawned_set_place(instance);
@@ -457,6 +510,11 @@ static void spawned_free(struct instance *instance)
 		child_let_go(&spawned->child);
 	else
 		child_done(&spawned->child);
+	if (spawned->voice && spawned->spawner->lets_go)
+		voice_leave(spawned->voice);
+	else if (spawned->voice)
+		voice_close(spawned->voice);
+	free(spawned->voice);
 	channel_close(&spawned->channel);
 	output_free(spawned->output);
 	free(spawned);
@@ -464,7 +522,7 @@ static void spawned_free(struct instance *instance)
 
 const struct instance_kind spawned_kind = {
 	.name = "spawned",
-	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE | INSTANCE_CAN_MOVE,
 	.send = spawned_send,
 	.awaits = spawned_awaits,
 	.retract = spawned_retract,
@@ -484,7 +542,7 @@ const struct instance_kind spawned_kind = {
 /* Not our child: PID 1 reaps it, when it likes to, and so its pid cannot be given to a process from an image. */
 const struct instance_kind regained_kind = {
 	.name = "no child of this upgraded",
-	.powers = INSTANCE_CAN_SIGNAL,
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_MOVE,
 	.send = spawned_send,
 	.awaits = spawned_awaits,
 	.retract = spawned_retract,
@@ -499,49 +557,109 @@ const struct instance_kind regained_kind = {
 	.free = spawned_free,
 };
 
+/* They know nothing of us: what is asked of them, a voice of ours answers. */
+static const struct instance_kind plain_kind = {
+	.name = "a program without the library",
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP,
+	.send = spawned_send,
+	.awaits = spawned_awaits,
+	.retract = spawned_retract,
+	.signal = spawned_signal,
+	.has_ended = spawned_has_ended,
+	.has_unread = spawned_has_unread,
+	.set_victim = spawned_set_victim,
+	.doing = spawned_doing,
+	.set_place = spawned_set_place,
+	.prove = plain_prove,
+	.lack = plain_lack,
+	.says = plain_says,
+	.free = spawned_free,
+};
+
+static const struct instance_kind regained_plain_kind = {
+	.name = "a program without the library",
+	.powers = INSTANCE_CAN_SIGNAL,
+	.send = spawned_send,
+	.awaits = spawned_awaits,
+	.retract = spawned_retract,
+	.signal = spawned_signal,
+	.has_ended = regained_has_ended,
+	.has_unread = spawned_has_unread,
+	.set_victim = spawned_set_victim,
+	.doing = spawned_doing,
+	.set_place = spawned_set_place,
+	.prove = plain_prove,
+	.lack = plain_lack,
+	.says = plain_says,
+	.free = spawned_free,
+};
+
+bool spawned_is(const struct instance *instance)
+{
+	return instance->kind == &spawned_kind || instance->kind == &regained_kind || instance->kind == &plain_kind ||
+	       instance->kind == &regained_plain_kind;
+}
+
+void spawned_set_kind(struct spawned *spawned, bool is_child)
+{
+	if (spawned->voice)
+		spawned->instance.kind = is_child ? &plain_kind : &regained_plain_kind;
+	else
+		spawned->instance.kind = is_child ? &spawned_kind : &regained_kind;
+}
+
 /* ---- the start ---- */
 
 /* Everything that a process of @unit is started with, but for its descriptors. @spec->envp is the caller's to release with
  * unit_command_free(), also after a failure. */
-static int spec_make(const struct unit *unit, char **argv, struct child_spec *spec, struct why *why)
+static int spec_make(const struct unit *unit, char **argv, const struct gifts *gifts, struct child_spec *spec, struct why *why)
 {
-	char channel_number[32];
-	const char *more[] = { channel_number };
-
 	spec->path = argv[0];
 	spec->argv = argv;
 	spec->cwd = unit->working_directory;
 	spec->nofile = unit->limit_nofile;
 	spec->oom_score_adj = unit->sets_oom ? &unit->oom_score_adj : NULL;
-	snprintf(channel_number, sizeof(channel_number), WIRE_FD_ENV "=%d", APP_CHANNEL_FD);
-	spec->envp = unit_environment(unit, more, 1);
+	spec->pid_variable = gifts->named ? "LISTEN_PID" : NULL;
+	spec->envp = unit_environment(unit, gifts->more, gifts->n_more);
 	unit_identity(unit, spec);
 	return spec->envp ? 0 : why_errno(why, -ENOMEM, "environment");
 }
 
 static int spawn(struct spawned *spawned, const struct unit *unit, char **argv, int channel, int log, struct why *why)
 {
-	struct child_fd fds[] = { { log, STDOUT_FILENO }, { log, STDERR_FILENO }, { channel, APP_CHANNEL_FD } };
-	struct child_spec spec = { .fds = fds, .n_fds = sizeof(fds) / sizeof(fds[0]),
-				   .ends_first = spawned->instance.victim.is_first };
-	int r = spec_make(unit, argv, &spec, why);
+	struct child_spec spec = { .ends_first = spawned->instance.victim.is_first };
+	struct gifts gifts;
+	FD_CLEANUP int group = groups_open(spawned->spawner->groups, unit->name);
+	int r;
 
+	gifts_make(spawned, unit, channel, &gifts);
+	gifts.fds[gifts.n_fds++] = (struct child_fd){ log, STDOUT_FILENO };
+	gifts.fds[gifts.n_fds++] = (struct child_fd){ log, STDERR_FILENO };
+	spec.fds = gifts.fds;
+	spec.n_fds = gifts.n_fds;
+	spec.group_procs = group >= 0 ? &group : NULL;
+	r = spec_make(unit, argv, &gifts, &spec, why);
 	if (r == 0)
 		r = child_spawn(spawned->spawner->loop, &spawned->child, &spec, spawned_on_exit, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);
+	if (r == 0 && spawned->voice) {
+		spawned->instance.pid = spawned->child.pid;
+		voice_begin(spawned->voice, gifts.listeners, gifts.n_listeners);
+	}
 	return r;
 }
 
 static int try_start(struct origin *origin, const struct unit *unit, const char *version, struct why *why)
 {
 	struct child_spec spec = { .fds = NULL };
+	struct gifts gifts = { .n_fds = 0 };
 	char **argv;
 	int r = unit_command(unit, version, &argv, why);
 
 	(void)origin;
 	if (r < 0)
 		return r;
-	r = spec_make(unit, argv, &spec, why);
+	r = spec_make(unit, argv, &gifts, &spec, why);
 	if (r == 0)
 		r = child_try(&spec, why);
 	unit_command_free((char **)(uintptr_t)spec.envp);
@@ -573,10 +691,17 @@ struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, co
 	spawned->log_rate_bytes = unit->log_rate_bytes;
 	channel_init(&spawned->channel, &spawned->instance);
 	child_init(&spawned->child);
-	if (make_output(spawned) < 0) {
+	if (unit->kind == UNIT_PLAIN) {
+		spawned->voice = malloc(sizeof(*spawned->voice));
+		if (spawned->voice)
+			voice_init(spawned->voice, &spawned->instance);
+	}
+	if ((unit->kind == UNIT_PLAIN && !spawned->voice) || make_output(spawned) < 0) {
+		free(spawned->voice);
 		free(spawned);
 		return NULL;
 	}
+	spawned_set_kind(spawned, true);
 	return spawned;
 }
 
@@ -606,6 +731,13 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		spawned->instance.victim = (struct victim){ .normal = unit->sets_oom ? unit->oom_score_adj : victim_own_value(),
 							    .is_first = aside };
 	r = spawned ? open_ends(spawned, &channel, &log, why) : why_errno(why, -ENOMEM, "instance");
+	if (r == 0 && spawner->logbook)
+		spawned->serial = ++spawner->last_serial;
+	if (r == 0 && spawned->voice) {
+		spawned->instance.unit = unit_ref((struct unit *)(uintptr_t)unit);
+		r = spawned_open_voice(spawned, channel, false, why);
+		channel = -1;
+	}
 	if (r == 0)
 		r = spawn(spawned, unit, argv, channel, log, why);
 	unit_command_free(argv);
@@ -614,8 +746,6 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 		return why_prefix(why, r, "%s:%u: version %s", unit->path, unit->exec_line, version);
 	}
 	started(spawned);
-	if (spawner->logbook)
-		spawned->serial = ++spawner->last_serial;
 	r = write_down(spawned, unit, why);
 	if (r < 0) {
 		instance_free(&spawned->instance);
@@ -630,9 +760,7 @@ static int start(struct origin *origin, const struct unit *unit, const char *ver
 
 uint64_t spawner_serial(struct instance *instance)
 {
-	bool ours = instance->kind == &spawned_kind || instance->kind == &regained_kind;
-
-	return ours ? spawned_of(instance)->serial : 0;
+	return spawned_is(instance) ? spawned_of(instance)->serial : 0;
 }
 
 void spawner_number(struct spawner *spawner)
@@ -657,11 +785,19 @@ static void end_children(struct origin *origin, const char *service)
 	leftovers_end(container_of(origin, struct spawner, origin)->leftovers, service);
 }
 
+static void end_rest(struct origin *origin, const char *service)
+{
+	end_children(origin, service);
+	(void)groups_end(container_of(origin, struct spawner, origin)->groups, service);
+}
+
 int spawner_init(struct spawner *spawner, struct loop *loop)
 {
 	int self;
 
-	*spawner = (struct spawner){ .origin = { .start = start, .try = try_start, .end_children = end_children }, .loop = loop };
+	*spawner = (struct spawner){
+		.origin = { .start = start, .try = try_start, .end_children = end_children, .end_rest = end_rest }, .loop = loop
+	};
 	self = pidfd_open(getpid(), 0);
 	if (self < 0)
 		return -errno;
@@ -676,6 +812,7 @@ int spawner_init(struct spawner *spawner, struct loop *loop)
 void spawner_done(struct spawner *spawner)
 {
 	spawner->leftovers = leftovers_free(spawner->leftovers);
+	spawner->groups = groups_free(spawner->groups);
 	spawner->self = fd_ref_drop(spawner->self);
 }
 
@@ -686,7 +823,8 @@ static int start_as(struct origin *origin, struct unit *unit, const char *versio
 
 	if (r < 0)
 		return r;
-	(*ret_instance)->unit = unit_ref(unit);
+	if (!(*ret_instance)->unit)
+		(*ret_instance)->unit = unit_ref(unit);
 	instance_own(*ret_instance, events, owner);
 	return 0;
 }
@@ -712,4 +850,12 @@ void origin_end_children(struct origin *origin, const char *service)
 {
 	if (origin->end_children)
 		origin->end_children(origin, service);
+}
+
+void origin_end_rest(struct origin *origin, const char *service)
+{
+	if (origin->end_rest)
+		origin->end_rest(origin, service);
+	else
+		origin_end_children(origin, service);
 }

@@ -4,6 +4,7 @@
 
 #include "supervisor/process/channel.h"
 #include "supervisor/process/origin.h"
+#include "supervisor/process/plain.h"
 #include "supervisor/systemd/store.h"
 
 struct spawned {
@@ -17,6 +18,7 @@ struct spawned {
 	uint64_t serial;                   /* in the logbook; 0: it is not there */
 	unsigned long long our_inode;      /* of our end of its channel */
 	struct spawned *head, *kin;        /* kin.c: whose it is, and the next one */
+	struct voice *voice;               /* of one that knows nothing of us (Kind=plain); else NULL */
 	bool asked;                        /* to come to rest: from then on an older library has to notice our end */
 };
 
@@ -27,6 +29,12 @@ static inline struct spawned *spawned_of(struct instance *instance)
 
 /* Children of ours, and those of a supervisor that has ended. */
 extern const struct instance_kind spawned_kind, regained_kind;
+
+/** spawned_is() - Did it come from a spawner? */
+bool spawned_is(const struct instance *instance);
+
+/** spawned_set_kind() - Is its process a child of ours? */
+void spawned_set_kind(struct spawned *spawned, bool is_child);
 
 /** spawned_new() - Nothing runs yet. Return: owned by the caller, by instance_free(); NULL if memory is out. */
 struct spawned *spawned_new(struct spawner *spawner, const struct unit *unit, const char *version);
@@ -63,3 +71,6 @@ void spawned_on_exit(struct child *child);
 
 /** spawned_cross_out() - It has ended: out of the logbook. @serial: 0: it was not there. */
 void spawned_cross_out(struct spawner *spawner, uint64_t serial);
+
+/** spawned_open_voice() - Of one that knows nothing of us: somebody sits at its end of the channel. Return: 0 or -errno. */
+int spawned_open_voice(struct spawned *spawned, int theirs_consume, bool anew, struct why *why);

@@ -150,15 +150,6 @@ static size_t alive(const struct returning *returning, struct candidate **ret_on
 	return n;
 }
 
-static struct candidate *who_serves(const struct returning *returning)
-{
-	struct candidate *c = returning->candidates;
-
-	while (c && !(c->instance && c->serves))
-		c = c->next;
-	return c;
-}
-
 /* The last one, but for @but, that by the logbook was in @place: new ones stand behind old ones. */
 static struct candidate *last_in(const struct returning *returning, enum instance_place place, const struct candidate *but)
 {
@@ -168,6 +159,48 @@ static struct candidate *last_in(const struct returning *returning, enum instanc
 		if (c->place == place && c != but)
 			found = c;
 	return found;
+}
+
+static bool is_plain(const struct returning *returning)
+{
+	return returning->candidates && returning->candidates->unit && returning->candidates->unit->kind == UNIT_PLAIN;
+}
+
+static struct candidate *last_alive_in(const struct returning *returning, enum instance_place place)
+{
+	struct candidate *found = NULL;
+
+	for (struct candidate *c = returning->candidates; c; c = c->next)
+		if (c->instance && c->place == place)
+			found = c;
+	return found;
+}
+
+/* Processes that know nothing of us cannot say it, but they all serve: which one counts, the logbook says. One that had replaced
+ * another, and was not written down as the one that serves yet, does; and where it is gone, the one that it had replaced. */
+static struct candidate *who_serves_plain(const struct returning *returning)
+{
+	struct candidate *serving = last_alive_in(returning, INSTANCE_SERVES);
+	struct candidate *replaced = last_in(returning, INSTANCE_IS_REPLACED, NULL);
+
+	for (const struct candidate *c = returning->candidates; c; c = c->next)
+		if (c->instance && !c->instance->hello)
+			return NULL; /* it will be spoken for in a moment */
+	if (!serving && replaced)
+		serving = last_alive_in(returning, INSTANCE_IS_NEW);
+	return serving ? serving : last_alive_in(returning, INSTANCE_IS_REPLACED);
+}
+
+static struct candidate *who_serves(const struct returning *returning)
+{
+	struct candidate *c = returning->candidates;
+
+	if (is_plain(returning))
+		return who_serves_plain(returning);
+
+	while (c && !(c->instance && c->serves))
+		c = c->next;
+	return c;
 }
 
 /* Whom @serving has replaced, if that was not the end of the roll yet. */
@@ -229,7 +262,7 @@ static bool never_served(const struct returning *returning)
 	if (!is_certain(returning))
 		return false;
 	for (const struct candidate *c = returning->candidates; c; c = c->next)
-		if (c->place != INSTANCE_IS_NEW || (c->instance && !c->instance->unreachable))
+		if (c->place != INSTANCE_IS_NEW || (c->instance && !c->instance->unreachable && !is_plain(returning)))
 			return false;
 	return true;
 }
@@ -475,6 +508,18 @@ static void fail(struct recover *recover, const char *of, int r, const struct wh
 					  *why->text ? why->text : strerror(-r));
 }
 
+static void candidate_free(struct candidate *candidate);
+
+static void drop(struct returning *returning, struct candidate *candidate)
+{
+	struct candidate **at = &returning->candidates;
+
+	while (*at != candidate)
+		at = &(*at)->next;
+	*at = candidate->next;
+	candidate_free(candidate);
+}
+
 static void read_process(struct recover *recover, const Upgraded__Logbook__Process *process)
 {
 	struct candidate *candidate;
@@ -510,7 +555,11 @@ static void read_process(struct recover *recover, const Upgraded__Logbook__Proce
 	}
 	if (r == 0)
 		r = spawner_regain(recover->spawner, process, candidate->unit, &candidate->instance, &candidate->status, &why);
-	if (r == 0) {
+	if (r == 0 && candidate->instance->drain_due_us) {
+		/* It was told to end, and goes on with that. */
+		candidate->instance = graveyard_bury(recover->registry->host.site.graveyard, candidate->instance);
+		drop(returning, candidate);
+	} else if (r == 0) {
 		instance_own(candidate->instance, &candidate_events, candidate);
 		/* Its library is older: it has said who it is to the supervisor before, and rested. */
 		candidate->serves = candidate->instance->hello && candidate->place == INSTANCE_SERVES;

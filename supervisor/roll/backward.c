@@ -42,6 +42,13 @@ static void keep_sick(struct roll *roll)
 	roll->record.wish = WISH_NONE;
 }
 
+static void leave(struct roll *roll, enum roll_event wanted)
+{
+	if (record_leaving(&roll->record, wanted) == ROLL_EV_GIVE_UP)
+		roll_blame(roll, "version %s was given up by order", roll->record.to);
+	roll_happen(roll, record_leaving(&roll->record, wanted));
+}
+
 void roll_turn_if_due(struct roll *roll)
 {
 	bool waits = roll->record.wish == WISH_LEAVE_SICK;
@@ -59,10 +66,10 @@ void roll_turn_if_due(struct roll *roll)
 		roll_happen(roll, ROLL_EV_ONWARD);
 		break;
 	case TURN_UNDO:
-		roll_happen(roll, ROLL_EV_UNDO);
+		leave(roll, ROLL_EV_UNDO);
 		break;
 	case TURN_LEAVE_SICK:
-		roll_happen(roll, ROLL_EV_SICK);
+		leave(roll, ROLL_EV_SICK);
 		break;
 	case TURN_GIVE_UP:
 		roll_happen(roll, ROLL_EV_UNHEALTHY);
@@ -102,13 +109,13 @@ void roll_sicken(struct roll *roll, const char *fmt, ...)
 	}
 	roll_blame(roll, "%s", text);
 	record_wish(&roll->record, WISH_LEAVE_SICK);
-	roll_happen(roll, ROLL_EV_SICK);
+	leave(roll, ROLL_EV_SICK);
 }
 
 void roll_undo(struct roll *roll)
 {
 	record_wish(&roll->record, WISH_UNDO);
-	roll_happen(roll, ROLL_EV_UNDO);
+	leave(roll, ROLL_EV_UNDO);
 }
 
 void roll_accept(struct roll *roll)

@@ -394,6 +394,7 @@ int roll_take_left(struct roll_site *site, struct carry *carry, const Upgraded__
 	}
 	roll->old = old;
 	roll->new = new;
+	roll->record.moves_nothing = !instance_can(new, INSTANCE_CAN_MOVE);
 	if (old)
 		instance_own(old, &roll_old_events, roll);
 	instance_own(new, &roll_new_events, roll);

@@ -25,6 +25,8 @@ int roll_compatible(const struct roll *roll, struct why *why)
 		return why_set(why, -EPROTO, "version %s (pid %d) stands by without a hello", roll->record.to, roll->new->pid);
 	if (instance_knows_listen(roll->new, why) < 0)
 		return -ENOTSUP;
+	if (roll->record.moves_nothing)
+		return 0;
 	old.hello = roll->old->hello->hello;
 	new.hello = roll->new->hello->hello;
 	return schema_path_check_all(&old, &new, why);
@@ -38,7 +40,7 @@ static bool allows_other_readers(const struct roll *roll)
 
 int roll_others_read(const struct roll *roll, struct why *why)
 {
-	if (allows_other_readers(roll) || !procfs_maps(roll->old->pid, "anon_inode:[io_uring]"))
+	if (roll->record.moves_nothing || allows_other_readers(roll) || !procfs_maps(roll->old->pid, "anon_inode:[io_uring]"))
 		return 0;
 	return why_set(why, -EBUSY,
 		       "version %s (pid %d) uses io_uring: requests that are under way would go on taking from its connections "
@@ -235,8 +237,8 @@ void roll_do_abort(struct roll *roll)
 		roll_happen(roll, ROLL_EV_OLD_GONE);
 		return;
 	}
-	/* Kill new first: old may be blocked writing state to it, and the broken pipe wakes it. */
-	instance_kill(roll->new, SIGKILL);
+	/* End new first: old may be blocked writing state to it, and the broken pipe wakes it. */
+	roll_do_kill_new(roll);
 	roll_close_pipe(roll);
 	/* Old has what it had. */
 	roll_end_custody(roll);
@@ -268,11 +270,16 @@ void roll_do_park(struct roll *roll)
 
 	roll->options.known = NULL; /* whoever lent it may be gone from here on */
 	report->commit_us = roll->record.commit_us;
-	report->pause_us = report->commit_us - roll->record.stops_us;
+	report->pause_us = roll->record.moves_nothing ? 0 : report->commit_us - roll->record.stops_us;
 	report->resume_us = 0;
 	roll->word = roll_word_drop(roll->word);
-	roll_say(roll, "commit", roll->new, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms", roll->record.to,
-		 report->pause_us / 1000, report->pause_us % 1000);
+	if (roll->record.moves_nothing)
+		roll_say(roll, "commit", roll->new,
+			 "version %s is ready, and serves beside version %s; no state and no connections move", roll->record.to,
+			 roll->record.from);
+	else
+		roll_say(roll, "commit", roll->new, "version %s serves; the pause was %" PRIu64 ".%03" PRIu64 " ms",
+			 roll->record.to, report->pause_us / 1000, report->pause_us % 1000);
 	instance_set_place(roll->old, INSTANCE_IS_REPLACED);
 	instance_set_place(roll->new, INSTANCE_SERVES);
 	keep_old(roll);
@@ -304,8 +311,13 @@ void roll_do_drop_old(struct roll *roll)
 
 	roll->record.old = OLD_SPENT;
 	roll_rungs_changed(roll);
-	if (!over)
+	if (!over && roll->record.moves_nothing && roll->record.state != ROLL_RETREAT) {
+		/* It serves somebody yet. */
+		roll->old = graveyard_bury(roll->site->graveyard, roll->old);
+		over = true;
+	} else if (!over) {
 		instance_kill(roll->old, SIGKILL);
+	}
 	if (roll->record.state == ROLL_RETREAT) {
 		if (!over)
 			return;
@@ -382,7 +394,7 @@ void roll_do_bake(struct roll *roll)
 		send_baked(roll);
 	}
 	roll_say(roll, "bake", roll->new, "watching version %s for %" PRIu64 " ms; way back: %s%s", roll->record.to,
-		 roll->options.bake_us / 1000, rungs_text(roll->report.rungs),
+		 roll->options.bake_us / 1000, record_rungs_text(&roll->record, roll->report.rungs),
 		 roll_journal_usable(roll) ? ", with a journal" : "");
 	roll_watch_bake(roll);
 	roll_turn_if_due(roll);
@@ -411,6 +423,7 @@ static void on_verdict(struct health *health, enum health_verdict verdict)
 		return;
 	}
 	roll_blame(roll, "%s", health->why.text);
+	roll->new_hangs = true;
 	roll_happen(roll, ROLL_EV_UNHEALTHY);
 }
 

@@ -368,7 +368,8 @@ static void on_old_exit(struct instance *old)
 	roll->record.old = OLD_SPENT;
 	roll_rungs_changed(roll);
 	if (lost)
-		roll_lost_rung(roll, old, "the parked process of version %s %s", old->version,
+		roll_lost_rung(roll, old, "the %s of version %s %s",
+			       roll->record.moves_nothing ? "process" : "parked process", old->version,
 			       instance_describe_end(old, how, sizeof(how)));
 	roll_happen(roll, ROLL_EV_OLD_GONE);
 }
@@ -422,7 +423,8 @@ static void hear_standby(struct roll *roll)
 		roll_happen(roll, ROLL_EV_INCOMPATIBLE);
 		return;
 	}
-	roll_say(roll, "standby", roll->new, "version %s is ready to receive", roll->record.to);
+	roll_say(roll, "standby", roll->new, roll->record.moves_nothing ? "version %s is ready" : "version %s is ready to receive",
+		 roll->record.to);
 	roll_happen(roll, ROLL_EV_STANDBY);
 }
 

@@ -48,6 +48,13 @@ static void add_lost(struct line *line, const struct roll_report *report)
 {
 	const Upgraded__Wire__RollReport *wire = &report->wire;
 
+	if (wire->plain && report->outcome == ROLL_IS_BACK_PARKED) {
+		if (wire->died_us)
+			add(line, "; lost: the connections that version %s had", report->to);
+		else
+			add(line, "; nothing is lost: version %s drains", report->to);
+		return;
+	}
 	switch (report->outcome) {
 	case ROLL_IS_REFUSED:
 	case ROLL_IS_ABORTED:
@@ -81,7 +88,7 @@ const char *roll_outcome_text(const struct roll_report *report, const char *serv
 	char names[480], who[WHO_BYTES];
 
 	*buf = 0;
-	add(&line, "roll %s -> %s: %s", report->from, report->to, roll_outcome_name(report->outcome));
+	add(&line, "roll %s -> %s: %s", report->from, report->to, roll_report_outcome(report));
 	if (*report->cause.text && report->outcome != ROLL_IS_DONE)
 		add(&line, ": %s", report->cause.text);
 	add_lost(&line, report);

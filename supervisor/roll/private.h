@@ -56,6 +56,7 @@ struct roll {
 	bool memory_told;            /* that it is short; once is enough */
 	bool reader_gone;            /* old cannot save, since new has closed its end of the pipe */
 	bool old_blamed;             /* by roll_blame_old() */
+	bool new_hangs;              /* it gives no sign of life: it is not asked to end, but killed */
 	bool old_dropped;            /* after the commit, as it is of no use: it was sent SIGKILL, and is not a way back any more */
 
 	struct image_job image_job;
@@ -111,6 +112,8 @@ void roll_phase_begins(struct roll *roll);
 /** roll_say() - Tell the log and the owner. @about: whose pid goes along; NULL: nobody's. */
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/** roll_is_told() - Is this a phase of such a roll, for people? */
+bool roll_is_told(const struct roll *roll, const char *phase);
 /** roll_note() - roll_say(), of what matters beside the figures of the phase. */
 void roll_note(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

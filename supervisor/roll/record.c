@@ -29,6 +29,11 @@ const char *rungs_text(unsigned rungs)
 	return texts[rungs & (ROLL_RUNG_PARKED | ROLL_RUNG_IMAGE)];
 }
 
+const char *record_rungs_text(const struct roll_record *record, unsigned rungs)
+{
+	return record->moves_nothing && (rungs & ROLL_RUNG_PARKED) ? "the version before, which serves on" : rungs_text(rungs);
+}
+
 enum roll_retreat record_retreat(const struct roll_record *record, bool new_lives, bool old_lives)
 {
 	bool skips_parked = record->wish == WISH_IMAGE && record->image == IMAGE_THERE;
@@ -66,6 +71,13 @@ enum roll_turn record_turn(const struct roll_record *record, bool rung_usable)
 	if (record->trust == TRUST_PROBATION)
 		return TURN_LEAVE_SICK;
 	return rung_usable ? TURN_GIVE_UP : TURN_KEEP;
+}
+
+enum roll_event record_leaving(const struct roll_record *record, enum roll_event wanted)
+{
+	bool beside = record->moves_nothing && record->state == ROLL_BAKE && (record_rungs(record) & ROLL_RUNG_PARKED);
+
+	return beside ? ROLL_EV_GIVE_UP : wanted;
 }
 
 void record_wish(struct roll_record *record, enum roll_wish wish)

@@ -75,6 +75,7 @@ struct roll_record {
 	enum roll_journal journal;
 	/* False: within another roll's bake, and nobody was told of a commit of this one. Then that roll has the ways back. */
 	bool stands_alone;
+	bool moves_nothing; /* its ends know nothing of us: old stays as it is, beside new, until the bake is over */
 	bool ends_at_once; /* the operator stops the service: the bake, once it is on, is over */
 	bool unanswered; /* called off, and the old version has not said that it goes on */
 	bool misses; /* the old version came back without one of its doors */
@@ -98,6 +99,9 @@ unsigned record_rungs(const struct roll_record *record);
 
 /** rungs_text() - "parked+image", "parked", "image", "none". */
 const char *rungs_text(unsigned rungs);
+
+/** record_rungs_text() - The same of this roll: where nothing moves, old is no parked process, but runs. */
+const char *record_rungs_text(const struct roll_record *record, unsigned rungs);
 
 /* What a retreat has to do next. */
 enum roll_retreat {
@@ -130,6 +134,10 @@ enum roll_turn {
 
 /** record_turn() - @rung_usable: was a rung found that can be used? */
 enum roll_turn record_turn(const struct roll_record *record, bool rung_usable);
+
+/** record_leaving() - New is not wanted any more (UNDO), or is not well (SICK): the event that this is. Where nothing moves, old is
+ * there as it was, and needs no roll of its own. */
+enum roll_event record_leaving(const struct roll_record *record, enum roll_event wanted);
 
 /** record_wish() - Note a wish, unless a stronger one is there: that new is not well outweighs that it is not wanted. */
 void record_wish(struct roll_record *record, enum roll_wish wish);

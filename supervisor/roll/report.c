@@ -93,6 +93,12 @@ static size_t list_names(const struct roll_names *names, char **ret_list)
 	return names->n;
 }
 
+const char *roll_report_outcome(const struct roll_report *report)
+{
+	return report->wire.plain && report->outcome == ROLL_IS_BACK_PARKED ? "rolled-back-running" :
+									      roll_outcome_name(report->outcome);
+}
+
 void roll_report_tell(const struct roll_report *report, struct roll_report_texts *texts, Upgraded__Wire__RollReport *ret)
 {
 	bool bakes = report->outcome == ROLL_IS_UNDER_WAY && report->wire.commit_us;
@@ -101,10 +107,11 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	*ret = report->wire;
 	ret->from = wire_text(report->from);
 	ret->to = wire_text(report->to);
-	ret->outcome = wire_text(bakes ? "committed" : roll_outcome_name(report->outcome));
+	ret->outcome = wire_text(bakes ? "committed" : roll_report_outcome(report));
 	ret->id = report->id;
 	/* Which ways back there are shows when the new version serves. */
-	ret->way_back = wire_text(report->wire.commit_us ? rungs_text(report->rungs) : "");
+	ret->way_back = wire_text(!report->wire.commit_us ? "" :
+				  report->wire.plain && report->rungs ? "running" : rungs_text(report->rungs));
 	ret->cause = wire_text(report->cause.text);
 	ret->waited_for = wire_text(report->waited_for.text);
 	ret->way_note = wire_text(report->way_note.text);

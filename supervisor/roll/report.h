@@ -77,6 +77,10 @@ const char *roll_skipped_text(const Upgraded__Wire__Skipped *skipped, char *buf)
 
 const char *roll_outcome_name(enum roll_outcome outcome);
 
+/** roll_report_outcome() - The same of one roll: of programs that know nothing of us none was parked, as the one before has served
+ * all the time ("rolled-back-running"). */
+const char *roll_report_outcome(const struct roll_report *report);
+
 /* ---- outcome.c ---- */
 
 #define ROLL_OUTCOME_BYTES 1536u

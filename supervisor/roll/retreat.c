@@ -18,12 +18,25 @@
 #define LOOK_AGAIN_US (5 * USEC_PER_MSEC)
 #define DYING_US USEC_PER_SEC /* for children of old to be dead once it is */
 
+/* Nothing of new is in old's way, and it may be in the middle of answering somebody: it is given time for that. One that does not
+ * answer is not. */
+static bool lets_new_drain(const struct roll *roll)
+{
+	return roll->record.moves_nothing && roll->record.state != ROLL_COLD && instance_is_alive(roll->new) &&
+	       !roll->new->killed && !roll->new_hangs;
+}
+
 void roll_do_kill_new(struct roll *roll)
 {
-	if (instance_is_over(roll->new))
+	if (instance_is_over(roll->new)) {
 		roll_happen(roll, ROLL_EV_NEW_GONE);
-	else
+	} else if (lets_new_drain(roll)) {
+		roll->report.lines = roll->new->lines;
+		roll->new = graveyard_bury(roll->site->graveyard, roll->new);
+		roll_happen(roll, ROLL_EV_NEW_GONE);
+	} else {
 		instance_kill(roll->new, SIGKILL); /* nothing happens where its end is about to be told */
+	}
 }
 
 void roll_do_choose(struct roll *roll)
@@ -57,7 +70,7 @@ void roll_note_loss(struct roll *roll)
 {
 	Upgraded__Wire__RollReport *report = &roll->report.wire;
 
-	if (report->commit_us && report->died_us > report->commit_us)
+	if (!roll->record.moves_nothing && report->commit_us && report->died_us > report->commit_us)
 		report->lost_us = report->died_us - report->commit_us;
 }
 
@@ -70,6 +83,11 @@ static void resume_without_journal(struct roll *roll)
 {
 	const Upgraded__Wire__RollReport *report = &roll->report.wire;
 
+	if (roll->record.moves_nothing) {
+		roll_say(roll, "resume", roll->old, "%s; version %s (pid %d) has served all the time, and goes on",
+			 roll->report.cause.text, roll->record.from, roll->old->pid);
+		return;
+	}
 	roll_settle_connections(roll);
 	roll_note_loss(roll);
 	roll_say(roll, "resume", roll->old, "%s; version %s comes back %s: %u connections go on, %u are reset",

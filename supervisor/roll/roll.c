@@ -305,7 +305,9 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll->report.id = options->generation;
 	roll->record = (struct roll_record){ .generation = options->generation,
 					     .purpose = options->purpose,
-					     .stands_alone = options->purpose == PURPOSE_FORWARD };
+					     .stands_alone = options->purpose == PURPOSE_FORWARD,
+					     .moves_nothing = !instance_can(old, INSTANCE_CAN_MOVE) };
+	roll->report.wire.plain = roll->record.moves_nothing;
 	memcpy(roll->record.from, roll->report.from, sizeof(roll->record.from));
 	memcpy(roll->record.to, roll->report.to, sizeof(roll->record.to));
 	roll->options.version = roll->record.to;

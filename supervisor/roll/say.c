@@ -6,10 +6,23 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Where nothing moves, nobody came to rest, saved, loaded or was parked. */
+bool roll_is_told(const struct roll *roll, const char *phase)
+{
+	static const char *const silent[] = { "quiesce", "transfer", "verify", "park" };
+
+	for (size_t i = 0; roll->record.moves_nothing && i < sizeof(silent) / sizeof(silent[0]); i++)
+		if (strcmp(phase, silent[i]) == 0)
+			return false;
+	return true;
+}
+
 static void say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, va_list args)
 {
 	char text[256];
 
+	if (!roll_is_told(roll, phase))
+		return;
 	vsnprintf(text, sizeof(text), fmt, args);
 	log_about(LOG_LEVEL_INFO,
 		  &(const struct log_about){
@@ -48,7 +61,7 @@ void roll_lost_rung(struct roll *roll, const struct instance *about, const char 
 	vsnprintf(note->text, sizeof(note->text), fmt, args);
 	va_end(args);
 	roll_note(roll, "bake", about, "a way back is lost: %s; what is left: %s", note->text,
-		 left ? rungs_text(left) : "an undo while the new version lives, or a cold start");
+		 left ? record_rungs_text(&roll->record, left) : "an undo while the new version lives, or a cold start");
 	log_about(LOG_LEVEL_WARNING,
 		  &(const struct log_about){ .service = roll->unit->name, .roll = roll->record.generation },
 		  "a way back is lost: %s", note->text);

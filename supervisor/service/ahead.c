@@ -192,6 +192,11 @@ void service_plan(struct service *service, const struct roll_request *request, s
 	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
 	    service_refuse_same(service, request, asker) || load_unit(service, &spec.unit_consume, asker) < 0)
 		return;
+	if (service_refuse_kind(service, spec.unit_consume, request, asker) ||
+	    service_plan_plain(service, spec.unit_consume, request, asker)) {
+		unit_free(spec.unit_consume);
+		return;
+	}
 	options = service_roll_options(spec.unit_consume, request);
 	spec.rollback = options.rollback;
 	spec.require_image = options.require_image;

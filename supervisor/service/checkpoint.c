@@ -100,7 +100,7 @@ void keeper_fail(struct member *member, const char *fmt, ...)
 		keeper->awaits_child = false;
 		hold_clear(&keeper->hold);
 		/* They were let live for that one. */
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 		timer_arm(loop_of(member), &member->restart, clock_now_us(), member->restart.on_due);
 	} else if (keeper->on) {
 		keeper_plan_next(member, KEEPER_AGAIN_US << doublings);

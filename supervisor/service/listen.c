@@ -34,17 +34,31 @@ int service_listen(struct service *service, const struct unit *unit, const struc
 	return hold(service, unit, true, serving, why);
 }
 
+int service_start_process(struct service *service, struct unit *unit, const char *version, const struct instance *serving,
+			  const struct instance_events *events, void *owner, struct instance **ret_instance, struct why *why)
+{
+	struct origin *origin = service->host->origin;
+	int r = service_listen(service, unit, serving, why);
+
+	if (r < 0)
+		return r;
+	origin->listeners = &service->listeners;
+	r = serving ? origin_start_aside(origin, unit, version, events, owner, ret_instance, why) :
+		      origin_start(origin, unit, version, events, owner, ret_instance, why);
+	origin->listeners = NULL;
+	if (r < 0)
+		return r;
+	listeners_give(&service->listeners, unit, serving, *ret_instance);
+	service_prove(service, *ret_instance);
+	return 0;
+}
+
 void service_listen_early(struct service *service)
 {
 	struct why why = { 0 };
 
 	/* The start that follows says so, if it cannot be had then either. */
 	(void)hold(service, service->unit, false, NULL, &why);
-}
-
-void service_listen_give(struct service *service, const struct unit *unit, const struct instance *serving, struct instance *to)
-{
-	listeners_give(&service->listeners, unit, serving, to);
 }
 
 void service_listen_return(struct service *service, const struct instance *serving)

@@ -71,15 +71,11 @@ static int spawn(struct member *member)
 	struct why why = { 0 };
 	int r;
 
-	r = service_listen(service, service->unit, NULL, &why);
-	if (r == 0)
-		r = origin_start(service->host->origin, service->unit, service->version, &member_events, member,
-				 &member->instance, &why);
+	r = service_start_process(service, service->unit, service->version, NULL, &member_events, member, &member->instance, &why);
 	if (r < 0) {
 		member->failure = why;
 		return r;
 	}
-	service_listen_give(service, service->unit, NULL, member->instance);
 	*member->failure.text = 0;
 	member->told_progress_us = 0;
 	member->state = MEMBER_STARTING;
@@ -98,7 +94,7 @@ int member_start_now(struct member *member)
 	timer_disarm(&member->restart);
 	/* A child that wrote a checkpoint was let live until now. */
 	if (keeper_starts(&member->keeper))
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	/* What keeps it from being started may pass: a binary being replaced, a machine without memory. */
 	r = spawn(member);
 	if (r < 0)
@@ -420,7 +416,7 @@ static void on_exit_of(struct instance *instance)
 	set_state_file(member, NULL);
 	/* Nobody takes over: what it and versions before it have started ends, too, where it was to end with the service. */
 	if (!keeper_needs_child(member))
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	service_on_exit(member);
 	switch (member->state) {
 	case MEMBER_STARTING:
@@ -457,12 +453,20 @@ void member_check_exit(struct member *member)
 
 /* ---- stopping ---- */
 
+/* That of the version that serves, as it was started. */
+static int stop_signal(const struct member *member)
+{
+	const struct unit *unit = member->instance->unit ? member->instance->unit : member->service->unit;
+
+	return unit->stop_signal;
+}
+
 static void on_stop_deadline(struct timer *timer)
 {
 	struct member *member = container_of(timer, struct member, deadline);
 
-	log_service(WARNING, member->service->name, "pid %d did not end on SIGTERM within StopTimeout=; killing it",
-		    member->instance->pid);
+	log_service(WARNING, member->service->name, "pid %d did not end on %s within StopTimeout=; killing it",
+		    member->instance->pid, unit_signal_name(stop_signal(member)));
 	instance_kill(member->instance, SIGKILL);
 }
 
@@ -474,7 +478,10 @@ void member_stop(struct member *member)
 	pulse_end(member);
 	keeper_end(member);
 	service_listen_trim(member->service); /* as of a process that ends: who comes now is refused */
-	instance_kill(member->instance, SIGTERM);
+	instance_kill(member->instance, stop_signal(member));
+	/* Whoever was replaced, and serves somebody yet, has as long as that. */
+	graveyard_hurry(member->service->host->site.graveyard, member->service->name,
+			clock_now_us() + member->service->unit->stop_timeout_us);
 	timer_arm(loop_of(member), &member->deadline, clock_now_us() + member->service->unit->stop_timeout_us, on_stop_deadline);
 }
 
@@ -493,7 +500,7 @@ bool member_stay_down(struct member *member)
 
 	timer_disarm(&member->restart);
 	if (member->keeper.awaits_child)
-		origin_end_children(member->service->host->origin, member->service->name);
+		service_end_children(member->service);
 	keeper_end(member);
 	member->state = MEMBER_STOPPED;
 	service_listen_trim(member->service);

@@ -53,6 +53,9 @@ struct service {
 struct member *service_member(const struct service *service);
 /** service_set_version() - From here on @version is wanted, which is started with @unit (NULL: as the one before). */
 void service_set_version(struct service *service, const char *version, struct unit *unit);
+/** service_end_children() - Nobody serves, or a version begins empty: what processes of the service have started ends (Children=),
+ * and but for Children=keep whatever else runs in its control group. */
+void service_end_children(const struct service *service);
 /** service_changed() - What is told of it may be something else now. */
 void service_changed(const struct service *service);
 /** service_answer() - Send @answer, with the sentence @fmt and with who serves, to @asker (NULL: nobody waits), and forget it. */
@@ -116,16 +119,32 @@ void service_write_down(const struct service *service);
 /** service_on_bake() - A roll's bake has begun or ended: written down, or forgotten. */
 void service_on_bake(struct roll *roll, bool on);
 
+/* ---- plain.c: programs that know nothing of us ---- */
+
+/** service_refuse_plain() - Answer and return true if what serves is of Kind=plain. @what: that was asked for, "the state". */
+bool service_refuse_plain(struct service *service, const char *what, struct asker *asker);
+/** service_refuse_plain_start() - The same of a start with @unit, and with a state file. */
+bool service_refuse_plain_start(struct service *service, const struct unit *unit, bool has_file, struct asker *asker);
+/** service_refuse_kind() - Answer and return true if what serves cannot be rolled to @unit, or not as @request says. */
+bool service_refuse_kind(struct service *service, const struct unit *unit, const struct roll_request *request,
+			 struct asker *asker);
+/** service_plan_plain() - If what serves is of Kind=plain, answer what a roll would be, and return true. */
+bool service_plan_plain(struct service *service, const struct unit *unit, const struct roll_request *request, struct asker *asker);
+/** service_prove() - @instance was just started: where its checks say when it is ready (Ready=health), they are made. */
+void service_prove(struct service *service, struct instance *instance);
+
 /* ---- listen.c ---- */
 
 /** service_listen() - Hold what @unit names, for a process that is about to be started with it. @serving: from which it takes over;
  * NULL: from nobody. Return: 0; -errno with words, and then nothing has changed. */
 int service_listen(struct service *service, const struct unit *unit, const struct instance *serving, struct why *why);
+/** service_start_process() - A process of @version, with the listeners of @unit. @serving: beside which it starts, and from which
+ * it takes over; NULL: nobody serves. Return: as origin_start(). */
+int service_start_process(struct service *service, struct unit *unit, const char *version, const struct instance *serving,
+			  const struct instance_events *events, void *owner, struct instance **ret_instance, struct why *why);
 /** service_listen_early() - Its process has failed, and is started again after a while: what is not held yet is, where it can
  * be. */
 void service_listen_early(struct service *service);
-/** service_listen_give() - After service_listen() with the same: what @to does not get from @serving, it gets from us. */
-void service_listen_give(struct service *service, const struct unit *unit, const struct instance *serving, struct instance *to);
 /** service_listen_return() - @serving has come back from a supervisor before this one: what that held is held again. */
 void service_listen_return(struct service *service, const struct instance *serving);
 /** service_listen_go_on() - The program before, or a supervisor before, has left the service as it is now: what is not held yet is

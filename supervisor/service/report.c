@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "supervisor/service/report.h"
 
+#include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
 #include <stdio.h>
@@ -23,6 +24,8 @@ static void add_instance_since(struct status *status, const struct instance *ins
 	entry->version = wire_text(instance->version);
 	entry->state = wire_text(state);
 	entry->since_us = since_us;
+	entry->says = wire_text(instance_says(instance));
+	entry->drain_due_us = instance->drain_due_us;
 	message->instances[message->n_instances++] = entry;
 }
 
@@ -42,7 +45,10 @@ static void add_roll_instances(struct status *status, const struct roll *roll, c
 	if (old && instance_is_alive(old) && old != serving && !committed)
 		add_instance_since(status, old, "quiesced", roll_record(roll)->stops_us);
 	else if (old && instance_is_alive(old))
-		add_instance(status, old, old == serving ? "serving" : "parked");
+		add_instance(status, old,
+			     old == serving			       ? "serving" :
+			     roll_record(roll)->moves_nothing ? "kept" :
+								"parked");
 	else if (old && roll_image_generation(roll))
 		add_instance_since(status, old, "imaged", old->exited_us);
 }
@@ -62,6 +68,16 @@ static void add_member_instances(struct status *status, const struct member *mem
 	else if (member->instance && instance_is_alive(member->instance))
 		add_instance(status, member->instance,
 			     member->state == MEMBER_RUNNING ? "serving" : member_state_name(member));
+}
+
+/* Replaced, and with somebody yet whom they serve. */
+static void add_draining(struct status *status, const struct service *service)
+{
+	const struct graveyard *graveyard = service->host->site.graveyard;
+	const struct instance *instance;
+
+	for (size_t i = 0; (instance = graveyard_drains(graveyard, service->name, i)); i++)
+		add_instance(status, instance, "draining");
 }
 
 static Upgraded__Wire__HealthCheck *add_health(struct status *status)
@@ -118,6 +134,7 @@ static void add_listeners(struct status *status, const struct listeners *listene
 		entries[i].address = wire_text(listeners->list[i].place.text);
 		entries[i].state = wire_text(listener_state(&listeners->list[i]));
 		entries[i].detail = wire_text(listeners->list[i].why.text);
+		entries[i].name = wire_text(listeners->list[i].place.options.name);
 		list[i] = &entries[i];
 	}
 	status->listeners = entries;
@@ -143,7 +160,8 @@ struct instance *service_askable(const struct service *service)
 	/* What is asked while state is under way, calls that off. */
 	if (member->state != MEMBER_RUNNING || member->roll || service->save || member->pulse.silent_us)
 		return NULL;
-	return instance_is_alive(member->instance) ? member->instance : NULL;
+	/* Of one that knows nothing of us nobody can tell. */
+	return instance_is_alive(member->instance) && instance_can(member->instance, INSTANCE_CAN_MOVE) ? member->instance : NULL;
 }
 
 static void add_registered(struct status *status, const struct service *service)
@@ -200,6 +218,7 @@ void service_status(const struct service *service, struct status *ret)
 		add_roll(ret, member->roll);
 	for (member = service->members; member; member = member->next)
 		add_member_instances(ret, member);
+	add_draining(ret, service);
 	member = service_member(service);
 	if (member->roll || service->has_last) {
 		roll_report_tell(member->roll ? roll_report(member->roll) : &service->last, &ret->texts, &ret->report);

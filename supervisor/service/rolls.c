@@ -93,7 +93,7 @@ void service_on_roll_end(struct roll *roll)
 						      service->last.wire.fds });
 	member_take_serving(member, roll);
 	if (!member->instance)
-		origin_end_children(service->host->origin, service->name);
+		service_end_children(service);
 	/* Where nothing serves, what is to be started by hand is the version that worked. */
 	if (member->instance)
 		service_set_version(service, member->instance->version, member->instance->unit);
@@ -117,10 +117,15 @@ void service_on_roll_end(struct roll *roll)
 
 struct roll_options service_roll_options(const struct unit *unit, const struct roll_request *request)
 {
+	enum unit_rollback rollback = request->sets_rollback ? request->rollback : unit->rollback;
+
+	/* There is no image of them. */
+	if (unit->kind == UNIT_PLAIN && rollback == ROLLBACK_AUTO)
+		rollback = ROLLBACK_PARKED;
 	return (struct roll_options){
 		.version = request->version,
 		.asked_by = request->who,
-		.rollback = request->sets_rollback ? request->rollback : unit->rollback,
+		.rollback = rollback,
 		.verify = request->sets_verify ? request->verify : unit->verify,
 		.require_image = request->require_image || unit->require_image,
 		.bake_us = request->bake_us ? request->bake_us : unit->bake_us,
@@ -140,17 +145,11 @@ static int start_empty(struct roll *roll, const char *version, struct instance *
 	const struct member *member = roll_owner(roll);
 	struct service *service = member->service;
 	struct unit *before = roll_unit_before(roll), *unit = before ? before : service->unit;
-	int r;
 
 	keeper_end(roll_owner(roll));
 	/* It knows nothing of what versions before it have started. */
-	origin_end_children(service->host->origin, service->name);
-	r = service_listen(service, unit, NULL, why);
-	if (r == 0)
-		r = origin_start(service->host->origin, unit, version, NULL, NULL, ret_instance, why);
-	if (r == 0)
-		service_listen_give(service, unit, NULL, *ret_instance);
-	return r;
+	service_end_children(service);
+	return service_start_process(service, unit, version, NULL, NULL, NULL, ret_instance, why);
 }
 
 /* Until the commit a crash of the version that serves is made good as ever. */
@@ -203,13 +202,10 @@ static int begin(struct member *member, struct unit *unit, struct roll_options *
 	const struct roll_events *events = service_roll_events(options->purpose);
 	struct service_host *host = member->service->host;
 	struct instance *new;
-	int r = service_listen(member->service, unit, serving, why);
+	int r = service_start_process(member->service, unit, options->version, serving, NULL, NULL, &new, why);
 
-	if (r == 0)
-		r = origin_start_aside(host->origin, unit, options->version, NULL, NULL, &new, why);
 	if (r < 0)
 		return r;
-	service_listen_give(member->service, unit, serving, new);
 	r = roll_start(&host->site, unit, options, serving, new, events, member, ret_roll, why);
 	if (r < 0)
 		graveyard_bury(host->site.graveyard, new);
@@ -313,7 +309,8 @@ void service_roll(struct service *service, const struct roll_request *request, s
 	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
 	    service_refuse_same(service, request, asker) || service_load_unit(service, &unit, asker) < 0)
 		return;
-	service_begin_roll(service, unit, request, asker);
+	if (!service_refuse_kind(service, unit, request, asker))
+		service_begin_roll(service, unit, request, asker);
 	unit_free(unit);
 }
 

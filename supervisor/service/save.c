@@ -141,7 +141,8 @@ void service_save(struct service *service, int file_consume, struct asker *asker
 {
 	struct fd_ref *file;
 
-	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker)) {
+	if (service_refuse_busy(service, asker) || service_refuse_not_running(service, asker) ||
+	    service_refuse_plain(service, "nothing can be saved", asker)) {
 		fd_give_up(file_consume);
 		return;
 	}

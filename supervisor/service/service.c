@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "supervisor/process/graveyard.h"
 #include "supervisor/service/private.h"
 
 #include <errno.h>
@@ -26,6 +27,17 @@ static struct member *member_in(const struct service *service, enum member_state
 	while (member && member->state != state)
 		member = member->next;
 	return member;
+}
+
+void service_end_children(const struct service *service)
+{
+	/* One that was replaced, and drains, is in the same control group. */
+	bool drains = graveyard_drains(service->host->site.graveyard, service->name, 0);
+
+	if (service->unit && service->unit->children != CHILDREN_KEEP && !drains)
+		origin_end_rest(service->host->origin, service->name);
+	else
+		origin_end_children(service->host->origin, service->name);
 }
 
 void service_changed(const struct service *service)
@@ -203,7 +215,8 @@ static bool may_start(struct service *service, const char *version, bool has_fil
 	if (!*version)
 		version = *service->version ? service->version : unit->version;
 	named = *version;
-	if (named && refuse_loss(service, version, has_file, asker))
+	if (named && (service_refuse_plain_start(service, unit, has_file, asker) ||
+		      refuse_loss(service, version, has_file, asker)))
 		named = false;
 	else if (named)
 		remember_start(service, version, unit);

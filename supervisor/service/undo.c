@@ -188,6 +188,14 @@ static void undo_in_bake(struct service *service, const struct roll_request *req
 	roll_undo(roll);
 }
 
+/* What the version was started with, as far as that is known. */
+static struct unit *wanted_unit(const struct service *service, const char *version)
+{
+	struct unit *unit = history_unit(&service->history, version);
+
+	return unit ? unit : service->unit;
+}
+
 /* Outside of a bake. */
 static void undo_by_roll(struct service *service, const struct roll_request *request, struct asker *asker)
 {
@@ -209,10 +217,8 @@ static void undo_by_roll(struct service *service, const struct roll_request *req
 						 .next = "nothing was touched; upgradectl status lists the versions before, "
 							 "roll goes to any other" },
 			       "%s: version %s did not serve before %s", service->name, chosen.version, service->version);
-	else if ((unit = history_unit(&service->history, chosen.version)))
+	else if (!service_refuse_kind(service, unit = wanted_unit(service, chosen.version), &chosen, asker))
 		service_begin_roll(service, unit, &chosen, asker);
-	else
-		service_begin_roll(service, service->unit, &chosen, asker);
 }
 
 void service_undo(struct service *service, const struct roll_request *request, struct asker *asker)
@@ -259,7 +265,9 @@ bool service_roll_onward(struct service *service, const struct roll_request *req
 		return false;
 	if (service_refuse_same(service, request, asker) || service_load_unit(service, &unit, asker) < 0)
 		return true;
-	if (request->require_image || unit->require_image) {
+	if (service_refuse_kind(service, unit, request, asker)) {
+		/* it was told */
+	} else if (request->require_image || unit->require_image) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_BUSY,
 						 .next = "end the bake first: upgradectl accept, or upgradectl undo" },
@@ -282,6 +290,8 @@ void service_pack(struct service *service, struct asker *asker)
 	struct why why = { 0 };
 	int r = why_set(&why, -EBUSY, "no roll is under way");
 
+	if (service_refuse_plain(service, "there is no image", asker))
+		return;
 	if (!take_bake_call(service, asker))
 		return;
 	service->bake_call.packs = true;

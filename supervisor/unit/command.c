@@ -131,6 +131,16 @@ static struct unit_line exec_line(const struct unit *unit)
 	return (struct unit_line){ .key = "Exec", .value = unit->exec, .number = unit->exec_line };
 }
 
+static bool is_alike(char *const *one, char *const *other)
+{
+	size_t i = 0;
+
+	while (one[i] && other[i] && strcmp(one[i], other[i]) == 0)
+		i++;
+	return !one[i] && !other[i];
+}
+
+/* Two versions of a program that is nobody's here may be two configurations of it. */
 int unit_command_check(const struct unit *unit, struct why *why)
 {
 	struct unit_line line = exec_line(unit);
@@ -139,7 +149,10 @@ int unit_command_check(const struct unit *unit, struct why *why)
 
 	if (r == 0)
 		r = unit_words(unit, &line, "2", &other, why);
-	if (r == 0 && strcmp(one[0], other[0]) == 0)
+	if (r == 0 && unit->kind == UNIT_PLAIN && is_alike(one, other))
+		r = why_set(why, -EINVAL, "%s:%u: Exec=: %%v must stand somewhere in the command: two versions are two programs, "
+			    "or two configurations of one", unit->path, unit->exec_line);
+	else if (r == 0 && unit->kind == UNIT_LIBRARY && strcmp(one[0], other[0]) == 0)
 		r = why_set(why, -EINVAL,
 			    "%s:%u: Exec=: the program's path must hold %%v: versions live at paths of their own, or "
 			    "there is no way back",

@@ -370,6 +370,24 @@ static int set_environment(struct unit *unit, const struct key *key, const char 
 	return 0;
 }
 
+static int set_kind(struct unit *unit, const struct key *key, const char *value)
+{
+	(void)key;
+	return unit_kind_parse(value, &unit->kind) ? 0 : -EINVAL;
+}
+
+static int set_ready(struct unit *unit, const struct key *key, const char *value)
+{
+	(void)key;
+	return unit_ready_parse(value, &unit->ready) ? 0 : -EINVAL;
+}
+
+static int set_stop_signal(struct unit *unit, const struct key *key, const char *value)
+{
+	(void)key;
+	return unit_signal_parse(value, &unit->stop_signal) ? 0 : -EINVAL;
+}
+
 static int set_percent(struct unit *unit, const struct key *key, const char *value)
 {
 	char *end;
@@ -391,6 +409,11 @@ static int set_percent(struct unit *unit, const struct key *key, const char *val
 
 static const struct key keys[] = {
 	{ "Exec", "a command", set_string, AT(exec) },
+	{ "Kind", "library or plain", set_kind, 0 },
+	{ "Ready", "notify, accepts, health or started", set_ready, 0 },
+	{ "StopSignal", "TERM, QUIT, INT, HUP, USR1, USR2 or WINCH", set_stop_signal, 0 },
+	{ "DrainTimeout", DURATION ", not 0", set_positive_duration, AT(drain_timeout_us) },
+	{ "Watchdog", DURATION "; 0: none", set_duration, AT(watchdog_us) },
 	{ "Version", "a version name of A-Z a-z 0-9 . _ @ -", set_version, AT(version) },
 	{ "User", "a user of this machine", set_account, AT(user) },
 	{ "Group", "a group of this machine", set_account, AT(group) },
@@ -511,6 +534,13 @@ static const struct unit_setting *setting_of(const struct unit *unit, const char
 		}
 	}
 	return NULL;
+}
+
+bool unit_names(const struct unit *unit, const char *key)
+{
+	size_t next;
+
+	return setting_of(unit, key, 0, &next) != NULL;
 }
 
 static bool is_alike(const struct unit *a, const struct unit *b, const char *key)

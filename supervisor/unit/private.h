@@ -15,3 +15,17 @@ int unit_listen_add(struct unit *unit, const struct unit_line *line, struct why 
 
 /** unit_command_check() - Can Exec= be read, and is each version's program another file? Return: 0 or -EINVAL. */
 int unit_command_check(const struct unit *unit, struct why *why);
+
+/** unit_names() - Is @key set in the file? */
+bool unit_names(const struct unit *unit, const char *key);
+
+/** unit_kind_parse(), unit_ready_parse() - Return: false: @text is none. */
+bool unit_kind_parse(const char *text, enum unit_kind *ret);
+bool unit_ready_parse(const char *text, enum unit_ready *ret);
+
+/** unit_signal_parse() - "TERM", "SIGQUIT", as of a signal that ends a process in good order. Return: false: it is none. */
+bool unit_signal_parse(const char *text, int *ret);
+
+/** unit_plain_settle() - All of the file was read: what Kind=plain does not allow is refused, and its own defaults are set. Return:
+ * 0; -EINVAL with file and key in @why. */
+int unit_plain_settle(struct unit *unit, struct why *why);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,8 @@ static struct unit *unit_new(const char *name, const char *path)
 		.child_timeout_us = 600 * USEC_PER_SEC,
 		.transfer_timeout_us = 30 * USEC_PER_SEC,
 		.stop_timeout_us = 10 * USEC_PER_SEC,
+		.stop_signal = SIGTERM,
+		.drain_timeout_us = 60 * USEC_PER_SEC,
 		.image_timeout_us = 60 * USEC_PER_SEC,
 		.health_interval_us = USEC_PER_SEC,
 		.health_timeout_us = 5 * USEC_PER_SEC,
@@ -182,6 +185,8 @@ int unit_parse(const char *name, const char *path, const char *text, struct unit
 		parse.rc = why_set(why, -EINVAL, "%s: Exec= is missing", path);
 	if (parse.rc == 0 && unit->ambient && !*unit->user)
 		parse.rc = why_set(why, -EINVAL, "%s: AmbientCapabilities= needs User=: root has them all", path);
+	if (parse.rc == 0)
+		parse.rc = unit_plain_settle(unit, why);
 	if (parse.rc == 0)
 		parse.rc = unit_command_check(unit, why);
 	if (parse.rc < 0) {

@@ -24,6 +24,20 @@ enum unit_choice { CHOICE_DEFAULT, CHOICE_NO, CHOICE_YES };
 enum unit_children { CHILDREN_HAND_OVER, CHILDREN_END, CHILDREN_KEEP };
 enum unit_restart { RESTART_ON_FAILURE, RESTART_NO };
 
+/* What a process of the service knows of us. */
+enum unit_kind {
+	UNIT_LIBRARY, /* it is linked with libupgrade: state and connections move */
+	UNIT_PLAIN,   /* nothing: its listeners are all that moves */
+};
+
+/* When one that is UNIT_PLAIN is taken to be ready. */
+enum unit_ready {
+	READY_NOTIFY,  /* it says READY=1, see sd_notify(3) */
+	READY_ACCEPTS, /* it waits for something to come at each listener that it was given, by the kernel's word */
+	READY_HEALTH,  /* each check of health has succeeded once */
+	READY_STARTED, /* it is its program */
+};
+
 enum unit_check_kind { CHECK_COMMAND, CHECK_HTTP, CHECK_TCP };
 #define UNIT_CHECKS_MAX 8u
 
@@ -88,6 +102,11 @@ struct unit {
 	char *exec;             /* with %v, %n, %% unexpanded */
 	unsigned exec_line;
 	char *version;          /* what `start` takes when none is named; "" if not set */
+	enum unit_kind kind;
+	enum unit_ready ready;
+	int stop_signal;        /* by which a process is told to end */
+	uint64_t drain_timeout_us; /* how long one of UNIT_PLAIN may take for that after another version has replaced it */
+	uint64_t watchdog_us;   /* how often one of UNIT_PLAIN has to say WATCHDOG=1; 0: it need not */
 	char *user, *group;     /* "" if not set */
 	char *working_directory;
 	char **environment;     /* NAME=value, NULL-terminated */
@@ -203,6 +222,14 @@ int unit_checks_usable(const struct unit *unit, const char *version, struct why 
 int unit_check_command(const struct unit *unit, const struct unit_check *check, const char *version, char ***ret_argv,
 		       struct why *why);
 int unit_check_url(const struct unit *unit, const struct unit_check *check, const char *version, char **ret_url, struct why *why);
+
+/* ---- plain.c ---- */
+
+/** unit_signal_name() - "SIGQUIT". Return: static text. */
+const char *unit_signal_name(int signal);
+
+/** unit_ready_name() - The value of Ready=. */
+const char *unit_ready_name(enum unit_ready ready);
 
 /* ---- listen.c ---- */
 

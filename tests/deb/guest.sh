@@ -38,6 +38,10 @@ prepare_root() {
 	local root=$1
 	rm -f "$root/usr/sbin/policy-rc.d" "$root"/etc/apt/apt.conf.d/docker-* "$root"/etc/dpkg/dpkg.cfg.d/docker*
 	rm -rf "$root"/usr/local/{bin/upgrade*,sbin/upgraded,lib/libupgrade*,lib/upgraded} "$root"/etc/upgraded "$root"/var/lib/upgraded
+	# A copy: what is installed on this machine meanwhile must not be seen half done in there.
+	cp -a "$root/var/lib/dpkg" "$root/var/lib/dpkg.own"
+	rm -rf "$root/var/lib/dpkg" "$root"/var/lib/dpkg.own/updates/*
+	mv "$root/var/lib/dpkg.own" "$root/var/lib/dpkg"
 	# The machine's own criu works nowhere.
 	printf '#!/bin/sh\necho not on this kernel >&2\nexit 1\n' >"$root/usr/sbin/criu"
 	[[ ! -x $build/criu/bin/criu ]] || cp -rL "$build/criu" "$root/opt/criu"

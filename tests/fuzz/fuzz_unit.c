@@ -27,6 +27,15 @@ static void unit_visit(const struct unit *unit)
 		abort();
 }
 
+/* Of a program without the library, two versions may be two configurations. */
+static bool names_version(const struct unit *unit, char *const *argv, const char *version)
+{
+	for (size_t i = 0; argv[i] && (i == 0 || unit->kind == UNIT_PLAIN); i++)
+		if (strstr(argv[i], version))
+			return true;
+	return false;
+}
+
 /* Programs are mostly missing; a command that is not has a program, and each version another one. */
 static void commands_make(const struct unit *unit)
 {
@@ -41,7 +50,7 @@ static void commands_make(const struct unit *unit)
 				abort();
 			continue;
 		}
-		if (argv[0][0] != '/' || !strstr(argv[0], versions[i]))
+		if (argv[0][0] != '/' || !names_version(unit, argv, versions[i]))
 			abort();
 		unit_command_free(argv);
 	}

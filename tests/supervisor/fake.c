@@ -251,7 +251,7 @@ static int set_victim(struct instance *instance, bool is_first, struct why *why)
 
 static const struct instance_kind fake_kind = {
 	.name = "fake",
-	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE,
+	.powers = INSTANCE_CAN_SIGNAL | INSTANCE_CAN_REAP | INSTANCE_CAN_IMAGE | INSTANCE_CAN_MOVE,
 	.send = fake_send,
 	.awaits = awaits,
 	.retract = retract,

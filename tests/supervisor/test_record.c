@@ -71,6 +71,23 @@ Test(record, has_no_other_rung)
 		cr_assert_eq(record_rungs(&record) & ~(unsigned)(ROLL_RUNG_PARKED | ROLL_RUNG_IMAGE), 0, "%u", number);
 }
 
+/* Where nothing moves, old needs no roll of its own to be gone back to; where it cannot be had any more, it does. */
+Test(record, leaves_new_at_once_where_old_was_there_all_the_time)
+{
+	for EACH_RECORD (moves) {
+		struct roll_record record = moves;
+		bool there = record.state == ROLL_BAKE && (record_rungs(&record) & ROLL_RUNG_PARKED);
+
+		cr_assert_eq(record_leaving(&record, ROLL_EV_UNDO), ROLL_EV_UNDO, "%u", number);
+		record.moves_nothing = true;
+		cr_assert_eq(record_leaving(&record, ROLL_EV_UNDO), there ? ROLL_EV_GIVE_UP : ROLL_EV_UNDO, "%u", number);
+		cr_assert_eq(record_leaving(&record, ROLL_EV_SICK), there ? ROLL_EV_GIVE_UP : ROLL_EV_SICK, "%u", number);
+		/* And whichever it is, it belongs where the other would. */
+		if (there)
+			cr_assert(roll_accepts(record.state, ROLL_EV_GIVE_UP));
+	}
+}
+
 Test(record, names_each_set_of_rungs)
 {
 	cr_assert_str_eq(rungs_text(ROLL_RUNG_NONE), "none");

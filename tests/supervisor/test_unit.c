@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fd.h"
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/why.h"
 #include "supervisor/unit/unit.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -895,6 +897,70 @@ Test(unit, refuses_capabilities_that_do_not_exist_or_have_no_use)
 	cr_assert(strstr(why.text, "x.conf:3: CapabilityBoundingSet=CAP_FLY"), "%s", why.text);
 	cr_assert_lt(unit_parse("x", "x.conf", "[Service]\nExec=/srv/%v/x\nAmbientCapabilities=CAP_KILL\n", &unit, &why), 0);
 	cr_assert(strstr(why.text, "needs User="), "%s", why.text);
+}
+
+/* ---- Kind=plain ---- */
+
+#define PLAIN "[Service]\nExec=/srv/%v/x\nKind=plain\n"
+
+Test(unit, knows_programs_without_the_library, .fini = teardown)
+{
+	expect_good(PLAIN);
+	cr_assert_eq(unit->kind, UNIT_PLAIN);
+	cr_assert_eq(unit->ready, READY_NOTIFY);
+	cr_assert_eq(unit->stop_signal, SIGTERM);
+	cr_assert_eq(unit->drain_timeout_us, 60 * USEC_PER_SEC);
+	cr_assert_eq(unit->rollback, ROLLBACK_PARKED, "there is no image");
+	cr_assert_eq(unit->children, CHILDREN_END);
+	cr_assert(!unit->health_answers && !unit->memory_low_bytes && !unit->heartbeat_us);
+	expect_good(PLAIN "Ready=accepts\nListen=80\nStopSignal=SIGQUIT\nDrainTimeout=5s\nWatchdog=4s\nChildren=hand-over\n");
+	cr_assert_eq(unit->ready, READY_ACCEPTS);
+	cr_assert_eq(unit->stop_signal, SIGQUIT);
+	cr_assert_eq(unit->drain_timeout_us, 5 * USEC_PER_SEC);
+	cr_assert_eq(unit->watchdog_us, 4 * USEC_PER_SEC);
+	cr_assert_eq(unit->heartbeat_us, 2 * USEC_PER_SEC);
+	cr_assert_eq(unit->children, CHILDREN_HAND_OVER);
+	expect_good(PLAIN "Ready=health\nHealthTCP=127.0.0.1:80\nStopSignal=INT\nRollback=none\nWatchdog=4s\nHeartbeat=1s\n");
+	cr_assert_eq(unit->stop_signal, SIGINT);
+	cr_assert_eq(unit->rollback, ROLLBACK_NONE);
+	cr_assert_eq(unit->heartbeat_us, USEC_PER_SEC);
+	/* Two versions may be two configurations. */
+	expect_good("[Service]\nExec=/usr/sbin/x -c /etc/x-%v\nKind=plain\n");
+	expect_good("[Service]\nExec=/srv/%v/x\nKind=library\nStopSignal=USR1\n");
+	cr_assert_eq(unit->kind, UNIT_LIBRARY);
+	cr_assert_eq(unit->stop_signal, SIGUSR1);
+	cr_assert_eq(unit->children, CHILDREN_HAND_OVER);
+}
+
+static void expect_no_sense(const char *text, const char *words)
+{
+	cr_assert_eq(unit_parse("x", "x.conf", text, &unit, &why), -EINVAL, "%s", text);
+	cr_assert(strstr(why.text, words), "%s", why.text);
+	cr_assert(strstr(why.text, "x.conf"), "%s", why.text);
+}
+
+Test(unit, refuses_what_makes_no_sense_without_the_library)
+{
+	static const char *const lines[] = {
+		"Journal=no", "Verify=none", "RequireImage=no", "QuiesceTimeout=1s", "OtherReaders=allow",
+		"ImagesKeep=1", "StateMax=1G", "MemoryLow=0", "HealthAnswers=no",
+	};
+	char text[128];
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+		snprintf(text, sizeof(text), "%s%s\n", PLAIN, lines[i]);
+		expect_no_sense(text, "no state and no connections move");
+	}
+	expect_no_sense(PLAIN "Rollback=image\n", "the version before keeps running");
+	expect_no_sense(PLAIN "Ready=health\n", "needs a HealthCommand=");
+	expect_no_sense(PLAIN "Ready=accepts\n", "needs a Listen=");
+	expect_no_sense(PLAIN "Ready=soon\n", "notify, accepts, health or started");
+	expect_no_sense(PLAIN "StopSignal=KILL\n", "TERM, QUIT, INT");
+	expect_no_sense(PLAIN "DrainTimeout=0\n", "not 0");
+	expect_no_sense("[Service]\nExec=/usr/sbin/x -c x\nKind=plain\n", "must stand somewhere in the command");
+	expect_no_sense("[Service]\nExec=/srv/%v/x\nReady=notify\n", "is of Kind=plain alone");
+	expect_no_sense("[Service]\nExec=/srv/%v/x\nDrainTimeout=1s\n", "is of Kind=plain alone");
+	expect_no_sense("[Service]\nExec=/srv/%v/x\nKind=other\n", "library or plain");
 }
 
 /* ---- Listen= ---- */
