@@ -16,6 +16,7 @@ SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+SHAREDIR ?= $(PREFIX)/share/upgraded
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
@@ -296,6 +297,7 @@ install: ## into PREFIX (/usr/local) below DESTDIR
 	install -m 644 $B/upgrade.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	$(foreach page,$(wildcard $(ROOMS:%=%/*.[1-8])),install -D -m 644 $(page) \
 		'$(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page))' &&) true
+	$(foreach schema,$(wildcard cli/*.schema.json),install -D -m 644 $(schema) '$(DESTDIR)$(SHAREDIR)/$(notdir $(schema))' &&) true
 	$(foreach unit,$(wildcard units/*.service units/*.socket),install -D -m 644 $(unit) \
 		'$(DESTDIR)$(UNITDIR)/$(notdir $(unit))' && \
 		sed -i 's|/usr/local/sbin/|$(SBINDIR)/|; s|/usr/local/bin/|$(BINDIR)/|' \
@@ -417,7 +419,7 @@ endef
 
 # The programs say which version they are; the supervisor does in files that it leaves behind, too.
 SUPERVISOR_DEFINES := -DUPGRADED_VERSION='"$(VERSION)"'
-VERSIONED = $(foreach v,$(VARIANTS),$(call objects,$(v),$(MAINS) $(call sources,supervisor/logbook)))
+VERSIONED = $(foreach v,$(VARIANTS),$(call objects,$(v),$(MAINS) $(call sources,supervisor/logbook) $(call sources,supervisor/control)))
 $(VERSIONED): private CPPFLAGS += $(SUPERVISOR_DEFINES)
 $(VERSIONED): $B/version
 $B/version: FORCE

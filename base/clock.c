@@ -8,6 +8,14 @@
 
 static _Atomic(const uint64_t *) fake;
 
+uint64_t clock_realtime_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
 uint64_t clock_worked_us(void)
 {
 	struct timespec used;

@@ -10,6 +10,9 @@
 /** clock_now_us() - CLOCK_MONOTONIC in microseconds: comparable between processes of one boot. Thread-safe. */
 uint64_t clock_now_us(void);
 
+/** clock_realtime_us() - CLOCK_REALTIME in microseconds, for people: it may be set, and no test takes it over. */
+uint64_t clock_realtime_us(void);
+
 /** clock_worked_us() - Processor time that this thread has used, in microseconds: time in which it does not run is not in it. */
 uint64_t clock_worked_us(void);
 

@@ -3,6 +3,7 @@
 
 #include "base/why.h"
 #include "cli/format.h"
+#include "cli/suggest.h"
 #include "wire/name.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ enum option_id {
 	OPTION_SINCE,
 	OPTION_FOR,
 	OPTION_COLOR,
+	OPTION_PROGRESS,
 	OPTION_VERSION,
 };
 
@@ -45,6 +47,7 @@ static const struct verb verbs[] = {
 	{ "stop", UPGRADED__WIRE__VERB__VERB_STOP, 1, 1, false, "SERVICE", "Stop a service" },
 	{ "roll", UPGRADED__WIRE__VERB__VERB_ROLL, 1, 2, true, "SERVICE [VERSION]",
 	  "Replace the running version by VERSION; no connection drops" },
+	{ "retry", UPGRADED__WIRE__VERB__VERB_RETRY, 1, 1, true, "SERVICE", "The last roll once more, after it failed" },
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
 	{ "abort", UPGRADED__WIRE__VERB__VERB_ABORT, 1, 1, false, "SERVICE",
 	  "Call off what has not committed: a start, a roll, a save" },
@@ -65,6 +68,7 @@ static const struct verb verbs[] = {
 	{ "report", UPGRADED__WIRE__VERB__VERB_HISTORY, 2, 3, false, "SERVICE N [FILE]", "Write one roll as a page of HTML" },
 	{ "events", UPGRADED__WIRE__VERB__VERB_EVENTS, 0, 1, false, "[SERVICE]", "List what happened" },
 	{ "list", UPGRADED__WIRE__VERB__VERB_LIST, 0, 0, false, "", "List the services" },
+	{ "version", UPGRADED__WIRE__VERB__VERB_VERSION, 0, 0, false, "", "Show the versions of this tool and of upgraded" },
 	{ "check", UPGRADED__WIRE__VERB__VERB_CHECK, 0, 0, false, "", "Say what this machine can do (images, space, ...)" },
 };
 
@@ -101,8 +105,10 @@ static const struct option long_options[] = {
 	{ "detach", no_argument, NULL, OPTION_DETACH },
 	{ "since", required_argument, NULL, OPTION_SINCE },
 	{ "for", required_argument, NULL, OPTION_FOR },
+	{ "host", required_argument, NULL, 'H' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "verbose", no_argument, NULL, 'v' },
+	{ "progress", no_argument, NULL, OPTION_PROGRESS },
 	{ "color", required_argument, NULL, OPTION_COLOR },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, OPTION_VERSION },
@@ -164,8 +170,11 @@ void args_usage(FILE *out)
 	fprintf(out, "  %s %-14s %s\n", "completion", "SHELL", "Print what completes upgradectl in bash, zsh or fish");
 	fputs("\n"
 	      "Options:\n"
-	      "  -o, --output=text|json    What to print (default text)\n"
+	      "  -o, --output=text|wide|name|json\n"
+	      "                            What to print (default text): wide adds columns, name prints names alone\n"
+	      "      --progress            With -o json: a line for each step of a roll, and the answer as the last\n"
 	      "      --socket=PATH         The supervisor's socket (default $" ARGS_SOCKET_ENV " or " ARGS_SOCKET_DEFAULT ")\n"
+	      "  -H, --host=[USER@]HOST    The supervisor of another machine, over ssh\n"
 	      "      --timeout=DURATION    Give up waiting, with status 9; what was asked for goes on\n"
 	      "      --detach              roll, undo: return when it has begun\n"
 	      "      --since=TIME          events, watch: so long ago (10min), or from then on (2026-11-30 04:00)\n"
@@ -198,6 +207,28 @@ void args_usage(FILE *out)
 	      "  2  usage                           7  the way back failed\n"
 	      "  3  the service is not running      8  another roll is under way\n"
 	      "  4  no such service                 9  gave up waiting; it goes on\n", out);
+}
+
+static const struct verb *verb_find(const char *name);
+static bool is_images(const char *name);
+
+void args_help(FILE *out, const char *name)
+{
+	const struct verb *verb = name ? verb_find(name) : NULL;
+
+	if (!verb && !(name && is_images(name))) {
+		args_usage(out);
+		return;
+	}
+	if (verb)
+		fprintf(out, "Usage: upgradectl [OPTION...] %s %s\n\n%s.\n", verb->name, verb->operands, verb->does);
+	for (size_t i = 0; !verb && i < sizeof(image_verbs) / sizeof(image_verbs[0]); i++)
+		fprintf(out, "Usage: upgradectl [OPTION...] %s %s\n\n%s.\n\n", image_verbs[i].name, image_verbs[i].operands,
+			image_verbs[i].does);
+	if (verb && verb->rolls)
+		fputs("\nOptions: --wait, --bake, --rollback, --require-image, --verify; for undo --to, --way; for roll --again\n",
+		      out);
+	fputs("\nAll options and all verbs: upgradectl --help. In full: man upgradectl\n", out);
 }
 
 int name_check(const char *what, const char *name, struct why *why)
@@ -272,7 +303,7 @@ static int positive_duration(const char *option, const char *text, uint64_t *ret
 
 static int take_choice(struct args *args, int id, const char *value, struct why *why)
 {
-	static const char *const outputs[] = { "text", "json", NULL };
+	static const char *const outputs[] = { "text", "json", "wide", "name", NULL };
 	static const char *const waits[] = { "done", "commit", NULL };
 	static const char *const conditions[] = { "done", "commit", "serving", NULL };
 	static const char *const rollbacks[] = { "auto", "parked", "image", "none", NULL };
@@ -285,6 +316,8 @@ static int take_choice(struct args *args, int id, const char *value, struct why 
 	case 'o':
 		chosen = choose("--output", value, outputs, why);
 		args->json = chosen == 1;
+		args->wide = chosen == 2;
+		args->names = chosen == 3;
 		break;
 	case OPTION_WAIT:
 		chosen = choose("--wait", value, waits, why);
@@ -371,6 +404,14 @@ static int take_option(struct args *args, struct seen *seen, int id, const char 
 			return why_set(why, -EINVAL, "--socket needs a path");
 		args->socket_path = value;
 		return 0;
+	case OPTION_PROGRESS:
+		args->progress = true;
+		return 0;
+	case 'H':
+		if (!*value || *value == '-')
+			return why_set(why, -EINVAL, "-H needs a host, as ssh takes it");
+		args->host = value;
+		return 0;
 	case 'q':
 		args->quiet = true;
 		return 0;
@@ -403,8 +444,25 @@ static int roll_take(const char *text, uint64_t *ret, struct why *why)
 		       0;
 }
 
-#define VERBS "start, stop, roll, undo, abort, accept, pack, plan, save, status, list, watch, wait, history, report, events, " \
-	"images, check or state"
+#define VERBS "start, stop, roll, retry, undo, abort, accept, pack, plan, save, status, list, watch, wait, history, report, " \
+	"events, images, check, version, help or state"
+
+static int not_a_verb(const char *name, struct why *why)
+{
+	const char *words[sizeof(verbs) / sizeof(verbs[0]) + 5], *best;
+	size_t n = 0;
+
+	for (; n < sizeof(verbs) / sizeof(verbs[0]); n++)
+		words[n] = verbs[n].name;
+	words[n++] = "images";
+	words[n++] = "state";
+	words[n++] = "help";
+	words[n++] = "leave";
+	best = suggest_word(name, words, n);
+	if (best)
+		return why_set(why, -EINVAL, "\"%.80s\" is not a verb; did you mean %s?", name, best);
+	return why_set(why, -EINVAL, "\"%.80s\" is not a verb: " VERBS, name);
+}
 
 /* Return: the verb that is meant, and in @ret_first where its operands begin; NULL. */
 static const struct verb *find_verb(int n, char *const *operands, int *ret_first)
@@ -441,8 +499,7 @@ static int take_operands(struct args *args, const struct seen *seen, int n, char
 		return why_set(why, -EINVAL, "which verb? " VERBS);
 	verb = images ? image_verb_find(operands[0]) : find_verb(n, operands, &first);
 	if (!verb)
-		return why_set(why, -EINVAL, "\"%.80s\" is not a verb: " VERBS,
-			       operands[0]);
+		return not_a_verb(operands[0], why);
 	if (n - first < verb->min_operands || n - first > verb->max_operands)
 		return why_set(why, -EINVAL, "%s: write \"upgradectl %s%s%s\"",
 			       n - first < verb->min_operands ? "too few arguments" : "too many arguments", verb->name,
@@ -500,8 +557,23 @@ bool args_is_state(int argc, char **argv)
 	optind = 0;
 	/* "+": stop at the first operand, and move no argument. */
 	while (id != -1)
-		id = getopt_long(argc, argv, "+:o:qvh", long_options, NULL);
+		id = getopt_long(argc, argv, "+:o:H:qvh", long_options, NULL);
 	return optind < argc && strcmp(argv[optind], "state") == 0;
+}
+
+static int not_an_option(const char *text, struct why *why)
+{
+	const char *words[sizeof(long_options) / sizeof(long_options[0])], *best;
+	char name[64];
+	size_t n = 0;
+
+	for (; long_options[n].name; n++)
+		words[n] = long_options[n].name;
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text + 2, "="), text + 2);
+	best = suggest_word(name, words, n);
+	if (best && strcmp(best, name) != 0)
+		return why_set(why, -EINVAL, "there is no option %.80s; did you mean --%s?", text, best);
+	return why_set(why, -EINVAL, "%.80s: no such option, or not with a value", text);
 }
 
 int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_args, struct why *why)
@@ -510,15 +582,17 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 		.socket_path = env_socket && *env_socket ? env_socket : ARGS_SOCKET_DEFAULT,
 	};
 	struct seen seen = { 0 };
+	bool helps = false;
 	int id;
 	int rc;
 
 	opterr = 0;
 	optind = 0; /* glibc: forget the state of an earlier parse */
-	while ((id = getopt_long(argc, argv, ":o:qvh", long_options, NULL)) != -1) {
+	while ((id = getopt_long(argc, argv, ":o:H:qvh", long_options, NULL)) != -1) {
 		switch (id) {
 		case 'h':
-			return ARGS_HELP;
+			helps = true;
+			break;
 		case OPTION_VERSION:
 			return ARGS_VERSION;
 		case ':':
@@ -528,16 +602,28 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 			 * a value that it does not take. */
 			if (optopt > 0 && optopt < OPTION_SOCKET && strncmp(argv[optind - 1], "--", 2) != 0)
 				return why_set(why, -EINVAL, "there is no option -%c", optopt);
-			return why_set(why, -EINVAL, "%.80s: no such option, or not with a value", argv[optind - 1]);
+			return not_an_option(argv[optind - 1], why);
 		default:
 			rc = take_option(&args, &seen, id, optarg, why);
 			if (rc < 0)
 				return rc;
 		}
 	}
+	helps = helps || (optind < argc && !strcmp(argv[optind], "help"));
+	if (helps) {
+		int at = optind < argc && !strcmp(argv[optind], "help") ? optind + 1 : optind;
+
+		args.help_of = at < argc ? argv[at] : NULL;
+		if (args.help_of && !verb_find(args.help_of) && !is_images(args.help_of))
+			return not_a_verb(args.help_of, why);
+		*ret_args = args;
+		return ARGS_HELP;
+	}
 	rc = take_operands(&args, &seen, argc - optind, argv + optind, why);
 	if (rc < 0)
 		return rc;
+	if (args.progress && !args.json)
+		return why_set(why, -EINVAL, "--progress goes with -o json");
 	*ret_args = args;
 	return ARGS_RUN;
 }

@@ -30,8 +30,11 @@ struct args {
 	const char *version;     /* NULL: as configured */
 	const char *program;     /* roll upgraded: an absolute path; NULL: the file that it was started from */
 	const char *socket_path;
+	const char *host;        /* NULL: this one */
+	const char *help_of;     /* with ARGS_HELP: the verb that help was asked for; NULL: all */
 	uint64_t timeout_us;     /* 0: wait as long as it takes */
-	bool json;
+	bool json, wide, names;  /* how to print: -o; none of them: text */
+	bool progress;           /* json: a line for each message of a roll, before the answer */
 	bool wait_commit;
 	const char *rollback;    /* NULL: as configured */
 	uint64_t bake_us;        /* 0: as configured */
@@ -54,7 +57,7 @@ struct args {
  * args_parse() - Read the command line. Prints nothing, and may be called any number of times.
  * @argv:       options are moved to its front, as getopt_long(3) does.
  * @env_socket: the value of $UPGRADED_SOCKET; NULL or empty counts as unset.
- * @ret_args:   written only with ARGS_RUN.
+ * @ret_args:   written only with ARGS_RUN, and with ARGS_HELP as far as that matters.
  *
  * Return: an args_outcome; -errno: a usage error, told in @why.
  */
@@ -62,6 +65,9 @@ int args_parse(int argc, char **argv, const char *env_socket, struct args *ret_a
 
 /** args_is_state() - Whether the verb is `state`, whose command line is another: state_args_parse() reads it. */
 bool args_is_state(int argc, char **argv);
+
+/** args_help() - The help for the verb @name; NULL: the text of --help. */
+void args_help(FILE *out, const char *name);
 
 struct args_verb {
 	const char *name; /* may be two words: "images list" */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/why.h"
+#include "cli/far.h"
 #include "cli/format.h"
 #include "cli/interrupt.h"
 #include "wire/parts.h"
@@ -80,7 +81,7 @@ static int send_request(const struct channel *channel, const struct client_call 
 		if (rc == CHANNEL_INTERRUPTED)
 			return CLIENT_INTERRUPTED;
 		if (rc == CHANNEL_DUE)
-			return why_set(why, -ETIMEDOUT, "upgraded does not take requests on %s: nothing was asked",
+			return why_set(why, -ETIMEDOUT, "upgraded does not take requests on %s: no request was sent",
 				       call->socket_path);
 		if (rc < 0)
 			return rc;
@@ -219,7 +220,9 @@ int client_call(const struct client_call *call, Upgraded__Wire__ControlMessage *
 
 	if (call->timeout_us && __builtin_add_overflow(clock_now_us(), call->timeout_us, &channel.due_us))
 		channel.due_us = UINT64_MAX;
-	channel.fd = wire_connect(call->socket_path, why);
+	if (call->host && call->n_fds)
+		return why_set(why, -ENOTSUP, "a file cannot be handed to another machine; run this on %s itself", call->host);
+	channel.fd = call->host ? far_connect(call->host, why) : wire_connect(call->socket_path, why);
 	/* A branch on an errno, but it is the kernel's of connect(2), and the advice differs. */
 	if (channel.fd == -EACCES || channel.fd == -EPERM)
 		return CLIENT_FORBIDDEN;

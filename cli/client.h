@@ -25,6 +25,7 @@ struct client_feed {
 
 struct client_call {
 	const char *socket_path;
+	const char *host;    /* NULL: this one; else its supervisor is reached by ssh(1), and no descriptor can go along */
 	const Upgraded__Wire__Request *request;
 	uint64_t timeout_us; /* 0: as long as it takes */
 	void (*on_progress)(void *data, const Upgraded__Wire__Progress *progress); /* NULL: not wanted */

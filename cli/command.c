@@ -11,6 +11,7 @@
 #include "cli/render_json.h"
 #include "cli/render_plan.h"
 #include "cli/render_text.h"
+#include "cli/suggest.h"
 #include "cli/told.h"
 #include "wire/wire.h"
 
@@ -25,6 +26,8 @@
 
 /* The time in the last message is of the supervisor's clock; the time since then is measured by this side's clock. */
 struct watch {
+	const struct args *args;
+	const struct term *out;
 	struct progress progress;
 	uint64_t shown_at_us;
 };
@@ -35,6 +38,17 @@ static void watch_show(void *data, const Upgraded__Wire__Progress *message)
 
 	progress_show(&watch->progress, message);
 	watch->shown_at_us = clock_now_us();
+}
+
+/* A reader that is gone does not end the waiting: the exit status is of the roll. */
+static void watch_print(void *data, const Upgraded__Wire__Progress *message)
+{
+	struct watch *watch = data;
+	json_t *json = json_progress(watch->args, message);
+
+	if (json)
+		(void)json_print(watch->out->out, json);
+	json_decref(json);
 }
 
 static void watch_end(struct watch *watch, int outcome, const Upgraded__Wire__Result *result)
@@ -58,7 +72,7 @@ static bool is_query(const struct args *args)
 {
 	return args->verb == UPGRADED__WIRE__VERB__VERB_STATUS || args->verb == UPGRADED__WIRE__VERB__VERB_LIST ||
 	       args->verb == UPGRADED__WIRE__VERB__VERB_CHECK || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN ||
-	       is_about_images(args) || told_has(args);
+	       args->verb == UPGRADED__WIRE__VERB__VERB_VERSION || is_about_images(args) || told_has(args);
 }
 
 void command_explain(const struct args *args, int outcome, const struct why *why, char *next, size_t size,
@@ -71,11 +85,11 @@ void command_explain(const struct args *args, int outcome, const struct why *why
 		snprintf(next, size, "see what it did: upgradectl status %s", args->service);
 	switch (outcome) {
 	case CLIENT_UNREACHABLE:
-		ret_result->text = wire_text("cannot reach upgraded: nothing was asked");
+		ret_result->text = wire_text("cannot reach upgraded: no request was sent");
 		snprintf(next, size, "is upgraded running? systemctl status upgraded");
 		break;
 	case CLIENT_FORBIDDEN:
-		ret_result->text = wire_text("not allowed to talk to upgraded: nothing was asked");
+		ret_result->text = wire_text("not allowed to talk to upgraded: no request was sent");
 		snprintf(next, size, "try again as root, or as the user that upgraded runs as");
 		break;
 	case CLIENT_TIMED_OUT:
@@ -128,12 +142,16 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 	struct moment now = { .monotonic_us = clock_now_us(), .wall = time(NULL) };
 	bool empty = !result->n_services && !result->n_checks;
 
-	if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_STATUS)
+	if (!args->quiet && args->names && result->code == (uint32_t)DONE)
+		render_names(out, args, result);
+	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_STATUS)
 		render_status(out, result, now);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_LIST && result->code == (uint32_t)DONE)
-		render_list(out, result);
+		render_list(out, result, args->wide);
 	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_CHECK)
 		render_checks(out, result);
+	else if (!args->quiet && args->verb == UPGRADED__WIRE__VERB__VERB_VERSION && result->code == (uint32_t)DONE)
+		render_line(out, result->text);
 	else if (is_about_images(args) && !args->quiet && (result->n_images || result->code == (uint32_t)DONE))
 		render_images(out, args, result);
 	else if (result->plan)
@@ -247,11 +265,13 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	Upgraded__Wire__ControlMessage *message = NULL;
 	const Upgraded__Wire__Result *result = &no_answer;
 	struct watch watch = { .shown_at_us = clock_now_us() };
-	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us };
+	struct client_call call = { .socket_path = args->socket_path, .request = &request, .timeout_us = args->timeout_us,
+				    .host = args->host };
 	struct why why = { "" };
 	struct file file;
 	bool saves;
-	char next[192];
+	char next[192], hint[512];
+	char *spare_next = NULL;
 	int outcome;
 	int code;
 
@@ -262,11 +282,17 @@ int command_run(const struct args *args, const struct term *out, const struct te
 	command_request(&request, args);
 	upgraded__wire__result__init(&no_answer);
 	progress_init(&watch.progress, err);
+	watch.args = args;
+	watch.out = out;
+	call.data = &watch;
+	if (args->json && args->progress && !writes_to_output(args)) {
+		call.on_progress = watch_print;
+		request.phases = true;
+	}
 	if (!args->json && !args->quiet) {
 		call.on_progress = watch_show;
 		watch.progress.verbose = args->verbose;
 		request.phases = err->live;
-		call.data = &watch;
 	}
 	outcome = open_file(args, &file, &why);
 	saves = file.write_end >= 0;
@@ -285,11 +311,24 @@ int command_run(const struct args *args, const struct term *out, const struct te
 		result = message->result;
 	else
 		command_explain(args, outcome, &why, next, sizeof(next), &no_answer);
-	if (args->file && file.fd < 0)
-		no_answer.text = wire_text("the state file cannot be opened: nothing was asked");
+	if (args->file && file.fd < 0) {
+		no_answer.text = wire_text("the state file cannot be opened: no request was sent to upgraded");
+		no_answer.next = wire_text("");
+	}
+	/* What was mistyped is said with what there is. */
+	if (outcome == CLIENT_ANSWERED && *suggest_after(args, message->result, hint, sizeof(hint))) {
+		size_t used = strlen(hint);
+
+		spare_next = message->result->next;
+		if (*spare_next && used < sizeof(hint))
+			snprintf(hint + used, sizeof(hint) - used, "; %s", spare_next);
+		message->result->next = hint;
+	}
 	watch_end(&watch, outcome, result);
 	result = close_file(args, &file, result, &no_answer, &why);
 	code = show(args, result, out, err);
+	if (message && spare_next)
+		message->result->next = spare_next;
 	if (message)
 		upgraded__wire__control_message__free_unpacked(message, NULL);
 	return code;

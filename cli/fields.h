@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #define FIELD_LABEL_COLUMNS 12
-#define TABLE_COLUMNS_MAX 8u
+#define TABLE_COLUMNS_MAX 9u
 
 /** field_label() - Print "        pause  ": the name right-aligned, so that the values stand in a column. */
 void field_label(const struct term *term, const char *name);

@@ -4,6 +4,7 @@
 #include "cli/args.h"
 #include "cli/command.h"
 #include "cli/complete.h"
+#include "cli/far.h"
 #include "cli/leave.h"
 #include "cli/state.h"
 #include "cli/term.h"
@@ -39,6 +40,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	static char err_buffer[4096];
+	const char *socket = getenv(ARGS_SOCKET_ENV);
 	struct why why = { "" };
 	struct args args;
 	struct term out;
@@ -55,11 +57,13 @@ int main(int argc, char **argv)
 		return finish(state_main(argc, argv));
 	if (leave_is_meant(argc, argv))
 		return finish(leave_main(argc, argv));
-	rc = args_parse(argc, argv, getenv(ARGS_SOCKET_ENV), &args, &why);
+	if (argc == 2 && strcmp(argv[1], "stdio-bridge") == 0)
+		return far_bridge(socket && *socket ? socket : ARGS_SOCKET_DEFAULT);
+	rc = args_parse(argc, argv, socket, &args, &why);
 	if (rc < 0)
 		return usage_error(&why);
 	if (rc == ARGS_HELP) {
-		args_usage(stdout);
+		args_help(stdout, args.help_of);
 		return finish(WIRE_EXIT_DONE);
 	}
 	if (rc == ARGS_VERSION) {
@@ -68,5 +72,7 @@ int main(int argc, char **argv)
 	}
 	term_init(&out, stdout, args.color);
 	term_init(&err, stderr, args.color);
+	if (args.verb == UPGRADED__WIRE__VERB__VERB_VERSION && !args.json && !args.quiet)
+		puts("upgradectl " UPGRADED_VERSION);
 	return finish(command_run(&args, &out, &err));
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * protobuf's descriptors of the protocol drive this: a field added to control.proto appears in the output by itself, under its own
- * name. Every field is always there, even if empty or zero; a message that is absent is null.
+ * name. Every field is always there; a message that is absent, and a figure that nobody knows, is null. What all of it means says
+ * upgradectl.schema.json, by which a test judges real answers.
  */
 #include "cli/render_json.h"
 
+#include "base/clock.h"
 #include "wire/wire.h"
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 static json_t *message_to_json(const ProtobufCMessage *message, const char *const skip[]);
 
@@ -138,32 +141,254 @@ static json_t *message_to_json(const ProtobufCMessage *message, const char *cons
 	return object;
 }
 
+/* ---- what is not known is null ---- */
+
+/* Return: false: out of memory. */
+static bool forget(json_t *object, const char *name)
+{
+	return !json_object_get(object, name) || json_object_set_new(object, name, json_null()) == 0;
+}
+
+static bool forget_all(json_t *object, const char *const names[])
+{
+	bool well = true;
+
+	for (; *names; names++)
+		well = forget(object, *names) && well;
+	return well;
+}
+
+/* ---- points in time ---- */
+
+/* Both clocks at one moment, as the supervisor read them: its machine may be another one. */
+struct clocks {
+	uint64_t at_us, realtime_us;
+};
+
+static json_t *rfc3339(uint64_t realtime_us)
+{
+	time_t seconds = (time_t)(realtime_us / USEC_PER_SEC);
+	char text[64], whole[96];
+	struct tm tm;
+
+	if (!gmtime_r(&seconds, &tm) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm))
+		return json_null();
+	snprintf(whole, sizeof(whole), "%s.%06uZ", text, (unsigned)(realtime_us % USEC_PER_SEC));
+	return json_string(whole);
+}
+
+/* Beside @object's @name, "x_us" of the monotonic clock, "x_at" of the other one. 0 is no point in time. */
+static bool add_time(json_t *object, const char *name, const struct clocks *clocks)
+{
+	const json_t *value = json_object_get(object, name);
+	uint64_t us = json_is_integer(value) ? (uint64_t)json_integer_value(value) : 0;
+	size_t n = strlen(name) - strlen("_us");
+	char beside[64];
+
+	if (!value)
+		return true;
+	snprintf(beside, sizeof(beside), "%.*s_at", (int)n, name);
+	/* Differences wrap as they should: a bake's end is in the future. */
+	if (!us || !clocks->realtime_us)
+		return json_object_set_new(object, beside, json_null()) == 0;
+	return json_object_set_new(object, beside, rfc3339(clocks->realtime_us + us - clocks->at_us)) == 0;
+}
+
+static bool add_times(json_t *object, const char *const names[], const struct clocks *clocks)
+{
+	bool well = true;
+
+	for (; *names; names++)
+		well = add_time(object, *names, clocks) && well;
+	return well;
+}
+
+/* ---- objects that answers have ---- */
+
+static bool refine_roll(json_t *roll, const struct clocks *clocks)
+{
+	static const char *const times[] = { "commit_us", "resume_us", "died_us", "child_since_us", "unanswered_us", "bake_ends_us",
+					     NULL };
+	static const char *const moved[] = { "records", "state_bytes", "fds", NULL };
+	bool ended, counted, well;
+
+	if (!json_is_object(roll))
+		return true;
+	well = add_times(roll, times, clocks);
+	ended = strcmp(json_string_value(json_object_get(roll, "outcome")), "under way") != 0;
+	counted = json_is_true(json_object_get(roll, "counted"));
+	/* A supervisor that does not say so knows them once it is over. */
+	if (!counted && (!ended || json_integer_value(json_object_get(roll, "id"))))
+		well = forget_all(roll, moved) && well;
+	if (!*json_string_value(json_object_get(roll, "way_back")))
+		well = forget(roll, "way_back") && well;
+	json_object_del(roll, "counted");
+	return well;
+}
+
+static bool refine_service(json_t *service, const struct clocks *clocks)
+{
+	static const char *const times[] = { "since_us", NULL };
+	bool well = refine_roll(json_object_get(service, "last_roll"), clocks);
+	json_t *instance;
+	size_t i;
+
+	json_array_foreach(json_object_get(service, "instances"), i, instance)
+		well = add_times(instance, times, clocks) && well;
+	if (!json_is_true(json_object_get(service, "descriptors_told")))
+		well = forget(service, "descriptors") && well;
+	return well;
+}
+
+/* Only `show` looks at the files of an image, and only `verify` whether it could be restored. */
+static bool refine_image(json_t *image, Upgraded__Wire__Verb verb)
+{
+	static const char *const shown[] = { "files", "pins", NULL };
+	static const char *const verified[] = { "checks", "restorable", NULL };
+	bool well = verb == UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW || forget_all(image, shown);
+
+	return (verb == UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY || forget_all(image, verified)) && well;
+}
+
+static bool refine_plan(json_t *plan)
+{
+	static const char *const pauses[] = { "pause_min_us", "pause_median_us", "pause_max_us", "pause_records", NULL };
+	static const char *const counts[] = { "records", "state_bytes", "pause_expected_us", NULL };
+	bool well = true;
+
+	if (!json_is_object(plan))
+		return true;
+	if (!json_integer_value(json_object_get(plan, "rolls")))
+		well = forget_all(plan, pauses);
+	if (!json_is_true(json_object_get(plan, "counted")))
+		well = forget_all(plan, counts) && well;
+	if (!json_is_true(json_object_get(plan, "inventory")))
+		well = forget(plan, "registered") && well;
+	return well;
+}
+
+static bool refine(json_t *answer, const struct args *args, const struct clocks *clocks)
+{
+	bool well = refine_roll(json_object_get(answer, "roll"), clocks) && refine_plan(json_object_get(answer, "plan"));
+	json_t *entry;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "services"), i, entry)
+		well = refine_service(entry, clocks) && well;
+	json_array_foreach(json_object_get(answer, "images"), i, entry)
+		well = refine_image(entry, args->verb) && well;
+	return well;
+}
+
+/* ---- an answer ---- */
+
+/* What stands in the envelope in another form, or in lines of its own. */
+#define ELSEWHERE "events", "serving", "serving_now", "about_serving", "realtime_us", NULL
+
+/* The names of what an answer is about, and that only some verbs have. */
+static const char *const *left_out(const struct args *args)
+{
+	static const char *const acting[] = { "services", "checks", "save", "plan", "images", "history", "daemon_version", ELSEWHERE };
+	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", "history", "daemon_version", ELSEWHERE };
+	static const char *const planning[] = { "services", "checks", "roll", "save", "images", "history", "daemon_version", ELSEWHERE };
+	static const char *const versions[] = { "services", "checks", "roll", "save", "plan", "images", "history", ELSEWHERE };
+	static const char *const listing[] = { "roll", "checks", "save", "plan", "images", "history", "daemon_version", ELSEWHERE };
+	static const char *const checking[] = { "roll", "services", "save", "plan", "images", "history", "daemon_version", ELSEWHERE };
+	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "history", "daemon_version", ELSEWHERE };
+	static const char *const rolls[] = { "services", "checks", "roll", "save", "plan", "images", "daemon_version", ELSEWHERE };
+
+	switch ((int)args->verb) {
+	case UPGRADED__WIRE__VERB__VERB_LIST:
+	case UPGRADED__WIRE__VERB__VERB_STATUS:
+		return listing;
+	case UPGRADED__WIRE__VERB__VERB_CHECK:
+		return checking;
+	case UPGRADED__WIRE__VERB__VERB_PLAN:
+		return planning;
+	case UPGRADED__WIRE__VERB__VERB_VERSION:
+		return versions;
+	case UPGRADED__WIRE__VERB__VERB_SAVE:
+		return saving;
+	case UPGRADED__WIRE__VERB__VERB_HISTORY:
+		return rolls;
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_LIST:
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_SHOW:
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_VERIFY:
+	case UPGRADED__WIRE__VERB__VERB_IMAGES_GC:
+		return imaging;
+	default:
+		return acting;
+	}
+}
+
+static json_t *serving_to_json(const Upgraded__Wire__Result *result)
+{
+	return result->serving_now ? message_to_json(&result->serving_now->base, NULL) : json_null();
+}
+
+static struct clocks clocks_of(uint64_t at_us, uint64_t realtime_us)
+{
+	/* A supervisor that does not say is on this machine. */
+	if (!realtime_us)
+		return (struct clocks){ .at_us = clock_now_us(), .realtime_us = clock_realtime_us() };
+	return (struct clocks){ .at_us = at_us, .realtime_us = realtime_us };
+}
+
+static bool envelope(json_t *object, const struct args *args, const struct clocks *clocks)
+{
+	bool well = json_object_set_new(object, "schema", json_integer(JSON_SCHEMA)) == 0;
+
+	well = json_object_set_new(object, "verb", json_string(args->verb_name)) == 0 && well;
+	well = json_object_set_new(object, "service", args->service ? text_to_json(args->service) : json_null()) == 0 && well;
+	well = json_object_set_new(object, "at_us", count_to_json(clocks->at_us)) == 0 && well;
+	return json_object_set_new(object, "at", rfc3339(clocks->realtime_us)) == 0 && well;
+}
+
 json_t *json_result(const struct args *args, const Upgraded__Wire__Result *result)
 {
-	static const char *const acting[] = { "services", "checks", "save", "plan", "images", "history",
-						"events", NULL };
-	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", "history", "events", NULL };
-	static const char *const planning[] = { "services", "checks", "roll", "save", "images", "history", "events", NULL };
-	static const char *const listing[] = { "code",  "text",   "cause", "serving", "next",
-					       "roll",  "checks", "log_lines", "save", "plan", "images", "history",
-						"events", NULL };
-	static const char *const checking[] = { "text", "cause", "serving", "next",
-						"roll", "services", "log_lines", "save", "plan", "images", "history",
-						"events", NULL };
-	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "log_lines", "serving", "history",
-					       "events", NULL };
-	bool well = result->code == WIRE_EXIT_DONE;
-	bool lists = args->verb == UPGRADED__WIRE__VERB__VERB_LIST || args->verb == UPGRADED__WIRE__VERB__VERB_STATUS;
+	const struct clocks clocks = clocks_of(result->at_us, result->realtime_us);
+	json_t *answer = json_object();
+	bool well = answer && envelope(answer, args, &clocks);
+	json_t *rest = message_to_json(&result->base, left_out(args));
 
-	if (lists && (well || result->n_services))
-		return message_to_json(&result->base, listing);
-	if (args->verb == UPGRADED__WIRE__VERB__VERB_CHECK && (well || result->n_checks))
-		return message_to_json(&result->base, checking);
-	if (args->verb == UPGRADED__WIRE__VERB__VERB_PLAN)
-		return message_to_json(&result->base, planning);
-	if (args->verb >= UPGRADED__WIRE__VERB__VERB_IMAGES_LIST && args->verb <= UPGRADED__WIRE__VERB__VERB_IMAGES_GC)
-		return message_to_json(&result->base, imaging);
-	return message_to_json(&result->base, args->verb == UPGRADED__WIRE__VERB__VERB_SAVE ? saving : acting);
+	well = well && rest && json_object_update_missing(answer, rest) == 0;
+	well = well && json_object_set_new(answer, "serving", serving_to_json(result)) == 0;
+	well = well && json_object_set_new(answer, "serving_text", text_to_json(result->serving)) == 0;
+	well = well && refine(answer, args, &clocks);
+	if (well && args->progress)
+		well = json_object_set_new(answer, "event", json_string("result")) == 0;
+	json_decref(rest);
+	if (well)
+		return answer;
+	json_decref(answer);
+	return NULL;
+}
+
+json_t *json_progress(const struct args *args, const Upgraded__Wire__Progress *progress)
+{
+	static const char *const kinds[] = { "news", "begins", "goes-on" };
+	static const char *const skip[] = { "kind", "realtime_us", NULL };
+	static const char *const times[] = { "bake_ends_us", NULL };
+	static const char *const figures[] = { "records", "state_bytes", "records_expected", "bytes_expected", "pause_us",
+					       "image_bytes", "bake_us", "bake_ends_us", "quiesce_us", "roll_id", NULL };
+	const struct clocks clocks = clocks_of(progress->at_us, progress->realtime_us);
+	json_t *answer = json_object(), *rest = message_to_json(&progress->base, skip);
+	bool well = answer && rest && envelope(answer, args, &clocks);
+	unsigned kind = (unsigned)progress->kind < 3 ? (unsigned)progress->kind : 0;
+
+	well = well && json_object_set_new(answer, "event", json_string("progress")) == 0;
+	well = well && json_object_set_new(answer, "kind", json_string(kinds[kind])) == 0;
+	well = well && add_times(rest, times, &clocks);
+	/* 0 in these is: not known, or not yet. */
+	for (const char *const *name = figures; well && *name; name++)
+		if (!json_integer_value(json_object_get(rest, *name)))
+			well = forget(rest, *name);
+	well = well && json_object_update_missing(answer, rest) == 0;
+	json_decref(rest);
+	if (well)
+		return answer;
+	json_decref(answer);
+	return NULL;
 }
 
 json_t *json_of(const ProtobufCMessage *message, const char *const skip[])

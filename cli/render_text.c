@@ -6,8 +6,10 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
-#define LIST_COLUMNS 7u
+#define LIST_COLUMNS 6u
+#define WIDE_COLUMNS 9u
 
 static void styled(const struct term *term, enum term_style style, const char *text)
 {
@@ -27,7 +29,8 @@ static void way_back(const struct term *term, const Upgraded__Wire__RollReport *
 	char bytes[FORMAT_MAX];
 	char took[FORMAT_MAX];
 
-	if (!*roll->way_back)
+	/* What was kept during the bake is gone after it. */
+	if (!*roll->way_back || !strcmp(roll->outcome, "done"))
 		return;
 	field_label(term, "way back");
 	term_text(term, roll->way_back, TERM_WHOLE);
@@ -89,6 +92,12 @@ static void waiting(const struct term *term, uint64_t waited_us, uint32_t asked,
 	field_text(term, "waited for", reason);
 }
 
+/* A supervisor that does not say whether it knows how much there was, knows it after the commit. */
+static bool is_counted(const Upgraded__Wire__RollReport *roll)
+{
+	return roll->counted || (!roll->id && roll->commit_us);
+}
+
 void render_roll(const struct term *term, const Upgraded__Wire__RollReport *roll)
 {
 	char count[FORMAT_MAX];
@@ -102,9 +111,14 @@ void render_roll(const struct term *term, const Upgraded__Wire__RollReport *roll
 	if (roll->commit_us || roll->pause_us)
 		field_print(term, "pause", "%s", format_time(count, sizeof(count), roll->pause_us));
 	waiting(term, roll->waited_us, roll->asked, roll->child_since_us ? "" : roll->waited_for);
-	field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
-		    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
-	field_print(term, "fds", "%" PRIu32, roll->fds);
+	if (is_counted(roll)) {
+		if (roll->state_bytes) /* a record may be empty */
+			field_print(term, "records", "%s (%s)", format_count(count, sizeof(count), roll->records),
+				    format_bytes(bytes, sizeof(bytes), roll->state_bytes));
+		else
+			field_print(term, "records", "%s", format_count(count, sizeof(count), roll->records));
+		field_print(term, "fds", "%" PRIu32, roll->fds);
+	}
 	if (roll->verified)
 		field_print(term, "round trip", "going back would lose nothing");
 	way_back(term, roll);
@@ -143,6 +157,8 @@ void render_summary(const struct term *term, const struct args *args, const Upgr
 	term_plain(term);
 	fputc(' ', term->out);
 	styled(term, STYLE_BOLD, args->service ? args->service : args->verb_name);
+	if (result->unchanged)
+		fputs(": unchanged", term->out);
 	if (roll) {
 		fputs(": ", term->out);
 		from_to(term, roll);
@@ -399,13 +415,33 @@ static int32_t serving_pid(const Upgraded__Wire__ServiceStatus *service)
 }
 
 struct row {
-	const char *cells[LIST_COLUMNS];
+	const char *cells[WIDE_COLUMNS];
 	char pid[FORMAT_MAX];
 	char descriptors[FORMAT_MAX];
 	char restarts[FORMAT_MAX];
+	char last[96];
 };
 
-static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *service)
+/* "done, 5min 3s ago" */
+static const char *last_roll(const Upgraded__Wire__ServiceStatus *service, uint64_t realtime_us, char *buf, size_t size)
+{
+	const Upgraded__Wire__RollReport *roll = service->last_roll;
+	char age[FORMAT_MAX];
+	struct tm tm = { .tm_isdst = 0 };
+	time_t started, now = realtime_us ? (time_t)(realtime_us / 1000000) : time(NULL);
+
+	if (!roll)
+		return "-";
+	started = strptime(roll->started, "%Y-%m-%dT%H:%M:%SZ", &tm) ? timegm(&tm) : (time_t)-1;
+	if (started < 0 || started > now)
+		snprintf(buf, size, "%s", roll->outcome);
+	else
+		snprintf(buf, size, "%s, %s ago", roll->outcome,
+			 format_age(age, sizeof(age), (uint64_t)(now - started) * 1000000));
+	return buf;
+}
+
+static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *service, uint64_t realtime_us)
 {
 	int32_t pid = serving_pid(service);
 
@@ -416,14 +452,16 @@ static void row_fill(struct row *row, const Upgraded__Wire__ServiceStatus *servi
 	row->cells[1] = or_dash(service->state);
 	row->cells[2] = or_dash(service->version);
 	row->cells[3] = pid > 0 ? row->pid : "-";
-	row->cells[4] = service->descriptors_told ? row->descriptors : "-";
-	row->cells[5] = row->restarts;
-	row->cells[6] = or_dash(service->previous);
+	row->cells[4] = or_dash(service->previous);
+	row->cells[5] = last_roll(service, realtime_us, row->last, sizeof(row->last));
+	row->cells[6] = row->restarts;
+	row->cells[7] = service->descriptors_told ? row->descriptors : "-";
+	row->cells[8] = or_dash(service->unit_file);
 }
 
 static void row_print(const struct term *term, const struct row *row, const struct table *table)
 {
-	for (size_t i = 0; i < LIST_COLUMNS; i++) {
+	for (size_t i = 0; i < table->n; i++) {
 		if (i == 1)
 			term_style(term, state_style(row->cells[i]));
 		table_cell(table, term, i, row->cells[i]);
@@ -433,23 +471,49 @@ static void row_print(const struct term *term, const struct row *row, const stru
 	fputc('\n', term->out);
 }
 
-void render_list(const struct term *term, const Upgraded__Wire__Result *result)
+void render_list(const struct term *term, const Upgraded__Wire__Result *result, bool wide)
 {
-	static const char *const heads[LIST_COLUMNS] = {
-		"SERVICE", "STATE", "VERSION", "PID", "DESCRIPTORS", "RESTARTS", "PREVIOUS",
+	static const char *const heads[WIDE_COLUMNS] = {
+		"SERVICE", "STATE", "VERSION", "PID", "PREVIOUS", "LAST ROLL", "RESTARTS", "DESCRIPTORS", "FILE",
 	};
-	struct table table = table_begin(heads, LIST_COLUMNS);
+	struct table table = table_begin(heads, wide ? WIDE_COLUMNS : LIST_COLUMNS);
 	struct row row;
 
 	for (size_t s = 0; s < result->n_services; s++) {
-		row_fill(&row, result->services[s]);
+		row_fill(&row, result->services[s], result->realtime_us);
 		table_fit(&table, term, row.cells);
 	}
 	table_heads(&table, term);
 	for (size_t s = 0; s < result->n_services; s++) {
-		row_fill(&row, result->services[s]);
+		row_fill(&row, result->services[s], result->realtime_us);
 		row_print(term, &row, &table);
 	}
+}
+
+void render_line(const struct term *term, const char *text)
+{
+	term_text(term, text, TERM_WHOLE);
+	fputc('\n', term->out);
+}
+
+void render_names(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result)
+{
+	for (size_t i = 0; i < result->n_services; i++) {
+		term_text(term, result->services[i]->name, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+	for (size_t i = 0; i < result->n_images; i++) {
+		term_text(term, result->images[i]->service, TERM_WHOLE);
+		fprintf(term->out, " %" PRIu64 "\n", result->images[i]->generation);
+	}
+	for (size_t i = 0; i < result->n_checks; i++) {
+		term_text(term, result->checks[i]->name, TERM_WHOLE);
+		fputc('\n', term->out);
+	}
+	if (result->n_services || result->n_images || result->n_checks || !args->service)
+		return;
+	term_text(term, args->service, TERM_WHOLE);
+	fputc('\n', term->out);
 }
 
 void render_checks(const struct term *term, const Upgraded__Wire__Result *result)

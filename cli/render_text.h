@@ -29,8 +29,14 @@ void render_log_lines(const struct term *term, size_t n, char *const *lines);
 /** render_status() - Print a block for each service. */
 void render_status(const struct term *term, const Upgraded__Wire__Result *result, struct moment now);
 
-/** render_list() - Print a line for each service. */
-void render_list(const struct term *term, const Upgraded__Wire__Result *result);
+/** render_list() - Print a line for each service. @wide: with more columns. */
+void render_list(const struct term *term, const Upgraded__Wire__Result *result, bool wide);
+
+/** render_line() - Print a text on a line of its own. */
+void render_line(const struct term *term, const char *text);
+
+/** render_names() - Print the names of what the answer is about, one to a line, and nothing else. */
+void render_names(const struct term *term, const struct args *args, const Upgraded__Wire__Result *result);
 
 /** render_checks() - Print a line for each check. */
 void render_checks(const struct term *term, const Upgraded__Wire__Result *result);

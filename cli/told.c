@@ -134,10 +134,6 @@ static int write_page(const struct args *args, const Upgraded__Wire__RollReport 
 
 static void show_json(const struct args *args, const Upgraded__Wire__Result *result, const struct term *out)
 {
-	static const char *const history[] = { "serving", "log_lines", "roll", "services", "checks", "save", "plan",
-					       "images", "events", NULL };
-	static const char *const ended[] = { "services", "checks", "save", "plan", "images", "history", "events", NULL };
-	bool is_history = args->verb == UPGRADED__WIRE__VERB__VERB_HISTORY;
 	json_t *json;
 
 	for (size_t i = 0; i < result->n_events; i++) {
@@ -147,7 +143,7 @@ static void show_json(const struct args *args, const Upgraded__Wire__Result *res
 	}
 	if (args->verb == UPGRADED__WIRE__VERB__VERB_EVENTS && result->code == WIRE_EXIT_DONE)
 		return;
-	json = json_of(&result->base, is_history ? history : ended);
+	json = json_result(args, result);
 	(void)json_print(out->out, json);
 	json_decref(json);
 }

@@ -10,6 +10,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#ifndef UPGRADED_VERSION
+#define UPGRADED_VERSION "0.1.0"
+#endif
 
 /* ---- one service ---- */
 
@@ -30,6 +35,23 @@ static struct errand *run_stop(const struct verb_call *call)
 static struct errand *run_roll(const struct verb_call *call)
 {
 	service_roll(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_retry(const struct verb_call *call)
+{
+	service_retry(call->service, &call->request->roll, call->asker);
+	return NULL;
+}
+
+static struct errand *run_version(const struct verb_call *call)
+{
+	Upgraded__Wire__Result with = UPGRADED__WIRE__RESULT__INIT;
+	char text[64];
+
+	snprintf(text, sizeof(text), "upgraded %s (pid %d)", UPGRADED_VERSION, (int)getpid());
+	with.daemon_version = wire_text(UPGRADED_VERSION);
+	asker_answer(call->asker, &(struct answer){ .code = WIRE_EXIT_DONE, .text = text, .with = &with });
 	return NULL;
 }
 
@@ -148,6 +170,8 @@ static const struct verb verbs[] = {
 	VERB(IMAGES_SHOW) = { "images show", VERB_NAME, .run = images_show },
 	VERB(IMAGES_VERIFY) = { "images verify", VERB_NAME, .begins = true, .run = images_verify },
 	VERB(IMAGES_GC) = { "images gc", VERB_NAME_OR_ALL, .orders = true, .run = images_gc },
+	VERB(RETRY) = { "retry", VERB_SERVICE, .takes_rollback = true, .takes_verify = true, .run = run_retry },
+	VERB(VERSION) = { "version", VERB_NO_SERVICE, .run = run_version },
 	VERB(PACK) = { "pack", VERB_SERVICE, .begins = true, .orders = true, .run = run_pack },
 	VERB(ABORT) = { "abort", VERB_SERVICE, .orders = true, .run = run_abort },
 	VERB(ACCEPT) = { "accept", VERB_SERVICE, .orders = true, .run = run_accept },

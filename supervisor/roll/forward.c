@@ -232,7 +232,7 @@ void roll_do_abort(struct roll *roll)
 	Upgraded__Wire__Abort abort = UPGRADED__WIRE__ABORT__INIT;
 	Upgraded__Wire__AppMessage message = APP_BODY(UPGRADED__WIRE__APP_MESSAGE__BODY_ABORT, .abort = &abort);
 
-	roll_say(roll, "abort", roll->old, "calling off: %s", roll->report.cause.text);
+	roll_say(roll, "abort", roll->old, "aborting: %s", roll->report.cause.text);
 	if (!instance_is_alive(roll->old)) {
 		roll_happen(roll, ROLL_EV_OLD_GONE);
 		return;

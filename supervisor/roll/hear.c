@@ -69,6 +69,7 @@ static void compare_totals(struct roll *roll)
 		roll_happen(roll, ROLL_EV_DISAGREE);
 		return;
 	}
+	roll->report.wire.counted = true;
 	roll->report.wire.records = saved->records;
 	roll->report.wire.state_bytes = saved->payload_bytes;
 	roll->report.wire.verified = roll->options.verify == VERIFY_ROUNDTRIP;
@@ -142,7 +143,7 @@ static void hear_quiesced(struct roll *roll, const Upgraded__Wire__Quiesced *qui
 	roll->phase.quiesce_us = took < most ? took : most; /* whatever it says */
 	/* From here on both processes have their ends of the pipe; copies here would hide the end of the stream from its reader. */
 	roll_close_pipe(roll);
-	roll_say(roll, "quiesce", roll->old, "every thread of %s stands at an update point after %" PRIu64 " us%s",
+	roll_say(roll, "quiesce", roll->old, "all threads of %s stopped after %" PRIu64 " us%s",
 		 roll->record.from, roll->phase.quiesce_us, waiting_text(roll, waited, sizeof(waited)));
 	roll_happen(roll, ROLL_EV_QUIESCED);
 }

@@ -159,7 +159,7 @@ void roll_do_image(struct roll *roll)
 {
 	struct why why = { 0 };
 
-	roll_say(roll, "park", roll->old, "version %s gave its sockets up and lies parked", roll->record.from);
+	roll_say(roll, "park", roll->old, "version %s is parked: it released its sockets and sleeps in memory", roll->record.from);
 	if (roll->options.rollback == ROLLBACK_PARKED) {
 		roll_happen(roll, ROLL_EV_IMAGED);
 		return;

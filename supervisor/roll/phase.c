@@ -25,7 +25,7 @@ void roll_phase_begins(struct roll *roll)
 {
 	const char *shown = roll_facts(roll->record.state)->shown;
 
-	if (!shown || (roll->phase.name && strcmp(shown, roll->phase.name) == 0))
+	if (!shown || !roll_is_told(roll, shown) || (roll->phase.name && strcmp(shown, roll->phase.name) == 0))
 		return;
 	roll->phase.name = shown;
 	roll->phase.since_us = clock_now_us();

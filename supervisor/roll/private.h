@@ -112,6 +112,8 @@ void roll_phase_begins(struct roll *roll);
 /** roll_say() - Tell the log and the owner. @about: whose pid goes along; NULL: nobody's. */
 void roll_say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/** roll_is_told() - Is this a phase of such a roll, for people? */
+bool roll_is_told(const struct roll *roll, const char *phase);
 /** roll_note() - roll_say(), of what matters beside the figures of the phase. */
 void roll_note(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

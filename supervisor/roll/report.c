@@ -174,7 +174,9 @@ void roll_report_tell(const struct roll_report *report, struct roll_report_texts
 	ret->to = wire_text(report->to);
 	ret->outcome = wire_text(bakes ? "committed" : roll_report_outcome(report));
 	ret->id = report->id;
-	ret->way_back = wire_text(report->wire.plain && report->rungs ? "running" : rungs_text(report->rungs));
+	/* Which ways back there are shows when the new version serves. */
+	ret->way_back = wire_text(!report->wire.commit_us ? "" :
+				  report->wire.plain && report->rungs ? "running" : rungs_text(report->rungs));
 	ret->cause = wire_text(report->cause.text);
 	ret->waited_for = wire_text(report->waited_for.text);
 	ret->way_note = wire_text(report->way_note.text);

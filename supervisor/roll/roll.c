@@ -318,6 +318,7 @@ int roll_start(struct roll_site *site, struct unit *unit, const struct roll_opti
 	roll->lent_channel = roll->lent_log = -1;
 	roll->begun_us = clock_now_us();
 	roll_report_init(&roll->report, old->version, options->version);
+	roll->report.wire.bake_us = options->bake_us;
 	roll->report.asked_by = options->asked_by;
 	roll->report.id = options->generation;
 	roll->report.number = options->number;
@@ -350,7 +351,7 @@ void roll_cancel(struct roll *roll)
 	if (roll_is_committed(roll))
 		roll->record.ends_at_once = true; /* where it cannot be now */
 	else
-		roll_blame(roll, "called off by the operator");
+		roll_blame(roll, "aborted by the operator");
 	roll_happen(roll, ROLL_EV_CANCEL);
 }
 

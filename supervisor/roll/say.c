@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Where nothing moves, nobody came to rest, saved, loaded or was parked. */
-static bool is_told(const struct roll *roll, const char *phase)
+bool roll_is_told(const struct roll *roll, const char *phase)
 {
 	static const char *const silent[] = { "quiesce", "transfer", "verify", "park" };
 
@@ -21,7 +21,7 @@ static void say(struct roll *roll, const char *phase, const struct instance *abo
 {
 	char text[256];
 
-	if (!is_told(roll, phase))
+	if (!roll_is_told(roll, phase))
 		return;
 	vsnprintf(text, sizeof(text), fmt, args);
 	log_about(LOG_LEVEL_INFO,

@@ -63,7 +63,7 @@ static void roll_on(struct service *service)
 		service_answer(service, service->asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
 						 .cause = why.text,
-						 .next = "nothing was touched; mend the cause, or roll without --require-image "
+						 .next = "nothing was touched; fix the cause, or roll without --require-image "
 							 "(RequireImage=)" },
 			       "%s: the roll to %s was refused: it could not go back by an image", service->name,
 			       request.version);
@@ -179,7 +179,7 @@ static int load_unit(struct service *service, struct unit **ret_unit, struct ask
 
 	if (r < 0)
 		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "mend the service file" },
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = why.text, .next = "fix the service file" },
 			       "the service file of %s cannot be used: a roll would be refused", service->name);
 	return r;
 }

@@ -2,6 +2,7 @@
 #include "supervisor/service/private.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void answer_pack(const struct answer *answer, struct answer_message *ret)
 {
@@ -17,6 +18,16 @@ void answer_pack(const struct answer *answer, struct answer_message *ret)
 	result->cause = wire_text(answer->cause);
 	result->next = wire_text(answer->next);
 	result->serving = wire_text(answer->serving);
+	result->unchanged = answer->unchanged;
+	result->about_serving = answer->serving != NULL;
+	result->at_us = clock_now_us();
+	result->realtime_us = clock_realtime_us();
+	if (answer->serves) {
+		upgraded__wire__serving__init(&ret->serves);
+		ret->serves.version = wire_text(answer->serves->version);
+		ret->serves.pid = answer->serves->pid;
+		result->serving_now = &ret->serves;
+	}
 	result->n_log_lines = lines ? lines_list(lines, ret->lines) : 0;
 	result->log_lines = ret->lines;
 	if (answer->roll) {
@@ -90,84 +101,109 @@ void asker_note(struct asker *asker, const char *phase, pid_t pid, const char *t
 
 /* ---- rolls ---- */
 
+/* {s} is the service, {from} and {to} are the versions. */
 static const struct {
 	enum wire_exit code;
-	const char *before, *after; /* the version that was rolled to */
-	const char *next;
+	const char *text, *next;
 } roll_answers[] = {
-	[ROLL_IS_DONE] = { WIRE_EXIT_DONE, "version ", " serves", "" },
-	[ROLL_IS_REFUSED] = { WIRE_EXIT_REFUSED, "the roll to ", " was refused; nothing was touched",
-			      "mend the cause and roll again" },
-	[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK,
-			      "the roll to ", " was called off before it committed; nothing was lost",
-			      "mend the cause and roll again" },
+	[ROLL_IS_DONE] = { WIRE_EXIT_DONE, "version {to} serves", "to go back: upgradectl undo {s}" },
+	[ROLL_IS_REFUSED] = { WIRE_EXIT_REFUSED, "the roll to {to} was refused; nothing was touched",
+			      "fix the cause, then run: upgradectl roll {s} {to}" },
+	[ROLL_IS_ABORTED] = { WIRE_EXIT_ROLLED_BACK, "the roll to {to} was aborted before it committed; nothing was lost",
+			      "fix the cause, then run: upgradectl roll {s} {to}" },
 	[ROLL_IS_UNANSWERED] = { WIRE_EXIT_UNANSWERED,
-				 "the roll to ", " was called off, and the version before has not said that it serves on",
-				 "look whether it serves; upgradectl status says when it answers, Unanswered=restart would end "
-				 "it" },
-	[ROLL_IS_BACK_LIVE] = { WIRE_EXIT_ROLLED_BACK,
-				"version ", " was left again with all its state: the version before serves",
-				"mend the cause before you roll again" },
+				 "the roll to {to} was aborted, but version {from} has not said that it serves",
+				 "check whether {from} serves: upgradectl status {s} says when it answers. Unanswered=restart "
+				 "in the service file would end it" },
+	[ROLL_IS_BACK_LIVE] = { WIRE_EXIT_ROLLED_BACK, "version {to} was undone: {from} serves, with all state from {to}",
+				"fix the cause, then run: upgradectl roll {s} {to}" },
 	[ROLL_IS_BACK_PARKED] = { WIRE_EXIT_ROLLED_BACK,
-				  "version ", " failed after it had taken over; the version before came back from memory",
-				  "what was written in between is lost; mend the cause before you roll again" },
+				  "version {to} failed after it had taken over; {from} is back from memory and serves",
+				  "changes since the commit are lost. Fix the cause, then run: upgradectl roll {s} {to}" },
 	[ROLL_IS_BACK_IMAGE] = { WIRE_EXIT_ROLLED_BACK,
-				 "version ", " failed after it had taken over; the version before came back from its image",
-				 "what was written in between is lost; mend the cause before you roll again" },
+				 "version {to} failed after it had taken over; {from} is back from its image and serves",
+				 "changes since the commit are lost. Fix the cause, then run: upgradectl roll {s} {to}" },
 	[ROLL_IS_BACK_PART] = { WIRE_EXIT_WAY_BACK_FAILED,
-				"version ", " failed after it had taken over; the version before is back, but not whole",
-				"it serves what it has; to open them anew, save its state, stop it, and start it from that file" },
-	[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED,
-			   "the roll to ", " failed and no way back was left; the version before was started empty",
-			   "its state and connections are lost; see the log for why the way back failed" },
+				"version {to} failed after it had taken over; {from} is back, but not whole",
+				"{from} serves with what it has. To open the missing sockets again: upgradectl save {s} FILE, "
+				"upgradectl stop {s}, upgradectl start {s} --from=FILE" },
+	[ROLL_IS_COLD] = { WIRE_EXIT_WAY_BACK_FAILED, "the roll to {to} failed and no way back was left; {from} was started empty",
+			   "the state and connections of {s} are lost; the log says why the way back failed" },
 	[ROLL_IS_FAILED] = { WIRE_EXIT_WAY_BACK_FAILED,
-			     "the roll to ", " failed, no way back was left, and the version before does not start",
-			     "start it by hand: upgradectl start SERVICE VERSION" },
+			     "the roll to {to} failed, no way back was left, and version {from} does not start",
+			     "start it by hand: upgradectl start {s} {from}" },
 };
 
-/* An image was required and looked for before the roll; that it failed after the commit is only told. */
-static struct answer of_missed_image(const char *service, const struct roll_report *roll, char *text)
+static void expand(const char *pattern, const char *service, const struct roll_report *roll, char *buf, size_t size)
 {
-	snprintf(text, ANSWER_TEXT_BYTES,
-		 "%s: version %s serves, but the image that was required could not be taken; the way back is %s", service,
-		 roll->to, rungs_text(roll->rungs));
+	const struct {
+		const char *name, *value;
+	} words[] = { { "{s}", service }, { "{from}", roll->from }, { "{to}", roll->to } };
+	size_t used = 0;
+
+	while (*pattern && used + 1 < size) {
+		const char *value = NULL;
+
+		for (size_t i = 0; i < sizeof(words) / sizeof(*words) && !value; i++) {
+			if (strncmp(pattern, words[i].name, strlen(words[i].name)) != 0)
+				continue;
+			value = words[i].value;
+			pattern += strlen(words[i].name);
+		}
+		if (value)
+			used += (size_t)snprintf(buf + used, size - used, "%s", value);
+		else
+			buf[used++] = *pattern++;
+	}
+	buf[used < size ? used : size - 1] = 0;
+}
+
+/* An image was required and looked for before the roll; that it failed after the commit is only told. */
+static struct answer of_missed_image(const char *service, const struct roll_report *roll, struct answer_words *words)
+{
+	snprintf(words->text, sizeof(words->text),
+		 "%s: version %s serves, but the required image could not be taken; the way back is %s", service, roll->to,
+		 rungs_text(roll->rungs));
 	return (struct answer){
 		.code = WIRE_EXIT_DONE,
-		.text = text,
+		.text = words->text,
 		.cause = roll->image_missed.text,
-		.next = "a failure of it would be answered from memory, within the bake",
+		.next = "if it fails during the bake, the parked process serves again",
 		.roll = roll,
 	};
 }
 
 /* It serves, and has its state. But who would come in by what is missing does not. */
-static void tell_missed(const char *service, const struct roll_report *roll, char *text)
+static void tell_missed(const char *service, const struct roll_report *roll, struct answer_words *words)
 {
 	char missed[ANSWER_TEXT_BYTES / 2];
 
-	snprintf(text, ANSWER_TEXT_BYTES, "%s: version %s failed after it had taken over; version %s is back, but without %s",
-		 service, roll->to, roll->from, roll_names_text(&roll->missed, missed, sizeof(missed)));
+	snprintf(words->text, sizeof(words->text),
+		 "%s: version %s failed after it had taken over; version %s is back, but without %s", service, roll->to, roll->from,
+		 roll_names_text(&roll->missed, missed, sizeof(missed)));
 }
 
-struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES])
+struct answer answer_of_roll(const char *service, const struct roll_report *roll, struct answer_words *words)
 {
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
 	enum roll_outcome outcome = roll->outcome == ROLL_IS_UNDER_WAY ? ROLL_IS_DONE : roll->outcome;
-	struct answer answer = { .text = text, .cause = roll->cause.text, .roll = roll };
+	struct answer answer = { .text = words->text, .next = words->next, .cause = roll->cause.text, .roll = roll };
+	const char *next = roll_answers[outcome].next;
+	int n;
 
 	if (outcome == ROLL_IS_DONE && *roll->image_missed.text)
-		return of_missed_image(service, roll, text);
+		return of_missed_image(service, roll, words);
 	answer.code = roll_answers[outcome].code;
-	answer.next = roll_answers[outcome].next;
 	if (roll->wire.journal && (outcome == ROLL_IS_BACK_PARKED || outcome == ROLL_IS_BACK_IMAGE))
-		answer.next = roll->wire.reset ?
-				      "its journal made up for it, but for the connections that were reset; mend the cause before "
-				      "you roll again" :
-				      "its journal made up for it: nothing is lost; mend the cause before you roll again";
-	snprintf(text, ANSWER_TEXT_BYTES, "%s: %s%s%s", service, roll_answers[outcome].before, roll->to,
-		 roll_answers[outcome].after);
+		next = roll->wire.reset ?
+			       "the journal restored every change, but not the connections that were reset. Fix the cause before "
+			       "you roll again" :
+			       "the journal restored every change; nothing was lost. Fix the cause before you roll again";
+	n = snprintf(words->text, sizeof(words->text), "%s: ", service);
+	expand(roll_answers[outcome].text, service, roll, words->text + n, sizeof(words->text) - (size_t)n);
+	expand(next, service, roll, words->next, sizeof(words->next));
 	if (outcome == ROLL_IS_BACK_PART)
-		tell_missed(service, roll, text);
+		tell_missed(service, roll, words);
 	return answer;
 }
 
@@ -225,6 +261,7 @@ static void send_answer(struct service *service, struct asker *asker, struct ans
 	char now[ROLL_SERVES_BYTES];
 
 	answer.serving = service_serving_text(service, now);
+	answer.serves = instance_is_alive(serving(service)) ? serving(service) : NULL;
 	service_forget(asker);
 	asker_answer(asker, &answer);
 }
@@ -246,8 +283,8 @@ void service_answer(struct service *service, struct asker *asker, const struct a
 
 void service_answer_roll(struct service *service, struct asker *asker, const struct roll_report *roll)
 {
-	char text[ANSWER_TEXT_BYTES];
-	struct answer whole = answer_of_roll(service->name, roll, text);
+	struct answer_words words;
+	struct answer whole = answer_of_roll(service->name, roll, &words);
 
 	if (asker)
 		send_answer(service, asker, whole);

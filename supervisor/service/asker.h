@@ -42,12 +42,19 @@ struct asker {
 
 #define ANSWER_TEXT_BYTES 512u
 
+/* What was made for one answer. */
+struct answer_words {
+	char text[ANSWER_TEXT_BYTES], next[ANSWER_TEXT_BYTES];
+};
+
 /* The one answer to what was asked. Everything is borrowed until it was sent. */
 struct answer {
 	enum wire_exit code;
 	const char *text;                  /* one sentence: what happened */
 	const char *cause;                 /* why; NULL: there is nothing to say */
 	const char *next;                  /* what to do now; NULL: nothing */
+	bool unchanged;                    /* it was so already */
+	const struct instance *serves;     /* who, if @serving says that; NULL: nobody */
 	const char *serving;               /* what serves now; NULL: it does not matter here */
 	const struct lines *lines;         /* the last that the process printed; NULL: none */
 	const struct roll_report *roll;    /* a roll to report on, whose lines count instead of @lines; NULL: none */
@@ -59,6 +66,7 @@ struct answer_message {
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__RollReport report;
 	struct roll_report_texts texts;
+	Upgraded__Wire__Serving serves;
 	char *lines[LINES_MAX];
 };
 
@@ -68,9 +76,9 @@ void answer_pack(const struct answer *answer, struct answer_message *ret);
 /**
  * answer_of_roll() - What is to be said of a roll: at its commit, or at its end.
  * @service: its name.
- * @text:    gets the sentence, which the answer borrows.
+ * @words:   gets the sentences, which the answer borrows.
  */
-struct answer answer_of_roll(const char *service, const struct roll_report *roll, char text[static ANSWER_TEXT_BYTES]);
+struct answer answer_of_roll(const char *service, const struct roll_report *roll, struct answer_words *words);
 
 /** asker_answer() - Send @answer to an asker that no service knows. */
 void asker_answer(struct asker *asker, const struct answer *answer);

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define BY_ORDER "called off by the operator"
+#define BY_ORDER "aborted by the operator"
 
 /* ---- what is under way ---- */
 
@@ -34,7 +34,7 @@ static bool ends_start(struct service *service, const char *reason)
 			continue;
 		service_answer(service, service->asker,
 			       &(struct answer){ .code = WIRE_EXIT_ERROR, .cause = reason, .next = "start it again" },
-			       "%s: the start of version %s was called off", service->name, service->version);
+			       "%s: the start of version %s was aborted", service->name, service->version);
 		member_end_start(member);
 		found = true;
 	}
@@ -48,7 +48,7 @@ static void wait_for_abort(struct service *service, struct asker *asker)
 	/* Whoever asked before asked for the same. */
 	if (service->abort_asker)
 		service_answer(service, service->abort_asker, &(struct answer){ .code = WIRE_EXIT_DONE },
-			       "%s: it is being called off", service->name);
+			       "%s: it is being aborted", service->name);
 	service->abort_asker = asker;
 	if (asker)
 		asker->service = service;
@@ -56,7 +56,7 @@ static void wait_for_abort(struct service *service, struct asker *asker)
 
 static void answer_called_off(struct service *service, struct asker *asker, const char *what)
 {
-	service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s: the %s was called off", service->name,
+	service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s: the %s was aborted", service->name,
 		       what);
 }
 
@@ -70,31 +70,40 @@ static bool drop_wish(struct service *service)
 		return false;
 	service_answer(service, service->bake_call.packs ? NULL : service->bake_call.asker,
 		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = BY_ORDER, .next = "nothing was touched" },
-		       "%s: it was called off before it began", service->name);
+		       "%s: it was aborted before it began", service->name);
 	return true;
+}
+
+/* An abort wins: what has committed is undone, with all its state, and the answer comes when the version before serves. */
+static void undo_instead(struct service *service, struct asker *asker)
+{
+	const struct roll_request request = { .way = UNDO_AS_IT_GOES, .who = asker->who };
+
+	asker->wait_commit = true;
+	service_undo(service, &request, asker);
 }
 
 static void refuse_abort(struct service *service, struct asker *asker)
 {
 	const struct member *member = service_member(service);
-	const struct roll *roll = member->roll;
+	struct roll *roll = member->roll;
 
-	if (roll)
+	if (roll && roll_may_undo(roll))
+		undo_instead(service, asker);
+	else if (roll)
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = roll_is_baking(roll) ? "go back with upgradectl undo, or end the bake "
-										"with upgradectl accept" :
-										"wait for it, or watch it with upgradectl status" },
+						 .next = "wait for it, or watch it with upgradectl watch" },
 			       "%s: the roll to %s has committed (%s): there is nothing left to call off", service->name,
 			       roll_report(roll)->to, roll_phase(roll));
 	else if (member->state == MEMBER_STOPPING)
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "wait for it: StopTimeout= is its bound" },
-			       "%s: it is being stopped, which cannot be called off", service->name);
+			       "%s: it is being stopped, which cannot be aborted", service->name);
 	else
 		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "upgradectl status shows what is" },
-			       "%s: nothing is under way that could be called off", service->name);
+			       &(struct answer){ .code = WIRE_EXIT_DONE, .unchanged = true },
+			       "%s: nothing is under way that could be aborted", service->name);
 }
 
 void service_abort(struct service *service, struct asker *asker)
@@ -127,16 +136,17 @@ void service_answer_abort(struct service *service, const struct roll_report *rol
 	struct asker *asker = service->abort_asker;
 	bool committed = roll && roll->wire.commit_us && roll->outcome == ROLL_IS_UNDER_WAY;
 
-	if (committed)
-		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "go back with upgradectl undo" },
-			       "%s: version %s had taken over already", service->name, roll->to);
-	else if (roll)
+	if (committed && asker) {
+		service->abort_asker = NULL;
+		asker->service = NULL;
+		undo_instead(service, asker);
+	} else if (roll) {
 		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .roll = roll },
-			       "%s: the roll to %s was called off", service->name, roll->to);
-	else
-		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s: the start was called off",
+			       "%s: the roll to %s was aborted", service->name, roll->to);
+	} else {
+		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s: the start was aborted",
 			       service->name);
+	}
 }
 
 /* ---- stop ---- */

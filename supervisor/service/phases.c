@@ -6,19 +6,10 @@
 #include "supervisor/service/report.h"
 
 #include <string.h>
-#include <time.h>
 
 /* State moves fast; a bake counts seconds. */
 #define MOVING_US (250 * USEC_PER_MSEC)
 #define LASTING_US USEC_PER_SEC
-
-static uint64_t realtime_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void fill_roll(struct roll *roll, const struct roll_phase *phase, Upgraded__Wire__Progress *progress)
 {
@@ -62,7 +53,7 @@ static void send_phase(struct roll *roll, struct asker *asker, bool begins)
 	upgraded__wire__service_status__init(&status.message);
 	progress.kind = begins ? UPGRADED__WIRE__PROGRESS_KIND__PROGRESS_BEGINS : UPGRADED__WIRE__PROGRESS_KIND__PROGRESS_GOES_ON;
 	progress.at_us = clock_now_us();
-	progress.realtime_us = realtime_us();
+	progress.realtime_us = clock_realtime_us();
 	fill_roll(roll, &phase, &progress);
 	if (phase.bake_ends_us && roll_health(roll)) {
 		status_health(&status, roll_health(roll));

@@ -175,6 +175,27 @@ static void add_registered(struct status *status, const struct service *service)
 	status->message.descriptors_told = true;
 }
 
+static void tell_phase(struct roll *roll, Upgraded__Wire__RollReport *report)
+{
+	struct roll_phase phase;
+
+	if (!roll)
+		return;
+	roll_phase_look(roll, &phase);
+	report->phase = wire_text(phase.name);
+	report->bake_ends_us = phase.bake_ends_us;
+}
+
+static void tell_serving(struct status *status, const struct instance *serving)
+{
+	if (!instance_is_alive(serving))
+		return;
+	upgraded__wire__serving__init(&status->serving);
+	status->serving.version = wire_text(serving->version);
+	status->serving.pid = serving->pid;
+	status->message.serving = &status->serving;
+}
+
 void service_status(const struct service *service, struct status *ret)
 {
 	const struct member *member = service_member(service);
@@ -186,6 +207,7 @@ void service_status(const struct service *service, struct status *ret)
 	message->state = wire_text(member_state_name(member));
 	message->version = wire_text(serving ? serving->version : service->version);
 	message->restarts = member->restarts;
+	tell_serving(ret, serving);
 	message->unit_file = wire_text(service->unit ? service->unit->path : "");
 	message->description = wire_text(member->state == MEMBER_RUNNING && !member->pulse.silent_us ? "" : member->failure.text);
 	add_history(ret, &service->history);
@@ -201,6 +223,7 @@ void service_status(const struct service *service, struct status *ret)
 	if (member->roll || service->has_last) {
 		roll_report_tell(member->roll ? roll_report(member->roll) : &service->last, &ret->texts, &ret->report);
 		message->last_roll = &ret->report;
+		tell_phase(member->roll, &ret->report);
 	}
 }
 

@@ -19,6 +19,7 @@ struct status {
 	char *changed[UNIT_KEYS_MAX];
 	struct why file_error;
 	Upgraded__Wire__RollReport report;
+	Upgraded__Wire__Serving serving;
 	struct roll_report_texts texts;
 	Upgraded__Wire__HealthCheck health[UNIT_CHECKS_MAX + 1], *health_list[UNIT_CHECKS_MAX + 1];
 	Upgraded__Wire__Listener *listeners; /* owned, as the list of them in the message is */

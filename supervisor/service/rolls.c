@@ -313,9 +313,10 @@ bool service_refuse_same(struct service *service, const struct roll_request *req
 		return false;
 	if (!request->again) {
 		service_answer(service, asker,
-			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = "nothing was touched; versions live at paths of their own, so a new build "
-							 "needs a new name; with --again this one takes its service file anew" },
+			       &(struct answer){ .code = WIRE_EXIT_DONE,
+						 .unchanged = true,
+						 .next = "a new build needs a new version name; to start this version anew, with "
+							 "the service file as it is now, use --again" },
 			       "%s runs version %s already", service->name, service->version);
 		return true;
 	}
@@ -382,4 +383,20 @@ void service_roll(struct service *service, const struct roll_request *request, s
 
 	if (*chosen.version || choose_version(service, &chosen, asker))
 		roll_to(service, &chosen, asker);
+}
+
+void service_retry(struct service *service, const struct roll_request *request, struct asker *asker)
+{
+	struct roll_request again = *request;
+
+	if (service_refuse_busy(service, asker))
+		return;
+	if (!service->has_last || service->last.outcome == ROLL_IS_DONE) {
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_REFUSED, .next = "upgradectl roll goes to another version" },
+			       service->has_last ? "%s: the last roll did not fail" : "%s: there was no roll yet", service->name);
+		return;
+	}
+	snprintf(again.version, sizeof(again.version), "%s", service->last.to);
+	service_roll(service, &again, asker);
 }

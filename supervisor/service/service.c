@@ -68,8 +68,8 @@ static int refuse_unit(struct service *service, struct asker *asker, int r, cons
 		service_answer(service, asker,
 			       &(struct answer){ .code = runs ? WIRE_EXIT_REFUSED : WIRE_EXIT_ERROR,
 						 .cause = why->text,
-						 .next = runs ? "nothing was touched; mend the service file" :
-								"mend the service file" },
+						 .next = runs ? "nothing was touched; fix the service file" :
+								"fix the service file" },
 			       "the service file of %s cannot be used", service->name);
 	return r;
 }
@@ -118,7 +118,7 @@ bool service_refuse_busy(struct service *service, struct asker *asker)
 					 .next = roll && roll_is_baking(roll) ?
 							 "wait for the end of the bake, end it with upgradectl accept, or go "
 							 "back with upgradectl undo" :
-							 "wait for it, or call it off with upgradectl abort" },
+							 "wait for it, or abort it with upgradectl abort" },
 		       "%s: another %s is under way (%s)", service->name, roll ? "roll" : "change", what);
 	return true;
 }
@@ -150,12 +150,18 @@ bool service_refuse_not_running(struct service *service, struct asker *asker)
 
 /* ---- starting ---- */
 
-static bool refuse_running(struct service *service, struct asker *asker)
+static bool refuse_running(struct service *service, const char *version, bool has_file, struct asker *asker)
 {
 	const struct member *member = member_in(service, MEMBER_RUNNING);
 
 	if (!member)
 		return false;
+	/* Of one that is out of reach nobody knows whether it serves. */
+	if (!has_file && !member_is_out_of_reach(member) && (!*version || strcmp(version, service->version) == 0)) {
+		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .unchanged = true },
+			       "%s runs already: version %s (pid %d)", service->name, service->version, member->instance->pid);
+		return true;
+	}
 	service_answer(service, asker,
 		       &(struct answer){ .code = WIRE_EXIT_ERROR, .next = "to change its version use upgradectl roll" },
 		       "%s runs already: version %s (pid %d)", service->name, service->version, member->instance->pid);
@@ -203,7 +209,8 @@ static bool may_start(struct service *service, const char *version, bool has_fil
 	struct unit *unit;
 	bool named;
 
-	if (service_refuse_busy(service, asker) || refuse_running(service, asker) || service_load_unit(service, &unit, asker) < 0)
+	if (service_refuse_busy(service, asker) || refuse_running(service, version, has_file, asker) ||
+	    service_load_unit(service, &unit, asker) < 0)
 		return false;
 	if (!*version)
 		version = *service->version ? service->version : unit->version;
@@ -271,7 +278,7 @@ void service_on_start_failed(struct member *member)
 	service_answer(service, service->asker,
 		       &(struct answer){ .code = WIRE_EXIT_ERROR,
 					 .cause = member->failure.text,
-					 .next = "mend the cause, then start it again",
+					 .next = "fix the cause, then start it again",
 					 .lines = member->instance ? &member->instance->lines : NULL },
 		       "%s version %s could not be started", service->name, service->version);
 	service_forget_start(service);
@@ -297,8 +304,8 @@ static void stay_down(struct service *service, struct asker *asker)
 	for (struct member *member = service->members; member; member = member->next)
 		waited |= member_stay_down(member);
 	service_write_down(service);
-	service_answer(service, asker, &(struct answer){ .code = waited ? WIRE_EXIT_DONE : WIRE_EXIT_NOT_RUNNING },
-		       waited ? "%s will not be started again" : "%s is not running", service->name);
+	service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .unchanged = !waited },
+		       waited ? "%s will not be started again" : "%s is stopped already", service->name);
 }
 
 void service_stop_now(struct service *service, struct asker *asker)

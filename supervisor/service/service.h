@@ -53,6 +53,8 @@ void service_abort(struct service *service, struct asker *asker);
 void service_accept(struct service *service, struct asker *asker);
 /** service_roll() - To another version, "": that of Version= as the file is now; within a bake, too. */
 void service_roll(struct service *service, const struct roll_request *request, struct asker *asker);
+/** service_retry() - The last roll once more, which failed: @request says all but the version. */
+void service_retry(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_undo() - Back to a version that served before. */
 void service_undo(struct service *service, const struct roll_request *request, struct asker *asker);
 /** service_pack() - The parked version becomes an image and leaves memory. */

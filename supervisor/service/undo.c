@@ -244,7 +244,7 @@ void service_accept(struct service *service, struct asker *asker)
 	if (!member->roll || member->back || !roll_may_accept(member->roll)) {
 		service_answer(service, asker,
 			       &(struct answer){ .code = WIRE_EXIT_REFUSED,
-						 .next = member->back ? "call off what is under way first: upgradectl abort" :
+						 .next = member->back ? "abort what is under way first: upgradectl abort" :
 									"upgradectl status shows what is under way" },
 			       "%s: no bake is on that could be ended", service->name);
 		return;

@@ -71,7 +71,6 @@ Test(render_text, summary_of_a_roll)
 			   "       pause  3.21 ms\n"
 			   "     records  1,000,000 (235 MiB)\n"
 			   "         fds  14\n"
-			   "    way back  parked+image (image of 240 MiB, taken in 890 ms)\n"
 			   "     serving  2.0 (pid 4242)\n");
 }
 
@@ -94,8 +93,7 @@ Test(render_text, the_wait_until_a_version_was_ready_stands_beside_the_pause)
 			   "      waited  989 ms to be ready, asked 12 times\n"
 			   "  waited for  connection 17 uploads\n"
 			   "     records  1,000,000 (235 MiB)\n"
-			   "         fds  14\n"
-			   "    way back  parked+image (image of 240 MiB, taken in 890 ms)\n");
+			   "         fds  14\n");
 }
 
 Test(render_text, a_journal_says_what_it_saved_and_what_it_could_not)
@@ -308,7 +306,6 @@ Test(render_text, status_is_a_block_per_service)
 			   "       pause  3.21 ms\n"
 			   "     records  1,000,000 (235 MiB)\n"
 			   "         fds  14\n"
-			   "    way back  parked+image (image of 240 MiB, taken in 890 ms)\n"
 			   "\n"
 			   "● idle - failed\n"
 			   "         why  exited with status 3\n"
@@ -378,14 +375,13 @@ Test(render_text, status_says_for_which_child_a_roll_waits)
 			   "   last roll  1.0 -> 2.0, under way\n"
 			   "   waits for  its child process 4711 (redis-rdb-bgsave): writes \\x1bdump.rdb, since "
 			   "Fri 2025-11-21 02:02:08 UTC, 3s ago\n"
-			   "      waited  3.00 s to be ready, asked 7 times\n"
-			   "     records  0 (0 B)\n"
-			   "         fds  0\n");
+			   "      waited  3.00 s to be ready, asked 7 times\n");
 }
 
 Test(render_text, list_is_an_aligned_table)
 {
 	struct term term = page(true);
+	Upgraded__Wire__RollReport last;
 	Upgraded__Wire__Result result;
 	Upgraded__Wire__ServiceStatus web, other;
 	Upgraded__Wire__Instance parked, serving;
@@ -409,14 +405,20 @@ Test(render_text, list_is_an_aligned_table)
 	web.n_instances = 2;
 	web.descriptors = 4000000000u;
 	web.descriptors_told = true;
+	web.unit_file = TEXT("/etc/w.conf");
+	upgraded__wire__roll_report__init(&last);
+	last.outcome = TEXT("done");
+	last.started = TEXT("2025-11-21T02:00:00Z");
+	web.last_roll = &last;
+	result.realtime_us = UINT64_C(1763690700) * 1000000;
 	other.name = TEXT("a-longer-name");
 	other.state = TEXT("stopped");
 	result.services = services;
 	result.n_services = 2;
-	render_list(&term, &result);
-	expect_page(&term, "SERVICE        STATE    VERSION    PID   DESCRIPTORS  RESTARTS  PREVIOUS\n"
-			   "web            baking   2.0.0-rc1  4242  4000000000   0         1.0\n"
-			   "a-longer-name  stopped  -          -     -            0         -\n");
+	render_list(&term, &result, true);
+	expect_page(&term, "SERVICE        STATE    VERSION    PID   PREVIOUS  LAST ROLL       RESTARTS  DESCRIPTORS  FILE\n"
+			   "web            baking   2.0.0-rc1  4242  1.0       done, 5min ago  0         4000000000   /etc/w.conf\n"
+			   "a-longer-name  stopped  -          -     -         -               0         -            -\n");
 }
 
 Test(render_text, checks_are_a_line_each)
@@ -459,9 +461,9 @@ Test(render_text, colours_end_on_the_line_they_began)
 	web.state = TEXT("failed");
 	result.services = services;
 	result.n_services = 1;
-	render_list(&term, &result);
-	expect_page(&term, "\033[1mSERVICE  STATE   VERSION  PID  DESCRIPTORS  RESTARTS  PREVIOUS\033[0m\n"
-			   "web      \033[31mfailed  \033[0m-        -    -            0         -\n");
+	render_list(&term, &result, false);
+	expect_page(&term, "\033[1mSERVICE  STATE   VERSION  PID  PREVIOUS  LAST ROLL\033[0m\n"
+			   "web      \033[31mfailed  \033[0m-        -    -         -\n");
 }
 
 Test(render_text, status_tells_of_each_check_within_a_bake)

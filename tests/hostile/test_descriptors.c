@@ -62,7 +62,7 @@ SCENE(descriptors, of_others_are_not_in_what_is_left_unread_after_a_roll)
 	stage_link("evil-next", "upg-hostile");
 	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "evil", "next", NULL), 0);
 	/* By then the roll has closed its commit word and its pipe. */
-	stage_wait_log("calling off: version leaves-unread");
+	stage_wait_log("aborting: version leaves-unread");
 	start_victims();
 	kill(neighbour_pid(), SIGUSR2);
 	cr_assert_eq(rig_run_wait(roll, 60 * USEC_PER_SEC, &answer), 0);

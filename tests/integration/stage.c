@@ -183,7 +183,7 @@ const json_t *stage_ctl(int status, const char *const words[])
 
 bool stage_said(const json_t *answer, const char *text)
 {
-	static const char *const places[] = { "text", "cause", "next", "serving" };
+	static const char *const places[] = { "text", "cause", "next", "serving_text" };
 	size_t i;
 	json_t *line;
 

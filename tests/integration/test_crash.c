@@ -33,7 +33,7 @@ static void next_daemon_has_it(const char *next)
 	stage_end_bake();
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
 	cr_assert_gt(stage_pid("serving"), 0);
-	must_say(ctl(1, "start", "cached"), "runs already");
+	must_say(ctl(0, "start", "cached"), "runs already");
 	stage_wait_processes(3);
 	if (next)
 		ctl(0, "roll", "cached", next);
@@ -82,7 +82,7 @@ SCENE(crash, of_the_daemon_while_old_comes_to_rest)
 
 SCENE(crash, of_the_daemon_when_old_stands)
 {
-	daemon_dies_at("v1", "stands at an update point");
+	daemon_dies_at("v1", "all threads of");
 }
 
 SCENE(crash, of_the_daemon_when_old_has_saved)
@@ -102,7 +102,7 @@ SCENE(crash, of_the_daemon_when_new_serves)
 
 SCENE(crash, of_the_daemon_when_old_is_parked)
 {
-	daemon_dies_at("v1", "lies parked");
+	daemon_dies_at("v1", "is parked");
 }
 
 SCENE(crash, of_the_daemon_when_the_image_is_taken)

@@ -62,7 +62,7 @@ SCENE(life, a_version_can_be_named_at_the_start)
 	stage_unit(&(struct rig_cached){ .version = "v2" });
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	must_say(ctl(0, "start", "cached", "v3"), "version v3 serves");
-	must_say(ctl(1, "start", "cached"), "runs already");
+	must_say(ctl(0, "start", "cached"), "runs already");
 }
 
 SCENE(life, one_that_dies_is_started_again_empty)
@@ -124,7 +124,7 @@ SCENE(life, stopping_what_does_not_run_says_so)
 {
 	stage_unit(&(struct rig_cached){ 0 });
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
-	must_say(ctl(3, "stop", "cached"), "is not running");
+	must_say(ctl(0, "stop", "cached"), "is stopped already");
 	must_say(ctl(3, "roll", "cached", "v2"), "is not running");
 	ctl(3, "undo", "cached");
 	ctl(3, "status", "cached");

@@ -278,7 +278,7 @@ static void ends_cold(struct rig_child *roll)
 	cr_assert_eq(rig_run_wait(roll, 2 * SHOWN_US, &answer), 0);
 	cr_assert_eq(answer.status, 7);
 	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "cold-start");
-	must_say(answer.json, "its state and connections are lost");
+	must_say(answer.json, "state and connections of");
 	must_say(answer.json, "started empty");
 	must_say(answer.json, "version v1 (pid ");
 	rig_answer_done(&answer);
@@ -372,7 +372,7 @@ SCENE(rollback, when_even_the_version_before_does_not_start_it_says_so)
 	cr_assert_eq(rig_run_wait(roll, SHOWN_US, &answer), 0);
 	cr_assert_eq(answer.status, 7);
 	cr_assert_str_eq(rig_text(answer.json, "roll.outcome"), "failed");
-	cr_assert_str_eq(rig_text(answer.json, "serving"), "nothing");
+	cr_assert_str_eq(rig_text(answer.json, "serving_text"), "nothing");
 	rig_answer_done(&answer);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "failed", NULL, SHOWN_US), 0);
 	stage_wait_processes(1);

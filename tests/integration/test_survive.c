@@ -56,7 +56,7 @@ static void one_serves(unsigned clients)
 	pid = stage_pid("serving");
 	cr_assert_gt(pid, 0);
 	cr_assert_eq(kill(pid, 0), 0);
-	must_say(ctl(1, "start", "cached"), "runs already");
+	must_say(ctl(0, "start", "cached"), "runs already");
 	entry = rig_status(stage.rig, "cached");
 	snprintf(version, sizeof(version), "%s", rig_text(entry, "version"));
 	json_decref(entry);
@@ -112,7 +112,7 @@ SCENE(survive, an_undo_that_asks_to_quiesce)
 
 SCENE(survive, an_undo_that_stands_still)
 {
-	undo_loses_nothing_at("stands at an update point", true);
+	undo_loses_nothing_at("all threads of", true);
 }
 
 SCENE(survive, an_undo_that_has_saved)

@@ -119,12 +119,12 @@ Test(ahead, plans_for_the_version_that_serves_where_it_is_wanted_anew)
 Test(ahead, plans_nothing_where_no_roll_could_begin)
 {
 	plan(&ann, "v1");
-	assert_answer(&ann, WIRE_EXIT_REFUSED, "web runs version v1 already");
+	assert_answer(&ann, WIRE_EXIT_DONE, "web runs version v1 already");
 	hosted_write("Bake=long\n");
 	plan(&ann, "v2");
 	assert_answer(&ann, WIRE_EXIT_REFUSED, "the service file of web cannot be used: a roll would be refused");
 	cr_assert(strstr(ann.asked.cause, "web.conf:12: Bake=long"), "%s", ann.asked.cause);
-	cr_assert_str_eq(ann.asked.next, "mend the service file");
+	cr_assert_str_eq(ann.asked.next, "fix the service file");
 	hosted_write(NULL);
 	fake_exit(serves, 0);
 	plan(&ann, "v2");
@@ -254,7 +254,7 @@ Test(ahead, refuses_a_roll_that_could_not_go_back_by_an_image)
 	assert_answer(&ann, WIRE_EXIT_REFUSED, "web: the roll to v2 was refused: it could not go back by an image");
 	cr_assert_str_eq(ann.asked.cause, "a tape drive is open");
 	cr_assert_str_eq(ann.asked.next,
-			 "nothing was touched; mend the cause, or roll without --require-image (RequireImage=)");
+			 "nothing was touched; fix the cause, or roll without --require-image (RequireImage=)");
 	assert_serving(&ann, serves);
 	cr_assert_eq(hosted.origin.n_started, 1);
 	assert_status("running", "v1");
@@ -315,7 +315,7 @@ Test(ahead, tells_if_the_image_fails_although_nothing_spoke_against_it)
 	fake_imaging_done(-5, CRIU_TARGET_RUNNING);
 	hosted_pass(60 * USEC_PER_SEC);
 	assert_answer(&ann, WIRE_EXIT_DONE,
-		      "web: version v2 serves, but the image that was required could not be taken; the way back is parked");
+		      "web: version v2 serves, but the required image could not be taken; the way back is parked");
 	cr_assert_str_eq(ann.asked.cause, "CRIU failed");
 }
 

@@ -4,23 +4,23 @@
 
 TestSuite(answer, .timeout = 20);
 
-static struct answer of(struct roll_report *roll, enum roll_outcome outcome, char *text)
+static struct answer of(struct roll_report *roll, enum roll_outcome outcome, struct answer_words *words)
 {
 	roll->outcome = outcome;
 	roll->rungs = ROLL_RUNG_PARKED;
 	snprintf(roll->from, sizeof(roll->from), "v1");
 	snprintf(roll->to, sizeof(roll->to), "v2");
-	return answer_of_roll("web", roll, text);
+	return answer_of_roll("web", roll, words);
 }
 
-static void says(enum roll_outcome outcome, enum wire_exit code, const char *words, const char *next)
+static void says(enum roll_outcome outcome, enum wire_exit code, const char *said, const char *next)
 {
 	struct roll_report roll = { .cause = { .text = "the cause" } };
-	char text[ANSWER_TEXT_BYTES];
-	struct answer answer = of(&roll, outcome, text);
+	struct answer_words words;
+	struct answer answer = of(&roll, outcome, &words);
 
 	cr_assert_eq(answer.code, code, "%s", roll_outcome_name(outcome));
-	cr_assert_str_eq(answer.text, words);
+	cr_assert_str_eq(answer.text, said);
 	cr_assert_str_eq(answer.next, next);
 	cr_assert_str_eq(answer.cause, "the cause");
 	cr_assert_eq(answer.roll, &roll);
@@ -28,63 +28,63 @@ static void says(enum roll_outcome outcome, enum wire_exit code, const char *wor
 
 Test(answer, says_what_came_of_a_roll)
 {
-	says(ROLL_IS_DONE, WIRE_EXIT_DONE, "web: version v2 serves", "");
+	says(ROLL_IS_DONE, WIRE_EXIT_DONE, "web: version v2 serves", "to go back: upgradectl undo web");
 	says(ROLL_IS_REFUSED, WIRE_EXIT_REFUSED, "web: the roll to v2 was refused; nothing was touched",
-	     "mend the cause and roll again");
-	says(ROLL_IS_ABORTED, WIRE_EXIT_ROLLED_BACK, "web: the roll to v2 was called off before it committed; nothing was lost",
-	     "mend the cause and roll again");
+	     "fix the cause, then run: upgradectl roll web v2");
+	says(ROLL_IS_ABORTED, WIRE_EXIT_ROLLED_BACK, "web: the roll to v2 was aborted before it committed; nothing was lost",
+	     "fix the cause, then run: upgradectl roll web v2");
 	says(ROLL_IS_UNANSWERED, WIRE_EXIT_UNANSWERED,
-	     "web: the roll to v2 was called off, and the version before has not said that it serves on",
-	     "look whether it serves; upgradectl status says when it answers, Unanswered=restart would end it");
-	says(ROLL_IS_BACK_LIVE, WIRE_EXIT_ROLLED_BACK,
-	     "web: version v2 was left again with all its state: the version before serves",
-	     "mend the cause before you roll again");
+	     "web: the roll to v2 was aborted, but version v1 has not said that it serves",
+	     "check whether v1 serves: upgradectl status web says when it answers. Unanswered=restart in the service file would "
+	     "end it");
+	says(ROLL_IS_BACK_LIVE, WIRE_EXIT_ROLLED_BACK, "web: version v2 was undone: v1 serves, with all state from v2",
+	     "fix the cause, then run: upgradectl roll web v2");
 	says(ROLL_IS_BACK_PARKED, WIRE_EXIT_ROLLED_BACK,
-	     "web: version v2 failed after it had taken over; the version before came back from memory",
-	     "what was written in between is lost; mend the cause before you roll again");
+	     "web: version v2 failed after it had taken over; v1 is back from memory and serves",
+	     "changes since the commit are lost. Fix the cause, then run: upgradectl roll web v2");
 	says(ROLL_IS_BACK_IMAGE, WIRE_EXIT_ROLLED_BACK,
-	     "web: version v2 failed after it had taken over; the version before came back from its image",
-	     "what was written in between is lost; mend the cause before you roll again");
+	     "web: version v2 failed after it had taken over; v1 is back from its image and serves",
+	     "changes since the commit are lost. Fix the cause, then run: upgradectl roll web v2");
 	says(ROLL_IS_COLD, WIRE_EXIT_WAY_BACK_FAILED,
-	     "web: the roll to v2 failed and no way back was left; the version before was started empty",
-	     "its state and connections are lost; see the log for why the way back failed");
+	     "web: the roll to v2 failed and no way back was left; v1 was started empty",
+	     "the state and connections of web are lost; the log says why the way back failed");
 	says(ROLL_IS_FAILED, WIRE_EXIT_WAY_BACK_FAILED,
-	     "web: the roll to v2 failed, no way back was left, and the version before does not start",
-	     "start it by hand: upgradectl start SERVICE VERSION");
+	     "web: the roll to v2 failed, no way back was left, and version v1 does not start",
+	     "start it by hand: upgradectl start web v1");
 }
 
 Test(answer, says_at_the_commit_that_the_new_version_serves)
 {
 	struct roll_report roll = { .to = "v2", .outcome = ROLL_IS_UNDER_WAY, .rungs = ROLL_RUNG_PARKED };
-	char text[ANSWER_TEXT_BYTES];
+	struct answer_words words;
 
-	cr_assert_eq(answer_of_roll("web", &roll, text).code, WIRE_EXIT_DONE);
-	cr_assert_str_eq(text, "web: version v2 serves");
+	cr_assert_eq(answer_of_roll("web", &roll, &words).code, WIRE_EXIT_DONE);
+	cr_assert_str_eq(words.text, "web: version v2 serves");
 }
 
 Test(answer, says_that_nothing_is_lost_with_a_journal)
 {
 	struct roll_report roll = { .wire.journal = true };
-	char text[ANSWER_TEXT_BYTES];
+	struct answer_words words;
 
-	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, text).next, "nothing is lost"));
-	cr_assert(strstr(of(&roll, ROLL_IS_BACK_IMAGE, text).next, "nothing is lost"));
+	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, &words).next, "nothing was lost"));
+	cr_assert(strstr(of(&roll, ROLL_IS_BACK_IMAGE, &words).next, "nothing was lost"));
 	roll.wire.reset = 3;
-	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, text).next, "but for the connections that were reset"));
-	cr_assert(strstr(of(&roll, ROLL_IS_COLD, text).next, "are lost"), "a cold start has no use for a journal");
+	cr_assert(strstr(of(&roll, ROLL_IS_BACK_PARKED, &words).next, "but not the connections that were reset"));
+	cr_assert(strstr(of(&roll, ROLL_IS_COLD, &words).next, "are lost"), "a cold start has no use for a journal");
 }
 
 Test(answer, says_why_a_required_image_is_not_there)
 {
 	struct roll_report roll = { .image_missed = { .text = "the disk is full" } };
-	char text[ANSWER_TEXT_BYTES];
-	struct answer answer = of(&roll, ROLL_IS_DONE, text);
+	struct answer_words words;
+	struct answer answer = of(&roll, ROLL_IS_DONE, &words);
 
 	cr_assert_eq(answer.code, WIRE_EXIT_DONE);
 	cr_assert_str_eq(answer.cause, "the disk is full");
-	cr_assert_str_eq(text,
-			 "web: version v2 serves, but the image that was required could not be taken; the way back is parked");
-	answer = of(&roll, ROLL_IS_BACK_PARKED, text);
+	cr_assert_str_eq(words.text,
+			 "web: version v2 serves, but the required image could not be taken; the way back is parked");
+	answer = of(&roll, ROLL_IS_BACK_PARKED, &words);
 	cr_assert_eq(answer.code, WIRE_EXIT_ROLLED_BACK);
 }
 

@@ -186,10 +186,10 @@ Test(calloff, a_start_can_be_aborted)
 	start("v9");
 	is_started(&new);
 	abort_it();
-	was_answered(&first, WIRE_EXIT_ERROR, "the start of version v9 was called off");
+	was_answered(&first, WIRE_EXIT_ERROR, "the start of version v9 was aborted");
 	cr_assert_eq(second.answers, 0, "its process has not ended yet");
 	cr_assert(fake_reap(new));
-	was_answered(&second, WIRE_EXIT_DONE, "the start was called off");
+	was_answered(&second, WIRE_EXIT_DONE, "the start was aborted");
 	cr_assert(service_is_idle(web));
 	serve_v1();
 }
@@ -199,7 +199,7 @@ Test(calloff, a_stop_ends_a_start)
 	start("");
 	is_started(&new);
 	stop_it();
-	was_answered(&first, WIRE_EXIT_ERROR, "called off");
+	was_answered(&first, WIRE_EXIT_ERROR, "was aborted");
 	cr_assert(fake_reap(new));
 	was_answered(&second, WIRE_EXIT_DONE, "web is stopped");
 }
@@ -231,8 +231,8 @@ Test(calloff, a_roll_can_be_aborted_while_its_version_starts)
 	cr_assert_eq(second.answers, 0);
 	cr_assert(fake_reap(new));
 	was_answered(&first, WIRE_EXIT_REFUSED, "the roll to v2 was refused");
-	cr_assert_str_eq(first.cause, "called off by the operator");
-	was_answered(&second, WIRE_EXIT_DONE, "the roll to v2 was called off");
+	cr_assert_str_eq(first.cause, "aborted by the operator");
+	was_answered(&second, WIRE_EXIT_DONE, "the roll to v2 was aborted");
 	cr_assert(strstr(second.serving, "v1"));
 	roll("v2");
 	is_started(&new);
@@ -249,11 +249,11 @@ Test(calloff, a_roll_can_be_aborted_within_its_pause)
 	abort_it();
 	cr_assert(fake_reap(new));
 	fake_resumed(old);
-	was_answered(&first, WIRE_EXIT_ROLLED_BACK, "was called off before it committed");
-	was_answered(&second, WIRE_EXIT_DONE, "the roll to v2 was called off");
+	was_answered(&first, WIRE_EXIT_ROLLED_BACK, "was aborted before it committed");
+	was_answered(&second, WIRE_EXIT_DONE, "the roll to v2 was aborted");
 }
 
-Test(calloff, an_abort_that_comes_too_late_is_told_so)
+Test(calloff, an_abort_that_comes_too_late_wins_all_the_same)
 {
 	serve_v1();
 	roll("v2");
@@ -267,7 +267,14 @@ Test(calloff, an_abort_that_comes_too_late_is_told_so)
 	/* It takes the word, and nobody has heard of that yet. */
 	cr_assert(commit_take(&new->word, COMMIT_NEW));
 	abort_it();
-	was_answered(&second, WIRE_EXIT_REFUSED, "version v2 had taken over already");
+	/* It came too late to call anything off: what has taken over is undone, as soon as its bake begins. */
+	cr_assert_eq(second.answers, 0);
+	fake_parked(old);
+	fake_imaging_done(0, CRIU_TARGET_RUNNING);
+	is_started(&third);
+	cr_assert_str_eq(third->instance.version, "v1");
+	take_over(new, third);
+	was_answered(&second, WIRE_EXIT_DONE, "version v1 serves");
 }
 
 Test(calloff, a_stop_calls_a_roll_off_and_stops_what_serves)
@@ -314,21 +321,29 @@ Test(calloff, the_end_of_the_daemon_waits_for_no_progress)
 Test(calloff, where_nothing_is_under_way_there_is_nothing_to_abort)
 {
 	abort_it();
-	was_answered(&second, WIRE_EXIT_REFUSED, "nothing is under way");
+	was_answered(&second, WIRE_EXIT_DONE, "nothing is under way");
 	serve_v1();
 	abort_it();
-	was_answered(&second, WIRE_EXIT_REFUSED, "nothing is under way");
+	was_answered(&second, WIRE_EXIT_DONE, "nothing is under way");
 }
 
 /* ---- a bake ---- */
 
-Test(calloff, a_bake_cannot_be_aborted_but_accepted)
+Test(calloff, a_bake_that_is_aborted_is_undone)
 {
 	bake_v2();
 	abort_it();
-	was_answered(&second, WIRE_EXIT_REFUSED, "the roll to v2 has committed (bake)");
-	cr_assert(strstr(second.next, "upgradectl undo") && strstr(second.next, "upgradectl accept"));
-	asked_init(&second);
+	is_started(&third);
+	cr_assert_str_eq(third->instance.version, "v1");
+	cr_assert_eq(second.answers, 0);
+	take_over(new, third);
+	was_answered(&second, WIRE_EXIT_DONE, "version v1 serves");
+	was_answered(&first, WIRE_EXIT_ROLLED_BACK, "version v2 was undone: v1 serves");
+}
+
+Test(calloff, a_bake_can_be_accepted)
+{
+	bake_v2();
 	service_accept(web, &second.asker);
 	turn();
 	fake_pong(new);
@@ -398,7 +413,7 @@ Test(calloff, a_roll_within_a_bake_can_be_aborted)
 	abort_it();
 	cr_assert(fake_reap(third));
 	was_answered(&onward, WIRE_EXIT_REFUSED, "the roll to v3 was refused");
-	was_answered(&second, WIRE_EXIT_DONE, "the roll to v3 was called off");
+	was_answered(&second, WIRE_EXIT_DONE, "the roll to v3 was aborted");
 	cr_assert_eq(first.answers, 0);
 }
 
@@ -448,7 +463,7 @@ Test(calloff, a_roll_that_waits_for_the_bake_can_be_aborted)
 	asked_init(&onward);
 	service_roll(web, &request, &onward.asker);
 	abort_it();
-	was_answered(&second, WIRE_EXIT_DONE, "was called off");
+	was_answered(&second, WIRE_EXIT_DONE, "was aborted");
 	was_answered(&onward, WIRE_EXIT_REFUSED, "before it began");
 	fake_imaging_done(0, CRIU_TARGET_RUNNING);
 	cr_assert_not(is_anybody_started());
@@ -493,7 +508,7 @@ Test(calloff, an_abort_of_what_waits_does_not_answer_who_asked_for_something_els
 	service_forget(&second.asker);
 	service_pack(web, &onward.asker);
 	abort_it();
-	was_answered(&second, WIRE_EXIT_DONE, "was called off");
+	was_answered(&second, WIRE_EXIT_DONE, "was aborted");
 	cr_assert_eq(onward.answers, 0, "%s", onward.text);
 	fake_exit(old, 9);
 	fake_imaging_done(0, CRIU_TARGET_GONE);
@@ -506,7 +521,7 @@ Test(calloff, the_version_that_bakes_is_not_rolled_to_again)
 
 	bake_v2();
 	service_roll(web, &request, &second.asker);
-	was_answered(&second, WIRE_EXIT_REFUSED, "web runs version v2 already");
+	was_answered(&second, WIRE_EXIT_DONE, "web runs version v2 already");
 }
 
 /* ---- an answer belongs to the question it was asked for ---- */
@@ -528,7 +543,7 @@ Test(calloff, a_late_answer_to_a_save_that_was_given_up_does_not_answer_the_next
 	given_up = old->question;
 	abort_it();
 	was_answered(&first, WIRE_EXIT_ERROR, "was not saved");
-	was_answered(&second, WIRE_EXIT_DONE, "the save was called off");
+	was_answered(&second, WIRE_EXIT_DONE, "the save was aborted");
 	asked_init(&second);
 	service_save(web, nowhere(), &second.asker);
 	cr_assert_gt(old->question, given_up);

@@ -141,7 +141,7 @@ Test(control, answers_one_request_of_a_connection)
 		(void)hear(fd, &asked);
 	cr_assert_eq(hear(fd, &asked), WIRE_CLOSED);
 	cr_assert_eq(asked.answers, 1);
-	cr_assert_str_eq(asked.text, "web is not running");
+	cr_assert_str_eq(asked.text, "web is stopped already");
 	fd_close(fd);
 }
 

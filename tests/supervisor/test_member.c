@@ -47,7 +47,7 @@ static struct fake *begin(int state_file)
 	do {                                                                                 \
 		assert_answer(&ann, WIRE_EXIT_ERROR, "web version v1 could not be started");     \
 		assert_text(ann.asked.cause, __VA_ARGS__);                                       \
-		cr_assert_str_eq(ann.asked.next, "mend the cause, then start it again");         \
+		cr_assert_str_eq(ann.asked.next, "fix the cause, then start it again");         \
 		cr_assert_str_eq(ann.asked.serving, "nothing");                                  \
 		assert_status("failed", "");                                                     \
 		hosted_pass(USEC_PER_SEC);                                                       \

@@ -33,7 +33,7 @@ Test(pulse, says_so_when_a_version_confirms_no_abort)
 	struct fake *old = wedge();
 
 	assert_answer(&ann, WIRE_EXIT_UNANSWERED,
-		      "web: the roll to v2 was called off, and the version before has not said that it serves on");
+		      "web: the roll to v2 was aborted, but version v1 has not said that it serves");
 	cr_assert_str_eq(ann.result->roll->outcome, "unanswered");
 	assert_status("not answering", "v1");
 	cr_assert_str_eq(hosted_processes(), "not answering v1");

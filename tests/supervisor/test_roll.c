@@ -71,11 +71,11 @@ Test(roll, that_goes_well_says_each_step)
 	cr_assert_str_eq(scene.said,
 			 "standby, new: version v2 is ready to receive\n"
 			 "quiesce, old: version v1 was asked to quiesce\n"
-			 "quiesce, old: every thread of v1 stands at an update point after 40 us\n"
+			 "quiesce, old: all threads of v1 stopped after 40 us\n"
 			 "transfer, old: version v1 saved 10 records\n"
 			 "verify, new: counts and digests agree: 10 records, 1000 bytes, 2 descriptors\n"
 			 "commit, new: version v2 serves; the pause was 0.000 ms\n"
-			 "park, old: version v1 gave its sockets up and lies parked\n"
+			 "park, old: version v1 is parked: it released its sockets and sleeps in memory\n"
 			 "image, old: version v1 has an image of 4 KiB, taken in 1 ms\n"
 			 "bake, new: watching version v2 for 60000 ms; way back: parked+image\n"
 			 "done, new: version v2 is accepted\n");

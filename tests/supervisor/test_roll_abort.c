@@ -81,7 +81,7 @@ Test(roll_abort, ends_new_before_it_tells_old)
 {
 	call_off_in(ROLL_TRANSFER);
 	cr_assert_str_eq(scene.heard, "new:SIGKILL old:abort");
-	cr_assert_str_eq(scene.old->reason, "called off by the operator");
+	cr_assert_str_eq(scene.old->reason, "aborted by the operator");
 	scene_clear();
 }
 
@@ -214,7 +214,7 @@ Test(roll_abort, ends_an_old_that_has_broken_its_promise_and_says_so)
 	scene_reap();
 	assert_state(ROLL_COLD);
 	snprintf(expected, sizeof(expected),
-		 "called off by the operator; version v1 (pid %d) was told to go on and did not", scene.old_pid);
+		 "aborted by the operator; version v1 (pid %d) was told to go on and did not", scene.old_pid);
 	cr_assert_str_eq(cause(), expected, "%s", cause());
 	scene_go_well();
 	assert_outcome(ROLL_IS_COLD);
@@ -256,7 +256,7 @@ Test(roll_abort, of_an_old_that_dies_costs_its_state_and_says_so)
 	fake_exit(scene.old, SIGSEGV);
 	assert_state(ROLL_RETREAT);
 	snprintf(expected, sizeof(expected),
-		 "called off by the operator; version v1 (pid %d) was killed by SIGSEGV during the roll", scene.old_pid);
+		 "aborted by the operator; version v1 (pid %d) was killed by SIGSEGV during the roll", scene.old_pid);
 	cr_assert_str_eq(cause(), expected);
 	scene_reap();
 	scene_go_well();
@@ -372,6 +372,6 @@ Test(roll_abort, follows_when_fewer_descriptors_come_than_are_named)
 	assert_state(ROLL_ABORT);
 	snprintf(expected, sizeof(expected), "version v1 (pid %d): 2 descriptors are named, 0 came", scene.old_pid);
 	cr_assert_str_eq(cause(), expected);
-	cr_assert_eq(roll_descriptors(scene.roll), 0, "nothing is kept of a roll that is called off");
+	cr_assert_eq(roll_descriptors(scene.roll), 0, "nothing is kept of a roll that is aborted");
 	scene_clear();
 }

@@ -310,7 +310,7 @@ Test(roll_bake, goes_on_when_an_undo_is_called_off)
 	roll_undo(scene.roll);
 	scene_pass(5 * S);
 	scene_forget();
-	scene_turn_down("called off by the operator");
+	scene_turn_down("aborted by the operator");
 	assert_state(ROLL_BAKE);
 	cr_assert_eq(roll_new(scene.roll), &scene.new->instance);
 	cr_assert_not_null(roll_health(scene.roll));

@@ -32,7 +32,7 @@ static const struct deadline deadlines[] = {
 	{ ROLL_COMMIT, ROLL_ABORT, 5 * S, "new:SIGKILL old:abort", "version v2 (pid NEW) was told to take over and did not" },
 	/* The deadline that old was told, after 2 + 20 + 5 s, and 5 s more. */
 	{ ROLL_ABORT, ROLL_RETREAT, 32 * S, "old:SIGKILL",
-	  "called off by the operator; version v1 (pid OLD) was told to go on and did not" },
+	  "aborted by the operator; version v1 (pid OLD) was told to go on and did not" },
 	{ ROLL_PARK, ROLL_BAKE, 10 * S, "old:SIGKILL new:baked", "" },
 	{ ROLL_BAKE, ROLL_DONE, 60 * S, "old:SIGKILL new:baked", "" },
 	{ ROLL_RETREAT, ROLL_RETREAT, 10 * S, "new:SIGKILL", "version v2 (pid NEW) refused to take over: I give up" },

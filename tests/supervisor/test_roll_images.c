@@ -13,7 +13,7 @@ TestSuite(roll_pack, .timeout = 20);
 
 #define S USEC_PER_SEC
 #define WATCHES(rungs) "bake, new: watching version v2 for 60000 ms; way back: " rungs "\n"
-#define PARKS "park, old: version v1 gave its sockets up and lies parked\n"
+#define PARKS "park, old: version v1 is parked: it released its sockets and sleeps in memory\n"
 
 static void begin(const char *unit, bool require_image)
 {

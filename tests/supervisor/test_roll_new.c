@@ -8,7 +8,7 @@
 
 TestSuite(roll_new, .timeout = 20);
 
-#define CALLS_OFF(cause) "abort, old: calling off: " cause
+#define CALLS_OFF(cause) "abort, old: aborting: " cause
 #define COMES_BACK(cause) "resume, old: " cause "; version v1 comes back from memory: 0 connections go on, 0 are reset"
 #define SERVES "commit, new: version v2 serves; the pause was 0.000 ms\n"
 #define DIED "version v2 (pid NEW) was killed by SIGSEGV"

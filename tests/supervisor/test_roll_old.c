@@ -9,7 +9,7 @@
 TestSuite(roll_old, .timeout = 20);
 
 #define WATCHES(rungs) "bake, new: watching version v2 for 60000 ms; way back: " rungs
-#define CALLS_OFF(cause) "abort, old: calling off: " cause
+#define CALLS_OFF(cause) "abort, old: aborting: " cause
 
 static bool is_there(void)
 {
@@ -49,7 +49,7 @@ Test(roll_old, that_dies_costs_its_state_only_before_all_of_it_is_saved)
 		{ LEADS(TRANSFER, RETREAT, COLD, FAILED), .hears = "new:SIGKILL", .cause = DIED },
 		STAYS(LOADING, DONE, FAILED),
 		STAYS(COMMIT, DONE, FAILED),
-		{ LEADS(ABORT, RETREAT, COLD, FAILED), .hears = "new:SIGKILL", .cause = "called off by the operator; " DIED },
+		{ LEADS(ABORT, RETREAT, COLD, FAILED), .hears = "new:SIGKILL", .cause = "aborted by the operator; " DIED },
 		{ LEADS(PARK, BAKE, DONE, FAILED), .hears = "new:baked", .says = LOST(NOTHING_LEFT) "\n" WATCHES("none"),
 		  .rungs = "none" },
 		{ LEADS(IMAGE, IMAGE, DONE, FAILED), .says = LOST(NOTHING_LEFT), .rungs = "none" },
@@ -193,14 +193,15 @@ Test(roll_old, is_heard_in_its_place)
 	} all[] = {
 		{ { "old quiesces", is_there, quiesce },
 		  { LEADS(QUIESCE, TRANSFER, DONE, FAILED),
-		    .says = "quiesce, old: every thread of v1 stands at an update point after 40 us" } },
+		    .says = "quiesce, old: all threads of v1 stopped after 40 us" } },
 		{ { "old says not yet", is_there, say_not_yet }, STAYS(QUIESCE, DONE, ABORTED) },
 		{ { "old has saved", is_there, save },
 		  { LEADS(TRANSFER, LOADING, DONE, FAILED), .says = "transfer, old: version v1 saved 10 records" } },
 		{ { "old has saved", is_there, save },
 		  { LEADS(ABORT, ABORT, ABORTED, FAILED), .says = "transfer, old: version v1 saved 10 records" } },
 		{ { "old has parked", is_there, park },
-		  { LEADS(PARK, IMAGE, DONE, FAILED), .says = "park, old: version v1 gave its sockets up and lies parked" } },
+		  { LEADS(PARK, IMAGE, DONE, FAILED),
+		    .says = "park, old: version v1 is parked: it released its sockets and sleeps in memory" } },
 		{ { "old hands a descriptor over", is_there, hand_over },
 		  { LEADS(TRANSFER, TRANSFER, DONE, FAILED), .hears = "new:fds" } },
 	};
@@ -222,7 +223,7 @@ Test(roll_old, is_not_believed_to_have_taken_longer_than_it_had)
 	quiesced.nanoseconds = UINT64_MAX;
 	quiesced.question = scene.old->question;
 	fake_say(scene.old, &message);
-	cr_assert(scene_said("at an update point after 2000000 us"), "%s", scene.said);
+	cr_assert(scene_said("stopped after 2000000 us"), "%s", scene.said);
 	scene_clear();
 }
 

@@ -8,8 +8,8 @@
 TestSuite(roll_operator, .timeout = 20);
 TestSuite(roll_criu, .timeout = 20);
 
-#define CALLED_OFF "called off by the operator"
-#define CALLS_OFF "abort, old: calling off: " CALLED_OFF
+#define CALLED_OFF "aborted by the operator"
+#define CALLS_OFF "abort, old: aborting: " CALLED_OFF
 #define WATCHES(rungs) "bake, new: watching version v2 for 60000 ms; way back: " rungs
 #define DIED "version v2 (pid NEW) was killed by SIGSEGV"
 #define COMES_BACK(from) "resume, old: " DIED "; version v1 comes back " from ": 0 connections go on, 0 are reset"

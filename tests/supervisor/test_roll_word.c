@@ -165,7 +165,7 @@ Test(roll_word, that_two_rolls_share_aborts_both)
 	assert_outcome(ROLL_IS_ABORTED);
 	cr_assert_eq(scene.word->users, 2);
 	cr_assert_not(fake_commit(beside.new));
-	fake_refused(beside.new, "the roll was called off");
+	fake_refused(beside.new, "the roll was aborted");
 	fake_resumed(beside.old);
 	fake_reap(beside.new);
 	cr_assert_null(beside.roll);

@@ -7,7 +7,7 @@
 
 #define HEARD(what) UPGRADED__WIRE__APP_MESSAGE__BODY_##what
 #define IN_BAKE "wait for the end of the bake, end it with upgradectl accept, or go back with upgradectl undo"
-#define OTHERWISE "wait for it, or call it off with upgradectl abort"
+#define OTHERWISE "wait for it, or abort it with upgradectl abort"
 
 static void set_up(void)
 {
@@ -119,14 +119,14 @@ Test(service, answers_the_first_of_two_who_stop_it)
 	assert_answer(&ann, WIRE_EXIT_DONE, "web is stopped");
 	cr_assert_eq(bob.asked.answers, 1);
 	stop(&bob);
-	assert_answer(&bob, WIRE_EXIT_NOT_RUNNING, "web is not running");
+	assert_answer(&bob, WIRE_EXIT_DONE, "web is stopped already");
 }
 
 Test(service, is_stopped_while_it_starts)
 {
 	start(&ann, "v1");
 	stop(&bob);
-	assert_answer(&ann, WIRE_EXIT_ERROR, "web: the start of version v1 was called off");
+	assert_answer(&ann, WIRE_EXIT_ERROR, "web: the start of version v1 was aborted");
 	cr_assert_str_eq(ann.asked.cause, "the service is being stopped");
 	assert_waits(&bob);
 	/* It has nothing yet that is not elsewhere. */
@@ -145,7 +145,7 @@ Test(service, is_not_started_again_once_it_was_stopped)
 	assert_answer(&ann, WIRE_EXIT_DONE, "web will not be started again");
 	assert_status("stopped", "v1");
 	stop(&ann);
-	assert_answer(&ann, WIRE_EXIT_NOT_RUNNING, "web is not running");
+	assert_answer(&ann, WIRE_EXIT_DONE, "web is stopped already");
 	hosted_pass(60 * USEC_PER_SEC);
 	cr_assert_eq(hosted.origin.n_started, 1);
 }
@@ -236,7 +236,7 @@ Test(service, reads_its_file_anew_at_each_start)
 	start(&ann, "v1");
 	assert_answer(&ann, WIRE_EXIT_ERROR, "the service file of web cannot be used");
 	cr_assert(strstr(ann.asked.cause, "web.conf:12: Restart=perhaps: expected on-failure or no"), "%s", ann.asked.cause);
-	cr_assert_str_eq(ann.asked.next, "mend the service file");
+	cr_assert_str_eq(ann.asked.next, "fix the service file");
 	place_remove(&hosted.place, "web.conf");
 	start(&ann, "v1");
 	assert_answer(&ann, WIRE_EXIT_NO_SUCH_SERVICE, "there is no service web");
@@ -290,9 +290,9 @@ Test(service, is_not_rolled_to_the_version_that_it_runs)
 	struct fake *old = hosted_serve("v1");
 
 	roll(&bob, "v1");
-	assert_answer(&bob, WIRE_EXIT_REFUSED, "web runs version v1 already");
-	cr_assert(strstr(bob.asked.next, "a new build needs a new name"), "%s", bob.asked.next);
-	cr_assert(strstr(bob.asked.next, "with --again"), "%s", bob.asked.next);
+	assert_answer(&bob, WIRE_EXIT_DONE, "web runs version v1 already");
+	cr_assert(strstr(bob.asked.next, "a new build needs a new version name"), "%s", bob.asked.next);
+	cr_assert(strstr(bob.asked.next, "use --again"), "%s", bob.asked.next);
 	assert_serving(&bob, old);
 }
 
@@ -331,7 +331,7 @@ Test(service, refuses_a_roll_with_a_service_file_that_is_broken_or_gone)
 	roll(&bob, "v2");
 	assert_answer(&bob, WIRE_EXIT_REFUSED, "the service file of web cannot be used");
 	cr_assert(strstr(bob.asked.cause, "web.conf:12: Bake=long"), "%s", bob.asked.cause);
-	cr_assert_str_eq(bob.asked.next, "nothing was touched; mend the service file");
+	cr_assert_str_eq(bob.asked.next, "nothing was touched; fix the service file");
 	assert_serving(&bob, old);
 	place_remove(&hosted.place, "web.conf");
 	roll(&bob, "v2");
@@ -387,7 +387,7 @@ Test(service, serves_on_when_a_roll_is_called_off)
 	hosted_lead(old, new, ROLL_QUIESCE);
 	fake_refused(old, "a thread is stuck");
 	hosted_reap();
-	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK, "web: the roll to v2 was called off before it committed; nothing was lost");
+	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK, "web: the roll to v2 was aborted before it committed; nothing was lost");
 	assert_text(ann.asked.cause, "version v1 (pid %d): a thread is stuck", pid);
 	assert_serving(&ann, old);
 	cr_assert_str_eq(ann.result->roll->outcome, "aborted");
@@ -406,9 +406,9 @@ Test(service, goes_back_to_memory_when_the_new_version_fails)
 	assert_status("rolling", "v2");
 	fake_resumed(old);
 	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK,
-		      "web: version v2 failed after it had taken over; the version before came back from memory");
+		      "web: version v2 failed after it had taken over; v1 is back from memory and serves");
 	assert_text(ann.asked.cause, "version v2 (pid %d) was killed by SIGABRT", pid);
-	cr_assert_str_eq(ann.asked.next, "what was written in between is lost; mend the cause before you roll again");
+	cr_assert_str_eq(ann.asked.next, "changes since the commit are lost. Fix the cause, then run: upgradectl roll web v2");
 	cr_assert_str_eq(ann.result->log_lines[0], "assertion failed");
 	cr_assert_eq(ann.result->roll->lost_us, 5 * USEC_PER_SEC);
 	assert_serving(&ann, old);
@@ -427,7 +427,7 @@ Test(service, goes_back_to_the_image_when_nothing_else_is_left)
 	fake_imaging_done(0, CRIU_TARGET_RUNNING);
 	fake_resumed(old);
 	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK,
-		      "web: version v2 failed after it had taken over; the version before came back from its image");
+		      "web: version v2 failed after it had taken over; v1 is back from its image and serves");
 	cr_assert_str_eq(ann.result->roll->outcome, "rolled-back-image");
 	assert_serving(&ann, old);
 	assert_status("running", "v1");
@@ -446,7 +446,7 @@ Test(service, starts_the_version_before_empty_when_no_way_back_is_left)
 	hosted_start_up(started(2));
 	cr_assert_eq(fake_heard_last(started(2)), HEARD(WELCOME));
 	assert_answer(&ann, WIRE_EXIT_WAY_BACK_FAILED,
-		      "web: the roll to v2 failed and no way back was left; the version before was started empty");
+		      "web: the roll to v2 failed and no way back was left; v1 was started empty");
 	assert_serving(&ann, started(2));
 	assert_status("running", "v1");
 }
@@ -491,9 +491,9 @@ Test(service, can_be_started_by_hand_after_a_way_back_that_failed)
 	hosted_reap(); /* the old version, which is not kept */
 	fake_exit(new, SIGSEGV);
 	assert_answer(&ann, WIRE_EXIT_WAY_BACK_FAILED,
-		      "web: the roll to v2 failed, no way back was left, and the version before does not start");
+		      "web: the roll to v2 failed, no way back was left, and version v1 does not start");
 	cr_assert_str_eq(ann.asked.serving, "nothing");
-	cr_assert_str_eq(ann.asked.next, "start it by hand: upgradectl start SERVICE VERSION");
+	cr_assert_str_eq(ann.asked.next, "start it by hand: upgradectl start web v1");
 	assert_status("failed", "v1");
 	roll(&ann, "v2");
 	assert_answer(&ann, WIRE_EXIT_NOT_RUNNING, "web is not running");
@@ -717,7 +717,7 @@ Test(service, ends_with_the_daemon)
 	start(&ann, "v1");
 	service_end(hosted.web);
 	cr_assert_not(service_is_idle(hosted.web));
-	assert_answer(&ann, WIRE_EXIT_ERROR, "web: the start of version v1 was called off");
+	assert_answer(&ann, WIRE_EXIT_ERROR, "web: the start of version v1 was aborted");
 	hosted_end_all();
 	cr_assert(is_gone(1));
 	/* A restart does not come any more. */
@@ -741,7 +741,7 @@ static void ends_in(enum roll_state state, enum wire_exit code, const char *text
 Test(service, ends_with_the_daemon_when_its_roll_has_come_to_an_end)
 {
 	static const char refused[] = "web: the roll to v2 was refused; nothing was touched",
-			  aborted[] = "web: the roll to v2 was called off before it committed; nothing was lost",
+			  aborted[] = "web: the roll to v2 was aborted before it committed; nothing was lost",
 			  done[] = "web: version v2 serves";
 
 	ends_in(ROLL_STANDBY, WIRE_EXIT_REFUSED, refused);
@@ -750,7 +750,7 @@ Test(service, ends_with_the_daemon_when_its_roll_has_come_to_an_end)
 	ends_in(ROLL_TRANSFER, WIRE_EXIT_ROLLED_BACK, aborted);
 	ends_in(ROLL_LOADING, WIRE_EXIT_ROLLED_BACK, aborted);
 	ends_in(ROLL_COMMIT, WIRE_EXIT_ROLLED_BACK, aborted);
-	cr_assert_str_eq(ann.asked.cause, "called off by the operator");
+	cr_assert_str_eq(ann.asked.cause, "aborted by the operator");
 	assert_status("stopped", "v1");
 	ends_in(ROLL_PARK, WIRE_EXIT_DONE, done);
 	ends_in(ROLL_IMAGE, WIRE_EXIT_DONE, done);

@@ -193,7 +193,7 @@ Test(status, of_ways_back_and_what_is_left_afterwards)
 	hosted_serve("v1");
 	fake_exit(hosted_roll("v2"), 1 << 8);
 	assert_says("running", "v1", "serving v1");
-	assert_last_roll("refused", "none");
+	assert_last_roll("refused", "");
 	cr_assert_str_eq(look()->description, "");
 }
 

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 
 #define HEARD(what) UPGRADED__WIRE__APP_MESSAGE__BODY_##what
-#define LEFT "web: version v2 was left again with all its state: the version before serves"
-#define BACK_FROM_MEMORY "web: version v2 failed after it had taken over; the version before came back from memory"
+#define LEFT "web: version v2 was undone: v1 serves, with all state from v2"
+#define BACK_FROM_MEMORY "web: version v2 failed after it had taken over; v1 is back from memory and serves"
 
 static struct caller carl;
 
@@ -199,7 +199,7 @@ Test(undo, of_the_same_version_comes_back_from_memory)
 	fake_exit(started(1), SIGSEGV);
 	fake_resumed(first);
 	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK,
-		      "web: version v1 failed after it had taken over; the version before came back from memory");
+		      "web: version v1 failed after it had taken over; v1 is back from memory and serves");
 	assert_serving(&ann, first);
 	cr_assert_str_eq(history(), "");
 }
@@ -373,7 +373,7 @@ Test(undo, is_called_off_by_the_version_that_bakes_and_the_bake_goes_on)
 	fake_refused(new, "the state does not fit");
 	fake_resumed(new);
 	hosted_reap();
-	assert_answer(&bob, WIRE_EXIT_ROLLED_BACK, "web: the roll to v1 was called off before it committed; nothing was lost");
+	assert_answer(&bob, WIRE_EXIT_ROLLED_BACK, "web: the roll to v1 was aborted before it committed; nothing was lost");
 	cr_assert(strstr(bob.asked.cause, "the state does not fit"), "%s", bob.asked.cause);
 	assert_serving(&bob, new);
 	assert_status("baking", "v2");
@@ -480,7 +480,7 @@ Test(undo, can_be_undone_within_its_own_bake)
 	hosted_reap();
 	cr_assert_str_eq(hosted_processes(), "standby v2, serving v1, parked v2");
 	hosted_lead(back, started(3), ROLL_PARK);
-	assert_answer(&bob, WIRE_EXIT_ROLLED_BACK, "web: version v1 was left again with all its state: the version before serves");
+	assert_answer(&bob, WIRE_EXIT_ROLLED_BACK, "web: version v1 was undone: v2 serves, with all state from v1");
 	hosted_lead_on(back, started(3), ROLL_PARK, ROLL_BAKE);
 	hosted_pass(60 * USEC_PER_SEC);
 	assert_answer(&carl, WIRE_EXIT_DONE, "web: version v2 serves");
@@ -493,8 +493,8 @@ Test(undo, ends_with_the_daemon_and_leaves_the_version_that_served)
 
 	hosted_lead(started(1), back, ROLL_TRANSFER);
 	hosted_end_all();
-	assert_answer(&bob, WIRE_EXIT_ROLLED_BACK, "web: the roll to v1 was called off before it committed; nothing was lost");
-	cr_assert_str_eq(bob.asked.cause, "called off by the operator");
+	assert_answer(&bob, WIRE_EXIT_ROLLED_BACK, "web: the roll to v1 was aborted before it committed; nothing was lost");
+	cr_assert_str_eq(bob.asked.cause, "aborted by the operator");
 	assert_answer(&ann, WIRE_EXIT_DONE, "web: version v2 serves");
 	assert_status("stopped", "v2");
 }
@@ -544,7 +544,7 @@ Test(undo, ends_both_versions_for_the_image)
 	assert_answer(&bob, WIRE_EXIT_DONE, "web: version v1 serves again");
 	assert_serving(&bob, started(0));
 	assert_answer(&ann, WIRE_EXIT_ROLLED_BACK,
-		      "web: version v2 failed after it had taken over; the version before came back from its image");
+		      "web: version v2 failed after it had taken over; v1 is back from its image and serves");
 }
 
 Test(undo, is_refused_by_a_rung_that_is_not_there)
@@ -592,7 +592,7 @@ Test(undo, says_that_the_way_back_failed)
 	assert_answer(&bob, WIRE_EXIT_WAY_BACK_FAILED, "web: version v1: its way back failed");
 	assert_serving(&bob, started(2));
 	assert_answer(&ann, WIRE_EXIT_WAY_BACK_FAILED,
-		      "web: the roll to v2 failed and no way back was left; the version before was started empty");
+		      "web: the roll to v2 failed and no way back was left; v1 was started empty");
 }
 
 Test(undo, by_a_rung_goes_on_even_if_nobody_waits_for_it_any_more)

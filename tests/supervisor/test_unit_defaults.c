@@ -80,7 +80,7 @@ Test(unit_defaults, are_those_of_the_manual)
 Test(unit_defaults, are_shown_for_each_key_that_has_one)
 {
 	static const char none[] = " Exec Version User Group NoNewPrivileges CapabilityBoundingSet AmbientCapabilities Environment "
-				   "LimitNOFILE OOMScoreAdjust Listen Ready DrainTimeout Watchdog ";
+				   "LimitNOFILE OOMScoreAdjust Listen Ready DrainTimeout Watchdog OnRollback ";
 	FILE *file = fopen("supervisor/unit/keys.c", "re");
 	char line[512], key[64], wanted[80];
 	unsigned n = 0;

@@ -93,7 +93,7 @@ Test(verbs, refuse_what_is_not_fit_before_they_look_for_the_service)
 
 Test(verbs, say_that_a_service_is_not_running)
 {
-	says(VERB(STOP), "web", WIRE_EXIT_NOT_RUNNING, "web is not running");
+	says(VERB(STOP), "web", WIRE_EXIT_DONE, "web is stopped already");
 	says(VERB(ROLL), "web", WIRE_EXIT_NOT_RUNNING, "web is not running");
 	cr_assert_str_eq(asked.next, "start it: upgradectl start SERVICE VERSION");
 	cr_assert_str_eq(asked.serving, "nothing");
@@ -118,7 +118,7 @@ Test(verbs, say_why_a_service_does_not_start)
 
 	says(VERB(START), "web", WIRE_EXIT_ERROR, "web version v1 could not be started");
 	cr_assert(strstr(asked.cause, "/nonexistent/web-v1"), "%s", asked.cause);
-	cr_assert_str_eq(asked.next, "mend the cause, then start it again");
+	cr_assert_str_eq(asked.next, "fix the cause, then start it again");
 	/* With a file to load, too; which is not kept. */
 	ask_with(VERB(START), "web", fd);
 	cr_assert_eq(asked.code, WIRE_EXIT_ERROR);
@@ -142,7 +142,7 @@ Test(verbs, say_what_is_wrong_with_a_service_file)
 	place_write(&place, "web.conf", "[Service]\nExec=/nonexistent/web-%v\nColour=blue\n");
 	says(VERB(START), "web", WIRE_EXIT_ERROR, "the service file of web cannot be used");
 	cr_assert(strstr(asked.cause, "web.conf:3: unknown key Colour="), "%s", asked.cause);
-	cr_assert_str_eq(asked.next, "mend the service file");
+	cr_assert_str_eq(asked.next, "fix the service file");
 	place_remove(&place, "web.conf");
 	says(VERB(START), "web", WIRE_EXIT_NO_SUCH_SERVICE, "there is no service web");
 }

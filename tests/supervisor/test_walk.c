@@ -338,7 +338,7 @@ static void be_the_operator(void)
 static void end_the_other_roll(void)
 {
 	struct instance *lent = scene.lent;
-	struct why why = { .text = "it was called off" };
+	struct why why = { .text = "it was aborted" };
 
 	if (!lent)
 		return;

@@ -271,7 +271,7 @@ SCENE(backwards, when_the_version_before_cannot_load_the_new_one_serves_on)
 	roll = bake("v2");
 	serving = stage_pid("serving");
 	answer = ctl(6, "undo", "cached");
-	must_say(answer, "called off before it committed");
+	must_say(answer, "aborted before it committed");
 	is_untouched(roll, serving);
 }
 

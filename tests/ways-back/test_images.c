@@ -373,7 +373,7 @@ SCENE(images, that_are_half_taken_when_the_daemon_is_killed_are_never_there)
 	cr_assert_not_null(file);
 	fclose(file);
 	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "cached", "v2", NULL), 0);
-	stage_wait_log("lies parked");
+	stage_wait_log("is parked");
 	for (unsigned i = 0; i < 1000 && !stage_images(".tmp"); i++)
 		stage_sleep_ms(10);
 	cr_assert_eq(stage_images(".tmp"), 1);
