@@ -207,8 +207,8 @@ static bool add_times(json_t *object, const char *const names[], const struct cl
 
 static bool refine_roll(json_t *roll, const struct clocks *clocks)
 {
-	static const char *const times[] = { "commit_us", "resume_us", "died_us", "child_since_us", "unanswered_us", "bake_ends_us",
-					     NULL };
+	static const char *const times[] = { "commit_us",     "resume_us",    "died_us", "child_since_us",
+					     "unanswered_us", "bake_ends_us", NULL };
 	static const char *const moved[] = { "records", "state_bytes", "fds", NULL };
 	bool ended, counted, well;
 
@@ -233,8 +233,8 @@ static bool refine_service(json_t *service, const struct clocks *clocks)
 	json_t *instance;
 	size_t i;
 
-	json_array_foreach(json_object_get(service, "instances"), i, instance)
-		well = add_times(instance, times, clocks) && well;
+	json_array_foreach(json_object_get(service, "instances"), i, instance) well =
+		add_times(instance, times, clocks) && well;
 	if (!json_is_true(json_object_get(service, "descriptors_told")))
 		well = forget(service, "descriptors") && well;
 	return well;
@@ -252,7 +252,8 @@ static bool refine_image(json_t *image, Upgraded__Wire__Verb verb)
 
 static bool refine_plan(json_t *plan)
 {
-	static const char *const pauses[] = { "pause_min_us", "pause_median_us", "pause_max_us", "pause_records", NULL };
+	static const char *const pauses[] = { "pause_min_us", "pause_median_us", "pause_max_us", "pause_records",
+					      NULL };
 	static const char *const counts[] = { "records", "state_bytes", "pause_expected_us", NULL };
 	bool well = true;
 
@@ -269,14 +270,13 @@ static bool refine_plan(json_t *plan)
 
 static bool refine(json_t *answer, const struct args *args, const struct clocks *clocks)
 {
-	bool well = refine_roll(json_object_get(answer, "roll"), clocks) && refine_plan(json_object_get(answer, "plan"));
+	bool well =
+		refine_roll(json_object_get(answer, "roll"), clocks) && refine_plan(json_object_get(answer, "plan"));
 	json_t *entry;
 	size_t i;
 
-	json_array_foreach(json_object_get(answer, "services"), i, entry)
-		well = refine_service(entry, clocks) && well;
-	json_array_foreach(json_object_get(answer, "images"), i, entry)
-		well = refine_image(entry, args->verb) && well;
+	json_array_foreach(json_object_get(answer, "services"), i, entry) well = refine_service(entry, clocks) && well;
+	json_array_foreach(json_object_get(answer, "images"), i, entry) well = refine_image(entry, args->verb) && well;
 	return well;
 }
 
@@ -288,14 +288,22 @@ static bool refine(json_t *answer, const struct args *args, const struct clocks 
 /* The names of what an answer is about, and that only some verbs have. */
 static const char *const *left_out(const struct args *args)
 {
-	static const char *const acting[] = { "services", "checks", "save", "plan", "images", "history", "daemon_version", ELSEWHERE };
-	static const char *const saving[] = { "services", "checks", "roll", "plan", "images", "history", "daemon_version", ELSEWHERE };
-	static const char *const planning[] = { "services", "checks", "roll", "save", "images", "history", "daemon_version", ELSEWHERE };
-	static const char *const versions[] = { "services", "checks", "roll", "save", "plan", "images", "history", ELSEWHERE };
-	static const char *const listing[] = { "roll", "checks", "save", "plan", "images", "history", "daemon_version", ELSEWHERE };
-	static const char *const checking[] = { "roll", "services", "save", "plan", "images", "history", "daemon_version", ELSEWHERE };
-	static const char *const imaging[] = { "services", "checks", "roll", "save", "plan", "history", "daemon_version", ELSEWHERE };
-	static const char *const rolls[] = { "services", "checks", "roll", "save", "plan", "images", "daemon_version", ELSEWHERE };
+	static const char *const acting[] = { "services", "checks",  "save",	       "plan",
+					      "images",	  "history", "daemon_version", ELSEWHERE };
+	static const char *const saving[] = { "services", "checks",  "roll",	       "plan",
+					      "images",	  "history", "daemon_version", ELSEWHERE };
+	static const char *const planning[] = { "services", "checks",  "roll",		 "save",
+						"images",   "history", "daemon_version", ELSEWHERE };
+	static const char *const versions[] = { "services", "checks", "roll",	 "save",
+						"plan",	    "images", "history", ELSEWHERE };
+	static const char *const listing[] = { "roll",	 "checks",  "save",	      "plan",
+					       "images", "history", "daemon_version", ELSEWHERE };
+	static const char *const checking[] = { "roll",	  "services", "save",		"plan",
+						"images", "history",  "daemon_version", ELSEWHERE };
+	static const char *const imaging[] = { "services", "checks",  "roll",		"save",
+					       "plan",	   "history", "daemon_version", ELSEWHERE };
+	static const char *const rolls[] = { "services", "checks", "roll",	     "save",
+					     "plan",	 "images", "daemon_version", ELSEWHERE };
 
 	switch ((int)args->verb) {
 	case UPGRADED__WIRE__VERB__VERB_LIST:
@@ -339,7 +347,8 @@ static bool envelope(json_t *object, const struct args *args, const struct clock
 	bool well = json_object_set_new(object, "schema", json_integer(JSON_SCHEMA)) == 0;
 
 	well = json_object_set_new(object, "verb", json_string(args->verb_name)) == 0 && well;
-	well = json_object_set_new(object, "service", args->service ? text_to_json(args->service) : json_null()) == 0 && well;
+	well = json_object_set_new(object, "service", args->service ? text_to_json(args->service) : json_null()) == 0 &&
+	       well;
 	well = json_object_set_new(object, "at_us", count_to_json(clocks->at_us)) == 0 && well;
 	return json_object_set_new(object, "at", rfc3339(clocks->realtime_us)) == 0 && well;
 }
@@ -369,8 +378,10 @@ json_t *json_progress(const struct args *args, const Upgraded__Wire__Progress *p
 	static const char *const kinds[] = { "news", "begins", "goes-on" };
 	static const char *const skip[] = { "kind", "realtime_us", NULL };
 	static const char *const times[] = { "bake_ends_us", NULL };
-	static const char *const figures[] = { "records", "state_bytes", "records_expected", "bytes_expected", "pause_us",
-					       "image_bytes", "bake_us", "bake_ends_us", "quiesce_us", "roll_id", NULL };
+	static const char *const figures[] = {
+		"records", "state_bytes",  "records_expected", "bytes_expected", "pause_us", "image_bytes",
+		"bake_us", "bake_ends_us", "quiesce_us",       "roll_id",	 NULL
+	};
 	const struct clocks clocks = clocks_of(progress->at_us, progress->realtime_us);
 	json_t *answer = json_object(), *rest = message_to_json(&progress->base, skip);
 	bool well = answer && rest && envelope(answer, args, &clocks);

@@ -66,6 +66,7 @@ static void answer_rolls(struct look_call *call, struct events_look *look)
 	struct answer answer = { .code = WIRE_EXIT_DONE, .with = &with };
 	Upgraded__Wire__RollReport *copies = calloc(look->list.n + 1, sizeof(*copies));
 	Upgraded__Wire__RollReport **list = calloc(look->list.n + 1, sizeof(*list));
+	struct why why = { 0 };
 	char text[160];
 
 	with.history = list;
@@ -85,6 +86,14 @@ static void answer_rolls(struct look_call *call, struct events_look *look)
 		answer = (struct answer){ .code = WIRE_EXIT_ERROR, .text = "out of memory" };
 	else if (!with.n_history)
 		tell_none(call, text, sizeof(text), &answer);
+	/* One whose file is gone has its history still. */
+	if (!with.n_history && answer.code != WIRE_EXIT_ERROR && !registry_find(call->registry, call->service, &why)) {
+		snprintf(text, sizeof(text), "there is no service %s, and no history of one", call->service);
+		answer = (struct answer){ .code = WIRE_EXIT_NO_SUCH_SERVICE,
+					  .text = text,
+					  .cause = why.text,
+					  .next = "upgradectl list shows the services" };
+	}
 	asker_answer(call->asker, &answer);
 	free(list);
 	free(copies);
