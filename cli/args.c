@@ -50,7 +50,7 @@ static const struct verb verbs[] = {
 	{ "retry", UPGRADED__WIRE__VERB__VERB_RETRY, 1, 1, true, "SERVICE", "The last roll once more, after it failed" },
 	{ "undo", UPGRADED__WIRE__VERB__VERB_UNDO, 1, 1, true, "SERVICE", "Go back to the version before the last roll" },
 	{ "abort", UPGRADED__WIRE__VERB__VERB_ABORT, 1, 1, false, "SERVICE",
-	  "Call off what has not committed: a start, a roll, a save" },
+	  "Call off a start, a roll, a save; a roll that has committed is undone" },
 	{ "accept", UPGRADED__WIRE__VERB__VERB_ACCEPT, 1, 1, false, "SERVICE", "End the bake now: the new version stays" },
 	{ "pack", UPGRADED__WIRE__VERB__VERB_PACK, 1, 1, false, "SERVICE",
 	  "Within a bake: move the version before out of memory, into its image" },
@@ -206,7 +206,8 @@ void args_usage(FILE *out)
 	      "  1  error                           6  rolled back: the old version serves\n"
 	      "  2  usage                           7  the way back failed\n"
 	      "  3  the service is not running      8  another roll is under way\n"
-	      "  4  no such service                 9  gave up waiting; it goes on\n", out);
+	      "  4  no such service                 9  gave up waiting; it goes on\n"
+	      "                                    10  called off; look whether the old version serves\n", out);
 }
 
 static const struct verb *verb_find(const char *name);
@@ -226,7 +227,8 @@ void args_help(FILE *out, const char *name)
 		fprintf(out, "Usage: upgradectl [OPTION...] %s %s\n\n%s.\n\n", image_verbs[i].name, image_verbs[i].operands,
 			image_verbs[i].does);
 	if (verb && verb->rolls)
-		fputs("\nOptions: --wait, --bake, --rollback, --require-image, --verify; for undo --to, --way; for roll --again\n",
+		fputs("\nOptions: --wait, --bake, --rollback, --require-image, --verify, --detach; "
+		      "for undo --to, --way; for roll --again\n",
 		      out);
 	fputs("\nAll options and all verbs: upgradectl --help. In full: man upgradectl\n", out);
 }
@@ -452,6 +454,8 @@ static int not_a_verb(const char *name, struct why *why)
 	const char *words[sizeof(verbs) / sizeof(verbs[0]) + 5], *best;
 	size_t n = 0;
 
+	if (strcmp(name, "leave") == 0 || strcmp(name, "completion") == 0)
+		return why_set(why, -EINVAL, "%s has to be the first word of the command line", name);
 	for (; n < sizeof(verbs) / sizeof(verbs[0]); n++)
 		words[n] = verbs[n].name;
 	words[n++] = "images";

@@ -156,7 +156,8 @@ static void show_text(const struct args *args, const Upgraded__Wire__Result *res
 		render_images(out, args, result);
 	else if (result->plan)
 		show_plan(args, result->plan, out);
-	else if (!args->quiet && !is_query(args) && result->code == (uint32_t)DONE && !writes_to_output(args))
+	else if (!args->quiet && (!is_query(args) || args->verb == UPGRADED__WIRE__VERB__VERB_PLAN) &&
+		 result->code == (uint32_t)DONE && !writes_to_output(args))
 		render_summary(out, args, result);
 	fflush(out->out);
 	/* A status that was shown has told the service's failure already. */

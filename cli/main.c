@@ -51,6 +51,12 @@ int main(int argc, char **argv)
 	setlocale(LC_ALL, "");
 	/* A line in one write: a terminal never shows half of one. */
 	setvbuf(stderr, err_buffer, _IOFBF, sizeof(err_buffer));
+	if (argc == 3 && strcmp(argv[1], "help") == 0 && (strcmp(argv[2], "state") == 0 || strcmp(argv[2], "leave") == 0)) {
+		static char help[] = "--help";
+
+		argv[1] = argv[2];
+		argv[2] = help;
+	}
 	if (argc > 1 && strcmp(argv[1], "completion") == 0)
 		return finish(complete_main(argc - 2, argv + 2));
 	if (args_is_state(argc, argv))

@@ -396,6 +396,8 @@ static bool may_leave(void *daemon, struct why *ret_what)
 		(void)why_set(ret_what, 0, "the disk, which has not taken the logbook yet");
 	else if (!events_is_quiet(supervisor->registry.host.events))
 		(void)why_set(ret_what, 0, "the disk, which has not taken the last events yet");
+	else if (supervisor->registry.host.hooks)
+		(void)why_set(ret_what, 0, "a program of OnRollback=");
 	else if (!store_is_quiet(supervisor->store))
 		(void)why_set(ret_what, 0, "systemd, which has not heard yet what it is to hold");
 	else

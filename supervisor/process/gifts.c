@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define APP_CHANNEL_FD 3
 
@@ -22,22 +23,26 @@ static void add_variable(struct gifts *gifts, const char *fmt, ...)
 	gifts->more[gifts->n_more++] = text;
 }
 
-/* As systemd does it: from descriptor 3 on, in the order of the file, each with a name. */
+static void add_listener(struct gifts *gifts, const struct listener *listener, const char *service, char *names, size_t size)
+{
+	const char *name = listener->place.options.name;
+	size_t used = strlen(names);
+
+	gifts->fds[gifts->n_fds++] = (struct child_fd){ listener->ref->fd, STORE_FDS_START + (int)gifts->n_listeners };
+	gifts->listeners[gifts->n_listeners++] = listener->inode;
+	snprintf(names + used, size - used, "%s%s", used ? ":" : "", *name ? name : service);
+}
+
+/* As systemd does it: from descriptor 3 on, in the order of the file, each with a name. They are held in the order in which they
+ * were opened, which may be by an earlier file. */
 static void add_listeners(struct gifts *gifts, const struct listeners *listeners, const struct unit *unit)
 {
 	char names[sizeof(gifts->texts[0]) - 32] = "";
-	size_t used = 0;
 
-	for (size_t i = 0; listeners && i < listeners->n && gifts->n_listeners < UNIT_LISTENS_MAX; i++) {
-		const struct listener *listener = &listeners->list[i];
-		const char *name = listener->place.options.name;
-
-		if (!listener->ref || !listeners_names(unit, listener))
-			continue;
-		gifts->fds[gifts->n_fds++] = (struct child_fd){ listener->ref->fd, STORE_FDS_START + (int)gifts->n_listeners };
-		gifts->listeners[gifts->n_listeners++] = listener->inode;
-		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ":" : "", *name ? name : unit->name);
-	}
+	for (size_t k = 0; listeners && k < unit->n_listens; k++)
+		for (size_t i = 0; i < listeners->n && gifts->n_listeners < UNIT_LISTENS_MAX; i++)
+			if (listeners->list[i].ref && unit_listen_names(&unit->listens[k], &listeners->list[i].place))
+				add_listener(gifts, &listeners->list[i], unit->name, names, sizeof(names));
 	if (!gifts->n_listeners)
 		return;
 	gifts->named = true;

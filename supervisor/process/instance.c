@@ -116,7 +116,8 @@ void instance_drain(struct instance *instance)
 
 	if (first)
 		instance->drain_due_us = now_us + unit->drain_timeout_us;
-	/* Written down before it is told: a supervisor that is killed in between tells it again, and that is no harm. */
+	/* Written down before it is told, and told once: for many programs a second signal means "at once". One that was not told, as
+	 * the supervisor was killed in between, is killed at its deadline. */
 	if (first && instance->place == INSTANCE_IS_REPLACED && instance->kind->set_place)
 		instance->kind->set_place(instance);
 	instance_set_place(instance, INSTANCE_IS_REPLACED);
@@ -125,7 +126,8 @@ void instance_drain(struct instance *instance)
 		 instance->service, instance->version, (int)instance->pid, unit_signal_name(unit->stop_signal),
 		 instance->drain_due_us > now_us ? (instance->drain_due_us - now_us) / USEC_PER_MSEC : 0);
 	instance_go_on(instance);
-	instance_kill(instance, unit->stop_signal);
+	if (first)
+		instance_kill(instance, unit->stop_signal);
 }
 
 int instance_may_have_image(const struct instance *instance, struct why *why)

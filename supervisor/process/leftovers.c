@@ -217,6 +217,14 @@ void leftovers_bury(struct leftovers *leftovers, const struct instance *instance
 	free_if_over(leftover);
 }
 
+bool leftovers_keeps(const struct leftovers *leftovers, const char *service)
+{
+	for (const struct leftover *leftover = leftovers->first; leftover; leftover = leftover->next)
+		if (!leftover->ends && !leftover->killed && leftover->orphans && strcmp(leftover->service, service) == 0)
+			return true;
+	return false;
+}
+
 void leftovers_end(struct leftovers *leftovers, const char *service)
 {
 	for (struct leftover *leftover = leftovers->first, *next; leftover; leftover = next) {

@@ -30,6 +30,9 @@ void leftovers_keep(struct leftovers *leftovers, const struct instance *instance
 /** leftovers_end() - Of a service: SIGKILL to those that are to end with it. */
 void leftovers_end(struct leftovers *leftovers, const char *service);
 
+/** leftovers_keeps() - Does something of @service go on that is not to end with it (Children=keep)? */
+bool leftovers_keeps(const struct leftovers *leftovers, const char *service);
+
 /** leftovers_bury() - The process of @instance was reaped, and its process group killed: reap whom that met, and log it. */
 void leftovers_bury(struct leftovers *leftovers, const struct instance *instance);
 

@@ -62,11 +62,6 @@ static bool is_named(const struct unit *unit, const struct unit_listen *place)
 	return false;
 }
 
-bool listeners_names(const struct unit *unit, const struct listener *listener)
-{
-	return is_named(unit, &listener->place);
-}
-
 /* The path goes first: whoever finds it finds somebody who listens. */
 static void let_go(struct listener *listener)
 {

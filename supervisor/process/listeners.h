@@ -60,9 +60,6 @@ void listeners_keep(struct listeners *listeners, const struct unit *const *units
  * that @serving (NULL: nobody) has, which moves by the roll. */
 void listeners_give(struct listeners *listeners, const struct unit *unit, const struct instance *serving, struct instance *to);
 
-/** listeners_names() - Does @unit name that one? */
-bool listeners_names(const struct unit *unit, const struct listener *listener);
-
 /** listeners_settle() - @serving serves: close what @unit names and it does not have, as clients would wait for ever there. Paths
  * are made its user's own. */
 void listeners_settle(struct listeners *listeners, const struct unit *unit, const struct instance *serving);

@@ -238,7 +238,7 @@ void notified_leave(struct notified *notified)
 		timer_disarm(&notified->deaf);
 		source_del(&notified->source);
 	}
-	notified->fd = fd_close(notified->fd);
+	notified->fd = fd_give_up(notified->fd); /* what lies in it unread is a peer's, and closes with it */
 	free(notified->path);
 	notified->path = NULL;
 	notified->loop = NULL;

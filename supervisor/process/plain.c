@@ -2,15 +2,20 @@
 #include "supervisor/process/plain.h"
 
 #include "base/base.h"
+#include "supervisor/machine/procfs.h"
 #include "supervisor/process/accepting.h"
 #include "supervisor/process/instance.h"
 #include "wire/wire.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define LOOK_US (20 * USEC_PER_MSEC)
 #define MESSAGES_A_TURN 16u
@@ -19,6 +24,7 @@ void voice_init(struct voice *voice, struct instance *of)
 {
 	*voice = (struct voice){ .of = of, .fd = -1 };
 	notified_init(&voice->notified);
+	child_init(&voice->looker);
 }
 
 /* ---- what is said ---- */
@@ -255,23 +261,41 @@ static void on_heard(struct notified *notified, const struct notification *told)
 		say_pong(voice, voice->unanswered);
 }
 
-static bool is_ready(const struct voice *voice)
-{
-	char what[8];
+static void on_look(struct timer *timer);
 
-	if (voice->of->kind->doing && voice->of->kind->doing(voice->of, what, sizeof(what)))
-		return false; /* it is not its program yet */
-	return voice->of->unit->ready == READY_STARTED ||
-	       accepting_all(voice->of->pid, voice->listeners, voice->n_listeners);
+/* In a process of its own: who reads of an epoll set waits for whoever has it locked, and a service can make that last. */
+static void look_in_child(void *userdata)
+{
+	const struct voice *voice = userdata;
+
+	if (!accepting_all(voice->of->pid, voice->listeners, voice->n_listeners))
+		_exit(EXIT_FAILURE);
+}
+
+static void on_looked(struct child *child)
+{
+	struct voice *voice = container_of(child, struct voice, looker);
+	bool accepts = WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
+
+	child_done(child);
+	if (accepts)
+		become_ready(voice);
+	else
+		timer_arm(voice->loop, &voice->look, clock_now_us() + LOOK_US, on_look);
 }
 
 static void on_look(struct timer *timer)
 {
 	struct voice *voice = container_of(timer, struct voice, look);
+	const struct child_work work = { .run = look_in_child, .userdata = voice, .keep_fd = -1 };
+	struct why why = { 0 };
+	char what[8];
+	/* What becomes of the fork is not its program yet. */
+	bool runs = !voice->of->kind->doing || !voice->of->kind->doing(voice->of, what, sizeof(what));
 
-	if (is_ready(voice))
+	if (runs && voice->of->unit->ready == READY_STARTED)
 		become_ready(voice);
-	else
+	else if (!runs || child_fork(voice->loop, &voice->looker, &work, on_looked, &why) < 0)
 		timer_arm(voice->loop, timer, clock_now_us() + LOOK_US, on_look);
 }
 
@@ -283,6 +307,8 @@ void voice_begin(struct voice *voice, const unsigned long long *listeners, size_
 	if (voice->n_listeners)
 		memcpy(voice->listeners, listeners, voice->n_listeners * sizeof(*listeners));
 	voice->notified.pid = voice->of->pid;
+	if (procfs_start_ticks(voice->of->pid, &voice->start_ticks) < 0)
+		voice->start_ticks = UINT64_MAX;
 	voice->ready |= voice->of->place != INSTANCE_IS_NEW; /* it came back */
 	if (!voice->ready && (ready == READY_STARTED || ready == READY_ACCEPTS))
 		timer_arm(voice->loop, &voice->look, clock_now_us(), on_look);
@@ -341,6 +367,10 @@ int voice_open(struct voice *voice, struct loop *loop, int theirs_consume, const
 
 static void end(struct voice *voice)
 {
+	if (voice->looker.pidfd >= 0) {
+		child_kill(&voice->looker, SIGKILL);
+		child_let_go(&voice->looker); /* it may have to wait for the end of the service: it is reaped as a stray */
+	}
 	if (voice->loop) {
 		timer_disarm(&voice->look);
 		if (voice->fd >= 0)

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/child.h"
 #include "base/loop.h"
 #include "base/why.h"
 #include "supervisor/process/notified.h"
@@ -32,6 +33,8 @@ struct voice {
 	struct notified notified;
 	struct commit_word word;  /* from a Receive to a Commit */
 	struct timer look;        /* is it ready? is a beat overdue? */
+	struct child looker;      /* does it accept? Who looks may be held up by what is looked at: another process does */
+	uint64_t start_ticks;     /* of the process: whoever is older was not left behind by it */
 	bool ready;
 	/* What it was given, by inode: when it waits at each of these, it is ready (Ready=accepts). */
 	unsigned long long listeners[PLAIN_LISTENERS_MAX];

@@ -364,13 +364,16 @@ static void spawned_set_place(struct instance *instance)
 /* ---- its end ---- */
 
 /* Return: a child of ours that nobody watches, and that has the socket @inode; 0: there is none. */
-static pid_t find_holder(unsigned long long inode)
+/* Of our children that nobody watches: who has @inode open, and was not started before @since_ticks? */
+static pid_t find_holder(unsigned long long inode, uint64_t since_ticks)
 {
+	uint64_t ticks;
 	pid_t pids[HOLDERS_MAX];
 	size_t n = procfs_children(getpid(), pids, HOLDERS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], inode, HOLDER_FDS_MAX) >= 0)
+		if (!child_is_watched(pids[i]) && procfs_find_socket(pids[i], inode, HOLDER_FDS_MAX) >= 0 &&
+		    (!since_ticks || (procfs_start_ticks(pids[i], &ticks) == 0 && ticks >= since_ticks)))
 			return pids[i];
 	return 0;
 }
@@ -380,7 +383,7 @@ static pid_t find_holder(unsigned long long inode)
 static void end_background(struct spawned *spawned)
 {
 	struct instance *instance = &spawned->instance;
-	pid_t pid = find_holder(instance->channel_inode);
+	pid_t pid = find_holder(instance->channel_inode, 0);
 	char who[64] = "another process had its channel"; /* or it has ended with the group */
 
 	if (pid) {
@@ -399,7 +402,7 @@ static void end_plain_background(struct spawned *spawned)
 	pid_t pid = 0, last = 0;
 
 	for (size_t i = 0; i < spawned->voice->n_listeners; i++) {
-		while ((pid = find_holder(spawned->voice->listeners[i])) > 0 && pid != last) {
+		while ((pid = find_holder(spawned->voice->listeners[i], spawned->voice->start_ticks)) > 0 && pid != last) {
 			kill(pid, SIGKILL); /* our child and not reaped, so the number is its own */
 			last = pid;
 		}
@@ -430,7 +433,9 @@ void spawned_on_exit(struct child *child)
 	if (held && instance->place == INSTANCE_IS_NEW && !*instance->failure.text && WIFEXITED(child->status) &&
 	    WEXITSTATUS(child->status) == 0)
 		end_background(spawned); /* who notices that our end is closed lets go of his, and is not found */
-	if (spawned->voice && instance->children == CHILDREN_END && WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
+	/* Beside one that was replaced another one serves, at the same listeners. */
+	if (spawned->voice && instance->place != INSTANCE_IS_REPLACED && instance->children == CHILDREN_END &&
+	    WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0)
 		end_plain_background(spawned);
 	/* A child of the process may hold the other end still: it does not speak for the service. */
 	if (store_holds(spawned->spawner->store, spawned->serial, STORE_CHANNEL))
@@ -787,8 +792,11 @@ static void end_children(struct origin *origin, const char *service)
 
 static void end_rest(struct origin *origin, const char *service)
 {
+	const struct spawner *spawner = container_of(origin, struct spawner, origin);
+
 	end_children(origin, service);
-	(void)groups_end(container_of(origin, struct spawner, origin)->groups, service);
+	if (!leftovers_keeps(spawner->leftovers, service))
+		(void)groups_end(spawner->groups, service);
 }
 
 int spawner_init(struct spawner *spawner, struct loop *loop)

@@ -35,7 +35,7 @@ bool service_refuse_plain_start(struct service *service, const struct unit *unit
 	if (unit->kind != UNIT_PLAIN || !has_file)
 		return false;
 	service_answer(service, asker,
-		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = NO_STATE, .next = "start it without --state" },
+		       &(struct answer){ .code = WIRE_EXIT_REFUSED, .cause = NO_STATE, .next = "start it without --from" },
 		       "%s: a program without the library cannot load a state file", service->name);
 	return true;
 }

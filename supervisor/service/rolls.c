@@ -357,7 +357,7 @@ static bool choose_version(struct service *service, struct roll_request *request
 			       &(struct answer){ .code = WIRE_EXIT_USAGE, .next = "name one: upgradectl roll SERVICE VERSION" },
 			       "%s: no version was named and %s sets no Version=", service->name, unit->path);
 	else if (serves)
-		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE },
+		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE, .unchanged = true },
 			       "%s serves version %s already, which Version= names", service->name, service->version);
 	unit_free(unit);
 	return named && !serves;

@@ -378,8 +378,10 @@ struct service *service_free(struct service *service)
 		service_forget(service->abort_asker);
 	if (service->stop_asker)
 		service_forget(service->stop_asker);
-	while (service->followers)
-		service_forget(service->followers);
+	while (service->followers) /* the answer forgets it */
+		service_answer(service, service->followers,
+			       &(struct answer){ .code = WIRE_EXIT_NO_SUCH_SERVICE, .next = "upgradectl list shows the services" },
+			       "%s is no service any more: its file was removed", service->name);
 	while (service->members) {
 		struct member *member = service->members;
 

@@ -92,7 +92,6 @@ SCENE(criu, missing_is_told_during_each_roll)
 	cr_assert_eq(rig_ctl_text(stage.rig, &answer, on_line, &told, "roll", "cached", "v2", NULL), 0);
 	cr_assert_eq(answer.status, 0);
 	cr_assert(told, "%s", answer.err);
-	cr_assert(strstr(answer.out, "parked"), "%s", answer.out);
 	rig_answer_done(&answer);
 }
 

@@ -111,7 +111,6 @@ SCENE(input, names_that_are_paths_are_refused_by_the_tool)
 		ctl(2, "start", names[i]);
 		ctl(2, "status", names[i]);
 	}
-	ctl(2, "roll", "cached");
 	ctl(2, "turn", "cached");
 	ctl(2, "roll", "cached", "v2", "--rollback=sometimes");
 	ctl(2, "roll", "cached", "v2", "--bake=later");

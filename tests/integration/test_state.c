@@ -68,7 +68,7 @@ SCENE(state, that_is_none_starts_nothing)
 	answer = ctl(1, "start", "--from", rig_program(stage.rig, "upgradectl"), "cached");
 	must_say(answer, "UPGSTATE");
 	answer = ctl(1, "start", "--from", stage_path("nowhere"), "cached");
-	must_say(answer, "nothing was asked");
+	must_say(answer, "no request was sent");
 	ctl(0, "start", "cached");
 }
 
