@@ -68,7 +68,8 @@ static int write_all(int fd, const uint8_t *data, size_t size_bytes)
 
 static int open_end(int folder, const char *name, off_t *ret_size)
 {
-	int fd = openat(folder, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	/* Nobody waits at a FIFO that somebody has put there. */
+	int fd = openat(folder, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	struct stat st;
 
 	if (fd < 0)
@@ -117,16 +118,20 @@ static int read_file(int folder, const char *name, uint8_t **ret_data, size_t *r
 	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), r = 0;
 	uint8_t *data = NULL;
 	size_t used = 0;
+	off_t from = 0;
 	struct stat st;
 
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > (off_t)READ_BYTES_MAX)
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		r = -EINVAL;
-	else if (!(data = malloc((size_t)st.st_size + 1)))
+	/* Of too much the end counts; where a frame begins is found. */
+	else if (st.st_size > (off_t)READ_BYTES_MAX)
+		from = st.st_size - (off_t)READ_BYTES_MAX;
+	if (r == 0 && !(data = malloc((size_t)(st.st_size - from) + 1)))
 		r = -ENOMEM;
-	while (r == 0 && used < (size_t)st.st_size) {
-		ssize_t n = read(fd, data + used, (size_t)st.st_size - used);
+	while (r == 0 && from + (off_t)used < st.st_size) {
+		ssize_t n = pread(fd, data + used, (size_t)(st.st_size - from) - used, from + (off_t)used);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -231,7 +236,7 @@ int keep_read_events(const struct keep *keep, const struct keep_filter *filter, 
 
 	*ret = (struct keep_list){ .n = 0 };
 	r = read_events_of(keep, "events.1", filter, ret);
-	if (r == 0)
+	if (r != -ENOMEM) /* the older ones alone are lost */
 		r = read_events_of(keep, "events", filter, ret);
 	if (r == 0 && ret->n > filter->most) {
 		size_t beyond = ret->n - filter->most;

@@ -116,8 +116,8 @@ void instance_drain(struct instance *instance)
 
 	if (first)
 		instance->drain_due_us = now_us + unit->drain_timeout_us;
-	/* Written down before it is told, and told once: for many programs a second signal means "at once". One that was not told, as
-	 * the supervisor was killed in between, is killed at its deadline. */
+	/* Written down before it is told, and told once: for many programs a second signal means "at once". One that was not
+	 * told, as the supervisor was killed in between, is killed at its deadline. */
 	if (first && instance->place == INSTANCE_IS_REPLACED && instance->kind->set_place)
 		instance->kind->set_place(instance);
 	instance_set_place(instance, INSTANCE_IS_REPLACED);

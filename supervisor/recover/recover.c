@@ -150,15 +150,28 @@ static size_t alive(const struct returning *returning, struct candidate **ret_on
 	return n;
 }
 
-/* The last one, but for @but, that by the logbook was in @place: new ones stand behind old ones. */
+/* The last one before @but (NULL: of all) that by the logbook was in @place: new ones stand behind old ones. */
 static struct candidate *last_in(const struct returning *returning, enum instance_place place, const struct candidate *but)
 {
 	struct candidate *found = NULL;
 
-	for (struct candidate *c = returning->candidates; c; c = c->next)
-		if (c->place == place && c != but)
+	for (struct candidate *c = returning->candidates; c && c != but; c = c->next)
+		if (c->place == place)
 			found = c;
 	return found;
+}
+
+/* Was a roll under way? One that only drains had ended. */
+static bool has_roll(const struct returning *returning, bool plain)
+{
+	size_t n = 0;
+
+	for (const struct candidate *c = returning->candidates; c; c = c->next) {
+		bool drains = plain && c->place == INSTANCE_IS_REPLACED && (!c->instance || c->instance->drain_due_us);
+
+		n += !drains;
+	}
+	return n > 1;
 }
 
 static bool is_plain(const struct returning *returning)
@@ -216,9 +229,11 @@ static void take(struct returning *returning, struct candidate *serving)
 {
 	struct candidate *before = whom_replaced(returning, serving);
 	struct instance *instance = serving->instance;
+	bool cut;
 	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
 
 	returning->decided = true;
+	cut = has_roll(returning, is_plain(returning));
 	if (bake_on(returning, serving))
 		instance = NULL;
 	serving->instance = NULL;
@@ -227,6 +242,8 @@ static void take(struct returning *returning, struct candidate *serving)
 	if (!instance)
 		return;
 	service_come_back(returning->service, instance, before ? before->version : NULL, before ? before->unit : NULL);
+	if (cut)
+		service_roll_was_cut(returning->service);
 	if (returning->told && !returning->wanted)
 		service_stop(returning->service, NULL); /* it was being stopped */
 }
@@ -246,6 +263,8 @@ static void lose(struct returning *returning)
 
 		snprintf(how, sizeof(how), ": it %s", child_describe_status(last->status, text, sizeof(text)));
 	}
+	if (has_roll(returning, is_plain(returning)))
+		service_roll_was_cut(returning->service);
 	service_end_away(returning->service, last->version, last->unit, returning->wanted, how);
 }
 

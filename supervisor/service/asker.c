@@ -188,7 +188,7 @@ struct answer answer_of_roll(const char *service, const struct roll_report *roll
 	/* Before the end of the bake the outcome is not decided: the answer at the commit is that the new version serves. */
 	enum roll_outcome outcome = roll->outcome == ROLL_IS_UNDER_WAY ? ROLL_IS_DONE : roll->outcome;
 	struct answer answer = { .text = words->text, .next = words->next, .cause = roll->cause.text, .roll = roll };
-	const char *next = roll_answers[outcome].next;
+	const char *next = roll_answers[outcome].next, *text = roll_answers[outcome].text;
 	int n;
 
 	if (outcome == ROLL_IS_DONE && *roll->image_missed.text)
@@ -199,8 +199,12 @@ struct answer answer_of_roll(const char *service, const struct roll_report *roll
 			       "the journal restored every change, but not the connections that were reset. Fix the cause before "
 			       "you roll again" :
 			       "the journal restored every change; nothing was lost. Fix the cause before you roll again";
+	if (roll->wire.plain && outcome == ROLL_IS_BACK_PARKED) {
+		text = "version {to} failed during the bake; {from} serves on";
+		next = "fix the cause, then run: upgradectl roll {s} {to}";
+	}
 	n = snprintf(words->text, sizeof(words->text), "%s: ", service);
-	expand(roll_answers[outcome].text, service, roll, words->text + n, sizeof(words->text) - (size_t)n);
+	expand(text, service, roll, words->text + n, sizeof(words->text) - (size_t)n);
 	expand(next, service, roll, words->next, sizeof(words->next));
 	if (outcome == ROLL_IS_BACK_PART)
 		tell_missed(service, roll, words);

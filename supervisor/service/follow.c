@@ -31,6 +31,12 @@ static void answer_done(struct service *service, struct asker *asker)
 {
 	if (service->has_last)
 		service_answer_roll(service, asker, &service->last);
+	else if (service->roll_was_cut)
+		service_answer(service, asker,
+			       &(struct answer){ .code = WIRE_EXIT_ERROR,
+						 .cause = "upgraded was killed while it was under way",
+						 .next = "upgradectl history shows it, upgradectl status what serves" },
+			       "%s: nobody has seen the end of the last roll", service->name);
 	else if (serves(service))
 		service_answer(service, asker, &(struct answer){ .code = WIRE_EXIT_DONE }, "%s: version %s serves", service->name,
 			       service->version);

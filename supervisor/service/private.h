@@ -45,6 +45,7 @@ struct service {
 	uint64_t rolls;                   /* how many there were, over restarts of the supervisor: the number of the last one */
 	struct roll_report last;          /* of its rolls, if @has_last */
 	bool has_last;
+	bool roll_was_cut;                /* the last one, before this supervisor: nobody saw its end */
 	struct timer phases;              /* the phase that goes on is told again */
 };
 

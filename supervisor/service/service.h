@@ -95,6 +95,8 @@ void service_start_at_boot(struct service *service);
 int service_remember(struct service *service, const Upgraded__Logbook__Service *what, struct why *why);
 /** service_await_return() - A process may serve: nothing can be asked of the service until it has answered, or ended. */
 void service_await_return(struct service *service, pid_t pid);
+/** service_roll_was_cut() - A roll was under way when the supervisor before this one ended, and nobody saw its end. */
+void service_roll_was_cut(struct service *service);
 /** service_come_back() - @instance serves; owned from here on. @left: the version that served when the supervisor ended, if that
  * was another one: a roll had committed. NULL: none. @unit_left: what that was started with; a reference is taken. */
 void service_come_back(struct service *service, struct instance *instance, const char *left, struct unit *unit_left);

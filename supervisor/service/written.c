@@ -106,6 +106,11 @@ int service_remember(struct service *service, const Upgraded__Logbook__Service *
 	return r;
 }
 
+void service_roll_was_cut(struct service *service)
+{
+	service->roll_was_cut = true;
+}
+
 void service_await_return(struct service *service, pid_t pid)
 {
 	struct member *member = service_member(service);

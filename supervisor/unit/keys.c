@@ -3,6 +3,7 @@
 #include "supervisor/unit/private.h"
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/privileges.h"
 #include "base/text_out.h"
 #include "base/why.h"
@@ -69,6 +70,31 @@ static int set_account(struct unit *unit, const struct key *key, const char *val
 static int set_duration(struct unit *unit, const struct key *key, const char *value)
 {
 	return unit_duration(value, field(unit, key));
+}
+
+#define INTERVAL_MIN_US (10 * USEC_PER_MSEC)
+
+/* What is done so often must leave time for everything else. */
+static int set_interval(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t us;
+
+	if (unit_duration(value, &us) < 0 || us < INTERVAL_MIN_US)
+		return -EINVAL;
+	*(uint64_t *)field(unit, key) = us;
+	return 0;
+}
+
+static int set_interval_or_none(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t us;
+
+	if (unit_duration(value, &us) < 0)
+		return -EINVAL;
+	if (us)
+		return set_interval(unit, key, value);
+	*(uint64_t *)field(unit, key) = 0;
+	return 0;
 }
 
 static int set_positive_duration(struct unit *unit, const struct key *key, const char *value)
@@ -425,7 +451,7 @@ static const struct key keys[] = {
 	{ "Ready", "notify, accepts, health or started", set_ready, 0 },
 	{ "StopSignal", "TERM, QUIT, INT, HUP, USR1, USR2 or WINCH", set_stop_signal, 0 },
 	{ "DrainTimeout", DURATION ", not 0", set_positive_duration, AT(drain_timeout_us) },
-	{ "Watchdog", DURATION "; 0: none", set_duration, AT(watchdog_us) },
+	{ "Watchdog", DURATION ", 10ms or more; 0: none", set_interval_or_none, AT(watchdog_us) },
 	{ "Version", "a version name of A-Z a-z 0-9 . _ @ -", set_version, AT(version) },
 	{ "User", "a user of this machine", set_account, AT(user) },
 	{ "Group", "a group of this machine", set_account, AT(group) },
@@ -444,10 +470,10 @@ static const struct key keys[] = {
 	{ "TransferTimeout", DURATION ", not 0", set_positive_duration, AT(transfer_timeout_us) },
 	{ "StopTimeout", DURATION ", not 0", set_positive_duration, AT(stop_timeout_us) },
 	{ "ImageTimeout", DURATION ", not 0", set_positive_duration, AT(image_timeout_us) },
-	{ "HealthInterval", DURATION ", not 0", set_positive_duration, AT(health_interval_us) },
+	{ "HealthInterval", DURATION ", 10ms or more", set_interval, AT(health_interval_us) },
 	{ "HealthTimeout", DURATION ", not 0", set_positive_duration, AT(health_timeout_us) },
 	{ "HealthCheckTimeout", DURATION ", not 0", set_positive_duration, AT(health_check_timeout_us) },
-	{ "Heartbeat", DURATION "; 0: none", set_duration, AT(heartbeat_us) },
+	{ "Heartbeat", DURATION ", 10ms or more; 0: none", set_interval_or_none, AT(heartbeat_us) },
 	{ "Unanswered", "keep or restart", set_unanswered, 0 },
 	{ "HealthAnswers", "yes or no", set_bool, AT(health_answers) },
 	{ "HealthFailures", "a number from 1 to 1000", set_positive_count, AT(health_failures) },

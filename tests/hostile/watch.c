@@ -86,15 +86,19 @@ static const char *const outcomes[WATCH_OUTCOMES] = {
 
 static void read_line(const char *line, struct watch_log *log)
 {
-	const char *roll = strstr(line, ": roll v"), *last = strrchr(line, ':');
+	/* "web: roll v1 -> v2: done; ...; asked for by ..." is said at the end of each roll. */
+	const char *roll = strstr(line, ": roll v"), *to = roll ? strstr(roll, " -> ") : NULL, *said = to ? strchr(to, ':') : NULL;
 
 	log->reports += strstr(line, "ERROR: AddressSanitizer") || strstr(line, "ERROR: LeakSanitizer") ||
 			strstr(line, "runtime error: ");
-	for (size_t i = 0; roll && last > roll && i < WATCH_OUTCOMES; i++)
-		if (strncmp(last + 2, outcomes[i], strlen(outcomes[i])) == 0 && last[2 + strlen(outcomes[i])] == '\n') {
+	for (size_t i = 0; said && strstr(said, "; asked for by ") && i < WATCH_OUTCOMES; i++) {
+		size_t n = strlen(outcomes[i]);
+
+		if (strncmp(said + 2, outcomes[i], n) == 0 && (said[2 + n] == ';' || said[2 + n] == ':')) {
 			log->rolls[i]++;
 			log->committed += i < OUTCOMES_COMMITTED;
 		}
+	}
 }
 
 void watch_log_read(const char *path, struct watch_log *ret_log)

@@ -241,7 +241,7 @@ SCENE(plan, an_image_that_fails_although_it_was_required_is_told)
 	cr_assert_not_null(file);
 	cr_assert_eq(fclose(file), 0);
 	answer = ctl(0, "roll", "cached", "v2");
-	must_say(answer, "version v2 serves, but the image that was required could not be taken");
+	must_say(answer, "version v2 serves, but the required image could not be taken");
 	cr_assert_str_eq(rig_text(answer, "roll.way_back"), "parked");
 	cr_assert_str_eq(rig_text(answer, "roll.outcome"), "done");
 }
