@@ -89,6 +89,9 @@ static ProtobufCMessage *request_invent(void)
 		return any;
 	if (dice_percent(dice, FAR))
 		make_plain(message->request);
+	/* Whoever may ask that may have the services left running at the end; this run ends with all of them ended. */
+	if (message->request->verb == UPGRADED__WIRE__VERB__VERB_LEAVE)
+		message->request->stays_down = true;
 	return any;
 }
 
