@@ -18,6 +18,8 @@ bool roll_is_told(const struct roll *roll, const char *phase)
 }
 
 static void say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, va_list args)
+	__attribute__((format(printf, 4, 0)));
+static void say(struct roll *roll, const char *phase, const struct instance *about, const char *fmt, va_list args)
 {
 	char text[256];
 
