@@ -117,6 +117,17 @@ unsigned callers_answered(const struct callers *callers)
 	return atomic_load(&callers->answered);
 }
 
+void callers_await(const struct callers *callers, unsigned more)
+{
+	uint64_t due_us = clock_now_us() + PATIENCE_US;
+	unsigned from = callers_answered(callers);
+
+	while (callers_answered(callers) < from + more) {
+		cr_assert_lt(clock_now_us(), due_us, "nobody is answered");
+		poll(NULL, 0, AGAIN_MS);
+	}
+}
+
 struct callers_report callers_stop(struct callers *callers)
 {
 	struct callers_report report;

@@ -22,5 +22,8 @@ struct callers *callers_start(unsigned n, const struct sockaddr *address, sockle
 /** callers_answered() - So many were answered so far. */
 unsigned callers_answered(const struct callers *callers);
 
+/** callers_await() - Until @more were answered, within 20 s. Who was answered before anything happened knows the way. */
+void callers_await(const struct callers *callers, unsigned more);
+
 /** callers_stop() - After each was answered once more. @callers is gone then. */
 struct callers_report callers_stop(struct callers *callers);

@@ -49,18 +49,6 @@ static int try_port(void)
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 }
 
-/* Each that was answered before anything happened is one more who knows the way. */
-static void await_answers(const struct callers *callers, unsigned more)
-{
-	uint64_t due_us = clock_now_us() + SHOWN_US;
-	unsigned from = callers_answered(callers);
-
-	while (callers_answered(callers) < from + more) {
-		cr_assert_lt(clock_now_us(), due_us, "nobody is answered");
-		stage_sleep_ms(1);
-	}
-}
-
 /* ---- what is done to the service ---- */
 
 static const char *listen_line(const char *more)
@@ -112,10 +100,10 @@ static void crash_under(struct callers *callers, const char *service)
 	struct callers_report report;
 
 	for (unsigned i = 0; i < CRASHES; i++) {
-		await_answers(callers, 10 * CALLERS);
+		callers_await(callers, 10 * CALLERS);
 		crash(service);
 	}
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	report = callers_stop(callers);
 	cr_assert_eq(report.refused, 0, "%u connections were refused", report.refused);
 	cr_assert_leq(report.cut, CRASHES * CALLERS, "%u connections were cut", report.cut);
@@ -144,9 +132,9 @@ SCENE(listening, without_the_key_a_crash_refuses_clients)
 	stage_serve(&(struct rig_cached){ .lines = "RestartDelay=100ms\n" }, NULL);
 	cr_assert_str_eq(held(), "");
 	callers = come();
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	crash("cached");
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	report = callers_stop(callers);
 	cr_assert_gt(report.refused, 0);
 }
@@ -175,12 +163,12 @@ SCENE(listening, a_crash_in_a_bake_refuses_nobody)
 	callers = come();
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	stage_wait_bake("v2");
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	crash("cached");
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	report = callers_stop(callers);
 	cr_assert_eq(report.refused, 0);
 	expect_held("held");
@@ -195,10 +183,10 @@ SCENE(listening, the_last_rung_refuses_nobody)
 	callers = come();
 	ctl(0, "roll", "cached", "v2", "--wait=commit");
 	stage_wait_log("version v2 serves");
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", "v1", SHOWN_US), 0);
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	report = callers_stop(callers);
 	cr_assert_eq(report.refused, 0);
 	expect_held("held");
@@ -211,9 +199,9 @@ SCENE(listening, a_crash_after_one_of_upgraded_refuses_nobody)
 
 	stage_serve(&(struct rig_cached){ .lines = listen_line("") }, NULL);
 	callers = come();
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	cr_assert_eq(rig_daemon_kill(stage.rig, SIGKILL), 0);
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	cr_assert_eq(rig_daemon_start(stage.rig, NULL), 0);
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
 	expect_held("held");
@@ -221,7 +209,7 @@ SCENE(listening, a_crash_after_one_of_upgraded_refuses_nobody)
 	rig_reap(stage.rig); /* as PID 1 would */
 	stage_wait_log("starting version v1 again");
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	crash_under(callers, "cached");
 }
 
@@ -233,16 +221,16 @@ SCENE(listening, an_upgrade_of_upgraded_loses_nobody_who_waits)
 
 	stage_serve(&(struct rig_cached){ .lines = listen_line("RestartDelay=3s\n") }, NULL);
 	callers = come();
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	ctl(0, "roll", "upgraded");
 	expect_held("held");
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	cr_assert_eq(kill(stage_pid("serving"), SIGKILL), 0);
 	stage_wait_log("starting version v1 again in 3000 ms");
 	ctl(0, "roll", "upgraded");
 	expect_held("held");
 	cr_assert_eq(rig_wait_status(stage.rig, "cached", "running", NULL, SHOWN_US), 0);
-	await_answers(callers, CALLERS);
+	callers_await(callers, CALLERS);
 	report = callers_stop(callers);
 	cr_assert_eq(report.refused, 0);
 	cr_assert_leq(report.cut, CALLERS, "%u connections were cut", report.cut);

@@ -66,22 +66,11 @@ static struct callers *come(void)
 	return callers_start(CALLERS, (const struct sockaddr *)&address, sizeof(address), "who\n", "I am ");
 }
 
-static void await_answers(const struct callers *callers, unsigned more)
-{
-	uint64_t due_us = clock_now_us() + SHOWN_US;
-	unsigned from = callers_answered(callers);
-
-	while (callers_answered(callers) < from + more) {
-		cr_assert_lt(clock_now_us(), due_us, "nobody is answered");
-		stage_sleep_ms(1);
-	}
-}
-
 static void leave(struct callers *callers, unsigned most_cut)
 {
 	struct callers_report report;
 
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	report = callers_stop(callers);
 	printf("plain: %u answered, %u refused, %u cut, worst wait %.0f ms\n", report.answered, report.refused, report.cut,
 	       (double)report.worst_us / 1e3);
@@ -153,7 +142,7 @@ SCENE(plain, a_roll_cuts_nobody_off)
 	fd = stay();
 	cr_assert_eq(strncmp(who(fd), "I am v1 ", 8), 0);
 	callers = come();
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	answer = ctl(0, "roll", "plain", "v2");
 	must_say(answer, "version v2 serves");
 	cr_assert_eq(rig_number(answer, "roll.pause_us"), 0);
@@ -163,7 +152,7 @@ SCENE(plain, a_roll_cuts_nobody_off)
 	/* The old one drains for as long as this one stays, within DrainTimeout=. */
 	cr_assert_gt(pid_of("draining"), 0);
 	cr_assert_eq(strncmp(who(fd), "I am v1 ", 8), 0);
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	fd = fd_close(fd);
 	wait_gone("draining");
 	stage_wait_log("has drained");
@@ -252,7 +241,7 @@ SCENE(plain, a_roll_can_be_aborted_while_the_new_one_starts)
 	cr_assert_eq(rig_ctl_begin(stage.rig, &roll, "roll", "plain", "mute", NULL), 0);
 	stage_wait_log("version mute started");
 	/* It accepts already: those it has are served to their end. */
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	ctl(0, "abort", "plain");
 	cr_assert_eq(rig_run_wait(roll, SHOWN_US, NULL), 0);
 	cr_assert_eq(pid_of("serving"), old);
@@ -272,7 +261,7 @@ SCENE(plain, an_undo_in_the_bake_cuts_nobody_off)
 	callers = come();
 	ctl(0, "roll", "plain", "v2", "--wait=commit");
 	wait_state("baking", "v2");
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	must_say(ctl(0, "undo", "plain"), "version v1 serves again");
 	wait_state("running", "v1");
 	cr_assert_eq(pid_of("serving"), old, "it is the process that was there all the time");
@@ -302,7 +291,7 @@ SCENE(plain, a_version_that_crashes_in_the_bake_costs_its_own_connections_alone)
 	serve("Bake=30s\n");
 	old = pid_of("serving");
 	callers = come();
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	must_say(ctl(6, "roll", "plain", "crash"), "SIGABRT");
 	cr_assert_eq(pid_of("serving"), old);
 	status = rig_status(stage.rig, "plain");
@@ -321,7 +310,7 @@ SCENE(plain, a_version_that_is_killed_in_the_bake_costs_its_own_connections_alon
 	callers = come();
 	ctl(0, "roll", "plain", "v2", "--wait=commit");
 	wait_state("baking", "v2");
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	cr_assert_eq(kill(pid_of("serving"), SIGKILL), 0);
 	wait_state("running", "v1");
 	cr_assert_eq(pid_of("serving"), old);
@@ -372,7 +361,7 @@ SCENE(plain, when_the_old_version_dies_in_the_bake_the_new_one_serves_on)
 	cr_assert_eq(kill(pid_of("kept"), SIGKILL), 0);
 	stage_wait_log("a way back is lost");
 	cr_assert_eq(pid_of("serving"), new);
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	/* Then undo starts it anew, beside the other. */
 	ctl(0, "undo", "plain", "--bake=100ms");
 	wait_state("running", "v1");
@@ -448,11 +437,11 @@ SCENE(plain, workers_of_a_process_that_is_killed_end_with_it)
 	serve("Bake=30s\n");
 	old = pid_of("serving");
 	callers = come();
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	before = rig_processes();
 	ctl(0, "roll", "plain", "forks", "--wait=commit");
 	wait_state("baking", "forks");
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	cr_assert_eq(kill(pid_of("serving"), SIGKILL), 0);
 	wait_state("running", "v1");
 	cr_assert_eq(pid_of("serving"), old);
@@ -475,7 +464,7 @@ SCENE(plain, a_crash_refuses_nobody)
 	serve("");
 	old = pid_of("serving");
 	callers = come();
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	cr_assert_eq(kill(old, SIGKILL), 0);
 	for (uint64_t due_us = clock_now_us() + SHOWN_US; pid_of("serving") == old || !pid_of("serving"); stage_sleep_ms(5))
 		cr_assert_lt(clock_now_us(), due_us);
@@ -573,9 +562,9 @@ SCENE(plain, an_upgraded_that_is_killed_finds_the_process_that_serves)
 	serve("Bake=100ms\n");
 	old = pid_of("serving");
 	callers = come();
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	kill_upgraded();
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	start_upgraded();
 	wait_state("running", "v1");
 	cr_assert_eq(pid_of("serving"), old);
@@ -622,7 +611,7 @@ SCENE(plain, a_bake_goes_on_when_upgraded_is_killed)
 	wait_state("baking", "v2");
 	cr_assert_eq(pid_of("serving"), new);
 	cr_assert_eq(pid_of("kept"), old);
-	await_answers(callers, 10 * CALLERS);
+	callers_await(callers, 10 * CALLERS);
 	ctl(0, "undo", "plain");
 	wait_state("running", "v1");
 	cr_assert_eq(pid_of("serving"), old);

@@ -102,24 +102,13 @@ static struct sockaddr_in at_port(void)
 				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 }
 
-static void await_answers(const struct callers *callers, unsigned more)
-{
-	uint64_t due_us = clock_now_us() + SHOWN_US;
-	unsigned from = callers_answered(callers);
-
-	while (callers_answered(callers) < from + more) {
-		cr_assert_lt(clock_now_us(), due_us, "nobody is answered");
-		stage_sleep_ms(1);
-	}
-}
-
 static struct callers *come(const struct server *server)
 {
 	const struct sockaddr_in address = at_port();
 	struct callers *callers =
 		callers_start(CALLERS, (const struct sockaddr *)&address, sizeof(address), REQUEST, server->answer);
 
-	await_answers(callers, MANY);
+	callers_await(callers, MANY);
 	return callers;
 }
 
@@ -127,7 +116,7 @@ static void leave(struct callers *callers, const char *what, unsigned most_cut)
 {
 	struct callers_report report;
 
-	await_answers(callers, MANY);
+	callers_await(callers, MANY);
 	report = callers_stop(callers);
 	printf("servers: %s: %u answered, %u refused, %u cut, worst wait %.0f ms\n", what, report.answered, report.refused,
 	       report.cut, (double)report.worst_us / 1e3);
@@ -178,7 +167,7 @@ static void roll_there_and_back(const struct server *server)
 	ctl(0, "roll", server->name, "v2");
 	wait_gone(server, "draining");
 	cr_assert_str_eq(page(), "I am v2\n");
-	await_answers(callers, MANY);
+	callers_await(callers, MANY);
 	ctl(0, "undo", server->name);
 	wait_gone(server, "draining");
 	cr_assert_str_eq(page(), "I am v1\n");
@@ -193,7 +182,7 @@ static void undo_in_the_bake(const struct server *server)
 	serve(server, "Bake=30s\n");
 	callers = come(server);
 	bake(server);
-	await_answers(callers, MANY);
+	callers_await(callers, MANY);
 	ctl(0, "undo", server->name);
 	wait_gone(server, "draining");
 	cr_assert_str_eq(page(), "I am v1\n");
@@ -220,7 +209,7 @@ static void kill_in_the_bake(const struct server *server)
 	callers = come(server);
 	before = rig_processes();
 	bake(server);
-	await_answers(callers, MANY);
+	callers_await(callers, MANY);
 	cr_assert_eq(kill(stage_pid_of(server->name, "serving"), SIGKILL), 0);
 	cr_assert_eq(rig_wait_status(stage.rig, server->name, "running", "v1", SHOWN_US), 0);
 	/* A worker that was killed and has not ended yet may be the one whom the kernel wakes for a client: then the next client
