@@ -16,23 +16,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static bool write_all(int fd, const void *data, size_t size)
-{
-	const char *at = data;
-
-	while (size) {
-		ssize_t n = write(fd, at, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += n;
-		size -= (size_t)n;
-	}
-	return true;
-}
-
 static bool read_all(int fd, void *data, size_t size)
 {
 	char *at = data;
@@ -58,7 +41,7 @@ static bool to_stream(int socket, int out, uint8_t *buffer)
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
-	return n > 0 && write_all(out, head, sizeof(head)) && write_all(out, buffer, (size_t)n);
+	return n > 0 && fd_write_all(out, head, sizeof(head), 0) == 0 && fd_write_all(out, buffer, (size_t)n, 0) == 0;
 }
 
 static bool to_socket(int in, int socket, uint8_t *buffer)

@@ -51,21 +51,6 @@ void keep_close(struct keep *keep)
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const uint8_t *data, size_t size_bytes)
-{
-	while (size_bytes > 0) {
-		ssize_t n = write(fd, data, size_bytes);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		data += n;
-		size_bytes -= (size_t)n;
-	}
-	return 0;
-}
-
 static int open_end(int folder, const char *name, off_t *ret_size)
 {
 	/* Nobody waits at a FIFO that somebody has put there. */
@@ -85,7 +70,7 @@ static int open_end(int folder, const char *name, off_t *ret_size)
 /* What was written of a frame that did not fit is taken back: the next one may. */
 static int append(int fd, off_t size, const uint8_t *frame, size_t size_bytes)
 {
-	int r = write_all(fd, frame, size_bytes);
+	int r = fd_write_all(fd, frame, size_bytes, 0);
 
 	if (r < 0)
 		(void)!ftruncate(fd, size);
@@ -312,7 +297,7 @@ static int write_report(int fd, const Upgraded__Wire__RollReport *report)
 		return -ENOMEM;
 	upgraded__wire__roll_report__pack(report, frame + FRAME_HEAD_BYTES);
 	frame_seal(frame, length);
-	r = write_all(fd, frame, FRAME_HEAD_BYTES + length);
+	r = fd_write_all(fd, frame, FRAME_HEAD_BYTES + length, 0);
 	free(frame);
 	return r;
 }
