@@ -161,9 +161,15 @@ static struct candidate *last_in(const struct returning *returning, enum instanc
 	return found;
 }
 
-/* Was a roll under way? One that only drains had ended. */
-static bool has_roll(const struct returning *returning, bool plain)
+static bool is_plain(const struct returning *returning)
 {
+	return returning->candidates && returning->candidates->unit && returning->candidates->unit->kind == UNIT_PLAIN;
+}
+
+/* Was a roll under way? One that only drains had ended. */
+static bool has_roll(const struct returning *returning)
+{
+	bool plain = is_plain(returning);
 	size_t n = 0;
 
 	for (const struct candidate *c = returning->candidates; c; c = c->next) {
@@ -172,11 +178,6 @@ static bool has_roll(const struct returning *returning, bool plain)
 		n += !drains;
 	}
 	return n > 1;
-}
-
-static bool is_plain(const struct returning *returning)
-{
-	return returning->candidates && returning->candidates->unit && returning->candidates->unit->kind == UNIT_PLAIN;
 }
 
 static struct candidate *last_alive_in(const struct returning *returning, enum instance_place place)
@@ -233,7 +234,7 @@ static void take(struct returning *returning, struct candidate *serving)
 	struct graveyard *graveyard = returning->recover->registry->host.site.graveyard;
 
 	returning->decided = true;
-	cut = has_roll(returning, is_plain(returning));
+	cut = has_roll(returning);
 	if (bake_on(returning, serving))
 		instance = NULL;
 	serving->instance = NULL;
@@ -263,7 +264,7 @@ static void lose(struct returning *returning)
 
 		snprintf(how, sizeof(how), ": it %s", child_describe_status(last->status, text, sizeof(text)));
 	}
-	if (has_roll(returning, is_plain(returning)))
+	if (has_roll(returning))
 		service_roll_was_cut(returning->service);
 	service_end_away(returning->service, last->version, last->unit, returning->wanted, how);
 }

@@ -72,39 +72,35 @@ static int set_duration(struct unit *unit, const struct key *key, const char *va
 	return unit_duration(value, field(unit, key));
 }
 
+/* What is done so often must leave time for everything else. */
 #define INTERVAL_MIN_US (10 * USEC_PER_MSEC)
 
-/* What is done so often must leave time for everything else. */
-static int set_interval(struct unit *unit, const struct key *key, const char *value)
+static int set_duration_from(struct unit *unit, const struct key *key, const char *value, uint64_t least_us)
 {
 	uint64_t us;
 
-	if (unit_duration(value, &us) < 0 || us < INTERVAL_MIN_US)
+	if (unit_duration(value, &us) < 0 || us < least_us)
 		return -EINVAL;
 	*(uint64_t *)field(unit, key) = us;
-	return 0;
-}
-
-static int set_interval_or_none(struct unit *unit, const struct key *key, const char *value)
-{
-	uint64_t us;
-
-	if (unit_duration(value, &us) < 0)
-		return -EINVAL;
-	if (us)
-		return set_interval(unit, key, value);
-	*(uint64_t *)field(unit, key) = 0;
 	return 0;
 }
 
 static int set_positive_duration(struct unit *unit, const struct key *key, const char *value)
 {
-	uint64_t us;
+	return set_duration_from(unit, key, value, 1);
+}
 
-	if (unit_duration(value, &us) < 0 || us == 0)
-		return -EINVAL;
-	*(uint64_t *)field(unit, key) = us;
-	return 0;
+static int set_interval(struct unit *unit, const struct key *key, const char *value)
+{
+	return set_duration_from(unit, key, value, INTERVAL_MIN_US);
+}
+
+static int set_interval_or_none(struct unit *unit, const struct key *key, const char *value)
+{
+	uint64_t us;
+	bool is_none = unit_duration(value, &us) == 0 && us == 0;
+
+	return is_none ? set_duration(unit, key, value) : set_interval(unit, key, value);
 }
 
 static int set_rollback(struct unit *unit, const struct key *key, const char *value)
